@@ -1,0 +1,152 @@
+"""An entry on its way between the caller, the engine and the tiers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+NEVER: Final = math.inf
+"""The expiry of an entry that has none."""
+
+KEY_MARK: Final = "\0key:"
+"""What the name of a key's implicit tag begins with; a tag of the user's can't hold a NUL."""
+
+NAMESPACE_MARK: Final = "\0namespace"
+"""The implicit tag that every entry of a namespace carries, so that clearing one is a single write."""
+
+
+class Missing:
+    """The type of `MISSING`, which is what no value is: ``None`` is a value."""
+
+    _only: Missing | None = None
+
+    def __new__(cls) -> Missing:
+        if cls._only is None:
+            cls._only = super().__new__(cls)
+        return cls._only
+
+    def __repr__(self) -> str:
+        return "MISSING"
+
+    def __bool__(self) -> bool:
+        return False
+
+
+MISSING: Final = Missing()
+
+
+class Ref(NamedTuple):
+    """Which entry: the namespace is part of the identity everywhere."""
+
+    namespace: str
+    key: str
+
+
+class Mark(NamedTuple):
+    """A tag as an entry carries it: the name and the version that was current when the entry was written."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """What is known of an entry besides its value.
+
+    Times are seconds since the epoch, UTC; *start* is nanoseconds, and of two writers the later start wins.
+    *fresh_until* <= *expires*; both may be `NEVER`.
+    """
+
+    ref: Ref
+    start: int
+    created: float
+    fresh_until: float
+    expires: float
+    marks: tuple[Mark, ...] = ()
+    cost: float | None = None
+    provenance: str | None = None
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """The tags the user gave."""
+        return tuple(mark.name for mark in self.marks if not mark.name.startswith("\0"))
+
+    @property
+    def depends_on(self) -> tuple[str, ...]:
+        """The keys the user said it depends on."""
+        return tuple(mark.name[len(KEY_MARK) :] for mark in self.marks if mark.name.startswith(KEY_MARK))
+
+
+class Sealed(NamedTuple):
+    """An entry as every lower tier keeps it: one envelope, or the head of one and its chunks."""
+
+    head: bytes
+    chunks: tuple[bytes, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return len(self.head) + sum(map(len, self.chunks))
+
+
+class Encoded(NamedTuple):
+    """A value as its serializer left it, before compression.  *serializer* is its number on the wire."""
+
+    serializer: int
+    payload: bytes
+
+
+class Live(NamedTuple):
+    """A value as the memory tier keeps it: itself when immutable, else encoded and decoded anew on each hit.
+
+    *decode* is None for an immutable value; *size* is in bytes.
+    """
+
+    held: Any
+    decode: Callable[[Any], Any] | None
+    size: int
+
+    def value(self) -> Any:
+        """The value, safe from what anybody did to it since."""
+        return self.held if self.decode is None else self.decode(self.held)
+
+
+@dataclass(slots=True)
+class Row:
+    """An entry about to be written: tiers of bytes take *sealed*, the memory tier takes *live*.
+
+    Sealing costs (compression, checksum), so it is done once, and only when a tier asks.
+    """
+
+    header: Header
+    live: Live
+    seal: Callable[[], Sealed]
+    _sealed: Sealed | None = field(default=None, repr=False)
+
+    @property
+    def sealed(self) -> Sealed:
+        """The entry as bytes."""
+        if self._sealed is None:
+            self._sealed = self.seal()
+        return self._sealed
+
+
+class Listed(NamedTuple):
+    """An entry as a listing sees it, without its value.  *size* is in bytes as stored in that tier."""
+
+    header: Header
+    tier: str
+    size: int
+    hits: int | None
+    """How often it was read in that tier, None when the tier doesn't know."""
+
+
+class Usage(NamedTuple):
+    """How full a tier is; a limit is None where there is none, a figure is None where nobody knows it."""
+
+    entries: int | None
+    size_bytes: int | None
+    max_entries: int | None
+    max_bytes: int | None

@@ -1,0 +1,1 @@
+"""Where entries live: one module per kind of tier, all behind `scoutcache.tiers.base.Tier`."""

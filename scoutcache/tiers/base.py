@@ -1,0 +1,77 @@
+"""What a tier is: a place that keeps entries as bytes, does as it is told, and decides nothing.
+
+A tier never raises for what it finds: bytes that are not an entry are handed up as they are (the codec says
+`CorruptEntry`), and a store that can't answer raises `TierUnavailable` and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from scoutcache.entry import Header, Listed, Ref, Row, Sealed, Usage
+from scoutcache.patterns import Pattern
+
+__all__ = ["Allow", "Tier", "Versions"]
+
+Allow = Callable[[Header], bool]
+"""Asked inside the write, with the store's write lock held: may this entry still be kept?"""
+
+
+@runtime_checkable
+class Tier(Protocol):
+    """One tier.  Times are seconds since the epoch; *now* is always the caller's."""
+
+    name: str
+    blocking: bool
+    """True when a write may wait for another process's lock: an event loop hands it to a thread."""
+
+    def read(self, ref: Ref, now: float) -> Sealed | None:
+        """The entry, or None when it is absent or expired."""
+
+    def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
+        """Those that are there, in as few round trips as the store can do."""
+
+    def write(self, rows: Sequence[Row], now: float, allow: Allow | None = None) -> int:
+        """Store them in one transaction and return how many were taken.
+
+        An entry there with a later `Header.start` stays; an entry that *allow* refuses isn't written.
+        """
+
+    def remove(self, refs: Sequence[Ref]) -> int:
+        """Remove them and return how many were there."""
+
+    def remove_matching(self, namespace: str, pattern: Pattern) -> int:
+        """Remove every key that matches and return how many; memory stays flat."""
+
+    def clear(self, namespace: str | None) -> int:
+        """Remove a whole namespace, or everything for None."""
+
+    def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
+        """List entries (expired ones too) in key order or any other, without reading values."""
+
+    def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:
+        """How many unexpired entries match."""
+
+    def prune(self, now: float, *, older_than: float | None = None, max_bytes: int | None = None,
+              dry_run: bool = False) -> dict[str, int]:  # fmt: skip
+        """Remove what is expired, created more than *older_than* seconds ago, or too much for *max_bytes*.
+
+        Returns counts: ``{"expired": …, "older": …, "oversize": …, "orphaned": …}``.
+        """
+
+    def usage(self) -> Usage:
+        """How full it is."""
+
+    def close(self) -> None:
+        """Let go of files and connections; idempotent."""
+
+
+class Versions(Protocol):
+    """The one authority over tag versions of a cache.  Versions are random, so none is ever used twice."""
+
+    def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
+        """The versions there are; with *create* those missing are made."""
+
+    def renew(self, namespace: str, names: Sequence[str]) -> None:
+        """Give each name a new version, in one write: whatever carries the old one is dead."""
