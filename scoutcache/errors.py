@@ -6,6 +6,7 @@
     ├── ConfigError             wrong settings; every one is listed, with its place and the nearest right name
     ├── InvalidKey              (ValueError) a key, namespace, tag or pattern that can't be one
     ├── InvalidTTL              (ValueError) a time to live that is negative, NaN or unreadable
+    ├── InvalidSize             (ValueError) a size in bytes that is negative or unreadable
     ├── SerializationError      a value that can't be stored; names the path inside the value
     ├── CorruptEntry            stored bytes that are not a whole entry; counts as a miss, never reaches `get`
     │   └── IntegrityError      … because their checksum or signature is wrong
@@ -17,8 +18,8 @@
     ├── WarmingError            a warming source or task is unusable
     └── TransferError           an export, import, backup or migration can't go on
 
-Whose fault it is decides who sees it.  Bad arguments (InvalidKey, InvalidTTL, SerializationError) always raise.  A tier
-that is away is a miss, a warning and a counter, and raises only with `raise_errors=True`.
+Whose fault it is decides who sees it.  Bad arguments (InvalidKey, InvalidTTL, InvalidSize, SerializationError) always
+raise.  A tier that is away is a miss, a warning and a counter, and raises only with `raise_errors=True`.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from collections.abc import Sequence
 
 __all__ = [
     "CacheError", "ConfigError", "CorruptEntry", "FactoryTimeout", "FlightCycle", "IntegrityError", "InvalidKey",
-    "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError", "TierUnavailable", "TransferError",
+    "InvalidSize", "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError", "TierUnavailable", "TransferError",
     "WarmingError",
 ]  # fmt: skip
 
@@ -54,6 +55,10 @@ class InvalidKey(CacheError, ValueError):
 
 class InvalidTTL(CacheError, ValueError):
     """A time to live that is negative, NaN or unreadable."""
+
+
+class InvalidSize(CacheError, ValueError):
+    """A size in bytes that is negative or unreadable."""
 
 
 class SerializationError(CacheError):
