@@ -1,0 +1,41 @@
+"""Eviction policies: who leaves a bounded cache.  Pure mechanism, behind one contract (`scoutcache.eviction.base`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from scoutcache.errors import ConfigError
+from scoutcache.eviction.adaptive import AdaptiveS3Fifo
+from scoutcache.eviction.base import Node, Policy
+from scoutcache.eviction.fifo import Fifo
+from scoutcache.eviction.lfu import Lfu
+from scoutcache.eviction.lru import Lru
+from scoutcache.eviction.replay import Outcome, replay
+from scoutcache.eviction.s3fifo import S3Fifo
+from scoutcache.eviction.sieve import Sieve
+
+__all__ = ["DEFAULT", "STRATEGIES", "Node", "Outcome", "Policy", "make_policy", "replay"]
+
+DEFAULT: Final = "adaptive"
+
+STRATEGIES: Final[Mapping[str, type[Policy]]] = {
+    "adaptive": AdaptiveS3Fifo,
+    "s3fifo": S3Fifo,
+    "sieve": Sieve,
+    "lru": Lru,
+    "lfu": Lfu,
+    "fifo": Fifo,
+    "ttl": Fifo,
+}
+"""The policies by the name they are configured with."""
+
+
+def make_policy(strategy: str, max_entries: int | None, max_bytes: int | None) -> Policy:
+    """The policy called *strategy*; ``None`` for a limit is none.  Raises `ConfigError` for a name there isn't."""
+    try:
+        policy = STRATEGIES[strategy]
+    except KeyError:
+        known = ", ".join(sorted(STRATEGIES))
+        raise ConfigError(f"no eviction strategy is called {strategy!r}", hint=f"choose one of: {known}") from None
+    return policy(max_entries, max_bytes)

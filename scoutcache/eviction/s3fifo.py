@@ -1,0 +1,101 @@
+"""S3-FIFO: a small queue for newcomers, a main queue for those asked for again, and a list of those that left.
+
+Yang et al., "FIFO Queues are All You Need for Cache Eviction", SOSP 2023.  Nobody moves on a hit; the counter is
+capped at 3.  The small queue has 10 % of the capacity.  Its oldest moves to main when it was asked for often enough,
+else it leaves and its hash is remembered; a newcomer so remembered goes to main at once.  Main's oldest goes round
+again as often as its counter says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import ClassVar, Final
+
+from scoutcache.eviction.base import Chain, Node, Policy, ghost_name
+from scoutcache.eviction.ghosts import Ghosts
+
+__all__ = ["S3Fifo"]
+
+_CAP: Final = 3
+
+
+class S3Fifo(Policy):
+    """S3-FIFO as in the paper: newcomers that were not asked for twice leave early."""
+
+    name = "s3fifo"
+
+    threshold: ClassVar[int] = 2
+    """How often a newcomer must be asked for to move to main."""
+
+    def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
+        super().__init__(max_entries, max_bytes)
+        self._small, self._main, self._early = Chain(), Chain(), Ghosts()
+        self.share = 0.1
+        """The small queue's part of the capacity."""
+        self._known = False
+
+    def reset(self) -> None:
+        self._small.reset()
+        self._main.reset()
+        self._early.reset()
+        self.share = 0.1
+        self.entries = self.size_bytes = 0
+
+    def nodes(self) -> Iterator[Node]:
+        return chain(self._small, self._main)
+
+    def _greet(self, node: Node) -> None:
+        self._known = self._early.take(ghost_name(node.key, node.space), self._memory())
+
+    def _enter(self, node: Node) -> None:
+        (self._main if self._known else self._small).push(node)
+
+    def _choose(self) -> Node:
+        while True:
+            victim = self._from_small() if self._small_is_large() else self._from_main()
+            if victim is not None:
+                return victim
+
+    def _small_is_large(self) -> bool:
+        """Has the small queue its share of either limit?"""
+        small = self._small
+        return not self._main.count or (
+            small.count > 0
+            and (small.count >= self.share * self._most_entries or small.size_bytes >= self.share * self._most_bytes)
+        )
+
+    def _from_small(self) -> Node | None:
+        """The oldest newcomer leaves, or moves to main with its counter at zero."""
+        node = self._small.oldest
+        assert node is not None
+        self._small.remove(node)
+        if node.hits - node.mark < self.threshold:
+            self._left_small(node)
+            return node
+        node.mark = node.hits
+        self._main.push(node)
+        return None
+
+    def _from_main(self) -> Node | None:
+        """The oldest of main leaves, or goes round again with its counter lowered."""
+        node = self._main.oldest
+        assert node is not None
+        frequency = min(node.hits - node.mark, _CAP)
+        if frequency > 0:
+            node.mark = node.hits - frequency + 1
+            self._main.renew(node)
+            return None
+        self._main.remove(node)
+        self._left_main(node)
+        return node
+
+    def _left_small(self, node: Node) -> None:
+        self._early.add(ghost_name(node.key, node.space), self._memory())
+
+    def _memory(self) -> int:
+        """How many that left are remembered: as many as main has room for."""
+        return max(1, self.entries * 9 // 10)
+
+    def _left_main(self, node: Node) -> None:
+        """The paper remembers nobody here."""
