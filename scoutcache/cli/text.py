@@ -1,0 +1,160 @@
+"""Text as it may be shown: what came from outside made visible, figures made readable.
+
+Rules:
+
+1. On a terminal nothing from outside may act: control codes (C0, C1), direction marks and line separators appear as
+   escapes.  Piped text stays as it is, for the next program wants the bytes.
+2. Machines get raw figures, people get units.  What a figure is follows from the end of its name: ``_bytes``, ``_s``,
+   ``_us``, ``_rate``, ``_usd``.
+3. What is unknown is ``-`` to people, ``null`` in JSON and nothing in CSV; it is never 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Final
+
+_ACTING: Final = (
+    *range(0x20), 0x7F, *range(0x80, 0xA0),
+    0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF,
+    *range(0xE0000, 0xE0080),
+)  # fmt: skip
+
+
+def _escape(code: int) -> str:
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+_VISIBLE: Final = {code: _escape(code) for code in _ACTING} | {9: "\\t", 10: "\\n", 13: "\\r"}
+_VISIBLE_TEXT: Final = {code: shown for code, shown in _VISIBLE.items() if code not in {9, 10}}
+_ONE_LINE: Final = {9: "\\t", 10: "\\n", 13: "\\r"}
+# Inside JSON only \u escapes exist; C0 is escaped by the encoder already.
+_VISIBLE_JSON: Final = {code: f"\\u{code:04x}" for code in _ACTING if 0x20 <= code < 0x10000} | {
+    code: "".join(f"\\u{unit:04x}" for unit in (0xD800 + ((code - 0x10000) >> 10), 0xDC00 + (code & 0x3FF)))
+    for code in _ACTING
+    if code >= 0x10000
+}
+
+
+def visible(text: str) -> str:
+    """*text* on one line, with nothing in it that a terminal would obey."""
+    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE)
+
+
+def visible_lines(text: str) -> str:
+    """The same for text of several lines: line feeds and tabs stay."""
+    return text if text.isascii() and text.isprintable() else text.translate(_VISIBLE_TEXT)
+
+
+def visible_json(text: str) -> str:
+    """JSON text that still means the same, with nothing in it that a terminal would obey."""
+    return text if text.isascii() else text.translate(_VISIBLE_JSON)
+
+
+def one_line(text: str) -> str:
+    """*text* with its line breaks and tabs as escapes, and nothing else changed: a cell of piped output."""
+    return text if text.isprintable() else text.translate(_ONE_LINE)
+
+
+def size(count: float) -> str:
+    """Bytes as people read them, in decimal units: ``1.5 MB``."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: ``850 ms``, ``4.2 s``, ``3m 20s``, ``2h 05m``, ``7d 01h``, ``never``."""
+    if math.isinf(seconds):
+        return "never"
+    if abs(seconds) < 60:
+        return micros(seconds * 1e6)
+    whole = round(seconds)
+    for large, small, letters in ((86_400, 3_600, "dh"), (3_600, 60, "hm"), (60, 1, "ms")):
+        if abs(whole) >= large:
+            return f"{whole // large}{letters[0]} {whole % large // small:02}{letters[1]}"
+    return f"{whole} s"
+
+
+def micros(us: float) -> str:
+    """Microseconds as people read them: ``0.8 us``, ``240 us``, ``3.1 ms``, ``1.2 s``."""
+    for limit, divisor, unit in ((1_000, 1, "us"), (1_000_000, 1_000, "ms")):
+        if abs(us) < limit:
+            shown = us / divisor
+            return f"{shown:.1f} {unit}" if 0 < abs(shown) < 10 else f"{shown:.0f} {unit}"
+    return f"{us / 1_000_000:.1f} s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.1f} %"
+
+
+def _dollars(amount: float) -> str:
+    return f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.4f}"
+
+
+_UNITS: Final = (
+    ("bytes", size), ("_s", duration), ("seconds", duration), ("_us", micros),
+    ("_rate", _percent), ("_ratio", _percent),
+    ("_percent", lambda share: f"{share:.1f} %"), ("_usd", _dollars),
+)  # fmt: skip
+
+
+def figure(name: str, value: float) -> str:
+    """A number with the unit that its *name* says, and thousands apart."""
+    for ending, shown in _UNITS:
+        if name.endswith(ending) and not name.endswith("per_s"):
+            return shown(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def label(name: str) -> str:
+    """A field's name as people read it: ``size_bytes`` is ``size``."""
+    for ending in ("_bytes", "_us", "_usd", "_s"):
+        if name.endswith(ending) and not name.endswith("per_s"):
+            name = name[: -len(ending)]
+    return name.replace("_per_s", "/s").replace("_", " ")
+
+
+def plain(value: Any) -> str:
+    """A value of a record for machines: raw figures, lists with commas."""
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={plain(inner)}" for name, inner in value.items()) or "-"
+    if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return ",".join(plain(inner) for inner in value) or "-"
+    return one_line(str(value))
+
+
+def human(name: str, value: Any) -> str:
+    """A value of a record for people, safe on a terminal."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return figure(name, value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{visible(str(key))} {human(name, inner)}" for key, inner in value.items()) or "-"
+    if isinstance(value, str):
+        return visible(_moment(name, value))
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return ", ".join(human(name, inner) for inner in value) or "-"
+    return visible(plain(value))
+
+
+def _moment(name: str, value: str) -> str:
+    """A time without its fraction: `2026-01-02 03:04:05Z`; anything else as it is."""
+    if not name.endswith(("_at", "_start", "_end")) and name not in {"at", "time"}:
+        return value
+    try:
+        return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%SZ}"
+    except ValueError:
+        return value

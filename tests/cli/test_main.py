@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scoutcache import errors
+from scoutcache.cli import main
+from scoutcache.cli.commands import COMMANDS, FLAGS, VALUED
+from scoutcache.cli.errors import CommandError, Usage, exit_code
+
+HEAVY = {"redis", "pandas", "numpy", "faiss", "torch", "rich", "typer", "pydantic", "yaml", "sqlite3", "asyncio"}
+
+
+def imported_by(*arguments: str) -> set[str]:
+    """The modules loaded by a run, of the top level."""
+    script = (
+        "import sys; sys.argv = ['scoutcache', *sys.argv[1:]]\n"
+        "from scoutcache.cli.main import run\n"
+        "run(); sys.stderr.write('\\n'.join(name for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60)
+    return set(done.stderr.split())
+
+
+def test_the_version_costs_nothing_but_itself():
+    assert not imported_by("--version") & HEAVY
+
+
+def test_help_of_the_root_imports_no_command_and_no_tables():
+    loaded = imported_by("--help")
+    assert not loaded & {"rich", "redis", "pandas", "numpy", "scoutcache.cache"}
+    assert not loaded & {f"scoutcache.cli.{entry.module}" for entry in COMMANDS.values()}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        (["stats"], "stats"),
+        (["--format", "json", "stats", "keys"], "stats"),
+        (["--format=json", "--quiet", "-v", "keys", "--limit", "1"], "keys"),
+        (["--", "get"], "get"),
+        (["--frmat", "json", "stats"], None),
+        (["--json"], None),
+        ([], None),
+    ],
+)
+def test_the_command_is_the_first_word_that_no_global_option_takes(arguments, command):
+    assert main.leading(arguments)[0] == command
+
+
+def test_the_names_known_at_start_up_are_those_of_the_declared_options():
+    import typer
+
+    root = typer.main.get_command(main.build(["config"]))
+    options = [parameter for parameter in root.params if parameter.param_type_name == "option"]
+    assert {name for option in options if not option.is_flag for name in option.opts} == VALUED
+    assert {name for option in options if option.is_flag for name in option.opts} | {"--help", "-h"} == FLAGS
+
+
+def test_version(cli):
+    from scoutcache import __version__
+
+    assert cli("--version") == (0, f"scoutcache {__version__}\n", "")
+
+
+def test_help_names_every_command(cli):
+    ran = cli("--help")
+    assert ran.code == 0
+    for name, entry in COMMANDS.items():
+        assert f"  {name} " in ran.out
+        assert entry.help in ran.out
+
+
+def test_without_arguments_there_is_help(cli):
+    assert cli().out == cli("--help").out
+
+
+def test_options_without_a_command_are_a_mistake(cli):
+    assert cli("--json") == (2, "", "error: missing command\nhint: see scoutcache --help\n")
+
+
+def test_an_unknown_command_names_the_nearest(cli):
+    assert cli("invaldate", "x") == (2, "", "error: no such command: invaldate\nhint: did you mean invalidate?\n")
+
+
+def test_an_unknown_option_before_the_command_names_the_nearest(cli):
+    ran = cli("--frmat", "json", "stats")
+    assert ran == (2, "", "error: no such option for scoutcache: --frmat\nhint: did you mean --format?\n")
+
+
+def test_a_wrong_format_names_the_right_ones(cli):
+    ran = cli("--format", "jsn")
+    assert ran.code == 2
+    assert ran.err.splitlines()[0] == (
+        "error: invalid value for '--format': 'jsn' is none of table, json, jsonl, csv; did you mean json?"
+    )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_each_command_begins_with_examples(name: str, cli):
+    ran = cli(name, "--help")
+    assert ran.code == 0, ran.err
+    lines = [line.strip() for line in ran.out.splitlines() if line.strip()]
+    first = next(place for place, line in enumerate(lines) if not line.startswith("Usage:"))
+    assert lines[first] == "Examples:"
+    assert lines[first + 1].startswith("scoutcache ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_misspelt_option_is_refused_by_each_command_with_the_nearest(name: str, cli):
+    ran = cli(name, "--formt", "json")
+    assert ran.code == 2
+    assert ran.out == ""
+    assert ran.err == f"error: no such option for scoutcache {name}: --formt\nhint: did you mean --format?\n"
+
+
+def test_help_on_a_terminal_is_drawn_and_keeps_its_examples(terminal):
+    ran = terminal("keys", "--help")
+    assert ran.code == 0
+    assert "─" in ran.out
+    assert "scoutcache keys 'llm:*'" in ran.out
+
+
+def test_help_on_a_plain_terminal_has_no_boxes(terminal):
+    assert "─" not in terminal("keys", "--help", env={"TERM": "dumb"}).out
+    assert "\x1b" not in terminal("keys", "--help", env={"NO_COLOR": "1"}).out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.ConfigError("x"), 2),
+        (errors.InvalidKey("x"), 2),
+        (errors.InvalidTTL("x"), 2),
+        (errors.TierUnavailable("redis", "gone"), 10),
+        (errors.LockTimeout("x"), 11),
+        (errors.IntegrityError("x"), 1),
+        (errors.TransferError("x"), 1),
+        (Usage("x"), 2),
+        (CommandError("x", code=3), 3),
+        (PermissionError(13, "no", "file"), 1),
+        (RuntimeError("x"), 1),
+    ],
+)
+def test_the_exit_code_follows_from_the_class_of_the_error(error, code):
+    assert exit_code(error) == code
+
+
+class TestWhatEndsARun:
+    """What the process says and ends with, whatever a command raises."""
+
+    @pytest.fixture
+    def failing(self, cli, monkeypatch):
+        def call(error: BaseException, *arguments: str):
+            def fail(*_: object) -> int:
+                raise error
+
+            monkeypatch.setattr(main, "_run", fail)
+            return cli(*arguments)
+
+        return call
+
+    def test_an_error_of_the_cache_is_two_lines(self, failing):
+        error = errors.TierUnavailable("redis", "refused", hint="start the server")
+        assert failing(error) == (10, "", "error: the redis tier can't answer: refused\nhint: start the server\n")
+
+    def test_an_error_of_the_system_names_the_file(self, failing):
+        assert failing(PermissionError(13, "Permission denied", "/x/y")).err == "error: /x/y: Permission denied\n"
+
+    def test_an_unexpected_error_is_one_line_and_the_way_to_more(self, failing):
+        ran = failing(RuntimeError("boom"))
+        assert ran == (1, "", "error: unexpected RuntimeError: boom\nhint: --verbose shows where it happened\n")
+
+    def test_what_came_from_outside_is_escaped_in_messages(self, failing):
+        assert "\x1b" not in failing(errors.CacheError("bad \x1b[2J key")).err
+
+    def test_an_interrupt_ends_with_130(self, failing):
+        assert failing(KeyboardInterrupt()).code == 130
+
+
+def test_a_reader_that_has_gone_is_no_failure():
+    script = "scoutcache --help"
+    process = subprocess.Popen(
+        [sys.executable, "-m", *script.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert (process.wait(timeout=60), said) == (0, "")
+
+
+def test_completion_knows_commands_and_their_options(child):
+    words = {"_SCOUTCACHE_COMPLETE": "complete_bash", "COMP_WORDS": "scoutcache inv", "COMP_CWORD": "1"}
+    assert child(env=words).out.split() == ["invalidate"]
+    words |= {"COMP_WORDS": "scoutcache keys --for", "COMP_CWORD": "2"}
+    assert child(env=words).out.split() == ["--format"]
+
+
+def test_json_errors_leave_stdout_empty(cli):
+    ran = cli("get", "--json")
+    assert (ran.code, ran.out) == (2, "")
+
+
+_ = (json, os, signal, time)
