@@ -1,0 +1,334 @@
+"""The sections of the configuration: every setting with its type, its default and what it means.
+
+Durations are seconds, sizes bytes once read; files, the environment and callers may write "90s", "2h", "100MB".  None
+means "not set", "off" or "no limit".  Secrets show themselves as stars wherever they are printed or serialised; code
+asks with ``.get_secret_value()``.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Secret,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
+
+from scoutcache.policies import CacheStrategy, CompressionType, Duration, PatternText, SerializationType, Size, Ttl
+from scoutcache.ttl import parse_ttl
+
+MASK: Final = "**********"
+
+
+def mask_url(url: str) -> str:
+    """The URL without what must stay secret: the password, and the whole query (drivers take passwords there)."""
+    try:
+        parts = urlsplit(url)
+        host = parts.netloc.rpartition("@")[2]
+        user = f"{parts.username or ''}:{MASK}@" if "@" in parts.netloc else ""
+        return urlunsplit((parts.scheme, user + host, parts.path, MASK if parts.query else "", ""))
+    except ValueError:
+        return MASK
+
+
+class SecretUrl(Secret[str]):
+    """A URL that shows itself without its password."""
+
+    def _display(self) -> str:
+        return mask_url(self.get_secret_value())
+
+
+def _split(value: object) -> object:
+    """A list written as text, as the environment and options do: ``a,b``."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _no_credentials(address: str) -> str:
+    if "@" in address or not address.strip():
+        raise ValueError("expected 'host:port'; user and password have settings of their own")
+    return address
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(_split)]
+Wait = Annotated[Duration, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Room = Annotated[Size, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """What all sections are: immutable, and refusing names they don't know."""
+
+    # Values stay out of pydantic's own messages: they may be secrets.
+    model_config = ConfigDict(frozen=True, extra="forbid", defer_build=True, hide_input_in_errors=True)
+
+
+class TtlSection(Section):
+    """``[ttl]``: times to live by key prefix, which also serve as names (``ttl="short"``); ``[ttl.namespace]``."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Ttl] = Field(init=False)
+
+    namespace: dict[str, Ttl] = Field(default_factory=dict)
+
+    @property
+    def by_prefix(self) -> dict[str, float]:
+        """Seconds by prefix."""
+        return self.__pydantic_extra__
+
+    def read(self, value: object) -> float:
+        """The seconds that *value* means: a name of this section, or whatever `parse_ttl` reads."""
+        named = self.by_prefix.get(value) if isinstance(value, str) else None
+        return parse_ttl(value) if named is None else named
+
+
+class MemorySection(Section):
+    """``[memory]``: the tier inside the process."""
+
+    max_entries: Count = 100_000
+    max_bytes: Room = 100 * 10**6
+    strategy: CacheStrategy = CacheStrategy.ADAPTIVE
+
+
+class DiskSection(Section):
+    """``[disk]``: the tier in *directory*.  *timeout* is how long a call may wait for another process's write."""
+
+    max_bytes: Room = 10**9
+    timeout: Wait = 5.0
+
+
+class RedisSection(Section):
+    """``[redis]``: the tier on a server, a cluster (*nodes*) or behind sentinels (*sentinel*, *sentinel_service*)."""
+
+    url: SecretUrl | None = None
+    nodes: Addresses = ()
+    sentinel: Addresses = ()
+    sentinel_service: str = "mymaster"
+    read_from: Literal["primary", "replica", "any"] = "primary"
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    tls: bool = False
+    tls_ca_file: Path | None = None
+    tls_cert_file: Path | None = None
+    tls_key_file: Path | None = None
+    tls_verify: bool = True
+    timeout: Wait = 0.25
+    connect_timeout: Wait = 1.0
+    health_check_interval: Duration = 30.0
+    key_prefix: str = Field(default="scoutcache:", min_length=1)
+    max_connections: Count = 50
+    max_bytes: Room | None = None
+    max_entries: Count | None = None
+    max_stale: Wait = 2.0
+    """How long memory may answer without a sign of life from the server."""
+    tracking: bool = False
+    """True asks the server to tell of foreign writers' changes (client tracking)."""
+    publish: bool = False
+    """True announces invalidations on ``cache:invalidate`` too, for foreign applications."""
+
+    @field_validator("url")
+    @classmethod
+    def _known_scheme(cls, url: SecretUrl | None) -> SecretUrl | None:
+        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
+        return url
+
+    @model_validator(mode="after")
+    def _one_way_in(self) -> Self:
+        if (self.url is not None) + bool(self.nodes) + bool(self.sentinel) > 1:
+            raise ValueError("url, nodes and sentinel exclude each other")
+        return self
+
+    @property
+    def configured(self) -> bool:
+        """Whether a server is named."""
+        return bool(self.url is not None or self.nodes or self.sentinel)
+
+
+class PlacementSection(Section):
+    """``[placement]``: when an entry moves up (after so many hits) and down (unasked for so long)."""
+
+    promote_on_hits: Count = 2
+    demote_after: Wait = 3600.0
+
+
+class CompressionSection(Section):
+    """``[compression]``: payloads of *threshold* bytes and more; kept only where it pays."""
+
+    type: CompressionType = CompressionType.LZ4
+    threshold: Size = 1024
+    level: int | None = None
+    """None: the codec's own default."""
+    dictionary: str | None = None
+    """A file with a zstd dictionary, or "auto" for those trained on the cache's own entries."""
+
+
+class SerializerSection(Section):
+    """``[serializer]``.  ``pickle`` runs code when it reads, so it needs a signing key as well."""
+
+    type: SerializationType = SerializationType.MSGPACK
+
+
+class SecuritySection(Section):
+    """``[security]``: keys by id.  Entries are signed with the active one and read with any."""
+
+    signing_keys: dict[str, Annotated[SecretStr, Field(min_length=16)]] = Field(default_factory=dict)
+    active_key: str | None = None
+    """The id of the key to sign with; needless where there is only one."""
+    encryption: Literal["none", "aes-256-gcm"] = "none"
+
+    @model_validator(mode="after")
+    def _one_active(self) -> Self:
+        if self.active_key is not None and self.active_key not in self.signing_keys:
+            raise ValueError(f"active_key names no key of signing_keys; expected one of {sorted(self.signing_keys)}")
+        if self.active_key is None and len(self.signing_keys) > 1:
+            raise ValueError(f"with several signing_keys active_key must name one of {sorted(self.signing_keys)}")
+        if self.encryption != "none" and not self.signing_keys:
+            raise ValueError("encryption needs a key in signing_keys")
+        return self
+
+    @property
+    def signing_key_id(self) -> str | None:
+        """The id of the key to sign with, None when entries aren't signed."""
+        return self.active_key or next(iter(self.signing_keys), None)
+
+
+class FreshnessSection(Section):
+    """``[freshness]``: defaults of `get_or_compute`."""
+
+    stale_ttl: Ttl = 0.0
+    """How long after its ttl an entry may still be served while it is refreshed, or when refreshing fails."""
+    refresh_ahead: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The fraction of the ttl after which one reader refreshes early."""
+    soft_timeout: Wait | None = None
+    hard_timeout: Wait | None = None
+    negative_ttl: Ttl | None = None
+    """How long "nothing" is kept; None: like any value."""
+    jitter: Fraction = 0.0
+    """The part of each ttl that is left to chance, so that entries don't all expire at once."""
+
+    @model_validator(mode="after")
+    def _soft_before_hard(self) -> Self:
+        if self.soft_timeout is not None and (self.hard_timeout or math.inf) < self.soft_timeout:
+            raise ValueError("soft_timeout is longer than hard_timeout")
+        return self
+
+
+class SemanticSection(Section):
+    """``[semantic]``: answers for queries close enough in meaning."""
+
+    enabled: bool = False
+    model: str = "all-MiniLM-L6-v2"
+    preset: Literal["strict", "balanced", "recall"] = "balanced"
+    threshold: Fraction | None = None
+    """Cosine similarity; overrides the preset's."""
+    policy: Literal["threshold", "verified"] = "threshold"
+    max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    """The rate of wrong hits that the verified policy stays under."""
+    index: Literal["auto", "flat", "hnsw"] = "auto"
+
+
+class OplogSection(Section):
+    """``[oplog]``: the record of operations.  Counters are exact whatever *sample_rate* says."""
+
+    enabled: bool = True
+    sample_rate: Fraction = 1.0
+    max_records_per_s: Count = 5000
+    max_bytes: Room = 100 * 10**6
+    max_age: Wait = 7 * 86400.0
+    redact_keys: bool = False
+
+
+class ModelPrice(Section):
+    """Prices of a model, in USD per million tokens."""
+
+    input: Annotated[float, Field(ge=0)]
+    output: Annotated[float, Field(ge=0)] = 0.0
+
+
+class CostsSection(Section):
+    """``[costs]``: what a call costs.  Without a price money is unknown, never guessed."""
+
+    default_call_usd: Annotated[float, Field(ge=0)] | None = None
+    models: dict[str, ModelPrice] = Field(default_factory=dict)
+
+
+_HOUR: Final = 3600.0
+_OPERATIONS: Final = {
+    "summarize": 2 * _HOUR, "key_points": 2 * _HOUR, "sentiment": 24 * _HOUR, "questions": _HOUR, "qa": _HOUR / 2,
+}  # fmt: skip
+
+
+def _with_operations(value: Any) -> Any:
+    return {**_OPERATIONS, **value} if isinstance(value, dict) else value
+
+
+class LlmSection(Section):
+    """``[llm]``: how answers of models are kept."""
+
+    operation_ttls: Annotated[dict[str, Ttl], BeforeValidator(_with_operations)] = Field(
+        default_factory=lambda: dict(_OPERATIONS)
+    )
+    """What is set here adds to the built-in ones."""
+    text_tiers: tuple[Count, ...] = (500, 5000, 50_000)
+    """Lengths in characters that tell small, medium and large texts apart."""
+    hash_above: int = Field(default=1000, ge=0)
+    """Texts of more characters stand in keys as digests."""
+    metrics_ttl: Ttl = 86400.0
+
+    @field_validator("text_tiers")
+    @classmethod
+    def _rising(cls, tiers: tuple[int, ...]) -> tuple[int, ...]:
+        if list(tiers) != sorted(set(tiers)):
+            raise ValueError("expected rising lengths")
+        return tiers
+
+
+class WarmingSection(Section):
+    """``[warming]``: filling ahead of need."""
+
+    on_start: bool = False
+    patterns: Annotated[tuple[PatternText, ...], BeforeValidator(_split)] = ()
+    interval: Wait = 300.0
+    allow_hosts: Names = ()
+    """Hosts that a warming source may be fetched from."""
+
+
+class MemoryLevels(Section):
+    """Bytes of the memory tier at which to warn, and to call for help."""
+
+    warn: Size = 50 * 10**6
+    critical: Size = 100 * 10**6
+
+
+class RateLevels(Section):
+    """Counts per hour at which to warn, and to call for help."""
+
+    warn: int = Field(default=50, ge=0)
+    critical: int = Field(default=100, ge=0)
+
+
+class AlertsSection(Section):
+    """``[alerts]``: from where on something is worth a warning."""
+
+    memory: MemoryLevels = MemoryLevels()
+    operation: Wait = 0.05
+    key_generation: Wait = 0.1
+    invalidations_per_hour: RateLevels = RateLevels()
+    hit_rate: Fraction = 0.5
+    """A lower one warns."""
+    errors_per_hour: int = Field(default=10, ge=0)

@@ -1,0 +1,264 @@
+"""What users declare about their entries: policies, invalidation rules, warming tasks, tiers; and the field's enums.
+
+They stand in configuration files (``[[policies]]``, ``[[rules]]``, ``[[tasks]]``) or are made in code.  All are frozen;
+times are UTC, durations seconds, sizes bytes.  Where a duration or size is set, its text is taken too ("2h", "1MB").
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, Final
+
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    model_validator,
+)
+
+from scoutcache.keys import check_tag
+from scoutcache.patterns import Pattern
+from scoutcache.ttl import parse_duration, parse_size, parse_ttl
+
+__all__ = [
+    "CacheBackend", "CachePolicy", "CacheStrategy", "CacheTier", "CompressionType", "Duration", "InvalidationRule",
+    "RuleAction", "SerializationType", "Size", "TaskStatus", "Ttl", "TriggerType", "UtcTime", "WarmingTask",
+]  # fmt: skip
+
+
+class CacheBackend(StrEnum):
+    """Where an entry lives."""
+
+    MEMORY = "memory"
+    REDIS = "redis"
+    DISK = "disk"
+    HYBRID = "hybrid"
+
+
+class CacheStrategy(StrEnum):
+    """What leaves first when the memory tier is full; `ADAPTIVE` (adaptive S3-FIFO) is the default."""
+
+    ADAPTIVE = "adaptive"
+    LRU = "lru"
+    LFU = "lfu"
+    TTL = "ttl"
+    SIEVE = "sieve"
+    S3FIFO = "s3fifo"
+    TINYLFU = "tinylfu"
+    GDSF = "gdsf"
+    AUTO = "auto"
+    SEMANTIC = "semantic"
+    PREDICTIVE = "predictive"
+
+
+class SerializationType(StrEnum):
+    """How a value becomes bytes."""
+
+    JSON = "json"
+    MSGPACK = "msgpack"
+    PICKLE = "pickle"
+    CUSTOM = "custom"
+
+
+class CompressionType(StrEnum):
+    """How bytes become fewer."""
+
+    NONE = "none"
+    LZ4 = "lz4"
+    ZSTD = "zstd"
+    GZIP = "gzip"
+
+
+class TriggerType(StrEnum):
+    """What sets an invalidation rule off."""
+
+    EVENT = "event"
+    TIME = "time"
+    DEPENDENCY = "dependency"
+    MANUAL = "manual"
+
+
+class RuleAction(StrEnum):
+    """What a rule does with what it hits."""
+
+    DELETE = "delete"
+    REFRESH = "refresh"
+    MARK_STALE = "mark_stale"
+
+
+class TaskStatus(StrEnum):
+    """How far a warming task is."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+def _json_seconds(seconds: float) -> float | str:
+    return "never" if seconds == math.inf else seconds  # JSON has no infinity
+
+
+def _pattern_text(text: str) -> str:
+    return Pattern.parse(text).text
+
+
+def _listed(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""A finite duration in seconds."""
+Ttl = Annotated[float, BeforeValidator(parse_ttl), PlainSerializer(_json_seconds, when_used="json")]
+"""A time to live in seconds; infinite for "never", 0 for "do not store"."""
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""A size in bytes."""
+UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(UTC))]
+"""A moment; what comes in another time zone is turned into UTC, what comes without one is refused."""
+PatternText = Annotated[str, AfterValidator(_pattern_text)]
+"""A pattern that compiles."""
+TagText = Annotated[str, AfterValidator(check_tag)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+"""Several texts; one alone needs no list."""
+
+DECLARED: Final = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=True)
+
+
+class CachePolicy(BaseModel):
+    """How entries whose keys match one of *applies_to* are kept.  The policy of the highest *priority* wins."""
+
+    model_config = DECLARED
+
+    policy_id: str = Field(min_length=1)
+    """What it is called by; where only a name is given, the name."""
+    name: str = ""
+    applies_to: Annotated[tuple[PatternText, ...], BeforeValidator(_listed)] = ("*",)
+    priority: int = 0
+    ttl_seconds: Ttl | None = None
+    refresh_on_access: bool = False
+    """True renews the time to live at each hit."""
+    max_entry_size: Size | None = None
+    compression_required: bool = False
+    allowed_backends: tuple[CacheBackend, ...] | None = None
+    """None allows every tier."""
+    preferred_backend: CacheBackend | None = None
+    invalidation_rules: Texts = ()
+    """Ids of rules."""
+    encrypt_at_rest: bool = False
+    require_authentication: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return _with_id(data, "policy_id")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> CachePolicy:
+        allowed, preferred = self.allowed_backends, self.preferred_backend
+        if allowed is not None and preferred is not None and preferred not in allowed:
+            raise ValueError(f"preferred_backend {preferred.value!r} is not among allowed_backends")
+        return self
+
+
+class InvalidationRule(BaseModel):
+    """What becomes invalid when something happens: an event, or a time by a cron expression."""
+
+    model_config = DECLARED
+
+    rule_id: str = Field(min_length=1)
+    """What it is called by; where only a name is given, the name."""
+    name: str = ""
+    trigger_type: TriggerType = TriggerType.EVENT
+    trigger_config: Mapping[str, Any] = Field(default_factory=dict)
+    target_pattern: PatternText | None = None
+    """May hold fields of the event in braces: ``user:{id}:*``."""
+    target_tags: Annotated[tuple[TagText, ...], BeforeValidator(_listed)] = ()
+    cascade: bool = True
+    action: RuleAction = RuleAction.DELETE
+    schedule: str | None = None
+    """A cron expression, in UTC."""
+    last_run: UtcTime | None = None
+    event_types: Texts = ()
+    total_invalidations: int = Field(default=0, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return _with_id(data, "rule_id")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> InvalidationRule:
+        if self.trigger_type is TriggerType.TIME and not self.schedule:
+            raise ValueError("a rule with trigger_type 'time' needs a schedule, such as '0 3 * * *'")
+        if self.trigger_type is TriggerType.EVENT and not self.event_types:
+            raise ValueError("a rule with trigger_type 'event' needs event_types, such as ['db.users.updated']")
+        if self.target_pattern is None and not self.target_tags and self.trigger_type is not TriggerType.DEPENDENCY:
+            raise ValueError("a rule needs a target_pattern or target_tags")
+        return self
+
+
+class WarmingTask(BaseModel):
+    """A filling of the cache ahead of need, by schedule, at start-up, or by hand; and how its last run went."""
+
+    model_config = DECLARED
+
+    task_id: str = Field(min_length=1)
+    """What it is called by; where only a name is given, the name."""
+    name: str = ""
+    pattern: PatternText = "*"
+    source: str = Field(min_length=1)
+    """A file of JSON Lines, or ``module:function``."""
+    run_at_startup: bool = False
+    schedule: str | None = None
+    """A cron expression, in UTC."""
+    status: TaskStatus = TaskStatus.PENDING
+    started_at: UtcTime | None = None
+    completed_at: UtcTime | None = None
+    keys_warmed: int = Field(default=0, ge=0)
+    errors: Texts = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, data: Any) -> Any:
+        return _with_id(data, "task_id")
+
+
+class CacheTier(BaseModel):
+    """One tier's place, limits and fill.  *tier_level* 1 is asked first; None means no limit."""
+
+    model_config = DECLARED
+
+    tier_level: int = Field(ge=0)
+    backend: CacheBackend
+    max_size_bytes: Size | None = None
+    max_entries: int | None = Field(default=None, ge=0)
+    promote_on_hits: int = Field(default=2, ge=1)
+    demote_after_seconds: Duration = 3600.0
+    current_size_bytes: Size = 0
+    current_entries: int = Field(default=0, ge=0)
+
+    def has_capacity(self, size: int = 0) -> bool:
+        """Whether one more entry of *size* bytes fits, with nothing evicted for it."""
+        if self.max_entries is not None and self.current_entries >= self.max_entries:
+            return False
+        return self.max_size_bytes is None or self.current_size_bytes + size <= self.max_size_bytes
+
+
+def _with_id(data: Any, field: str) -> Any:
+    """The data with an id where only a name was given, and the other way round."""
+    if not isinstance(data, Mapping):
+        return data
+    known = data.get(field) or data.get("name")
+    return {**data, **({field: known, "name": data.get("name") or known} if known else {})}
+
+
+def utc_now() -> datetime:
+    """The present.  The one clock of this floor, for questions asked of a model without a time; code of ours asks with one."""
+    return datetime.now(UTC)
