@@ -86,7 +86,7 @@ class Policy(ABC):
         self.size_bytes += new.size - old.size
         return []
 
-    def settle(self) -> None:
+    def settle(self) -> None:  # noqa: B027  # most policies have nothing to work off
         """Work off what `note` collected.  Cheap; to be called now and then."""
 
     @abstractmethod
@@ -97,7 +97,7 @@ class Policy(ABC):
     def nodes(self) -> Iterator[Node]:
         """All nodes, roughly in the order in which they would leave."""
 
-    def _greet(self, node: Node) -> None:
+    def _greet(self, node: Node) -> None:  # noqa: B027  # only policies with ghosts look
         """Look at a newcomer before anybody leaves for it."""
 
     @abstractmethod

@@ -1,0 +1,116 @@
+"""An entry as the memory tier keeps it: what a hit reads as attributes, and everything else packed.
+
+100,000 entries are common, so bytes count: a `Header` with its numbers costs 450 bytes, the same packed costs 80.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from struct import Struct, error
+from typing import Any, Final, NamedTuple
+
+from scoutcache.entry import NEVER, Header, Live, Mark, Ref
+from scoutcache.eviction import Node
+
+__all__ = ["Detail", "Slot"]
+
+_TIMES: Final = Struct("<qdddd")
+"""Start, created, fresh until, expires, cost (NaN for none)."""
+
+_RESOLUTION: Final = 1e-6
+"""What seconds since the epoch resolve in a float, generously: an entry may die so much early but never late."""
+
+
+class Detail(NamedTuple):
+    """What the memory tier knows of an entry.  *accessed* is seconds since the epoch, right to about a second."""
+
+    header: Header
+    size: int
+    hits: int
+    accessed: float
+
+
+class Slot(Node):
+    """One entry.  Never changed after it was made, but for counters and its place in the policy's queues:
+
+    a reader without a lock must see one value with its own deadline, so a new value is a new slot.
+    """
+
+    __slots__ = ("cold", "deadline", "decode", "held", "marks", "told", "used")
+
+    key: str
+    held: Any
+    decode: Callable[[Any], Any] | None
+    deadline: float
+    """Monotonic time until which it is fresh."""
+    marks: tuple[Mark, ...]
+    cold: bytes | Header
+    told: int
+    """How many of the hits were harvested."""
+    used: float
+    """Monotonic time by which the last harvested hit had happened."""
+
+    def __init__(self, header: Header, live: Live, now: float, wall: float, used: float) -> None:
+        """*now* and *wall* are the same moment on both clocks: a later change of the wall clock moves no deadline."""
+        self.key = header.ref.key
+        self.space = header.ref.namespace
+        self.size = live.size
+        self.hits = self.mark = self.told = 0
+        self.home = None
+        self.held = live.held
+        self.decode = live.decode
+        self.deadline = now + (min(header.fresh_until, header.expires) - wall) - _RESOLUTION
+        self.marks = header.marks
+        self.cold = _pack(header)
+        self.used = used
+
+    @property
+    def ref(self) -> Ref:
+        """Which entry."""
+        return Ref(self.space, self.key)
+
+    @property
+    def live(self) -> Live:
+        """The value as it came."""
+        return Live(self.held, self.decode, self.size)
+
+    @property
+    def header(self) -> Header:
+        """Everything but the value, as it came."""
+        if isinstance(self.cold, Header):
+            return self.cold
+        start, created, fresh_until, expires, cost = _TIMES.unpack(self.cold)
+        return Header(
+            ref=self.ref, start=start, created=created, fresh_until=fresh_until, expires=expires, marks=self.marks,
+            cost=None if math.isnan(cost) else cost,
+        )  # fmt: skip
+
+    @property
+    def start(self) -> int:
+        """When computing it began, in nanoseconds."""
+        if isinstance(self.cold, Header):
+            return self.cold.start
+        start: int = _TIMES.unpack(self.cold)[0]
+        return start
+
+    def expired(self, now: float) -> bool:
+        """Is it past its expiry at monotonic time *now*?  Between its deadline and its expiry it is stale."""
+        if self.deadline > now:
+            return False
+        if isinstance(self.cold, Header):
+            fresh_until, expires = self.cold.fresh_until, self.cold.expires
+        else:
+            _, _, fresh_until, expires, _ = _TIMES.unpack(self.cold)
+        return expires != NEVER and self.deadline + (expires - min(fresh_until, expires)) <= now
+
+
+def _pack(header: Header) -> bytes | Header:
+    """The numbers of *header*, or itself when there is more to it than fits."""
+    if header.provenance is None:
+        cost = math.nan if header.cost is None else header.cost
+        try:
+            return _TIMES.pack(header.start, header.created, header.fresh_until, header.expires, cost)
+        except error:  # a start beyond 64 bits: nobody's clock, but somebody's argument
+            return header
+    return header

@@ -1,0 +1,106 @@
+"""The memory tier's tables: slots by namespace and key, by tag, and the hits of those that left.
+
+Nothing here locks: whoever writes holds the tier's lock.  Readers without one see a slot or none.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.keys import prefix_of
+from scoutcache.tiers.memory.slot import Slot
+
+__all__ = ["Tables"]
+
+
+class Tables:
+    """Every slot, findable by key and by tag."""
+
+    def __init__(self) -> None:
+        self.spaces: dict[str, dict[str, Slot]] = {}
+        self._pinned: set[str] = set()
+        self._tagged: dict[tuple[str, str], set[Slot]] = {}
+        self._departed: Counter[tuple[str, str]] = Counter()
+
+    def pin(self, namespace: str) -> dict[str, Slot]:
+        """The table of *namespace*, the same object for ever."""
+        self._pinned.add(namespace)
+        return self.spaces.setdefault(namespace, {})
+
+    def get(self, namespace: str, key: str) -> Slot | None:
+        """The slot, fresh or not."""
+        table = self.spaces.get(namespace)
+        return None if table is None else table.get(key)
+
+    def slots(self, namespace: str | None = None) -> Iterator[Slot]:
+        """Those there were when each table was reached; the copying of a table is atomic."""
+        if namespace is not None:
+            yield from list(self.spaces.get(namespace, {}).values())
+            return
+        for table in list(self.spaces.values()):
+            yield from list(table.values())
+
+    def tagged(self, namespace: str, names: Sequence[str]) -> set[Slot]:
+        """Those that carry one of these marks; the namespace's own mark is on all of them."""
+        if NAMESPACE_MARK in names:
+            return set(self.slots(namespace))
+        return set().union(*(self._tagged.get((namespace, name), ()) for name in names))
+
+    def put(self, slot: Slot) -> None:
+        """Add *slot*; one of the same key leaves in the same moment."""
+        table = self.spaces.setdefault(slot.space, {})
+        old = table.get(slot.key)
+        table[slot.key] = slot
+        if old is not None:
+            self._see_off(old)
+        for mark in slot.marks:
+            if mark.name != NAMESPACE_MARK:
+                self._tagged.setdefault((slot.space, mark.name), set()).add(slot)
+
+    def take(self, slot: Slot) -> None:
+        """Remove *slot*, which is in its table."""
+        del self.spaces[slot.space][slot.key]
+        self._see_off(slot)
+
+    def _see_off(self, slot: Slot) -> None:
+        """It is out of its table, so that no hit comes any more: count those it had."""
+        if slot.hits != slot.told:
+            self._departed[slot.space, prefix_of(slot.key)] += slot.hits - slot.told
+            slot.told = slot.hits
+        for mark in slot.marks:
+            slots = self._tagged.get((slot.space, mark.name))
+            if slots is not None:
+                slots.discard(slot)
+                if not slots:
+                    del self._tagged[slot.space, mark.name]
+
+    def collect(self, now: float) -> None:
+        """Count the hits since the last time; who had some was used by *now*."""
+        for table in self.spaces.values():
+            for slot in table.values():
+                hits = slot.hits
+                if hits != slot.told:
+                    self._departed[slot.space, prefix_of(slot.key)] += hits - slot.told
+                    slot.told = hits
+                    slot.used = now
+
+    def harvest(self) -> dict[tuple[str, str], int]:
+        """The hits collected since the last harvest, by namespace and prefix."""
+        collected, self._departed = self._departed, Counter()
+        return dict(collected)
+
+    def restart(self) -> None:
+        """Be empty, whatever state anything is in; tables stay the objects they are."""
+        for table in self.spaces.values():
+            table.clear()
+        self._tagged.clear()
+
+    def sweep(self) -> None:
+        """Let go of empty tables, and of the room that tables kept for entries that left."""
+        for namespace, table in list(self.spaces.items()):
+            if not table:
+                table.clear()  # gives back what a dict emptied one by one still holds
+                if namespace not in self._pinned:
+                    del self.spaces[namespace]

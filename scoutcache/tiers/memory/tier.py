@@ -1,0 +1,359 @@
+"""The memory tier: live values in this process, bounded by entries and by bytes.
+
+Rule 1: only writes lock.  A hit (`hot`) reads a table, which is a plain dict; a listing reads a copy of one.
+Rule 2: neither limit is exceeded at any moment: who must leave has left before the newcomer is in its table.
+Rule 3: a deadline is monotonic, reckoned from the wall clock when the entry came: setting the wall clock neither
+        revives nor kills, and the *now* of callers, which is wall time, decides nothing about expiry here.
+Rule 4: each hit is counted once, also that of an entry that left since (`harvest`).
+Rule 5: callbacks run after the lock was released, except `allow`, whose answer must hold while the entry goes in.
+Rule 6: a child forked while another thread was writing has half a write; it starts empty.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from time import perf_counter_ns
+from typing import Final, Protocol, cast
+
+from scoutcache.entry import Header, Listed, Live, Ref, Row, Sealed, Usage
+from scoutcache.eviction import DEFAULT, make_policy
+from scoutcache.patterns import Pattern
+from scoutcache.tiers.base import Allow
+from scoutcache.tiers.memory import hot
+from scoutcache.tiers.memory.slot import Detail, Slot
+from scoutcache.tiers.memory.tables import Tables
+
+__all__ = ["MemoryTier"]
+
+OnEvict = Callable[[Ref, str, int], None]
+"""Takes the entry, why it left (`entries`, `bytes`, `expired`, `pruned`) and its size in bytes."""
+
+_COARSE: Final = 0.5
+"""Entries that come within so many seconds share one number for when they came."""
+
+
+class Sealer(Protocol):
+    """The part of a codec that is needed here."""
+
+    def seal(self, header: Header, live: Live) -> Sealed:
+        """The entry as bytes."""
+
+
+class MemoryTier:
+    """Live values, at most *max_entries* of them and at most *max_bytes* in all; the size of one is `Live.size`.
+
+    *strategy* is one of `scoutcache.eviction.STRATEGIES`.  *monotonic* and *wall* are clocks in seconds.
+    *on_evict* hears of each entry that left without anybody having removed it.
+    """
+
+    name = "memory"
+    blocking = False
+
+    def __init__(
+        self, codec: Sealer, *, max_entries: int = 100_000, max_bytes: int = 100_000_000, strategy: str = DEFAULT,
+        monotonic: Callable[[], float], wall: Callable[[], float], on_evict: OnEvict | None = None,
+    ) -> None:  # fmt: skip
+        self.max_entries, self.max_bytes, self.strategy = max_entries, max_bytes, strategy
+        self._codec = codec
+        self._monotonic, self._wall = monotonic, wall
+        self._on_evict = on_evict
+        self._policy = make_policy(strategy, max_entries, max_bytes)
+        self._tables = Tables()
+        self._pulse = hot.Pulse()
+        self._coarse = -math.inf
+        self._lock = threading.RLock()
+        _living.add(self)
+
+    # -- the hot path ----------------------------------------------------------------------------------------------
+
+    def make_get(
+        self, miss: hot.Miss, *, namespace: str, position: hot.Position | None = None, log: hot.Log | None = None,
+        nanoseconds: Callable[[], int] = perf_counter_ns,
+    ) -> hot.Get:  # fmt: skip
+        """A function ``get(key, default=None, namespace=None)`` for callers without a namespace to use *namespace*.
+
+        It answers fresh entries and calls ``miss(key, default, namespace)`` for everything else, among it whenever
+        *position* differs from what `seen` was last told.  *log* takes a tuple per hit, in *nanoseconds*.
+        """
+        pulse, spaces, position = self._pulse, self._tables.spaces, position or hot.Nowhere()
+        home, note = self.table(namespace), self._policy.note
+        if note is None and log is None:
+            return hot.build_get(pulse, spaces, home, position, self._monotonic, miss)
+        observers = hot.Observers(note, log, nanoseconds)
+        return hot.build_observed_get(pulse, spaces, home, position, self._monotonic, miss, observers)
+
+    def make_peek(
+        self, *, position: hot.Position | None = None, log: hot.Log | None = None,
+        nanoseconds: Callable[[], int] = perf_counter_ns,
+    ) -> hot.Peek:  # fmt: skip
+        """A function ``peek(namespace, key)`` that gives the fresh value or `MISSING`, and counts as `make_get`'s."""
+        observers = hot.Observers(self._policy.note, log, nanoseconds)
+        return hot.build_peek(
+            self._pulse, self._tables.spaces, position or hot.Nowhere(), self._monotonic, observers
+        )  # fmt: skip
+
+    def table(self, namespace: str) -> dict[str, Slot]:
+        """The slots of *namespace* by key, stale ones too; always the same dict, and not to be changed."""
+        with self._lock:
+            return self._tables.pin(namespace)
+
+    def seen(self, position: int) -> None:
+        """Everything announced up to *position* was applied to this tier; hits compare it with the shared word."""
+        self._pulse.seen = position
+
+    def tick(self, now: float | None) -> None:
+        """It is *now*, monotonic; for the next `hot.SLACK` seconds hits need no clock for slots that live longer.
+
+        To be called about twice a second or not at all; None says that nobody will any more.  A caller starved for
+        longer than the slack could let a value be served late by as much; nothing else can.
+        """
+        self._pulse.horizon = math.inf if now is None else now + hot.SLACK
+        with self._lock:
+            self._policy.settle()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, ref: Ref, now: float) -> Sealed | None:
+        """The entry as bytes, made for this call; stale ones too, until they expire.  Counts as a hit."""
+        return self.read_many([ref], now).get(ref)
+
+    def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:  # noqa: ARG002  # Rule 3
+        """Those that are there."""
+        return {ref: row.sealed for ref, row in self.rows(refs).items()}
+
+    def rows(self, refs: Iterable[Ref], *, count: bool = True) -> dict[Ref, Row]:
+        """Those that are there with their live values, stale ones too; *count* says whether that is a hit."""
+        now, note = self._monotonic(), self._policy.note
+        found = {}
+        with self._lock:
+            for ref in refs:
+                slot = self._tables.get(*ref)
+                if slot is not None and not slot.expired(now):
+                    slot.hits += count
+                    if count and note is not None:
+                        note(slot)
+                    found[ref] = self._row(slot)
+        return found
+
+    def entry(self, ref: Ref) -> Detail | None:
+        """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
+        now = self._monotonic()
+        slot = self._tables.get(*ref)
+        if slot is None or slot.expired(now):
+            return None
+        used = slot.used if slot.hits == slot.told else now
+        return Detail(slot.header, slot.size, slot.hits, self._wall() - (now - used))
+
+    def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
+        """List entries, expired ones too, in no order; those that come or go meanwhile may be in it or not."""
+        for slot in self._tables.slots(namespace):
+            if pattern is None or pattern.matches(slot.key):
+                yield Listed(slot.header, self.name, slot.size, slot.hits)
+
+    def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:  # noqa: ARG002  # Rule 3
+        """How many unexpired entries match."""
+        clock = self._monotonic()
+        return sum(
+            not slot.expired(clock)
+            for slot in self._tables.slots(namespace)
+            if pattern is None or pattern.matches(slot.key)
+        )
+
+    def usage(self) -> Usage:
+        """How full it is, expired entries included."""
+        return Usage(self._policy.entries, self._policy.size_bytes, self.max_entries, self.max_bytes)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def write(self, rows: Sequence[Row], now: float, allow: Allow | None = None) -> int:  # noqa: ARG002  # Rule 3
+        """Store live values and return how many were taken.
+
+        An unexpired entry with a later start stays, what *allow* refuses isn't written, and what is larger than the
+        whole tier isn't either, but ends the older entry of its key.
+        """
+        taken = 0
+        evicted: list[tuple[Slot, str]] = []
+        with self._lock:
+            for row in rows:
+                taken += self._put(row, allow, evicted)
+        self._tell(evicted)
+        return taken
+
+    def _put(self, row: Row, allow: Allow | None, evicted: list[tuple[Slot, str]]) -> bool:
+        header = row.header
+        now = self._monotonic()
+        old = self._tables.get(*header.ref)
+        if old is not None and old.start > header.start and not old.expired(now):
+            return False
+        if allow is not None and not allow(header):
+            return False
+        if row.live.size > self.max_bytes:
+            self._drop([old] if old is not None else [])
+            return False
+        slot = Slot(header, row.live, now, self._wall(), self._coarsely(now))
+        why = "entries" if self._policy.entries >= self.max_entries else "bytes"
+        victims = self._policy.admit(slot) if old is None else self._policy.replace(old, slot)
+        for victim in cast("list[Slot]", victims):
+            self._tables.take(victim)
+            evicted.append((victim, "expired" if victim.expired(now) else why))
+        self._tables.put(slot)
+        return True
+
+    def _coarsely(self, now: float) -> float:
+        """*now*, or a moment shortly before it that other slots share."""
+        if not now - self._coarse < _COARSE:
+            self._coarse = now
+        return self._coarse
+
+    def _tell(self, evicted: Iterable[tuple[Slot, str]]) -> None:
+        if self._on_evict is not None:
+            for slot, why in evicted:
+                self._on_evict(slot.ref, why, slot.size)
+
+    # -- removing --------------------------------------------------------------------------------------------------
+
+    def remove(self, refs: Sequence[Ref]) -> int:
+        """Remove them and return how many were there."""
+        with self._lock:
+            slots = {self._tables.get(*ref) for ref in refs}
+            return self._drop(slot for slot in slots if slot is not None)
+
+    def discard(self, rows: Sequence[Row]) -> int:
+        """Remove those that are still the same entry as when they were listed, as `idle` does, and return how many."""
+        with self._lock:
+            slots = {self._tables.get(*row.header.ref): row.header.start for row in rows}
+            return self._drop(slot for slot, start in slots.items() if slot is not None and slot.start == start)
+
+    def remove_matching(self, namespace: str, pattern: Pattern) -> int:
+        """Remove every key that matches and return how many."""
+        if pattern.matches_all:
+            return self.clear(namespace)
+        if pattern.literal is not None:
+            return self.remove([Ref(namespace, pattern.literal)])
+        with self._lock:
+            return self._drop([slot for slot in self._tables.slots(namespace) if pattern.matches(slot.key)])
+
+    def drop_marked(self, namespace: str, names: Sequence[str]) -> int:
+        """Remove what carries a mark of one of these names, whatever its version, and return how many.
+
+        Costs in proportion to what it removes.  The namespace's own mark is on every entry of it.
+        """
+        with self._lock:
+            return self._drop(self._tables.tagged(namespace, names))
+
+    def clear(self, namespace: str | None) -> int:
+        """Remove a whole namespace, or everything for None."""
+        with self._lock:
+            number = self._drop(list(self._tables.slots(namespace)))
+            self._tables.sweep()
+            return number
+
+    def _drop(self, slots: Iterable[Slot]) -> int:
+        number = 0
+        for slot in slots:
+            self._tables.take(slot)
+            self._policy.forget(slot)
+            number += 1
+        return number
+
+    # -- maintenance -----------------------------------------------------------------------------------------------
+
+    def prune(self, now: float, *, older_than: float | None = None, max_bytes: int | None = None,
+              dry_run: bool = False) -> dict[str, int]:  # fmt: skip
+        """Remove what is expired, created more than *older_than* seconds ago, or too much for *max_bytes*."""
+        clock = self._monotonic()
+        with self._lock:
+            expired, older, rest = self._sort(clock, None if older_than is None else now - older_than)
+            excess = self._excess(rest, max_bytes)
+            if not dry_run:
+                self._drop([*expired, *older, *excess])
+                self._tables.sweep()
+        if not dry_run:
+            self._tell([*((slot, "expired") for slot in expired), *((slot, "pruned") for slot in [*older, *excess])])
+        return {"expired": len(expired), "older": len(older), "oversize": len(excess), "orphaned": 0}
+
+    def _sort(self, clock: float, before: float | None) -> tuple[list[Slot], list[Slot], set[Slot]]:
+        expired: list[Slot] = []
+        older: list[Slot] = []
+        rest = set()
+        for slot in self._tables.slots():
+            if slot.expired(clock):
+                expired.append(slot)
+            elif before is not None and slot.header.created < before:
+                older.append(slot)
+            else:
+                rest.add(slot)
+        return expired, older, rest
+
+    def _excess(self, slots: set[Slot], max_bytes: int | None) -> list[Slot]:
+        """Those among *slots* to let go, in the policy's order, so that the others fit into *max_bytes*."""
+        excess: list[Slot] = []
+        if max_bytes is None:
+            return excess
+        left = sum(slot.size for slot in slots)
+        for node in self._policy.nodes():
+            if left <= max_bytes:
+                break
+            slot = cast("Slot", node)
+            if slot in slots:
+                left -= slot.size
+                excess.append(slot)
+        return excess
+
+    def harvest(self) -> dict[tuple[str, str], int]:
+        """The hits since the last harvest by namespace and prefix, each counted exactly once.
+
+        Looks at every slot: about 5 ms for 100,000.
+        """
+        with self._lock:
+            self._tables.collect(self._monotonic())
+            return self._tables.harvest()
+
+    def idle(self, now_monotonic: float, seconds: float, *, limit: int | None = None) -> list[Row]:
+        """Unexpired entries that nobody asked for in the last *seconds*, at most *limit*; see `discard`.
+
+        When an entry was last asked for is known from one `harvest` or call of this to the next, and no better.
+        """
+        rows: list[Row] = []
+        with self._lock:
+            self._tables.collect(now_monotonic)
+            for slot in self._tables.slots():
+                if limit is not None and len(rows) >= limit:
+                    break
+                if slot.used <= now_monotonic - seconds and not slot.expired(now_monotonic):
+                    rows.append(self._row(slot))
+        return rows
+
+    def _row(self, slot: Slot) -> Row:
+        header, live = slot.header, slot.live
+        return Row(header, live, partial(self._codec.seal, header, live))
+
+    def close(self) -> None:
+        """Let go of everything; idempotent."""
+        self.tick(None)
+        self.clear(None)
+
+    def _renew(self) -> None:
+        """In a child: nobody ticks, and no other thread will ever release the lock."""
+        self._pulse.horizon = math.inf
+        whole = self._lock.acquire(blocking=False)
+        self._lock = threading.RLock()
+        if not whole:
+            self._tables.restart()
+            self._policy.reset()
+
+
+_living: weakref.WeakSet[MemoryTier] = weakref.WeakSet()
+
+
+def _renew_all() -> None:
+    for tier in list(_living):
+        tier._renew()
+
+
+os.register_at_fork(after_in_child=_renew_all)
