@@ -17,7 +17,8 @@ from typing import Annotated, Any, Final, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from scoutcache.config_problems import Place, problems_of
+from scoutcache.canonical import shown
+from scoutcache.config_problems import Place, nearest, problems_of, wrong_settings
 from scoutcache.config_sections import (
     AlertsSection,
     CompressionSection,
@@ -35,9 +36,8 @@ from scoutcache.config_sections import (
     SerializerSection,
     TtlSection,
     WarmingSection,
-    _split,
+    split_list,
 )
-from scoutcache.errors import ConfigError
 from scoutcache.keys import check_namespace, prefix_of
 from scoutcache.policies import CachePolicy, CompressionType, InvalidationRule, SerializationType, Ttl, WarmingTask
 
@@ -50,7 +50,7 @@ _CUSTOM_TIER: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 def _tier_names(value: object) -> object:
     if value is None:
         return ()
-    names = _split(value)
+    names = split_list(value)
     if isinstance(names, list | tuple) and not names:
         raise ValueError("a cache needs at least one tier; leave tiers out for the usual ones")
     return names
@@ -112,9 +112,7 @@ class CacheConfig(Section):
     def _validate(self, settings: Mapping[str, Any], place: Callable[[Place], str]) -> None:
         if self._attempt(settings) is None:
             return
-        problems = problems_of(settings, type(self), self._attempt, place)
-        count = "a setting is" if len(problems) == 1 else f"{len(problems)} settings are"
-        raise ConfigError(f"{count} wrong:", problems=problems)
+        raise wrong_settings(problems_of(settings, type(self), self._attempt, place))
 
     def _attempt(self, settings: Mapping[str, Any]) -> ValidationError | None:
         try:
@@ -138,7 +136,9 @@ class CacheConfig(Section):
     def _tiers_possible(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:
         for tier in tiers:
             if tier not in TIERS and not _CUSTOM_TIER.fullmatch(tier):
-                raise ValueError(f"{tier!r} is no tier; expected 'memory', 'redis', 'disk' or 'module:Class'")
+                meant = nearest(tier, list(TIERS))
+                raise ValueError(f"{shown(tier)} is no tier; expected 'memory', 'redis', 'disk' or 'module:Class'"
+                                 + (f"; did you mean {meant!r}?" if meant else ""))  # fmt: skip
         if len(set(tiers)) < len(tiers):
             raise ValueError("a tier stands there twice")
         if "memory" in tiers[1:]:

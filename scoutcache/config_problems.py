@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from scoutcache.canonical import shown
+from scoutcache.errors import ConfigError
 
-__all__ = ["Place", "dotted", "nearest", "problems_of", "setting_names"]
+__all__ = ["Place", "dotted", "nearest", "problems_of", "setting_names", "wrong_settings"]
 
 Place = tuple[str | int, ...]
 """Where a setting stands: ``("memory", "max_entries")``, ``("rules", 0, "schedule")``."""
@@ -22,16 +23,22 @@ Place = tuple[str | int, ...]
 _SECRET: Final = {"security", "password", "url", "nodes", "sentinel", "username"}
 
 _EXPECTED: Final = {
-    "missing": "is missing",
     "bool_parsing": "expected true or false", "bool_type": "expected true or false",
     "int_parsing": "expected a whole number", "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
     "float_parsing": "expected a number", "float_type": "expected a number",
-    "string_type": "expected text", "path_type": "expected a path", "string_too_short": "is too short",
-    "too_short": "is too short", "tuple_type": "expected a list", "dict_type": "expected a table of names and values",
+    "string_type": "expected text", "path_type": "expected a path",
+    "tuple_type": "expected a list", "dict_type": "expected a table of names and values",
     "mapping_type": "expected a table of names and values", "model_type": "expected a table of settings",
     "timezone_aware": "expected a time with its zone, such as 2026-01-31T12:00:00Z",
 }  # fmt: skip
+
+
+def wrong_settings(problems: Sequence[str]) -> ConfigError:
+    """The error that lists them all."""
+    return ConfigError(
+        "a setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:", problems=problems
+    )
 
 
 def problems_of(
@@ -119,17 +126,24 @@ def _what(detail: Any, where: Place, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown(where, model)
+    if kind == "missing":
+        return "is missing"
     if kind == "value_error":
         return str(context["error"])  # a validator of ours: it shows of the value what may be shown
+    given = "" if _is_secret(where) else f", not {shown(detail['input'])}"
     if kind in ("literal_error", "enum"):
         meant = nearest(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
-        text = f"expected {context['expected']}" + (f"; did you mean {meant!r}?" if meant else "")
-    elif kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
+        return f"expected {context['expected']}{given}" + (f"; did you mean {meant!r}?" if meant else "")
+    if kind in ("too_short", "string_too_short"):
+        return f"is too short: expected at least {context['min_length']} characters"
+    if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-        text = "expected " + " and ".join(f"{words[sign]} {limit:g}" for sign, limit in context.items())
-    else:
-        text = _EXPECTED.get(kind, detail["msg"])
-    return text if kind == "missing" or not _SECRET.isdisjoint(where) else f"{text}, not {shown(detail['input'])}"
+        return "expected " + " and ".join(f"{words[sign]} {limit:g}" for sign, limit in context.items()) + given
+    return _EXPECTED.get(kind, detail["msg"]) + given
+
+
+def _is_secret(where: Place) -> bool:
+    return not _SECRET.isdisjoint(where) or where == ("redis",)  # whose value, when no table, may well be a URL
 
 
 def _unknown(where: Place, model: type[BaseModel]) -> str:

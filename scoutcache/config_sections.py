@@ -48,7 +48,7 @@ class SecretUrl(Secret[str]):
         return mask_url(self.get_secret_value())
 
 
-def _split(value: object) -> object:
+def split_list(value: object) -> object:
     """A list written as text, as the environment and options do: ``a,b``."""
     if not isinstance(value, str):
         return value
@@ -61,8 +61,8 @@ def _no_credentials(address: str) -> str:
     return address
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
-Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(split_list)]
 Wait = Annotated[Duration, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Room = Annotated[Size, Field(ge=1)]
@@ -284,7 +284,7 @@ class LlmSection(Section):
         default_factory=lambda: dict(_OPERATIONS)
     )
     """What is set here adds to the built-in ones."""
-    text_tiers: tuple[Count, ...] = (500, 5000, 50_000)
+    text_tiers: Annotated[tuple[Count, ...], BeforeValidator(split_list)] = (500, 5000, 50_000)
     """Lengths in characters that tell small, medium and large texts apart."""
     hash_above: int = Field(default=1000, ge=0)
     """Texts of more characters stand in keys as digests."""
@@ -302,7 +302,7 @@ class WarmingSection(Section):
     """``[warming]``: filling ahead of need."""
 
     on_start: bool = False
-    patterns: Annotated[tuple[PatternText, ...], BeforeValidator(_split)] = ()
+    patterns: Annotated[tuple[PatternText, ...], BeforeValidator(split_list)] = ()
     interval: Wait = 300.0
     allow_hosts: Names = ()
     """Hosts that a warming source may be fetched from."""

@@ -1,0 +1,233 @@
+"""What happened, as frozen records, and the hooks that are told.
+
+`cache.on("miss", hook)` registers any callable that takes a record; ``"*"`` takes all of them.  Records hold keys and
+figures, never values.  Nothing in the core knows who listens, and a hook that raises never breaks the caller.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Final
+
+from scoutcache.errors import CacheError
+
+__all__ = [
+    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
+    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened.  *name* is what hooks register for."""
+
+    name: ClassVar[str]
+
+
+@dataclass(frozen=True, slots=True)
+class OfKey(Event):
+    """Something that happened to one key."""
+
+    namespace: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Hit(OfKey):
+    """A lookup found a fresh entry."""
+
+    name: ClassVar[str] = "hit"
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Miss(OfKey):
+    """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, corrupt, bypassed."""
+
+    name: ClassVar[str] = "miss"
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServedStale(OfKey):
+    """A stale entry was served.  *reason*: refreshing, failed, slow."""
+
+    name: ClassVar[str] = "stale"
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Computed(OfKey):
+    """A factory gave a value.  *stored* is False when no tier kept it."""
+
+    name: ClassVar[str] = "computed"
+    seconds: float
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FactoryFailed(OfKey):
+    """A factory raised, or took longer than it may."""
+
+    name: ClassVar[str] = "factory_failed"
+    seconds: float
+    error: BaseException
+
+
+@dataclass(frozen=True, slots=True)
+class Stored(OfKey):
+    """An entry was written to *tiers*."""
+
+    name: ClassVar[str] = "stored"
+    tiers: tuple[str, ...]
+    size_bytes: int
+    ttl: float
+
+
+@dataclass(frozen=True, slots=True)
+class Removed(OfKey):
+    """An entry was deleted by name."""
+
+    name: ClassVar[str] = "removed"
+    tiers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Evicted(OfKey):
+    """An entry left *tier* to make room.  *reason*: entries, bytes."""
+
+    name: ClassVar[str] = "evicted"
+    tier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expired(OfKey):
+    """An entry was found past its time in *tier* and removed."""
+
+    name: ClassVar[str] = "expired"
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted(OfKey):
+    """An entry was copied up."""
+
+    name: ClassVar[str] = "promoted"
+    from_tier: str
+    to_tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Demoted(OfKey):
+    """An entry nobody asked for left an upper tier."""
+
+    name: ClassVar[str] = "demoted"
+    from_tier: str
+    to_tier: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Corrupt(OfKey):
+    """Stored bytes were no whole entry; they count as a miss and were removed."""
+
+    name: ClassVar[str] = "corrupt"
+    tier: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invalidated(Event):
+    """Entries were invalidated.  Counts are None where counting would have needed a scan."""
+
+    name: ClassVar[str] = "invalidated"
+    namespace: str
+    patterns: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    event: str | None = None
+    action: str = "delete"
+    invalidated: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared(Event):
+    """A namespace was emptied, or everything when it is None."""
+
+    name: ClassVar[str] = "cleared"
+    namespace: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TierDown(Event):
+    """A tier stopped answering."""
+
+    name: ClassVar[str] = "tier_down"
+    tier: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class TierUp(Event):
+    """A tier answers again."""
+
+    name: ClassVar[str] = "tier_up"
+    tier: str
+
+
+EVENT_NAMES: Final[dict[str, type[Event]]] = {
+    kind.name: kind
+    for kind in (
+        Hit, Miss, ServedStale, Computed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted, Demoted, Corrupt,
+        Invalidated, Cleared, TierDown, TierUp,
+    )
+}  # fmt: skip
+
+Hook = Callable[[Event], object]
+"""Any callable that takes a record; what it returns is ignored."""
+
+
+class Hooks:
+    """Who is told of what.
+
+    *on_error* is told of a hook that raised: the hook, the record and the exception.  Adding and removing while others
+    emit is safe: each is one operation on a list.
+    """
+
+    def __init__(self, on_error: Callable[[Hook, Event, Exception], object]) -> None:
+        self._on_error = on_error
+        self._hooks: dict[str, list[Hook]] = {name: [] for name in ("*", *EVENT_NAMES)}
+
+    def add(self, name: str, hook: Hook) -> Callable[[], None]:
+        """Tell *hook* of every record called *name* (``"*"``: of all).  Returns what takes it off again, once."""
+        hooks = self._hooks.get(name)
+        if hooks is None:
+            meant = difflib.get_close_matches(str(name), self._hooks, n=1)
+            raise CacheError(f"there is no event called {ascii(name)}; expected one of {', '.join(self._hooks)}",
+                             hint=f"did you mean {meant[0]!r}?" if meant else None)  # fmt: skip
+        if not callable(hook):
+            raise CacheError(f"a hook is a callable that takes the record, not {type(hook).__name__}")
+        hooks.append(hook)
+        left = [hook]
+
+        def remove() -> None:
+            while left:
+                hooks.remove(left.pop())
+
+        return remove
+
+    def wants(self, name: str) -> bool:
+        """Whether anybody listens, so that records nobody wants are never made."""
+        return bool(self._hooks[name] or self._hooks["*"])
+
+    def emit(self, record: Event) -> None:
+        """Tell everybody who wants to know, in the order they came."""
+        for hook in (*self._hooks[record.name], *self._hooks["*"]):
+            try:
+                hook(record)
+            except Exception as error:  # noqa: BLE001  # a hook is foreign code: its failure is reported, not passed on
+                self._on_error(hook, record, error)
