@@ -1,0 +1,234 @@
+"""The clients of a benchmark: the two inner loops (threads, tasks) and what they count.
+
+- *Closed loop*: the next operation starts when the last one ended and was counted; counting is part of neither.
+- *Open loop*: operations are due at fixed times.  One that starts late because the one before was slow counts from when
+  it was due, else a stall would hide all those that it delayed ("coordinated omission").
+- A read that finds nothing stores the value, as an application would; that write is counted as one, from its own start.
+- An operation that raises counts as an error and gives no latency.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import cycle
+from time import perf_counter_ns, sleep
+from typing import Any, Final, Protocol
+
+from scoutcache.bench.workload import Access
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError
+from scoutcache.oplog.histogram import Histogram
+
+__all__ = ["AsyncTarget", "Latencies", "Tally", "Target", "overhead_ns", "run_tasks", "run_threads"]
+
+_LINEAR: Final = 1 << 16
+_SPIN_NS: Final = 150_000
+"""How long before an operation is due a thread stops sleeping: a sleep ends up to that much late."""
+
+
+class Target(Protocol):
+    """What threads call."""
+
+    def get(self, key: str, default: Any = None) -> Any: ...
+    def set(self, key: str, value: Any) -> Any: ...
+
+
+class AsyncTarget(Protocol):
+    """What tasks call."""
+
+    async def get(self, key: str, default: Any = None) -> Any: ...
+    async def set(self, key: str, value: Any) -> Any: ...
+
+
+class Latencies:
+    """Latencies in nanoseconds, counted in flat memory: short ones in a list (one addition), long ones in buckets."""
+
+    __slots__ = ("_long", "_short")
+
+    def __init__(self) -> None:
+        self._short = [0] * _LINEAR
+        self._long = Histogram()
+
+    def add(self, ns: int) -> None:
+        """Count one."""
+        if 0 <= ns < _LINEAR:
+            self._short[ns] += 1
+        else:
+            self._long.add(ns)
+
+    def histogram(self) -> Histogram:
+        """All of them."""
+        found = Histogram.merged([self._long])
+        found.add_all({ns: count for ns, count in enumerate(self._short) if count})
+        return found
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one client saw."""
+
+    reads: Latencies = field(default_factory=Latencies)
+    writes: Latencies = field(default_factory=Latencies)
+    hits: int = 0
+    misses: int = 0
+    read_errors: int = 0
+    write_errors: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """When operations are due, in nanoseconds: *first*, and every *step* after it."""
+
+    first: int
+    step: int
+
+    def due(self) -> Iterator[int]:
+        """The times, without end."""
+        at = self.first
+        while True:
+            yield at
+            at += self.step
+
+
+Outcome = tuple[Any, int]
+"""What an operation gave (or the error it raised), and its nanoseconds."""
+
+
+def _script(plan: Sequence[Access], tally: Tally) -> Generator[Access, Outcome, None]:
+    """What a client does next: it is told how each operation went, counts it, and never ends."""
+    for access in cycle(plan):
+        found, ns = yield access
+        if isinstance(found, CacheError):
+            tally.write_errors += access.write
+            tally.read_errors += not access.write
+        elif access.write:
+            tally.writes.add(ns)
+        else:
+            tally.reads.add(ns)
+            tally.hits += found is not MISSING
+            if found is MISSING:
+                tally.misses += 1
+                found, ns = yield access._replace(write=True)
+                if isinstance(found, CacheError):
+                    tally.write_errors += 1
+                else:
+                    tally.writes.add(ns)
+
+
+def _work(target: Target, plan: Sequence[Access], until: int, pace: Pace | None, tally: Tally) -> None:
+    get, put, clock = target.get, target.set, perf_counter_ns
+    script = _script(plan, tally)
+    step, due = script.send, pace.due() if pace else None
+    write, key, value = next(script)
+    outcome: Any
+    while (began := clock()) < until:
+        if due is not None:
+            began = _wait(next(due))
+        try:
+            outcome = put(key, value) if write else get(key, MISSING)
+        except CacheError as problem:
+            outcome = problem
+        write, key, value = step((outcome, clock() - began))
+
+
+async def _work_async(target: AsyncTarget, plan: Sequence[Access], until: int, pace: Pace | None, tally: Tally) -> None:
+    get, put, clock = target.get, target.set, perf_counter_ns
+    script = _script(plan, tally)
+    step, due = script.send, pace.due() if pace else None
+    write, key, value = next(script)
+    outcome: Any
+    while (began := clock()) < until:
+        if due is not None:
+            began = await _wait_async(next(due))
+        try:
+            outcome = await (put(key, value) if write else get(key, MISSING))
+        except CacheError as problem:
+            outcome = problem
+        write, key, value = step((outcome, clock() - began))
+        # A hit in memory never suspends: without this one task would run alone until the end.
+        await asyncio.sleep(0)
+
+
+def _wait(due: int) -> int:
+    """Wait until *due* and return it, whatever the time is by then: that is where its latency begins."""
+    left = due - perf_counter_ns()
+    if left > _SPIN_NS:
+        sleep((left - _SPIN_NS) / 1e9)
+    while perf_counter_ns() < due:
+        sleep(0)  # lets other threads have the interpreter
+    return due
+
+
+async def _wait_async(due: int) -> int:
+    """The same for a task, which may not hold up the loop while it waits."""
+    while (left := due - perf_counter_ns()) > 0:  # noqa: ASYNC110 (it waits for a time, not for a state)
+        await asyncio.sleep(left / 1e9 if left > 2_000_000 else 0)
+    return due
+
+
+def _pace(client: int, clients: int, rate: float | None, start: int) -> Pace | None:
+    if rate is None:
+        return None
+    # Together the clients keep the rate; each begins a fraction later, so that they don't come in bursts.
+    between = 1e9 / rate
+    return Pace(start + round(between * client), max(1, round(between * clients)))
+
+
+def run_threads(target: Target, plans: Sequence[Sequence[Access]], seconds: float, rate: float | None) -> list[Tally]:
+    """One thread for each plan, all starting together; what each saw.  A bug in one is raised here."""
+    tallies = [Tally() for _ in plans]
+    gate = threading.Barrier(len(plans))
+
+    def client(number: int) -> None:
+        gate.wait()
+        start = perf_counter_ns()
+        _work(target, plans[number], start + round(seconds * 1e9), _pace(number, len(plans), rate, start),
+              tallies[number])  # fmt: skip
+        tallies[number].seconds = (perf_counter_ns() - start) / 1e9
+
+    if len(plans) == 1:
+        client(0)
+    else:
+        with ThreadPoolExecutor(len(plans)) as threads:
+            for done in [threads.submit(client, number) for number in range(len(plans))]:
+                done.result()
+    return tallies
+
+
+async def run_tasks(target: AsyncTarget, plans: Sequence[Sequence[Access]], seconds: float,
+                    rate: float | None) -> list[Tally]:  # fmt: skip
+    """One task for each plan on the running loop; what each saw."""
+    tallies = [Tally() for _ in plans]
+    start = perf_counter_ns()
+
+    async def client(number: int) -> None:
+        await _work_async(target, plans[number], start + round(seconds * 1e9), _pace(number, len(plans), rate, start),
+                          tallies[number])  # fmt: skip
+        tallies[number].seconds = (perf_counter_ns() - start) / 1e9
+
+    async with asyncio.TaskGroup() as group:
+        for number in range(len(plans)):
+            group.create_task(client(number))
+    return tallies
+
+
+class _Nothing:
+    """A cache that does nothing, to see what the loop around it costs."""
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ARG002 (the shape of a cache)
+        return key
+
+    def set(self, key: str, value: Any) -> Any:
+        """Nothing."""
+
+
+def overhead_ns(seconds: float = 0.02) -> float:
+    """What looking at the clock and calling a method adds to each latency, in nanoseconds (median)."""
+    plan = [Access(write=False, key="key", value=None)] * 1000
+    (tally,) = run_threads(_Nothing(), [plan], seconds, None)
+    return tally.reads.histogram().quantile(0.5) or 0.0

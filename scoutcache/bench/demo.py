@@ -1,0 +1,169 @@
+"""The demonstration: real requests to a language model, replayed through memory and disk, with simulated calls.
+
+What is real: the sequence of requests (a slice of a published production trace, see ``data/NOTICE.txt``), the cache, its
+tiers, its hits and its times.  What is simulated, and labelled so: the model.  Each row of the trace is one block of 512
+prompt tokens; a block that the cache doesn't hold is "computed" by a function that makes up an answer at once and would
+have cost the list price of those tokens.  Nothing waits, and nothing is sent anywhere.
+
+The trace is replayed twice.  The second pass opens the cache anew, as a restarted application would: memory begins
+empty, the disk holds what the first pass stored.  Every answer is checked against the one that was computed for its key.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any, Final
+
+from scoutcache.bench.workload import read_trace
+from scoutcache.config import CacheConfig
+from scoutcache.errors import CacheError
+from scoutcache.models import CacheStatistics
+from scoutcache.oplog.histogram import Histogram
+
+__all__ = ["MODEL", "PRICE_DATE", "TOKENS_PER_BLOCK", "USD_PER_MILLION_TOKENS", "DemoPass", "DemoResult", "run_demo"]
+
+MODEL: Final = "gpt-4o-2024-08-06"
+USD_PER_MILLION_TOKENS: Final = 2.50
+"""OpenAI's list price for input tokens of that model, as announced with it on the date below."""
+PRICE_DATE: Final = "2024-08-06"
+TOKENS_PER_BLOCK: Final = 512
+"""What one row of the trace stands for."""
+
+_CALL_USD: Final = TOKENS_PER_BLOCK * USD_PER_MILLION_TOKENS / 1_000_000
+_TRACE: Final = Path(__file__).parent / "data" / "llm_conversation.csv.gz"
+_MEMORY_ENTRIES: Final = 4_000
+"""Room for a quarter of the different blocks, so that the disk tier has its part to play."""
+_NOTE: Final = (
+    f"simulation: real requests (Mooncake conversation trace), made-up answers; a call stands for {TOKENS_PER_BLOCK} "
+    f"prompt tokens at ${USD_PER_MILLION_TOKENS:.2f} per million, the list price of {MODEL} on {PRICE_DATE}"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoPass:
+    """One replay.  Latencies are microseconds of whole calls, hits only; None when there was none."""
+
+    name: str
+    requests: int
+    hits: int
+    hit_rate: float
+    calls: int
+    seconds: float
+    hit_p50_us: float | None
+    hit_p95_us: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DemoResult:
+    """Both passes together.  *hit_rate* is 0 to 1; money is US dollars and simulated, as *note* says."""
+
+    requests: int
+    hits: int
+    hit_rate: float
+    calls: int
+    calls_saved: int
+    cost_per_call_usd: float
+    cost_usd: float
+    cost_saved_usd: float
+    first_pass: DemoPass
+    second_pass: DemoPass
+    model: str
+    price_date: str
+    note: str
+    simulated: bool
+    statistics: CacheStatistics
+    directory: str | None
+    """Where the cache was kept; None when it is gone."""
+    next_steps: tuple[str, ...]
+
+
+def run_demo(directory: Path | None = None, keep: bool = False,
+             progress: Callable[[str, int, int], None] | None = None) -> DemoResult:  # fmt: skip
+    """Replay the shipped trace twice and tell what the cache did.
+
+    *directory* is where the cache lives; None makes a temporary one, which *keep* leaves in place.  A directory that is
+    given always stays; it may not hold a cache already, or the first pass would begin with its entries.  *progress* is
+    called with a pass's name, the requests done in it, and all of them.
+    """
+    keys = [f"llm:block:{row.key}" for row in read_trace(_TRACE)]
+    with ExitStack() as stack:
+        if directory is None and keep:
+            directory = Path(tempfile.mkdtemp(prefix="scoutcache-demo-"))
+        elif directory is not None:
+            _must_be_new(directory)
+        folder = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-demo-")))
+        first, _ = _replay("first", folder, keys, progress)
+        second, statistics = _replay("after a restart", folder, keys, progress)
+    hits, requests = first.hits + second.hits, first.requests + second.requests
+    calls = first.calls + second.calls
+    return DemoResult(
+        requests=requests, hits=hits, hit_rate=hits / requests, calls=calls, calls_saved=requests - calls,
+        cost_per_call_usd=_CALL_USD, cost_usd=calls * _CALL_USD, cost_saved_usd=(requests - calls) * _CALL_USD,
+        first_pass=first, second_pass=second, model=MODEL, price_date=PRICE_DATE, note=_NOTE, simulated=True,
+        statistics=statistics, directory=None if directory is None else str(directory),
+        next_steps=_next_steps(directory),
+    )  # fmt: skip
+
+
+def _must_be_new(directory: Path) -> None:
+    if directory.is_dir() and any(directory.iterdir()):
+        raise CacheError(f"{directory} is not empty", hint="name a new directory, or none for a temporary one")
+
+
+def _replay(name: str, folder: Path, keys: Sequence[str],
+            progress: Callable[[str, int, int], None] | None) -> tuple[DemoPass, CacheStatistics]:  # fmt: skip
+    from scoutcache.cache import Cache
+
+    calls = 0
+
+    def model(block: str) -> dict[str, Any]:
+        nonlocal calls
+        calls += 1
+        return _answer(block)
+
+    times = Histogram()
+    config = CacheConfig(directory=folder, tiers=("memory", "disk"), memory={"max_entries": _MEMORY_ENTRIES},
+                         default_ttl="24h", costs={"default_call_usd": _CALL_USD})  # fmt: skip
+    begun = perf_counter_ns()
+    with Cache(config) as cache:
+        for number, key in enumerate(keys):
+            if progress is not None and number % 500 == 0:
+                progress(name, number, len(keys))
+            before, asked = calls, perf_counter_ns()
+            answer = cache.get_or_compute(key, lambda key=key: model(key), cost=_CALL_USD)
+            took = perf_counter_ns() - asked
+            if calls == before:
+                times.add(took)
+            if answer["block"] != key:
+                raise CacheError(f"the cache answered {key} with the value of {answer['block']}: this is a bug")
+        seconds = (perf_counter_ns() - begun) / 1e9
+        cache.flush()
+        statistics = cache.stats()
+    return _told(name, len(keys), calls, seconds, times), statistics
+
+
+def _answer(block: str) -> dict[str, Any]:
+    """What the made-up model says: about as long as a short paragraph, and different for every block."""
+    return {"block": block, "model": MODEL, "tokens": TOKENS_PER_BLOCK, "text": f"(simulated) what {block} means. " * 12}
+
+
+def _told(name: str, requests: int, calls: int, seconds: float, times: Histogram) -> DemoPass:
+    p50, p95 = ((us / 1000 if (us := times.quantile(rank)) is not None else None) for rank in (0.5, 0.95))
+    hits = requests - calls
+    return DemoPass(name=name, requests=requests, hits=hits, hit_rate=hits / requests, calls=calls, seconds=seconds,
+                    hit_p50_us=p50, hit_p95_us=p95)  # fmt: skip
+
+
+def _next_steps(directory: Path | None) -> tuple[str, ...]:
+    if directory is None:
+        return ("scoutcache demo --keep", "scoutcache bench --tier memory", "scoutcache config init")
+    from shlex import quote
+
+    place = f"--directory {quote(str(directory))}"
+    return (f"scoutcache stats {place}", f"scoutcache keys 'llm:*' --limit 10 {place}",
+            f"scoutcache inspect llm:block:0 {place}")  # fmt: skip

@@ -1,0 +1,251 @@
+"""A benchmark of the tiers: what is measured against what, how often, and what the figures are worth.
+
+- Every tier is measured in a cache of its own in a private temporary folder, never in the user's; on a server under a
+  key prefix of its own, which is cleared afterwards.
+- Runs are interleaved (run 1 of every tier, then run 2 …, each time beginning with another tier), so that a machine
+  that grows slower or busier meanwhile is not blamed on one tier.  A figure is the median over the runs.
+- ``hybrid`` is memory over the lower tiers with room in memory for a tenth of the keys, else it would be memory alone.
+- ``ops_per_s`` of a closed loop is what the clients would do if they did that operation only: clients / mean latency.
+  Of an open loop it is what they did.
+- Where runs lie far apart, the rate wasn't kept, or the machine was busy before the start, a note says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scoutcache import __version__
+from scoutcache.bench.clients import Tally, overhead_ns, run_tasks, run_threads
+from scoutcache.bench.machine import describe_machine
+from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
+from scoutcache.bench.workload import Access, Workload
+from scoutcache.config import CacheConfig
+from scoutcache.oplog.histogram import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["run_bench"]
+
+_UNSTABLE: Final = 0.15
+"""Medians of runs further apart than this share are called unstable; quiet machines stay well under a tenth."""
+
+Plans = Sequence[Sequence[Access]]
+
+
+def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
+              progress: Callable[[str, int, int], None] | None = None) -> BenchResult:  # fmt: skip
+    """Measure what *options* ask for.
+
+    *base* is the configuration whose compression, serializer, strategy and log are used (default: the built-in one);
+    its directory, tiers and limits are not.  *progress* is called with what is being done, how much of it is done, and
+    how much there is.  Raises `ConfigError` for options that can't be used, `TierUnavailable` when a tier can't answer.
+    """
+    options.check()
+    workload = Workload(options)
+    machine, started = describe_machine(), datetime.now(UTC)
+    plans = [workload.plan(client) for client in range(options.clients)]
+    tell = _Progress(progress, total=len(options.tiers) * (options.runs + 1))
+    measured: dict[str, list[list[Tally]]] = {name: [] for name in options.tiers}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-bench-")))
+        beds = {name: stack.enter_context(_bed(options, _config(name, options, workload, base, folder)))
+                for name in options.tiers}  # fmt: skip
+        for name, bed in beds.items():
+            tell(f"{name}: filling")
+            bed.fill(workload)
+        for number in range(options.runs):
+            for name in _rotated(options.tiers, number):
+                tell(f"{name}: run {number + 1} of {options.runs}")
+                if options.warmup:
+                    beds[name].measure(plans, options.warmup)
+                measured[name].append(beds[name].measure(plans, options.duration))
+    rows = tuple(row for name in options.tiers for row in _rows(name, measured[name], options))
+    return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=asdict(options),
+                       started_at=started.isoformat(timespec="seconds"), overhead_ns=overhead_ns(),
+                       notes=tuple(_notes(rows, options, machine)))  # fmt: skip
+
+
+def _rotated(names: Sequence[str], by: int) -> Sequence[str]:
+    by %= len(names)
+    return [*names[by:], *names[:by]]
+
+
+class _Progress:
+    """Counts steps for whoever wants to see them."""
+
+    def __init__(self, show: Callable[[str, int, int], None] | None, total: int) -> None:
+        self._show, self._total, self._done = show, total, 0
+
+    def __call__(self, what: str) -> None:
+        if self._show is not None:
+            self._show(what, self._done, self._total)
+        self._done += 1
+
+
+def _config(name: str, options: BenchOptions, workload: Workload, base: CacheConfig | None,
+            folder: Path) -> CacheConfig:  # fmt: skip
+    base = base or CacheConfig()
+    layers = {"memory": ("memory",), "disk": ("disk",), "redis": ("redis",)}
+    hybrid = ("memory", "redis", "disk") if options.redis_url else ("memory", "disk")
+    # Room for everything, so that a tier is measured and not its eviction, except where that is the point.
+    entries = max(1, workload.distinct // 10) if name == "hybrid" else workload.distinct + 1000
+    server = {"redis": {"url": options.redis_url, "key_prefix": f"scoutcache-bench:{secrets.token_hex(8)}:"}}
+    return base.replace(
+        enabled=True, tiers=layers.get(name, hybrid), directory=folder / name, namespace="bench", default_ttl="never",
+        memory={"max_entries": entries, "max_bytes": "8GiB", "strategy": base.memory.strategy},
+        disk={"max_bytes": "64GiB", "timeout": base.disk.timeout}, raise_errors=True,
+        rules=(), tasks=(), policies=(), **(server if options.redis_url else {}),
+    )  # fmt: skip
+
+
+class _Bed(Protocol):
+    """A cache under test."""
+
+    def fill(self, workload: Workload) -> None: ...
+    def measure(self, plans: Plans, seconds: float) -> list[Tally]: ...
+
+
+def _bed(options: BenchOptions, config: CacheConfig) -> AbstractContextManager[_Bed]:
+    return _async_bed(options, config) if options.use_async else _sync_bed(options, config)
+
+
+class _SyncBed:
+    def __init__(self, cache: Any, rate: float | None) -> None:
+        self._cache, self._rate = cache, rate
+
+    def fill(self, workload: Workload) -> None:
+        for chunk in _chunks(workload):
+            self._cache.set_many(chunk)
+
+    def measure(self, plans: Plans, seconds: float) -> list[Tally]:
+        return run_threads(self._cache, plans, seconds, self._rate)
+
+
+@contextmanager
+def _sync_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
+    from scoutcache.cache import Cache
+
+    cache = Cache(config, raise_errors=True)
+    try:
+        yield _SyncBed(cache, options.rate)
+    finally:
+        if "redis" in config.tiers:
+            cache.clear()
+        cache.close()
+
+
+class _AsyncBed:
+    def __init__(self, runner: asyncio.Runner, cache: Any, rate: float | None) -> None:
+        self._runner, self._cache, self._rate = runner, cache, rate
+
+    def fill(self, workload: Workload) -> None:
+        async def fill() -> None:
+            for chunk in _chunks(workload):
+                await self._cache.set_many(chunk)
+
+        self._runner.run(fill())
+
+    def measure(self, plans: Plans, seconds: float) -> list[Tally]:
+        return self._runner.run(run_tasks(self._cache, plans, seconds, self._rate))
+
+
+@contextmanager
+def _async_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
+    from scoutcache.async_cache import AsyncCache
+
+    async def opened() -> AsyncCache:
+        return AsyncCache(config, raise_errors=True)
+
+    # One loop for the life of the cache: what it holds may belong to a loop.
+    with asyncio.Runner() as runner:
+        cache = runner.run(opened())
+        try:
+            yield _AsyncBed(runner, cache, options.rate)
+        finally:
+            if "redis" in config.tiers:
+                runner.run(cache.clear())
+            runner.run(cache.close())
+
+
+def _chunks(workload: Workload) -> Iterator[dict[str, Any]]:
+    chunk: dict[str, Any] = {}
+    for key, value in workload.preload():
+        chunk[key] = value
+        if len(chunk) == 1000:
+            yield chunk
+            chunk = {}
+    if chunk:
+        yield chunk
+
+
+def _rows(tier: str, runs: Sequence[Sequence[Tally]], options: BenchOptions) -> list[BenchRow]:
+    reads = [[tally.reads.histogram() for tally in run] for run in runs]
+    writes = [[tally.writes.histogram() for tally in run] for run in runs]
+    both = [one + other for one, other in zip(reads, writes, strict=True)]
+    read_errors = sum(tally.read_errors for run in runs for tally in run)
+    write_errors = sum(tally.write_errors for run in runs for tally in run)
+    hits = sum(tally.hits for run in runs for tally in run)
+    looked = hits + sum(tally.misses for run in runs for tally in run)
+    hit_rate = hits / looked if looked else None
+    seconds = [max(tally.seconds for tally in run) for run in runs]
+    rows = [_row(tier, "get", reads, seconds, read_errors, hit_rate, options),
+            _row(tier, "set", writes, seconds, write_errors, None, options),
+            _row(tier, "all", both, seconds, read_errors + write_errors, hit_rate, options)]  # fmt: skip
+    shown = [row for row in rows if row.count or row.errors]
+    return shown if len(shown) == 3 else shown[:1]
+
+
+def _row(tier: str, operation: str, runs: Sequence[Sequence[Histogram]], seconds: Sequence[float], errors: int,
+         hit_rate: float | None, options: BenchOptions) -> BenchRow:  # fmt: skip
+    each = [_figures(Histogram.merged(run), spent, options) for run, spent in zip(runs, seconds, strict=True)]
+    counted = {metric: tuple(figures[metric] for figures in each if figures) for metric in METRICS}
+    # The longest of all: what a median of maxima would mean nobody could say.
+    middle = {name: (max if name == "max_us" else median)(figures) if figures else None
+              for name, figures in counted.items()}  # fmt: skip
+    return BenchRow(tier=tier, operation=operation, count=sum(one.count for run in runs for one in run), errors=errors,
+                    hit_rate=hit_rate, runs=counted, **middle)  # fmt: skip
+
+
+def _figures(run: Histogram, seconds: float, options: BenchOptions) -> dict[str, float]:
+    """The metrics of one run; none when nothing succeeded in it."""
+    if not run.count:
+        return {}
+    busy = max(run.total, 1) / 1e9 / options.clients
+    per_second = run.count / (busy if options.rate is None else seconds)
+    quantiles = zip(METRICS[1:5], (0.5, 0.95, 0.99, 0.999), strict=True)
+    return {"ops_per_s": per_second, **{name: (run.quantile(rank) or 0.0) / 1000 for name, rank in quantiles},
+            "max_us": run.largest / 1000}  # fmt: skip
+
+
+def _notes(rows: Sequence[BenchRow], options: BenchOptions, machine: dict[str, Any]) -> Iterator[str]:
+    yield from filter(None, (_unstable(row) for row in rows if row.operation != "all"))
+    for row in rows:
+        if row.errors:
+            yield f"{row.tier} {row.operation}: {row.errors} operations failed; their times are not counted"
+    if options.rate is not None:
+        # The last row of a tier is the one over all its operations.
+        done = {row.tier: row.ops_per_s or 0.0 for row in rows}
+        late = {tier: per_second for tier, per_second in done.items() if per_second < 0.95 * options.rate}
+        yield from (f"{tier}: {per_second:.0f} of {options.rate:.0f} operations per second were done; the latencies "
+                    "hold the time they waited for their turn" for tier, per_second in late.items())  # fmt: skip
+    if (load := machine["load_1m"]) is not None and load > (machine["cores"] or 1) / 2:
+        yield f"other programs were running (load {load:.1f} on {machine['cores']} cores): the figures may be too slow"
+    if options.runs == 1:
+        yield "a single run shows no spread; use more runs to see how far the figures can be trusted"
+
+
+def _unstable(row: BenchRow) -> str | None:
+    spread = row.spread("p50_us")
+    if spread is None or spread <= _UNSTABLE:
+        return None
+    return f"{row.tier} {row.operation}: unstable, the medians of the runs lie {spread:.0%} apart"
