@@ -1,0 +1,255 @@
+"""Where the counters of processes that ended come to rest: files per hour, later per day, each segment counted once.
+
+``counters/h<hour>.json`` holds the minutes of one hour (hours since the epoch), ``counters/d<day>.json`` the hours of a
+day older than `MINUTES_KEPT_H`.  Whoever folds holds the folder (`exclusive`); whoever reads shares it, so a segment is
+seen either where it was written or where it was folded, never twice and never not.
+
+Exactly once, whatever dies in the middle:
+
+Rule 1: every file names what was added to it (``applied``) and is replaced whole, so adding and naming are one step.
+        A name is a segment and the hour it touched, for a segment that spans hours goes into several files.
+Rule 2: what was added is removed only after the file that names it is safe on disk.  A fold that died in between is
+        finished by the next, which finds the name and only removes.
+Rule 3: a name is dropped when its segment is gone; segments have random names, so none comes back.
+Rule 4: minutes of an hour that is already summed by the day go to the day.  Rolling an hour up is the same step: the
+        day's file takes its figures, its names and its own random id, then the hour's file is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final, Literal, Self, TypeVar
+
+import msgspec
+
+from scoutcache.oplog.files import exclusive, make_folder, open_private, replace
+from scoutcache.oplog.process import PROCS, Segment, read_segment
+from scoutcache.oplog.tally import Counted, Spread, Tally
+
+__all__ = ["COUNTERS", "Kept", "fold", "read_kept"]
+
+COUNTERS: Final = "counters"
+MINUTES_KEPT_H: Final = 26
+"""Minutes are kept for a day and two hours, so that the last 24 hours are exact to the minute."""
+ROWS_KEPT: Final = 20_000
+"""A file with more rows than this is summed: by hour, then over its rarer prefixes."""
+
+
+ROLLED: Final = "rolled:"
+"""Begins the name of an hour's file in its day's ``applied``."""
+
+_Row = TypeVar("_Row", Counted, Spread)
+
+
+class Kept(msgspec.Struct):
+    """A file of folded counters."""
+
+    id: str
+    applied: list[str]
+    counted: list[Counted]
+    spreads: list[Spread]
+    format: Literal["scoutcache-folded-1"] = "scoutcache-folded-1"
+
+    def has(self, segment: str, hour: int) -> bool:
+        """Was that hour of that segment added here?"""
+        return f"{segment}@{hour}" in self.applied
+
+
+def read_kept(path: Path) -> Kept | None:
+    """The file at *path*; None when it isn't there or isn't one."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Kept)
+    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
+
+
+def fold(directory: Path, now: float, *, max_age: float | None = None) -> int:
+    """Fold the segments that no living process owns, roll old hours up, drop what is older than *max_age* seconds.
+
+    Returns how many segments went.  When another process is folding, that is enough, and 0 is returned.  Raises OSError
+    when the folder can't be written to; nothing is lost then.
+    """
+    folder = directory / COUNTERS
+    make_folder(folder)
+    with exclusive(folder, wait=False) as held:
+        if not held:
+            return 0
+        _clean_drafts(folder)
+        _roll_up(folder, int(now // 3600) - MINUTES_KEPT_H)
+        with _Orphans(directory / PROCS) as orphans:
+            _Ledger(folder, directory / PROCS, int(now // 3600) - MINUTES_KEPT_H).add(orphans.segments)
+            orphans.remove()
+        if max_age is not None:
+            _drop_before(folder, now - max_age)
+        return len(orphans.segments)
+
+
+class _Orphans:
+    """The segments whose process is gone, held so that nobody takes one for alive or removes it at the same time."""
+
+    def __init__(self, procs: Path) -> None:
+        self._procs = procs
+        self._fds: dict[str, int] = {}
+        self.segments: list[Segment] = []
+
+    def __enter__(self) -> Self:
+        try:
+            for name in _names(self._procs):
+                self._adopt(name)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for fd in self._fds.values():
+            fcntl.flock(fd, fcntl.LOCK_UN)  # a child forked meanwhile has a copy, and must not keep the lock
+            os.close(fd)
+
+    def _adopt(self, name: str) -> None:
+        fd = open_private(self._procs / f"{name}.lock", os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(fd)
+            return
+        self._fds[name] = fd
+        path = self._procs / f"{name}.json"
+        segment = read_segment(path) if path.exists() else None
+        if segment is not None and segment.id == name and _sound(segment):
+            self.segments.append(segment)
+        elif path.exists():
+            path.replace(path.with_suffix(".unreadable"))
+
+    def remove(self) -> None:
+        """Remove them all: the counters first, so that a lock without counters is all that a crash can leave."""
+        for name in self._fds:
+            (self._procs / f"{name}.json").unlink(missing_ok=True)
+            (self._procs / f"{name}.lock").unlink(missing_ok=True)
+
+
+def _names(procs: Path) -> set[str]:
+    if not procs.is_dir():
+        return set()
+    with os.scandir(procs) as entries:
+        files = [Path(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
+    return {file.stem for file in files if file.suffix in {".json", ".lock"} and not file.name.startswith(".")}
+
+
+def _sound(segment: Segment) -> bool:
+    try:
+        Tally().merge(segment.counted, segment.spreads)
+    except ValueError:
+        return False
+    return True
+
+
+class _Ledger:
+    """Adds segments to the files of their hours and days, each file written once."""
+
+    def __init__(self, folder: Path, procs: Path, first_hour: int) -> None:
+        self._folder = folder
+        self._procs = procs
+        self._first_hour = first_hour
+
+    def add(self, segments: Iterable[Segment]) -> None:
+        """Add every segment to every file it belongs to (Rule 1)."""
+        shares: dict[str, list[tuple[Segment, int]]] = {}
+        for segment in segments:
+            for hour in _hours_of(segment):
+                name = f"h{hour}" if hour >= self._first_hour else f"d{hour // 24}"
+                shares.setdefault(name, []).append((segment, hour))
+        for name, parts in shares.items():
+            self._add_to(self._folder / f"{name}.json", parts)
+
+    def _add_to(self, path: Path, parts: list[tuple[Segment, int]]) -> None:
+        kept = _open_kept(path)
+        new = [(segment, hour) for segment, hour in parts if not kept.has(segment.id, hour)]
+        if not new:
+            return
+        tally = _tally_of(kept)
+        for segment, hour in new:
+            tally.merge(_of_hour(segment.counted, hour), _of_hour(segment.spreads, hour))
+        kept.applied = [name for name in kept.applied if self._still_needed(name)]
+        kept.applied += [f"{segment.id}@{hour}" for segment, hour in new]
+        _write(path, kept, tally)
+
+    def _still_needed(self, name: str) -> bool:
+        """Rule 3."""
+        owner, _, hour = name.partition("@")
+        source = self._folder / f"h{hour}.json" if owner.startswith(ROLLED) else self._procs / f"{owner}.json"
+        return source.exists()
+
+
+def _hours_of(segment: Segment) -> set[int]:
+    return {row.minute // 60 for row in segment.counted} | {row.minute // 60 for row in segment.spreads}
+
+
+def _of_hour(rows: Iterable[_Row], hour: int) -> Iterator[_Row]:
+    return (row for row in rows if row.minute // 60 == hour)
+
+
+def _open_kept(path: Path) -> Kept:
+    """The file to add to.  One that can't be read is set aside under another name, not written over."""
+    kept = read_kept(path)
+    if kept is None and path.exists():
+        path.replace(path.with_name(f"{path.name}.unreadable"))
+    return kept or Kept(secrets.token_hex(8), [], [], [])
+
+
+def _tally_of(kept: Kept) -> Tally:
+    tally = Tally()
+    tally.merge(kept.counted, kept.spreads)
+    return tally
+
+
+def _write(path: Path, kept: Kept, tally: Tally) -> None:
+    if path.name.startswith("d"):
+        tally = tally.coarsened()
+    if len(tally.counters) > ROWS_KEPT:
+        tally = tally.coarsened().without_rare_prefixes()
+    kept.counted, kept.spreads = tally.counted(), tally.spread_rows()
+    replace(path, msgspec.json.encode(kept), durable=True)
+
+
+def _roll_up(folder: Path, first_hour: int) -> None:
+    """Rule 4."""
+    for path in sorted(folder.glob("h*.json")):
+        hour = _number(path)
+        if hour is None or hour >= first_hour:
+            continue
+        kept = read_kept(path)
+        if kept is None:
+            path.replace(path.with_name(f"{path.name}.unreadable"))
+            continue
+        into = folder / f"d{hour // 24}.json"
+        day = _open_kept(into)
+        if not day.has(ROLLED + kept.id, hour):
+            tally = _tally_of(day)
+            tally.merge(kept.counted, kept.spreads)
+            day.applied += [*kept.applied, f"{ROLLED}{kept.id}@{hour}"]
+            _write(into, day, tally)
+        path.unlink()
+
+
+def _number(path: Path) -> int | None:
+    text = path.stem[1:]
+    return int(text) if text.isascii() and text.isdigit() else None
+
+
+def _drop_before(folder: Path, oldest: float) -> None:
+    for path in folder.glob("[hd]*.json"):
+        number = _number(path)
+        seconds = 3600 if path.name.startswith("h") else 86_400
+        if number is not None and (number + 1) * seconds < oldest:
+            path.unlink(missing_ok=True)
+
+
+def _clean_drafts(folder: Path) -> None:
+    """Remove what a writer that died left half-written; holding the folder, there is no other writer."""
+    for path in folder.glob(".*.json.*"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,257 @@
+"""The log's files: JSON Lines per process, sampled, capped, rotated by size and kept within size and age.
+
+What is written, in this order of importance:
+
+Rule 1: a key is kept or left out as a whole (`kept_at`), so that distances between its uses survive sampling.
+Rule 2: a second's budget is `max_records_per_s` (two seconds' worth may come at once).  Everything but memory hits goes
+        first, since `explain` and `report` live by it; memory hits share what is left, thinned by key (Rule 1) to the
+        largest rate 2^-n that fits.
+Rule 3: what is left out is counted by reason (``sampled``, ``rate``, ``overflow``, ``unwritable``), and all but what
+        the user asked for (``sampled``) is also said by a line ``{"op": "left_out", "reason": …, "count": …}``.
+Rule 4: one write per batch, whole lines; a write cut short (full disk) is ended by a newline before the next one, so
+        that it costs one line.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TypeAlias
+
+import msgspec
+
+from scoutcache.oplog.files import make_folder, open_private
+from scoutcache.oplog.records import Event, HitLine, Line, kept_at, redacted
+
+__all__ = ["FOLDER", "LineLog", "LogLimits", "trim"]
+
+FOLDER: Final = "oplog"
+MEMORY: Final = "memory"
+FILES_KEPT: Final = 8
+"""A file is rotated at this fraction of the log's size, so that trimming removes an eighth and not everything."""
+TRIM_EVERY_S: Final = 60.0
+BATCH: Final = 4096
+"""Lines made at a time: they stay in the processor's cache, and a memory of them never piles up."""
+
+Hit: TypeAlias = tuple[int, int, str, str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLimits:
+    """How much is logged.  *sample_rate* 0-1, *max_age* in seconds, *max_bytes* for the log of all processes."""
+
+    sample_rate: float = 1.0
+    max_records_per_s: float | None = 5000
+    max_bytes: int | None = 100_000_000
+    max_age: float | None = 30 * 86_400.0
+    redact_keys: bool = False
+
+
+class LineLog:
+    """Appends events to this process's file.  Nothing is made before the first line.  Not thread-safe."""
+
+    def __init__(self, directory: Path, limits: LogLimits, *, token: Callable[[], str], process: str) -> None:
+        self._folder = directory / FOLDER
+        self._limits = limits
+        self._token = token
+        self._process = process
+        self._fd: int | None = None
+        self._path = self._folder
+        self._written = 0
+        self._torn = False
+        self._budget = 0.0
+        self._filled_at: float | None = None
+        self._trimmed_at: float | None = None
+        self._encoder = msgspec.json.Encoder()
+
+    def write(self, events: Iterable[Event], hits: Sequence[Hit], *, offset_ns: int, now: float) -> Counter[str]:
+        """Append a batch and return how many were left out, by reason.
+
+        *offset_ns* added to a monotonic time gives the time since the epoch.  A folder that can't be written to raises
+        OSError; what was in the batch is lost then, and the caller counts it.
+        """
+        left_out: Counter[str] = Counter()
+        budget = self._refill(now)
+        lines = [self._line(event, offset_ns) for event in self._sampled(events, left_out)]
+        if len(lines) > budget:
+            left_out["rate"] += len(lines) - int(budget)
+            del lines[int(budget) :]
+        hits, rate = self._thinned(hits, int(budget) - len(lines), left_out)
+        self._budget -= len(lines) + len(hits)
+        if left_out["rate"]:
+            lines.append(self._left_out(now, "rate", left_out["rate"], rate))
+        if lines or hits:
+            self._append(self._encoded(lines, hits, offset_ns), now)
+        return left_out
+
+    def say_left_out(self, now: float, reason: str, count: int) -> None:
+        """Write a line about records that never came as far as this."""
+        self._append(self._encoder.encode_lines([self._left_out(now, reason, count, None)]), now)
+
+    def close(self) -> None:
+        """Close the file; the next line opens another."""
+        if self._fd is not None:
+            os.close(self._fd)
+        self._fd = None
+
+    def _refill(self, now: float) -> float:
+        cap = self._limits.max_records_per_s
+        if not cap:
+            self._budget = float("inf")
+        elif self._filled_at is None:
+            self._budget = 2 * cap
+        else:
+            self._budget = min(2 * cap, self._budget + cap * max(0.0, now - self._filled_at))
+        self._filled_at = now
+        return max(0.0, self._budget) if cap else float(1 << 62)
+
+    def _sampled(self, events: Iterable[Event], left_out: Counter[str]) -> list[Event]:
+        events, rate = list(events), self._limits.sample_rate
+        if rate >= 1.0:
+            return events
+        kept = [event for event in events if not event.key or self._kept_at(event.namespace, event.key) < rate]
+        left_out["sampled"] += len(events) - len(kept)
+        return kept
+
+    def _kept_at(self, namespace: str, key: str) -> float:
+        return kept_at(redacted(namespace, key) if self._limits.redact_keys else key)
+
+    def _thinned(self, hits: Sequence[Hit], room: int, left_out: Counter[str]) -> tuple[Sequence[Hit], float]:
+        rate = self._limits.sample_rate
+        if rate >= 1.0 and len(hits) <= room:
+            return hits, rate
+        asked = kept = self._below(hits, rate)
+        left_out["sampled"] += len(hits) - len(asked)
+        while len(kept) > room:
+            rate = rate / 2 if rate > 1e-6 else 0.0
+            kept = self._below(kept, rate)
+        left_out["rate"] += len(asked) - len(kept)
+        return kept, rate
+
+    def _below(self, hits: Sequence[Hit], rate: float) -> Sequence[Hit]:
+        return [hit for hit in hits if self._kept_at(hit[2], hit[3]) < rate]
+
+    def _left_out(self, now: float, reason: str, count: int, rate: float | None) -> Line:
+        return Line(now, "left_out", reason=reason, count=count, rate=rate)
+
+    def _line(self, event: Event, offset_ns: int) -> Line:
+        kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags = event
+        if self._limits.redact_keys:
+            key = redacted(namespace, key) if key else key
+            error = error and error.partition(":")[0]  # a message may quote the key
+        return Line(
+            (offset_ns + began) // 1000 / 1e6, kind, key, namespace, tier or None, outcome, reason or None,
+            (ended - began) / 1000, size, factory_s, cost, error, tags,
+        )  # fmt: skip
+
+    def _encoded(self, lines: list[Line], hits: Sequence[Hit], offset_ns: int) -> bytes:
+        encode = self._encoder.encode_lines
+        try:
+            parts = [encode(lines)]
+            names = _Names() if self._limits.redact_keys else None
+            batches = (hits[at : at + BATCH] for at in range(0, len(hits), BATCH))
+            parts += [encode(_hit_lines(batch, offset_ns, names)) for batch in batches]
+        except UnicodeEncodeError:  # a lone surrogate, which JSON in UTF-8 can't hold
+            return self._encoded([_printable(line) for line in lines], [_printable_hit(hit) for hit in hits], offset_ns)
+        return b"".join(parts)
+
+    def _append(self, lines: bytes, now: float) -> None:
+        """Write whole lines to the present file, or to a new one when there is none or it is full."""
+        if not self._is_open():
+            self._open(now)
+        self._put(lines)
+        self._keep_within(now)
+
+    def _put(self, lines: bytes) -> None:
+        assert self._fd is not None
+        if self._torn:
+            lines = b"\n" + lines
+        self._torn = True
+        done = 0
+        while done < len(lines):
+            done += os.write(self._fd, memoryview(lines)[done:])
+        self._torn = False
+        self._written += len(lines)
+
+    def _is_open(self) -> bool:
+        if self._fd is None:
+            return False
+        try:
+            same = self._path.stat().st_ino == os.fstat(self._fd).st_ino
+        except FileNotFoundError:
+            same = False
+        if not same:  # trimmed by another process, or the folder was replaced
+            self.close()
+        return same
+
+    def _open(self, now: float) -> None:
+        make_folder(self._folder)
+        self._path = self._folder / f"{self._token()}.jsonl"
+        self._fd = open_private(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        self._written, self._torn = 0, False
+        self._put(self._encoder.encode_lines([Line(now, "start", process=self._process)]))
+
+    def _keep_within(self, now: float) -> None:
+        limit = self._limits.max_bytes
+        full = limit is not None and self._written > limit // FILES_KEPT
+        if full:
+            self.close()
+        if full or self._trimmed_at is None or not 0 <= now - self._trimmed_at < TRIM_EVERY_S:
+            self._trimmed_at = now
+            trim(self._folder, now, max_bytes=limit, max_age=self._limits.max_age)
+
+
+class _Names(dict[tuple[str, str], str]):
+    """The redacted form of each key, computed once per batch."""
+
+    def __missing__(self, name: tuple[str, str]) -> str:
+        found = self[name] = redacted(*name)
+        return found
+
+
+def _hit_lines(hits: Sequence[Hit], offset_ns: int, names: _Names | None) -> list[HitLine]:
+    if names is None:
+        return [
+            HitLine((offset_ns + began) // 1000 / 1e6, key, space, MEMORY, "hit", (ended - began) / 1000, size)
+            for began, ended, space, key, size in hits
+        ]
+    return [
+        HitLine((offset_ns + began) // 1000 / 1e6, names[space, key], space, MEMORY, "hit", (ended - began) / 1000, n)
+        for began, ended, space, key, n in hits
+    ]
+
+
+def _replaced(text: str) -> str:
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _printable(line: Line) -> Line:
+    texts = {name: value for name in line.__struct_fields__ if isinstance(value := getattr(line, name), str)}
+    cleaned = {name: _replaced(value) for name, value in texts.items()}
+    return msgspec.structs.replace(line, **cleaned, tags=tuple(map(_replaced, line.tags)))
+
+
+def _printable_hit(hit: Hit) -> Hit:
+    began, ended, namespace, key, size = hit
+    return began, ended, _replaced(namespace), _replaced(key), size
+
+
+def trim(folder: Path, now: float, *, max_bytes: int | None, max_age: float | None) -> int:
+    """Remove the log's oldest files until it is within its limits; return how many went."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
+                status = entry.stat(follow_symlinks=False)
+                found.append((status.st_mtime, status.st_size, Path(entry.path)))
+    found.sort(reverse=True)
+    removed = kept = 0
+    for changed, size, path in found:
+        kept += size
+        if (max_bytes is not None and kept > max_bytes) or (max_age is not None and now - changed > max_age):
+            path.unlink(missing_ok=True)
+            removed += 1
+    return removed

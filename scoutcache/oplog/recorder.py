@@ -1,0 +1,349 @@
+"""The recorder: what the faces tell about every operation becomes exact counters, histograms and log lines.
+
+Rules.
+
+Rule 1: the caller pays for an append, never for a file.  Only `publish` and `close` do I/O, and nothing they meet
+        (a read-only folder, a full disk) reaches the caller: one warning, counters go on in memory, and the first
+        publish that succeeds heals it.
+Rule 2: counters are exact.  Events wait in a queue that nobody but `_absorb` empties; a caller who finds it long
+        absorbs it himself.  Hits in memory are counted by their tier and harvested (`count_hits`); `hit_log` only
+        feeds latencies and log lines, so what overflows there costs no count.
+Rule 3: a segment's tally leaves memory only after it was written for the last time.
+Rule 4: a forked child begins with nothing: whatever was pending is the parent's to publish.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from scoutcache.entry import Usage
+from scoutcache.keys import prefix_of
+from scoutcache.oplog.fold import fold
+from scoutcache.oplog.linelog import MEMORY, Hit, LineLog, LogLimits
+from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
+from scoutcache.oplog.records import HIT_OUTCOMES, Event
+from scoutcache.oplog.tally import Tally
+
+__all__ = ["OplogSettings", "Recorder"]
+
+_log = logging.getLogger("scoutcache.oplog")
+
+WAITING_LIMIT: Final = 1024
+"""Events that may wait before a caller absorbs them: about two milliseconds of work at most."""
+LINES_LIMIT: Final = 65_536
+"""Events that may wait for the log between two publishes; further ones are left out and counted."""
+HITS_LIMIT: Final = 65_536
+"""Memory hits that may wait for the log (about 12 MB); four times as many when the log has no cap."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OplogSettings:
+    """``[oplog]`` and ``[costs]`` as plain values.
+
+    *enabled* is about the log; counters are always kept.  *counters_max_age* is in seconds.  *default_call_usd* is
+    what a call costs where an entry doesn't say; None means nobody knows, and money stays unknown.
+    """
+
+    enabled: bool = True
+    limits: LogLimits = field(default_factory=LogLimits)
+    counters_max_age: float | None = 400 * 86_400.0
+    default_call_usd: float | None = None
+
+
+class Recorder:
+    """Counts and logs for one cache in one process; every method may be called from any thread.
+
+    *directory* is the cache's (None keeps everything in memory), *wall* gives seconds since the epoch,
+    *monotonic_ns* the clock of ``began_ns`` and ``ended_ns``, *token* a new random name each time.
+    """
+
+    def __init__(self, directory: Path | None, settings: OplogSettings, *, wall: Callable[[], float],
+                 monotonic_ns: Callable[[], int], token: Callable[[], str]) -> None:  # fmt: skip
+        self._directory = directory
+        self._settings = settings
+        self._wall = wall
+        self._monotonic_ns = monotonic_ns
+        self._token = token
+        self._waiting: deque[Event] = deque()
+        limit = HITS_LIMIT if settings.limits.max_records_per_s else 4 * HITS_LIMIT
+        self._hits: deque[Hit] = deque(maxlen=limit)
+        self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
+        """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
+        self._begin()
+        _recorders.add(self)
+
+    def _begin(self) -> None:
+        """Start with nothing: at first, and again in a forked child."""
+        self._lock = threading.Lock()  # over the tally and what waits
+        self._publishing = threading.Lock()  # over the files; never taken while holding _lock
+        self._waiting.clear()
+        self._hits.clear()
+        self._lines: deque[Event] = deque()
+        self._tally = Tally()
+        self._harvested = 0
+        self._changed = True
+        self._broken = False
+        self._usages: dict[str, Usage | None] = {}
+        self._process = self._token()
+        self._started = self._wall()
+        self._file: ProcessFile | None = None
+        self._log: LineLog | None = None
+        if self._directory is not None:
+            self._file = ProcessFile(self._directory, self._token)
+            if self._settings.enabled:
+                self._log = LineLog(self._directory, self._settings.limits, token=self._token, process=self._process)
+
+    # What the faces call.
+
+    def record(self, kind: str, namespace: str, key: str, *, tier: str | None, outcome: str, reason: str | None = None,
+               began_ns: int, ended_ns: int, size: int | None = None, error: str | None = None,
+               cost: float | None = None, factory_s: float | None = None,
+               tags: tuple[str, ...] = ()) -> None:  # fmt: skip
+        """Record one event; `scoutcache.oplog.records` lists kinds and outcomes and says what *tier* means.
+
+        Times are monotonic nanoseconds, *size* bytes, *cost* USD of the call that was saved or made, *factory_s* the
+        seconds the factory took.  *error* is the error's type, a colon and its message.
+        """
+        self._waiting.append(Event(kind, namespace, key, tier or "", outcome, reason or "", began_ns, ended_ns, size,
+                                   error, cost, factory_s, tags))  # fmt: skip
+        if len(self._waiting) > WAITING_LIMIT:
+            with self._lock:
+                self._absorb()
+
+    def evicted(self, namespace: str, key: str, reason: str, size: int | None, tier: str) -> None:
+        """An entry left *tier*; the reason ``expired`` makes it an expiration, any other an eviction."""
+        now = self._monotonic_ns()
+        kind = "expire" if reason == "expired" else "evict"
+        self.record(kind, namespace, key, tier=tier, outcome="done", reason=reason, began_ns=now, ended_ns=now,
+                    size=size)  # fmt: skip
+
+    def error(self, tier: str | None, error: BaseException, *, namespace: str = "", key: str = "") -> None:
+        """A tier failed, and the caller saw a miss or nothing at all."""
+        now = self._monotonic_ns()
+        name = type(error).__name__
+        self.record("error", namespace, key, tier=tier, outcome="failed", reason=name, began_ns=now, ended_ns=now,
+                    error=f"{name}: {error}")  # fmt: skip
+
+    def count_hits(self, harvest: Mapping[tuple[str, str], int], tier: str,
+                   costs: Mapping[tuple[str, str], tuple[int, float]] | None = None) -> None:  # fmt: skip
+        """Count hits in memory since the last harvest, by (namespace, prefix).
+
+        *costs* says of how many of them the entry's cost is known, and their sum in USD; the others count with
+        ``default_call_usd`` when there is one.
+        """
+        default, minute = self._settings.default_call_usd, self._minute(self._wall())
+        with self._lock:
+            for pair, times in harvest.items():
+                known, usd = (costs or {}).get(pair, (0, 0.0))
+                cost = usd if known else None
+                if default is not None:
+                    known, cost = times, usd + default * (times - known)
+                self._tally.add(minute, *pair, tier, "get", "hit", times=times, cost=cost, costed=known)
+                self._harvested += times
+            self._changed = self._changed or bool(harvest)
+
+    def publish(self, usages: Mapping[str, Usage | None]) -> None:
+        """Write counters, tier sizes and log lines; for a background thread, about once a second.
+
+        What the folder refuses is a warning, never an error.
+        *usages* names the tiers in the order they are asked; give the sizes of those that belong to this process, and
+        None for what other processes share.
+        """
+        with self._publishing:
+            self._changed = self._changed or self._usages != dict(usages)
+            self._usages = dict(usages)
+            self._perform(self._write_log, self._write_counters)
+
+    flush = publish
+
+    def snapshot(self) -> Segment:
+        """The counters that are not folded yet, for who can't read them from the directory."""
+        with self._publishing, self._lock:
+            self._absorb()
+            return self._segment(self._tally)
+
+    def close(self, usages: Mapping[str, Usage | None]) -> None:
+        """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
+        self.publish(usages)
+        with self._publishing:
+            if self._log is not None:
+                self._log.close()
+            self._perform(self._last_segment)
+
+    # What publishing does.
+
+    def _write_log(self) -> None:
+        hits, lost = self._drain()
+        with self._lock:
+            self._absorb()
+            events, self._lines = self._lines, deque()
+        now = self._wall()
+        if self._log is None:
+            return
+        try:
+            left_out = self._log.write(events, hits, offset_ns=self._offset(now), now=now)
+            if lost:
+                self._log.say_left_out(now, "overflow", lost)
+        except OSError:
+            self._count_left_out({"unwritable": len(events) + len(hits), "overflow": lost})
+            raise
+        self._count_left_out({**left_out, "overflow": lost})
+
+    def _drain(self) -> tuple[list[Hit], int]:
+        """Take the hits that wait, count their latencies, and say how many overflowed."""
+        full = len(self._hits) == self._hits.maxlen
+        pop = self._hits.popleft
+        hits = [pop() for _ in range(len(self._hits))]
+        took = _latencies(hits)
+        minute = self._minute(self._wall())
+        with self._lock:
+            lost = max(0, self._harvested - len(hits)) if full else 0
+            self._harvested = 0
+            for space, values in took.items():
+                self._tally.spread(minute, space, MEMORY, "hit").add_all(values)
+            self._changed = self._changed or bool(hits)
+        return hits, lost
+
+    def _absorb(self) -> None:
+        """Count what waits and keep it for the log; called with the lock held."""
+        offset = self._offset(self._wall())
+        waiting, logged = self._waiting, self._log is not None
+        for _ in range(len(waiting)):
+            event = waiting.popleft()
+            self._count(event, (event.ended_ns + offset) // 60_000_000_000)
+            if logged and len(self._lines) < LINES_LIMIT:
+                self._lines.append(event)
+            elif logged:
+                self._tally.add(self._minute(self._wall()), "", "", "", "log", "left_out", "overflow")
+            self._changed = True
+
+    def _count(self, event: Event, minute: int) -> None:
+        kind, namespace, key, tier, outcome, reason, began, ended, size, _, cost, factory_s, _ = event
+        if cost is None and (kind == "compute" or outcome in HIT_OUTCOMES):
+            cost = self._settings.default_call_usd
+        self._tally.add(minute, namespace, prefix_of(key), tier, kind, outcome, reason, size=size or 0, cost=cost,
+                        seconds=factory_s or 0.0)  # fmt: skip
+        if ended > began:
+            what = kind if kind != "get" else "miss" if outcome == "miss" else "hit"
+            self._tally.spread(minute, namespace, tier, what).add(ended - began)
+
+    def _count_left_out(self, counts: Mapping[str, int]) -> None:
+        minute = self._minute(self._wall())
+        with self._lock:
+            for reason, count in counts.items():
+                if count:
+                    self._tally.add(minute, "", "", "", "log", "left_out", reason, times=count)
+                    self._changed = True
+
+    def _write_counters(self) -> None:
+        if self._file is None:
+            return
+        with self._lock:
+            due = self._wall() - self._started > SEGMENT_SECONDS or len(self._tally.counters) > SEGMENT_ROWS
+            segment = self._segment(self._tally) if self._changed else None
+            self._changed = False
+        try:
+            if segment is not None:
+                self._file.write(segment)
+        except OSError:
+            self._changed = True
+            self._keep_small()
+            raise
+        if due:
+            self._next_segment()
+
+    def _segment(self, tally: Tally) -> Segment:
+        name = self._file.id if self._file else self._process
+        return Segment.of(tally, id=name, process=self._process, started=self._started, written=self._wall(),
+                          usages=self._usages)  # fmt: skip
+
+    def _next_segment(self, *, closing: bool = False) -> None:
+        """Write what there is a last time (Rule 3), begin another segment, and fold what nobody owns."""
+        if self._file is None or self._directory is None:
+            return
+        with self._lock:
+            self._absorb()
+            last, self._tally = self._tally, Tally()
+        if not last and not closing:
+            self._started = self._wall()
+            return
+        try:
+            if last:
+                self._file.write(self._segment(last))
+        except OSError:
+            with self._lock:
+                self._tally.take_in(last)
+            raise
+        self._file.release()
+        self._started, self._changed = self._wall(), True
+        fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)
+
+    def _last_segment(self) -> None:
+        self._next_segment(closing=True)
+
+    def _keep_small(self) -> None:
+        """While nothing can be written, sum old minutes into hours, so that memory holds years of them."""
+        with self._lock:
+            if len(self._tally.counters) > SEGMENT_ROWS:
+                self._tally = self._tally.coarsened(self._minute(self._wall()))
+
+    def _perform(self, *acts: Callable[[], None]) -> None:
+        """Do each; when the folder doesn't let us, warn once until all of it works again."""
+        problems = []
+        for act in acts:
+            try:
+                act()
+            except OSError as error:
+                problems.append(error)
+        if problems and not self._broken:
+            _log.warning("the operation log in %s can't be written, counters go on in memory: %s",
+                         self._directory, problems[0])  # fmt: skip
+        elif self._broken and not problems:
+            _log.warning("the operation log in %s is written again", self._directory)
+        self._broken = bool(problems)
+
+    def _offset(self, now: float) -> int:
+        return int(now * 1e9) - self._monotonic_ns()
+
+    @staticmethod
+    def _minute(now: float) -> int:
+        return int(now // 60)
+
+    def _after_fork(self) -> None:
+        file, log = self._file, self._log
+        self._begin()
+        with contextlib.suppress(OSError):  # already closed: nothing of the parent's to let go of
+            if file is not None:
+                file.forget()
+            if log is not None:
+                log.close()
+
+
+def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:
+    """How often each latency came, by namespace."""
+    if len({hit[2] for hit in hits}) == 1:  # nearly always, and twice as fast
+        return {hits[0][2]: Counter([ended - began for began, ended, _, _, _ in hits])}
+    found: dict[str, Counter[int]] = {}
+    for (space, took), times in Counter([(hit[2], hit[1] - hit[0]) for hit in hits]).items():
+        found.setdefault(space, Counter())[took] += times
+    return found
+
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+
+
+def _renew_recorders() -> None:
+    for recorder in list(_recorders):
+        recorder._after_fork()
+
+
+os.register_at_fork(after_in_child=_renew_recorders)

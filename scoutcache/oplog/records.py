@@ -1,0 +1,108 @@
+"""The words of the operation log: kinds, outcomes, reasons, and one line of a log file.
+
+========== ======================================== ============================================================
+kind       outcomes                                 what it is
+========== ======================================== ============================================================
+get        hit, stale, miss                         a read; a hit names the tier that answered
+set        stored, refused                          a write
+delete     deleted, absent                          a removal by key
+compute    computed, failed, joined                 a factory ran, failed, or another caller's run was waited for
+invalidate done                                     a pattern, tag, event or `clear`; *size* counts nothing here
+evict      done (reason: size, bytes, …)            an entry left a tier for want of room
+expire     done                                     an entry left a tier because its time was over
+promote    done, refused                            an entry was copied into a higher tier
+demote     done, refused                            an entry was moved into a lower tier
+error      failed (reason: the error's type)        a tier failed; callers saw a miss
+touch      done, absent                             a time to live was renewed
+========== ======================================== ============================================================
+
+*tier* says whose event it is.  None means the cache as a whole: one operation of the caller's.  A name means that
+tier's share of it.  So one `set` into two tiers is one record without a tier (it counts as a set) and, if somebody
+wants to know, one for each tier (they do not); a miss without a tier is a request that nobody answered, a miss with one
+is a look into that tier alone.  A hit always names its tier and always is a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final, NamedTuple
+
+import msgspec
+from xxhash import xxh3_64_intdigest
+
+__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "Event", "HitLine", "Line", "kept_at", "redacted"]
+
+MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
+HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
+HASHES: Final = 1 << 64
+
+
+class Event(NamedTuple):
+    """One thing that happened, as `Recorder.record` takes it.  Times are monotonic nanoseconds."""
+
+    kind: str
+    namespace: str
+    key: str
+    tier: str
+    outcome: str
+    reason: str
+    began_ns: int
+    ended_ns: int
+    size: int | None
+    error: str | None
+    cost: float | None
+    factory_s: float | None
+    tags: tuple[str, ...]
+
+
+class Line(msgspec.Struct, gc=False, omit_defaults=True):
+    """One line of the log.
+
+    *time* is when the operation began (seconds since the epoch, UTC), *latency_us* how long it took, *size* bytes,
+    *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines.  What does not apply
+    is not written.
+    """
+
+    time: float
+    op: str
+    key: str = ""
+    namespace: str = ""
+    tier: str | None = None
+    outcome: str | None = None
+    reason: str | None = None
+    latency_us: float | None = None
+    size: int | None = None
+    factory_s: float | None = None
+    cost: float | None = None
+    error: str | None = None
+    tags: tuple[str, ...] = ()
+    process: str | None = None
+    count: int | None = None
+    rate: float | None = None
+
+
+class HitLine(msgspec.Struct, gc=False, tag_field="op", tag="get"):
+    """A hit in memory as a line: the fields of `Line` that such a hit has, so that writing one is cheap."""
+
+    time: float
+    key: str
+    namespace: str
+    tier: str
+    outcome: str
+    latency_us: float
+    size: int
+
+
+def redacted(namespace: str, key: str) -> str:
+    """*key* with all but its prefix replaced by a hash, the same for the same key of the same namespace."""
+    digest = hashlib.sha256(f"{len(namespace)}:{namespace}:{key}".encode("utf-8", "replace")).hexdigest()[:16]
+    head, colon, _ = key.partition(":")
+    return f"{head}{colon}#{digest}" if colon else f"#{digest}"
+
+
+def kept_at(key: str) -> float:
+    """The lowest sampling rate (0-1) at which the records of *key*, as logged, are kept: all of them, or none.
+
+    A sample of keys keeps the distances between uses of one key, which a sample of records would destroy.
+    """
+    return xxh3_64_intdigest(key.encode("utf-8", "replace")) / HASHES

@@ -1,0 +1,205 @@
+"""Exact counters and latency histograms, per minute, as they are kept in memory and in files.
+
+A counter is named by (minute, namespace, prefix, tier, kind, outcome, reason) and holds how often that happened, the
+bytes and the money involved, and the seconds a factory took.  Adding two tallies adds their counters, so the tallies
+of many processes and many minutes sum to the truth in any order.
+
+Two limits keep a tally small whatever the keys look like, without losing a count: after `MAX_PAIRS` different pairs of
+namespace and prefix further ones are counted under the prefix `OTHER` (after four times as many namespaces, under the
+namespace `OTHER` too), and `coarsen` sums old minutes into hours.  No prefix can hold a colon, so `OTHER` is nobody's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from typing import Final, NamedTuple, TypeVar
+
+import msgspec
+
+from scoutcache.oplog.histogram import Histogram
+
+__all__ = ["MAX_PAIRS", "OTHER", "Counted", "Name", "Spread", "SpreadName", "Tally"]
+
+MAX_PAIRS: Final = 500
+OTHER: Final = ":other"
+MINUTES_PER_HOUR: Final = 60
+
+
+class Name(NamedTuple):
+    """What is counted.  *minute* is minutes since the epoch; an empty *tier* is the cache as a whole."""
+
+    minute: int
+    namespace: str
+    prefix: str
+    tier: str
+    kind: str
+    outcome: str
+    reason: str
+
+
+class SpreadName(NamedTuple):
+    """Whose latencies: *what* is ``hit``, ``miss`` or the kind of operation."""
+
+    minute: int
+    namespace: str
+    tier: str
+    what: str
+
+
+class Counted(msgspec.Struct, array_like=True, gc=False):
+    """One counter as files hold it.  *costed* says how many of *count* had a known cost; *cost* is their sum in USD."""
+
+    minute: int
+    namespace: str
+    prefix: str
+    tier: str
+    kind: str
+    outcome: str
+    reason: str
+    count: int
+    size: int = 0
+    cost: float = 0.0
+    costed: int = 0
+    seconds: float = 0.0
+
+    @property
+    def name(self) -> Name:
+        return Name(self.minute, self.namespace, self.prefix, self.tier, self.kind, self.outcome, self.reason)
+
+
+class Spread(msgspec.Struct, array_like=True, gc=False):
+    """One latency histogram as files hold it; *values* is `Histogram.to_list`."""
+
+    minute: int
+    namespace: str
+    tier: str
+    what: str
+    values: list[int]
+
+
+def _plain(text: str) -> str:
+    """*text* as something that can be written: a lone surrogate, which no file can hold, is replaced."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+class Tally:
+    """Counters and histograms; not thread-safe."""
+
+    __slots__ = ("_pairs", "_spaces", "counters", "spreads")
+
+    def __init__(self) -> None:
+        self.counters: dict[Name, Counted] = {}
+        self.spreads: dict[SpreadName, Histogram] = {}
+        self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
+        self._spaces: set[str] = set()
+
+    def __bool__(self) -> bool:
+        return bool(self.counters or self.spreads)
+
+    def add(self, minute: int, namespace: str, prefix: str, tier: str, kind: str, outcome: str, reason: str = "",
+            *, times: int = 1, size: int = 0, cost: float | None = None, costed: int | None = None,
+            seconds: float = 0.0) -> None:  # fmt: skip
+        """Count *times* events.  *cost* is what *costed* of them cost together, all of them when that is not given."""
+        namespace, prefix = self._pairs.get((namespace, prefix)) or self._admit(namespace, prefix)
+        counted = self._counter(Name(minute, namespace, prefix, tier, kind, outcome, reason))
+        counted.count += times
+        counted.size += size
+        counted.seconds += seconds
+        if cost is not None:
+            counted.cost += cost
+            counted.costed += times if costed is None else costed
+
+    def _counter(self, name: Name) -> Counted:
+        counted = self.counters.get(name)
+        if counted is None:
+            counted = self.counters[name] = Counted(*name, count=0)
+        return counted
+
+    def _admit(self, namespace: str, prefix: str) -> tuple[str, str]:
+        """Where a pair not met before is counted."""
+        room = MAX_PAIRS - len(self._pairs)
+        if room > 0 or prefix == OTHER:
+            pair = (_plain(namespace), _plain(prefix))
+            self._pairs[namespace, prefix] = pair
+            return pair
+        if namespace in self._spaces or len(self._spaces) < 4 * MAX_PAIRS:
+            self._spaces.add(namespace)
+            return _plain(namespace), OTHER
+        return OTHER, OTHER
+
+    def spread(self, minute: int, namespace: str, tier: str, what: str) -> Histogram:
+        """The histogram of that name, made when it isn't there yet."""
+        if namespace not in self._spaces:
+            if len(self._spaces) < 4 * MAX_PAIRS:
+                self._spaces.add(namespace)
+            else:
+                namespace = OTHER
+        name = SpreadName(minute, _plain(namespace), tier, what)
+        found = self.spreads.get(name)
+        if found is None:
+            found = self.spreads[name] = Histogram()
+        return found
+
+    def merge(self, counted: Iterable[Counted], spreads: Iterable[Spread]) -> None:
+        """Add what a file holds.  Raises ValueError for figures that can't have been counted."""
+        for row in counted:
+            if row.count < 0 or row.size < 0 or not math.isfinite(row.cost) or not math.isfinite(row.seconds):
+                raise ValueError("not a counter: a negative or endless figure")
+            into = self._counter(row.name)
+            into.count += row.count
+            into.size += row.size
+            into.cost += row.cost
+            into.costed += row.costed
+            into.seconds += row.seconds
+        for spread in spreads:
+            histogram = Histogram.from_list(spread.values)
+            name = SpreadName(spread.minute, spread.namespace, spread.tier, spread.what)
+            self.spreads.setdefault(name, Histogram()).merge(histogram)
+
+    def take_in(self, other: Tally) -> None:
+        """Add what another tally holds."""
+        self.merge(other.counted(), other.spread_rows())
+
+    def counted(self) -> list[Counted]:
+        """The counters, as files hold them."""
+        return list(self.counters.values())
+
+    def spread_rows(self) -> list[Spread]:
+        """The histograms, as files hold them."""
+        return [Spread(*name, values=histogram.to_list()) for name, histogram in self.spreads.items()]
+
+    def coarsened(self, before_minute: int | None = None) -> Tally:
+        """The same figures, with every minute (before *before_minute*) counted at the beginning of its hour."""
+        found = Tally()
+        found.merge(
+            (_at_hour(row, before_minute) for row in self.counters.values()),
+            (_at_hour(row, before_minute) for row in self.spread_rows()),
+        )
+        return found
+
+    def without_rare_prefixes(self) -> Tally:
+        """The same figures, with all but the `MAX_PAIRS` busiest pairs of namespace and prefix counted as `OTHER`."""
+        busy: Counter[tuple[str, str]] = Counter()
+        for row in self.counters.values():
+            busy[row.namespace, row.prefix] += row.count
+        named = {pair for pair, _ in busy.most_common(MAX_PAIRS)}
+        found = Tally()
+        found.merge(
+            (
+                row if (row.namespace, row.prefix) in named else msgspec.structs.replace(row, prefix=OTHER)
+                for row in self.counters.values()
+            ),
+            self.spread_rows(),
+        )
+        return found
+
+
+_Row = TypeVar("_Row", Counted, Spread)
+
+
+def _at_hour(row: _Row, before_minute: int | None) -> _Row:
+    if before_minute is not None and row.minute >= before_minute:
+        return row
+    return msgspec.structs.replace(row, minute=row.minute - row.minute % MINUTES_PER_HOUR)
