@@ -15,7 +15,8 @@ from scoutcache.errors import CacheError
 
 __all__ = [
     "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
-    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp",
+    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp", "Trouble",
+    "Unreadable", "Unstorable",
 ]  # fmt: skip
 
 
@@ -140,6 +141,23 @@ class Corrupt(OfKey):
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable(OfKey):
+    """A whole entry that this process hasn't the means to read, such as a class it doesn't know; a miss, and it stays."""
+
+    name: ClassVar[str] = "unreadable"
+    tier: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unstorable(OfKey):
+    """A computed value that can't be stored; it was returned all the same."""
+
+    name: ClassVar[str] = "unstorable"
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
 class Invalidated(Event):
     """Entries were invalidated.  Counts are None where counting would have needed a scan."""
 
@@ -179,11 +197,20 @@ class TierUp(Event):
     tier: str
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble(Event):
+    """Something that runs beside the calls failed, and will be tried again."""
+
+    name: ClassVar[str] = "trouble"
+    where: str
+    problem: str
+
+
 EVENT_NAMES: Final[dict[str, type[Event]]] = {
     kind.name: kind
     for kind in (
         Hit, Miss, ServedStale, Computed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted, Demoted, Corrupt,
-        Invalidated, Cleared, TierDown, TierUp,
+        Unreadable, Unstorable, Invalidated, Cleared, TierDown, TierUp, Trouble,
     )
 }  # fmt: skip
 
@@ -207,7 +234,7 @@ class Hooks:
         hooks = self._hooks.get(name)
         if hooks is None:
             meant = difflib.get_close_matches(str(name), self._hooks, n=1)
-            raise CacheError(f"there is no event called {ascii(name)}; expected one of {', '.join(self._hooks)}",
+            raise CacheError(f"there is no event called {name!a}; expected one of {', '.join(self._hooks)}",
                              hint=f"did you mean {meant[0]!r}?" if meant else None)  # fmt: skip
         if not callable(hook):
             raise CacheError(f"a hook is a callable that takes the record, not {type(hook).__name__}")

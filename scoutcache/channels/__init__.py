@@ -1,0 +1,1 @@
+"""How messages travel between processes: the journal of one machine."""

@@ -1,0 +1,12 @@
+"""Every decision of the cache, as generators that yield what they want done.
+
+A flow yields *effects* (`effects.py`), frozen words for "somebody must do I/O", and is sent the results.  It holds no
+lock, reads no clock and starts no thread; whoever drives it decides between threads, tasks and a simulated world.
+
+    effects     the vocabulary between a flow and its driver
+    flights     one computation per key, and who waits for whom
+    reading     look into the tiers, judge what was found, promote
+    writing     mark, seal, store downwards, announce
+    computing   get_or_compute: read, else fly once
+    removing    delete, invalidate, clear
+"""

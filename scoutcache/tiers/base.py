@@ -67,6 +67,7 @@ class Tier(Protocol):
         """Let go of files and connections; idempotent."""
 
 
+@runtime_checkable
 class Versions(Protocol):
     """The one authority over tag versions of a cache.  Versions are random, so none is ever used twice."""
 

@@ -51,8 +51,8 @@ class Slot(Node):
     used: float
     """Monotonic time by which the last harvested hit had happened."""
 
-    def __init__(self, header: Header, live: Live, now: float, wall: float, used: float) -> None:
-        """*now* and *wall* are the same moment on both clocks: a later change of the wall clock moves no deadline."""
+    def __init__(self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float) -> None:
+        """*marks* equal the header's; *now* and *wall* are one moment, so that setting the wall clock moves no deadline."""
         self.key = header.ref.key
         self.space = header.ref.namespace
         self.size = live.size
@@ -61,7 +61,7 @@ class Slot(Node):
         self.held = live.held
         self.decode = live.decode
         self.deadline = now + (min(header.fresh_until, header.expires) - wall) - _RESOLUTION
-        self.marks = header.marks
+        self.marks = marks
         self.cold = _pack(header)
         self.used = used
 

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Final
 
-from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.entry import NAMESPACE_MARK, Mark
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
 __all__ = ["Tables"]
+
+_COMMON: Final = 1024
+"""So many sets of marks are remembered, so that entries with the same can share them."""
 
 
 class Tables:
@@ -23,6 +27,13 @@ class Tables:
         self._pinned: set[str] = set()
         self._tagged: dict[tuple[str, str], set[Slot]] = {}
         self._departed: Counter[tuple[str, str]] = Counter()
+        self._common: dict[tuple[Mark, ...], tuple[Mark, ...]] = {}
+
+    def shared(self, marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+        """The same marks, one object for all entries that carry them: 130 bytes a mark otherwise."""
+        if len(self._common) >= _COMMON:
+            self._common.clear()
+        return self._common.setdefault(marks, marks)
 
     def pin(self, namespace: str) -> dict[str, Slot]:
         """The table of *namespace*, the same object for ever."""

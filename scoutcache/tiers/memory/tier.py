@@ -140,6 +140,17 @@ class MemoryTier:
                     found[ref] = self._row(slot)
         return found
 
+    def live(self, ref: Ref) -> Live | None:
+        """The fresh value as it is held, None when there is none.  Counts as a hit."""
+        with self._lock:
+            slot = self._tables.get(*ref)
+            if slot is None or slot.deadline <= self._monotonic():
+                return None
+            slot.hits += 1
+            if self._policy.note is not None:
+                self._policy.note(slot)
+            return slot.live
+
     def entry(self, ref: Ref) -> Detail | None:
         """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
         now = self._monotonic()
@@ -195,7 +206,7 @@ class MemoryTier:
         if row.live.size > self.max_bytes:
             self._drop([old] if old is not None else [])
             return False
-        slot = Slot(header, row.live, now, self._wall(), self._coarsely(now))
+        slot = Slot(header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now))
         why = "entries" if self._policy.entries >= self.max_entries else "bytes"
         victims = self._policy.admit(slot) if old is None else self._policy.replace(old, slot)
         for victim in cast("list[Slot]", victims):

@@ -1,0 +1,254 @@
+"""A configuration becomes an open cache: the one place that knows how the parts fit together."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import threading
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from scoutcache import events
+from scoutcache.background import Background
+from scoutcache.channels.follower import Follower
+from scoutcache.channels.journal import Journal
+from scoutcache.config import CacheConfig
+from scoutcache.core import Clocks, Core
+from scoutcache.drive import Ports, running_loop
+from scoutcache.engine.computing import Computing
+from scoutcache.engine.flights import FlightTable
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.removing import Removing
+from scoutcache.engine.world import World
+from scoutcache.engine.writing import Writing
+from scoutcache.entry import Live, Ref
+from scoutcache.errors import ConfigError
+from scoutcache.events import Hooks
+from scoutcache.oplog.linelog import LogLimits
+from scoutcache.oplog.recorder import OplogSettings, Recorder
+from scoutcache.settings import default_directory, load_config
+from scoutcache.tiers.base import Tier, Versions
+from scoutcache.tiers.memory import MemoryTier
+from scoutcache.tiers.memory.holder import MemoryHolder
+from scoutcache.tiers.versions import LocalVersions, RememberedVersions
+from scoutcache.wire.codec import Codec, CodecSettings
+
+__all__ = ["REAL_CLOCKS", "open_core"]
+
+REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
+
+_log = logging.getLogger("scoutcache")
+
+
+def open_core(
+    config: CacheConfig | Mapping[str, Any] | None,
+    profile: str | None,
+    overrides: Mapping[str, Any],
+    *,
+    raise_errors: bool = False,
+    clocks: Clocks | None = None,
+) -> Core:
+    """Open a cache.  Raises `ConfigError`, or `CacheError` for a directory that can't be used."""
+    settled = _configuration(config, profile, overrides)
+    return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).core
+
+
+def _configuration(
+    config: CacheConfig | Mapping[str, Any] | None, profile: str | None, overrides: Mapping[str, Any]
+) -> CacheConfig:
+    given = {name: value for name, value in overrides.items() if value is not None}
+    if (url := given.pop("redis_url", None)) is not None:
+        given["redis"] = {**given.get("redis", {}), "url": url}
+    if config is None:
+        return load_config(profile=profile, overrides=given).config
+    if profile is not None:
+        raise ConfigError("config and profile were both given", hint="load_config(profile=…) starts from a profile")
+    if isinstance(config, CacheConfig):
+        return config.replace(**given) if given else config
+    return CacheConfig(**{**config, **given})
+
+
+class Assembly:
+    """Puts one cache together."""
+
+    def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
+        self._config, self._clocks = config, clocks
+        self._directory = Path(config.directory) if config.directory is not None else default_directory()
+        self._source = secrets.token_hex(8)
+        self._hooks = Hooks(on_error=_say_hook_failed)
+        self._codec = Codec(_codec_settings(config), token=os.urandom)
+        self._journal = Journal(self._directory / "journal")
+        self._recorder = self._make_recorder()
+        self._memory: MemoryTier | None = None
+        tiers = [self._make_tier(name) for name in config.tiers]
+        self.core = self._assemble(tiers, raise_errors=raise_errors)
+        self._background = Background(self.core)
+        self.core.background = self._background
+        _warn_of_trouble(self._hooks)
+        _open_cores.add(self.core)
+        self._background.start()
+
+    def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
+        authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
+        versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
+        follower = self._make_follower(versions)
+        world = self._make_world(tiers, raise_errors=raise_errors)
+        ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads())
+        reading = Reading(world)
+        writing = Writing(world, reading)
+        computing = Computing(world, reading, writing, self._clocks.monotonic, self._peek)
+        return Core(
+            config=self._config, directory=self._directory, clocks=self._clocks, hooks=self._hooks, world=world,
+            ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
+            writing=writing, computing=computing, removing=Removing(world, writing), journal=self._journal,
+        )  # fmt: skip
+
+    def _make_world(self, tiers: Sequence[Tier], *, raise_errors: bool) -> World:
+        names = [tier.name for tier in tiers]
+        lower = [tier for tier in tiers if tier is not self._memory]
+        return World(
+            names=names, memory=0 if self._memory is not None else None, shared=bool(lower), codec=self._codec,
+            hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
+            end=self._journal.end, invalidated=self._journal.invalidated, since=lambda end: self._journal.since(end)[0],
+            promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
+            flights=_flights_of(self._directory) if lower else FlightTable(), loop=running_loop,
+        )  # fmt: skip
+
+    def _make_follower(self, versions: RememberedVersions) -> Follower:
+        if self._memory is None:
+            return Follower(self._journal, self._source, [versions], lambda _: None)
+        return Follower(self._journal, self._source, [versions, MemoryHolder(self._memory)], self._memory.seen)
+
+    def _make_recorder(self) -> Recorder:
+        oplog, costs = self._config.oplog, self._config.costs
+        limits = LogLimits(
+            sample_rate=oplog.sample_rate, max_records_per_s=oplog.max_records_per_s, max_bytes=oplog.max_bytes,
+            max_age=oplog.max_age, redact_keys=oplog.redact_keys,
+        )  # fmt: skip
+        settings = OplogSettings(enabled=oplog.enabled, limits=limits, default_call_usd=costs.default_call_usd)
+        return Recorder(
+            self._directory, settings, wall=self._clocks.wall, monotonic_ns=self._clocks.monotonic_ns,
+            token=lambda: secrets.token_hex(8),
+        )  # fmt: skip
+
+    def _make_tier(self, name: str) -> Tier:
+        if name == "memory":
+            self._memory = self._make_memory()
+            return self._memory
+        if name == "disk":
+            return self._make_disk()
+        if name == "redis":
+            raise ConfigError("the redis tier is not available in this version", hint="use tiers memory and disk")
+        return _custom_tier(name)
+
+    def _make_memory(self) -> MemoryTier:
+        memory = self._config.memory
+        return MemoryTier(
+            self._codec, max_entries=memory.max_entries, max_bytes=memory.max_bytes, strategy=memory.strategy,
+            monotonic=self._clocks.monotonic, wall=self._clocks.wall, on_evict=self._evicted,
+        )  # fmt: skip
+
+    def _make_disk(self) -> Tier:
+        from scoutcache.tiers.disk import DiskTier
+
+        disk = self._config.disk
+        return DiskTier(
+            self._directory / "disk", self._codec, max_bytes=disk.max_bytes, timeout=disk.timeout, wall=self._clocks.wall
+        )
+
+    def _evicted(self, ref: Ref, reason: str, size: int) -> None:
+        self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
+        self._hooks.emit(events.Evicted(*ref, "memory", reason))
+
+    def _peek(self, ref: Ref) -> Live | None:
+        return None if self._memory is None else self._memory.live(ref)
+
+
+def _codec_settings(config: CacheConfig) -> CodecSettings:
+    compression, security = config.compression, config.security
+    dictionary = None if compression.dictionary is None else _dictionary(compression.dictionary)
+    return CodecSettings(
+        serializer=config.serializer.type, compression=compression.type, threshold=compression.threshold,
+        level=compression.level, dictionary=dictionary, active_key=security.active_key,
+        signing_keys={name: key.get_secret_value().encode() for name, key in security.signing_keys.items()},
+        allow_pickle=config.serializer.type == "pickle",
+    )  # fmt: skip
+
+
+def _dictionary(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"compression.dictionary: {path}: {error.strerror}") from error
+
+
+def _custom_tier(name: str) -> Tier:
+    module, _, cls = name.partition(":")
+    try:
+        tier: Tier = getattr(import_module(module), cls)()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"tiers: {name!r} can't be used: {error}") from error
+    if not isinstance(tier, Tier):
+        raise ConfigError(f"tiers: {name!r} is not a tier", hint="it needs the methods of scoutcache.tiers.base.Tier")
+    return tier
+
+
+def _stamps(wall: Callable[[], float]) -> Callable[[], int]:
+    """Nanoseconds since the epoch, each later than the one before, also when the clock is set back."""
+    last = 0
+    lock = threading.Lock()
+
+    def stamp() -> int:
+        nonlocal last
+        with lock:
+            last = max(last + 1, int(wall() * 1e9))
+            return last
+
+    return stamp
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Threads for what may wait; none is started before an event loop needs one."""
+    return ThreadPoolExecutor(max_workers=4, thread_name_prefix="scoutcache-io")
+
+
+def _say_hook_failed(hook: events.Hook, record: events.Event, error: Exception) -> None:
+    _log.error("the hook %r raised on %r", hook, record.name, exc_info=error)
+
+
+def _warn_of_trouble(hooks: Hooks) -> None:
+    """One log line when a tier goes away, not one for each call."""
+    down: dict[str, str] = {}
+
+    def warn(record: events.TierDown) -> None:
+        if down.get(record.tier) != record.problem:
+            down[record.tier] = record.problem
+            _log.warning("%s; it counts as a miss until it answers again", record.problem)
+
+    hooks.add("tier_down", warn)
+
+
+_flight_tables: weakref.WeakValueDictionary[str, FlightTable] = weakref.WeakValueDictionary()
+
+
+def _flights_of(directory: Path) -> FlightTable:
+    """Caches of this process over one directory share their flights, whichever face asks."""
+    return _flight_tables.setdefault(os.path.realpath(directory), FlightTable())
+
+
+_open_cores: weakref.WeakSet[Core] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for core in list(_open_cores):
+        core.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+

@@ -1,0 +1,95 @@
+"""What one process does for its cache besides answering: keep up, write down, tidy up.
+
+One daemon thread per open cache wakes twice a second.  It is started by the first call after opening (and, in a forked
+child, by the first call there), and it never runs with a clock that is moved by hand: then `Background.turn` is called
+instead.  What it meets is reported as an event and never ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from scoutcache import events
+from scoutcache.core import Core
+from scoutcache.errors import CacheError
+
+__all__ = ["Background"]
+
+INTERVAL = 0.5
+"""Seconds between two turns; the slack of the memory tier's coarse clock is three of them."""
+
+
+class Background:
+    """The background thread of *core*."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread unless the clock is moved by hand."""
+        if self._core.clocks.ticking and self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="scoutcache", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """Stop it and wait for its turn to end."""
+        self._stop.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+        self._thread = None
+
+    def after_fork(self) -> None:
+        """In the child: the thread doesn't exist here."""
+        self._stop = threading.Event()
+        self._thread = None
+        self.start()
+
+    def _run(self) -> None:
+        self._tick()
+        while not self._stop.wait(INTERVAL):
+            self.turn()
+
+    def turn(self) -> None:
+        """One turn: the clock, what others announced, the log, the tiers."""
+        for step in (self._tick, self._keep_up, self._write_down, self._tidy_up):
+            try:
+                step()
+            except CacheError as error:
+                self._core.hooks.emit(events.Trouble(step.__name__.strip("_"), str(error)))
+
+    def _tick(self) -> None:
+        if self._core.memory is not None and self._core.clocks.ticking:
+            self._core.memory.tick(self._core.clocks.monotonic())
+
+    def _keep_up(self) -> None:
+        self._core.follower.sync()
+        self._core.follower.reopen_if_replaced()
+
+    def _write_down(self) -> None:
+        self._core.flush()
+
+    def _tidy_up(self) -> None:
+        core = self._core
+        self._demote()
+        now = core.world.now()
+        for tier in core.tiers:
+            maintain = getattr(tier, "maintain", None)
+            if maintain is not None:
+                maintain(now)
+
+    def _demote(self) -> None:
+        """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""
+        core, memory = self._core, self._core.memory
+        if memory is None or not core.world.lower:
+            return
+        end = core.world.end()
+        rows = memory.idle(core.clocks.monotonic(), core.config.placement.demote_after)
+        below = core.tiers[core.world.lower[0]]
+        now = core.world.now()
+        for row in rows:
+            ref = row.header.ref
+            below.write([row], now, core.reading.unless_announced(core.world.lower[0], end))
+            memory.discard([row])
+            core.hooks.emit(events.Demoted(*ref, memory.name, below.name))

@@ -1,0 +1,367 @@
+"""What each public call does, written once for both faces: check the arguments, ask the engine, record what happened.
+
+Every method is a flow; `Cache` and `AsyncCache` only drive it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from scoutcache import events
+from scoutcache.core import Core
+from scoutcache.engine.computing import Outcome, Recipe
+from scoutcache.engine.effects import Flow
+from scoutcache.engine.reading import Found
+from scoutcache.engine.writing import Lifetime, Moment, lifetime
+from scoutcache.entry import NEVER, Live, Ref
+from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
+from scoutcache.models import CacheEntry, InvalidationResult
+from scoutcache.reckoning import entry_of
+from scoutcache.ttl import parse_ttl
+
+__all__ = ["Calls", "Key", "Position", "several", "tag_names"]
+
+Key = str | CacheKey
+
+
+class Position(NamedTuple):
+    """A moment to hand to ``set(since=…)``: when a computation outside the cache began."""
+
+    start: int
+    end: int
+
+
+class Options(NamedTuple):
+    """How a value is to be kept, as the caller wrote it."""
+
+    ttl: object
+    stale_ttl: object
+    tags: Iterable[str]
+    depends_on: Iterable[Key]
+    namespace: str | None
+    cost: float | None
+    since: Position | None
+
+
+class Calls:
+    """The calls of one cache in one namespace."""
+
+    def __init__(self, core: Core, namespace: str) -> None:
+        self.core = core
+        self.namespace = check_namespace(namespace)
+
+    # -- arguments
+
+    def ref(self, key: Key, namespace: str | None) -> Ref:
+        """The identity of *key*; raises `InvalidKey`."""
+        return Ref(self.namespace if namespace is None else check_namespace(namespace), key_text(key))
+
+    def lifetime(self, ref: Ref, ttl: object, stale_ttl: object = None) -> Lifetime:
+        """How long *ref* lives: as told, else by its prefix, its namespace, or the default."""
+        config = self.core.config
+        if ttl is not None:
+            fresh = parse_ttl(ttl)
+        else:
+            fresh = config.ttl_for(ref.key, ref.namespace)
+        stale = config.freshness.stale_ttl if stale_ttl is None else parse_ttl(stale_ttl)
+        return lifetime(fresh, stale)
+
+    # -- reading
+
+    def get(self, key: Key, default: Any = None, namespace: str | None = None) -> Flow[Any]:
+        """The fresh value of *key*, else *default*."""
+        ref = self.ref(key, namespace)
+        live, _ = yield from self._look("get", ref)
+        return default if live is None else live.value()
+
+    def _look(self, kind: str, ref: Ref) -> Flow[tuple[Live | None, Found | None]]:
+        core = self.core
+        began = core.clocks.monotonic_ns()
+        live = self.peek(ref)
+        if live is not None:
+            self.record_hit(ref, began, live.size)
+            return live, None
+        reasons: dict[Ref, str] = {}
+        found = None if not core.config.enabled else (yield from self._find([ref], reasons)).get(ref)
+        if found is None:
+            self._record_miss(kind, ref, began, reasons)
+            return None, None
+        self.record(kind, ref, began, outcome="hit", tier=found.tier, size=found.sealed.size)
+        return found.live, found
+
+    def peek(self, ref: Ref) -> Live | None:
+        """What memory has, fresh and after applying what other processes announced."""
+        core = self.core
+        if core.memory is None or not core.config.enabled:
+            return None
+        core.follower.sync()
+        return core.memory.live(ref)
+
+    def _find(self, refs: Sequence[Ref], reasons: dict[Ref, str]) -> Flow[dict[Ref, Found]]:
+        found = yield from self.core.reading.find(refs, reasons)
+        now = self.core.world.now()
+        stale = [ref for ref, one in found.items() if one.header.fresh_until <= now]
+        for ref in stale:
+            reasons[ref] = "expired"
+            del found[ref]
+        return found
+
+    def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[dict[str, Any]]:
+        """The fresh values of those *keys* that are there."""
+        refs = [self.ref(key, namespace) for key in keys]
+        began = self.core.clocks.monotonic_ns()
+        values: dict[str, Any] = {}
+        wanted = []
+        for ref in refs:
+            live = self.peek(ref)
+            if live is None:
+                wanted.append(ref)
+            else:
+                values[ref.key] = live.value()
+                self.record_hit(ref, began, live.size)
+        if wanted:
+            yield from self._get_lower(wanted, values, began)
+        return {ref.key: values[ref.key] for ref in refs if ref.key in values}
+
+    def _get_lower(self, wanted: Sequence[Ref], values: dict[str, Any], began: int) -> Flow[None]:
+        reasons: dict[Ref, str] = {}
+        found = (yield from self._find(wanted, reasons)) if self.core.config.enabled else {}
+        for ref in dict.fromkeys(wanted):
+            one = found.get(ref)
+            if one is None:
+                self._record_miss("get", ref, began, reasons)
+            else:
+                values[ref.key] = one.value
+                self.record("get", ref, began, outcome="hit", tier=one.tier, size=one.size)
+
+    def find(self, key: Key, namespace: str | None = None) -> Flow[Found | None]:
+        """The valid entry of *key*, stale ones too, without counting it as a request."""
+        core, ref = self.core, self.ref(key, namespace)
+        core.follower.sync()
+        if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
+            live = row.live
+            return Found(row.header, live, live.value(), "memory", live.size, "none", core.world.codec.settings.serializer)
+        return (yield from core.reading.find([ref], promote=False)).get(ref)
+
+    def exists(self, key: Key, namespace: str | None = None) -> Flow[bool]:
+        """Is there a fresh entry?"""
+        return (yield from self._fresh(key, namespace)) is not None
+
+    def ttl(self, key: Key, namespace: str | None = None) -> Flow[float | None]:
+        """Seconds the entry stays fresh, None when it is absent, inf when it never expires."""
+        found = yield from self._fresh(key, namespace)
+        return None if found is None else found.header.fresh_until - self.core.world.now()
+
+    def get_entry(self, key: Key, namespace: str | None = None) -> Flow[CacheEntry | None]:
+        """The entry with everything known about it, stale ones too, or None."""
+        found = yield from self.find(key, namespace)
+        return None if found is None else entry_of(self.core, found)
+
+    def _fresh(self, key: Key, namespace: str | None) -> Flow[Found | None]:
+        found = yield from self.find(key, namespace)
+        return found if found is not None and found.header.fresh_until > self.core.world.now() else None
+
+    # -- writing
+
+    def position(self) -> Position:
+        """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
+        return Position(*self._moment())
+
+    def _moment(self) -> tuple[int, int]:
+        moment = self.core.writing.moment()
+        return moment.start, moment.end
+
+    def set(
+        self,
+        key: Key,
+        value: Any,
+        *,
+        ttl: object = None,
+        stale_ttl: object = None,
+        tags: Iterable[str] = (),
+        depends_on: Iterable[Key] = (),
+        namespace: str | None = None,
+        cost: float | None = None,
+        since: Position | None = None,
+    ) -> Flow[bool]:
+        """Store *value*; True if some tier took it."""
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        return (yield from self._store([(key, value)], options)) > 0
+
+    def set_many(
+        self,
+        mapping: Mapping[Any, Any],
+        *,
+        ttl: object = None,
+        stale_ttl: object = None,
+        tags: Iterable[str] = (),
+        depends_on: Iterable[Key] = (),
+        namespace: str | None = None,
+        cost: float | None = None,
+        since: Position | None = None,
+    ) -> Flow[int]:
+        """Store all of *mapping* in one transaction per tier; how many were taken."""
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        return (yield from self._store(list(mapping.items()), options))
+
+    def _store(self, items: Sequence[tuple[Key, Any]], options: Options) -> Flow[int]:
+        core = self.core
+        began_ns = core.clocks.monotonic_ns()
+        began = core.writing.moment() if options.since is None else Moment(*options.since)
+        tags, cost = tag_names(options.tags), _cost(options.cost)
+        depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
+        entries = []
+        for key, value in items:
+            ref = self.ref(key, options.namespace)
+            entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
+        if not core.config.enabled or not entries:
+            return 0
+        taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on)
+        outcome = "stored" if taken else "refused"
+        for entry in entries:
+            self.record("set", entry.ref, began_ns, outcome=outcome, size=entry.live.size, tags=tuple(tags), cost=cost)
+        return taken
+
+    def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
+        """Let the entry live *ttl* from now; False when it is absent."""
+        ref = self.ref(key, namespace)
+        fresh = self.lifetime(ref, ttl).fresh
+        if fresh == 0:
+            return (yield from self.delete(key, namespace))
+        began = self.core.writing.moment()
+        found = yield from self.find(key, namespace)
+        return found is not None and (yield from self.core.removing.touch(found, fresh, began))
+
+    # -- computing
+
+    def get_or_compute(
+        self,
+        key: Key,
+        factory: Callable[..., Any],
+        *,
+        ttl: object = None,
+        stale_ttl: object = None,
+        tags: Iterable[str] = (),
+        depends_on: Iterable[Key] = (),
+        namespace: str | None = None,
+        cost: float | None = None,
+        condition: Callable[[], bool] | None = None,
+        store_if: Callable[[Any], bool] | None = None,
+    ) -> Flow[Any]:
+        """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
+        core = self.core
+        ref = self.ref(key, namespace)
+        recipe = Recipe(
+            factory,
+            self.lifetime(ref, ttl, stale_ttl),
+            tag_names(tags),
+            [key_text(one) for one in several(depends_on, "depends_on")],
+            _cost(cost),
+            store_if,
+        )
+        began = core.clocks.monotonic_ns()
+        if not core.config.enabled or (condition is not None and not condition()):
+            return (yield from self._bypass(ref, recipe, began))
+        live = self.peek(ref)
+        if live is not None:
+            self.record_hit(ref, began, live.size)
+            return live.value()
+        outcome = yield from core.computing.compute(ref, recipe)
+        self._record_outcome(ref, began, outcome, recipe)
+        return outcome.value
+
+    def _bypass(self, ref: Ref, recipe: Recipe, began: int) -> Flow[Any]:
+        outcome = yield from self.core.computing.bypass(ref, recipe)
+        self.record("compute", ref, began, outcome="miss", reason="bypassed", factory_s=outcome.factory_s)
+        return outcome.value
+
+    def _record_outcome(self, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+        if outcome.how == "hit" and outcome.tier == "memory":
+            self.record_hit(ref, began, None)
+            return
+        hit = outcome.how != "computed"
+        self.record(
+            "compute",
+            ref,
+            began,
+            outcome="hit" if hit else "miss",
+            tier=outcome.tier,
+            reason="joined" if outcome.how == "joined" else outcome.reason,
+            factory_s=outcome.factory_s,
+            cost=recipe.cost,
+            tags=tuple(recipe.tags),
+        )
+
+    # -- removing
+
+    def delete(self, key: Key, namespace: str | None = None) -> Flow[bool]:
+        """Remove the entry and whatever depends on it; True if it was there."""
+        return (yield from self.delete_many([key], namespace)) > 0
+
+    def delete_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[int]:
+        """Remove entries and whatever depends on them; how many were there."""
+        refs = [self.ref(key, namespace) for key in several(keys, "keys")]
+        began = self.core.clocks.monotonic_ns()
+        if not refs:
+            return 0
+        removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
+        for ref in refs:
+            self.record("delete", ref, began, outcome="deleted")
+        return removed.count
+
+    def clear(self, namespace: str | None = None, *, reason: str | None = None) -> Flow[InvalidationResult]:
+        """Everything in the namespace is gone, by one write; what the tiers gave back at once is counted."""
+        name = self.namespace if namespace is None else check_namespace(namespace)
+        began = self.core.clocks.monotonic_ns()
+        removed = yield from self.core.removing.clear(name, reason=reason)
+        self.record("invalidate", Ref(name, "*"), began, outcome="cleared", reason=reason)
+        return InvalidationResult(by_tier=dict(removed.by_tier), failed=removed.failed)
+
+    # -- recording
+
+    def record_hit(self, ref: Ref, began: int, size: int | None) -> None:
+        """A hit in memory: counted by the memory tier itself, so only the log is told."""
+        core = self.core
+        log = core.recorder.hit_log
+        if log is not None:
+            log((began, core.clocks.monotonic_ns(), ref.namespace, ref.key, size or 0))
+        if core.hooks.wants("hit"):
+            core.hooks.emit(events.Hit(*ref, "memory"))
+
+    def _record_miss(self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str]) -> None:
+        reason = reasons.get(ref, "cold") if self.core.config.enabled else "bypassed"
+        self.record(kind, ref, began, outcome="miss", reason=reason)
+
+    def record(self, kind: str, ref: Ref, began: int, *, outcome: str, tier: str | None = None, **more: Any) -> None:
+        core = self.core
+        ended = core.clocks.monotonic_ns()
+        if kind in {"get", "compute"}:
+            self._say(ref, outcome, tier, more.get("reason"))
+        core.recorder.record(
+            kind, ref.namespace, ref.key, tier=tier, outcome=outcome, began_ns=began, ended_ns=ended, **more
+        )
+
+
+    def _say(self, ref: Ref, outcome: str, tier: str | None, reason: str | None) -> None:
+        hooks = self.core.hooks
+        if hooks.wants(outcome):
+            record = events.Hit(*ref, tier or "flight") if outcome == "hit" else events.Miss(*ref, reason or "cold")
+            hooks.emit(record)
+
+
+def tag_names(tags: Iterable[str]) -> list[str]:
+    return [check_tag(tag) for tag in dict.fromkeys(several(tags, "tags"))]
+
+
+def several(items: Iterable[Any], what: str) -> Iterable[Any]:
+    if isinstance(items, str | bytes | CacheKey):
+        raise InvalidKey(f"{what} is a list of them, not {items!r} alone", hint=f"write {what}=[{items!r}]")
+    return items
+
+
+def _cost(cost: float | None) -> float | None:
+    if cost is not None and not 0 <= cost < NEVER:
+        raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r}")
+    return cost

@@ -1,0 +1,101 @@
+"""How one process keeps up with the journal: what others announced is applied to what this process holds.
+
+Rule 1: `seen` moves only after everything up to it has been applied.
+Rule 2: what this process announced is applied here too, at once, except its own writes: the engine puts those into
+        memory itself.
+Rule 3: a gap drops everything held in memory: a missed message might have named any of it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from typing import Protocol
+
+from scoutcache.channels.journal import Journal
+from scoutcache.coherence.messages import Message
+
+__all__ = ["Follower", "Holder"]
+
+
+class Holder(Protocol):
+    """Something in this process that holds copies of what other processes can change."""
+
+    def apply(self, message: Message) -> None:
+        """Drop what *message* names."""
+
+    def drop(self) -> None:
+        """Drop everything."""
+
+
+class Follower:
+    """Follows *journal* for *holders*; *moved* is told each position that has been applied."""
+
+    def __init__(self, journal: Journal, source: str, holders: list[Holder], moved: Callable[[int], None]) -> None:
+        self._journal, self._source, self._holders, self._moved = journal, source, holders, moved
+        self._lock = threading.RLock()
+        self.seen = journal.end()
+        moved(self.seen)
+        _followers.add(self)
+
+    def sync(self) -> None:
+        """Apply what was announced since the last time."""
+        if self._journal.end() == self.seen:
+            return
+        with self._lock:
+            messages, end = self._journal.since(self.seen)
+            if messages is None:
+                self._drop()
+            else:
+                for message in messages:
+                    self._apply(message)
+            self._advance(end)
+
+    def announce(self, message: Message, *, wait: bool = True) -> None:
+        """Tell every process, this one included.  Raises `TierUnavailable`; without *wait* `BlockingIOError`."""
+        before, after = self._journal.append(message, wait=wait)
+        with self._lock:
+            if self.seen == before:
+                self._apply(message)
+                self._advance(after)
+            else:
+                self.sync()
+
+    def reopen_if_replaced(self) -> bool:
+        """Was the directory replaced under this process?  Then everything held in memory is dropped."""
+        if not self._journal.replaced():
+            return False
+        with self._lock:
+            self._drop()
+        return True
+
+    def renew_lock(self) -> None:
+        """Called in a forked child."""
+        self._lock = threading.RLock()
+
+    def _apply(self, message: Message) -> None:
+        if message.kind == "written" and message.source == self._source:
+            return
+        for holder in self._holders:
+            holder.apply(message)
+
+    def _drop(self) -> None:
+        for holder in self._holders:
+            holder.drop()
+
+    def _advance(self, end: int) -> None:
+        self.seen = end
+        self._moved(end)
+
+
+_followers: weakref.WeakSet[Follower] = weakref.WeakSet()
+
+
+def _renew_locks() -> None:
+    for follower in _followers:
+        follower.renew_lock()
+
+
+os.register_at_fork(after_in_child=_renew_locks)

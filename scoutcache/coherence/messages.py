@@ -1,0 +1,86 @@
+"""A message says what died or was written, so that whoever holds a copy can drop it.
+
+Rule 1: a message never carries a value, only names.
+Rule 2: *invalidations* (key, pattern, mark, namespace) are what a running computation must look out for; a *written*
+        message only tells others to drop their copy, and never makes a slow answer unkeepable.
+Rule 3: a message that can't be read might have named anything: the reader must drop its memory tier.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from scoutcache.entry import Header
+from scoutcache.errors import CorruptEntry
+from scoutcache.patterns import Pattern
+
+__all__ = ["Kind", "Message", "decode", "encode", "invalidates", "overwrites"]
+
+Kind = Literal["key", "pattern", "mark", "namespace", "written"]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One announcement.
+
+    *names* are keys (``key``, ``written``), patterns, or names of marks; empty for ``namespace``.  *stamp* is
+    nanoseconds since the epoch: when it was announced, or for ``written`` the start of what was written.
+    """
+
+    kind: Kind
+    namespace: str
+    names: tuple[str, ...]
+    stamp: int
+    source: str
+    """The random name of the process that announced it."""
+    reason: str | None = None
+
+    @property
+    def is_invalidation(self) -> bool:
+        """True unless it only tells of a write."""
+        return self.kind != "written"
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Message)
+
+
+def encode(message: Message) -> bytes:
+    """The message as bytes for a channel."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes) -> Message:
+    """The message, or `CorruptEntry`."""
+    try:
+        return _decoder.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise CorruptEntry(f"a message that can't be read: {error}") from error
+
+
+def invalidates(message: Message, header: Header) -> bool:
+    """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks?"""
+    if message.namespace != header.ref.namespace:
+        return False
+    match message.kind:
+        case "key":
+            return header.ref.key in message.names
+        case "pattern":
+            return any(Pattern.parse(text).matches(header.ref.key) for text in message.names)
+        case "mark":
+            return any(mark.name in message.names for mark in header.marks)
+        case "namespace":
+            return True
+        case "written":
+            return False
+
+
+def overwrites(message: Message, header: Header, source: str) -> bool:
+    """Does *message* say that a process other than *source* wrote the key of *header*?"""
+    return (
+        message.kind == "written"
+        and message.source != source
+        and message.namespace == header.ref.namespace
+        and header.ref.key in message.names
+    )

@@ -1,0 +1,111 @@
+"""Everything one open cache is made of; both faces and the operator's commands work on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from scoutcache.channels.follower import Follower
+from scoutcache.channels.journal import Journal
+from scoutcache.config import CacheConfig
+from scoutcache.drive import Ports
+from scoutcache.engine.computing import Computing
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.removing import Removing
+from scoutcache.engine.world import World
+from scoutcache.engine.writing import Writing
+from scoutcache.entry import Usage
+from scoutcache.events import Hooks
+from scoutcache.oplog.recorder import Recorder
+from scoutcache.tiers.base import Tier
+from scoutcache.tiers.memory import MemoryTier
+
+__all__ = ["Clocks", "Core"]
+
+
+@dataclass(frozen=True)
+class Clocks:
+    """The clocks of a cache: seconds since the epoch, monotonic seconds, monotonic nanoseconds.
+
+    *ticking* is false for a clock that is moved by hand: then nothing runs in the background by itself.
+    """
+
+    wall: Callable[[], float]
+    monotonic: Callable[[], float]
+    monotonic_ns: Callable[[], int]
+    ticking: bool = True
+
+
+class Ticker(Protocol):
+    """What runs beside the calls."""
+
+    def stop(self) -> None:
+        """Stop it."""
+
+    def turn(self) -> None:
+        """Do one turn now."""
+
+    def after_fork(self) -> None:
+        """Begin again in a forked child."""
+
+
+@dataclass(eq=False)
+class Core:
+    """The parts of one open cache, put together in `assembly`."""
+
+    config: CacheConfig
+    directory: Path
+    clocks: Clocks
+    hooks: Hooks
+    world: World
+    ports: Ports
+    memory: MemoryTier | None
+    follower: Follower
+    journal: Journal
+    recorder: Recorder
+    reading: Reading
+    writing: Writing
+    computing: Computing
+    removing: Removing
+    background: Ticker | None = None
+    closed: bool = False
+
+    @property
+    def tiers(self) -> Sequence[Tier]:
+        """From the highest down."""
+        return self.ports.tiers
+
+    def flush(self) -> None:
+        """Write counters and log down now."""
+        self._harvest()
+        self.recorder.publish(self.own_usages())
+
+    def _harvest(self) -> None:
+        if self.memory is not None:
+            self.recorder.count_hits(self.memory.harvest(), "memory")
+
+    def own_usages(self) -> dict[str, Usage | None]:
+        """The tiers in order, with the size of the one only this process can see."""
+        return {tier.name: tier.usage() if tier is self.memory else None for tier in self.tiers}
+
+    def close(self) -> None:
+        """Write down what is pending and let go of files and threads; idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        if self.background is not None:
+            self.background.stop()
+        self._harvest()
+        self.recorder.close(self.own_usages())
+        self.ports.threads.shutdown(wait=True)
+        for tier in self.tiers:
+            tier.close()
+        self.journal.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""
+        self.world.flights.clear()
+        if self.background is not None and not self.closed:
+            self.background.after_fork()

@@ -1,0 +1,149 @@
+"""The effects a flow may yield, each with a helper reached by ``yield from`` so that the answer's type is known.
+
+Rule 1: an effect names a tier by its level: 0 is the highest in the configured order.
+Rule 2: a driver performs an effect and sends the answer, or throws what it raised into the flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from scoutcache.coherence.messages import Message
+from scoutcache.entry import Header, Ref, Row, Sealed
+from scoutcache.patterns import Pattern
+
+if TYPE_CHECKING:
+    from scoutcache.engine.flights import Flight
+
+__all__ = ["Announce", "Call", "Clear", "Current", "Effect", "Erase", "Flow", "Join", "Read", "Remove", "Renew", "Work", "Write"]
+
+Allow = Callable[[Header], bool]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read *refs* from a tier; answered by those that are there."""
+
+    level: int
+    refs: Sequence[Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Store *rows* in a tier if *allow*, asked inside the write, says so; answered by how many were taken."""
+
+    level: int
+    rows: Sequence[Row]
+    allow: Allow | None
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove *refs* from a tier; answered by how many were there."""
+
+    level: int
+    refs: Sequence[Ref]
+
+
+@dataclass(frozen=True, slots=True)
+class Erase:
+    """Remove what matches a pattern from a tier; answered by how many."""
+
+    level: int
+    namespace: str
+    pattern: Pattern
+
+
+@dataclass(frozen=True, slots=True)
+class Clear:
+    """Remove a namespace from a tier; answered by how many."""
+
+    level: int
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Current:
+    """Ask the authority for versions; with *create* those missing are made.  Answered by a dict."""
+
+    namespace: str
+    names: Sequence[str]
+    create: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """Give each name a new version: what carries the old one is dead."""
+
+    namespace: str
+    names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Tell every process; answered by None."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """Call the user's factory as the leader of *flight*; answered by its result."""
+
+    factory: Callable[[], Any]
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Join:
+    """Wait for a flight somebody else leads; answered by its outcome."""
+
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Do a longer piece of blocking work, such as a scan over a whole tier; answered by its result."""
+
+    do: Callable[[], Any]
+
+
+Effect = Read | Write | Remove | Erase | Clear | Current | Renew | Announce | Call | Join | Work
+Flow = Generator[Effect, Any, T]
+
+
+def perform(effect: Effect) -> Flow[Any]:
+    """Yield one effect and return its answer."""
+    return (yield effect)
+
+
+def read(level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
+    """`Read`."""
+    found: dict[Ref, Sealed] = yield Read(level, refs)
+    return found
+
+
+def write(level: int, rows: Sequence[Row], allow: Allow | None) -> Flow[int]:
+    """`Write`."""
+    taken: int = yield Write(level, rows, allow)
+    return taken
+
+
+def current(namespace: str, names: Sequence[str], *, create: bool = False) -> Flow[dict[str, int]]:
+    """`Current`."""
+    versions: dict[str, int] = yield Current(namespace, names, create)
+    return versions
+
+
+def announce(message: Message) -> Flow[None]:
+    """`Announce`."""
+    yield Announce(message)
+
+
+def count(effect: Remove | Erase | Clear) -> Flow[int]:
+    """An effect that is answered by a number."""
+    number: int = yield effect
+    return number

@@ -1,0 +1,172 @@
+"""Look into the tiers from the highest down, judge what was found, and promote what is asked for again.
+
+Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.
+Rule 2: bytes that are not an entry are a miss, are reported, and are removed; an entry of a type this process doesn't
+        know is a miss with a warning, and stays.
+Rule 3: a promotion is a write.  The end of the channel is noted before the lower tier is read, and the copy goes up
+        only if nothing since then names it; otherwise a slow reader would bring a dead value back to life.
+Rule 4: promotion carries the remaining time to live, because it copies the header.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoutcache import events
+from scoutcache.coherence.messages import invalidates, overwrites
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow
+from scoutcache.engine.world import Warmth, World
+from scoutcache.entry import Header, Live, Ref, Row, Sealed
+from scoutcache.errors import CorruptEntry, TierUnavailable
+from scoutcache.wire.codec import Opened
+from scoutcache.wire.unknown import UnknownType
+
+__all__ = ["Found", "Reading"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A valid entry, stale ones too, and the tier that had it.
+
+    *value* is nobody else's: it may be handed out once.  *size* is in bytes as stored in that tier.
+    """
+
+    header: Header
+    live: Live
+    value: Any
+    tier: str
+    size: int
+    compression: str
+    serializer: str
+
+    @classmethod
+    def of(cls, opened: Opened, tier: str, size: int) -> Found:
+        """What a tier of bytes had."""
+        return cls(opened.header, opened.live, opened.value, tier, size, opened.compression, opened.serializer)
+
+
+class Reading:
+    """Reads for one cache."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._warmth = Warmth()
+
+    def find(
+        self,
+        refs: Sequence[Ref],
+        reasons: dict[Ref, str] | None = None,
+        *,
+        promote: bool = True,
+    ) -> Flow[dict[Ref, Found]]:
+        """The valid entries among *refs* below memory; *reasons* collects why the others missed."""
+        world = self._world
+        end = world.end()
+        found: dict[Ref, Found] = {}
+        wanted = list(dict.fromkeys(refs))
+        for level in world.lower:
+            if not wanted:
+                break
+            held = yield from self.read_level(level, wanted)
+            for ref, one in (yield from self._judge(level, held, reasons)).items():
+                found[ref] = one
+                if promote:
+                    yield from self._promote(level, one, held[ref], end)
+            wanted = [ref for ref in wanted if ref not in found]
+        return found
+
+    def read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
+        """What one tier has; nothing, and a warning, when it can't answer."""
+        try:
+            return (yield from effects.read(level, refs))
+        except TierUnavailable as error:
+            self._world.down(self._world.names[level], error)
+            return {}
+
+    def _judge(self, level: int, held: dict[Ref, Sealed], reasons: dict[Ref, str] | None) -> Flow[dict[Ref, Found]]:
+        opened = yield from self._open(level, held, reasons)
+        tier = self._world.names[level]
+        valid: dict[Ref, Found] = {}
+        now = self._world.now()
+        for ref, one in opened.items():
+            if one.header.expires <= now:
+                _note(reasons, ref, "expired")
+            elif not (yield from self.current(one.header)):
+                _note(reasons, ref, "invalidated")
+            else:
+                valid[ref] = Found.of(one, tier, held[ref].size)
+        return valid
+
+    def _open(self, level: int, held: dict[Ref, Sealed], reasons: dict[Ref, str] | None) -> Flow[dict[Ref, Opened]]:
+        opened: dict[Ref, Opened] = {}
+        tier = self._world.names[level]
+        for ref, sealed in held.items():
+            try:
+                opened[ref] = self._world.codec.open(ref, sealed)
+            except CorruptEntry as error:
+                _note(reasons, ref, "corrupt")
+                self._world.hooks.emit(events.Corrupt(*ref, tier, str(error)))
+                yield from self.remove_corrupt(level, ref)
+            except UnknownType as error:
+                _note(reasons, ref, "unknown_type")
+                self._world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
+        return opened
+
+    def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:
+        """Take damaged bytes out of the way; a tier that can't is no reason to fail a read."""
+        try:
+            yield effects.Remove(level, [ref])
+        except TierUnavailable as error:
+            self._world.down(self._world.names[level], error)
+
+    def current(self, header: Header) -> Flow[bool]:
+        """Is every mark of the entry the authority's current one?"""
+        names = [mark.name for mark in header.marks]
+        if not names:
+            return True
+        try:
+            versions = yield from effects.current(header.ref.namespace, names)
+        except TierUnavailable:
+            return False  # what can't be checked can't be served
+        return all(versions.get(mark.name) == mark.version for mark in header.marks)
+
+    def _promote(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[None]:
+        ref = found.header.ref
+        if level == 0 or self._warmth.hit(ref) < self._world.promote_on_hits:
+            return
+        self._warmth.forget(ref)
+        row = Row(found.header, found.live, lambda: sealed)
+        for above in range(level):
+            try:
+                if (yield from effects.write(above, [row], self.unless_announced(above, end))):
+                    self._world.hooks.emit(events.Promoted(*ref, found.tier, self._world.names[above]))
+            except TierUnavailable as error:
+                self._world.down(self._world.names[above], error)
+
+    def unless_announced(self, level: int, end: int) -> Callable[[Header], bool]:
+        """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
+
+        An invalidation that names the entry forbids it everywhere.  A write by another process forbids only the copy
+        in memory: the lower tiers compare starts themselves, but memory can't see what they kept.
+        """
+        world = self._world
+        in_memory = level == world.memory
+
+        def allow(header: Header) -> bool:
+            if (world.end() if in_memory else world.invalidated()) <= end:
+                return True
+            messages = world.since(end)
+            return messages is not None and not any(
+                invalidates(message, header) or (in_memory and overwrites(message, header, world.source))
+                for message in messages
+            )
+
+        return allow
+
+
+def _note(reasons: dict[Ref, str] | None, ref: Ref, reason: str) -> None:
+    if reasons is not None:
+        reasons.setdefault(ref, reason)

@@ -1,0 +1,88 @@
+"""What the engine knows of the world: the tiers' names, the clocks, the channel, where events go, what is warm."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from scoutcache import events
+from scoutcache.coherence.messages import Kind, Message
+from scoutcache.engine.flights import FlightTable
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.events import Hooks
+from scoutcache.wire.codec import Codec
+
+__all__ = ["Warmth", "World"]
+
+
+@dataclass(kw_only=True)
+class World:
+    """Everything the engine may ask for without yielding: it is all in memory and never waits.
+
+    *names* are the tiers from the highest down, and *memory* is the level of the one that holds live values (None when
+    there is none).  *shared* is true when some tier is read by other processes, so that writes are announced.
+    """
+
+    names: Sequence[str]
+    memory: int | None
+    shared: bool
+    codec: Codec
+    hooks: Hooks
+    source: str
+    now: Callable[[], float]
+    stamp: Callable[[], int]
+    """Nanoseconds since the epoch, later than every stamp this process took before."""
+    end: Callable[[], int]
+    """The channel's position after the last message."""
+    invalidated: Callable[[], int]
+    """The channel's position after the last message that was an invalidation."""
+    since: Callable[[int], list[Message] | None]
+    """The messages after a position, None when some are gone."""
+    promote_on_hits: int = 2
+    raise_errors: bool = False
+    """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
+    flights: FlightTable = field(default_factory=FlightTable)
+    loop: Callable[[], object | None] = lambda: None
+    """The event loop that drives the caller, None for a thread."""
+
+    @property
+    def lower(self) -> Sequence[int]:
+        """The levels that keep bytes, from the highest down."""
+        return [level for level in range(len(self.names)) if level != self.memory]
+
+    def down(self, tier: str, error: TierUnavailable) -> None:
+        """A tier could not answer: tell whoever listens, and raise *error* if the user asked for that."""
+        self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
+        if self.raise_errors:
+            raise error
+
+    def message(self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None) -> Message:
+        """A message of this process's, stamped now."""
+        return Message(kind, namespace, tuple(names), self.stamp(), self.source, reason)
+
+
+class Warmth:
+    """How often entries were found in a lower tier lately.
+
+    Two generations of at most *capacity* refs: when the young one is full it becomes the old one, so that a scan over
+    many keys costs no more memory than two of them, and forgetting costs nothing.
+    """
+
+    def __init__(self, capacity: int = 10_000) -> None:
+        self._capacity = capacity
+        self._young: dict[Ref, int] = {}
+        self._old: dict[Ref, int] = {}
+
+    def hit(self, ref: Ref) -> int:
+        """Count one and return how many there were."""
+        hits = self._young.get(ref) or self._old.get(ref, 0)
+        self._young[ref] = hits + 1
+        if len(self._young) > self._capacity:
+            self._old, self._young = self._young, {}
+        return hits + 1
+
+    def forget(self, ref: Ref) -> None:
+        """It has been promoted."""
+        self._young.pop(ref, None)
+        self._old.pop(ref, None)

@@ -1,0 +1,168 @@
+"""Store a value: mark it, seal it once, write it from the lowest tier up, tell the others.
+
+Rule 1: the value is encoded before anything is written, so that a value which can't be stored changes nothing.
+Rule 2: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.
+Rule 3: a write happens only if no invalidation since it began names the entry, asked inside the write; of two
+        writers the later start wins, asked there as well.
+Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
+Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scoutcache import events
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow, Renew
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.world import World
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
+from scoutcache.errors import TierUnavailable
+
+__all__ = ["Entry", "Lifetime", "Moment", "Writing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a computation began: its stamp, and the end of the channel then."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """How long an entry is fresh, and how long it may be served stale after that; in seconds."""
+
+    fresh: float
+    stale: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value to store, already encoded if its type needs that, with what the caller said about it."""
+
+    ref: Ref
+    live: Live
+    encoded: Encoded | None
+    lifetime: Lifetime
+    cost: float | None = None
+
+
+class Writing:
+    """Writes for one cache."""
+
+    def __init__(self, world: World, reading: Reading) -> None:
+        self._world = world
+        self._reading = reading
+
+    def moment(self) -> Moment:
+        """Now, for a computation that begins."""
+        return Moment(self._world.stamp(), self._world.end())
+
+    def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
+        """*value* made ready to be stored; raises `SerializationError`."""
+        live, encoded = self._world.codec.hold(value)
+        return Entry(ref, live, encoded, lifetime, cost)
+
+    def store(
+        self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Iterable[str] = ()
+    ) -> Flow[int]:
+        """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store."""
+        kept = [entry for entry in entries if entry.lifetime.fresh > 0]
+        if not kept:
+            return 0
+        namespace = kept[0].ref.namespace
+        names = [NAMESPACE_MARK, *tags, *(KEY_MARK + key for key in depends_on)]
+        try:
+            versions = yield from self._versions(namespace, names, [entry.ref for entry in kept])
+        except TierUnavailable as error:
+            self._world.down("authority", error)
+            return 0  # without a version nobody could ever invalidate it
+        marks = tuple(Mark(name, versions[name]) for name in names)
+        rows = [self._row(entry, began, marks) for entry in kept]
+        yield from self._renew_dependents(rows, versions)
+        return (yield from self.write(rows, began.end))
+
+    def _versions(self, namespace: str, names: list[str], refs: Sequence[Ref]) -> Flow[dict[str, int]]:
+        own = yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])
+        return own | (yield from effects.current(namespace, names, create=True))
+
+    def _row(self, entry: Entry, began: Moment, marks: tuple[Mark, ...]) -> Row:
+        now = self._world.now()
+        header = Header(
+            ref=entry.ref,
+            start=began.start,
+            created=now,
+            fresh_until=now + entry.lifetime.fresh,
+            expires=now + entry.lifetime.fresh + entry.lifetime.stale,
+            marks=marks,
+            cost=entry.cost,
+        )
+        return Row(header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded))
+
+    def _renew_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[None]:
+        awaited = {row.header.ref: row for row in rows if KEY_MARK + row.header.ref.key in versions}
+        if not awaited:
+            return
+        stored = yield from self._reading.find(list(awaited), promote=False)
+        changed = [ref for ref, row in awaited.items() if ref not in stored or not _equal(stored[ref].live, row.live)]
+        if changed:
+            namespace = changed[0].namespace
+            names = [KEY_MARK + ref.key for ref in changed]
+            yield from self.renew(namespace, names)
+
+    def renew(self, namespace: str, names: Sequence[str], reason: str | None = None) -> Flow[None]:
+        """Announce, renew, announce again: whatever carries one of the marks *names* is dead."""
+        message = self._world.message("mark", namespace, names, reason)
+        yield from effects.announce(message)
+        yield Renew(namespace, names)
+        yield from effects.announce(message)
+
+    def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
+        """Write sealed rows from the lowest tier up; return the most any tier took."""
+        world = self._world
+        taken: dict[int, int] = {}
+        for level in reversed(world.lower):
+            taken[level] = yield from self._write_level(level, rows, end)
+        if any(taken.values()) and world.shared:
+            yield from self._tell(rows)
+        if world.memory is not None:
+            taken[world.memory] = yield from self._write_level(world.memory, rows, end)
+        self._say_stored(rows, [world.names[level] for level in sorted(taken) if taken[level]])
+        return max(taken.values(), default=0)
+
+    def _say_stored(self, rows: Sequence[Row], tiers: Sequence[str]) -> None:
+        hooks = self._world.hooks
+        if tiers and hooks.wants("stored"):
+            for row in rows:
+                header = row.header
+                ttl = header.fresh_until - header.created
+                hooks.emit(events.Stored(*header.ref, tuple(tiers), row.live.size, ttl))
+
+    def _tell(self, rows: Sequence[Row]) -> Flow[None]:
+        world = self._world
+        message = world.message("written", rows[0].header.ref.namespace, [row.header.ref.key for row in rows])
+        try:
+            yield from effects.announce(message)
+        except TierUnavailable as error:
+            world.down("journal", error)
+
+    def _write_level(self, level: int, rows: Sequence[Row], end: int) -> Flow[int]:
+        try:
+            return (yield from effects.write(level, rows, self._reading.unless_announced(level, end)))
+        except TierUnavailable as error:
+            self._world.down(self._world.names[level], error)
+            return 0
+
+
+def _equal(stored: Live, new: Live) -> bool:
+    return type(stored.held) is type(new.held) and bool(stored.held == new.held)
+
+
+def lifetime(ttl: float, stale: float | None) -> Lifetime:
+    """A lifetime from settings: an unlimited ttl can't be stale."""
+    return Lifetime(ttl, 0.0 if ttl == NEVER else stale or 0.0)

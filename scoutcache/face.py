@@ -1,0 +1,78 @@
+"""What both faces are the same in: how they are opened, their listeners, their figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from scoutcache.assembly import open_core
+from scoutcache.calls import Calls, Key
+from scoutcache.config import CacheConfig
+from scoutcache.core import Clocks, Core
+
+__all__ = ["Face"]
+
+
+class Face:
+    """The part of a cache that does no I/O of its own.
+
+    *config* is a `CacheConfig`; without it the configuration is read as the command line reads it (flag, environment,
+    ``.env``, project file, user file, profile, built-in), and *profile*, *directory*, *redis_url*, *namespace* and any
+    other top-level setting stand over it.  With *raise_errors* a tier that can't answer raises `TierUnavailable`.
+    """
+
+    _is_async = False
+
+    def __init__(
+        self,
+        config: CacheConfig | Mapping[str, Any] | None = None,
+        *,
+        profile: str | None = None,
+        directory: str | Path | None = None,
+        redis_url: str | None = None,
+        namespace: str | None = None,
+        raise_errors: bool = False,
+        clocks: Clocks | None = None,
+        _core: Core | None = None,
+        **settings: Any,
+    ) -> None:
+        if _core is None:
+            overrides = {"directory": directory, "redis_url": redis_url, "namespace": namespace, **settings}
+            _core = open_core(config, profile, overrides, raise_errors=raise_errors, clocks=clocks)
+            namespace = _core.config.namespace
+        self._core = _core
+        self._calls = Calls(_core, namespace or _core.config.namespace)
+
+    @property
+    def config(self) -> CacheConfig:
+        """The configuration in force."""
+        return self._core.config
+
+    def namespace(self, name: str) -> Self:
+        """A view of this cache with the same methods, in another namespace; closing either closes both."""
+        return type(self)(namespace=name, _core=self._core)
+
+    def on(self, event: str, hook: Callable[[Any], Any]) -> Callable[[], None]:
+        """Call *hook* with the record of each *event* (``"*"``: of all); returns a function that takes it off again."""
+        return self._core.hooks.add(event, hook)
+
+    def key(self, key: Key) -> str:
+        """The text a key is stored under; raises `InvalidKey`."""
+        return self._calls.ref(key, None).key
+
+    def _hot_options(self) -> dict[str, Any]:
+        """What a hit in memory looks at besides the entry."""
+        core = self._core
+        return {
+            "namespace": self._calls.namespace,
+            "position": core.journal,
+            "log": core.recorder.hit_log,
+            "nanoseconds": core.clocks.monotonic_ns,
+        }
+
+    def __repr__(self) -> str:
+        tiers = ", ".join(tier.name for tier in self._core.tiers)
+        return f"<{type(self).__name__} {self._calls.namespace!r}: {tiers}>"
+
+

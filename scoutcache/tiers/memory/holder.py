@@ -1,0 +1,35 @@
+"""What a memory tier drops when a message arrives."""
+
+from __future__ import annotations
+
+from scoutcache.coherence.messages import Message
+from scoutcache.entry import Ref
+from scoutcache.patterns import Pattern
+from scoutcache.tiers.memory.tier import MemoryTier
+
+__all__ = ["MemoryHolder"]
+
+
+class MemoryHolder:
+    """Applies messages to *tier*."""
+
+    def __init__(self, tier: MemoryTier) -> None:
+        self._tier = tier
+
+    def apply(self, message: Message) -> None:
+        """Drop what *message* names."""
+        tier, namespace = self._tier, message.namespace
+        match message.kind:
+            case "key" | "written":
+                tier.remove([Ref(namespace, key) for key in message.names])
+            case "pattern":
+                for text in message.names:
+                    tier.remove_matching(namespace, Pattern.parse(text))
+            case "mark":
+                tier.drop_marked(namespace, message.names)
+            case "namespace":
+                tier.clear(namespace)
+
+    def drop(self) -> None:
+        """Drop everything: a message was missed."""
+        self._tier.clear(None)
