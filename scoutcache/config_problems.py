@@ -23,6 +23,7 @@ Place = tuple[str | int, ...]
 _SECRET: Final = {"security", "password", "url", "nodes", "sentinel", "username"}
 
 _EXPECTED: Final = {
+    "missing": "is missing",
     "bool_parsing": "expected true or false", "bool_type": "expected true or false",
     "int_parsing": "expected a whole number", "int_type": "expected a whole number",
     "int_from_float": "expected a whole number",
@@ -126,20 +127,22 @@ def _what(detail: Any, where: Place, model: type[BaseModel]) -> str:
     kind, context = detail["type"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         return _unknown(where, model)
-    if kind == "missing":
-        return "is missing"
     if kind == "value_error":
         return str(context["error"])  # a validator of ours: it shows of the value what may be shown
-    given = "" if _is_secret(where) else f", not {shown(detail['input'])}"
+    given = "" if kind == "missing" or _is_secret(where) else f", not {shown(detail['input'])}"
     if kind in ("literal_error", "enum"):
         meant = nearest(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
         return f"expected {context['expected']}{given}" + (f"; did you mean {meant!r}?" if meant else "")
+    return _expected(kind, context, str(detail["msg"])) + given
+
+
+def _expected(kind: str, context: Mapping[str, Any], otherwise: str) -> str:
     if kind in ("too_short", "string_too_short"):
         return f"is too short: expected at least {context['min_length']} characters"
     if kind in ("greater_than", "greater_than_equal", "less_than", "less_than_equal"):
         words = {"gt": "more than", "ge": "at least", "lt": "less than", "le": "at most"}
-        return "expected " + " and ".join(f"{words[sign]} {limit:g}" for sign, limit in context.items()) + given
-    return _EXPECTED.get(kind, detail["msg"]) + given
+        return "expected " + " and ".join(f"{words[sign]} {limit:g}" for sign, limit in context.items())
+    return _EXPECTED.get(kind, otherwise)
 
 
 def _is_secret(where: Place) -> bool:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from scoutcache.errors import CacheError
 
 __all__ = [
     "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
-    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp", "Trouble",
-    "Unreadable", "Unstorable",
+    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp",
+    "Trouble", "Unreadable", "Unstorable",
 ]  # fmt: skip
 
 
@@ -142,7 +142,7 @@ class Corrupt(OfKey):
 
 @dataclass(frozen=True, slots=True)
 class Unreadable(OfKey):
-    """A whole entry that this process hasn't the means to read, such as a class it doesn't know; a miss, and it stays."""
+    """A whole entry that this process can't read, such as one of a class it doesn't know; a miss, and it stays."""
 
     name: ClassVar[str] = "unreadable"
     tier: str
@@ -214,8 +214,8 @@ EVENT_NAMES: Final[dict[str, type[Event]]] = {
     )
 }  # fmt: skip
 
-Hook = Callable[[Event], object]
-"""Any callable that takes a record; what it returns is ignored."""
+Hook = Callable[[Any], object]
+"""Any callable that takes a record of the kinds it registers for; what it returns is ignored."""
 
 
 class Hooks:

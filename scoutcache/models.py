@@ -170,7 +170,7 @@ class InvalidationResult(BaseModel):
 
     matched: int | None = None
     invalidated: int | None = None
-    by_tier: dict[str, int | None] = Field(default_factory=dict)
+    by_tier: Mapping[str, int | None] = Field(default_factory=dict)
     sample: tuple[str, ...] = ()
     """Some of the keys, for a person to look at."""
     failed: dict[str, str] = Field(default_factory=dict)

@@ -1,0 +1,41 @@
+"""Where the cache and a user's configuration live on this platform.
+
+A process may have no home: no HOME and no entry in the user database (containers that run as any number), or a home
+that doesn't exist or can't be written (system users).  The cache then goes into a folder of this user's own below the
+temporary one; whoever opens it checks that nobody else made it.  A user's configuration then simply isn't there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+__all__ = ["default_directory", "user_folder"]
+
+
+def default_directory() -> Path:
+    """Where the cache lives when no directory is set: the platform's user cache folder."""
+    from platformdirs import user_cache_path
+
+    path = user_cache_path("scoutcache", appauthor=False)
+    if path.is_absolute() and _can_be_made(path):
+        return path
+    return Path(tempfile.gettempdir()) / f"scoutcache-{os.getuid()}"
+
+
+def user_folder() -> Path | None:
+    """Where a user's configuration and profiles live, None for a process without a home."""
+    from platformdirs import user_config_path
+
+    path = user_config_path("scoutcache", appauthor=False)
+    return path if path.is_absolute() else None  # "~" stays as it is where nobody knows a home
+
+
+def _can_be_made(path: Path) -> bool:
+    """Whether the folder is there for us, or the nearest one above it lets us make it."""
+    try:
+        there = next(folder for folder in (path, *path.parents) if folder.exists())
+    except OSError:
+        return False
+    return os.access(there, os.W_OK | os.X_OK)

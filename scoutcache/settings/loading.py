@@ -1,0 +1,180 @@
+"""The configuration from all its sources, the later over the earlier, checked as a whole.
+
+built-in < profile < user file < project file (or ``--config``) < ``.env`` < environment < options
+
+Tables are merged, name by name; lists and single values replace.  Every wrong setting of every source is listed in one
+`ConfigError`, with the file or variable it stands in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from scoutcache.config import CacheConfig
+from scoutcache.config_problems import Place, dotted, wrong_settings
+from scoutcache.errors import ConfigError
+from scoutcache.settings.environment import CONFIG_VARIABLE, read_dotenv, settings_from
+from scoutcache.settings.files import check_owner, find_project_file, find_user_file, is_file, read_settings
+from scoutcache.settings.folders import user_folder
+from scoutcache.settings.profiles import read_profile
+
+__all__ = ["BUILT_IN", "OPTION", "Loaded", "load_config"]
+
+BUILT_IN: Final = "built-in"
+OPTION: Final = "option"
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A configuration and where it comes from."""
+
+    config: CacheConfig
+    origins: dict[str, str]
+    """By setting (``redis.url``): a file, ``environment SCOUTCACHE_REDIS__URL``, `OPTION`, or `BUILT_IN`."""
+    files: list[Path]
+    """The files that were read, weakest first."""
+    searched: frozenset[str] = frozenset()
+    """Those of the origins that were found by searching from the working directory."""
+
+
+def load_config(
+    *,
+    file: Path | None = None,
+    profile: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    user_dir: Path | None = None,
+) -> Loaded:
+    """Read everything.  *file* takes the project file's place; *overrides* are nested as in a file.
+
+    Raises `ConfigError`, listing every wrong setting of every source.
+    """
+    sources = _Sources(os.environ if env is None else env, cwd or _working_directory(), user_dir or user_folder())
+    sources.read_files(file)
+    sources.read_environment()
+    sources.add(overrides or {}, OPTION)
+    sources.begin_with_profile(profile)
+    return sources.checked()
+
+
+@dataclass
+class _Sources:
+    env: Mapping[str, str]
+    cwd: Path | None
+    user_dir: Path | None
+    layers: list[tuple[Mapping[str, Any], str]] = field(default_factory=list)
+    files: list[Path] = field(default_factory=list)
+    searched: set[str] = field(default_factory=set)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, settings: Mapping[str, Any], origin: str) -> None:
+        self.layers.append((settings, origin))
+
+    def read_files(self, file: Path | None) -> None:
+        named = file or (Path(self.env[CONFIG_VARIABLE]) if self.env.get(CONFIG_VARIABLE) else None)
+        project = named.expanduser() if named else self.cwd and find_project_file(self.cwd)
+        for path in (find_user_file(self.user_dir), project):
+            if path is not None:
+                self.add(read_settings(path), str(path))
+                self.files.append(path)
+        if named is None and project is not None:
+            self.searched.add(str(project))
+        self.read_dotenv(project)
+
+    def read_dotenv(self, project: Path | None) -> None:
+        folders = [folder for folder in (self.cwd, project and project.parent) if folder is not None]
+        path = next((folder / ".env" for folder in folders if is_file(folder / ".env")), None)
+        variables = {} if path is None else read_dotenv(path)
+        if path is None or not variables:
+            return
+        check_owner(path)
+        self.add_variables(variables, f"{path} ")
+        self.files.append(path)
+        self.searched.add(str(path))
+
+    def read_environment(self) -> None:
+        self.add_variables(self.env, "environment ")
+
+    def add_variables(self, variables: Mapping[str, str], where: str) -> None:
+        settings, problems = settings_from(variables)
+        self.problems += [where + problem for problem in problems]
+        for path, name, value in settings:
+            nested: Any = value
+            for step in reversed(path):
+                nested = {step: nested}
+            self.add(nested, where + name)
+
+    def begin_with_profile(self, profile: str | None) -> None:
+        """Put the profile under everything else.  The strongest source that names one chooses it."""
+        if profile is not None:
+            self.add({"profile": profile}, OPTION)
+        named = [settings["profile"] for settings, _ in self.layers if isinstance(settings.get("profile"), str)]
+        if not named:
+            return
+        try:
+            settings, path = read_profile(named[-1], self.user_dir)
+        except ConfigError as error:
+            self.problems.append(f"profile: {error}")
+        else:
+            self.layers.insert(0, ({**settings, "profile": named[-1]}, f"profile {named[-1]} ({path})"))
+
+    def checked(self) -> Loaded:
+        merged: dict[str, Any] = {}
+        origins: dict[Place, str] = {}
+        for settings, origin in self.layers:
+            _merge(merged, settings, origin, origins, ())
+        try:
+            config = CacheConfig.read(merged, lambda place: _origin(place, origins))
+        except ConfigError as error:
+            self.problems += error.problems
+        if self.problems:
+            raise wrong_settings(self.problems)
+        told = {dotted(place): _origin(place, origins) or BUILT_IN for place, _ in leaves(config.model_dump())}
+        return Loaded(config, told, self.files, frozenset(self.searched))
+
+
+def _working_directory() -> Path | None:
+    try:
+        return Path.cwd()
+    except OSError:  # removed under our feet
+        return None
+
+
+def _merge(
+    into: dict[str, Any], settings: Mapping[str, Any], origin: str, origins: dict[Place, str], at: Place
+) -> None:
+    for name, value in settings.items():
+        place = (*at, name)
+        if isinstance(value, Mapping) and value:
+            below = into.get(name)
+            into[name] = below = below if isinstance(below, dict) else {}
+            origins.pop(place, None)
+            _merge(below, value, origin, origins, place)
+        else:
+            for hidden in [known for known in origins if known[: len(place)] == place]:
+                del origins[hidden]
+            into[name] = value
+            origins[place] = origin
+
+
+def _origin(place: Place, origins: Mapping[Place, str]) -> str:
+    """Where a setting stands: its own origin, that of the list it is in, or that of what is set inside it."""
+    for end in range(len(place), 0, -1):
+        if place[:end] in origins:
+            return origins[place[:end]]
+    inside = {origin for known, origin in origins.items() if known[: len(place)] == place}
+    return ", ".join(sorted(inside))
+
+
+def leaves(settings: Mapping[str, Any], at: Place = ()) -> Iterator[tuple[Place, Any]]:
+    """Every single setting and its value; a list is one, an empty table too."""
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, (*at, name))
+        else:
+            yield (*at, name), value

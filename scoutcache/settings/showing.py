@@ -1,0 +1,54 @@
+"""Showing the configuration: each setting with its origin, a commented template, and what would run code.
+
+Secrets are masked: a `CacheConfig` serialises itself so.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from scoutcache.config_problems import dotted
+from scoutcache.policies import SerializationType
+from scoutcache.settings.loading import BUILT_IN, Loaded, leaves
+
+__all__ = ["Explained", "explain", "needs_trust", "template"]
+
+_CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+class Explained(NamedTuple):
+    """A setting, its value as JSON would hold it (secrets masked), and where it came from."""
+
+    setting: str
+    value: Any
+    origin: str
+
+
+def explain(loaded: Loaded) -> list[Explained]:
+    """Every setting, in the order of the sections."""
+    rows = leaves(loaded.config.model_dump(mode="json"))
+    return [Explained(dotted(place), value, loaded.origins.get(dotted(place), BUILT_IN)) for place, value in rows]
+
+
+def needs_trust(loaded: Loaded) -> list[str]:
+    """Settings that would run code of the file's choosing, where that file was found by searching, not named.
+
+    Modules named as tiers or as sources of tasks, and pickle.  Before acting on them, ask the user once.
+    """
+    config = loaded.config
+    running = [("tiers", tier) for tier in config.tiers if _CALLABLE.fullmatch(tier)]
+    running += [("tasks", task.source) for task in config.tasks if _CALLABLE.fullmatch(task.source)]
+    if config.serializer.type is SerializationType.PICKLE:
+        running.append(("serializer.type", "pickle"))
+    return [
+        f"{setting}: {what} ({loaded.origins[setting]})"
+        for setting, what in running
+        if any(loaded.origins[setting].startswith(found) for found in loaded.searched)
+    ]
+
+
+def template() -> str:
+    """A configuration file in TOML that holds every setting, commented out, with its default and its meaning."""
+    return Path(__file__).with_name("template.toml").read_text(encoding="utf-8")
