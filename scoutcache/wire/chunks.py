@@ -11,14 +11,29 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from scoutcache.errors import CorruptEntry
-from scoutcache.wire.envelope import CHUNK_FIXED, CHUNK_TABLE, SIGNED, Frame
+from scoutcache.wire.envelope import CHUNK_FIXED, CHUNK_TABLE, SIGNED
 from scoutcache.wire.integrity import Keyring
 
-__all__ = ["join", "resign", "set_id", "split"]
+__all__ = ["Table", "join", "resign", "set_id", "split"]
 
-_MAGIC, _VERSION = b"SCC", 1
+_MAGIC: Final = b"SCC\x01"
+
+
+class Table(NamedTuple):
+    """What a head says of its chunks: the set's id and their number."""
+
+    name: bytes
+    total: int
+
+    @classmethod
+    def read(cls, body: bytes) -> Table:
+        """Parse the body of a verified head.  Raises `CorruptEntry`."""
+        if len(body) != CHUNK_TABLE.size:
+            raise CorruptEntry("the entry's table of chunks has the wrong size")
+        return cls(*CHUNK_TABLE.unpack(body))
 
 
 def set_id(payload: bytes, chunk_size: int) -> bytes:
@@ -30,61 +45,46 @@ def set_id(payload: bytes, chunk_size: int) -> bytes:
 
 def split(payload: bytes, chunk_size: int, name: bytes, keyring: Keyring) -> tuple[bytes, tuple[bytes, ...]]:
     """The body of the head, and the chunks; each of these has at most *chunk_size* bytes in all."""
-    part = max(1, chunk_size - CHUNK_FIXED.size - len((keyring.active or "").encode()) - keyring.size)
-    count = -(-len(payload) // part)
+    part = chunk_size - CHUNK_FIXED.size - len(keyring.active) - keyring.size
+    table = Table(name, -(-len(payload) // part))
     view = memoryview(payload)
-    chunks = (_chunk(name, index, count, view[index * part : (index + 1) * part], keyring) for index in range(count))
-    return CHUNK_TABLE.pack(name, count), tuple(chunks)
+    chunks = (_chunk(table, index, view[index * part : (index + 1) * part], keyring) for index in range(table.total))
+    return CHUNK_TABLE.pack(*table), tuple(chunks)
 
 
-def _chunk(name: bytes, index: int, count: int, part: memoryview, keyring: Keyring) -> bytes:
-    key_id = (keyring.active or "").encode()
-    flags = SIGNED if keyring.signs else 0
-    covered = b"".join((CHUNK_FIXED.pack(_MAGIC, _VERSION, flags, len(key_id), name, index, count), key_id, part))
+def _chunk(table: Table, index: int, part: memoryview, keyring: Keyring) -> bytes:
+    key_id = keyring.active
+    fixed = CHUNK_FIXED.pack(_MAGIC, keyring.flag, len(key_id), table.name, index, table.total)
+    covered = b"".join((fixed, key_id, part))
     return covered + keyring.tag(covered)
 
 
-def join(frame: Frame, head: bytes, chunks: Sequence[bytes], keyring: Keyring) -> bytes:
+def join(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> bytes:
     """The payload, every chunk of it verified.  Raises `CorruptEntry`."""
-    name, count = table(frame, head, keyring)
-    if count != len(chunks):
-        raise CorruptEntry(f"{len(chunks)} of {count} chunks are there")
-    parts = [_part(chunk, name, index, count, keyring) for index, chunk in enumerate(chunks)]
-    if sum(map(len, parts)) != frame.stored_size:
-        raise CorruptEntry("the chunks have another size than the entry says")
-    return b"".join(parts)
+    return b"".join(_parts(table, chunks, keyring))
 
 
-def table(frame: Frame, head: bytes, keyring: Keyring) -> tuple[bytes, int]:
-    """The set id and the number of chunks, from a verified head."""
-    if len(head) - frame.body - keyring.size != CHUNK_TABLE.size:
-        raise CorruptEntry("the entry's table of chunks has the wrong size")
-    name, count = CHUNK_TABLE.unpack_from(head, frame.body)
-    return name, count
+def _parts(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> list[memoryview]:
+    if table.total != len(chunks):
+        raise CorruptEntry(f"{len(chunks)} of {table.total} chunks are there")
+    return [_part(table, index, chunk, keyring) for index, chunk in enumerate(chunks)]
 
 
-def _part(chunk: bytes, name: bytes, index: int, count: int, keyring: Keyring) -> memoryview:
+def _part(table: Table, index: int, chunk: bytes, keyring: Keyring) -> memoryview:
     try:
-        magic, version, flags, key_length, *place = CHUNK_FIXED.unpack_from(chunk)
-        start = CHUNK_FIXED.size + key_length
-        key_id = chunk[CHUNK_FIXED.size : start].decode()
-    except (struct.error, UnicodeDecodeError) as error:
-        raise CorruptEntry(f"chunk {index} is unreadable: {error}") from error
-    if (magic, version) != (_MAGIC, _VERSION) or flags & ~SIGNED or start + keyring.size > len(chunk):
+        magic, flags, key_length, *place = CHUNK_FIXED.unpack_from(chunk)
+    except struct.error as error:
+        raise CorruptEntry(f"chunk {index} is cut off") from error
+    start = CHUNK_FIXED.size + key_length
+    if magic != _MAGIC or flags & ~SIGNED or start + keyring.size > len(chunk):
         raise CorruptEntry(f"chunk {index} is not a chunk")
-    keyring.verify(chunk, signed=bool(flags & SIGNED), key_id=key_id)
-    if place != [name, index, count]:
+    keyring.verify(chunk, chunk[CHUNK_FIXED.size : start] if flags else None)
+    if place != [table.name, index, table.total]:
         raise CorruptEntry(f"chunk {index} belongs elsewhere")
     return memoryview(chunk)[start : -keyring.size]
 
 
-def resign(frame: Frame, head: bytes, chunks: Sequence[bytes], keyring: Keyring) -> tuple[bytes, ...]:
-    """The same chunks, verified, and signed with the active key where another had signed them."""
-    name, count = table(frame, head, keyring)
-    join(frame, head, chunks, keyring)
-    if frame.key_id == (keyring.active or ""):
-        return tuple(chunks)
-    return tuple(
-        _chunk(name, index, count, _part(chunk, name, index, count, keyring), keyring)
-        for index, chunk in enumerate(chunks)
-    )
+def resign(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> tuple[bytes, ...]:
+    """The same chunks, verified and sealed with the active key.  Raises `CorruptEntry`."""
+    parts = _parts(table, chunks, keyring)
+    return tuple(_chunk(table, index, part, keyring) for index, part in enumerate(parts))

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple
 from scoutcache.entry import Encoded, Header, Live, Ref, Sealed
 from scoutcache.errors import ConfigError, CorruptEntry, IntegrityError, SerializationError
 from scoutcache.wire import chunks, envelope
+from scoutcache.wire.chunks import Table
 from scoutcache.wire.classes import register_type
 from scoutcache.wire.compression import NAMES, Compressor, train_dictionary
-from scoutcache.wire.envelope import Frame
+from scoutcache.wire.envelope import CHUNKED, Body, Frame
 from scoutcache.wire.integrity import Keyring
-from scoutcache.wire.resident import resident_size
+from scoutcache.wire.resident import ATOMS, resident_size
 from scoutcache.wire.serializers import Serializers, name_of, register_serializer
 from scoutcache.wire.unknown import UnknownDictionary, UnknownType
 
@@ -30,7 +31,6 @@ __all__ = [
 ]  # fmt: skip
 
 _SMALLEST_CHUNK = 1024
-_AT_ONCE = frozenset({str, bytes, int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +85,7 @@ class Codec:
         self.settings = settings
         self._token = token
         self._keyring = Keyring(settings.signing_keys, settings.active_key)
-        if settings.allow_pickle and not self._keyring.signs:
+        if settings.allow_pickle and not self._keyring.flag:
             raise ConfigError("allow_pickle needs signing_keys: whoever can write to the store could run code here")
         self._serializers = Serializers(settings.serializer, pickle=settings.allow_pickle)
         own = () if settings.dictionary is None else (settings.dictionary,)
@@ -100,7 +100,7 @@ class Codec:
 
         Raises `SerializationError` for what can't be stored, naming the place inside the value.
         """
-        size = getsizeof(value) if type(value) in _AT_ONCE else resident_size(value)
+        size = getsizeof(value) if type(value) in ATOMS else resident_size(value)
         if size is not None:
             if size > self.settings.max_value:
                 self._too_large(size)
@@ -129,43 +129,42 @@ class Codec:
 
         *encoded* spares encoding again.  Raises `SerializationError`.
         """
-        number, payload = encoded or self._encoded(live)
-        packed = self._compressor.compress(payload)
-        frame = Frame(
-            header, number, packed.number, len(payload), len(packed.payload), packed.dictionary,
-            self._keyring.active or "", self._keyring.signs,
-        )  # fmt: skip
-        start = envelope.write(frame)
-        if len(start) + len(packed.payload) + self._keyring.size <= self.settings.chunk_size:
-            return Sealed(self._finish(start, packed.payload))
-        return self._seal_chunked(frame, packed.payload)
+        keyring = self._keyring
+        serializer, payload = encoded or self._encoded(live)
+        compression, stored, dictionary = self._compressor.compress(payload)
+        body = Body(serializer, compression, dictionary, len(payload), len(stored), keyring.flag)
+        covered = envelope.write(header, body, keyring.active) + stored
+        if len(covered) + keyring.size <= self.settings.chunk_size:
+            return Sealed(covered + keyring.tag(covered))
+        return self._seal_chunked(header, body, stored)
 
     def _encoded(self, live: Live) -> Encoded:
         if live.decode is None:
             return self.encode(live.held)
         return Encoded(self._serializers.number(live.decode), live.held)
 
-
-    def _finish(self, start: bytes, body: bytes) -> bytes:
-        covered = start + body
-        return covered + self._keyring.tag(covered)
-
-    def _seal_chunked(self, frame: Frame, payload: bytes) -> Sealed:
+    def _seal_chunked(self, header: Header, body: Body, stored: bytes) -> Sealed:
         size = self.settings.chunk_size
-        name = self._token(16) if self._token else chunks.set_id(payload, size)
-        table, parts = chunks.split(payload, size, name, self._keyring)
-        return Sealed(self._finish(envelope.write(frame._replace(chunked=True)), table), parts)
+        name = self._token(16) if self._token else chunks.set_id(stored, size)
+        table, parts = chunks.split(stored, size, name, self._keyring)
+        return self._finish(header, body._replace(flags=body.flags | CHUNKED), table, parts)
+
+    def _finish(self, header: Header, body: Body, rest: bytes, parts: tuple[bytes, ...]) -> Sealed:
+        covered = envelope.write(header, body, self._keyring.active) + rest
+        return Sealed(covered + self._keyring.tag(covered), parts)
 
     def reseal(self, sealed: Sealed, header: Header) -> Sealed:
         """The same payload under a new header (times, marks), signed anew with the active key.
 
         Raises `CorruptEntry` as `open` does: what isn't sound is not signed again.
         """
-        frame = self._verified(header.ref, sealed)
-        body = sealed.head[frame.body : len(sealed.head) - self._keyring.size]
-        parts = chunks.resign(frame, sealed.head, sealed.chunks, self._keyring) if frame.chunked else ()
-        fresh = frame._replace(header=header, key_id=self._keyring.active or "")
-        return Sealed(self._finish(envelope.write(fresh), body), parts)
+        _, body, start = self._verified(header.ref, sealed)
+        rest = sealed.head[start : -self._keyring.size]
+        parts = sealed.chunks
+        if body.flags & CHUNKED:
+            parts = chunks.resign(Table.read(rest), parts, self._keyring)
+        flags = body.flags & CHUNKED | self._keyring.flag
+        return self._finish(header, body._replace(flags=flags), rest, parts)
 
     # -- bytes to entries
 
@@ -175,9 +174,9 @@ class Codec:
         Its own checksum is verified, a signature is not, for that covers the payload too: good for listings.
         With *ref*, the entry must be that one.  Raises `CorruptEntry`.
         """
-        header = envelope.read(head).header
-        if ref is not None:
-            _compare(header.ref, ref)
+        header = envelope.read_checked(head).header
+        if ref is not None and header.ref != ref:
+            raise IntegrityError("the entry belongs to another key")
         return header
 
     def open(self, ref: Ref, sealed: Sealed) -> Opened:
@@ -186,40 +185,34 @@ class Codec:
         Raises `CorruptEntry` or `IntegrityError` for anything that is wrong with them, and `UnknownType` for a sound
         entry of which this process lacks the class, the serializer or the dictionary.
         """
-        frame = self._verified(ref, sealed)
-        payload = self._payload(frame, sealed)
-        decode = self._serializers.decoder(frame.serializer)
+        header, body, start = self._verified(ref, sealed)
+        decode = self._serializers.decoder(body.serializer)
+        payload = self._payload(body, start, sealed)
         value = _decode(decode, payload)
-        size = resident_size(value)
+        size = getsizeof(value) if type(value) in ATOMS else resident_size(value)
         live = Live(payload, decode, len(payload)) if size is None else Live(value, None, size)
-        return Opened(
-            frame.header, live, NAMES[frame.compression], name_of(frame.serializer), len(payload), sealed.size, value
-        )
+        stored = sealed.size if sealed.chunks else len(sealed.head)
+        return Opened(header, live, NAMES[body.compression], name_of(body.serializer), body.raw_size, stored, value)
 
     def _verified(self, ref: Ref, sealed: Sealed) -> Frame:
-        frame = envelope.read(sealed.head)
-        self._keyring.verify(sealed.head, signed=frame.signed, key_id=frame.key_id)
-        _compare(frame.header.ref, ref)
-        if sealed.chunks and not frame.chunked:
+        head = sealed.head
+        self._keyring.verify(head, envelope.key_id(head))
+        frame = envelope.read(head, ref)
+        if frame.start + self._keyring.size > len(head):
+            raise CorruptEntry("the entry's header runs into its seal")
+        if sealed.chunks and not frame.body.flags & CHUNKED:
             raise CorruptEntry("the entry has chunks that it doesn't know of")
         return frame
 
-    def _payload(self, frame: Frame, sealed: Sealed) -> bytes:
-        if frame.raw_size > self.settings.max_value:
-            raise CorruptEntry(f"the entry has {frame.raw_size} bytes, more than the {self.settings.max_value} allowed")
-        stored: bytes | memoryview
-        if frame.chunked:
-            stored = chunks.join(frame, sealed.head, sealed.chunks, self._keyring)
-        else:
-            stored = memoryview(sealed.head)[frame.body : len(sealed.head) - self._keyring.size]
-            if len(stored) != frame.stored_size:
-                raise CorruptEntry("the entry's payload has another size than it says")
-        return self._compressor.expand(frame.compression, stored, frame.raw_size, frame.dictionary)
-
-
-def _compare(found: Ref, wanted: Ref) -> None:
-    if found != wanted:
-        raise IntegrityError("the entry belongs to another key")
+    def _payload(self, body: Body, start: int, sealed: Sealed) -> bytes:
+        if body.raw_size > self.settings.max_value:
+            raise CorruptEntry(f"the entry has {body.raw_size} bytes, more than the {self.settings.max_value} allowed")
+        stored = sealed.head[start : -self._keyring.size]
+        if body.flags & CHUNKED:
+            stored = chunks.join(Table.read(stored), sealed.chunks, self._keyring)
+        if len(stored) != body.stored_size:
+            raise CorruptEntry("the entry's payload has another size than it says")
+        return self._compressor.expand(body.compression, stored, body.raw_size, body.dictionary)
 
 
 def _decode(decode: Callable[[bytes], Any], payload: bytes) -> Any:

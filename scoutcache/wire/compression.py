@@ -71,7 +71,7 @@ class Compressor:
         self._dictionaries = {dictionary_number(each): each for each in known}
         self._threshold = threshold
         self._pack = _packer(name, level, known[0] if known and name == "zstd" else None)
-        self._unzstd: dict[int, Callable[[bytes | memoryview, int], bytes]] = {}
+        self._unzstd: dict[int, Callable[[bytes, int], bytes]] = {}
 
     def compress(self, payload: bytes) -> Compressed:
         """The payload compressed, or as it is where that doesn't pay."""
@@ -82,10 +82,10 @@ class Compressor:
                 return packed
         return Compressed(NONE, payload)
 
-    def expand(self, number: int, stored: bytes | memoryview, raw_size: int, dictionary: int) -> bytes:
+    def expand(self, number: int, stored: bytes, raw_size: int, dictionary: int) -> bytes:
         """Exactly *raw_size* bytes, or `CorruptEntry`, or `UnknownDictionary`."""
         if number == NONE:
-            raw = bytes(stored)
+            raw = stored
         elif number == LZ4:
             raw = _expand_lz4(stored, raw_size)
         elif number == ZSTD:
@@ -98,7 +98,7 @@ class Compressor:
             raise CorruptEntry("the entry has another size than it says")
         return raw
 
-    def _expand_zstd(self, stored: bytes | memoryview, raw_size: int, dictionary: int) -> bytes:
+    def _expand_zstd(self, stored: bytes, raw_size: int, dictionary: int) -> bytes:
         expand = self._unzstd.get(dictionary)
         if expand is None:
             if dictionary and dictionary not in self._dictionaries:
@@ -129,7 +129,7 @@ def _lz4(level: int | None) -> Callable[[bytes], Compressed]:
     )  # fmt: skip
 
 
-def _expand_lz4(stored: bytes | memoryview, raw_size: int) -> bytes:
+def _expand_lz4(stored: bytes, raw_size: int) -> bytes:
     import lz4.block
 
     if raw_size > _LZ4_BEST_RATIO * (len(stored) + 1):
@@ -148,7 +148,7 @@ def _gzip(level: int | None) -> Callable[[bytes], Compressed]:
     return lambda payload: Compressed(GZIP, zlib.compress(payload, chosen, wbits=31))
 
 
-def _expand_gzip(stored: bytes | memoryview, raw_size: int) -> bytes:
+def _expand_gzip(stored: bytes, raw_size: int) -> bytes:
     import zlib
 
     engine = zlib.decompressobj(wbits=31)
@@ -186,7 +186,7 @@ def _zstd(level: int | None, dictionary: bytes | None) -> Callable[[bytes], Comp
     return pack
 
 
-def _unzstd(dictionary: bytes | None) -> Callable[[bytes | memoryview, int], bytes]:
+def _unzstd(dictionary: bytes | None) -> Callable[[bytes, int], bytes]:
     import zstandard
 
     options: dict[str, Any] = {}
@@ -194,7 +194,7 @@ def _unzstd(dictionary: bytes | None) -> Callable[[bytes | memoryview, int], byt
         options["dict_data"] = zstandard.ZstdCompressionDict(dictionary)
     idle: list[zstandard.ZstdDecompressor] = []
 
-    def expand(stored: bytes | memoryview, raw_size: int) -> bytes:
+    def expand(stored: bytes, raw_size: int) -> bytes:
         try:
             context = idle.pop()
         except IndexError:

@@ -14,6 +14,7 @@ from typing import Final
 import xxhash
 
 from scoutcache.errors import ConfigError, IntegrityError
+from scoutcache.wire.envelope import SIGNED
 
 __all__ = ["Keyring"]
 
@@ -23,41 +24,52 @@ _SHORTEST_KEY: Final = 16
 
 
 class Keyring:
-    """The configured keys; none means checksums only."""
+    """The configured keys; none means checksums only.
+
+    *active* is the id of the key that signs (empty for none), *flag* what an entry written here says of it, *size* the
+    bytes of the integrity field.
+    """
 
     def __init__(self, keys: Mapping[str, bytes], active: str | None) -> None:
         problems = _problems(keys, active)
         if problems:
             raise ConfigError("the signing keys can't be used", problems=problems)
-        self._keys = {name: bytes(key) for name, key in keys.items()}
-        self.active: str | None = active or next(iter(self._keys), None)
-        self.signs = bool(self._keys)
-        self.size = _SIGNATURE if self.signs else _CHECKSUM
+        self._keys = {name.encode(): bytes(key) for name, key in keys.items()}
+        self.active = (active or next(iter(keys), "")).encode()
+        self.flag = SIGNED if keys else 0
+        self.size = _SIGNATURE if keys else _CHECKSUM
+        if keys:
+            import hmac  # hashlib behind it costs start-up time, and only signed caches need it
+
+            self._hmac = hmac.digest
+            self._equal = hmac.compare_digest
 
     def tag(self, covered: bytes) -> bytes:
         """The integrity field for these bytes."""
-        if self.active is None:
-            return xxhash.xxh3_64_digest(covered)
-        return _sign(self._keys[self.active], covered)
+        if self.flag:
+            return self._hmac(self._keys[self.active], covered, "sha256")
+        return xxhash.xxh3_64_digest(covered)
 
-    def verify(self, data: bytes, *, signed: bool, key_id: str) -> None:
-        """Check the integrity field at the end of *data*.  Raises `IntegrityError`."""
-        if signed is not self.signs:
-            raise IntegrityError(
-                "the entry is unsigned, and a signing key is configured" if self.signs
-                else "the entry is signed, and no signing key is configured"
-            )  # fmt: skip
-        if len(data) < self.size:
-            raise IntegrityError("the entry is cut off")
-        covered, field = memoryview(data)[: -self.size], data[-self.size :]
-        if not self.signs:
-            if xxhash.xxh3_64_digest(covered) != field:
-                raise IntegrityError("the entry's checksum is wrong")
-            return
+    def verify(self, data: bytes, key_id: bytes | None) -> None:
+        """Check the integrity field at the end of *data*; *key_id* None: it says it is unsigned.
+
+        Raises `IntegrityError`.
+        """
+        if key_id is not None or self.flag:
+            self._verify_signature(data, key_id)
+        elif xxhash.xxh3_64_digest(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
+            raise IntegrityError("the entry's checksum is wrong")
+
+    def _verify_signature(self, data: bytes, key_id: bytes | None) -> None:
+        if key_id is None:
+            raise IntegrityError("the entry is unsigned, and a signing key is configured")
+        if not self.flag:
+            raise IntegrityError("the entry is signed, and no signing key is configured")
         key = self._keys.get(key_id)
         if key is None:
             raise IntegrityError(f"the entry is signed with a key that isn't configured: {key_id!r:.80}")
-        _compare(_sign(key, covered), field)
+        if not self._equal(self._hmac(key, memoryview(data)[:-_SIGNATURE], "sha256"), data[-_SIGNATURE:]):
+            raise IntegrityError("the entry's signature is wrong")
 
 
 def _problems(keys: Mapping[str, bytes], active: str | None) -> list[str]:
@@ -76,16 +88,3 @@ def _problems(keys: Mapping[str, bytes], active: str | None) -> list[str]:
     if active is None and len(keys) > 1:
         problems.append("active_key: say which of the signing_keys signs")
     return problems
-
-
-def _sign(key: bytes, covered: bytes | memoryview) -> bytes:
-    import hmac  # hashlib behind it costs start-up time, and only signed caches need it
-
-    return hmac.digest(key, covered, "sha256")
-
-
-def _compare(expected: bytes, field: bytes) -> None:
-    import hmac
-
-    if not hmac.compare_digest(expected, field):
-        raise IntegrityError("the entry's signature is wrong")

@@ -17,16 +17,16 @@ from uuid import UUID
 from scoutcache.wire.classes import is_findable, member_names, registered
 from scoutcache.wire.tags import is_portable_zone
 
-__all__ = ["resident_size"]
+__all__ = ["ATOMS", "resident_size"]
 
 _DEPTH: Final = 8
-_ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None), Decimal, date, timedelta, UUID})
+ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None), Decimal, date, timedelta, UUID})
 
 
 def resident_size(value: Any, depth: int = _DEPTH) -> int | None:
     """Bytes that an immutable value takes in memory, None when the value isn't one."""
     kind = type(value)
-    if kind in _ATOMS:
+    if kind in ATOMS:
         return getsizeof(value)
     if kind is tuple or kind is frozenset:
         return _size_of_items(value, depth) if depth else None
