@@ -1,0 +1,56 @@
+"""A file that only takes space, so that there is some to free on a full disk: SQLite can't delete without writing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from pathlib import Path
+from typing import Final
+
+__all__ = ["Ballast"]
+
+NAME: Final = "disk.ballast"
+
+_LARGEST: Final = 1 << 20
+_SMALLEST: Final = 1 << 16
+
+
+class Ballast:
+    """The ballast of a directory: 1 MiB, or a 64th of a limit under 64 MiB."""
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / NAME
+
+    def drop(self) -> bool:
+        """Free its space; whether there was any."""
+        try:
+            self._path.unlink()
+        except OSError:
+            return False
+        return True
+
+    def load(self, max_bytes: int) -> bool:
+        """Make it again, if the disk has eight times as much to spare; whether it stands now."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.lstat()
+            return True
+        size = min(_LARGEST, max(_SMALLEST, max_bytes // 64))
+        try:
+            disk = os.statvfs(self._path.parent)
+            if disk.f_bavail * disk.f_frsize < 8 * size:
+                return False
+            self._write(size)
+        except OSError:
+            self.drop()
+            return False
+        return True
+
+    def _write(self, size: int) -> None:
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            # Written and not only allocated: a copy-on-write or compressing file system would keep nothing of zeros.
+            if os.write(descriptor, os.urandom(size)) < size:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)

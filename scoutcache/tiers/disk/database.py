@@ -1,0 +1,330 @@
+"""The database of a directory while a process uses it: opened, reopened, given to threads, its failures named.
+
+Rules.
+
+- Opening, comparing and setting aside happen under the directory's lock (`lock.opening`), connecting too.
+- A database found damaged is set aside and replaced, once for whoever finds it; the call that found it fails with
+  `TierUnavailable`, the next one works.
+- A directory that was removed or replaced shows in the inode, which `watch` compares: the database is opened anew.
+- What can't be opened now is tried again after a second, so the tier heals by itself.
+- Writers of one process queue at a mutex, those of different processes at SQLite's write lock; each waits no longer
+  than *timeout* seconds in all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from scoutcache.errors import TierUnavailable
+from scoutcache.tiers.disk import schema
+from scoutcache.tiers.disk.ballast import Ballast
+from scoutcache.tiers.disk.faults import Fault, fault_of
+from scoutcache.tiers.disk.lock import opening
+from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
+from scoutcache.tiers.disk.safe import DATABASE, Access, Link, SafeCache, connect
+from scoutcache.tiers.disk.space import Space
+
+__all__ = ["Database"]
+
+_OPENING_PATIENCE: Final = 30.0
+_RETRY_AFTER: Final = 1.0
+_LARGEST_LIMIT: Final = 1 << 60
+
+_HINTS: Final = {
+    Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
+    Fault.FULL: "free some space; the tier goes on by itself then",
+    Fault.READ_ONLY: "make the directory writable for this user, or name another one; entries there are still read",
+    Fault.DAMAGED: "nothing to do: the file was set aside and a new one is opened",
+    Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
+}
+
+
+class Database:
+    """One directory's database, for all threads of a process; *max_bytes* is what a new one records as its limit."""
+
+    def __init__(self, directory: Path, max_bytes: int, timeout: float, warn: Callable[[str], None]) -> None:
+        self.directory, self.path = directory, directory / DATABASE
+        self.asked, self.space = max_bytes, Space(max_bytes)
+        self.timeout, self.warn = timeout, warn
+        self.differences: list[str] = []
+        self.read_only = False
+        self.ballast = Ballast(directory)
+        self.writing = threading.Lock()
+        self._opening = threading.Lock()
+        self._cache: SafeCache | None = None
+        self._closed = self._full = False
+        self._retry_at, self._down = 0.0, TierUnavailable("disk", "it was never opened")
+        _databases.add(self)
+        # A disk that is full or locked now may not be so in a second: only what never heals raises here.
+        with contextlib.suppress(TierUnavailable):
+            self._reopen()
+        if self._cache is None:
+            self.warn(f"{self._down}; going on without it until it can be opened")
+
+    # -- connections
+
+    def link(self) -> Link:
+        """This thread's connection, marked as busy until its ``with`` block ends."""
+        while True:
+            cache = self._cache
+            if cache is None:
+                cache = self._reopen()
+            try:
+                link = cache.link()
+            except (sqlite3.Error, OSError) as error:
+                raise self._failed(cache, error) from error
+            link.depth += 1
+            if not cache.shut:
+                return link
+            link.leave()
+            with cache.gate:  # a fork is under way, or this one was just replaced
+                continue
+
+    @contextlib.contextmanager
+    def transaction(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
+        """A write transaction: committed at the end of the block, rolled back on any exception.
+
+        Raises `TierUnavailable` after *patience* seconds (default: the database's timeout).
+        """
+        patience = self.timeout if patience is None else patience
+        deadline = time.monotonic() + patience
+        if not self.writing.acquire(timeout=patience):
+            raise self._unavailable(Fault.LOCKED)
+        try:
+            with self.locked(deadline) as con:
+                yield con
+        finally:
+            self.writing.release()
+
+    @contextlib.contextmanager
+    def locked(self, deadline: float) -> Iterator[sqlite3.Connection]:
+        """The same for a thread that holds `writing` already."""
+        with self.link() as con:
+            if self.read_only:
+                raise self._unavailable(Fault.READ_ONLY)
+            _begin(con, deadline)
+            try:
+                yield con
+                con.execute("COMMIT")
+            except BaseException:
+                _roll_back(con)
+                raise
+        self._full = False
+
+    def change_limit(self, max_bytes: int) -> None:
+        """Record another limit in the store; this process goes by it at once, others when they open it anew."""
+        with self.transaction() as con:
+            con.execute("UPDATE Store SET value = ? WHERE name = 'max_bytes'", (max_bytes,))
+        self.space, self.asked, self.differences = Space(max_bytes), max_bytes, []
+
+    def freeing(self) -> bool:
+        """Let go of the ballast, so that a full disk can take a deletion; whether there was any."""
+        return self.ballast.drop()
+
+    def close(self) -> None:
+        """Close every connection that is idle; busy ones close when their call ends."""
+        self._closed = True
+        cache, self._cache = self._cache, None
+        if cache is not None:
+            cache.retire()
+
+    # -- opening
+
+    def watch(self) -> bool:
+        """Compare the inode, and open anew when the directory or the file was replaced; whether it was."""
+        cache = self._cache
+        if cache is None:
+            self._reopen()
+            return True
+        try:
+            status = self.path.stat()
+            same = (status.st_dev, status.st_ino) == cache.inode
+        except OSError:
+            same = False
+        if same and not (self.read_only and os.access(self.directory, os.W_OK)):
+            cache.sweep()
+            return False
+        self._let_go(cache)
+        self._reopen()
+        return True
+
+    def _reopen(self) -> SafeCache:
+        if self._closed:
+            raise self._unavailable(Fault.CLOSED)
+        with self._opening:
+            if self._cache is not None:
+                return self._cache
+            if time.monotonic() < self._retry_at:
+                raise TierUnavailable("disk", self._down.reason, hint=self._down.hint)
+            try:
+                self._cache = self._open()
+            except (sqlite3.Error, OSError) as error:
+                self._down = self._unavailable(fault_of(error), error)
+                self._retry_at = time.monotonic() + _RETRY_AFTER
+                raise self._down from error
+            except TierUnavailable as error:
+                self._down, self._retry_at = error, time.monotonic() + _RETRY_AFTER
+                raise
+            return self._cache
+
+    def _open(self) -> SafeCache:
+        self.read_only = not prepare(self.directory)
+        if self.read_only:
+            return self._open_read_only()
+        try:
+            return self._open_under_lock()
+        except (sqlite3.Error, OSError) as error:
+            if fault_of(error) is not Fault.FULL or not self.ballast.drop():
+                raise
+        return self._open_under_lock()
+
+    def _open_under_lock(self) -> SafeCache:
+        access = Access(self.path, "rw", self.log_pages())
+        with opening(self.directory, max(self.timeout, _OPENING_PATIENCE)):
+            for _ in range(2):
+                reason = foreign_file(self.directory)
+                if reason is None and not self.path.exists():
+                    schema.create(self.directory, {"max_bytes": self.asked})
+                    self.ballast.load(self.asked)
+                reason = reason or self._compare(access)
+                if reason is None:
+                    return self._attach(access)
+                self._put_aside(reason)
+        raise TierUnavailable("disk", f"{self.path} is damaged as soon as it is made", hint="check the disk itself")
+
+    def _open_read_only(self) -> SafeCache:
+        """Where nothing can be written, not even a lock: with SQLite's locks if it can have them, else without."""
+        log = self.path.with_name(f"{DATABASE}-wal")
+        access = Access(self.path, "ro", self.log_pages())
+        if (reason := foreign_file(self.directory)) is None:
+            try:
+                reason = self._compare(access)
+            except sqlite3.OperationalError:
+                if log.exists() and log.stat().st_size:
+                    raise
+                access = access._replace(mode="ro&immutable=1")
+                reason = self._compare(access)
+        if reason is not None:
+            raise TierUnavailable("disk", f"{self.path} can't be used: {reason}", hint=_HINTS[Fault.READ_ONLY])
+        return self._attach(access)
+
+    def _compare(self, access: Access) -> str | None:
+        """What is wrong with the database, None when nothing is; takes over its limits."""
+        try:
+            con = connect(access)
+        except sqlite3.DatabaseError as error:
+            return _damage(error)
+        try:
+            reason = schema.difference(con)
+            return reason or self._take_over(schema.recorded(con))
+        except sqlite3.DatabaseError as error:
+            return _damage(error)
+        finally:
+            con.close()
+
+    def _take_over(self, recorded: dict[str, int]) -> str | None:
+        form, limit = recorded.get("format", 0), recorded.get("max_bytes", 0)
+        if form > schema.FORMAT:
+            raise TierUnavailable("disk", f"{self.path} has format {form}; this version knows {schema.FORMAT}",
+                                  hint="upgrade scoutcache, or name another directory")
+        if form != schema.FORMAT or not 0 < limit < _LARGEST_LIMIT:
+            return "it doesn't record its format and limits"
+        self.space, self.differences = Space(limit), []
+        if limit != self.asked:
+            self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
+                                    f" says {self.asked}; the store's applies")  # fmt: skip
+        return None
+
+    def _attach(self, access: Access) -> SafeCache:
+        patience = self.timeout
+
+        def guard() -> contextlib.AbstractContextManager[None]:
+            return contextlib.nullcontext() if access.mode != "rw" else opening(self.directory, patience)
+
+        return SafeCache.attach(access._replace(log_pages=self.log_pages()), schema.SETTINGS, guard, self._failed)
+
+    def log_pages(self) -> int:
+        """The write-ahead log may hold 3 % of the limit: from 256 KiB to 8 MiB."""
+        return min(2048, max(64, self.space.max_bytes * 3 // 100 // 4096))
+
+    # -- failures
+
+    def _failed(self, cache: SafeCache, error: sqlite3.Error | OSError) -> TierUnavailable:
+        """What to raise for *error*, after doing what it calls for."""
+        fault = fault_of(error)
+        if fault is Fault.DAMAGED:
+            self._replace(cache, str(error))
+        elif fault is Fault.GONE:
+            self._let_go(cache)
+        elif fault is Fault.FULL and not self._full:
+            self._full = True
+            self.warn(f"the disk of {self.directory} is full: nothing is stored there until there is space again")
+        return self._unavailable(fault, error)
+
+    def _unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
+        plain = fault in {Fault.LOCKED, Fault.FULL, Fault.READ_ONLY, Fault.CLOSED} or error is None
+        return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=_HINTS.get(fault))
+
+    def _replace(self, cache: SafeCache, reason: str) -> None:
+        with contextlib.suppress(OSError), opening(self.directory, self.timeout):  # a read-only one stays as it is
+            status = self.path.lstat()
+            if (status.st_dev, status.st_ino) == cache.inode:  # else somebody was here before
+                self._put_aside(reason)
+        self._let_go(cache)
+
+    def _put_aside(self, reason: str) -> None:
+        name = set_aside(self.directory)
+        self.warn(f"the database in {self.directory} can't be used ({reason}); it was set aside as {name} and a new one"
+                  " takes its place")  # fmt: skip
+
+    def _let_go(self, cache: SafeCache) -> None:
+        with self._opening:
+            if self._cache is cache:
+                self._cache = None
+        cache.retire()
+
+    def _after_fork_in_child(self) -> None:
+        self.writing, self._opening = threading.Lock(), threading.Lock()
+
+
+def _damage(error: sqlite3.DatabaseError) -> str:
+    if fault_of(error) is not Fault.DAMAGED:
+        raise error
+    return str(error)
+
+
+def _begin(con: sqlite3.Connection, deadline: float) -> None:
+    """Take the write lock: one statement waits for a moment, and is asked again until the deadline."""
+    while True:
+        try:
+            con.execute("BEGIN IMMEDIATE")
+            return
+        except sqlite3.OperationalError as error:
+            if fault_of(error) is not Fault.LOCKED or time.monotonic() >= deadline:
+                raise
+
+
+def _roll_back(con: sqlite3.Connection) -> None:
+    if con.in_transaction:
+        # SQLite rolls back by itself when this fails; what went wrong first is what the caller must hear.
+        with contextlib.suppress(sqlite3.Error):
+            con.execute("ROLLBACK")
+
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _renew_after_fork() -> None:
+    for database in _databases:
+        database._after_fork_in_child()
+
+
+os.register_at_fork(after_in_child=_renew_after_fork)

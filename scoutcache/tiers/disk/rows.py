@@ -1,0 +1,121 @@
+"""What an entry is as a row, and the statements that read and write rows.
+
+Every statement that reads names ``raw = 1 AND mode = 1 AND filename IS NULL``, so that a row of any other kind is no
+entry at all; those that write set them.  A row of no known kind is found by `verify` and removed by `prune`.
+"""
+
+# ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final, NamedTuple
+
+import msgspec
+
+from scoutcache.entry import NEVER, Header, Row, Sealed
+from scoutcache.keys import physical_key
+
+__all__ = [
+    "FOREIGN", "ORPHANED", "PLAIN", "READ", "UPSERT", "Record", "bounds", "header_of", "read_whole", "reading_many",
+    "record", "sealed_head",
+]  # fmt: skip
+
+PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
+
+FOREIGN: Final = "(raw IS NOT 1 OR mode IS NOT 1 OR filename IS NOT NULL OR typeof(key) != 'text')"
+
+ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM Cache WHERE Cache.rowid = Chunks.owner)"
+
+_FRESH: Final = "(expire_time IS NULL OR expire_time > ?)"
+
+READ: Final = f"SELECT value, access_count FROM Cache WHERE key = ? AND {PLAIN} AND {_FRESH}"
+
+_READ_CHUNKS: Final = (
+    "SELECT Chunks.data FROM Cache JOIN Chunks ON Chunks.owner = Cache.rowid WHERE Cache.key = ? AND Cache.raw = 1"
+    " ORDER BY Chunks.n"
+)
+
+UPSERT: Final = (
+    "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
+    " VALUES (?, 1, ?, ?, ?, ?, ?, ?, 1, NULL, ?)"
+    " ON CONFLICT (key, raw) DO UPDATE SET"
+    # A new number, so that rows are numbered in the order in which they were last written: what is pruned for size goes
+    # from the low end, without an index for it.
+    " rowid = (SELECT max(rowid) + 1 FROM Cache),"
+    " store_time = excluded.store_time, expire_time = excluded.expire_time, access_time = excluded.access_time,"
+    " access_count = excluded.access_count, tag = excluded.tag, size = excluded.size, mode = 1, filename = NULL,"
+    " value = excluded.value"
+    " WHERE excluded.store_time >= Cache.store_time OR Cache.mode IS NOT 1 OR Cache.filename IS NOT NULL"
+    " OR typeof(Cache.store_time) != 'real'"
+)
+
+_LARGEST_IN: Final = 512
+
+
+class Record(NamedTuple):
+    """An entry about to be written: the parameters of `UPSERT`, and what goes into ``Chunks``."""
+
+    header: Header
+    values: tuple[object, ...]
+    chunks: tuple[bytes, ...]
+    size: int
+
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Header).decode
+
+
+def record(row: Row) -> Record:
+    """The row as it is stored; sealing happens here, before any lock is taken."""
+    header, sealed = row.header, row.sealed
+    size = sealed.size
+    expires = None if header.expires == NEVER else header.expires
+    return Record(header, (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks),
+                           _pack(header), size, sealed.head), sealed.chunks, size)  # fmt: skip
+
+
+def header_of(tag: object) -> Header | None:
+    """The header kept beside an entry for listings; None for bytes that are none."""
+    if type(tag) is not bytes:
+        return None
+    try:
+        return _unpack(tag)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def reading_many(count: int) -> tuple[str, int]:
+    """The statement that reads up to 512 keys at once, and for how many keys it was made.
+
+    Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
+    """
+    places = min(_LARGEST_IN, 1 << (count - 1).bit_length())
+    return (f"SELECT key, value, access_count FROM Cache WHERE {_FRESH} AND {PLAIN}"
+            f" AND key IN ({','.join('?' * places)})"), places  # fmt: skip
+
+
+def bounds(prefix: str) -> tuple[str, str]:
+    """The half-open range of texts that begin with *prefix*, in SQLite's order, which is that of code points."""
+    last = ord(prefix[-1]) + 1
+    if last > 0x10FFFF:
+        return prefix, bounds(prefix[:-1])[1]
+    return prefix, prefix[:-1] + chr(0xE000 if 0xD800 <= last < 0xE000 else last)
+
+
+def sealed_head(head: object) -> Sealed:
+    """An entry without chunks.  What isn't bytes is handed up as no bytes at all, which no codec takes for an entry."""
+    return Sealed(head if type(head) is bytes else b"")
+
+
+def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
+    """An entry and its chunks from one snapshot."""
+    con.execute("BEGIN")
+    try:
+        row = con.execute(READ, (key, now)).fetchone()
+        chunks = con.execute(_READ_CHUNKS, (key,)).fetchall() if row is not None else []
+    finally:
+        con.execute("ROLLBACK")
+    if row is None:
+        return None
+    return Sealed(sealed_head(row[0]).head, tuple([chunk for (chunk,) in chunks if type(chunk) is bytes]))

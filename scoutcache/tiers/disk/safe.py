@@ -1,0 +1,281 @@
+"""diskcache with its dangerous half taken out: rows of raw text and bytes, connections of a known shape, no file names.
+
+Rules.
+
+- Whatever stands in a row, nothing is unpickled and no path of it is followed: the only keys are text, the only values
+  bytes inside the row.  Anything else raises.  (diskcache itself runs code for ``mode = 4`` and ``raw = 0``, and reads
+  or deletes whatever file a row names.)
+- Settings of the database are never obeyed: it is compared with a reference before it gets here, and each connection
+  is set up from constants.
+- A connection belongs to one thread.  It may be closed by another one only while it is idle, and closes itself
+  otherwise as soon as it is.
+- No connection crosses a fork, which SQLite forbids: all are closed before it, and opened again on both sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, NamedTuple, NoReturn
+from urllib.parse import quote
+
+import diskcache
+
+__all__ = ["DATABASE", "Access", "Link", "RawDisk", "SafeCache", "connect"]
+
+DATABASE: Final = diskcache.core.DBNAME
+
+LONGEST: Final = 64 << 20
+"""Bytes of the longest text or blob a row may hold: a row that claims more is an error and not a memory bomb."""
+
+BUSY_MS: Final = 100
+"""How long one statement waits for a lock; writers ask again until their own time is over, readers don't."""
+
+_FORK_PATIENCE: Final = 1.0
+
+
+class RawDisk(diskcache.Disk):  # type: ignore[misc]  # diskcache has no types
+    """Rows hold text keys and bytes; everything else that diskcache could put in or take out of one is refused."""
+
+    def put(self, key: object) -> tuple[str, bool]:
+        """The key as it is stored."""
+        return (key, True) if type(key) is str else _refuse("a key that isn't text")
+
+    def get(self, key: object, raw: object) -> str:
+        """The key of a row."""
+        return key if type(key) is str and raw == 1 else _refuse("a row whose key isn't plain text")
+
+    def store(self, value: object, read: bool, key: object = None) -> tuple[int, int, None, bytes]:  # noqa: ARG002
+        """The value as it is stored: inside the row."""
+        if type(value) is not bytes or read:
+            _refuse("a value that isn't bytes")
+        return len(value), diskcache.core.MODE_RAW, None, value
+
+    def fetch(self, mode: object, filename: object, value: object, read: bool) -> bytes:
+        """The value of a row."""
+        if mode != diskcache.core.MODE_RAW or filename is not None or type(value) is not bytes or read:
+            _refuse("a row whose value isn't plain bytes")
+        return value
+
+    def filename(self, key: object = None, value: object = None) -> NoReturn:  # noqa: ARG002
+        """No value is ever a file."""
+        _refuse("a value in a file")
+
+    def remove(self, file_path: object) -> None:
+        """Rows name no files."""
+        if file_path is not None:
+            _refuse("a file named by a row")
+
+
+def _refuse(what: str) -> NoReturn:
+    raise ValueError(f"the disk tier handles no such thing: {what}")
+
+
+class Access(NamedTuple):
+    """How connections to one database are made."""
+
+    path: Path
+    mode: str
+    """``rw``, ``ro``, or ``ro&immutable=1`` where not even a lock can be written."""
+    log_pages: int
+    """Pages the write-ahead log may hold before a commit copies them into the database."""
+
+
+def connect(access: Access) -> sqlite3.Connection:
+    """A connection that obeys nothing the database says; it never creates one."""
+    con = sqlite3.connect(f"file:{quote(str(access.path))}?mode={access.mode}", uri=True, timeout=BUSY_MS / 1000,
+                          isolation_level=None, check_same_thread=False)  # fmt: skip
+    try:
+        con.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
+        con.executescript(
+            "PRAGMA trusted_schema = OFF;"
+            "PRAGMA mmap_size = 0;"  # a database cut short under a mapping is a SIGBUS
+            "PRAGMA cell_size_check = ON;"
+            "PRAGMA temp_store = MEMORY;"
+            "PRAGMA cache_size = -32768;"
+            "PRAGMA synchronous = NORMAL;"
+            f"PRAGMA wal_autocheckpoint = {access.log_pages};"
+            f"PRAGMA journal_size_limit = {access.log_pages * 4096};"
+        )
+    except BaseException:
+        con.close()
+        raise
+    return con
+
+
+class Link:
+    """One thread's connection.  `with link as con:` says when it is done, and translates what SQLite raises."""
+
+    __slots__ = ("con", "depth", "owner", "thread")
+
+    def __init__(self, con: sqlite3.Connection, owner: SafeCache) -> None:
+        self.con, self.owner = con, owner
+        self.thread = threading.current_thread()
+        self.depth = 0
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self.con
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.leave()
+        if error is not None and isinstance(error, sqlite3.Error):
+            raise self.owner.failed(self.owner, error) from error
+
+    def leave(self) -> None:
+        """This thread is done with it; what was to be closed meanwhile is closed now."""
+        self.depth -= 1
+        if self.owner.shut and not self.depth:
+            self.con.close()
+
+    def idle(self) -> bool:
+        """Whether nobody else can be using it."""
+        return not self.depth
+
+
+class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no types
+    """diskcache's Cache over `RawDisk`, with connections that other threads and forks can't hurt.
+
+    The constructor is diskcache's own and writes a new database; `attach` opens one that was compared already, without
+    writing a byte, so that a full or read-only disk can still be read.
+    """
+
+    shut: bool = False
+    access: Access
+    failed: Callable[[SafeCache, sqlite3.Error], Exception]
+    gate: threading.Lock
+    inode: tuple[int, int]
+    _guard: Callable[[], contextlib.AbstractContextManager[None]]
+    _links: set[Link]
+    _local: threading.local
+    _mutex: threading.Lock
+
+    @classmethod
+    def attach(cls, access: Access, settings: dict[str, Any],
+               guard: Callable[[], contextlib.AbstractContextManager[None]],
+               failed: Callable[[SafeCache, sqlite3.Error], Exception]) -> SafeCache:  # fmt: skip
+        """The cache of a database that is known to be sound.
+
+        *guard* is held while a connection is made; *failed* makes the error to raise of one that SQLite raised.
+        """
+        cache: SafeCache = cls.__new__(cls)
+        cache._directory, cache._timeout, cache._txn_id = str(access.path.parent), BUSY_MS / 1000, None
+        cache._disk = RawDisk(cache._directory)
+        cache.__dict__.update(settings)
+        cache.access, cache.failed, cache._guard = access, failed, guard
+        cache._local, cache._links, cache._mutex = threading.local(), set(), threading.Lock()
+        cache.gate = threading.Lock()
+        status = access.path.stat()
+        cache.inode = status.st_dev, status.st_ino
+        _attached.add(cache)
+        return cache
+
+    @property
+    def _con(self) -> sqlite3.Connection:
+        if "access" not in vars(self):  # a new database, made by diskcache's constructor
+            return super()._con  # type: ignore[no-any-return]  # diskcache has no types
+        return self.link().con
+
+    def link(self) -> Link:
+        """This thread's link, made at its first use."""
+        try:
+            return self._local.link  # type: ignore[no-any-return]  # threading.local has no types
+        except AttributeError:
+            return self._new_link()
+
+    def _new_link(self) -> Link:
+        with self.gate, self._guard():
+            con = connect(self.access)
+            try:
+                con.execute("SELECT 1 FROM Settings LIMIT 1").fetchone()  # the log is opened here, under the lock
+            except BaseException:
+                con.close()
+                raise
+            link = self._local.link = Link(con, self)
+            with self._mutex:
+                self._links.add(link)
+        self.sweep()
+        return link
+
+    def sweep(self) -> None:
+        """Close what ended threads left."""
+        with self._mutex:
+            ended = [link for link in self._links if not link.thread.is_alive()]
+            self._links.difference_update(ended)
+        for link in ended:
+            link.con.close()
+
+    def retire(self) -> None:
+        """Close every connection that is idle; the others close themselves."""
+        if "access" not in vars(self):
+            super().close()
+            return
+        self.shut = True
+        with self._mutex:
+            links, self._links = self._links, set()
+        for link in links:
+            if link.idle():
+                link.con.close()
+
+    close = retire
+
+    def before_fork(self) -> None:
+        """Close all connections; those that stay busy for a second are left to the parent."""
+        self.gate.acquire()
+        self.shut = True
+        here, deadline = threading.current_thread(), time.monotonic() + _FORK_PATIENCE
+        with self._mutex:
+            links = [link for link in self._links if link.thread is not here or link.idle()]
+        while not all(link.idle() for link in links) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        kept = set()
+        for link in self._links:
+            if link.idle():
+                link.con.close()
+            else:
+                kept.add(link)
+        self._links, self._local = kept, threading.local()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent and in the child."""
+        self.shut = False
+        self.gate.release()
+
+    def after_fork_in_child(self) -> None:
+        """The same, where no other thread is left; connections still open are the parent's, and not even closed."""
+        self._mutex = threading.Lock()
+        _leaked.extend(self._links)
+        self._links = set()
+        self.shut = False
+        self.gate = threading.Lock()
+
+
+_attached: weakref.WeakSet[SafeCache] = weakref.WeakSet()
+_forking: list[SafeCache] = []
+_leaked: list[Link] = []
+
+
+def _before_fork() -> None:
+    _forking[:] = [cache for cache in _attached if not cache.shut]
+    for cache in _forking:
+        cache.before_fork()
+
+
+def _after_fork(step: Callable[[SafeCache], None]) -> None:
+    for cache in _forking:
+        step(cache)
+    _forking.clear()
+
+
+os.register_at_fork(
+    before=_before_fork,
+    after_in_parent=lambda: _after_fork(SafeCache.after_fork),
+    after_in_child=lambda: _after_fork(SafeCache.after_fork_in_child),
+)

@@ -1,0 +1,190 @@
+"""The disk tier: `DiskTier`, which hands each call of the protocol to the module that knows how.
+
+Rules.
+
+- A read is one statement over this thread's connection and waits for no writer (the database keeps a write-ahead log).
+- A set returns after its commit; concurrent sets of a process share one.  Commits survive a killed process; the last
+  ones may be lost with the machine's power (``synchronous = NORMAL``), never the database.
+- What can't be done now raises `TierUnavailable`, and nothing else does.
+"""
+
+# ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
+from scoutcache.keys import physical_key
+from scoutcache.patterns import Pattern
+from scoutcache.tiers.base import Allow
+from scoutcache.tiers.disk.database import Database
+from scoutcache.tiers.disk.listing import Range, listed, matching, remove_rows
+from scoutcache.tiers.disk.removing import Removing
+from scoutcache.tiers.disk.rows import PLAIN, READ, read_whole, reading_many, record, sealed_head
+from scoutcache.tiers.disk.space import entry_bytes, entry_count
+from scoutcache.tiers.disk.upkeep import Upkeep
+from scoutcache.tiers.disk.versions import DiskVersions
+from scoutcache.tiers.disk.writing import Writer
+
+if TYPE_CHECKING:
+    from scoutcache.wire.codec import Codec
+
+__all__ = ["DiskTier"]
+
+
+def _log_warning(message: str) -> None:
+    logging.getLogger("scoutcache").warning("%s", message)
+
+
+class DiskTier:
+    """Entries in one SQLite database of diskcache's shape in *directory*, shared by any number of processes.
+
+    *max_bytes* is the limit a new store records; an existing store keeps its own (see `differences`).  *timeout* is how
+    many seconds a write waits for another process's lock.  *warn* gets a sentence when the disk is full or a database
+    was set aside.  Raises `CacheError` for a directory that isn't the user's own; a directory that can't be opened now
+    is tried again by each call, once a second, and until then each raises `TierUnavailable`.
+    """
+
+    name = "disk"
+    blocking = True
+
+    def __init__(self, directory: Path, codec: Codec, *, max_bytes: int = 1_000_000_000, timeout: float = 5.0,
+                 warn: Callable[[str], None] = _log_warning,
+                 wall: Callable[[], float] = time.time) -> None:  # fmt: skip
+        self.directory = directory
+        self._codec, self._wall = codec, wall
+        self._database = Database(directory, max_bytes, timeout, warn)
+        self._writer = Writer(self._database)
+        self._removing = Removing(self._database)
+        self._upkeep = Upkeep(self._database, self._removing)
+        versions = DiskVersions(self._database)
+        self.current, self.renew = versions.current, versions.renew
+
+    # -- reading
+
+    def read(self, ref: Ref, now: float) -> Sealed | None:
+        """The entry, or None when it is absent or expired.  Raises `TierUnavailable`."""
+        key = physical_key(ref)
+        with self._database.link() as con:
+            row = con.execute(READ, (key, now)).fetchone()
+            if row is None:
+                return None
+            head, chunks = row
+            return read_whole(con, key, now) if chunks else sealed_head(head)
+
+    def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
+        """Those that are there: one statement for up to 512 keys.  Raises `TierUnavailable`."""
+        by_key = {physical_key(ref): ref for ref in refs}
+        keys, found = list(by_key), {}
+        with self._database.link() as con:
+            at = 0
+            while at < len(keys):
+                sql, places = reading_many(len(keys) - at)
+                some = keys[at : at + places]
+                at += places
+                rows = con.execute(sql, (now, *some, *(None,) * (places - len(some)))).fetchall()
+                for key, head, chunks in rows:
+                    sealed = read_whole(con, key, now) if chunks else sealed_head(head)
+                    if sealed is not None:
+                        found[by_key[key]] = sealed
+        return found
+
+    # -- writing
+
+    def write(self, rows: Sequence[Row], now: float, allow: Allow | None = None) -> int:
+        """Store them in one transaction and return how many were taken.
+
+        Not taken are entries that *allow* refuses, older ones than what is there (by start), and those larger than the
+        whole limit.  Raises `TierUnavailable`; what sealing a row raises.
+        """
+        return self._writer.write([record(row) for row in rows], now, allow)
+
+    def remove(self, refs: Sequence[Ref]) -> int:
+        """Remove them and return how many were there.  Raises `TierUnavailable`."""
+        return self._removing.keys([physical_key(ref) for ref in refs])
+
+    def remove_matching(self, namespace: str, pattern: Pattern) -> int:
+        """Remove every key that matches and return how many.  Raises `TierUnavailable`."""
+        if pattern.matches_all:
+            return self.clear(namespace)
+        batches = matching(self._database, namespace, pattern)
+        return sum(self._removing.batch(partial(remove_rows, rows)) for rows in batches)
+
+    def clear(self, namespace: str | None) -> int:
+        """Remove a whole namespace, or everything for None.  Raises `TierUnavailable`."""
+        return self._removing.span(None if namespace is None else Range.of(namespace, None))
+
+    # -- listing
+
+    def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
+        """List entries (expired ones too), in no particular order, without reading values.
+
+        Entries written or removed meanwhile may be listed or not.  Raises `TierUnavailable`.
+        """
+        return listed(self._database, namespace, pattern)
+
+    def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:
+        """How many unexpired entries match.  Raises `TierUnavailable`."""
+        if pattern is not None and not pattern.matches_all:
+            if namespace is None:
+                return sum(one.header.expires > now for one in self.scan(None, pattern))
+            return sum(len(rows) for rows in matching(self._database, namespace, pattern, now))
+        span = Range.of(namespace, None)
+        sql = (f"SELECT count(*) FROM Cache WHERE key >= ? AND key < ? AND {PLAIN}"
+               " AND (expire_time IS NULL OR expire_time > ?)")  # fmt: skip
+        with self._database.link() as con:
+            return int(con.execute(sql, (span.low, span.high, now)).fetchone()[0])
+
+    # -- upkeep
+
+    def prune(self, now: float, *, older_than: float | None = None, max_bytes: int | None = None,
+              dry_run: bool = False) -> dict[str, int]:  # fmt: skip
+        """Remove what is expired, created more than *older_than* seconds ago, or too much for *max_bytes*.
+
+        For *max_bytes* what was written longest ago goes first.  Returns the counts of ``expired``, ``older``,
+        ``oversize`` and ``orphaned`` (rows that are no entries, chunks without an entry).  Raises `TierUnavailable`.
+        """
+        return self._upkeep.prune(now, older_than=older_than, max_bytes=max_bytes, dry_run=dry_run)
+
+    def maintain(self, now: float) -> dict[str, int]:
+        """What a background thread calls once a second: a few milliseconds of work.
+
+        Notices a replaced directory, removes what is expired, keeps the limit and the log small.  Returns the counts of
+        entries removed since the last call: ``expired``, ``oversize`` (inside sets too).  Raises `TierUnavailable`.
+        """
+        return self._upkeep.maintain(now)
+
+    def verify(self, repair: bool = False) -> dict[str, Any]:
+        """Check the database and open every envelope; with *repair* remove what is no entry.
+
+        Returns ``integrity`` (``"ok"`` or what SQLite found), ``entries``, ``corrupt`` (the keys), ``foreign``,
+        ``orphaned``, ``removed``.  Raises `TierUnavailable`.
+        """
+        from scoutcache.tiers.disk.verifying import verify
+
+        return verify(self._database, self._removing, self._codec, repair=repair)
+
+    def usage(self) -> Usage:
+        """How full it is: bytes of all heads and chunks, expired entries included.  Raises `TierUnavailable`."""
+        with self._database.link() as con:
+            return Usage(entry_count(con), entry_bytes(con), None, self._database.space.max_bytes)
+
+    @property
+    def differences(self) -> list[str]:
+        """Where the store's own limits differ from those asked for: one sentence each."""
+        return list(self._database.differences)
+
+    def change_limit(self, max_bytes: int) -> None:
+        """Record another limit in the store, for every process that opens it from now on.  Raises `TierUnavailable`."""
+        self._database.change_limit(max_bytes)
+
+    def close(self) -> None:
+        """Let go of files and connections; idempotent."""
+        self._database.close()
+

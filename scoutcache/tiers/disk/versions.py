@@ -1,0 +1,61 @@
+"""Tag versions, kept in the database of the entries that carry them."""
+
+# ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+
+from scoutcache.tiers.disk.database import Database
+
+__all__ = ["DiskVersions"]
+
+_AT_ONCE = 500
+
+
+class DiskVersions:
+    """The authority over tag versions of a cache without a server; see `scoutcache.tiers.base.Versions`."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
+        """The versions there are; with *create* those missing are made.  Raises `TierUnavailable`."""
+        with self._database.link() as con:
+            found = _found(con, namespace, names)
+        missing = [name for name in names if name not in found] if create else ()
+        if not missing:
+            return found
+        with self._database.transaction() as con:
+            # Another process may have made one meanwhile: its version stands.
+            con.executemany("INSERT OR IGNORE INTO Versions VALUES (?, ?, ?)", _fresh(namespace, missing))
+            return found | _found(con, namespace, missing)
+
+    def renew(self, namespace: str, names: Sequence[str]) -> None:
+        """Give each name a new version, in one transaction.  Raises `TierUnavailable`."""
+        if not names:
+            return
+        with self._database.transaction() as con:
+            con.executemany(
+                "INSERT INTO Versions VALUES (?, ?, ?)"
+                " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version", _fresh(namespace, names),
+            )  # fmt: skip
+
+
+def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for at in range(0, len(names), _AT_ONCE):
+        some = names[at : at + _AT_ONCE]
+        found.update(
+            con.execute(
+                f"SELECT name, version FROM Versions WHERE namespace = ? AND name IN ({','.join('?' * len(some))})",
+                (namespace, *some),
+            )
+        )
+    return found
+
+
+def _fresh(namespace: str, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:
+    return ((namespace, name, secrets.randbits(63)) for name in names)
