@@ -159,7 +159,11 @@ class Assembly:
 
         disk = self._config.disk
         return DiskTier(
-            self._directory / "disk", self._codec, max_bytes=disk.max_bytes, timeout=disk.timeout, wall=self._clocks.wall
+            self._directory / "disk",
+            self._codec,
+            max_bytes=disk.max_bytes,
+            timeout=disk.timeout,
+            wall=self._clocks.wall,
         )
 
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
@@ -251,4 +255,3 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-

@@ -24,6 +24,10 @@ __all__ = ["AsyncCache"]
 T = TypeVar("T")
 
 
+def _missing(*_: object) -> Any:
+    return MISSING
+
+
 class AsyncCache(Face):
     """A tiered cache for event loops; a hit in memory never suspends.
 
@@ -42,9 +46,8 @@ class AsyncCache(Face):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         memory = self._core.memory
-        self._peek = memory.make_get(
-            lambda *_: MISSING, **self._hot_options()
-        ) if memory is not None and self.config.enabled else lambda *_: MISSING  # fmt: skip
+        fast = memory is not None and self.config.enabled
+        self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
 
     async def _run(self, flow: Flow[T]) -> T:
         return await arun(flow, self._core.ports)
@@ -159,7 +162,9 @@ class AsyncCache(Face):
         """Remove entries and whatever depends on them; how many were there."""
         return await self._run(self._calls.delete_many(keys, namespace))
 
-    async def keys(self, pattern: str = "*", tag: str | None = None, namespace: str | None = None) -> AsyncIterator[str]:
+    async def keys(
+        self, pattern: str = "*", tag: str | None = None, namespace: str | None = None
+    ) -> AsyncIterator[str]:
         """The keys of fresh entries that match, each once, as they are found."""
         found = list_keys(self._calls, pattern, tag, namespace)
         while batch := await self._in_thread(lambda: list(itertools.islice(found, 500))):
@@ -186,9 +191,7 @@ class AsyncCache(Face):
         """
         target = target_of(self._calls, patterns, keys, tags, match, namespace)
         return await self._run(
-            invalidate(
-                self._calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason
-            )
+            invalidate(self._calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason)
         )
 
     async def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
@@ -205,7 +208,9 @@ class AsyncCache(Face):
         namespace: str | None = None,
         **more: Any,
     ) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
-        """Keep the results of a function or coroutine function; the wrapper has ``.invalidate(*args)``, ``.refresh(*args)``, ``.key(*args)``.
+        """Keep the results of a function or coroutine function.
+
+        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.
 
         *condition*, called with the function's arguments, bypasses the cache when it is false.
         """

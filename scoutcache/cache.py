@@ -178,9 +178,7 @@ class Cache(Face):
         """
         target = target_of(self._calls, patterns, keys, tags, match, namespace)
         return self._run(
-            invalidate(
-                self._calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason
-            )
+            invalidate(self._calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason)
         )
 
     def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
@@ -197,7 +195,9 @@ class Cache(Face):
         namespace: str | None = None,
         **more: Any,
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Keep the results of a function; the wrapper has ``.invalidate(*args)``, ``.refresh(*args)``, ``.key(*args)``.
+        """Keep the results of a function.
+
+        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.
 
         *condition*, called with the function's arguments, bypasses the cache when it is false.
         """

@@ -61,10 +61,7 @@ class Calls:
     def lifetime(self, ref: Ref, ttl: object, stale_ttl: object = None) -> Lifetime:
         """How long *ref* lives: as told, else by its prefix, its namespace, or the default."""
         config = self.core.config
-        if ttl is not None:
-            fresh = parse_ttl(ttl)
-        else:
-            fresh = config.ttl_for(ref.key, ref.namespace)
+        fresh = config.ttl_for(ref.key, ref.namespace) if ttl is None else parse_ttl(ttl)
         stale = config.freshness.stale_ttl if stale_ttl is None else parse_ttl(stale_ttl)
         return lifetime(fresh, stale)
 
@@ -73,31 +70,25 @@ class Calls:
     def get(self, key: Key, default: Any = None, namespace: str | None = None) -> Flow[Any]:
         """The fresh value of *key*, else *default*."""
         ref = self.ref(key, namespace)
-        live, _ = yield from self._look("get", ref)
-        return default if live is None else live.value()
-
-    def _look(self, kind: str, ref: Ref) -> Flow[tuple[Live | None, Found | None]]:
         core = self.core
         began = core.clocks.monotonic_ns()
         live = self.peek(ref)
         if live is not None:
             self.record_hit(ref, began, live.size)
-            return live, None
+            return live.value()
         reasons: dict[Ref, str] = {}
-        found = None if not core.config.enabled else (yield from self._find([ref], reasons)).get(ref)
+        found = (yield from self._find([ref], reasons)).get(ref) if core.config.enabled else None
         if found is None:
-            self._record_miss(kind, ref, began, reasons)
-            return None, None
-        self.record(kind, ref, began, outcome="hit", tier=found.tier, size=found.sealed.size)
-        return found.live, found
+            self._record_miss("get", ref, began, reasons)
+            return default
+        self.record("get", ref, began, outcome="hit", tier=found.tier, size=found.size)
+        return found.value
 
     def peek(self, ref: Ref) -> Live | None:
         """What memory has, fresh and after applying what other processes announced."""
         core = self.core
-        if core.memory is None or not core.config.enabled:
-            return None
         core.follower.sync()
-        return core.memory.live(ref)
+        return None if core.memory is None or not core.config.enabled else core.memory.live(ref)
 
     def _find(self, refs: Sequence[Ref], reasons: dict[Ref, str]) -> Flow[dict[Ref, Found]]:
         found = yield from self.core.reading.find(refs, reasons)
@@ -141,8 +132,8 @@ class Calls:
         core, ref = self.core, self.ref(key, namespace)
         core.follower.sync()
         if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
-            live = row.live
-            return Found(row.header, live, live.value(), "memory", live.size, "none", core.world.codec.settings.serializer)
+            live, serializer = row.live, core.world.codec.settings.serializer
+            return Found(row.header, live, live.value(), "memory", live.size, "none", serializer)
         return (yield from core.reading.find([ref], promote=False)).get(ref)
 
     def exists(self, key: Key, namespace: str | None = None) -> Flow[bool]:
@@ -209,6 +200,7 @@ class Calls:
     def _store(self, items: Sequence[tuple[Key, Any]], options: Options) -> Flow[int]:
         core = self.core
         began_ns = core.clocks.monotonic_ns()
+        core.follower.sync()  # or a version remembered too long would make a dead entry
         began = core.writing.moment() if options.since is None else Moment(*options.since)
         tags, cost = tag_names(options.tags), _cost(options.cost)
         depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
@@ -342,7 +334,6 @@ class Calls:
         core.recorder.record(
             kind, ref.namespace, ref.key, tier=tier, outcome=outcome, began_ns=began, ended_ns=ended, **more
         )
-
 
     def _say(self, ref: Ref, outcome: str, tier: str | None, reason: str | None) -> None:
         hooks = self.core.hooks

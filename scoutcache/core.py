@@ -77,6 +77,10 @@ class Core:
         """From the highest down."""
         return self.ports.tiers
 
+    def tier(self, name: str) -> Tier | None:
+        """The tier called *name*, if this cache has one."""
+        return next((tier for tier in self.tiers if tier.name == name), None)
+
     def flush(self) -> None:
         """Write counters and log down now."""
         self._harvest()

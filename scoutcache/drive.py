@@ -18,7 +18,21 @@ from functools import partial
 from typing import Any, TypeVar
 
 from scoutcache.coherence.messages import Message
-from scoutcache.engine.effects import Announce, Call, Clear, Current, Effect, Erase, Flow, Join, Read, Remove, Renew, Work, Write
+from scoutcache.engine.effects import (
+    Announce,
+    Call,
+    Clear,
+    Current,
+    Effect,
+    Erase,
+    Flow,
+    Join,
+    Read,
+    Remove,
+    Renew,
+    Work,
+    Write,
+)
 from scoutcache.engine.flights import LEADING, Flight, refuse_own_loop
 from scoutcache.errors import CacheError
 from scoutcache.tiers.base import Tier
@@ -47,7 +61,7 @@ def run(flow: Flow[T], ports: Ports) -> T:
         while True:
             try:
                 answer = _BLOCKING[type(effect)](ports, effect)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
                 effect = flow.throw(error)
             else:
                 effect = flow.send(answer)
@@ -64,7 +78,7 @@ async def arun(flow: Flow[T], ports: Ports) -> T:
         while True:
             try:
                 answer = await _aperform(ports, effect)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
                 effect = flow.throw(error)
             else:
                 effect = flow.send(answer)
@@ -136,15 +150,20 @@ async def _aperform(ports: Ports, effect: Effect) -> Any:
             return await asyncio.wrap_future(effect.flight.future)
         case Announce():
             return await _announce(ports, effect.message)
-        case Current() if effect.create:
-            known = ports.versions.remembered(effect.namespace, effect.names)
-            return await _in_thread(ports, effect) if known is None else known
-        case Renew() | Work():
-            return await _in_thread(ports, effect)
-        case Write() | Remove() | Erase() | Clear() if ports.tiers[effect.level].blocking:
+        case _ if _may_wait(ports, effect):
             return await _in_thread(ports, effect)
         case _:
             return _BLOCKING[type(effect)](ports, effect)
+
+
+def _may_wait(ports: Ports, effect: Effect) -> bool:
+    match effect:
+        case Write() | Remove() | Erase() | Clear():
+            return ports.tiers[effect.level].blocking
+        case Current():
+            return effect.create and ports.versions.remembered(effect.namespace, effect.names) is None
+        case _:
+            return isinstance(effect, Renew | Work)
 
 
 async def _announce(ports: Ports, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 NEVER: Final = math.inf
 """The expiry of an entry that has none."""
@@ -20,9 +20,9 @@ NAMESPACE_MARK: Final = "\0namespace"
 class Missing:
     """The type of `MISSING`, which is what no value is: ``None`` is a value."""
 
-    _only: Missing | None = None
+    _only: Self | None = None
 
-    def __new__(cls) -> Missing:
+    def __new__(cls) -> Self:
         if cls._only is None:
             cls._only = super().__new__(cls)
         return cls._only

@@ -74,5 +74,3 @@ class Face:
     def __repr__(self) -> str:
         tiers = ", ".join(tier.name for tier in self._core.tiers)
         return f"<{type(self).__name__} {self._calls.namespace!r}: {tiers}>"
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from scoutcache.calls import Calls, Key, several, tag_names
 from scoutcache.core import Core
@@ -61,6 +61,10 @@ class Survey:
     sample: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def more(self) -> dict[str, Any]:
+        """What a result takes over as it is."""
+        return {"by_tier": self.by_tier, "sample": tuple(self.sample), "failed": self.failed}
+
 
 def target_of(
     calls: Calls,
@@ -102,39 +106,30 @@ def invalidate(
     if dry_run or count:
         survey = yield from perform(Work(lambda: _survey(calls.core, target)))
         if dry_run:
-            return InvalidationResult(
-                matched=survey.matched, invalidated=0, by_tier=survey.by_tier, sample=tuple(survey.sample), failed=survey.failed
-            )
+            return InvalidationResult(matched=survey.matched, invalidated=0, **survey.more())
     began = calls.core.clocks.monotonic_ns()
     removed = yield from (_intersection if target.match == "all" else _union)(calls, target, cascade, reason)
     for what in [*(one.text for one in target.patterns), *sorted(target.keys), *(f"tag:{tag}" for tag in target.tags)]:
         calls.record("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
     result = _result(target, removed, survey)
-    patterns = tuple(one.text for one in target.patterns)
+    patterns, keys = tuple(one.text for one in target.patterns), tuple(sorted(target.keys))
     calls.core.hooks.emit(
-        Invalidated(
-            target.namespace, patterns, tuple(sorted(target.keys)), target.tags, None, action, result.invalidated, reason
-        )
+        Invalidated(target.namespace, patterns, keys, target.tags, None, action, result.invalidated, reason)
     )
     return result
 
 
 def _result(target: Target, removed: Removed, survey: Survey | None) -> InvalidationResult:
-    unknown = bool(target.tags) and target.match == "any"
     if survey is not None:
-        invalidated = survey.matched if unknown else removed.count
-        by_tier = survey.by_tier if unknown else dict(removed.by_tier)
-        return InvalidationResult(
-            matched=survey.matched, invalidated=invalidated, by_tier=by_tier, sample=tuple(survey.sample), failed=removed.failed
-        )
-    if unknown:
+        survey.failed |= removed.failed
+        return InvalidationResult(matched=survey.matched, invalidated=survey.matched, **survey.more())
+    if target.tags and target.match == "any":
         return InvalidationResult(by_tier=dict.fromkeys(removed.by_tier), failed=removed.failed)
-    return InvalidationResult(
-        matched=removed.count, invalidated=removed.count, by_tier=dict(removed.by_tier), failed=removed.failed
-    )
+    number = removed.count
+    return InvalidationResult(matched=number, invalidated=number, by_tier=dict(removed.by_tier), failed=removed.failed)
 
 
-def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:  # noqa: FBT001  # one of two of one shape
+def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:
     removing, removed = calls.core.removing, Removed()
     for pattern in target.patterns:
         removed.add((yield from removing.pattern(target.namespace, pattern, reason=reason)))
@@ -148,7 +143,7 @@ def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> F
     return removed
 
 
-def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:  # noqa: FBT001  # one of two of one shape
+def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:
     removed = Removed()
     while keys := (yield from perform(Work(lambda: _some(calls.core, target)))):
         gone = yield from calls.core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)

@@ -21,7 +21,7 @@ def entry_of(core: Core, found: Found) -> CacheEntry:
     return CacheEntry(
         key=header.ref.key,
         value=found.value,
-        created_at=_time(header.created),
+        created_at=datetime.fromtimestamp(header.created, UTC),
         accessed_at=None if slot is None else _time(slot.accessed),
         expires_at=_time(header.expires),
         fresh_until=_time(header.fresh_until),
@@ -61,8 +61,6 @@ def health_of(core: Core) -> dict[str, Any]:
         else:
             tiers[tier.name] = {"ok": True, "error": None, **usage._asdict()}
     return {"healthy": all(tier["ok"] for tier in tiers.values()), "enabled": core.config.enabled, "tiers": tiers}
-
-
 
 
 def statistics_of(core: Core, period: object) -> CacheStatistics:

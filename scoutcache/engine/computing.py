@@ -51,7 +51,14 @@ class Outcome:
 class Computing:
     """Computations for one cache."""
 
-    def __init__(self, world: World, reading: Reading, writing: Writing, clock: Callable[[], float], peek: Callable[[Ref], Live | None]) -> None:
+    def __init__(
+        self,
+        world: World,
+        reading: Reading,
+        writing: Writing,
+        clock: Callable[[], float],
+        peek: Callable[[Ref], Live | None],
+    ) -> None:
         self._world, self._reading, self._writing = world, reading, writing
         self._clock, self._peek = clock, peek
 

@@ -17,7 +17,21 @@ from scoutcache.patterns import Pattern
 if TYPE_CHECKING:
     from scoutcache.engine.flights import Flight
 
-__all__ = ["Announce", "Call", "Clear", "Current", "Effect", "Erase", "Flow", "Join", "Read", "Remove", "Renew", "Work", "Write"]
+__all__ = [
+    "Announce",
+    "Call",
+    "Clear",
+    "Current",
+    "Effect",
+    "Erase",
+    "Flow",
+    "Join",
+    "Read",
+    "Remove",
+    "Renew",
+    "Work",
+    "Write",
+]
 
 Allow = Callable[[Header], bool]
 T = TypeVar("T")

@@ -53,7 +53,9 @@ class Removing:
     def __init__(self, world: World, writing: Writing) -> None:
         self._world, self._writing = world, writing
 
-    def keys(self, namespace: str, keys: Sequence[str], *, cascade: bool = True, reason: str | None = None) -> Flow[Removed]:
+    def keys(
+        self, namespace: str, keys: Sequence[str], *, cascade: bool = True, reason: str | None = None
+    ) -> Flow[Removed]:
         """Remove *keys*, and with *cascade* whatever depends on them."""
         refs = [Ref(namespace, key) for key in keys]
         removed = yield from self._announced("key", namespace, keys, reason, [Remove(i, refs) for i in self._levels()])
@@ -91,7 +93,12 @@ class Removing:
         return range(len(self._world.names))
 
     def _announced(
-        self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None, doomed: Sequence[Remove | Erase | Clear]
+        self,
+        kind: Kind,
+        namespace: str,
+        names: Sequence[str],
+        reason: str | None,
+        doomed: Sequence[Remove | Erase | Clear],
     ) -> Flow[Removed]:
         message = self._world.message(kind, namespace, names, reason)
         memory = self._world.memory
