@@ -30,7 +30,7 @@ from scoutcache.oplog.files import exclusive, make_folder, open_private, replace
 from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.tally import Counted, Spread, Tally
 
-__all__ = ["COUNTERS", "Kept", "fold", "read_kept"]
+__all__ = ["COUNTERS", "Kept", "fold", "number_of", "read_kept"]
 
 COUNTERS: Final = "counters"
 MINUTES_KEPT_H: Final = 26
@@ -62,9 +62,17 @@ class Kept(msgspec.Struct):
 def read_kept(path: Path) -> Kept | None:
     """The file at *path*; None when it isn't there or isn't one."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Kept)
-    except (FileNotFoundError, msgspec.MsgspecError, UnicodeDecodeError):
+        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
+        _tally_of(kept)
+    except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, ValueError):
         return None
+    return kept
+
+
+def number_of(path: Path) -> int | None:
+    """The hour or day of a file, None when its name isn't one of ours."""
+    text = path.stem[1:]
+    return int(text) if text.isascii() and text.isdigit() else None
 
 
 def fold(directory: Path, now: float, *, max_age: float | None = None) -> int:
@@ -120,7 +128,7 @@ class _Orphans:
         self._fds[name] = fd
         path = self._procs / f"{name}.json"
         segment = read_segment(path) if path.exists() else None
-        if segment is not None and segment.id == name and _sound(segment):
+        if segment is not None and segment.id == name:
             self.segments.append(segment)
         elif path.exists():
             path.replace(path.with_suffix(".unreadable"))
@@ -138,14 +146,6 @@ def _names(procs: Path) -> set[str]:
     with os.scandir(procs) as entries:
         files = [Path(entry.name) for entry in entries if entry.is_file(follow_symlinks=False)]
     return {file.stem for file in files if file.suffix in {".json", ".lock"} and not file.name.startswith(".")}
-
-
-def _sound(segment: Segment) -> bool:
-    try:
-        Tally().merge(segment.counted, segment.spreads)
-    except ValueError:
-        return False
-    return True
 
 
 class _Ledger:
@@ -219,7 +219,7 @@ def _write(path: Path, kept: Kept, tally: Tally) -> None:
 def _roll_up(folder: Path, first_hour: int) -> None:
     """Rule 4."""
     for path in sorted(folder.glob("h*.json")):
-        hour = _number(path)
+        hour = number_of(path)
         if hour is None or hour >= first_hour:
             continue
         kept = read_kept(path)
@@ -236,14 +236,9 @@ def _roll_up(folder: Path, first_hour: int) -> None:
         path.unlink()
 
 
-def _number(path: Path) -> int | None:
-    text = path.stem[1:]
-    return int(text) if text.isascii() and text.isdigit() else None
-
-
 def _drop_before(folder: Path, oldest: float) -> None:
     for path in folder.glob("[hd]*.json"):
-        number = _number(path)
+        number = number_of(path)
         seconds = 3600 if path.name.startswith("h") else 86_400
         if number is not None and (number + 1) * seconds < oldest:
             path.unlink(missing_ok=True)

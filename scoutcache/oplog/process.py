@@ -59,9 +59,11 @@ class Segment(msgspec.Struct):
 def read_segment(path: Path) -> Segment | None:
     """The segment at *path*, None when it isn't one (another program's file, or a damaged one)."""
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Segment)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+        segment = msgspec.json.decode(path.read_bytes(), type=Segment)
+        Tally().merge(segment.counted, segment.spreads)
+    except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, ValueError):
         return None
+    return segment
 
 
 class ProcessFile:

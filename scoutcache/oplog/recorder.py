@@ -30,7 +30,7 @@ from scoutcache.keys import prefix_of
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.linelog import MEMORY, Hit, LineLog, LogLimits
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
-from scoutcache.oplog.records import HIT_OUTCOMES, Event
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["OplogSettings", "Recorder"]
@@ -228,13 +228,14 @@ class Recorder:
 
     def _count(self, event: Event, minute: int) -> None:
         kind, namespace, key, tier, outcome, reason, began, ended, size, _, cost, factory_s, _ = event
-        if cost is None and (kind == "compute" or outcome in HIT_OUTCOMES):
-            cost = self._settings.default_call_usd
+        if cost is None and kind in REQUESTS and (factory_s is not None or outcome in HIT_OUTCOMES):
+            cost = self._settings.default_call_usd  # of the call that was made, or needn't be
         self._tally.add(minute, namespace, prefix_of(key), tier, kind, outcome, reason, size=size or 0, cost=cost,
                         seconds=factory_s or 0.0)  # fmt: skip
         if ended > began:
-            what = kind if kind != "get" else "miss" if outcome == "miss" else "hit"
-            self._tally.spread(minute, namespace, tier, what).add(ended - began)
+            self._tally.spread(minute, namespace, tier, _timed(kind, outcome, reason)).add(ended - began)
+        if factory_s is not None:
+            self._tally.spread(minute, namespace, "", "factory").add(int(factory_s * 1e9))
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -326,6 +327,15 @@ class Recorder:
                 file.forget()
             if log is not None:
                 log.close()
+
+
+def _timed(kind: str, outcome: str, reason: str) -> str:
+    """Which latencies this one belongs to."""
+    if kind not in REQUESTS:
+        return kind
+    if reason == "joined":  # the time of another caller's computation, nothing of the cache's
+        return reason
+    return "hit" if outcome in HIT_OUTCOMES else "miss"
 
 
 def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:

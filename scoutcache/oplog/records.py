@@ -1,25 +1,24 @@
 """The words of the operation log: kinds, outcomes, reasons, and one line of a log file.
 
-========== ======================================== ============================================================
-kind       outcomes                                 what it is
-========== ======================================== ============================================================
-get        hit, stale, miss                         a read; a hit names the tier that answered
-set        stored, refused                          a write
-delete     deleted, absent                          a removal by key
-compute    computed, failed, joined                 a factory ran, failed, or another caller's run was waited for
-invalidate done                                     a pattern, tag, event or `clear`; *size* counts nothing here
-evict      done (reason: size, bytes, …)            an entry left a tier for want of room
-expire     done                                     an entry left a tier because its time was over
-promote    done, refused                            an entry was copied into a higher tier
-demote     done, refused                            an entry was moved into a lower tier
-error      failed (reason: the error's type)        a tier failed; callers saw a miss
-touch      done, absent                             a time to live was renewed
-========== ======================================== ============================================================
+========== ====================== ============================================================================
+kind       outcomes               what it is
+========== ====================== ============================================================================
+get        hit, stale, miss       a read
+compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run
+set        stored, refused        a write
+delete     deleted, absent        a removal by key
+invalidate invalidated, cleared   a pattern, tag or event, or a whole namespace
+evict      done                   an entry left a tier for want of room (reason: ``size``, ``count``, …)
+expire     done                   an entry left a tier because its time was over
+promote    done, refused          an entry was copied into a higher tier
+demote     done, refused          an entry was moved into a lower tier
+error      failed                 a tier failed and callers saw a miss (reason: the error's type)
+========== ====================== ============================================================================
 
-*tier* says whose event it is.  None means the cache as a whole: one operation of the caller's.  A name means that
-tier's share of it.  So one `set` into two tiers is one record without a tier (it counts as a set) and, if somebody
-wants to know, one for each tier (they do not); a miss without a tier is a request that nobody answered, a miss with one
-is a look into that tier alone.  A hit always names its tier and always is a request.
+Others may be used and are counted under their names.  *tier* says whose event it is.  None is the cache as a whole, one
+operation of the caller's: a set into two tiers is one record without a tier, and a miss without a tier is a request
+that nobody answered.  Records of sets, deletes and misses that do name a tier are that tier's share and count for no
+request.  A hit names the tier that answered, unless it joined.
 """
 
 from __future__ import annotations
@@ -30,10 +29,11 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "Event", "HitLine", "Line", "kept_at", "redacted"]
+__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "HitLine", "Line", "kept_at", "redacted"]
 
 MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
+REQUESTS: Final = frozenset({"get", "compute"})
 HASHES: Final = 1 << 64
 
 

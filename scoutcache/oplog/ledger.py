@@ -1,0 +1,115 @@
+"""Reading the counters of a cache: of living processes, of dead ones, and of the folded past, each exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scoutcache.oplog.files import is_claimed, shared
+from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept
+from scoutcache.oplog.process import PROCS, Segment, read_segment
+from scoutcache.oplog.tally import Tally
+
+__all__ = ["Counts", "read_counts"]
+
+
+@dataclass
+class Counts:
+    """What was counted since *first_minute*, and the segments of processes that live now."""
+
+    first_minute: int | None
+    tally: Tally = field(default_factory=Tally)
+    alive: list[Segment] = field(default_factory=list)
+    skipped: int = 0
+    """Files that are not ours, or damaged."""
+
+
+def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = ()) -> Counts:
+    """Everything counted since *since* (seconds since the epoch; None for all that is kept).
+
+    Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
+    *extra* are segments from memory, which count instead of what their process last wrote.
+    """
+    found = Counts(None if since is None else _first_minute(since, now))
+    if directory is None:
+        _Reading(found, {}).add(extra)
+        found.alive += extra
+        return found
+    with shared(directory / COUNTERS):
+        files = _read_folded(directory / COUNTERS, found)
+        segments, found.alive = _read_segments(directory / PROCS, {one.id for one in extra}, found)
+    found.alive += extra
+    reading = _Reading(found, files)
+    reading.add_folded()
+    reading.add([*segments, *extra])
+    return found
+
+
+def _first_minute(since: float, now: float) -> int:
+    minute = int(since // 60)
+    by_hour = since < (now // 3600 - MINUTES_KEPT_H) * 3600
+    return minute - minute % 60 if by_hour else minute
+
+
+def _read_folded(folder: Path, found: Counts) -> dict[str, Kept]:
+    files: dict[str, Kept] = {}
+    if not folder.is_dir():
+        return files
+    for path in folder.glob("[hd]*.json"):
+        number = number_of(path)
+        minutes = 60 if path.name.startswith("h") else 1440
+        if number is None or (found.first_minute is not None and (number + 1) * minutes <= found.first_minute):
+            continue
+        kept = read_kept(path)
+        if kept is None:
+            found.skipped += 1
+        else:
+            files[path.stem] = kept
+    return files
+
+
+def _read_segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment], list[Segment]]:
+    """All segments, and those of them whose process lives."""
+    segments, alive = [], []
+    for path in procs.glob("*.json") if procs.is_dir() else ():
+        if path.stem in known or path.name.startswith("."):
+            continue
+        segment = read_segment(path)
+        if segment is None or segment.id != path.stem:
+            found.skipped += 1
+            continue
+        segments.append(segment)
+        if is_claimed(path.with_suffix(".lock")):
+            alive.append(segment)
+    return segments, alive
+
+
+class _Reading:
+    """Adds what was read, leaving out what was read already in another file."""
+
+    def __init__(self, found: Counts, files: dict[str, Kept]) -> None:
+        self._found = found
+        self._files = files
+        self._applied = {name for kept in files.values() for name in kept.applied}
+
+    def add_folded(self) -> None:
+        """Add the files, but no hour that its day holds already (a roll-up that died before its last step)."""
+        for name, kept in self._files.items():
+            if f"{ROLLED}{kept.id}@{name[1:]}" not in self._applied:
+                self._merge(kept)
+
+    def add(self, segments: Iterable[Segment]) -> None:
+        """Add segments, but no hour of one that was folded already."""
+        for segment in segments:
+            self._merge(segment, segment.id)
+
+    def _merge(self, source: Kept | Segment, id: str | None = None) -> None:
+        first, applied = self._found.first_minute or 0, self._applied
+
+        def wanted(minute: int) -> bool:
+            return minute >= first and (id is None or f"{id}@{minute // 60}" not in applied)
+
+        self._found.tally.merge(
+            (row for row in source.counted if wanted(row.minute)), (row for row in source.spreads if wanted(row.minute))
+        )

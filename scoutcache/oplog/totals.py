@@ -1,0 +1,303 @@
+"""The figures behind ``stats``: counters of all processes summed, with what is unknown as None and never as 0.
+
+Rules.
+
+- A request is a ``get`` or a ``compute`` that ended as a hit or as a miss without a tier.  Requests = hits + misses.
+- Every hit saved a call, also one that waited for another caller's computation (reason ``joined``; no tier's hit).
+- Money is the sum over the hits whose cost is known; without any, it is unknown.
+- A tier nobody looked into in the period has no hit figures.  Whatever no higher tier answered was looked for in it.
+- A tier's size is what the caller says (*usages*), or for memory the sum over the processes that live.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from scoutcache.entry import Usage
+from scoutcache.oplog.histogram import Histogram
+from scoutcache.oplog.ledger import Counts, read_counts
+from scoutcache.oplog.process import Segment
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.oplog.tally import Counted
+
+__all__ = ["By", "Group", "Latency", "Stats", "TierStats", "collect_stats", "moment"]
+
+By = Literal["tier", "namespace", "prefix", "tag"]
+NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
+"""Reasons of misses for which no tier was asked."""
+NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
+
+
+def moment(seconds: float) -> str:
+    """A time as JSON shows it: ISO 8601, UTC."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat()
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """Latencies in microseconds, None where nothing was timed; percentiles are off by 1.6 % at most."""
+
+    count: int
+    mean_us: float | None
+    p50_us: float | None
+    p95_us: float | None
+    p99_us: float | None
+
+    @classmethod
+    def of(cls, histogram: Histogram) -> Latency:
+        """The percentiles of nanoseconds."""
+        quantiles = [histogram.quantile(q) for q in (0.5, 0.95, 0.99)]
+        return cls(
+            histogram.count, *(None if ns is None else round(ns / 1000, 3) for ns in (histogram.mean, *quantiles))
+        )
+
+
+@dataclass(slots=True)
+class Group:
+    """The counters of the whole, or of one namespace or prefix.  *cost_saved_usd* is None while no price is known."""
+
+    name: str = ""
+    hits: int = 0
+    misses: int = 0
+    sets: int = 0
+    deletes: int = 0
+    errors: int = 0
+    expirations: int = 0
+    promotions: int = 0
+    demotions: int = 0
+    invalidations: int = 0
+    evictions_by_reason: Counter[str] = field(default_factory=Counter)
+    misses_by_reason: Counter[str] = field(default_factory=Counter)
+    cost_saved_usd: float | None = None
+    hits_with_cost: int = 0
+
+    @property
+    def requests(self) -> int:
+        """Hits and misses."""
+        return self.hits + self.misses
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Hits per request (0-1), None without requests."""
+        return self.hits / self.requests if self.requests else None
+
+    @property
+    def evictions(self) -> int:
+        """Entries that left for want of room."""
+        return sum(self.evictions_by_reason.values())
+
+    @property
+    def calls_saved(self) -> int:
+        """Calls that needn't be made: one for each hit."""
+        return self.hits
+
+    def add(self, row: Counted) -> None:
+        """Count one counter."""
+        if row.kind in REQUESTS:
+            self._add_request(row)
+        elif not row.tier and row.kind in {"set", "delete"}:
+            self._add_change(row)
+        elif row.kind == "evict":
+            self.evictions_by_reason[row.reason or "unknown"] += row.count
+        elif row.outcome != "refused" and row.kind in _PLAIN:
+            name = _PLAIN[row.kind]
+            setattr(self, name, getattr(self, name) + row.count)
+
+    def _add_request(self, row: Counted) -> None:
+        if row.outcome in HIT_OUTCOMES:
+            self.hits += row.count
+            if row.costed:
+                self.cost_saved_usd = (self.cost_saved_usd or 0.0) + row.cost
+                self.hits_with_cost += row.costed
+        elif row.outcome == "miss" and not row.tier:
+            self.misses += row.count
+            self.misses_by_reason[row.reason or "unknown"] += row.count
+
+    def _add_change(self, row: Counted) -> None:
+        if row.kind == "set" and row.outcome != "refused":
+            self.sets += row.count
+        elif row.kind == "delete" and row.outcome != "absent":
+            self.deletes += row.count
+
+    def as_dict(self) -> dict[str, Any]:
+        """The counters under the names of the contract."""
+        return {
+            "requests": self.requests, "hits": self.hits, "misses": self.misses, "hit_rate": self.hit_rate,
+            "evictions": self.evictions, "sets": self.sets, "deletes": self.deletes, "errors": self.errors,
+            "expirations": self.expirations, "promotions": self.promotions, "demotions": self.demotions,
+            "invalidations": self.invalidations, "evictions_by_reason": dict(self.evictions_by_reason),
+            "misses_by_reason": dict(self.misses_by_reason), "calls_saved": self.calls_saved,
+            "cost_saved_usd": self.cost_saved_usd, "hits_with_cost": self.hits_with_cost,
+        }  # fmt: skip
+
+
+_PLAIN: Final = {
+    "error": "errors", "expire": "expirations", "promote": "promotions", "demote": "demotions",
+    "invalidate": "invalidations",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class TierStats:
+    """One tier.  Sizes are None where nobody knows them, *hits* and what follows where nobody looked into it."""
+
+    name: str
+    entries: int | None
+    size_bytes: int | None
+    max_entries: int | None
+    max_bytes: int | None
+    lookups: int | None
+    hits: int | None
+    hit: Latency
+
+    def as_dict(self) -> dict[str, Any]:
+        """The tier under the names of the contract."""
+        return {
+            "name": self.name, "entries": self.entries, "size_bytes": self.size_bytes, "max_entries": self.max_entries,
+            "max_bytes": self.max_bytes, "lookups": self.lookups, "hits": self.hits,
+            "hit_rate": self.hits / self.lookups if self.hits is not None and self.lookups else None,
+            "hit_p50_us": self.hit.p50_us, "hit_p95_us": self.hit.p95_us, "hit_p99_us": self.hit.p99_us,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """What happened in a period.  Times are seconds since the epoch; *period_start* is None when nothing is kept.
+
+    *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*.
+    """
+
+    period_start: float | None
+    period_end: float
+    total: Group
+    hit: Latency
+    miss: Latency
+    tiers: tuple[TierStats, ...]
+    processes: int
+    left_out: Mapping[str, int]
+    skipped_files: int
+    by: By | None = None
+    groups: tuple[dict[str, Any], ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields of ``stats`` as JSON shows them."""
+        shown = self.total.as_dict() | {
+            "period_start": None if self.period_start is None else moment(self.period_start),
+            "period_end": moment(self.period_end),
+        }
+        for name, latency in (("hit", self.hit), ("miss", self.miss)):
+            shown |= {f"{name}_{part}": getattr(latency, part) for part in ("mean_us", "p50_us", "p95_us", "p99_us")}
+        shown |= {"tiers": [tier.as_dict() for tier in self.tiers], "processes": self.processes}
+        shown |= {"log_left_out": dict(self.left_out), "skipped_files": self.skipped_files}
+        if self.by in NOUNS:
+            shown[NOUNS[self.by]] = list(self.groups)
+        return shown
+
+
+def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
+                  namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
+                  extra: Sequence[Segment] = ()) -> Stats:  # fmt: skip
+    """Sum what all processes counted in the last *period_s* seconds (None: all that is kept).
+
+    *usages* names the tiers in the order they are asked, with the sizes the caller can see.  *extra* are segments of
+    this process (`Recorder.snapshot`) that count instead of what it last wrote.  *by* ``tag`` is answered by
+    `scoutcache.insight.stats`, for tags stand in the log only.
+    """
+    since = None if period_s is None else now - period_s
+    counts = read_counts(directory, since=since, now=now, extra=extra)
+    rows = [row for row in counts.tally.counters.values() if namespace in {None, row.namespace}]
+    spreads = _spreads(counts, namespace)
+    total = _sum(rows)
+    return Stats(
+        period_start=_start(counts), period_end=now, total=total,
+        hit=Latency.of(Histogram.merged(h for (_, what), h in spreads.items() if what == "hit")),
+        miss=Latency.of(spreads.get(("", "miss"), Histogram())),
+        tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
+        left_out=_left_out(counts), skipped_files=counts.skipped, by=by, groups=_groups(rows, by),
+    )  # fmt: skip
+
+
+def _start(counts: Counts) -> float | None:
+    if counts.first_minute is not None:
+        return counts.first_minute * 60.0
+    minutes = [name.minute for name in counts.tally.counters]
+    return min(minutes) * 60.0 if minutes else None
+
+
+def _sum(rows: Sequence[Counted], name: str = "") -> Group:
+    group = Group(name)
+    for row in rows:
+        group.add(row)
+    return group
+
+
+def _spreads(counts: Counts, namespace: str | None) -> dict[tuple[str, str], Histogram]:
+    """Latencies by tier and what was timed.  What a request took counts the same whichever call asked."""
+    found: dict[tuple[str, str], Histogram] = {}
+    for name, histogram in counts.tally.spreads.items():
+        if namespace in {None, name.namespace}:
+            found.setdefault((name.tier, name.what), Histogram()).merge(histogram)
+    return found
+
+
+def _left_out(counts: Counts) -> dict[str, int]:
+    found: Counter[str] = Counter()
+    for row in counts.tally.counters.values():
+        if row.kind == "log":
+            found[row.reason] += row.count
+    return dict(found)
+
+
+def _groups(rows: Sequence[Counted], by: By | None) -> tuple[dict[str, Any], ...]:
+    if by not in {"namespace", "prefix"}:
+        return ()
+    parts: dict[str, list[Counted]] = {}
+    for row in rows:
+        if row.kind != "log":
+            parts.setdefault(getattr(row, by), []).append(row)
+    groups = sorted((_sum(part, name) for name, part in parts.items()), key=lambda group: (-group.requests, group.name))
+    return tuple({by: group.name, **group.as_dict()} for group in groups)
+
+
+def _tiers(rows: Sequence[Counted], alive: Sequence[Segment], usages: Mapping[str, Usage | None],
+           spreads: Mapping[tuple[str, str], Histogram]) -> tuple[TierStats, ...]:  # fmt: skip
+    hits: Counter[str] = Counter()
+    below = 0  # requests that the tiers above did not answer
+    for row in rows:
+        if row.kind in REQUESTS and row.outcome in HIT_OUTCOMES and row.tier:
+            hits[row.tier] += row.count
+            below += row.count
+        elif row.kind in REQUESTS and row.outcome == "miss" and not row.tier and row.reason not in NOT_LOOKED:
+            below += row.count
+    published = [name for one in sorted(alive, key=lambda one: -one.written) for name in one.tiers]
+    found = []
+    for name in dict.fromkeys([*usages, *published, *sorted(hits)]):
+        size = usages.get(name) or _published(name, alive)
+        latency = Latency.of(spreads.get((name, "hit"), Histogram()))
+        looked = below or None
+        found.append(TierStats(name, *_as_known(size), looked, hits[name] if looked else None, latency))
+        below -= hits[name]
+    return tuple(found)
+
+
+def _as_known(size: Usage) -> tuple[int | None, int | None, int | None, int | None]:
+    return size.entries, size.size_bytes, size.max_entries, size.max_bytes
+
+
+def _published(name: str, alive: Sequence[Segment]) -> Usage:
+    """The sizes that living processes say, summed; unknown where one of them doesn't know."""
+    sizes = [size for one in alive if (size := one.tiers.get(name)) is not None]
+
+    def total(values: Sequence[int | None]) -> int | None:
+        known = [value for value in values if value is not None]
+        return sum(known) if known and len(known) == len(values) else None
+
+    return Usage(
+        total([size.entries for size in sizes]), total([size.size_bytes for size in sizes]),
+        total([size.max_entries for size in sizes]), total([size.max_bytes for size in sizes]),
+    )  # fmt: skip
