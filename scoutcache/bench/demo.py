@@ -1,12 +1,12 @@
 """The demonstration: real requests to a language model, replayed through memory and disk, with simulated calls.
 
-What is real: the sequence of requests (a slice of a published production trace, see ``data/NOTICE.txt``), the cache, its
-tiers, its hits and its times.  What is simulated, and labelled so: the model.  Each row of the trace is one block of 512
-prompt tokens; a block that the cache doesn't hold is "computed" by a function that makes up an answer at once and would
-have cost the list price of those tokens.  Nothing waits, and nothing is sent anywhere.
+What is real: the sequence of requests (a slice of a published production trace, see ``data/NOTICE.txt``), the cache,
+its tiers, its hits and its times.  What is simulated, and labelled so: the model.  Each row of the trace is one block
+of 512 prompt tokens; a block that the cache doesn't hold is "computed" by a function that makes up an answer at once
+and would have cost the list price of those tokens.  Nothing waits, and nothing is sent anywhere.
 
 The trace is replayed twice.  The second pass opens the cache anew, as a restarted application would: memory begins
-empty, the disk holds what the first pass stored.  Every answer is checked against the one that was computed for its key.
+empty, the disk holds what the first pass stored.  Every answer is checked to be the one of its key.
 """
 
 from __future__ import annotations
@@ -149,7 +149,8 @@ def _replay(name: str, folder: Path, keys: Sequence[str],
 
 def _answer(block: str) -> dict[str, Any]:
     """What the made-up model says: about as long as a short paragraph, and different for every block."""
-    return {"block": block, "model": MODEL, "tokens": TOKENS_PER_BLOCK, "text": f"(simulated) what {block} means. " * 12}
+    text = f"(simulated) what the model makes of {block}. " * 12
+    return {"block": block, "model": MODEL, "tokens": TOKENS_PER_BLOCK, "text": text}
 
 
 def _told(name: str, requests: int, calls: int, seconds: float, times: Histogram) -> DemoPass:

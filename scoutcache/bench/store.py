@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Final
 
 from scoutcache.bench.records import BenchResult
 from scoutcache.errors import CacheError, ConfigError
+from scoutcache.oplog.files import make_folder, replace
 
 __all__ = ["default_folder", "load", "save", "saved_names"]
 
@@ -19,10 +18,16 @@ _LARGEST: Final = 16 * 1024 * 1024
 
 
 def default_folder() -> Path:
-    """Where results are kept: not in the cache's directory, which people delete to empty the cache."""
+    """Where results are kept: not in the cache's directory, which people delete to empty the cache.
+
+    Raises `CacheError` for a process that has no home.
+    """
     from platformdirs import user_data_path
 
-    return user_data_path("scoutcache", appauthor=False) / "benchmarks"
+    path = user_data_path("scoutcache", appauthor=False)
+    if not path.is_absolute():
+        raise CacheError("there is no home folder to keep benchmarks in", hint="set HOME or XDG_DATA_HOME")
+    return path / "benchmarks"
 
 
 def save(result: BenchResult, name: str, folder: Path | None = None) -> Path:
@@ -31,16 +36,11 @@ def save(result: BenchResult, name: str, folder: Path | None = None) -> Path:
     The file appears whole or not at all.  Raises `ConfigError` for a name that can't be one.
     """
     path = _path(name, folder)
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".saving-")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            json.dump(result.as_dict(), file, indent=1, allow_nan=False)
-            file.write("\n")
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink()
-        raise
+        make_folder(path.parent)
+        replace(path, json.dumps(result.as_dict(), indent=1, allow_nan=False).encode() + b"\n")
+    except OSError as problem:
+        raise CacheError(f"{path}: can't be written: {problem.strerror}") from problem
     return path
 
 

@@ -1,0 +1,108 @@
+"""The lines of a warming source, read one at a time, each into an item or a reason why it isn't one.
+
+- A line that begins with ``{`` is a JSON object: ``{"key": …, "value": …, "ttl": …, "tags": […]}``; also taken are
+  ``stale_ttl``, ``depends_on``, ``cost`` and ``namespace``.  Without ``value`` it is a key for a function.
+- Any other line is a key for a function, as it stands.  Blank lines count for nothing.
+- A bad line (not UTF-8, not JSON, a field that nobody knows, an impossible key) is reported with its number; the lines
+  after it are read as if it weren't there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple, NoReturn
+
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError
+from scoutcache.keys import check_tag, key_text
+from scoutcache.ttl import parse_ttl
+
+__all__ = ["BadLine", "Item", "read_lines"]
+
+_FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
+_OPTIONS: Final = _FIELDS - {"key", "value"}
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A key to warm.  *value* is `MISSING` where a function has to give it; *options* are those of ``set``."""
+
+    line: int | None
+    key: str
+    value: Any = MISSING
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+class BadLine(NamedTuple):
+    """A line that is no item, and why; *key* where it could be read."""
+
+    line: int | None
+    key: str | None
+    error: str
+
+
+def read_lines(source: Iterable[str | bytes]) -> Iterator[Item | BadLine]:
+    """Each line's item, or what is wrong with it; memory stays flat."""
+    for number, raw in enumerate(source, 1):
+        key: str | None = None
+        try:
+            text = (raw.decode("utf-8") if isinstance(raw, bytes) else raw).strip("\r\n")
+            if number == 1:
+                text = text.removeprefix("\ufeff")
+            if not text.strip():
+                continue
+            if text.lstrip().startswith("{"):
+                data = _object(text)
+                key = data["key"] if isinstance(data.get("key"), str) else None
+                yield _item(number, data)
+            else:
+                key = text
+                yield Item(number, key_text(text))
+        except (CacheError, ValueError, RecursionError) as problem:
+            yield BadLine(number, key, _reason(problem))
+
+
+def _reason(problem: Exception) -> str:
+    if isinstance(problem, UnicodeDecodeError):
+        return f"not UTF-8: byte 0x{problem.object[problem.start]:02x} at position {problem.start}"
+    return "nested too deeply" if isinstance(problem, RecursionError) else str(problem)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        data = json.loads(text, parse_constant=_no_constant)
+    except ValueError as problem:
+        raise ValueError(f"not JSON: {problem}") from problem
+    assert isinstance(data, dict)  # it began with a brace
+    return data
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _item(number: int, data: dict[str, Any]) -> Item:
+    if unknown := sorted(data.keys() - _FIELDS):
+        raise ValueError(f"unknown field {unknown[0]!r:.80}: expected {', '.join(sorted(_FIELDS))}")
+    if "key" not in data:
+        raise ValueError("no field 'key'")
+    options = {name: data[name] for name in data.keys() & _OPTIONS if data[name] is not None}
+    _check(options)
+    return Item(number, key_text(data["key"]), data.get("value", MISSING), options)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """What ``set`` would refuse later is refused now, so that no function is called for it."""
+    for name in ("tags", "depends_on"):
+        if not isinstance(texts := options.get(name, []), list) or not all(isinstance(text, str) for text in texts):
+            raise ValueError(f"{name}: expected a list of texts")
+    for tag in options.get("tags", ()):
+        check_tag(tag)
+    for name in ("ttl", "stale_ttl"):
+        if name in options:
+            parse_ttl(options[name])
+    cost = options.get("cost", 0.0)
+    if isinstance(cost, bool) or not isinstance(cost, int | float) or cost < 0:
+        raise ValueError(f"cost: expected a number of 0 or more, not {cost!r:.80}")

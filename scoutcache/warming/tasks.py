@@ -1,0 +1,217 @@
+"""The warming tasks of a configuration: what is due, what became of each, and running them.
+
+- A task's *source* is a file of JSON Lines, of which the keys that match its *pattern* are taken; or
+  ``module:function``, which is called with each key of the cache that matches (a pattern without wildcards is that one
+  key, there or not).
+- *schedule* is a cron expression in UTC.  A task is due when a time of its schedule has passed since its last run
+  began, and at once when it has never run.  Missed times count once.  Without a schedule it is never due.
+- What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
+  with the next run.  One run at a time: a task that claims to be running while nobody holds the lock has been killed.
+- Running a ``module:function`` runs code that the configuration names: whoever calls `run_tasks` vouches for it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final
+
+from scoutcache.config import CacheConfig
+from scoutcache.errors import CacheError, ConfigError, WarmingError
+from scoutcache.models import TaskStatus, WarmingTask
+from scoutcache.oplog.files import is_claimed, make_folder, replace
+from scoutcache.patterns import Pattern
+from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from
+from scoutcache.warming.lines import Item
+from scoutcache.warming.lock import held
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+
+__all__ = ["TaskInfo", "TaskRun", "due_tasks", "list_tasks", "run_tasks"]
+
+_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_KEPT: Final = ("status", "started_at", "completed_at", "keys_warmed", "errors")
+_MOST_ERRORS: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class TaskInfo:
+    """A task with what became of its last run.  *next_run* is None without a schedule."""
+
+    task: WarmingTask
+    due: bool
+    next_run: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRun:
+    """How a task went; *error* says why it couldn't be begun or finished."""
+
+    task_id: str
+    result: WarmResult
+    error: str | None = None
+
+
+def list_tasks(config: CacheConfig, now: datetime) -> list[TaskInfo]:
+    """Every task of *config* in its order; *now* is an aware datetime.
+
+    Raises `ConfigError` for a schedule that is no cron expression, naming the task.
+    """
+    state = _read_state(config)
+    working = is_claimed(state_folder(config) / "lock")
+    return [_info(_with_state(task, state.get(task.task_id, {}), working=working), now) for task in config.tasks]
+
+
+def due_tasks(config: CacheConfig, now: datetime) -> list[WarmingTask]:
+    """The tasks that ought to run at *now*."""
+    return [info.task for info in list_tasks(config, now) if info.due]
+
+
+def run_tasks(
+    cache: Cache, names: Sequence[str] | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    only_missing: bool = False, concurrency: int = 4, rate: float | None = None, lock_timeout: float = 0.0,
+    progress: Callable[[str, WarmResult], None] | None = None, clock: Callable[[], float] = monotonic,
+    wait: Callable[[float], object] = sleep,
+) -> list[TaskRun]:  # fmt: skip
+    """Run the tasks called *names* (ids or names), or those that are due; one after the other, none ends the others.
+
+    Raises `LockTimeout` when another filling runs for longer than *lock_timeout* seconds (when nothing is due the lock
+    isn't asked for), `WarmingError` for a name that no task has.
+    """
+    config = cache.config
+    if not _chosen(config, names, now()):
+        return []
+    runs: list[TaskRun] = []
+    with held(state_folder(config) / "lock", lock_timeout, clock=clock, wait=wait):
+        # Looked at anew: whoever held the lock may have just done them.
+        for task in _chosen(config, names, now()):
+            report = None if progress is None else _Named(task.task_id, progress)
+            _write_state(config, task.task_id, {"status": TaskStatus.RUNNING, "started_at": now().isoformat()})
+            run = _run(cache, task, only_missing=only_missing, concurrency=concurrency, rate=rate, lock=False,
+                       progress=report, clock=clock, wait=wait)  # fmt: skip
+            _write_state(config, task.task_id, _outcome(run, now()))
+            runs.append(run)
+    return runs
+
+
+class _Named:
+    """Passes progress on with the name of the task it belongs to."""
+
+    def __init__(self, task_id: str, show: Callable[[str, WarmResult], None]) -> None:
+        self._task_id, self._show = task_id, show
+
+    def __call__(self, result: WarmResult) -> None:
+        self._show(self._task_id, result)
+
+
+def _chosen(config: CacheConfig, names: Sequence[str] | None, now: datetime) -> list[WarmingTask]:
+    if names is None:
+        return due_tasks(config, now)
+    known = {name: task for task in config.tasks for name in (task.name, task.task_id) if name}
+    if unknown := [name for name in names if name not in known]:
+        tasks = ", ".join(sorted(task.task_id for task in config.tasks)) or "none"
+        raise WarmingError(f"there is no warming task {unknown[0]!r:.200}", hint=f"configured: {tasks}")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
+def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
+    try:
+        if _FUNCTION.fullmatch(task.source):
+            return TaskRun(task.task_id, fill(cache, _keys(cache, task.pattern), call=task.source, **options))
+        return TaskRun(task.task_id, warm_from(cache, task.source, pattern=task.pattern, **options))
+    except CacheError as problem:
+        return TaskRun(task.task_id, WarmResult(), str(problem))
+
+
+def _keys(cache: Cache, text: str) -> Iterator[Item]:
+    pattern = Pattern.parse(text)
+    if pattern.literal is not None:
+        return iter([Item(None, pattern.literal)])
+    # All of them before the first is stored: a listing isn't changed under its own feet.
+    return iter([Item(None, key) for key in cache.keys(text)])
+
+
+# -- when
+
+
+def _info(task: WarmingTask, now: datetime) -> TaskInfo:
+    if task.schedule is None:
+        return TaskInfo(task, due=False, next_run=None)
+    last = task.started_at
+    following = _following(task, last or now)
+    if last is None or following is None:
+        return TaskInfo(task, due=last is None, next_run=now if last is None else None)
+    return TaskInfo(task, due=following <= now, next_run=following)
+
+
+def _following(task: WarmingTask, after: datetime) -> datetime | None:
+    """The first time of its schedule after *after*, None when none is left."""
+    from cronsim import CronSim, CronSimError
+
+    assert task.schedule is not None
+    try:
+        found: datetime | None = next(CronSim(task.schedule, after.astimezone(UTC)), None)
+    except CronSimError as problem:
+        raise ConfigError(f"task {task.task_id!r}: schedule {task.schedule!r} is no cron expression ({problem})",
+                          hint="five fields: '*/15 * * * *' is every quarter of an hour") from problem  # fmt: skip
+    return found
+
+
+# -- what became of it
+
+
+def _with_state(task: WarmingTask, kept: Mapping[str, Any], *, working: bool) -> WarmingTask:
+    fields = {name: kept[name] for name in _KEPT if name in kept}
+    if fields.get("status") == TaskStatus.RUNNING and not working:
+        fields.update(status=TaskStatus.FAILED, errors=("it was ended before it was done",))
+    try:
+        return WarmingTask.model_validate({**task.model_dump(), **fields})
+    except ValueError:
+        # Somebody wrote something else there: then nothing is known of the last run.
+        return task
+
+
+def _outcome(run: TaskRun, now: datetime) -> dict[str, Any]:
+    errors = [_told(line, key, error) for line, key, error in _errors(run)]
+    failed = run.error is not None or run.result.failed > 0
+    return {"status": TaskStatus.FAILED if failed else TaskStatus.COMPLETED, "completed_at": now.isoformat(),
+            "keys_warmed": run.result.warmed, "errors": errors[:_MOST_ERRORS]}  # fmt: skip
+
+
+def _errors(run: TaskRun) -> Iterator[tuple[int | None, str | None, str]]:
+    if run.error is not None:
+        yield None, None, run.error
+    yield from ((error.line, error.key, error.error) for error in run.result.errors)
+
+
+def _told(line: int | None, key: str | None, error: str) -> str:
+    where = [f"line {line}" if line is not None else "", key or ""]
+    return ": ".join([*filter(None, where), error])[:500]
+
+
+def _read_state(config: CacheConfig) -> dict[str, dict[str, Any]]:
+    try:
+        data = json.loads((state_folder(config) / "tasks.json").read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (ValueError, RecursionError):
+        # Not worth an error: without it every task counts as never run, and the next run writes it anew.
+        return {}
+    if not isinstance(data, dict):
+        return {}
+    return {name: kept for name, kept in data.items() if isinstance(kept, dict)}
+
+
+def _write_state(config: CacheConfig, task_id: str, news: Mapping[str, Any]) -> None:
+    """Called with the lock held, so nobody else writes."""
+    known = {task.task_id for task in config.tasks}
+    state = {name: kept for name, kept in _read_state(config).items() if name in known}
+    state[task_id] = {**state.get(task_id, {}), **news}
+    folder = state_folder(config)
+    make_folder(folder)
+    replace(folder / "tasks.json", json.dumps(state, indent=1).encode())
