@@ -1,0 +1,129 @@
+"""Imports go only down the map of floors, and the lower floors know no clock, no dice and no I/O."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "scoutcache"
+
+# Top down.  Each room is a folder or a module of the package; a new one must be entered here, on purpose.
+FLOORS = {
+    "edges": {"cli", "integrations", "__main__"},
+    "operations": {"bench", "warming", "transfer", "insight"},
+    "faces": {
+        "cache", "async_cache", "decorators", "drive", "assembly", "background", "calls", "core", "face",
+        "invalidating", "listing", "reckoning",
+    },
+    "tiers": {"tiers", "channels", "oplog", "settings", "semantic"},
+    "engine": {"engine"},
+    "parts": {"eviction", "wire", "coherence"},
+    "words": {
+        "errors", "canonical", "config", "config_problems", "config_sections", "entry", "events", "keys", "models",
+        "patterns", "policies", "ttl",
+    },
+}  # fmt: skip
+ORDER = list(FLOORS)
+FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
+
+# What a floor may not import though it lies below.
+NOT_FOR = {"tiers": {"engine"}}
+# Floors whose rooms are one whole; elsewhere the rooms of a floor stay strangers, but for these.
+OPEN_FLOORS = {"words", "faces", "engine"}
+NEIGHBOURS: set[tuple[str, str]] = {("__main__", "cli")}
+
+NO_OUTSIDE_WORLD = {"asyncio", "threading", "time", "random", "logging", "sqlite3", "redis"}
+PURE_FLOORS = {"engine", "parts", "words"}
+CLOCK_CALLS = {"now", "utcnow", "today"}
+# The models answer `.is_expired()` without a time, so one function there may ask for the present.
+CLOCK_READERS = {("policies.py", "utc_now")}
+
+
+def modules() -> list[Path]:
+    return sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports anywhere, inside functions too, by its absolute name."""
+    package = ["scoutcache", *path.relative_to(PACKAGE).with_suffix("").parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) + 1 - node.level] if node.level else []
+            name = ".".join([*base, *([node.module] if node.module else [])])
+            # `from scoutcache import keys` names the room only in what it takes.
+            yield from (f"{name}.{alias.name}" for alias in node.names) if name == "scoutcache" else (name,)
+
+
+def breaches(path: Path) -> Iterator[str]:
+    room = room_of(path)
+    floor = FLOOR_OF[room]
+    for name in imported(path):
+        top, _, rest = name.partition(".")
+        if top != "scoutcache":
+            if floor in PURE_FLOORS and top in NO_OUTSIDE_WORLD:
+                yield f"{name}: the floor of {floor} knows no outside world"
+            continue
+        other = rest.partition(".")[0]
+        if other == room or (not other[:1].islower() and other != "__main__") or other not in FLOOR_OF:
+            if other not in FLOOR_OF and other not in {"", "__version__"}:
+                yield f"{name}: no room is called {other}"
+            continue
+        there = FLOOR_OF[other]
+        if ORDER.index(there) < ORDER.index(floor):
+            yield f"{name}: imports go down, not up to {there}"
+        elif there in NOT_FOR.get(floor, ()):
+            yield f"{name}: {floor} may not import {there}"
+        elif there == floor and floor not in OPEN_FLOORS and (room, other) not in NEIGHBOURS:
+            yield f"{name}: {room} and {other} live on one floor and stay strangers"
+
+
+def test_every_room_is_on_the_map():
+    assert {room_of(path) for path in modules()} - set(FLOOR_OF) == set()
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_only_down(path):
+    if room_of(path) in FLOOR_OF:
+        assert list(breaches(path)) == []
+
+
+@pytest.mark.parametrize("path", [p for p in modules() if FLOOR_OF.get(room_of(p)) in PURE_FLOORS],
+                         ids=lambda path: str(path.relative_to(PACKAGE)))  # fmt: skip
+def test_the_lower_floors_read_no_clock(path):
+    readers = [
+        (path.name, function.name)
+        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Attribute) and node.attr in CLOCK_CALLS
+        and ast.unparse(node.value).rpartition(".")[2] in {"datetime", "date"}
+    ]
+    assert set(readers) <= CLOCK_READERS
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("from scoutcache.engine import world", "imports go down"),
+    ("def f():\n    import time", "no outside world"),
+    ("def f():\n    from threading import Lock", "no outside world"),
+    ("from scoutcache import cache", "imports go down"),
+    ("from ..tiers import base", "imports go down"),
+    ("from scoutcache.attic import x", "no room is called attic"),
+    ("from scoutcache.eviction import x", "stay strangers"),
+])  # fmt: skip
+def test_a_breach_is_noticed(source, said, tmp_path, monkeypatch):
+    """The check itself can fail: each kind of breach, written into a module of `wire`."""
+    monkeypatch.setitem(globals(), "PACKAGE", tmp_path)
+    (tmp_path / "wire").mkdir()
+    module = tmp_path / "wire" / "codec.py"
+    module.write_text(source)
+    assert any(said in breach for breach in breaches(module))
