@@ -1,0 +1,73 @@
+"""The figures behind ``scoutcache stats``, by tag too.
+
+By tier, namespace and prefix they come from the counters and are exact.  Tags stand in the log only, so figures by tag
+are what the log holds: a request counts for every tag its key was last written with, and what the log left out (which
+`Stats.left_out` tells) is missing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from scoutcache.entry import Usage
+from scoutcache.insight.operations import Operations
+from scoutcache.oplog import totals
+from scoutcache.oplog.process import Segment
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.oplog.tally import Counted
+from scoutcache.oplog.totals import By, Group, Stats
+
+__all__ = ["Stats", "collect_stats"]
+
+
+def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
+                  namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
+                  extra: Sequence[Segment] = ()) -> Stats:  # fmt: skip
+    """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from the log."""
+    found = totals.collect_stats(
+        directory, now=now, period_s=period_s, by=by, namespace=namespace, usages=usages, extra=extra
+    )
+    if by != "tag" or directory is None:
+        return found
+    since = None if period_s is None else now - period_s
+    return dataclasses.replace(found, groups=_by_tag(Operations(directory, since), namespace))
+
+
+def _by_tag(lines: Operations, namespace: str | None) -> tuple[dict[str, Any], ...]:
+    tags: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
+    counters: dict[tuple[str, str], dict[tuple[str, str, str], Counted]] = {}
+    for line in lines:
+        ref = line.namespace, line.key
+        if namespace not in {None, line.namespace}:
+            continue
+        if _tells_tags(line) and line.time >= tags.get(ref, (0.0, ()))[0]:
+            tags[ref] = line.time, line.tags
+        _count(counters.setdefault(ref, {}), line)
+    groups: dict[str, Group] = {}
+    for ref, (_, names) in tags.items():
+        for name in names:
+            group = groups.setdefault(name, Group(name))
+            for row in counters[ref].values():
+                group.add(row)
+    shown = sorted(groups.values(), key=lambda group: (-group.requests, group.name))
+    return tuple({"tag": group.name, **group.as_dict()} for group in shown)
+
+
+def _tells_tags(line: Line) -> bool:
+    return line.op == "set" or (line.op == "compute" and line.outcome not in HIT_OUTCOMES) or bool(line.tags)
+
+
+def _count(counters: dict[tuple[str, str, str], Counted], line: Line) -> None:
+    reason = line.reason or ""
+    names = line.op, line.outcome or "", reason
+    row = counters.get(names)
+    if row is None:
+        tier = (line.tier or "") if line.op in REQUESTS else ""
+        row = counters[names] = Counted(0, "", "", tier, line.op, line.outcome or "", reason, 0)
+    row.count += 1
+    if line.cost is not None:
+        row.cost += line.cost
+        row.costed += 1
