@@ -98,7 +98,7 @@ class Assembly:
         authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
         versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
         follower = self._make_follower(versions)
-        world = self._make_world(tiers, raise_errors=raise_errors)
+        world = self._make_world(tiers, versions, raise_errors=raise_errors)
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads())
         reading = Reading(world)
         writing = Writing(world, reading)
@@ -109,13 +109,14 @@ class Assembly:
             writing=writing, computing=computing, removing=Removing(world, writing), journal=self._journal,
         )  # fmt: skip
 
-    def _make_world(self, tiers: Sequence[Tier], *, raise_errors: bool) -> World:
+    def _make_world(self, tiers: Sequence[Tier], versions: RememberedVersions, *, raise_errors: bool) -> World:
         names = [tier.name for tier in tiers]
         lower = [tier for tier in tiers if tier is not self._memory]
         return World(
             names=names, memory=0 if self._memory is not None else None, shared=bool(lower), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=lambda end: self._journal.since(end)[0],
+            remembered=versions.remembered,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             flights=_flights_of(self._directory) if lower else FlightTable(), loop=running_loop,
         )  # fmt: skip

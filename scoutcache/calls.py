@@ -77,7 +77,9 @@ class Calls:
             self.record_hit(ref, began, live.size)
             return live.value()
         reasons: dict[Ref, str] = {}
-        found = (yield from self._find([ref], reasons)).get(ref) if core.config.enabled else None
+        found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
+        if found is not None and found.header.fresh_until <= core.world.now():
+            reasons[ref], found = "expired", None
         if found is None:
             self._record_miss("get", ref, began, reasons)
             return default
@@ -134,7 +136,7 @@ class Calls:
         if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
             live, serializer = row.live, core.world.codec.settings.serializer
             return Found(row.header, live, live.value(), "memory", live.size, "none", serializer)
-        return (yield from core.reading.find([ref], promote=False)).get(ref)
+        return (yield from core.reading.find_one(ref, promote=False))
 
     def exists(self, key: Key, namespace: str | None = None) -> Flow[bool]:
         """Is there a fresh entry?"""

@@ -28,6 +28,7 @@ from scoutcache.engine.effects import (
     Flow,
     Join,
     Read,
+    ReadOne,
     Remove,
     Renew,
     Work,
@@ -97,11 +98,11 @@ def running_loop() -> asyncio.AbstractEventLoop | None:
 
 
 def _read(ports: Ports, effect: Read) -> Any:
-    tier, refs = ports.tiers[effect.level], effect.refs
-    if len(refs) == 1:
-        sealed = tier.read(refs[0], ports.now())
-        return {} if sealed is None else {refs[0]: sealed}
-    return tier.read_many(refs, ports.now())
+    return ports.tiers[effect.level].read_many(effect.refs, ports.now())
+
+
+def _read_one(ports: Ports, effect: ReadOne) -> Any:
+    return ports.tiers[effect.level].read(effect.ref, ports.now())
 
 
 def _write(ports: Ports, effect: Write) -> int:
@@ -127,6 +128,7 @@ def _join(_: Ports, effect: Join) -> Any:
 
 _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Read: _read,
+    ReadOne: _read_one,
     Write: _write,
     Remove: lambda ports, effect: ports.tiers[effect.level].remove(effect.refs),
     Erase: lambda ports, effect: ports.tiers[effect.level].remove_matching(effect.namespace, effect.pattern),

@@ -13,6 +13,9 @@ NEVER: Final = math.inf
 KEY_MARK: Final = "\0key:"
 """What the name of a key's implicit tag begins with; a tag of the user's can't hold a NUL."""
 
+DEPENDED_MARK: Final = "\0depended"
+"""Has a version once some entry of the namespace depends on a key; until then writers need not look for dependents."""
+
 NAMESPACE_MARK: Final = "\0namespace"
 """The implicit tag that every entry of a namespace carries, so that clearing one is a single write."""
 
@@ -51,8 +54,7 @@ class Mark(NamedTuple):
     version: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Header:
+class Header(NamedTuple):
     """What is known of an entry besides its value.
 
     Times are seconds since the epoch, UTC; *start* is nanoseconds, and of two writers the later start wins.

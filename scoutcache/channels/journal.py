@@ -6,7 +6,7 @@ differs has something to read, and comparing costs one load from shared memory. 
 the last message that was an invalidation: what a writer compares, so that busy writers don't disturb slow ones.
 
 Rule 1: `end` moves only after the bytes it covers are in the file.  What lies beyond `end` is the torn append of a
-        writer that died, and the next writer cuts it off.
+        writer that died, and the next writer writes over it.
 Rule 2: whoever finds its position older than `base` missed messages for good, and must drop its memory tier.
 Rule 3: writers hold the lock; readers hold nothing, and look at `base` again after reading.
 Rule 4: the lock excludes threads (a mutex, renewed after fork) and processes (a POSIX record lock, which belongs to a
@@ -54,6 +54,7 @@ class Journal:
     def __init__(self, directory: Path, limit: int = 64 << 20) -> None:
         self.directory, self._limit = directory, limit
         self._mutex = threading.Lock()
+        self._fd = self._open_base = -1
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock = os.open(directory / "lock", _OPEN, 0o600)
@@ -149,14 +150,23 @@ class Journal:
             os.close(os.open(self._file(base), _OPEN, 0o600))
             self.words[BASE] = base
             old.unlink(missing_ok=True)
-        fd = os.open(self._file(base), _OPEN, 0o600)
-        try:
-            os.ftruncate(fd, end - base)  # Rule 1
-            if os.pwrite(fd, frame, end - base) != len(frame):
-                raise OSError("short write")
-        finally:
-            os.close(fd)
+        # Over whatever a dead writer left there (Rule 1): nobody reads beyond `end`.
+        if os.pwrite(self._writable(base), frame, end - base) != len(frame):
+            raise OSError("short write")
         return end + len(frame)
+
+    def _writable(self, base: int) -> int:
+        """A descriptor of the file that begins at *base*, kept open because opening costs as much as writing."""
+        if self._open_base != base:
+            self._close_file()
+            self._fd = os.open(self._file(base), _OPEN, 0o600)
+            self._open_base = base
+        return self._fd
+
+    def _close_file(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd = self._open_base = -1
 
     def since(self, position: int) -> tuple[list[Message] | None, int]:
         """The messages after *position*, and the new position; None for them when some are gone or unreadable."""
@@ -185,6 +195,7 @@ class Journal:
 
     def close(self) -> None:
         """Unmap the page and close the lock; idempotent."""
+        self._close_file()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

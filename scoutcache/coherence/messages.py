@@ -8,6 +8,7 @@ Rule 3: a message that can't be read might have named anything: the reader must 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -16,7 +17,7 @@ from scoutcache.entry import Header
 from scoutcache.errors import CorruptEntry
 from scoutcache.patterns import Pattern
 
-__all__ = ["Kind", "Message", "decode", "encode", "invalidates", "overwrites"]
+__all__ = ["Kind", "Message", "decode", "encode", "invalidates", "writes"]
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written"]
 
@@ -76,11 +77,6 @@ def invalidates(message: Message, header: Header) -> bool:
             return False
 
 
-def overwrites(message: Message, header: Header, source: str) -> bool:
-    """Does *message* say that a process other than *source* wrote the key of *header*?"""
-    return (
-        message.kind == "written"
-        and message.source != source
-        and message.namespace == header.ref.namespace
-        and header.ref.key in message.names
-    )
+def writes(message: Message, namespace: str, keys: Sequence[str]) -> bool:
+    """Does *message* say that one of *keys* was written?"""
+    return message.kind == "written" and message.namespace == namespace and any(key in message.names for key in keys)

@@ -98,7 +98,7 @@ class Computing:
         if live is not None:
             return live, Outcome(live.value(), "hit", "memory")
         reasons: dict[Ref, str] = {}
-        found = (yield from self._reading.find([ref], reasons)).get(ref)
+        found = yield from self._reading.find_one(ref, reasons)
         if found is not None:
             return found.live, Outcome(found.value, "hit", found.tier)
         began = self._writing.moment()

@@ -2,6 +2,7 @@
 
 Rule 1: an effect names a tier by its level: 0 is the highest in the configured order.
 Rule 2: a driver performs an effect and sends the answer, or throws what it raised into the flow.
+Rule 3: an effect is never changed.  (Freezing the classes would double what making one costs.)
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ __all__ = [
     "Flow",
     "Join",
     "Read",
+    "ReadOne",
     "Remove",
     "Renew",
     "Work",
@@ -37,7 +39,7 @@ Allow = Callable[[Header], bool]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Read:
     """Read *refs* from a tier; answered by those that are there."""
 
@@ -45,7 +47,15 @@ class Read:
     refs: Sequence[Ref]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
+class ReadOne:
+    """Read one entry from a tier; answered by it or None."""
+
+    level: int
+    ref: Ref
+
+
+@dataclass(slots=True)
 class Write:
     """Store *rows* in a tier if *allow*, asked inside the write, says so; answered by how many were taken."""
 
@@ -54,7 +64,7 @@ class Write:
     allow: Allow | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Remove:
     """Remove *refs* from a tier; answered by how many were there."""
 
@@ -62,7 +72,7 @@ class Remove:
     refs: Sequence[Ref]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Erase:
     """Remove what matches a pattern from a tier; answered by how many."""
 
@@ -71,7 +81,7 @@ class Erase:
     pattern: Pattern
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Clear:
     """Remove a namespace from a tier; answered by how many."""
 
@@ -79,7 +89,7 @@ class Clear:
     namespace: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Current:
     """Ask the authority for versions; with *create* those missing are made.  Answered by a dict."""
 
@@ -88,7 +98,7 @@ class Current:
     create: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Renew:
     """Give each name a new version: what carries the old one is dead."""
 
@@ -96,14 +106,14 @@ class Renew:
     names: Sequence[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Announce:
     """Tell every process; answered by None."""
 
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """Call the user's factory as the leader of *flight*; answered by its result."""
 
@@ -111,21 +121,21 @@ class Call:
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Join:
     """Wait for a flight somebody else leads; answered by its outcome."""
 
     flight: Flight
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Work:
     """Do a longer piece of blocking work, such as a scan over a whole tier; answered by its result."""
 
     do: Callable[[], Any]
 
 
-Effect = Read | Write | Remove | Erase | Clear | Current | Renew | Announce | Call | Join | Work
+Effect = Read | ReadOne | Write | Remove | Erase | Clear | Current | Renew | Announce | Call | Join | Work
 Flow = Generator[Effect, Any, T]
 
 
@@ -137,6 +147,12 @@ def perform(effect: Effect) -> Flow[Any]:
 def read(level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
     """`Read`."""
     found: dict[Ref, Sealed] = yield Read(level, refs)
+    return found
+
+
+def read_one(level: int, ref: Ref) -> Flow[Sealed | None]:
+    """`ReadOne`."""
+    found: Sealed | None = yield ReadOne(level, ref)
     return found
 
 

@@ -11,13 +11,12 @@ Rule 4: promotion carries the remaining time to live, because it copies the head
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoutcache import events
-from scoutcache.coherence.messages import invalidates, overwrites
+from scoutcache.coherence.messages import invalidates, writes
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow
+from scoutcache.engine.effects import Flow, ReadOne
 from scoutcache.engine.world import Warmth, World
 from scoutcache.entry import Header, Live, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
@@ -27,8 +26,7 @@ from scoutcache.wire.unknown import UnknownType
 __all__ = ["Found", "Reading"]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """A valid entry, stale ones too, and the tier that had it.
 
     *value* is nobody else's: it may be handed out once.  *size* is in bytes as stored in that tier.
@@ -55,65 +53,70 @@ class Reading:
         self._world = world
         self._warmth = Warmth()
 
+    def find_one(self, ref: Ref, reasons: dict[Ref, str] | None = None, *, promote: bool = True) -> Flow[Found | None]:
+        """The valid entry of *ref* below memory; *reasons* is told why it missed."""
+        world = self._world
+        end = world.end()
+        for level in world.lower:
+            try:
+                sealed: Sealed | None = yield ReadOne(level, ref)
+            except TierUnavailable as error:
+                world.down(world.names[level], error)
+                continue
+            found = None if sealed is None else (yield from self._judge(level, ref, sealed, reasons))
+            if sealed is not None and found is not None:
+                if promote and level:
+                    yield from self._promote(level, found, sealed, end)
+                return found
+        return None
+
     def find(
-        self,
-        refs: Sequence[Ref],
-        reasons: dict[Ref, str] | None = None,
-        *,
-        promote: bool = True,
+        self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None, *, promote: bool = True
     ) -> Flow[dict[Ref, Found]]:
-        """The valid entries among *refs* below memory; *reasons* collects why the others missed."""
+        """The valid entries among *refs* below memory, in as few round trips as the tiers can do."""
         world = self._world
         end = world.end()
         found: dict[Ref, Found] = {}
         wanted = list(dict.fromkeys(refs))
         for level in world.lower:
-            if not wanted:
-                break
-            held = yield from self.read_level(level, wanted)
-            for ref, one in (yield from self._judge(level, held, reasons)).items():
-                found[ref] = one
-                if promote:
-                    yield from self._promote(level, one, held[ref], end)
+            held = (yield from self._read_level(level, wanted)) if wanted else {}
+            for ref, sealed in held.items():
+                one = yield from self._judge(level, ref, sealed, reasons)
+                if one is not None:
+                    found[ref] = one
+                    if promote and level:
+                        yield from self._promote(level, one, sealed, end)
             wanted = [ref for ref in wanted if ref not in found]
         return found
 
-    def read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
-        """What one tier has; nothing, and a warning, when it can't answer."""
+    def _read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
         try:
             return (yield from effects.read(level, refs))
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
             return {}
 
-    def _judge(self, level: int, held: dict[Ref, Sealed], reasons: dict[Ref, str] | None) -> Flow[dict[Ref, Found]]:
-        opened = yield from self._open(level, held, reasons)
-        tier = self._world.names[level]
-        valid: dict[Ref, Found] = {}
-        now = self._world.now()
-        for ref, one in opened.items():
-            if one.header.expires <= now:
-                _note(reasons, ref, "expired")
-            elif not (yield from self.current(one.header)):
-                _note(reasons, ref, "invalidated")
-            else:
-                valid[ref] = Found.of(one, tier, held[ref].size)
-        return valid
-
-    def _open(self, level: int, held: dict[Ref, Sealed], reasons: dict[Ref, str] | None) -> Flow[dict[Ref, Opened]]:
-        opened: dict[Ref, Opened] = {}
-        tier = self._world.names[level]
-        for ref, sealed in held.items():
-            try:
-                opened[ref] = self._world.codec.open(ref, sealed)
-            except CorruptEntry as error:
-                _note(reasons, ref, "corrupt")
-                self._world.hooks.emit(events.Corrupt(*ref, tier, str(error)))
-                yield from self.remove_corrupt(level, ref)
-            except UnknownType as error:
-                _note(reasons, ref, "unknown_type")
-                self._world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
-        return opened
+    def _judge(self, level: int, ref: Ref, sealed: Sealed, reasons: dict[Ref, str] | None) -> Flow[Found | None]:
+        world = self._world
+        tier = world.names[level]
+        try:
+            opened = world.codec.open(ref, sealed)
+        except CorruptEntry as error:
+            _note(reasons, ref, "corrupt")
+            world.hooks.emit(events.Corrupt(*ref, tier, str(error)))
+            yield from self.remove_corrupt(level, ref)
+            return None
+        except UnknownType as error:
+            _note(reasons, ref, "unknown_type")
+            world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
+            return None
+        if opened.header.expires <= world.now():
+            _note(reasons, ref, "expired")
+        elif not (yield from self.current(opened.header)):
+            _note(reasons, ref, "invalidated")
+        else:
+            return Found.of(opened, tier, sealed.size)
+        return None
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:
         """Take damaged bytes out of the way; a tier that can't is no reason to fail a read."""
@@ -125,17 +128,17 @@ class Reading:
     def current(self, header: Header) -> Flow[bool]:
         """Is every mark of the entry the authority's current one?"""
         names = [mark.name for mark in header.marks]
-        if not names:
-            return True
-        try:
-            versions = yield from effects.current(header.ref.namespace, names)
-        except TierUnavailable:
-            return False  # what can't be checked can't be served
-        return all(versions.get(mark.name) == mark.version for mark in header.marks)
+        versions = self._world.remembered(header.ref.namespace, names)
+        if versions is None:
+            try:
+                versions = yield from effects.current(header.ref.namespace, names)
+            except TierUnavailable:
+                return False  # what can't be checked can't be served
+        return all(versions.get(name) == version for name, version in header.marks)
 
     def _promote(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[None]:
         ref = found.header.ref
-        if level == 0 or self._warmth.hit(ref) < self._world.promote_on_hits:
+        if self._warmth.hit(ref) < self._world.promote_on_hits:
             return
         self._warmth.forget(ref)
         row = Row(found.header, found.live, lambda: sealed)
@@ -149,18 +152,26 @@ class Reading:
     def unless_announced(self, level: int, end: int) -> Callable[[Header], bool]:
         """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
 
-        An invalidation that names the entry forbids it everywhere.  A write by another process forbids only the copy
-        in memory: the lower tiers compare starts themselves, but memory can't see what they kept.
+        An invalidation that names the entry forbids it everywhere, and so does a write of a key it depends on.  A write
+        of the key itself by another process forbids only the copy in memory: the lower tiers compare starts themselves,
+        but memory can't see what they kept.
         """
         world = self._world
         in_memory = level == world.memory
 
         def allow(header: Header) -> bool:
-            if (world.end() if in_memory else world.invalidated()) <= end:
+            depends = header.depends_on if len(header.marks) > 1 else ()
+            if (world.end() if in_memory or depends else world.invalidated()) <= end:
                 return True
             messages = world.since(end)
             return messages is not None and not any(
-                invalidates(message, header) or (in_memory and overwrites(message, header, world.source))
+                invalidates(message, header)
+                or writes(message, header.ref.namespace, depends)
+                or (
+                    in_memory
+                    and message.source != world.source
+                    and writes(message, header.ref.namespace, [header.ref.key])
+                )
                 for message in messages
             )
 

@@ -39,6 +39,8 @@ class World:
     """The channel's position after the last message that was an invalidation."""
     since: Callable[[int], list[Message] | None]
     """The messages after a position, None when some are gone."""
+    remembered: Callable[[str, Sequence[str]], dict[str, int] | None]
+    """The current versions of names in a namespace, None when the authority must be asked."""
     promote_on_hits: int = 2
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
@@ -46,10 +48,11 @@ class World:
     loop: Callable[[], object | None] = lambda: None
     """The event loop that drives the caller, None for a thread."""
 
-    @property
-    def lower(self) -> Sequence[int]:
-        """The levels that keep bytes, from the highest down."""
-        return [level for level in range(len(self.names)) if level != self.memory]
+    lower: Sequence[int] = field(init=False)
+    """The levels that keep bytes, from the highest down."""
+
+    def __post_init__(self) -> None:
+        self.lower = [level for level in range(len(self.names)) if level != self.memory]
 
     def down(self, tier: str, error: TierUnavailable) -> None:
         """A tier could not answer: tell whoever listens, and raise *error* if the user asked for that."""

@@ -19,7 +19,7 @@ from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
 from scoutcache.errors import TierUnavailable
 
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
@@ -69,7 +69,7 @@ class Writing:
         return Entry(ref, live, encoded, lifetime, cost)
 
     def store(
-        self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Iterable[str] = ()
+        self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = ()
     ) -> Flow[int]:
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store."""
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
@@ -78,17 +78,25 @@ class Writing:
         namespace = kept[0].ref.namespace
         names = [NAMESPACE_MARK, *tags, *(KEY_MARK + key for key in depends_on)]
         try:
-            versions = yield from self._versions(namespace, names, [entry.ref for entry in kept])
+            refs = [entry.ref for entry in kept]
+            versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down("authority", error)
             return 0  # without a version nobody could ever invalidate it
-        marks = tuple(Mark(name, versions[name]) for name in names)
+        marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
         yield from self._renew_dependents(rows, versions)
         return (yield from self.write(rows, began.end))
 
-    def _versions(self, namespace: str, names: list[str], refs: Sequence[Ref]) -> Flow[dict[str, int]]:
-        own = yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])
+    def _versions(
+        self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
+    ) -> Flow[dict[str, int]]:
+        """The versions of *names*, and of the implicit tags of *refs* that somebody depends on."""
+        depended = yield from effects.current(namespace, [DEPENDED_MARK])
+        own = (yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])) if depended else {}
+        if depends and not depended:
+            yield from effects.current(namespace, [DEPENDED_MARK], create=True)
+            yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
         return own | (yield from effects.current(namespace, names, create=True))
 
     def _row(self, entry: Entry, began: Moment, marks: tuple[Mark, ...]) -> Row:

@@ -3,19 +3,24 @@
 Rule 1: versions are random and never reused, so a marker that was lost revives nothing.
 Rule 2: a remembered version is dropped when a message names it.  One read from the authority is remembered only if
         nothing was announced between noting the position and having the answer.
-Rule 3: that a version does *not* exist is never remembered: another process may make it, and tells nobody.
+Rule 3: that a version does *not* exist is remembered only of `DEPENDED_MARK`, whose maker announces it; of any other
+        name another process may make one and tell nobody.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK
 from scoutcache.tiers.base import Versions
 
 __all__ = ["LocalVersions", "RememberedVersions"]
+
+_ABSENT: Final = -1
+"""Remembered in place of a version: there is none.  Versions are not negative."""
 
 
 class LocalVersions:
@@ -53,13 +58,14 @@ class RememberedVersions:
             version = self._known.get((namespace, name))
             if version is None:
                 return None
-            answer[name] = version
+            if version != _ABSENT:
+                answer[name] = version
         return answer
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """See `Versions`; raises what the authority raises."""
         answer = self.remembered(namespace, names)
-        if answer is not None:
+        if answer is not None and not (create and len(answer) < len(names)):
             return answer
         before = self._end()
         answer = self._authority.current(namespace, names, create=create)
@@ -68,6 +74,8 @@ class RememberedVersions:
                 if len(self._known) > self._capacity:
                     self._known.clear()
                 self._known.update({(namespace, name): version for name, version in answer.items()})
+                if DEPENDED_MARK in names and DEPENDED_MARK not in answer:
+                    self._known[namespace, DEPENDED_MARK] = _ABSENT
         return answer
 
     def renew(self, namespace: str, names: Sequence[str]) -> None:
