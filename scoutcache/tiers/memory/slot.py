@@ -51,8 +51,10 @@ class Slot(Node):
     used: float
     """Monotonic time by which the last harvested hit had happened."""
 
-    def __init__(self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float) -> None:
-        """*marks* equal the header's; *now* and *wall* are one moment, so that setting the wall clock moves no deadline."""
+    def __init__(
+        self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float
+    ) -> None:
+        """*marks* equal the header's.  *now* and *wall* are one moment: setting the wall clock moves no deadline."""
         self.key = header.ref.key
         self.space = header.ref.namespace
         self.size = live.size
