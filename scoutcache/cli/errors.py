@@ -32,6 +32,7 @@ CODES: Final[dict[type[BaseException], int]] = {
     errors.ConfigError: USAGE,
     errors.InvalidKey: USAGE,
     errors.InvalidTTL: USAGE,
+    errors.InvalidSize: USAGE,
     errors.TierUnavailable: UNREACHABLE,
     errors.LockTimeout: LOCKED,
     errors.CacheError: FAILED,

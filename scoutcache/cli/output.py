@@ -141,6 +141,20 @@ class Output:
         else:
             self._sections(fields, main, columns)
 
+    def section(self, title: str, rows: Sequence[Row], columns: Sequence[str] = (), note: str = "") -> None:
+        """A titled table of a longer text for people; formats for machines don't come here."""
+        self.write(f"\n{title}\n")
+        if not rows:
+            self.write("  nothing\n")
+        elif self.fancy:
+            from scoutcache.cli import render
+
+            render.table(self, rows, columns)
+        else:
+            self._aligned(rows, columns)
+        if note:
+            self.write(f"  ({note})\n")
+
     def write(self, shown: str) -> None:
         """Text as it is."""
         self.stream.write(shown)
@@ -214,9 +228,9 @@ class Output:
             self.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
     def _cell(self, name: str, value: Any) -> str:
-        if self.on_terminal:
-            return text.human(name, jsonable(value))
-        return text.plain(jsonable(value))
+        # A time that never ends has a name for people, and none in JSON.
+        value = value if isinstance(value, float) else jsonable(value)
+        return text.human(name, value) if self.on_terminal else text.plain(value)
 
     # -- listings
 

@@ -41,11 +41,9 @@ def console(out: Output) -> Console:
 
 def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: bool = True) -> None:
     """Rows as a table."""
-    from scoutcache.cli.output import jsonable
-
     columns = columns or tuple(rows[0])
     drawn = Table(box=SIMPLE_HEAD, show_header=header, show_edge=False, pad_edge=False, header_style="bold")
-    plain = [{name: jsonable(row.get(name)) for name in columns} for row in rows]
+    plain = [{name: _value(row.get(name)) for name in columns} for row in rows]
     for place, name in enumerate(columns):
         right = any(_is_figure(row[name]) for row in plain)
         drawn.add_column(
@@ -76,14 +74,18 @@ def sections(
 
 def pairs(out: Output, fields: Row) -> None:
     """Fields and their values in two columns."""
-    from scoutcache.cli.output import jsonable
-
     drawn = Table.grid(padding=(0, 2))
     drawn.add_column(style="cyan", no_wrap=True)
     drawn.add_column(overflow="fold")
     for name, value in fields.items():
-        drawn.add_row(Text(text.label(name)), _cell(name, jsonable(value)))
+        drawn.add_row(Text(text.label(name)), _cell(name, _value(value)))
     console(out).print(drawn)
+
+
+def _value(value: Any) -> Any:
+    from scoutcache.cli.output import jsonable
+
+    return value if isinstance(value, float) else jsonable(value)
 
 
 def _cell(name: str, value: Any) -> Text:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli import text
 from scoutcache.cli.errors import FAILED, CommandError, Usage
-from scoutcache.cli.output import Output
+from scoutcache.cli.output import Output, is_terminal
+from scoutcache.cli.trust import check_trust
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
+    from scoutcache.core import Core
+    from scoutcache.settings import Loaded
 
 
 def silence() -> None:
@@ -39,7 +44,8 @@ class Session:
         self.color = True
         self.may_ask = True
         self._out: Output | None = None
-        self._config: CacheConfig | None = None
+        self._shown: str | None = None
+        self._loaded: Loaded | None = None
 
     def update(self, given: Mapping[str, Any]) -> None:
         """Take over the global options that were given at one place of the command line."""
@@ -67,6 +73,31 @@ class Session:
         if not self.quiet:
             sys.stderr.write(f"{text.visible(message)}\n")
 
+    def warn(self, message: str) -> None:
+        """A line on stderr that ``--quiet`` does not leave out: something failed."""
+        sys.stderr.write(f"warning: {text.visible(message)}\n")
+
+    def progress(self, what: str, done: int | None = None, of: int = 0) -> None:
+        """A line on stderr that says how far the work is; only on a terminal, and only when it has changed."""
+        if self.quiet or not is_terminal(sys.stderr):
+            return
+        shown = text.visible(what) if done is None else f"{text.visible(what)} {100 * done // max(of, 1):3} %"
+        if shown != self._shown:
+            self._shown = shown
+            sys.stderr.write(f"\r\x1b[K{shown}")
+            sys.stderr.flush()
+
+    def progress_done(self) -> None:
+        """Take the line of `progress` away."""
+        if self._shown is not None:
+            self._shown = None
+            sys.stderr.write("\r\x1b[K")
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer."""
+        return self.may_ask and sys.stdin is not None and sys.stdin.isatty()
+
     def confirm(self, question: str, *, yes: bool) -> None:
         """Go on only with consent: ``--yes``, or an answer at a terminal.
 
@@ -74,7 +105,7 @@ class Session:
         """
         if yes:
             return
-        if not (self.may_ask and sys.stdin is not None and sys.stdin.isatty()):
+        if not self.can_ask:
             raise Usage(f"{question}: nobody can be asked here", hint="pass --yes to go ahead")
         sys.stderr.write(f"{text.visible(question)}? [y/N] ")
         sys.stderr.flush()
@@ -94,21 +125,102 @@ class Session:
         return given
 
     @property
-    def config(self) -> CacheConfig:
-        """The configuration, from every source in order.  Raises `ConfigError` naming every problem."""
-        if self._config is None:
+    def loaded(self) -> Loaded:
+        """The configuration from every source in order, and where each value came from.
+
+        Raises `ConfigError` naming every problem.
+        """
+        if self._loaded is None:
             from scoutcache.settings import load_config
 
-            self._config = load_config(file=self.config_file, profile=self.profile, overrides=self.overrides)
-        return self._config
+            file = Path(self.config_file) if self.config_file is not None else None
+            self._loaded = load_config(file=file, profile=self.profile, overrides=self.overrides)
+        return self._loaded
+
+    @property
+    def config(self) -> CacheConfig:
+        """The configuration in force."""
+        return self.loaded.config
+
+    @property
+    def place(self) -> Path:
+        """The cache's directory, which may not be there yet."""
+        from scoutcache.settings import default_directory
+
+        return self.config.directory or default_directory()
 
     @contextmanager
-    def cache(self) -> Iterator[Cache]:
-        """The cache, closed at the end."""
-        from scoutcache.cache import Cache
+    def cache(self, *, reading: bool = False) -> Iterator[Cache]:
+        """The cache, closed at the end.  A tier that can't answer raises `TierUnavailable`.
 
-        cache = Cache(self.config)
+        With *reading* nothing is left behind: no directory is made, no process is published, no request counted.
+        """
+        check_trust(self, self.loaded)
+        if not reading:
+            with _opened(self.config) as cache:
+                yield cache
+        elif self.place.exists():
+            with _observed(self.config) as cache:
+                yield cache
+        else:
+            # Where no cache has been yet, an empty one elsewhere answers as it would.
+            with (
+                TemporaryDirectory(prefix="scoutcache-") as empty,
+                _observed(self.config.replace(directory=empty)) as cache,
+            ):
+                yield cache
+
+    @contextmanager
+    def core(self, *, reading: bool = True) -> Iterator[Core]:
+        """What the cache is made of, for the commands that look at tiers one by one."""
+        with self.cache(reading=reading) as cache:
+            yield cache._core
+
+
+@contextmanager
+def _opened(config: CacheConfig) -> Iterator[Cache]:
+    from scoutcache.cache import Cache
+
+    with _speaking(), closing(Cache(config, raise_errors=True)) as cache:
+        yield cache
+
+
+@contextmanager
+def _observed(config: CacheConfig) -> Iterator[Cache]:
+    import time
+
+    from scoutcache.cache import Cache
+    from scoutcache.core import Clocks
+
+    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+    with _speaking():
+        core = Cache(config, raise_errors=True, clocks=clocks)._core
         try:
-            yield cache
+            yield Cache(_core=core)
         finally:
-            cache.close()
+            # Not `core.close()`, which publishes this process's counters: an observer has none.
+            core.ports.threads.shutdown(wait=True)
+            for tier in core.tiers:
+                tier.close()
+            core.journal.close()
+
+
+@contextmanager
+def _speaking() -> Iterator[None]:
+    """What the library warns of, as lines on stderr."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            level = record.levelname.lower()
+            sys.stderr.write(f"{level}: {text.visible(record.getMessage())}\n")
+
+    logger, handler = logging.getLogger("scoutcache"), Lines(logging.WARNING)
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before

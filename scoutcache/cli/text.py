@@ -130,6 +130,8 @@ def plain(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and not math.isfinite(value):
+        return "never" if value > 0 else "-"
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={plain(inner)}" for name, inner in value.items()) or "-"
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
@@ -139,7 +141,7 @@ def plain(value: Any) -> str:
 
 def human(name: str, value: Any) -> str:
     """A value of a record for people, safe on a terminal."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124  # not NaN
         return figure(name, value)
     if isinstance(value, Mapping):
         return ", ".join(f"{visible(str(key))} {human(name, inner)}" for key, inner in value.items()) or "-"

@@ -1,0 +1,196 @@
+"""``bench``: latency, throughput and compression on this machine, and whether they got worse."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli.errors import MISSED, Usage
+from scoutcache.cli.options import choices, command, group
+from scoutcache.cli.state import Session
+
+if TYPE_CHECKING:
+    from scoutcache.bench.compression import Samples
+    from scoutcache.bench.records import BenchOptions
+
+TIERS: Final = ("memory", "disk", "redis", "hybrid")
+_COLUMNS: Final = ("tier", "operation", "ops_per_s", "p50_us", "p95_us", "p99_us", "p999_us", "max_us", "errors")
+
+
+def _bench(
+    session: Session,
+    tier: Annotated[
+        list[str] | None, choices(TIERS, "--tier", help="What to measure; repeatable. Default: memory, disk, hybrid.")
+    ] = None,
+    workload: Annotated[
+        str, typer.Option("--workload", metavar="W", help="zipf:1.0, uniform or trace:FILE (CSV, gzip).")
+    ] = "zipf:1.0",
+    keys: Annotated[int, typer.Option("--keys", metavar="N", help="How many keys a drawn workload has.")] = 10_000,
+    value_size: Annotated[str, typer.Option("--value-size", metavar="B", help="Size of the values.")] = "1024",
+    values: Annotated[
+        str | None, typer.Option("--values", metavar="FILE", help="Values of your own; .jsonl holds one a line.")
+    ] = None,
+    ratio: Annotated[str, typer.Option("--ratio", metavar="R:W", help="Reads to writes.")] = "9:1",
+    clients: Annotated[int, typer.Option("--clients", metavar="N", help="Threads, or tasks with --async.")] = 1,
+    use_async: Annotated[bool, typer.Option("--async", help="Through AsyncCache.")] = False,
+    duration: Annotated[str, typer.Option("--duration", metavar="S", help="Of each run of each tier.")] = "2",
+    warmup: Annotated[str, typer.Option("--warmup", metavar="S", help="Before it, thrown away.")] = "0.5",
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Figures are medians over them.")] = 3,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="R", help="Operations a second (open loop). Default: closed loop.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed, the same operations.")] = 1,
+    save: Annotated[
+        str | None, typer.Option("--save", metavar="NAME", help="Keep the result for bench compare.")
+    ] = None,
+) -> None:
+    """Measure latency and throughput of the tiers on this machine, in a cache of its own.
+
+    Runs are warmed up, interleaved and repeated. With --rate the time counts from when a request was due, so that a
+    stall is charged to every request that had to wait for it.
+    """
+    from scoutcache.bench.records import BenchOptions
+    from scoutcache.bench.run import run_bench
+    from scoutcache.ttl import parse_duration, parse_size
+
+    url = session.config.redis.url
+    options = BenchOptions(
+        tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=workload, keys=keys,
+        value_size=parse_size(value_size), values=values, ratio=_ratio(ratio), clients=clients, use_async=use_async,
+        duration=parse_duration(duration), warmup=parse_duration(warmup), runs=runs, rate=rate, seed=seed,
+        redis_url=None if url is None else url.get_secret_value(),
+    )  # fmt: skip
+    _run(session, options, save, run_bench)
+
+
+def _run(session: Session, options: BenchOptions, save: str | None, run_bench: Any) -> None:
+    from scoutcache.bench.store import save as keep
+
+    result = run_bench(options, base=session.config, progress=session.progress)
+    session.progress_done()
+    told = result.as_dict()
+    rows = told.pop("results")
+    if session.form == "json":
+        session.out.record({"results": rows, **told})
+    else:
+        session.out.rows("results", rows, _COLUMNS)
+    for note in result.notes:
+        session.note(f"note: {note}")
+    if save is not None:
+        session.note(f"saved as {save} in {keep(result, save)}")
+
+
+def _ratio(text: str) -> tuple[int, int]:
+    reads, _, writes = text.partition(":")
+    if not (reads.isdecimal() and writes.isdecimal()):
+        raise Usage(f"{text!r} is no ratio", hint="write reads:writes, such as 9:1")
+    return int(reads), int(writes)
+
+
+app = group(
+    "bench",
+    examples="""
+    scoutcache bench --tier memory --duration 5
+    scoutcache bench --tier hybrid --workload trace:requests.csv.gz --clients 4
+    scoutcache bench --save before        …change something…        scoutcache bench --save after
+    scoutcache bench compare before after --fail p99:10%
+    """,
+    alone=_bench,
+)
+
+
+@command(
+    app,
+    "compression",
+    short="Measure codecs on your own values.",
+    examples="""
+    scoutcache bench compression answers.jsonl page.html
+    scoutcache bench compression --pattern 'llm:*'          on live entries
+    scoutcache bench compression answers.jsonl --codec zstd --train-dictionary
+    """,
+)
+def compression(
+    session: Session,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="Values; a .jsonl holds one a line.")
+    ] = None,
+    codec: Annotated[
+        list[str] | None, choices(("none", "lz4", "zstd", "gzip"), "--codec", help="Only these; repeatable.")
+    ] = None,
+    level: Annotated[list[int] | None, typer.Option("--level", metavar="N", help="Only these levels.")] = None,
+    pattern: Annotated[
+        str | None, typer.Option("--pattern", metavar="P", help="Live entries of the cache that match.")
+    ] = None,
+    train: Annotated[
+        bool, typer.Option("--train-dictionary", help="Also zstd with a dictionary trained on them.")
+    ] = False,
+) -> None:
+    """Measure how small the codecs make values, and how fast: on files, on live entries, or on shipped samples."""
+    from scoutcache.bench.compression import bench_compression
+
+    samples = _samples(session, files, pattern)
+    more: dict[str, Any] = {"codecs": tuple(codec)} if codec else {}
+    result = bench_compression(samples, levels=level or None, train=train, progress=session.progress, **more)
+    session.progress_done()
+    told = asdict(result)
+    rows = told.pop("results")
+    if session.form == "json":
+        session.out.record({"results": rows, **told})
+    else:
+        session.out.rows("results", rows)
+    session.note(f"measured on {result.samples} values, {result.total_bytes} bytes: {result.origin}")
+    for note in result.notes:
+        session.note(f"note: {note}")
+
+
+def _samples(session: Session, files: list[str] | None, pattern: str | None) -> Samples:
+    from scoutcache.bench import compression as measuring
+
+    if files and pattern is not None:
+        raise Usage("both files and --pattern were given", hint="measure on one of them")
+    if files:
+        return measuring.samples_from_files(files)
+    if pattern is None:
+        return measuring.shipped_samples()
+    with session.cache(reading=True) as cache:
+        return measuring.samples_from_cache(cache, pattern)
+
+
+@command(
+    app,
+    "compare",
+    short="Compare two saved results; a regression gate.",
+    examples="""
+    scoutcache bench compare before after
+    scoutcache bench compare before after --fail p99:10% --fail ops:5%     exit 99 when worse
+    """,
+)
+def compare(
+    session: Session,
+    before: Annotated[str, typer.Argument(metavar="A", help="A saved name, or a .json file.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The one that may be worse.")],
+    fail: Annotated[
+        list[str] | None,
+        typer.Option("--fail", metavar="METRIC:PERCENT", help="How much worse is too much; repeatable."),
+    ] = None,
+) -> int | None:
+    """Compare two saved benchmarks, and fail with 99 when a figure is worse than allowed.
+
+    A change within the spread of the runs is noise and never fails.
+    """
+    from scoutcache.bench import compare as comparing
+    from scoutcache.bench.store import load
+
+    found = comparing.compare(load(before), load(after), fail or None)
+    rows = [asdict(change) for change in found.changes]
+    session.out.rows("changes", rows, () if session.form == "json" else _CHANGE, warnings=list(found.warnings))
+    for warning in found.warnings:
+        session.note(f"warning: {warning}")
+    for change in found.missed:
+        session.note(f"missed: {change.tier} {change.operation} {change.metric} is {change.worse_percent:.1f} % worse")
+    return MISSED if found.missed else None
+
+
+_CHANGE: Final = ("tier", "operation", "metric", "before", "after", "worse_percent", "noise", "missed")

@@ -1,0 +1,169 @@
+"""The checks of ``doctor``: each looks at one thing, changes nothing, and says what to do.
+
+A check that can't be made because an earlier one failed is left out: one cause, one line.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sqlite3
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+
+from scoutcache import __version__
+from scoutcache.cli.text import size
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+
+if TYPE_CHECKING:
+    from scoutcache.cli.state import Session
+    from scoutcache.core import Core
+    from scoutcache.tiers.base import Tier
+
+# SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
+_WAL_RACE: Final = ((3, 7, 0), (3, 51, 2))
+_LEAST_FREE: Final = 100_000_000
+_MOST_VERIFIED: Final = 20_000
+"""Entries that are read within a second or so; a doctor who takes minutes isn't asked."""
+
+
+class Check(NamedTuple):
+    """What was looked at, how it stands, and what to do about it (None when nothing)."""
+
+    name: str
+    status: Literal["ok", "warn", "fail"]
+    detail: str
+    fix: str | None = None
+
+
+def run_checks(session: Session) -> Iterator[Check]:
+    """All checks, from what everything rests on to what is built on it."""
+    yield _python()
+    yield _sqlite()
+    try:
+        config = session.config
+    except ConfigError as error:
+        yield Check("configuration", "fail", "; ".join(error.problems) or str(error), "correct these settings")
+        return
+    yield _configuration(session)
+    if not config.enabled:
+        yield Check("switch", "warn", "enabled is false: nothing is stored or read", "set enabled = true")
+    place = session.place
+    directory = _directory(place)
+    yield directory
+    yield _space(place, config.disk.max_bytes)
+    if directory.status == "fail":
+        return
+    if place.exists():
+        yield from _damaged(place)
+    yield from _store(session)
+
+
+def _python() -> Check:
+    # Older interpreters can't even import the package, so there is nothing to fail here.
+    return Check("python", "ok", f"Python {platform.python_version()}, scoutcache {__version__}")
+
+
+def _sqlite() -> Check:
+    detail = f"SQLite {sqlite3.sqlite_version}"
+    if _WAL_RACE[0] <= sqlite3.sqlite_version_info <= _WAL_RACE[1]:
+        return Check("sqlite", "warn", f"{detail} has a rare race that can damage a database with several writers",
+                     "use a Python with SQLite 3.51.3 or later; a damaged store is set aside")  # fmt: skip
+    return Check("sqlite", "ok", detail)
+
+
+def _configuration(session: Session) -> Check:
+    from scoutcache.settings import needs_trust
+
+    files = ", ".join(map(str, session.loaded.files)) or "no files, built-in settings"
+    running = needs_trust(session.loaded)
+    if running:
+        return Check("configuration", "warn", f"it runs code: {'; '.join(running)}", "see that you trust these files")
+    return Check("configuration", "ok", files)
+
+
+def _directory(place: Path) -> Check:
+    if not place.exists():
+        above = next(folder for folder in place.absolute().parents if folder.exists())
+        if os.access(above, os.W_OK | os.X_OK):
+            return Check("directory", "ok", f"{place} will be made at the first write")
+        return Check("directory", "fail", f"{place} can't be made: {above} is not writable", "name another --directory")
+    return _directory_there(place, place.stat())
+
+
+def _directory_there(place: Path, status: os.stat_result) -> Check:
+    mode, me = stat.S_IMODE(status.st_mode), os.geteuid()
+    rules: tuple[tuple[bool, Literal["warn", "fail"], str, str], ...] = (
+        (not stat.S_ISDIR(status.st_mode), "fail", "is not a directory", "name another --directory"),
+        (status.st_uid != me, "fail", f"belongs to user {status.st_uid}, not to {me}", "name a directory of your own"),
+        (not os.access(place, os.W_OK | os.X_OK), "fail", "is not writable", f"chmod u+wx {place}"),
+        (bool(mode & 0o077), "warn", f"is open to others (mode {mode:04o})", f"chmod 700 {place}"),
+    )
+    wrong = next((rule for rule in rules if rule[0]), None)
+    if wrong is None:
+        return Check("directory", "ok", str(place))
+    return Check("directory", wrong[1], f"{place} {wrong[2]}", wrong[3])
+
+
+def _space(place: Path, wanted: int) -> Check:
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    detail = f"{size(free)} free under {there}, the disk tier may take {size(wanted)}"
+    if free < _LEAST_FREE:
+        return Check("space", "fail", detail, "free some space, or name a --directory elsewhere")
+    if free < wanted:
+        return Check("space", "warn", detail, "free some space, or lower [disk] max_bytes")
+    return Check("space", "ok", detail)
+
+
+def _damaged(place: Path) -> Iterator[Check]:
+    aside = sorted(found.name for found in place.rglob("damaged-*"))
+    if aside:
+        yield Check("damage", "warn", f"{len(aside)} files were set aside as damaged, the last {aside[-1]}",
+                    "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
+
+
+def _store(session: Session) -> Iterator[Check]:
+    """Open the cache as a reader would and ask each tier."""
+    try:
+        with session.cache(reading=True) as cache:
+            for tier in cache._core.tiers:
+                yield from _tier(cache._core, tier)
+    except CacheError as error:
+        yield Check("store", "fail", str(error), error.hint)
+
+
+def _tier(core: Core, tier: Tier) -> Iterator[Check]:
+    try:
+        usage = tier.usage()
+    except TierUnavailable as error:
+        yield Check(tier.name, "fail", error.reason, error.hint)
+        return
+    if tier is core.memory:
+        yield Check(
+            tier.name, "ok", f"room for {usage.max_entries:,} entries, {size(usage.max_bytes or 0)} per process"
+        )
+        return
+    used, limit = usage.size_bytes, usage.max_bytes
+    detail = f"{usage.entries if usage.entries is not None else '-'} entries, {size(used) if used is not None else '-'}"
+    yield Check(tier.name, "ok", f"{detail} of {size(limit)}" if limit is not None else detail)
+    for difference in getattr(tier, "differences", ()):
+        yield Check(f"{tier.name} limits", "warn", difference, "the store's own settings hold; clear it to begin anew")
+    if hasattr(tier, "verify"):
+        yield _integrity(tier, usage.entries)
+
+
+def _integrity(tier: Any, entries: int | None) -> Check:
+    name = f"{tier.name} integrity"
+    if (entries or 0) > _MOST_VERIFIED:
+        return Check(name, "ok", f"not checked, for it holds {entries:,} entries", "scoutcache verify reads them all")
+    found = tier.verify()
+    damaged = len(found["corrupt"])
+    if found["integrity"] != "ok":
+        return Check(name, "fail", found["integrity"], "the store is set aside and begun anew when it is next used")
+    if damaged:
+        return Check(name, "fail", f"{damaged} of {entries} entries are damaged", "scoutcache verify --repair")
+    return Check(name, "ok", f"{found['entries']} entries are whole")

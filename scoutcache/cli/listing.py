@@ -1,0 +1,156 @@
+"""``keys``, ``inspect``, ``explain``: look at entries without touching them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli import filters
+from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.options import command
+from scoutcache.cli.state import Session
+from scoutcache.patterns import Pattern
+
+if TYPE_CHECKING:
+    from scoutcache.core import Core
+
+app = typer.Typer()
+
+COLUMNS: Final = ("key", "tier", "size_bytes", "ttl_s", "tags", "namespace")
+
+
+@command(
+    app,
+    "keys",
+    examples="""
+    scoutcache keys 'llm:*'                         every key that begins with llm:
+    scoutcache keys --filter 'ttl<60s' --json       those about to expire
+    scoutcache keys --sort size:desc --limit 10     the largest
+    scoutcache keys 'tmp:*' -0 | xargs -0 scoutcache delete
+    """,
+)
+def keys(
+    session: Session,
+    pattern: Annotated[
+        str,
+        typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False),
+    ] = "*",
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only those with this tag.")] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")] = None,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="F", help="ttl, age, size or hits, such as 'ttl<60s'.")
+    ] = None,
+    sort: Annotated[
+        str | None, typer.Option("--sort", metavar="FIELD:asc|desc", help="By key, size, ttl, age, hits, tier.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
+    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")] = False,
+) -> None:
+    """List keys that can still be read, each once, from the highest tier that has it.
+
+    Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
+    live, tags and namespace, with tabs between; with --quiet the keys alone.
+    """
+    wanted = Pattern.parse(pattern)
+    for text in chosen or ():
+        filters.parse_filter(text)
+    if sort is not None:
+        filters.parse_sort(sort)
+    with session.core() as core:
+        check_tier(core, tier)
+        namespace = None if all_namespaces else core.config.namespace
+        rows = _rows(core, namespace, wanted, tag, tier)
+        found = filters.select(rows, chosen or (), sort, limit)
+        if null:
+            for row in found:
+                session.out.write(f"{row['key']}\0")
+        else:
+            bare = session.quiet and session.form == "table"
+            session.out.listing("keys", found, ("key",) if bare else COLUMNS)
+
+
+def check_tier(core: Core, tier: str | None) -> None:
+    """Refuse a tier that this cache does not have."""
+    names = [one.name for one in core.tiers]
+    if tier is not None and tier not in names:
+        raise Usage(f"no such tier: {tier}", hint=f"the tiers are {', '.join(names)}")
+
+
+def _rows(core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None) -> Iterator[Any]:
+    from scoutcache.listing import list_entries
+
+    now = core.world.now()
+    for entry in list_entries(core, namespace, pattern, tag=tag, tier=tier):
+        header = entry.header
+        yield {
+            "key": header.ref.key,
+            "tier": entry.tier,
+            "size_bytes": entry.size,
+            "ttl_s": round(header.fresh_until - now, 3) if math.isfinite(header.fresh_until) else math.inf,
+            "tags": header.tags,
+            "namespace": header.ref.namespace,
+            "age_s": now - header.created,
+            "hits": entry.hits,
+        }
+
+
+@command(
+    app,
+    "inspect",
+    examples="""
+    scoutcache inspect llm:greeting
+    scoutcache inspect llm:greeting --json
+    """,
+)
+def inspect(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Look only there.")] = None,
+) -> int | None:
+    """Show where a key is, how long it lives, what it depends on, and whether it is valid.
+
+    Exit code 4 when no tier has it.
+    """
+    from scoutcache.cli.looking import look_at
+
+    with session.core() as core:
+        check_tier(core, tier)
+        found = look_at(core, key, tier)
+    if not any(one["present"] for one in found["tiers"]):
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
+    session.out.record(found)
+    return None
+
+
+@command(
+    app,
+    "explain",
+    examples="""
+    scoutcache explain llm:greeting
+    scoutcache explain llm:greeting --limit 100 --json
+    """,
+)
+def explain(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many misses, the last first.")] = 20,
+) -> None:
+    """Tell from the operation log why the last misses of a key were misses.
+
+    Reasons: cold (never stored), expired, evicted, invalidated, corrupt, bypassed. The log is sampled where the
+    configuration says so; then it knows only what was sampled.
+    """
+    from scoutcache.insight.operations import explain as why
+    from scoutcache.keys import key_text
+
+    outcomes = why(session.place, session.config.namespace, key_text(key), limit)
+    if session.form == "json":
+        session.out.record({"key": key, "outcomes": outcomes})
+    else:
+        session.out.rows("outcomes", outcomes, ("at", "reason", "op", "after"))
+    if not outcomes:
+        session.note(f"the log knows of no miss of {key}")

@@ -1,0 +1,84 @@
+"""An entry looked at tier by tier: where it is, how it lies there, whether it may still be served."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from scoutcache.entry import Ref
+from scoutcache.errors import CorruptEntry
+from scoutcache.keys import key_text
+from scoutcache.listing import is_valid
+from scoutcache.wire.unknown import UnknownType
+
+if TYPE_CHECKING:
+    from scoutcache.core import Core
+    from scoutcache.tiers.base import Tier
+    from scoutcache.wire.codec import Opened
+
+
+_DESCRIBED: Final = (
+    "tags", "depends_on", "serializer", "compression", "created_at", "fresh_until", "expires_at", "cost", "valid",
+)  # fmt: skip
+
+
+def look_at(core: Core, key: str, tier: str | None = None) -> dict[str, Any]:
+    """Everything known about *key*, in the fields of ``inspect``.  Nothing is read as a request or promoted.
+
+    The memory of other processes can't be seen from here: whether it has the key is unknown, not false.
+    """
+    ref = Ref(core.config.namespace, key_text(key))
+    places = [_in_tier(core, one, ref) for one in core.tiers if tier in {None, one.name}]
+    best = next((opened for _, opened in places if opened is not None), None)
+    return {
+        "key": ref.key,
+        "namespace": ref.namespace,
+        **_described(core, best),
+        "hits": _hits(core, ref),
+        "tiers": [shown for shown, _ in places],
+    }
+
+
+def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened | None]:
+    shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None}
+    if tier is core.memory:
+        return shown, None
+    now = core.world.now()
+    sealed = tier.read(ref, now)
+    if sealed is None:
+        return {**shown, "present": False}, None
+    shown |= {"present": True, "size_bytes": sealed.size}
+    try:
+        opened = core.world.codec.open(ref, sealed)
+    except (CorruptEntry, UnknownType) as error:
+        return {**shown, "problem": str(error)}, None
+    return {**shown, "ttl_s": round(opened.header.fresh_until - now, 3)}, opened
+
+
+def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
+    if opened is None:
+        return dict.fromkeys(_DESCRIBED)
+    header = opened.header
+    return {
+        "tags": header.tags,
+        "depends_on": header.depends_on,
+        "serializer": opened.serializer,
+        "compression": opened.compression,
+        "created_at": moment(header.created),
+        "fresh_until": moment(header.fresh_until),
+        "expires_at": moment(header.expires),
+        "cost": header.cost,
+        "valid": header.expires > core.world.now() and is_valid(core, header),
+    }
+
+
+def _hits(core: Core, ref: Ref) -> int | None:
+    """How often it was read, as far as the tiers here know."""
+    slot = None if core.memory is None else core.memory.entry(ref)
+    return None if slot is None else slot.hits
+
+
+def moment(seconds: float) -> str | None:
+    """A time as JSON shows it; None for never."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat() if math.isfinite(seconds) else None

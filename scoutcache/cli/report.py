@@ -1,0 +1,74 @@
+"""``report``: what the cache did, what it saved, and what to change."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
+
+import typer
+
+from scoutcache.cli.options import choices, command
+from scoutcache.cli.state import Session
+from scoutcache.cli.values import write_whole
+
+if TYPE_CHECKING:
+    from scoutcache.insight.report import Report
+    from scoutcache.oplog.totals import By
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "report",
+    examples="""
+    scoutcache report --since 7d
+    scoutcache report --since 30d --by prefix --html report.html
+    scoutcache report --csv ./figures
+    """,
+)
+def report(
+    session: Session,
+    since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
+    by: Annotated[
+        str, choices(("namespace", "prefix", "tier", "tag"), "--by", help="What the groups are.", show_default=False)
+    ] = "namespace",
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="A CSV file for each section.")] = None,
+) -> None:
+    """Report from the counters and the operation log: hits, misses and their reasons, money, keys, advice.
+
+    Nothing recorded gives an empty report. Money is unknown until a price is configured.
+    """
+    from scoutcache.insight.export import report_csv, report_html
+    from scoutcache.insight.report import build_report
+    from scoutcache.ttl import parse_duration
+
+    now = time.time()
+    start = None if since is None else now - parse_duration(since)
+    price = session.config.costs.default_call_usd
+    found = build_report(session.place, start, cast("By", by), price, now=now, namespace=session.namespace)
+    if html is not None:
+        write_whole(Path(html), report_html(found).encode())
+        session.note(f"wrote {html}")
+    if csv is not None:
+        written = report_csv(found, Path(csv))
+        session.note(f"wrote {len(written)} files to {csv}")
+    if html is None and csv is None:
+        _show(session, found)
+    if found.empty:
+        session.note("nothing was recorded in this time")
+
+
+def _show(session: Session, found: Report) -> None:
+    out = session.out
+    if session.form == "json":
+        out.record(found.as_dict())
+        return
+    if session.form != "table":
+        rows = [{"section": one.name, **row} for one in found.sections for row in one.rows]
+        out.rows("rows", rows, tuple(dict.fromkeys(name for row in rows for name in row)))
+        return
+    for section in found.sections:
+        out.section(section.title, section.rows, section.columns, section.note)

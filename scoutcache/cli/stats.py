@@ -1,0 +1,137 @@
+"""``stats``: the figures of all processes that use a cache."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli.errors import MISSED
+from scoutcache.cli.options import choices, command
+from scoutcache.cli.state import Session
+from scoutcache.errors import TierUnavailable
+
+if TYPE_CHECKING:
+    from scoutcache.config_sections import AlertsSection
+    from scoutcache.core import Core
+    from scoutcache.entry import Usage
+    from scoutcache.insight.stats import Stats
+    from scoutcache.tiers.base import Tier
+
+app = typer.Typer()
+
+WATCH_SECONDS = 2.0
+
+
+@command(
+    app,
+    "stats",
+    examples="""
+    scoutcache stats                          since the log began
+    scoutcache stats --period 24h --by prefix
+    scoutcache stats --json | jq .hit_rate
+    scoutcache stats --check                  exit 99 when an alert level is passed
+    """,
+)
+def stats(
+    session: Session,
+    period: Annotated[str | None, typer.Option("--period", metavar="D", help="Only the last 24h, 7d, …")] = None,
+    by: Annotated[
+        str | None, choices(("tier", "namespace", "prefix", "tag"), "--by", help="One row for each of them.")
+    ] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until interrupted.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit 99 when the levels under [alerts] are passed.")] = False,
+) -> int | None:
+    """Show requests, hits, misses, evictions, sizes, latencies and what was saved, over all processes.
+
+    Rates are shares of 0 to 1 in JSON; money is null until a price is configured. What nobody knows is - and never 0.
+    """
+    from scoutcache.ttl import parse_duration
+
+    seconds = None if period is None else parse_duration(period)
+    with session.core() as core:
+        while True:
+            found = _collect(session, core, seconds, by)
+            _show(session, found, by, tier)
+            if not watch:
+                break
+            session.out.flush()
+            time.sleep(WATCH_SECONDS)
+    passed = _passed(found.as_dict(), session.config.alerts) if check else []
+    for line in passed:
+        session.warn(line)
+    return MISSED if passed else None
+
+
+def _collect(session: Session, core: Core, period: float | None, by: Any) -> Stats:
+    from scoutcache.insight.stats import collect_stats
+
+    usages = {tier.name: None if tier is core.memory else _usage(session, tier) for tier in core.tiers}
+    return collect_stats(
+        core.directory, now=core.world.now(), period_s=period, by=by, namespace=session.namespace, usages=usages
+    )
+
+
+def _usage(session: Session, tier: Tier) -> Usage | None:
+    try:
+        return tier.usage()
+    except TierUnavailable as error:
+        session.warn(str(error))
+        return None
+
+
+def _show(session: Session, found: Stats, by: str | None, tier: str | None) -> None:
+    fields = found.as_dict()
+    tiers = fields["tiers"] = [row for row in fields["tiers"] if tier in {None, row["name"]}]
+    if by is not None:
+        rows, noun = (tiers, "tiers") if by == "tier" else (list(found.groups), _NOUNS[by])
+        period = {name: fields[name] for name in ("period_start", "period_end")}
+        session.out.rows(noun, rows, () if session.form == "json" else ("name" if by == "tier" else by, *_COLUMNS[by]),
+                         **period)  # fmt: skip
+    elif session.form == "table":
+        session.out.record({name: fields[name] for name in _SHOWN} | {"tiers": [_short(row) for row in tiers]})
+    else:
+        session.out.record(fields)
+
+
+_NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
+_GROUP: Final = (
+    "requests",
+    "hits",
+    "misses",
+    "hit_rate",
+    "sets",
+    "deletes",
+    "evictions",
+    "calls_saved",
+    "cost_saved_usd",
+)
+_TIER: Final = ("entries", "size_bytes", "max_bytes", "hits", "hit_rate", "hit_p50_us", "hit_p95_us")
+_COLUMNS: Final = {"tier": _TIER, "namespace": _GROUP, "prefix": _GROUP, "tag": _GROUP}
+_SHOWN: Final = (
+    "requests", "hits", "misses", "hit_rate", "hit_p50_us", "hit_p95_us", "miss_p50_us", "miss_p95_us", "sets",
+    "deletes", "evictions", "evictions_by_reason", "misses_by_reason", "expirations", "errors", "calls_saved",
+    "cost_saved_usd", "period_start", "period_end", "processes",
+)  # fmt: skip
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in ("name", *_TIER)}
+
+
+def _passed(fields: Mapping[str, Any], alerts: AlertsSection) -> list[str]:
+    """What has passed its level of warning."""
+    found = []
+    rate = fields["hit_rate"]
+    if rate is not None and rate < alerts.hit_rate:
+        found.append(f"the hit rate is {rate:.3f}, under {alerts.hit_rate}")
+    memory = next((row["size_bytes"] for row in fields["tiers"] if row["name"] == "memory"), None)
+    if memory is not None and memory >= alerts.memory.warn:
+        found.append(f"memory holds {memory} bytes, {alerts.memory.warn} or more")
+    latency = fields["hit_p95_us"]
+    if latency is not None and latency >= alerts.operation * 1e6:
+        found.append(f"the 95th percentile of a hit is {latency:.0f} us, {alerts.operation * 1e6:.0f} or more")
+    return found

@@ -1,0 +1,192 @@
+"""``get``, ``set``, ``delete``: one key's value, in and out."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoutcache.cli import text
+from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.options import choices, command
+from scoutcache.cli.state import Session
+
+app = typer.Typer()
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")]
+
+
+@command(
+    app,
+    "get",
+    examples="""
+    scoutcache get llm:greeting
+    scoutcache get report:2026 --raw -o report.pdf
+    scoutcache get job:17 --json | jq .value
+    """,
+)
+def get(
+    session: Session,
+    key: Key,
+    raw: Annotated[bool, typer.Option("--raw", help="The value's own bytes: nothing added, nothing escaped.")] = False,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, whole or not at all.")
+    ] = None,
+) -> None:
+    """Print the value of a key: text as it is, anything else as JSON.
+
+    Reading it here is not counted as a request.  Exit code 4 when there is no such key.
+    """
+    with session.cache(reading=True) as cache:
+        entry = cache.get_entry(key)
+    if entry is None or entry.is_stale():
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
+    if output is not None and output != "-":
+        write_whole(Path(output), _bytes(session, entry.value))
+    elif session.form != "table":
+        session.out.record({"key": entry.key, "namespace": entry.namespace, "value": entry.value})
+    elif raw:
+        _write_raw(_bytes(session, entry.value))
+    else:
+        _show(session, entry.value)
+
+
+def _show(session: Session, value: Any) -> None:
+    out = session.out
+    if not isinstance(value, str):
+        out.write(f"{_json(session, value)}\n")
+        return
+    shown = text.visible_lines(value) if out.on_terminal else value
+    out.write(shown if shown.endswith("\n") else f"{shown}\n")
+
+
+def _json(session: Session, value: Any) -> str:
+    try:
+        return session.out.encode(value)
+    except ValueError as error:  # pydantic's serialisation error among them
+        kind = type(value).__name__
+        raise CommandError(
+            f"a value of type {kind} can't be shown as JSON: {error}", hint="read it in Python"
+        ) from error
+
+
+def _bytes(session: Session, value: Any) -> bytes:
+    if isinstance(value, bytes | bytearray):
+        return bytes(value)
+    return (value if isinstance(value, str) else _json(session, value)).encode("utf-8", "surrogatepass")
+
+
+def _write_raw(content: bytes) -> None:
+    sys.stdout.flush()
+    binary = getattr(sys.stdout, "buffer", None)
+    if binary is None:  # stdout replaced by a stream of text, as tests do
+        sys.stdout.write(content.decode("utf-8", "surrogateescape"))
+        return
+    binary.write(content)
+    binary.flush()
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that nobody ever sees half of it, and a failure leaves what was there before."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise CommandError(f"can't write {path}: {error.strerror}") from error
+
+
+@command(
+    app,
+    "set",
+    examples="""
+    scoutcache set flag:beta on --ttl 7d
+    curl -s https://api.example/rates | scoutcache set rates - --value json --ttl 1h --tag rates
+    scoutcache set job:17 '{"state": "done"}' --value json
+    """,
+)
+def set_(
+    session: Session,
+    key: Key,
+    value: Annotated[str, typer.Argument(metavar="VALUE|-", help="The value; a dash reads it from stdin.")],
+    kind: Annotated[
+        str, choices(("text", "json", "bytes"), "--value", help="What the value is. Default: text.", show_default=False)
+    ] = "text",
+    ttl: Annotated[
+        str | None, typer.Option("--ttl", metavar="D", help="How long it lives: 90s, 2h, 7d, never.")
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
+    depends_on: Annotated[
+        list[str] | None, typer.Option("--depends-on", metavar="K", help="A key that takes this one along; repeatable.")
+    ] = None,
+) -> None:
+    """Store a value under a key in every tier the configuration allows."""
+    content = _content(value, kind)
+    with session.cache() as cache:
+        taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+        enabled = cache.config.enabled
+    if not taken:
+        why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
+        raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
+    session.note(f"stored {key}")
+
+
+def _is_zero(ttl: str) -> bool:
+    from scoutcache.ttl import parse_ttl
+
+    return parse_ttl(ttl) == 0
+
+
+def _content(value: str, kind: str) -> Any:
+    given = sys.stdin.buffer.read() if value == "-" else value.encode("utf-8", "surrogateescape")
+    if kind == "bytes":
+        return given
+    try:
+        decoded = given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Usage(f"the value is not text: {error}", hint="--value bytes stores it as it is") from error
+    if kind == "text":
+        return decoded
+    import json
+
+    try:
+        return json.loads(decoded)
+    except (ValueError, RecursionError) as error:
+        raise Usage(f"the value is not JSON: {error}", hint="without --value json it is stored as text") from error
+
+
+@command(
+    app,
+    "delete",
+    examples="""
+    scoutcache delete llm:greeting job:17
+    scoutcache keys 'tmp:*' -0 | xargs -0 scoutcache delete
+    """,
+)
+def delete(
+    session: Session,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Whole keys; for patterns see invalidate.")],
+) -> int | None:
+    """Delete keys by name, and what depends on them, in every tier and every process.
+
+    Exit code 4 when none of them was there.
+    """
+    with session.cache() as cache:
+        there = {key: cache.delete(key) for key in dict.fromkeys(keys)}
+    absent = [key for key, was in there.items() if not was]
+    found = len(there) - len(absent)
+    if session.form == "table":
+        session.note(f"deleted {found} of {len(there)}")
+    else:
+        session.out.record({"deleted": found, "absent": absent})
+    for key in absent[:20]:
+        session.note(f"no such key: {key}")
+    return None if found else NOT_FOUND

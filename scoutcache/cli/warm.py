@@ -1,0 +1,141 @@
+"""``warm``: fill the cache ahead of need, from cron if need be."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scoutcache.cli.errors import FAILED, PARTLY, CommandError, Usage
+from scoutcache.cli.options import command
+from scoutcache.cli.state import Session
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+    from scoutcache.warming.fill import WarmResult
+    from scoutcache.warming.tasks import TaskRun
+
+app = typer.Typer()
+
+_SHOWN = 20
+
+
+@command(
+    app,
+    "warm",
+    examples="""
+    scoutcache warm                                  the tasks that are due, for cron
+    scoutcache warm --from answers.jsonl             lines of {"key": …, "value": …, "ttl": …, "tags": […]}
+    scoutcache warm --from keys.jsonl --call app.jobs:load --only-missing --rate 5
+    scoutcache warm --task nightly
+    """,
+)
+def warm(
+    session: Session,
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="FILE|-", help="JSON Lines with values, or keys for --call.")
+    ] = None,
+    call: Annotated[
+        str | None, typer.Option("--call", metavar="MODULE:FUNCTION", help="Gives the value of a key.")
+    ] = None,
+    task: Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="This task, due or not.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="The tasks that are due; so does warm alone.")] = False,
+    predict: Annotated[bool, typer.Option("--predict", help="What the log says will be asked for next.")] = False,
+    only_missing: Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")] = False,
+    concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")] = 4,
+    rate: Annotated[
+        float | None, typer.Option("--rate", metavar="R", min=0, help="Keys a second at most. Default: no limit.")
+    ] = None,
+    lock_timeout: Annotated[
+        str, typer.Option("--lock-timeout", metavar="S", help="Wait so long for another filling to end.")
+    ] = "0",
+) -> int | None:
+    """Fill the cache from lines, through a function, or by the tasks of the configuration.
+
+    One filling runs at a time; when another one has the lock, exit code 11. Exit code 3 when some keys failed. Off a
+    terminal it says nothing when all is well.
+    """
+    from scoutcache.ttl import parse_duration
+
+    _check(source, call, task, due=due, predict=predict)
+    options: dict[str, Any] = {"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None,
+               "lock_timeout": parse_duration(lock_timeout)}  # fmt: skip
+    if source is None and not task and not due_any(session):
+        return None
+    with session.cache() as cache:
+        runs = (
+            _from(session, cache, source, call, options)
+            if source is not None
+            else _tasks(session, cache, task, options)
+        )
+    session.progress_done()
+    return _told(session, runs) if runs else None
+
+
+def due_any(session: Session) -> bool:
+    """Whether a task is due; says so when not, for nothing else will be said."""
+    from scoutcache.warming.tasks import due_tasks
+
+    due = due_tasks(session.config, datetime.now(UTC))
+    if not due:
+        configured = bool(session.config.tasks)
+        session.note("no warming task is due" if configured else "no warming tasks are configured: nothing to do")
+    return bool(due)
+
+
+def _check(source: str | None, call: str | None, task: Sequence[str] | None, *, due: bool, predict: bool) -> None:
+    if predict:
+        raise CommandError("--predict is not available in this version of scoutcache")
+    if source is None and call is not None:
+        raise Usage("--call needs keys", hint="name them with --from FILE or --from -")
+    if (source is not None) + bool(task) + due > 1:
+        raise Usage("--from, --task and --due exclude each other")
+
+
+def _from(session: Session, cache: Cache, source: str, call: str | None, options: dict[str, Any]) -> list[TaskRun]:
+    from scoutcache.warming.fill import warm_from
+    from scoutcache.warming.tasks import TaskRun
+
+    def show(result: WarmResult) -> None:
+        _bar(session, source, result)
+
+    lines = sys.stdin.buffer if source == "-" else source
+    return [TaskRun("", warm_from(cache, lines, call=call, progress=show, **options))]
+
+
+def _tasks(session: Session, cache: Cache, names: list[str] | None, options: dict[str, Any]) -> list[TaskRun]:
+    from scoutcache.warming.tasks import run_tasks
+
+    return run_tasks(cache, names or None, progress=lambda name, result: _bar(session, name, result), **options)
+
+
+def _bar(session: Session, name: str, result: WarmResult) -> None:
+    """Progress of a filling.  How many lines are to come is not known, so the counts are what there is to show."""
+    session.progress(f"{name}: {result.warmed} warmed, {result.skipped} skipped, {result.failed} failed")
+
+
+def _told(session: Session, runs: Sequence[TaskRun]) -> int | None:
+    figures = ("requested", "warmed", "skipped", "failed", "seconds")
+    total: dict[str, Any] = {name: sum(getattr(run.result, name) for run in runs) for name in figures}
+    errors = [error for run in runs for error in _errors(run)]
+    if session.form != "table" or session.out.on_terminal or session.verbose:
+        session.out.record({**total, "errors": errors} if session.form == "json" else total)
+    for one in errors[:_SHOWN]:
+        place = [one["task"], f"line {one['line']}" if one["line"] is not None else None, one["key"]]
+        session.warn(": ".join([*filter(None, place), one["error"]]))
+    left_out = total["failed"] - _SHOWN
+    if left_out > 0:
+        session.warn(f"and {left_out} more")
+    if not errors:
+        return None
+    return PARTLY if total["warmed"] or total["skipped"] else FAILED
+
+
+def _errors(run: TaskRun) -> Iterator[dict[str, Any]]:
+    if run.error is not None:
+        yield {"task": run.task_id, "line": None, "key": None, "error": run.error}
+    for one in run.result.errors:
+        yield {"task": run.task_id or None, "line": one.line, "key": one.key, "error": one.error}

@@ -1,0 +1,44 @@
+"""``tasks``: the warming tasks of the configuration."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Final
+
+from scoutcache.cli.options import command, group
+from scoutcache.cli.state import Session
+
+app = group(
+    "tasks",
+    examples="""
+    scoutcache tasks list
+    scoutcache warm --task nightly        run one of them now
+    """,
+)
+
+_COLUMNS: Final = ("task", "due", "next_run", "status", "keys_warmed", "started_at", "schedule", "pattern", "source")
+
+
+@command(
+    app,
+    "list",
+    short="List the tasks, when they run, and how they went.",
+    examples="""
+    scoutcache tasks list
+    scoutcache tasks list --json | jq '.tasks[] | select(.status == "failed")'
+    """,
+)
+def list_(session: Session) -> None:
+    """List the tasks of the configuration: what they warm, when they are due, and what became of the last run.
+
+    They are run by scoutcache warm, from cron; nothing runs by itself.
+    """
+    from scoutcache.warming.tasks import list_tasks
+
+    rows = []
+    for info in list_tasks(session.config, datetime.now(UTC)):
+        task = info.task.model_dump()
+        rows.append({"task": info.task.task_id, "due": info.due, "next_run": info.next_run, **task})
+    session.out.rows("tasks", rows, () if session.form == "json" else _COLUMNS)
+    if not rows:
+        session.note("no warming tasks are configured")
