@@ -158,13 +158,13 @@ class Codec:
 
         Raises `CorruptEntry` as `open` does: what isn't sound is not signed again.
         """
-        _, body, start = self._verified(header.ref, sealed)
-        rest = sealed.head[start : -self._keyring.size]
+        frame = self._verified(header.ref, sealed)
+        rest = sealed.head[frame.start : -self._keyring.size]
         parts = sealed.chunks
-        if body.flags & CHUNKED:
+        if frame.flags & CHUNKED:
             parts = chunks.resign(Table.read(rest), parts, self._keyring)
-        flags = body.flags & CHUNKED | self._keyring.flag
-        return self._finish(header, body._replace(flags=flags), rest, parts)
+        flags = frame.flags & CHUNKED | self._keyring.flag
+        return self._finish(header, Body(*frame[1:6], flags), rest, parts)
 
     # -- bytes to entries
 
@@ -185,14 +185,15 @@ class Codec:
         Raises `CorruptEntry` or `IntegrityError` for anything that is wrong with them, and `UnknownType` for a sound
         entry of which this process lacks the class, the serializer or the dictionary.
         """
-        header, body, start = self._verified(ref, sealed)
-        decode = self._serializers.decoder(body.serializer)
-        payload = self._payload(body, start, sealed)
+        frame = self._verified(ref, sealed)
+        decode = self._serializers.decoder(frame.serializer)
+        payload = self._payload(frame, sealed)
         value = _decode(decode, payload)
         size = getsizeof(value) if type(value) in ATOMS else resident_size(value)
         live = Live(payload, decode, len(payload)) if size is None else Live(value, None, size)
         stored = sealed.size if sealed.chunks else len(sealed.head)
-        return Opened(header, live, NAMES[body.compression], name_of(body.serializer), body.raw_size, stored, value)
+        compression, serializer = NAMES[frame.compression], name_of(frame.serializer)
+        return Opened(frame.header, live, compression, serializer, frame.raw_size, stored, value)
 
     def _verified(self, ref: Ref, sealed: Sealed) -> Frame:
         head = sealed.head
@@ -200,19 +201,19 @@ class Codec:
         frame = envelope.read(head, ref)
         if frame.start + self._keyring.size > len(head):
             raise CorruptEntry("the entry's header runs into its seal")
-        if sealed.chunks and not frame.body.flags & CHUNKED:
+        if sealed.chunks and not frame.flags & CHUNKED:
             raise CorruptEntry("the entry has chunks that it doesn't know of")
         return frame
 
-    def _payload(self, body: Body, start: int, sealed: Sealed) -> bytes:
-        if body.raw_size > self.settings.max_value:
-            raise CorruptEntry(f"the entry has {body.raw_size} bytes, more than the {self.settings.max_value} allowed")
-        stored = sealed.head[start : -self._keyring.size]
-        if body.flags & CHUNKED:
+    def _payload(self, frame: Frame, sealed: Sealed) -> bytes:
+        if frame.raw_size > self.settings.max_value:
+            raise CorruptEntry(f"the entry has {frame.raw_size} bytes, more than the {self.settings.max_value} allowed")
+        stored = sealed.head[frame.start : -self._keyring.size]
+        if frame.flags & CHUNKED:
             stored = chunks.join(Table.read(stored), sealed.chunks, self._keyring)
-        if len(stored) != body.stored_size:
+        if len(stored) != frame.stored_size:
             raise CorruptEntry("the entry's payload has another size than it says")
-        return self._compressor.expand(body.compression, stored, body.raw_size, body.dictionary)
+        return self._compressor.expand(frame.compression, stored, frame.raw_size, frame.dictionary)
 
 
 def _decode(decode: Callable[[bytes], Any], payload: bytes) -> Any:

@@ -54,7 +54,7 @@ from __future__ import annotations
 
 import struct
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Final, NamedTuple, NoReturn
 
 import xxhash
 

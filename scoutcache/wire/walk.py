@@ -35,28 +35,40 @@ _TEXT_KEYS: Final = frozenset({str})
 T = TypeVar("T")
 
 
-def is_plain(value: Any, scalars: frozenset[type], *, finite: bool, depth: int = MAX_DEPTH) -> bool:
+def is_plain(value: Any, scalars: frozenset[type], *, finite: bool) -> bool:
     """Whether a value is made of *scalars*, lists and dicts with str keys alone.
 
     *finite* demands that of floats.  Whether each int and str fits is left to the encoder, which says so faster.
     """
     kind = type(value)
+    if kind is dict or kind is list:
+        return _holds_plain(kind, value, scalars, scalars | _CONTAINERS, finite, MAX_DEPTH)
+    return kind in scalars and not (finite and kind is float and not math.isfinite(value))
+
+
+def _holds_plain(
+    kind: type, value: Any, scalars: frozenset[type], inner: frozenset[type], finite: bool, depth: int
+) -> bool:
+    if not depth:
+        return False
+    items = value
     if kind is dict:
         if not _TEXT_KEYS.issuperset(map(type, value)):
             return False
         items = value.values()
-    elif kind is list:
-        items = value
-    else:
-        return kind in scalars and not (finite and kind is float and not math.isfinite(value))
     kinds = set(map(type, items))
-    if finite and float in kinds and not all(math.isfinite(item) for item in items if type(item) is float):
+    if not kinds <= inner or (finite and float in kinds and not _all_finite(items)):
         return False
-    if kinds <= scalars:
-        return True
-    if depth <= 1 or not kinds <= scalars | _CONTAINERS:
-        return False
-    return all(is_plain(item, scalars, finite=finite, depth=depth - 1) for item in items if type(item) in _CONTAINERS)
+    if not kinds <= scalars:
+        for item in items:
+            kind = type(item)
+            if kind in _CONTAINERS and not _holds_plain(kind, item, scalars, inner, finite, depth - 1):
+                return False
+    return True
+
+
+def _all_finite(items: Iterable[Any]) -> bool:
+    return all(math.isfinite(item) for item in items if type(item) is float)
 
 
 class Walk:
