@@ -33,7 +33,7 @@ MEMORY: Final = "memory"
 FILES_KEPT: Final = 8
 """A file is rotated at this fraction of the log's size, so that trimming removes an eighth and not everything."""
 TRIM_EVERY_S: Final = 60.0
-BATCH: Final = 4096
+BATCH: Final = 1024
 """Lines made at a time: they stay in the processor's cache, and a memory of them never piles up."""
 
 Hit: TypeAlias = tuple[int, int, str, str, int]
@@ -143,7 +143,7 @@ class LineLog:
             key = redacted(namespace, key) if key else key
             error = error and error.partition(":")[0]  # a message may quote the key
         return Line(
-            (offset_ns + began) // 1000 / 1e6, kind, key, namespace, tier or None, outcome, reason or None,
+            (offset_ns + began) / 1e9, kind, key, namespace, tier or None, outcome, reason or None,
             (ended - began) / 1000, size, factory_s, cost, error, tags,
         )  # fmt: skip
 
@@ -213,13 +213,14 @@ class _Names(dict[tuple[str, str], str]):
 
 
 def _hit_lines(hits: Sequence[Hit], offset_ns: int, names: _Names | None) -> list[HitLine]:
+    offset = offset_ns / 1e9  # in floats: two thirds of the cost in integers, good to a quarter of a microsecond
     if names is None:
         return [
-            HitLine((offset_ns + began) // 1000 / 1e6, key, space, MEMORY, "hit", (ended - began) / 1000, size)
+            HitLine(offset + began * 1e-9, key, space, MEMORY, "hit", (ended - began) / 1000, size)
             for began, ended, space, key, size in hits
         ]
     return [
-        HitLine((offset_ns + began) // 1000 / 1e6, names[space, key], space, MEMORY, "hit", (ended - began) / 1000, n)
+        HitLine(offset + began * 1e-9, names[space, key], space, MEMORY, "hit", (ended - began) / 1000, n)
         for began, ended, space, key, n in hits
     ]
 
