@@ -171,4 +171,3 @@ class CacheConfig(Section):
         ):
             wrong += [f"{section}: two are called {twice!r}" for twice in sorted({i for i in ids if ids.count(i) > 1})]
         return wrong
-

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -36,7 +36,8 @@ def mask_url(url: str) -> str:
         parts = urlsplit(url)
         host = parts.netloc.rpartition("@")[2]
         user = f"{parts.username or ''}:{MASK}@" if "@" in parts.netloc else ""
-        return urlunsplit((parts.scheme, user + host, parts.path, MASK if parts.query else "", ""))
+        query = f"?{MASK}" if parts.query else ""
+        return f"{parts.scheme}://{user}{host}{parts.path}{query}" if parts.scheme else MASK
     except ValueError:
         return MASK
 

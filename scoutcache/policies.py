@@ -28,8 +28,21 @@ from scoutcache.patterns import Pattern
 from scoutcache.ttl import parse_duration, parse_size, parse_ttl
 
 __all__ = [
-    "CacheBackend", "CachePolicy", "CacheStrategy", "CacheTier", "CompressionType", "Duration", "InvalidationRule",
-    "RuleAction", "SerializationType", "Size", "TaskStatus", "Ttl", "TriggerType", "UtcTime", "WarmingTask",
+    "CacheBackend",
+    "CachePolicy",
+    "CacheStrategy",
+    "CacheTier",
+    "CompressionType",
+    "Duration",
+    "InvalidationRule",
+    "RuleAction",
+    "SerializationType",
+    "Size",
+    "TaskStatus",
+    "TriggerType",
+    "Ttl",
+    "UtcTime",
+    "WarmingTask",
 ]  # fmt: skip
 
 
@@ -260,5 +273,5 @@ def _with_id(data: Any, field: str) -> Any:
 
 
 def utc_now() -> datetime:
-    """The present.  The one clock of this floor, for questions asked of a model without a time; code of ours asks with one."""
+    """The present.  The one clock of this floor: for questions that users ask of a model without giving a time."""
     return datetime.now(UTC)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
-from collections import OrderedDict, namedtuple
+from collections import OrderedDict
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum, Flag, IntEnum
 from pathlib import PurePosixPath
+from typing import NamedTuple
 from uuid import UUID
 
 import pytest
@@ -45,17 +46,88 @@ class Options(BaseModel):
     y: int
 
 
-Pair = namedtuple("Pair", "x y")
+class Pair(NamedTuple):
+    x: int
+    y: int
+
 
 DIFFERENT = [
-    None, True, False, 0, 1, -1, 1.0, 0.0, -0.0, float("inf"), float("nan"), 1j, "", "1", "None", "True", "1.0", b"", b"1",
-    bytearray(b"1"), "b'31'", Decimal(1), Decimal("1.0"), Decimal("NaN"), [], (), {}, [1], (1,), {1}, [[1]], [1, 2], [2, 1],
-    ["1,2"], ["1", "2"], {"a": 1}, {"a": 1.0}, {"a": "1"}, {1: "a"}, {"1": "a"}, {"a": {"b": 1}}, {"a=1": 1}, '{"a"=1}',
-    dt.date(2026, 1, 1), dt.datetime(2026, 1, 1), dt.datetime(2026, 1, 1, tzinfo=dt.UTC), dt.time(1), dt.timedelta(1),
-    dt.timedelta(seconds=1), "2026-01-01", UUID(int=1), str(UUID(int=1)), Colour.RED, Colour.BLUE, Level.LOW, Rights.READ,
-    Rights.READ | Rights.WRITE, Rights(0), Point(1, 2), Point(2, 1), Options(x=1, y=2), Pair(1, 2), (1, 2), {"x": 1, "y": 2},
-    PurePosixPath("a"), "a", "é", "e\u0301", "😀", "\ud83d\ude00", "\ud800", 10**5000, "x" * 2000, "x" * 2001, b"x" * 2000,
-]  # fmt: skip
+    None,
+    True,
+    False,
+    0,
+    1,
+    -1,
+    1.0,
+    0.0,
+    -0.0,
+    float("inf"),
+    float("nan"),
+    1j,
+    "",
+    "1",
+    "None",
+    "True",
+    "1.0",
+    b"",
+    b"1",
+    bytearray(b"1"),
+    "b'31'",
+    Decimal(1),
+    Decimal("1.0"),
+    Decimal("NaN"),
+    [],
+    (),
+    {},
+    [1],
+    (1,),
+    {1},
+    [[1]],
+    [1, 2],
+    [2, 1],
+    ["1,2"],
+    ["1", "2"],
+    {"a": 1},
+    {"a": 1.0},
+    {"a": "1"},
+    {1: "a"},
+    {"1": "a"},
+    {"a": {"b": 1}},
+    {"a=1": 1},
+    '{"a"=1}',
+    dt.date(2026, 1, 1),
+    dt.datetime(2026, 1, 1),  # noqa: DTZ001  # a time without a zone is a value like any other
+    dt.datetime(2026, 1, 1, tzinfo=dt.UTC),
+    dt.time(1),
+    dt.timedelta(1),
+    dt.timedelta(seconds=1),
+    "2026-01-01",
+    UUID(int=1),
+    str(UUID(int=1)),
+    Colour.RED,
+    Colour.BLUE,
+    Level.LOW,
+    Rights.READ,
+    Rights.READ | Rights.WRITE,
+    Rights(0),
+    Point(1, 2),
+    Point(2, 1),
+    Options(x=1, y=2),
+    Pair(1, 2),
+    (1, 2),
+    {"x": 1, "y": 2},
+    PurePosixPath("a"),
+    "a",
+    "é",
+    "e\u0301",
+    "😀",
+    "\ud83d\ude00",
+    "\ud800",
+    10**5000,
+    "x" * 2000,
+    "x" * 2001,
+    b"x" * 2000,
+]
 
 
 def test_values_that_differ_have_different_texts():
@@ -64,18 +136,26 @@ def test_values_that_differ_have_different_texts():
         assert digest(one) != digest(other)
 
 
-@pytest.mark.parametrize(("one", "other"), [
-    ({"a": 1, "b": 2}, {"b": 2, "a": 1}), ({1, 2, "x"}, frozenset(["x", 2, 1])), (OrderedDict(a=1), {"a": 1}),
-    ({"a": {"c": 1, "b": [{2, 3}]}}, {"a": {"b": [{3, 2}], "c": 1}}), (Point(1, 2), Point(1, 2)),
-    ({1: 1, "1": 1}, {"1": 1, 1: 1}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"a": 1, "b": 2}, {"b": 2, "a": 1}),
+        ({1, 2, "x"}, frozenset(["x", 2, 1])),
+        (OrderedDict(a=1), {"a": 1}),
+        ({"a": {"c": 1, "b": [{2, 3}]}}, {"a": {"b": [{3, 2}], "c": 1}}),
+        (Point(1, 2), Point(1, 2)),
+        ({1: 1, "1": 1}, {"1": 1, 1: 1}),
+    ],
+)
 def test_order_of_mappings_and_sets_does_not_matter(one, other):
     assert canonical(one) == canonical(other)
 
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=4), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.tuples(inner, inner) | st.dictionaries(st.text(max_size=4), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 
@@ -97,10 +177,16 @@ def test_a_long_text_is_neither_shown_nor_copied_into_the_text():
     assert "secret" not in canonical({"prompt": "secret " * 1000})
 
 
-@pytest.mark.parametrize(("value", "place"), [
-    ({"a": [1, object()]}, "parameters['a'][1]"), ({"f": len}, "parameters['f']"), ({object(): 1}, "a key of parameters"),
-    ({"g": (n for n in ())}, "parameters['g']"), ({"s": {frozenset([Exception])}}, "parameters['s']{…}{…}"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("value", "place"),
+    [
+        ({"a": [1, object()]}, "parameters['a'][1]"),
+        ({"f": len}, "parameters['f']"),
+        ({object(): 1}, "a key of parameters"),
+        ({"g": (n for n in ())}, "parameters['g']"),
+        ({"s": {frozenset([Exception])}}, "parameters['s']{…}{…}"),
+    ],
+)
 def test_what_has_no_canonical_text_is_refused_with_its_place(value, place):
     with pytest.raises(InvalidKey, match="type") as caught:
         canonical(value, "parameters")

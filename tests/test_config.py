@@ -34,14 +34,28 @@ def test_the_defaults_are_those_of_the_contract():
     assert config.enabled
     assert config.tiers == ("memory", "disk")
     assert (config.namespace, config.default_ttl) == ("default", 3600.0)
-    assert (config.memory.max_entries, config.memory.max_bytes, config.memory.strategy) == (100_000, 100_000_000, "adaptive")
+    assert (config.memory.max_entries, config.memory.max_bytes, config.memory.strategy) == (
+        100_000,
+        100_000_000,
+        "adaptive",
+    )
     assert config.disk.max_bytes == 1_000_000_000
     assert (config.redis.timeout, config.redis.max_stale) == (0.25, 2.0)
     assert (config.placement.promote_on_hits, config.placement.demote_after) == (2, 3600.0)
     assert (config.compression.type, config.compression.threshold, config.serializer.type) == ("lz4", 1024, "msgpack")
     assert (config.oplog.sample_rate, config.oplog.max_records_per_s) == (1.0, 5000)
-    assert config.llm.operation_ttls == {"summarize": 7200, "key_points": 7200, "sentiment": 86400, "questions": 3600, "qa": 1800}
-    assert (config.llm.text_tiers, config.llm.hash_above, config.llm.metrics_ttl) == ((500, 5000, 50_000), 1000, 86400.0)
+    assert config.llm.operation_ttls == {
+        "summarize": 7200,
+        "key_points": 7200,
+        "sentiment": 86400,
+        "questions": 3600,
+        "qa": 1800,
+    }
+    assert (config.llm.text_tiers, config.llm.hash_above, config.llm.metrics_ttl) == (
+        (500, 5000, 50_000),
+        1000,
+        86400.0,
+    )
     assert config.warming.interval == 300.0
     assert (config.alerts.memory.warn, config.alerts.memory.critical) == (50_000_000, 100_000_000)
     assert (config.alerts.operation, config.alerts.key_generation, config.alerts.hit_rate) == (0.05, 0.1, 0.5)
@@ -50,29 +64,67 @@ def test_the_defaults_are_those_of_the_contract():
 
 
 def test_the_sections_of_the_contract_are_there():
-    sections = {"ttl", "memory", "disk", "redis", "placement", "compression", "serializer", "security", "freshness", "semantic",
-                "oplog", "costs", "llm", "warming", "alerts", "policies", "rules", "tasks"}  # fmt: skip
+    sections = {
+        "ttl",
+        "memory",
+        "disk",
+        "redis",
+        "placement",
+        "compression",
+        "serializer",
+        "security",
+        "freshness",
+        "semantic",
+        "oplog",
+        "costs",
+        "llm",
+        "warming",
+        "alerts",
+        "policies",
+        "rules",
+        "tasks",
+    }
     assert sections <= set(CacheConfig.model_fields)
 
 
 def test_it_takes_the_names_of_the_file():
     config = CacheConfig(tiers=["memory"], memory={"max_entries": 1000, "max_bytes": "64MiB"}, default_ttl="90s")
-    assert (config.tiers, config.memory.max_entries, config.memory.max_bytes, config.default_ttl) == (("memory",), 1000, 2**26, 90.0)
+    assert (config.tiers, config.memory.max_entries, config.memory.max_bytes, config.default_ttl) == (
+        ("memory",),
+        1000,
+        2**26,
+        90.0,
+    )
 
 
-@pytest.mark.parametrize(("settings", "tiers"), [
-    ({}, ("memory", "disk")), ({"tiers": None}, ("memory", "disk")), ({"tiers": "disk"}, ("disk",)),
-    ({"redis": {"url": "redis://h"}}, ("memory", "redis", "disk")), ({"redis": {"nodes": ["h:1"]}}, ("memory", "redis", "disk")),
-    ({"tiers": ["memory", "my.module:Tier"]}, ("memory", "my.module:Tier")), ({"tiers": "memory, disk"}, ("memory", "disk")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "tiers"),
+    [
+        ({}, ("memory", "disk")),
+        ({"tiers": None}, ("memory", "disk")),
+        ({"tiers": "disk"}, ("disk",)),
+        ({"redis": {"url": "redis://h"}}, ("memory", "redis", "disk")),
+        ({"redis": {"nodes": ["h:1"]}}, ("memory", "redis", "disk")),
+        ({"tiers": ["memory", "my.module:Tier"]}, ("memory", "my.module:Tier")),
+        ({"tiers": "memory, disk"}, ("memory", "disk")),
+    ],
+)
 def test_tiers_are_those_named_or_those_possible(settings, tiers):
     assert CacheConfig(**settings).tiers == tiers
 
 
-@pytest.mark.parametrize(("tiers", "said"), [
-    (["disk", "memory"], "memory comes first"), (["memory", "memory"], "twice"), (["memroy"], "did you mean 'memory'"),
-    ([], "at least one"), (["redis"], "needs redis.url"), (5, "expected a list"), (["no:"], "is no tier"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("tiers", "said"),
+    [
+        (["disk", "memory"], "memory comes first"),
+        (["memory", "memory"], "twice"),
+        (["memroy"], "did you mean 'memory'"),
+        ([], "at least one"),
+        (["redis"], "needs redis.url"),
+        (5, "expected a list"),
+        (["no:"], "is no tier"),
+    ],
+)
 def test_impossible_tiers_are_refused(tiers, said):
     (problem,) = problems(tiers=tiers)
     assert problem.startswith("tiers: ")
@@ -94,25 +146,42 @@ def test_times_to_live_serve_as_names():
 
 def test_ten_mistakes_are_all_listed_with_place_expectation_and_nearest_name():
     wrong = problems(
-        tiers=["memroy"], max_entries=3, default_ttl=-3, memry={}, disk=5, policies={"a": 3},
+        tiers=["memroy"],
+        max_entries=3,
+        default_ttl=-3,
+        memry={},
+        disk=5,
+        policies={"a": 3},
         memory={"max_entires": 3, "strategy": "lri", "max_bytes": "1 parsec"},
-        redis={"url": "http://x", "timeout": -1, "tls": "perhaps"}, security={"signing_keys": {"a": "short"}},
-        rules=[{"name": "x", "event_tipes": ["a"]}], costs={"models": {"g": {"inpt": 2}}},
-        freshness={"soft_timeout": 3, "hard_timeout": 1}, oplog={"sample_rate": 2},
-    )  # fmt: skip
+        redis={"url": "http://x", "timeout": -1, "tls": "perhaps"},
+        security={"signing_keys": {"a": "short"}},
+        rules=[{"name": "x", "event_tipes": ["a"]}],
+        costs={"models": {"g": {"inpt": 2}}},
+        freshness={"soft_timeout": 3, "hard_timeout": 1},
+        oplog={"sample_rate": 2},
+    )
     for said in [
         "tiers: 'memroy' is no tier; expected 'memory', 'redis', 'disk' or 'module:Class'; did you mean 'memory'?",
         "max_entries: unknown setting here; did you mean memory.max_entries or redis.max_entries?",
-        "memry: unknown setting; did you mean 'memory'?", "disk: expected a table of settings, not 5",
-        "policies: expected a list, not {'a': 3}", "memory.max_entires: unknown setting; did you mean 'max_entries'?",
-        "redis.url: expected redis://…, rediss://… (TLS) or unix://…", "redis.tls: expected true or false, not 'perhaps'",
+        "memry: unknown setting; did you mean 'memory'?",
+        "disk: expected a table of settings, not 5",
+        "policies: expected a list, not {'a': 3}",
+        "memory.max_entires: unknown setting; did you mean 'max_entries'?",
+        "redis.url: expected redis://…, rediss://… (TLS) or unix://…",
+        "redis.tls: expected true or false, not 'perhaps'",
         "security.signing_keys.a: is too short: expected at least 16 characters",
         "rules[0].event_tipes: unknown setting; did you mean 'event_types'?",
-        "costs.models.g.inpt: unknown setting; did you mean 'input'?", "costs.models.g.input: is missing",
-        "freshness: soft_timeout is longer than hard_timeout", "oplog.sample_rate: expected at most 1, not 2",
-    ]:  # fmt: skip
+        "costs.models.g.inpt: unknown setting; did you mean 'input'?",
+        "costs.models.g.input: is missing",
+        "freshness: soft_timeout is longer than hard_timeout",
+        "oplog.sample_rate: expected at most 1, not 2",
+    ]:
         assert said in wrong
-    for begun in ("default_ttl: -3 is no time to live", "memory.max_bytes: '1 parsec' is no size", "redis.timeout: -1 is no duration"):
+    for begun in (
+        "default_ttl: -3 is no time to live",
+        "memory.max_bytes: '1 parsec' is no size",
+        "redis.timeout: -1 is no duration",
+    ):
         assert any(problem.startswith(begun) for problem in wrong)
     assert any(p.startswith("memory.strategy: ") and p.endswith("not 'lri'; did you mean 'lru'?") for p in wrong)
     assert len(wrong) == 18
@@ -131,14 +200,23 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
     assert len(problems(serializer={"type": "pickle"}, security={"signing_keys": {"a": "short"}})) == 1
 
 
-@pytest.mark.parametrize(("settings", "said"), [
-    ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "exclude each other"), ({"redis": {"nodes": ["u:p@h:1"]}}, "host:port"),
-    ({"security": {**SIGNED, "active_key": "k2"}}, "names no key"), ({"security": {"encryption": "aes-256-gcm"}}, "needs a key"),
-    ({"security": {"signing_keys": {"a": "x" * 16, "b": "y" * 16}}}, "active_key must name"),
-    ({"compression": {"dictionary": "auto"}}, "zstd"), ({"policies": [{"policy_id": "a"}, {"policy_id": "a"}]}, "called 'a'"),
-    ({"namespace": ""}, "can't be empty"), ({"llm": {"text_tiers": [5, 3]}}, "rising"), ({"memory": {"max_entries": 0}}, "at least 1"),
-    ({"freshness": {"refresh_ahead": 1}}, "less than 1"), ({"memory": 5}, "table of settings"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "exclude each other"),
+        ({"redis": {"nodes": ["u:p@h:1"]}}, "host:port"),
+        ({"security": {**SIGNED, "active_key": "k2"}}, "names no key"),
+        ({"security": {"encryption": "aes-256-gcm"}}, "needs a key"),
+        ({"security": {"signing_keys": {"a": "x" * 16, "b": "y" * 16}}}, "active_key must name"),
+        ({"compression": {"dictionary": "auto"}}, "zstd"),
+        ({"policies": [{"policy_id": "a"}, {"policy_id": "a"}]}, "called 'a'"),
+        ({"namespace": ""}, "can't be empty"),
+        ({"llm": {"text_tiers": [5, 3]}}, "rising"),
+        ({"memory": {"max_entries": 0}}, "at least 1"),
+        ({"freshness": {"refresh_ahead": 1}}, "less than 1"),
+        ({"memory": 5}, "table of settings"),
+    ],
+)
 def test_settings_that_contradict_each_other_are_refused(settings, said):
     (problem,) = problems(**settings)
     assert said in problem
@@ -151,29 +229,46 @@ def test_pickle_is_allowed_with_a_signing_key():
 
 
 def test_secrets_never_show():
-    config = CacheConfig(redis={"url": "redis://user:hunter2@host:1/0?password=hunter2", "password": "hunter2"},
-                         security={"signing_keys": {"k1": "hunter2hunter2hunter2"}})  # fmt: skip
+    config = CacheConfig(
+        redis={"url": "redis://user:hunter2@host:1/0?password=hunter2", "password": "hunter2"},
+        security={"signing_keys": {"k1": "hunter2hunter2hunter2"}},
+    )
     for told in (repr(config), str(config), config.model_dump_json(), repr(config.model_dump())):
         assert "hunter2" not in told
     assert config.redis.url is not None
     assert config.redis.url.get_secret_value() == "redis://user:hunter2@host:1/0?password=hunter2"
 
 
-@pytest.mark.parametrize("settings", [
-    {"redis": {"url": "http://:hunter2@h"}}, {"redis": {"url": ["hunter2"]}}, {"redis": {"password": ["hunter2"]}},
-    {"redis": "redis://:hunter2@h"}, {"security": {"signing_keys": {"a": "hunter2"}}}, {"security": "hunter2"},
-    {"security": {"signing_keys": ["hunter2"]}}, {"redis": {"pasword": "hunter2"}}, {"redis": {"nodes": ["u:hunter2@h"]}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"redis": {"url": "http://:hunter2@h"}},
+        {"redis": {"url": ["hunter2"]}},
+        {"redis": {"password": ["hunter2"]}},
+        {"redis": "redis://:hunter2@h"},
+        {"security": {"signing_keys": {"a": "hunter2"}}},
+        {"security": "hunter2"},
+        {"security": {"signing_keys": ["hunter2"]}},
+        {"redis": {"pasword": "hunter2"}},
+        {"redis": {"nodes": ["u:hunter2@h"]}},
+    ],
+)
 def test_a_wrong_secret_is_not_shown_by_the_error(settings):
     with pytest.raises(ConfigError) as caught:
         CacheConfig(**settings)
     assert "hunter2" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("url", "masked"), [
-    ("redis://h:1/0", "redis://h:1/0"), ("redis://:p@h", "redis://:**********@h"), ("redis://u:a@b@h", "redis://u:**********@h"),
-    ("redis://[::1", "**********"), ("unix:///s?password=p", "unix:///s?**********"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("url", "masked"),
+    [
+        ("redis://h:1/0", "redis://h:1/0"),
+        ("redis://:p@h", "redis://:**********@h"),
+        ("redis://u:a@b@h", "redis://u:**********@h"),
+        ("redis://[::1", "**********"),
+        ("unix:///s?password=p", "unix:///s?**********"),
+    ],
+)
 def test_urls_show_everything_but_secrets(url, masked):
     assert mask_url(url) == masked
 
@@ -199,8 +294,21 @@ def test_control_codes_of_a_setting_never_reach_the_terminal():
 
 
 def test_importing_it_brings_nothing_heavy():
-    heavy = {"redis", "pandas", "numpy", "faiss", "torch", "yaml", "pydantic_settings", "rich", "typer", "asyncio", "sqlite3"}
+    heavy = {
+        "redis",
+        "pandas",
+        "numpy",
+        "faiss",
+        "torch",
+        "yaml",
+        "pydantic_settings",
+        "rich",
+        "typer",
+        "asyncio",
+        "sqlite3",
+    }
     code = "import sys, scoutcache.config, scoutcache.settings as s; s.load_config(); print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
-                          cwd=Path(__file__).parent.parent)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
+    )
     assert heavy.isdisjoint(done.stdout.split())

@@ -35,8 +35,11 @@ def test_all_errors_are_exported_and_nothing_else():
 
 
 def test_bad_arguments_are_value_errors_too():
-    documented = {name for name in classes() if f"{name} " in (errors.__doc__ or "")
-                  and re.search(rf"{name} +\(ValueError\)", errors.__doc__ or "")}  # fmt: skip
+    documented = {
+        name
+        for name in classes()
+        if f"{name} " in (errors.__doc__ or "") and re.search(rf"{name} +\(ValueError\)", errors.__doc__ or "")
+    }
     assert documented == {name for name, kind in classes().items() if issubclass(kind, ValueError)}
     assert {"InvalidKey", "InvalidTTL"} <= documented
 

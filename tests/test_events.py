@@ -92,8 +92,11 @@ def test_an_unknown_event_is_refused_with_the_nearest_name(hooks):
 
 
 def test_every_record_has_a_name_of_its_own_and_is_immutable():
-    records = [kind for kind in vars(events).values()
-               if isinstance(kind, type) and issubclass(kind, Event) and kind not in (Event, events.OfKey)]  # fmt: skip
+    records = [
+        kind
+        for kind in vars(events).values()
+        if isinstance(kind, type) and issubclass(kind, Event) and kind not in (Event, events.OfKey)
+    ]
     assert sorted(EVENT_NAMES.values(), key=str) == sorted(records, key=str)
     for kind in records:
         assert dataclasses.fields(kind) is not None

@@ -15,17 +15,37 @@ FLOORS = {
     "edges": {"cli", "integrations", "__main__"},
     "operations": {"bench", "warming", "transfer", "insight"},
     "faces": {
-        "cache", "async_cache", "decorators", "drive", "assembly", "background", "calls", "core", "face",
-        "invalidating", "listing", "reckoning",
+        "cache",
+        "async_cache",
+        "decorators",
+        "drive",
+        "assembly",
+        "background",
+        "calls",
+        "core",
+        "face",
+        "invalidating",
+        "listing",
+        "reckoning",
     },
     "tiers": {"tiers", "channels", "oplog", "settings", "semantic"},
     "engine": {"engine"},
     "parts": {"eviction", "wire", "coherence"},
     "words": {
-        "errors", "canonical", "config", "config_problems", "config_sections", "entry", "events", "keys", "models",
-        "patterns", "policies", "ttl",
+        "errors",
+        "canonical",
+        "config",
+        "config_problems",
+        "config_sections",
+        "entry",
+        "events",
+        "keys",
+        "models",
+        "patterns",
+        "policies",
+        "ttl",
     },
-}  # fmt: skip
+}
 ORDER = list(FLOORS)
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 
@@ -97,29 +117,36 @@ def test_imports_go_only_down(path):
         assert list(breaches(path)) == []
 
 
-@pytest.mark.parametrize("path", [p for p in modules() if FLOOR_OF.get(room_of(p)) in PURE_FLOORS],
-                         ids=lambda path: str(path.relative_to(PACKAGE)))  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [p for p in modules() if FLOOR_OF.get(room_of(p)) in PURE_FLOORS],
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
 def test_the_lower_floors_read_no_clock(path):
     readers = [
         (path.name, function.name)
         for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
         for node in ast.walk(function)
-        if isinstance(node, ast.Attribute) and node.attr in CLOCK_CALLS
+        if isinstance(node, ast.Attribute)
+        and node.attr in CLOCK_CALLS
         and ast.unparse(node.value).rpartition(".")[2] in {"datetime", "date"}
     ]
     assert set(readers) <= CLOCK_READERS
 
 
-@pytest.mark.parametrize(("source", "said"), [
-    ("from scoutcache.engine import world", "imports go down"),
-    ("def f():\n    import time", "no outside world"),
-    ("def f():\n    from threading import Lock", "no outside world"),
-    ("from scoutcache import cache", "imports go down"),
-    ("from ..tiers import base", "imports go down"),
-    ("from scoutcache.attic import x", "no room is called attic"),
-    ("from scoutcache.eviction import x", "stay strangers"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("from scoutcache.engine import world", "imports go down"),
+        ("def f():\n    import time", "no outside world"),
+        ("def f():\n    from threading import Lock", "no outside world"),
+        ("from scoutcache import cache", "imports go down"),
+        ("from ..tiers import base", "imports go down"),
+        ("from scoutcache.attic import x", "no room is called attic"),
+        ("from scoutcache.eviction import x", "stay strangers"),
+    ],
+)
 def test_a_breach_is_noticed(source, said, tmp_path, monkeypatch):
     """The check itself can fail: each kind of breach, written into a module of `wire`."""
     monkeypatch.setitem(globals(), "PACKAGE", tmp_path)

@@ -37,13 +37,32 @@ def test_the_examples_of_the_documentation_run():
     assert doctest.testmod(keys).failed == 0
 
 
-@pytest.mark.parametrize("key", ["a", "llm:x", "with space", "ключ:値:😀", "%", ":", "a\u202eb", "\u00a0", "x" * MAX_KEY_BYTES])
+@pytest.mark.parametrize(
+    "key", ["a", "llm:x", "with space", "ключ:値:😀", "%", ":", "a\u202eb", "\u00a0", "x" * MAX_KEY_BYTES]
+)
 def test_a_text_is_taken_as_it_is(key):
     assert key_text(key) == key
 
 
-@pytest.mark.parametrize("key", ["", "a\nb", "\x00", "a\x1b[2J", "\x7f", "\x85", "\ud800", "x" * (MAX_KEY_BYTES + 1),
-                                 "é" * (MAX_KEY_BYTES // 2 + 1), None, 5, b"a", ["a"], ("a",)])  # fmt: skip
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        "a\nb",
+        "\x00",
+        "a\x1b[2J",
+        "\x7f",
+        "\x85",
+        "\ud800",
+        "x" * (MAX_KEY_BYTES + 1),
+        "é" * (MAX_KEY_BYTES // 2 + 1),
+        None,
+        5,
+        b"a",
+        ["a"],
+        ("a",),
+    ],
+)
 def test_what_is_no_key_is_refused_and_named(key):
     with pytest.raises(InvalidKey) as caught:
         key_text(key)
@@ -76,27 +95,47 @@ def test_the_prefix_is_what_stands_before_the_first_colon(key, prefix):
 
 
 def test_a_key_is_prefix_identifier_version_and_hash():
-    prefix, identifier, version, hashed = CacheKey(prefix="llm", identifier="sum", parameters={"t": 0.5}).generate().split(":")
+    prefix, identifier, version, hashed = (
+        CacheKey(prefix="llm", identifier="sum", parameters={"t": 0.5}).generate().split(":")
+    )
     assert (prefix, identifier, version) == ("llm", "sum", "v1")
     assert len(hashed) >= 16
     assert int(hashed, 16)
 
 
-@pytest.mark.parametrize(("options", "text"), [
-    ({}, "a:b:v1"), ({"version": "2"}, "a:b:2"), ({"include_version": False}, "a:b"), ({"identifier": ("b", "c")}, "a:b:c:v1"),
-    ({"parameters": {"n": 1, "m": ["x:y"]}, "hash_parameters": False}, 'a:b:v1:{"m"=["x%3Ay"],"n"=1}'),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({}, "a:b:v1"),
+        ({"version": "2"}, "a:b:2"),
+        ({"include_version": False}, "a:b"),
+        ({"identifier": ("b", "c")}, "a:b:c:v1"),
+        ({"parameters": {"n": 1, "m": ["x:y"]}, "hash_parameters": False}, 'a:b:v1:{"m"=["x%3Ay"],"n"=1}'),
+    ],
+)
 def test_parts_stand_as_asked(options, text):
     assert CacheKey(**{"prefix": "a", "identifier": "b", **options}).generate() == text
 
 
 def identity(key: CacheKey) -> tuple[object, ...]:
-    return (key.prefix, key.identifier, key.include_version and key.version, repr(sorted(key.parameters.items())),
-            key.hash_parameters if key.parameters else None)  # fmt: skip
+    return (
+        key.prefix,
+        key.identifier,
+        key.include_version and key.version,
+        repr(sorted(key.parameters.items())),
+        key.hash_parameters if key.parameters else None,
+    )
 
 
-MADE = st.builds(CacheKey, prefix=PARTS, identifier=PARTS, version=PARTS, include_version=st.booleans(),
-                 parameters=PARAMETERS, hash_parameters=st.booleans())  # fmt: skip
+MADE = st.builds(
+    CacheKey,
+    prefix=PARTS,
+    identifier=PARTS,
+    version=PARTS,
+    include_version=st.booleans(),
+    parameters=PARAMETERS,
+    hash_parameters=st.booleans(),
+)
 
 
 @given(MADE, MADE)
@@ -164,8 +203,18 @@ def test_copies_are_written_anew():
     assert CacheKey.model_validate_json(key.model_dump_json()) == key
 
 
-@pytest.mark.parametrize("wrong", [{"prefix": b"a"}, {"prefix": None}, {"identifier": 5}, {"parameters": [1]}, {"version": 2},
-                                   {"parameters": {1: 2}}, {"parameters": {"x": object()}}])  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"prefix": b"a"},
+        {"prefix": None},
+        {"identifier": 5},
+        {"parameters": [1]},
+        {"version": 2},
+        {"parameters": {1: 2}},
+        {"parameters": {"x": object()}},
+    ],
+)
 def test_fields_of_the_wrong_type_are_refused_not_converted(wrong):
     with pytest.raises(InvalidKey):
         CacheKey(**{"prefix": "a", "identifier": "b", **wrong})
@@ -183,7 +232,9 @@ def test_a_text_in_chunks_has_the_digest_of_the_whole(chunks):
 
 # Physical keys
 
-NAMESPACES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=10) | st.sampled_from(["1", "1:a", ":", "a"])
+NAMESPACES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=10) | st.sampled_from(
+    ["1", "1:a", ":", "a"]
+)
 LONG = st.builds(lambda text, times: text * times, LEGAL, st.integers(1, 400))
 REFS = st.builds(Ref, NAMESPACES, LEGAL | LONG)
 

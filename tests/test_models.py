@@ -29,25 +29,25 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 CONTRACT = {
     CacheKey: "prefix identifier parameters include_version version hash_parameters",
-    CacheEntry: "key value created_at accessed_at expires_at fresh_until access_count size_bytes namespace tags depends_on "
-                "invalidation_keys backend compressed compression_type serialization cost",
+    CacheEntry: "key value created_at accessed_at expires_at fresh_until access_count size_bytes namespace tags "
+    "depends_on invalidation_keys backend compressed compression_type serialization cost",
     CacheStatistics: "period_start period_end total_requests cache_hits cache_misses hit_rate average_hit_latency "
-                     "p50_hit_latency p95_hit_latency p99_hit_latency average_miss_latency p50_miss_latency p95_miss_latency "
-                     "p99_miss_latency total_entries total_size_bytes average_entry_size stats_by_namespace stats_by_prefix "
-                     "most_accessed_keys largest_entries eviction_count evictions_by_reason expirations errors sets deletes "
-                     "estimated_cost_saved api_calls_saved",
-    CacheOperation: "operation_id timestamp operation key namespace success hit reason latency_ms backend_used bytes error "
-                    "error_type",
+    "p50_hit_latency p95_hit_latency p99_hit_latency average_miss_latency p50_miss_latency p95_miss_latency "
+    "p99_miss_latency total_entries total_size_bytes average_entry_size stats_by_namespace stats_by_prefix "
+    "most_accessed_keys largest_entries eviction_count evictions_by_reason expirations errors sets deletes "
+    "estimated_cost_saved api_calls_saved",
+    CacheOperation: "operation_id timestamp operation key namespace success hit reason latency_ms backend_used bytes "
+    "error error_type",
     CachePolicy: "policy_id name applies_to priority ttl_seconds refresh_on_access max_entry_size compression_required "
-                 "allowed_backends preferred_backend invalidation_rules encrypt_at_rest require_authentication",
-    InvalidationRule: "rule_id name trigger_type trigger_config target_pattern target_tags cascade action schedule last_run "
-                      "event_types total_invalidations",
+    "allowed_backends preferred_backend invalidation_rules encrypt_at_rest require_authentication",
+    InvalidationRule: "rule_id name trigger_type trigger_config target_pattern target_tags cascade action schedule "
+    "last_run event_types total_invalidations",
     WarmingTask: "task_id pattern source run_at_startup schedule status started_at completed_at keys_warmed errors",
     CacheTier: "tier_level backend max_size_bytes max_entries promote_on_hits demote_after_seconds current_size_bytes "
-               "current_entries",
+    "current_entries",
     SemanticCacheEntry: "key query response scope created_at use_count last_used similar_queries similarity_scores",
     InvalidationResult: "matched invalidated by_tier sample",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("model", CONTRACT, ids=lambda model: model.__name__)
@@ -57,8 +57,19 @@ def test_every_field_of_the_contract_is_there(model):
 
 def test_names_of_the_enums_follow_the_field():
     assert set(CacheBackend) == {"memory", "redis", "disk", "hybrid"}
-    assert set(CacheStrategy) == {"adaptive", "lru", "lfu", "ttl", "sieve", "s3fifo", "tinylfu", "gdsf", "auto", "semantic",
-                                  "predictive"}  # fmt: skip
+    assert set(CacheStrategy) == {
+        "adaptive",
+        "lru",
+        "lfu",
+        "ttl",
+        "sieve",
+        "s3fifo",
+        "tinylfu",
+        "gdsf",
+        "auto",
+        "semantic",
+        "predictive",
+    }
     assert set(SerializationType) == {"json", "msgpack", "pickle", "custom"}
     assert set(CompressionType) == {"none", "lz4", "zstd", "gzip"}
 
@@ -96,7 +107,7 @@ def test_times_are_utc_and_times_without_a_zone_are_refused():
     assert entry(expires_at=away).expires_at == NOW
     assert entry(expires_at=away).expires_at.tzinfo is UTC
     with pytest.raises(ValidationError):
-        CacheEntry(key="k", created_at=datetime(2026, 1, 1))
+        CacheEntry(key="k", created_at=NOW.replace(tzinfo=None))
 
 
 def test_values_and_queries_stay_out_of_reprs():
@@ -123,7 +134,9 @@ def test_a_rate_follows_from_the_counts_and_is_unknown_without_requests():
 
 
 def test_a_tier_has_capacity_while_entry_and_bytes_fit():
-    tier = CacheTier(tier_level=1, backend="memory", max_size_bytes=100, max_entries=2, current_size_bytes=60, current_entries=1)
+    tier = CacheTier(
+        tier_level=1, backend="memory", max_size_bytes=100, max_entries=2, current_size_bytes=60, current_entries=1
+    )
     assert tier.has_capacity(40)
     assert not tier.has_capacity(41)
     assert not tier.model_copy(update={"current_entries": 2}).has_capacity(1)
@@ -138,11 +151,16 @@ def test_a_name_serves_as_id_and_an_id_as_name():
         WarmingTask(source="keys.jsonl")
 
 
-@pytest.mark.parametrize(("fields", "said"), [
-    ({"trigger_type": "time", "target_pattern": "*"}, "schedule"), ({"target_pattern": "*"}, "event_types"),
-    ({"event_types": ["a"]}, "target_pattern"), ({"event_types": ["a"], "target_pattern": "["}, "never closed"),
-    ({"event_types": ["a"], "target_tags": ["\x00"]}, "control codes"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"trigger_type": "time", "target_pattern": "*"}, "schedule"),
+        ({"target_pattern": "*"}, "event_types"),
+        ({"event_types": ["a"]}, "target_pattern"),
+        ({"event_types": ["a"], "target_pattern": "["}, "never closed"),
+        ({"event_types": ["a"], "target_tags": ["\x00"]}, "control codes"),
+    ],
+)
 def test_a_rule_that_could_never_work_is_refused(fields, said):
     with pytest.raises(ValidationError, match=said):
         InvalidationRule(rule_id="r", **fields)

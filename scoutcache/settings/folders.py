@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 __all__ = ["default_directory", "user_folder"]
@@ -18,8 +19,8 @@ def default_directory() -> Path:
     """Where the cache lives when no directory is set: the platform's user cache folder."""
     from platformdirs import user_cache_path
 
-    path = user_cache_path("scoutcache", appauthor=False)
-    if path.is_absolute() and _can_be_made(path):
+    path = _absolute(user_cache_path)
+    if path is not None and _can_be_made(path):
         return path
     return Path(tempfile.gettempdir()) / f"scoutcache-{os.getuid()}"
 
@@ -28,8 +29,15 @@ def user_folder() -> Path | None:
     """Where a user's configuration and profiles live, None for a process without a home."""
     from platformdirs import user_config_path
 
-    path = user_config_path("scoutcache", appauthor=False)
-    return path if path.is_absolute() else None  # "~" stays as it is where nobody knows a home
+    return _absolute(user_config_path)
+
+
+def _absolute(find: Callable[..., Path]) -> Path | None:
+    try:
+        path = find("scoutcache", appauthor=False)
+    except RuntimeError:  # later versions of platformdirs, where nobody knows a home
+        return None
+    return path if path.is_absolute() else None  # earlier versions leave the "~" as it is
 
 
 def _can_be_made(path: Path) -> bool:

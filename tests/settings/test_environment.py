@@ -1,0 +1,98 @@
+"""Settings from SCOUTCACHE_* variables and .env files."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.settings.environment import read_dotenv, settings_from
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "path", "value"),
+    [
+        ("SCOUTCACHE_ENABLED", "false", ("enabled",), "false"),
+        ("SCOUTCACHE_REDIS__URL", "redis://h", ("redis", "url"), "redis://h"),
+        ("SCOUTCACHE_TTL__LLM", "2h", ("ttl", "llm"), "2h"),
+        ("SCOUTCACHE_TTL__NAMESPACE__A", "2h", ("ttl", "namespace", "a"), "2h"),
+        ("SCOUTCACHE_TIERS", '["disk"]', ("tiers",), ["disk"]),
+        ("SCOUTCACHE_RULES", "[{}]", ("rules",), [{}]),
+        ("SCOUTCACHE_SECURITY__SIGNING_KEYS__K1", "x", ("security", "signing_keys", "k1"), "x"),
+        ("SCOUTCACHE_ALERTS__MEMORY__WARN", "5MB", ("alerts", "memory", "warn"), "5MB"),
+    ],
+)
+def test_two_underscores_go_one_level_down(name, text, path, value):
+    assert settings_from({name: text}) == ([(path, name, value)], [])
+
+
+def test_empty_and_foreign_variables_are_nothing_to_us():
+    assert settings_from(
+        {"SCOUTCACHE_REDIS__URL": "", "PATH": "/bin", "SCOUTCACHE_CONFIG": "x.toml", "scoutcache_x": "1"}
+    ) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("SCOUTCACHE_REDIS_URL", "SCOUTCACHE_REDIS__URL"),
+        ("SCOUTCACHE_NAMSPACE", "SCOUTCACHE_NAMESPACE"),
+        ("SCOUTCACHE_MEMORY__MAX_ENTRY", "SCOUTCACHE_MEMORY__MAX_ENTRIES"),
+    ],
+)
+def test_an_unknown_variable_is_told_with_the_nearest(name, meant):
+    assert settings_from({name: "1"}) == ([], [f"{name}: no setting is called so; did you mean {meant}?"])
+
+
+def test_broken_json_is_told_without_its_text():
+    assert settings_from({"SCOUTCACHE_TIERS": "[secret"}) == ([], ["SCOUTCACHE_TIERS: begins like JSON, but is none"])
+
+
+def test_values_become_what_the_setting_is(load):
+    config = load(
+        env={
+            "SCOUTCACHE_ENABLED": "false",
+            "SCOUTCACHE_TIERS": "memory,disk",
+            "SCOUTCACHE_MEMORY__MAX_ENTRIES": "7",
+            "SCOUTCACHE_FRESHNESS__JITTER": "0.5",
+            "SCOUTCACHE_LLM__TEXT_TIERS": "1,2",
+            "SCOUTCACHE_WARMING__PATTERNS": "a:*, b:*",
+        }
+    ).config
+    assert (config.enabled, config.tiers, config.memory.max_entries, config.freshness.jitter) == (
+        False,
+        ("memory", "disk"),
+        7,
+        0.5,
+    )
+    assert (config.llm.text_tiers, config.warming.patterns) == ((1, 2), ("a:*", "b:*"))
+
+
+def test_a_dotenv_is_read_as_people_write_it(tmp_path):
+    path = tmp_path / ".env"
+    path.write_text("""
+# a comment
+OTHER = not ours
+SCOUTCACHE_NAMESPACE=plain # a comment
+export SCOUTCACHE_DIRECTORY = "with # hash"
+SCOUTCACHE_PROFILE='llm'  # why
+SCOUTCACHE_REDIS__URL=redis://h/0?a=b#c
+this line is nothing
+""")
+    assert read_dotenv(path) == {
+        "SCOUTCACHE_NAMESPACE": "plain",
+        "SCOUTCACHE_DIRECTORY": "with # hash",
+        "SCOUTCACHE_PROFILE": "llm",
+        "SCOUTCACHE_REDIS__URL": "redis://h/0?a=b#c",
+    }
+
+
+def test_a_dotenv_line_of_ours_that_says_nothing_is_told(problems, project):
+    (project / ".env").write_text("\nSCOUTCACHE_NAMESPACE: x\n")
+    assert problems() == (f"{project}/.env:2: expected NAME=value",)
+
+
+def test_a_dotenv_beside_the_project_file_is_read_from_below(load, project):
+    (project / "scoutcache.toml").write_text("")
+    (project / ".env").write_text("SCOUTCACHE_NAMESPACE=beside")
+    below = project / "below"
+    below.mkdir()
+    assert load(cwd=below).config.namespace == "beside"
