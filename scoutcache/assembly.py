@@ -28,7 +28,7 @@ from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Live, Ref
-from scoutcache.errors import ConfigError
+from scoutcache.errors import CacheError, ConfigError
 from scoutcache.events import Hooks
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
@@ -91,6 +91,7 @@ class Assembly:
         self._background = Background(self.core)
         self.core.background = self._background
         _warn_of_trouble(self._hooks)
+        _tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(self.core)
         self._background.start()
 
@@ -225,6 +226,20 @@ def _threads() -> ThreadPoolExecutor:
 
 def _say_hook_failed(hook: events.Hook, record: events.Event, error: Exception) -> None:
     _log.error("the hook %r raised on %r", hook, record.name, exc_info=error)
+
+
+def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -> None:
+    """What the engine and the background do of their own accord belongs into the log as well."""
+
+    def moved(record: events.Promoted | events.Demoted) -> None:
+        now, kind = clock(), "promote" if record.name == "promoted" else "demote"
+        recorder.record(
+            kind, record.namespace, record.key, tier=record.to_tier, outcome="done", began_ns=now, ended_ns=now
+        )
+
+    hooks.add("promoted", moved)
+    hooks.add("demoted", moved)
+    hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
 
 
 def _warn_of_trouble(hooks: Hooks) -> None:

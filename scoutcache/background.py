@@ -18,6 +18,9 @@ __all__ = ["Background"]
 INTERVAL = 0.5
 """Seconds between two turns; the slack of the memory tier's coarse clock is three of them."""
 
+MEMORY_EVERY = 20
+"""Turns between two sweeps of expired entries out of memory: looking at 100,000 of them takes some milliseconds."""
+
 
 class Background:
     """The background thread of *core*."""
@@ -26,6 +29,7 @@ class Background:
         self._core = core
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._turns = 0
 
     def start(self) -> None:
         """Start the thread unless the clock is moved by hand."""
@@ -74,6 +78,9 @@ class Background:
         core = self._core
         self._demote()
         now = core.world.now()
+        self._turns += 1
+        if core.memory is not None and self._turns % MEMORY_EVERY == 0:
+            core.memory.prune(now)
         for tier in core.tiers:
             maintain = getattr(tier, "maintain", None)
             if maintain is not None:

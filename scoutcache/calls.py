@@ -83,7 +83,7 @@ class Calls:
         if found is None:
             self._record_miss("get", ref, began, reasons)
             return default
-        self.record("get", ref, began, outcome="hit", tier=found.tier, size=found.size)
+        self._record_found(ref, found, began)
         return found.value
 
     def peek(self, ref: Ref) -> Live | None:
@@ -127,7 +127,7 @@ class Calls:
                 self._record_miss("get", ref, began, reasons)
             else:
                 values[ref.key] = one.value
-                self.record("get", ref, began, outcome="hit", tier=one.tier, size=one.size)
+                self._record_found(ref, one, began)
 
     def find(self, key: Key, namespace: str | None = None) -> Flow[Found | None]:
         """The valid entry of *key*, stale ones too, without counting it as a request."""
@@ -276,6 +276,7 @@ class Calls:
             self.record_hit(ref, began, None)
             return
         hit = outcome.how != "computed"
+        tags = tuple(recipe.tags)
         self.record(
             "compute",
             ref,
@@ -284,9 +285,12 @@ class Calls:
             tier=outcome.tier,
             reason="joined" if outcome.how == "joined" else outcome.reason,
             factory_s=outcome.factory_s,
-            cost=recipe.cost,
-            tags=tuple(recipe.tags),
+            cost=outcome.cost,
+            size=outcome.size,
+            tags=tags,
         )
+        if outcome.stored:
+            self.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost)
 
     # -- removing
 
@@ -323,6 +327,9 @@ class Calls:
             log((began, core.clocks.monotonic_ns(), ref.namespace, ref.key, size or 0))
         if core.hooks.wants("hit"):
             core.hooks.emit(events.Hit(*ref, "memory"))
+
+    def _record_found(self, ref: Ref, found: Found, began: int) -> None:
+        self.record("get", ref, began, outcome="hit", tier=found.tier, size=found.size, cost=found.header.cost)
 
     def _record_miss(self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str]) -> None:
         reason = reasons.get(ref, "cold") if self.core.config.enabled else "bypassed"

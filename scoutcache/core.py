@@ -88,7 +88,8 @@ class Core:
 
     def _harvest(self) -> None:
         if self.memory is not None:
-            self.recorder.count_hits(self.memory.harvest(), "memory")
+            hits, costs = self.memory.harvest()
+            self.recorder.count_hits(hits, self.memory.name, costs)
 
     def own_usages(self) -> dict[str, Usage | None]:
         """The tiers in order, with the size of the one only this process can see."""

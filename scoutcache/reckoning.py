@@ -1,17 +1,24 @@
-"""What a cache tells of itself to a program: an entry with everything about it, its health."""
+"""What a cache tells of itself to a program: an entry with everything about it, its statistics, its health."""
 
 from __future__ import annotations
 
+import heapq
 from datetime import UTC, datetime
 from typing import Any
 
 from scoutcache.core import Core
 from scoutcache.engine.reading import Found
-from scoutcache.entry import NEVER
+from scoutcache.entry import NEVER, Usage
 from scoutcache.errors import TierUnavailable
 from scoutcache.models import CacheEntry, CacheStatistics, CompressionType, SerializationType
+from scoutcache.oplog.totals import By, Latency, Stats, TierStats, collect_stats
+from scoutcache.tiers.base import Tier
+from scoutcache.ttl import parse_duration
 
 __all__ = ["entry_of", "health_of", "statistics_of"]
+
+TOP = 10
+"""How many keys a list of the most or the largest names."""
 
 
 def entry_of(core: Core, found: Found) -> CacheEntry:
@@ -64,5 +71,75 @@ def health_of(core: Core) -> dict[str, Any]:
 
 
 def statistics_of(core: Core, period: object) -> CacheStatistics:
-    """What happened in the last *period*, in every process that uses this cache."""
-    raise NotImplementedError
+    """What happened in the last *period* (None: all that is kept), in every process that uses this cache."""
+    core.flush()
+    now = core.world.now()
+    seconds = None if period is None else parse_duration(period)
+    own = [core.recorder.snapshot()]
+    sizes = {tier.name: None if tier is core.memory else _usage(core, tier) for tier in core.tiers}
+
+    def collected(by: By) -> Stats:
+        return collect_stats(core.directory, now=now, period_s=seconds, by=by, usages=sizes, extra=own)
+
+    found = collected("namespace")
+    total, lowest = found.total, _lowest(found)
+    return CacheStatistics(
+        period_start=datetime.fromtimestamp(now if found.period_start is None else found.period_start, UTC),
+        period_end=datetime.fromtimestamp(now, UTC),
+        total_requests=total.requests,
+        cache_hits=total.hits,
+        cache_misses=total.misses,
+        hit_rate=total.hit_rate,
+        **_latencies("hit", found.hit),
+        **_latencies("miss", found.miss),
+        total_entries=None if lowest is None else lowest.entries,
+        total_size_bytes=None if lowest is None else lowest.size_bytes,
+        stats_by_namespace={row["namespace"]: row for row in found.groups},
+        stats_by_prefix={row["prefix"]: row for row in collected("prefix").groups},
+        stats_by_tier={tier.name: tier.as_dict() for tier in found.tiers},
+        most_accessed_keys=_most_accessed(core),
+        largest_entries=_largest(core),
+        eviction_count=total.evictions,
+        evictions_by_reason=dict(total.evictions_by_reason),
+        expirations=total.expirations,
+        errors=total.errors,
+        sets=total.sets,
+        deletes=total.deletes,
+        estimated_cost_saved=total.cost_saved_usd,
+        api_calls_saved=total.calls_saved,
+    )
+
+
+def _usage(core: Core, tier: Tier) -> Usage | None:
+    try:
+        return tier.usage()
+    except TierUnavailable as error:
+        core.world.down(tier.name, error)
+        return None
+
+
+def _lowest(found: Stats) -> TierStats | None:
+    """The tier that holds the most: every entry is written to the lowest that takes it."""
+    return found.tiers[-1] if found.tiers else None
+
+
+def _latencies(what: str, latency: Latency) -> dict[str, float | None]:
+    """Milliseconds under the names of the model."""
+    figures = {"average": latency.mean_us, "p50": latency.p50_us, "p95": latency.p95_us, "p99": latency.p99_us}
+    return {f"{name}_{what}_latency": None if us is None else us / 1000 for name, us in figures.items()}
+
+
+def _most_accessed(core: Core) -> tuple[dict[str, Any], ...]:
+    """The keys of this process's memory tier that were asked for most."""
+    listed = [] if core.memory is None else heapq.nlargest(TOP, core.memory.scan(None), key=lambda one: one.hits or 0)
+    return tuple(
+        {"key": key, "namespace": space, "hits": one.hits} for one in listed for space, key in [one.header.ref]
+    )
+
+
+def _largest(core: Core) -> tuple[dict[str, Any], ...]:
+    """The largest entries of this process's memory tier."""
+    listed = [] if core.memory is None else heapq.nlargest(TOP, core.memory.scan(None), key=lambda one: one.size)
+    return tuple(
+        {"key": key, "namespace": space, "size_bytes": one.size} for one in listed for space, key in [one.header.ref]
+    )

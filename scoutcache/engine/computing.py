@@ -46,6 +46,10 @@ class Outcome:
     tier: str | None = None
     reason: str | None = None
     factory_s: float | None = None
+    cost: float | None = None
+    """What the call cost that was made or saved, None when nobody said."""
+    size: int | None = None
+    stored: bool = False
 
 
 class Computing:
@@ -73,7 +77,7 @@ class Computing:
                     live: Live = yield from perform(Join(flight))
             except Abandoned:
                 continue
-            return Outcome(live.value(), "joined")
+            return Outcome(live.value(), "joined", cost=recipe.cost)
 
     def bypass(self, ref: Ref, recipe: Recipe) -> Flow[Outcome]:
         """Call the factory without reading or storing anything."""
@@ -100,12 +104,13 @@ class Computing:
         reasons: dict[Ref, str] = {}
         found = yield from self._reading.find_one(ref, reasons)
         if found is not None:
-            return found.live, Outcome(found.value, "hit", found.tier)
+            return found.live, Outcome(found.value, "hit", found.tier, cost=found.header.cost, size=found.size)
         began = self._writing.moment()
         value, seconds = yield from self._call(ref, recipe, flight)
         live, stored = yield from self._keep(ref, value, recipe, began)
         self._world.hooks.emit(events.Computed(*ref, seconds, stored))
-        return live, Outcome(value, "computed", None, reasons.get(ref, "cold"), seconds)
+        reason = reasons.get(ref, "cold")
+        return live, Outcome(value, "computed", None, reason, seconds, recipe.cost, live.size, stored)
 
     def _call(self, ref: Ref, recipe: Recipe, flight: Flight) -> Flow[tuple[Any, float]]:
         began = self._clock()

@@ -96,6 +96,14 @@ class Slot(Node):
         start: int = _TIMES.unpack(self.cold)[0]
         return start
 
+    @property
+    def cost(self) -> float | None:
+        """What computing it cost, None when nobody said."""
+        if isinstance(self.cold, Header):
+            return self.cold.cost
+        cost: float = _TIMES.unpack(self.cold)[4]
+        return None if math.isnan(cost) else cost
+
     def expired(self, now: float) -> bool:
         """Is it past its expiry at monotonic time *now*?  Between its deadline and its expiry it is stale."""
         if self.deadline > now:

@@ -7,16 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from scoutcache.entry import NAMESPACE_MARK, Mark
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
-__all__ = ["Tables"]
+__all__ = ["Harvest", "Tables"]
 
 _COMMON: Final = 1024
 """So many sets of marks are remembered, so that entries with the same can share them."""
+
+
+class Harvest(NamedTuple):
+    """Hits by (namespace, prefix), and of how many of them the entry's cost is known, with the sum of those costs."""
+
+    hits: dict[tuple[str, str], int]
+    costs: dict[tuple[str, str], tuple[int, float]]
 
 
 class Tables:
@@ -27,6 +34,7 @@ class Tables:
         self._pinned: set[str] = set()
         self._tagged: dict[tuple[str, str], set[Slot]] = {}
         self._departed: Counter[tuple[str, str]] = Counter()
+        self._costs: dict[tuple[str, str], tuple[int, float]] = {}
         self._common: dict[tuple[Mark, ...], tuple[Mark, ...]] = {}
 
     def shared(self, marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
@@ -77,9 +85,7 @@ class Tables:
 
     def _see_off(self, slot: Slot) -> None:
         """It is out of its table, so that no hit comes any more: count those it had."""
-        if slot.hits != slot.told:
-            self._departed[slot.space, prefix_of(slot.key)] += slot.hits - slot.told
-            slot.told = slot.hits
+        self._count(slot)
         for mark in slot.marks:
             slots = self._tagged.get((slot.space, mark.name))
             if slots is not None:
@@ -91,16 +97,26 @@ class Tables:
         """Count the hits since the last time; who had some was used by *now*."""
         for table in self.spaces.values():
             for slot in table.values():
-                hits = slot.hits
-                if hits != slot.told:
-                    self._departed[slot.space, prefix_of(slot.key)] += hits - slot.told
-                    slot.told = hits
+                if slot.hits != slot.told:
+                    self._count(slot)
                     slot.used = now
 
-    def harvest(self) -> dict[tuple[str, str], int]:
-        """The hits collected since the last harvest, by namespace and prefix."""
-        collected, self._departed = self._departed, Counter()
-        return dict(collected)
+    def _count(self, slot: Slot) -> None:
+        hits = slot.hits
+        new = hits - slot.told
+        if new:
+            slot.told = hits
+            pair = slot.space, prefix_of(slot.key)
+            self._departed[pair] += new
+            if (cost := slot.cost) is not None:
+                known, usd = self._costs.get(pair, (0, 0.0))
+                self._costs[pair] = known + new, usd + cost * new
+
+    def harvest(self) -> Harvest:
+        """The hits collected since the last harvest."""
+        collected = Harvest(dict(self._departed), self._costs)
+        self._departed, self._costs = Counter(), {}
+        return collected
 
     def restart(self) -> None:
         """Be empty, whatever state anything is in; tables stay the objects they are."""

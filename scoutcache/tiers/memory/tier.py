@@ -26,7 +26,7 @@ from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow
 from scoutcache.tiers.memory import hot
 from scoutcache.tiers.memory.slot import Detail, Slot
-from scoutcache.tiers.memory.tables import Tables
+from scoutcache.tiers.memory.tables import Harvest, Tables
 
 __all__ = ["MemoryTier"]
 
@@ -316,8 +316,8 @@ class MemoryTier:
                 excess.append(slot)
         return excess
 
-    def harvest(self) -> dict[tuple[str, str], int]:
-        """The hits since the last harvest by namespace and prefix, each counted exactly once.
+    def harvest(self) -> Harvest:
+        """The hits since the last harvest, each counted exactly once.
 
         Looks at every slot: about 5 ms for 100,000.
         """
