@@ -48,7 +48,7 @@ def key_text(key: str | CacheKey) -> str:
         if key.isascii() and key.isprintable() and 0 < len(key) <= MAX_KEY_BYTES:
             return key
         return _checked(key, "key", MAX_KEY_BYTES)
-    if isinstance(key, CacheKey):
+    if type(key) is CacheKey or isinstance(key, CacheKey):  # pydantic's own instance check is slow
         return key.generate()
     raise InvalidKey(f"a key is a str or a CacheKey, not {type(key).__name__}")
 
@@ -158,7 +158,9 @@ class CacheKey(BaseModel):
 
     def generate(self) -> str:
         """The key as text."""
-        return self._text
+        # A private attribute read as one goes through pydantic's __getattr__, at ten times the price.
+        private = self.__pydantic_private__
+        return str(private["_text"]) if private else ""
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:  # noqa: ARG002
         """A key with some fields replaced, checked and written anew."""
@@ -179,13 +181,13 @@ class CacheKey(BaseModel):
         return "{" + _percent(canonical(self.parameters, "parameters")[1:])
 
     def __str__(self) -> str:
-        return self._text
+        return self.generate()
 
     def __eq__(self, other: object) -> bool:
-        return self._text == other._text if isinstance(other, CacheKey) else NotImplemented
+        return self.generate() == other.generate() if isinstance(other, CacheKey) else NotImplemented
 
     def __hash__(self) -> int:
-        return hash(self._text)
+        return hash(self.generate())
 
 
 DIGITS: Final = 20
