@@ -1,6 +1,8 @@
-"""The clients of a benchmark: the two inner loops (threads, tasks) and what they count.
+"""The clients of a benchmark: their inner loops, as threads and as tasks, and what they count.
 
 - *Closed loop*: the next operation starts when the last one ended and was counted; counting is part of neither.
+  Throughput is measured apart, in a rush through the same plan that times nothing: looking at the clock before and
+  after a hit in memory costs as much as the hit.
 - *Open loop*: operations are due at fixed times.  One that starts late because the one before was slow counts from when
   it was due, else a stall would hide all those that it delayed ("coordinated omission").
 - A read that finds nothing stores the value, as an application would; that write is counted as one, from its own start.
@@ -11,21 +13,29 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import cycle, islice
 from time import perf_counter_ns, sleep
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from scoutcache.bench.workload import Access
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
 from scoutcache.oplog.histogram import Histogram
 
-__all__ = ["AsyncTarget", "Latencies", "Tally", "Target", "overhead_ns", "run_tasks", "run_threads"]
+__all__ = [
+    "AsyncTarget", "Latencies", "Plans", "Tally", "Target", "overhead_ns", "run_tasks", "run_threads", "rush_tasks",
+    "rush_threads",
+]  # fmt: skip
+
+T = TypeVar("T")
+Plans = Sequence[Sequence[Access]]
 
 _LINEAR: Final = 1 << 16
+_BATCH: Final = 32
+"""Operations of a rush between two looks at the clock."""
 _SPIN_NS: Final = 150_000
 """How long before an operation is due a thread stops sleeping: a sleep ends up to that much late."""
 
@@ -179,42 +189,103 @@ def _pace(client: int, clients: int, rate: float | None, start: int) -> Pace | N
     return Pace(start + round(between * client), max(1, round(between * clients)))
 
 
-def run_threads(target: Target, plans: Sequence[Sequence[Access]], seconds: float, rate: float | None) -> list[Tally]:
-    """One thread for each plan, all starting together; what each saw.  A bug in one is raised here."""
-    tallies = [Tally() for _ in plans]
-    gate = threading.Barrier(len(plans))
+def _rush(target: Target, plan: Sequence[Access], until: int) -> int:
+    get, put, clock = target.get, target.set, perf_counter_ns
+    done = 0
+    endless = cycle(plan)
+    while clock() < until:
+        done += _BATCH
+        for write, key, value in islice(endless, _BATCH):
+            try:
+                if write:
+                    put(key, value)
+                elif get(key, MISSING) is MISSING:
+                    put(key, value)
+                    done += 1
+            except CacheError:
+                done -= 1
+    return done
 
-    def client(number: int) -> None:
+
+async def _rush_async(target: AsyncTarget, plan: Sequence[Access], until: int) -> int:
+    get, put, clock = target.get, target.set, perf_counter_ns
+    done = 0
+    endless = cycle(plan)
+    while clock() < until:
+        done += _BATCH
+        for write, key, value in islice(endless, _BATCH):
+            try:
+                if write:
+                    await put(key, value)
+                elif await get(key, MISSING) is MISSING:
+                    await put(key, value)
+                    done += 1
+            except CacheError:
+                done -= 1
+        await asyncio.sleep(0)
+    return done
+
+
+def _in_threads(clients: int, work: Callable[[int], T]) -> list[T]:
+    """What *work* returns for each client, each in a thread, all starting together.  What one raises is raised here."""
+    if clients == 1:
+        return [work(0)]
+    gate = threading.Barrier(clients)
+
+    def client(number: int) -> T:
         gate.wait()
-        start = perf_counter_ns()
-        _work(target, plans[number], start + round(seconds * 1e9), _pace(number, len(plans), rate, start),
-              tallies[number])  # fmt: skip
-        tallies[number].seconds = (perf_counter_ns() - start) / 1e9
+        return work(number)
 
-    if len(plans) == 1:
-        client(0)
-    else:
-        with ThreadPoolExecutor(len(plans)) as threads:
-            for done in [threads.submit(client, number) for number in range(len(plans))]:
-                done.result()
-    return tallies
+    with ThreadPoolExecutor(clients) as threads:
+        return [done.result() for done in [threads.submit(client, number) for number in range(clients)]]
 
 
-async def run_tasks(target: AsyncTarget, plans: Sequence[Sequence[Access]], seconds: float,
-                    rate: float | None) -> list[Tally]:  # fmt: skip
-    """One task for each plan on the running loop; what each saw."""
-    tallies = [Tally() for _ in plans]
-    start = perf_counter_ns()
-
-    async def client(number: int) -> None:
-        await _work_async(target, plans[number], start + round(seconds * 1e9), _pace(number, len(plans), rate, start),
-                          tallies[number])  # fmt: skip
-        tallies[number].seconds = (perf_counter_ns() - start) / 1e9
-
+async def _in_tasks(clients: int, work: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
     async with asyncio.TaskGroup() as group:
-        for number in range(len(plans)):
-            group.create_task(client(number))
-    return tallies
+        tasks = [group.create_task(work(number)) for number in range(clients)]
+    return [task.result() for task in tasks]
+
+
+def run_threads(target: Target, plans: Plans, seconds: float, rate: float | None) -> list[Tally]:
+    """One thread for each plan; what each saw, operation by operation."""
+
+    def work(number: int) -> Tally:
+        tally, start = Tally(), perf_counter_ns()
+        _work(target, plans[number], start + _ns(seconds), _pace(number, len(plans), rate, start), tally)
+        tally.seconds = (perf_counter_ns() - start) / 1e9
+        return tally
+
+    return _in_threads(len(plans), work)
+
+
+async def run_tasks(target: AsyncTarget, plans: Plans, seconds: float, rate: float | None) -> list[Tally]:
+    """The same with tasks on the running loop."""
+
+    async def work(number: int) -> Tally:
+        tally, start = Tally(), perf_counter_ns()
+        await _work_async(target, plans[number], start + _ns(seconds), _pace(number, len(plans), rate, start), tally)
+        tally.seconds = (perf_counter_ns() - start) / 1e9
+        return tally
+
+    return await _in_tasks(len(plans), work)
+
+
+def rush_threads(target: Target, plans: Plans, seconds: float) -> float:
+    """How many operations a second all threads do together when nobody times the single one."""
+    start = perf_counter_ns()
+    done = _in_threads(len(plans), lambda number: _rush(target, plans[number], start + _ns(seconds)))
+    return sum(done) / ((perf_counter_ns() - start) / 1e9)
+
+
+async def rush_tasks(target: AsyncTarget, plans: Plans, seconds: float) -> float:
+    """The same with tasks on the running loop."""
+    start = perf_counter_ns()
+    done = await _in_tasks(len(plans), lambda number: _rush_async(target, plans[number], start + _ns(seconds)))
+    return sum(done) / ((perf_counter_ns() - start) / 1e9)
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * 1e9)
 
 
 class _Nothing:

@@ -5,14 +5,15 @@ its tiers, its hits and its times.  What is simulated, and labelled so: the mode
 of 512 prompt tokens; a block that the cache doesn't hold is "computed" by a function that makes up an answer at once
 and would have cost the list price of those tokens.  Nothing waits, and nothing is sent anywhere.
 
-The trace is replayed twice.  The second pass opens the cache anew, as a restarted application would: memory begins
-empty, the disk holds what the first pass stored.  Every answer is checked to be the one of its key.
+The trace is replayed twice, prompt by prompt: the blocks of one are looked up together, and what is missing is computed
+and stored together.  The second pass opens the cache anew, as a restarted application would: memory begins empty, the
+disk holds what the first pass stored.  Every answer is checked to be the one of its key.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +47,14 @@ _NOTE: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPass:
-    """One replay.  Latencies are microseconds of whole calls, hits only; None when there was none."""
+    """One replay: *prompts* of several blocks each; every block is a request to the cache.
+
+    Latencies are microseconds for each block that was found: the prompt's lookup divided by its blocks.  None when
+    nothing was found.
+    """
 
     name: str
+    prompts: int
     requests: int
     hits: int
     hit_rate: float
@@ -88,17 +94,17 @@ def run_demo(directory: Path | None = None, keep: bool = False,
 
     *directory* is where the cache lives; None makes a temporary one, which *keep* leaves in place.  A directory that is
     given always stays; it may not hold a cache already, or the first pass would begin with its entries.  *progress* is
-    called with a pass's name, the requests done in it, and all of them.
+    called with a pass's name, the prompts done in it, and all of them.
     """
-    keys = [f"llm:block:{row.key}" for row in read_trace(_TRACE)]
+    prompts = list(_prompts())
     with ExitStack() as stack:
         if directory is None and keep:
             directory = Path(tempfile.mkdtemp(prefix="scoutcache-demo-"))
         elif directory is not None:
             _must_be_new(directory)
         folder = directory or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-demo-")))
-        first, _ = _replay("first", folder, keys, progress)
-        second, statistics = _replay("after a restart", folder, keys, progress)
+        first, _ = _replay("first", folder, prompts, progress)
+        second, statistics = _replay("after a restart", folder, prompts, progress)
     hits, requests = first.hits + second.hits, first.requests + second.requests
     calls = first.calls + second.calls
     return DemoResult(
@@ -115,49 +121,58 @@ def _must_be_new(directory: Path) -> None:
         raise CacheError(f"{directory} is not empty", hint="name a new directory, or none for a temporary one")
 
 
-def _replay(name: str, folder: Path, keys: Sequence[str],
+def _prompts() -> Iterator[list[str]]:
+    """The requests of the trace, each the keys of its blocks; all begin with block 0, the same system prompt."""
+    blocks: list[str] = []
+    for row in read_trace(_TRACE):
+        if row.key == "0" and blocks:
+            yield blocks
+            blocks = []
+        blocks.append(f"llm:block:{row.key}")
+    yield blocks
+
+
+def _replay(name: str, folder: Path, prompts: Sequence[Sequence[str]],
             progress: Callable[[str, int, int], None] | None) -> tuple[DemoPass, CacheStatistics]:  # fmt: skip
     from scoutcache.cache import Cache
 
-    calls = 0
-
-    def model(block: str) -> dict[str, Any]:
-        nonlocal calls
-        calls += 1
-        return _answer(block)
-
-    times = Histogram()
     config = CacheConfig(directory=folder, tiers=("memory", "disk"), memory={"max_entries": _MEMORY_ENTRIES},
                          default_ttl="24h", costs={"default_call_usd": _CALL_USD})  # fmt: skip
-    begun = perf_counter_ns()
+    times, requests, hits, begun = Histogram(), 0, 0, perf_counter_ns()
     with Cache(config) as cache:
-        for number, key in enumerate(keys):
-            if progress is not None and number % 500 == 0:
-                progress(name, number, len(keys))
-            before, asked = calls, perf_counter_ns()
-            answer = cache.get_or_compute(key, lambda key=key: model(key), cost=_CALL_USD)
-            took = perf_counter_ns() - asked
-            if calls == before:
-                times.add(took)
-            if answer["block"] != key:
-                raise CacheError(f"the cache answered {key} with the value of {answer['block']}: this is a bug")
+        for number, blocks in enumerate(prompts):
+            if progress is not None and number % 10 == 0:
+                progress(name, number, len(prompts))
+            since, asked = cache.position(), perf_counter_ns()
+            found = cache.get_many(blocks)
+            times.add((perf_counter_ns() - asked) // len(blocks), len(found))
+            _verify(found)
+            computed = {block: _answer(block) for block in blocks if block not in found}
+            cache.set_many(computed, cost=_CALL_USD, since=since)
+            requests, hits = requests + len(blocks), hits + len(found)
         seconds = (perf_counter_ns() - begun) / 1e9
         cache.flush()
         statistics = cache.stats()
-    return _told(name, len(keys), calls, seconds, times), statistics
+    done = DemoPass(name=name, prompts=len(prompts), requests=requests, hits=hits, hit_rate=hits / requests,
+                    calls=requests - hits, seconds=seconds, hit_p50_us=_us(times.quantile(0.5)),
+                    hit_p95_us=_us(times.quantile(0.95)))  # fmt: skip
+    return done, statistics
+
+
+def _us(ns: float | None) -> float | None:
+    return None if ns is None else ns / 1000
+
+
+def _verify(found: Mapping[str, Any]) -> None:
+    for block, answer in found.items():
+        if answer != _answer(block):
+            raise CacheError(f"the cache answered {block} with another value than was stored: this is a bug")
 
 
 def _answer(block: str) -> dict[str, Any]:
     """What the made-up model says: about as long as a short paragraph, and different for every block."""
     text = f"(simulated) what the model makes of {block}. " * 12
     return {"block": block, "model": MODEL, "tokens": TOKENS_PER_BLOCK, "text": text}
-
-
-def _told(name: str, requests: int, calls: int, seconds: float, times: Histogram) -> DemoPass:
-    p50, p95 = ((us / 1000 if (us := times.quantile(rank)) is not None else None) for rank in (0.5, 0.95))
-    hits = requests - calls
-    return DemoPass(name=name, requests=requests, hits=hits, hit_rate=hits / requests, calls=calls, seconds=seconds,
-                    hit_p50_us=p50, hit_p95_us=p95)  # fmt: skip
 
 
 def _next_steps(directory: Path | None) -> tuple[str, ...]:

@@ -5,8 +5,9 @@
 - Runs are interleaved (run 1 of every tier, then run 2 …, each time beginning with another tier), so that a machine
   that grows slower or busier meanwhile is not blamed on one tier.  A figure is the median over the runs.
 - ``hybrid`` is memory over the lower tiers with room in memory for a tenth of the keys, else it would be memory alone.
-- ``ops_per_s`` of a closed loop is what the clients would do if they did that operation only: clients / mean latency.
-  Of an open loop it is what they did.
+- Half the time of a closed loop goes to latencies, half to throughput: the plan's reads alone, its writes alone, and
+  both, rushed through untimed.  So ``ops_per_s`` of an operation is what the clients do when they do nothing else; of
+  an open loop it is what they did.
 - Where runs lie far apart, the rate wasn't kept, or the machine was busy before the start, a note says so.
 """
 
@@ -21,13 +22,13 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from scoutcache import __version__
-from scoutcache.bench.clients import Tally, overhead_ns, run_tasks, run_threads
+from scoutcache.bench.clients import Plans, Tally, overhead_ns, run_tasks, run_threads, rush_tasks, rush_threads
 from scoutcache.bench.machine import describe_machine
 from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
-from scoutcache.bench.workload import Access, Workload
+from scoutcache.bench.workload import Workload
 from scoutcache.config import CacheConfig
 from scoutcache.oplog.histogram import Histogram
 
@@ -39,7 +40,11 @@ __all__ = ["run_bench"]
 _UNSTABLE: Final = 0.15
 """Medians of runs further apart than this share are called unstable; quiet machines stay well under a tenth."""
 
-Plans = Sequence[Sequence[Access]]
+class _Run(NamedTuple):
+    """One run of one tier.  *rushed* is operations per second by operation; empty in an open loop."""
+
+    tallies: list[Tally]
+    rushed: dict[str, float]
 
 
 def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
@@ -55,7 +60,7 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
     machine, started = describe_machine(), datetime.now(UTC)
     plans = [workload.plan(client) for client in range(options.clients)]
     tell = _Progress(progress, total=len(options.tiers) * (options.runs + 1))
-    measured: dict[str, list[list[Tally]]] = {name: [] for name in options.tiers}
+    measured: dict[str, list[_Run]] = {name: [] for name in options.tiers}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-bench-")))
         beds = {name: stack.enter_context(_bed(options, _config(name, options, workload, base, folder)))
@@ -69,7 +74,7 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
                 if options.warmup:
                     beds[name].measure(plans, options.warmup)
                 measured[name].append(beds[name].measure(plans, options.duration))
-    rows = tuple(row for name in options.tiers for row in _rows(name, measured[name], options))
+    rows = tuple(row for name in options.tiers for row in _rows(name, measured[name]))
     return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=asdict(options),
                        started_at=started.isoformat(timespec="seconds"), overhead_ns=overhead_ns(),
                        notes=tuple(_notes(rows, options, machine)))  # fmt: skip
@@ -112,7 +117,7 @@ class _Bed(Protocol):
     """A cache under test."""
 
     def fill(self, workload: Workload) -> None: ...
-    def measure(self, plans: Plans, seconds: float) -> list[Tally]: ...
+    def measure(self, plans: Plans, seconds: float) -> _Run: ...
 
 
 def _bed(options: BenchOptions, config: CacheConfig) -> AbstractContextManager[_Bed]:
@@ -127,8 +132,12 @@ class _SyncBed:
         for chunk in _chunks(workload):
             self._cache.set_many(chunk)
 
-    def measure(self, plans: Plans, seconds: float) -> list[Tally]:
-        return run_threads(self._cache, plans, seconds, self._rate)
+    def measure(self, plans: Plans, seconds: float) -> _Run:
+        if self._rate is not None:
+            return _Run(run_threads(self._cache, plans, seconds, self._rate), {})
+        alone = _alone(plans)
+        rushed = {name: rush_threads(self._cache, plan, seconds / 2 / len(alone)) for name, plan in alone.items()}
+        return _Run(run_threads(self._cache, plans, seconds / 2, None), rushed)
 
 
 @contextmanager
@@ -155,8 +164,15 @@ class _AsyncBed:
 
         self._runner.run(fill())
 
-    def measure(self, plans: Plans, seconds: float) -> list[Tally]:
-        return self._runner.run(run_tasks(self._cache, plans, seconds, self._rate))
+    def measure(self, plans: Plans, seconds: float) -> _Run:
+        return self._runner.run(self._measured(plans, seconds))
+
+    async def _measured(self, plans: Plans, seconds: float) -> _Run:
+        if self._rate is not None:
+            return _Run(await run_tasks(self._cache, plans, seconds, self._rate), {})
+        alone = _alone(plans)
+        rushed = {name: await rush_tasks(self._cache, plan, seconds / 2 / len(alone)) for name, plan in alone.items()}
+        return _Run(await run_tasks(self._cache, plans, seconds / 2, None), rushed)
 
 
 @contextmanager
@@ -177,6 +193,13 @@ def _async_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
             runner.run(cache.close())
 
 
+def _alone(plans: Plans) -> dict[str, Plans]:
+    """The plans with their reads only, their writes only, and whole; only what there is."""
+    kinds = {"get": [[access for access in plan if not access.write] for plan in plans],
+             "set": [[access for access in plan if access.write] for plan in plans], "all": plans}  # fmt: skip
+    return {name: kind for name, kind in kinds.items() if all(kind)}
+
+
 def _chunks(workload: Workload) -> Iterator[dict[str, Any]]:
     chunk: dict[str, Any] = {}
     for key, value in workload.preload():
@@ -188,43 +211,38 @@ def _chunks(workload: Workload) -> Iterator[dict[str, Any]]:
         yield chunk
 
 
-def _rows(tier: str, runs: Sequence[Sequence[Tally]], options: BenchOptions) -> list[BenchRow]:
-    reads = [[tally.reads.histogram() for tally in run] for run in runs]
-    writes = [[tally.writes.histogram() for tally in run] for run in runs]
-    both = [one + other for one, other in zip(reads, writes, strict=True)]
-    read_errors = sum(tally.read_errors for run in runs for tally in run)
-    write_errors = sum(tally.write_errors for run in runs for tally in run)
-    hits = sum(tally.hits for run in runs for tally in run)
-    looked = hits + sum(tally.misses for run in runs for tally in run)
-    hit_rate = hits / looked if looked else None
-    seconds = [max(tally.seconds for tally in run) for run in runs]
-    rows = [_row(tier, "get", reads, seconds, read_errors, hit_rate, options),
-            _row(tier, "set", writes, seconds, write_errors, None, options),
-            _row(tier, "all", both, seconds, read_errors + write_errors, hit_rate, options)]  # fmt: skip
+def _rows(tier: str, runs: Sequence[_Run]) -> list[BenchRow]:
+    tallies = [tally for run in runs for tally in run.tallies]
+    hits, misses = sum(tally.hits for tally in tallies), sum(tally.misses for tally in tallies)
+    hit_rate = hits / (hits + misses) if hits + misses else None
+    failed = {"get": sum(tally.read_errors for tally in tallies), "set": sum(tally.write_errors for tally in tallies)}
+    reads = [Histogram.merged(tally.reads.histogram() for tally in run.tallies) for run in runs]
+    writes = [Histogram.merged(tally.writes.histogram() for tally in run.tallies) for run in runs]
+    both = [Histogram.merged(pair) for pair in zip(reads, writes, strict=True)]
+    rows = [_row(tier, "get", reads, runs, failed["get"], hit_rate),
+            _row(tier, "set", writes, runs, failed["set"], None),
+            _row(tier, "all", both, runs, sum(failed.values()), hit_rate)]  # fmt: skip
     shown = [row for row in rows if row.count or row.errors]
     return shown if len(shown) == 3 else shown[:1]
 
 
-def _row(tier: str, operation: str, runs: Sequence[Sequence[Histogram]], seconds: Sequence[float], errors: int,
-         hit_rate: float | None, options: BenchOptions) -> BenchRow:  # fmt: skip
-    each = [_figures(Histogram.merged(run), spent, options) for run, spent in zip(runs, seconds, strict=True)]
-    counted = {metric: tuple(figures[metric] for figures in each if figures) for metric in METRICS}
+def _row(tier: str, operation: str, latencies: Sequence[Histogram], runs: Sequence[_Run], errors: int,
+         hit_rate: float | None) -> BenchRow:  # fmt: skip
+    each = [_figures(one, run, operation) for one, run in zip(latencies, runs, strict=True) if one.count]
+    counted = {metric: tuple(figures[metric] for figures in each) for metric in METRICS}
     # The longest of all: what a median of maxima would mean nobody could say.
     middle = {name: (max if name == "max_us" else median)(figures) if figures else None
               for name, figures in counted.items()}  # fmt: skip
-    return BenchRow(tier=tier, operation=operation, count=sum(one.count for run in runs for one in run), errors=errors,
+    return BenchRow(tier=tier, operation=operation, count=sum(one.count for one in latencies), errors=errors,
                     hit_rate=hit_rate, runs=counted, **middle)  # fmt: skip
 
 
-def _figures(run: Histogram, seconds: float, options: BenchOptions) -> dict[str, float]:
-    """The metrics of one run; none when nothing succeeded in it."""
-    if not run.count:
-        return {}
-    busy = max(run.total, 1) / 1e9 / options.clients
-    per_second = run.count / (busy if options.rate is None else seconds)
+def _figures(latencies: Histogram, run: _Run, operation: str) -> dict[str, float]:
+    """The metrics of one run."""
+    done = latencies.count / max(tally.seconds for tally in run.tallies)
     quantiles = zip(METRICS[1:5], (0.5, 0.95, 0.99, 0.999), strict=True)
-    return {"ops_per_s": per_second, **{name: (run.quantile(rank) or 0.0) / 1000 for name, rank in quantiles},
-            "max_us": run.largest / 1000}  # fmt: skip
+    return {"ops_per_s": run.rushed.get(operation, done), "max_us": latencies.largest / 1000,
+            **{name: (latencies.quantile(rank) or 0.0) / 1000 for name, rank in quantiles}}  # fmt: skip
 
 
 def _notes(rows: Sequence[BenchRow], options: BenchOptions, machine: dict[str, Any]) -> Iterator[str]:
