@@ -16,8 +16,9 @@ from typing import Any
 
 from scoutcache import events
 from scoutcache.background import Background
-from scoutcache.channels.follower import Follower
+from scoutcache.channels.follower import Channel, Follower
 from scoutcache.channels.journal import Journal
+from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
 from scoutcache.drive import Ports, running_loop
@@ -28,7 +29,7 @@ from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Live, Ref
-from scoutcache.errors import CacheError, ConfigError
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
@@ -83,7 +84,7 @@ class Assembly:
         self._source = secrets.token_hex(8)
         self._hooks = Hooks(on_error=_say_hook_failed)
         self._codec = Codec(_codec_settings(config), token=os.urandom)
-        self._journal = Journal(self._directory / "journal")
+        self._journal = _open_journal(self._directory)
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
         tiers = [self._make_tier(name) for name in config.tiers]
@@ -174,6 +175,16 @@ class Assembly:
 
     def _peek(self, ref: Ref) -> Live | None:
         return None if self._memory is None else self._memory.live(ref)
+
+
+def _open_journal(directory: Path) -> Channel:
+    """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Journal(directory / "journal")
+    except (OSError, TierUnavailable) as error:
+        _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, error)
+        return PrivateJournal()
 
 
 def _codec_settings(config: CacheConfig) -> CodecSettings:

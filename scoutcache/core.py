@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from scoutcache.channels.follower import Follower
-from scoutcache.channels.journal import Journal
+from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
 from scoutcache.drive import Ports
 from scoutcache.engine.computing import Computing
@@ -63,7 +62,7 @@ class Core:
     ports: Ports
     memory: MemoryTier | None
     follower: Follower
-    journal: Journal
+    journal: Channel
     recorder: Recorder
     reading: Reading
     writing: Writing

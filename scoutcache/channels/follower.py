@@ -14,10 +14,9 @@ import weakref
 from collections.abc import Callable
 from typing import Protocol
 
-from scoutcache.channels.journal import Journal
 from scoutcache.coherence.messages import Message
 
-__all__ = ["Follower", "Holder"]
+__all__ = ["Channel", "Follower", "Holder"]
 
 
 class Holder(Protocol):
@@ -30,10 +29,26 @@ class Holder(Protocol):
         """Drop everything."""
 
 
+class Channel(Protocol):
+    """Where messages are announced and read; see `scoutcache.channels.journal.Journal`."""
+
+    @property
+    def words(self) -> memoryview: ...
+    @property
+    def index(self) -> int: ...
+    def end(self) -> int: ...
+    def invalidated(self) -> int: ...
+    def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
+    def since(self, position: int) -> tuple[list[Message] | None, int]: ...
+    def replaced(self) -> bool: ...
+    def renew_mutex(self) -> None: ...
+    def close(self) -> None: ...
+
+
 class Follower:
     """Follows *journal* for *holders*; *moved* is told each position that has been applied."""
 
-    def __init__(self, journal: Journal, source: str, holders: list[Holder], moved: Callable[[int], None]) -> None:
+    def __init__(self, journal: Channel, source: str, holders: list[Holder], moved: Callable[[int], None]) -> None:
         self._journal, self._source, self._holders, self._moved = journal, source, holders, moved
         self._lock = threading.RLock()
         self.seen = journal.end()
@@ -73,6 +88,7 @@ class Follower:
 
     def renew_lock(self) -> None:
         """Called in a forked child."""
+        self._journal.renew_mutex()
         self._lock = threading.RLock()
 
     def _apply(self, message: Message) -> None:

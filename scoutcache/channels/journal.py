@@ -23,7 +23,6 @@ import mmap
 import os
 import struct
 import threading
-import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,7 +64,6 @@ class Journal:
         except OSError as error:
             os.close(self._lock)
             raise TierUnavailable("journal", f"{directory}: {error.strerror}") from error
-        _journals.add(self)
 
     def _map_head(self) -> memoryview:
         head = os.open(self.directory / "head", _OPEN, 0o600)
@@ -199,7 +197,6 @@ class Journal:
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
-        _journals.discard(self)
 
 
 def _unframe(data: bytes) -> list[Message] | None:
@@ -217,14 +214,3 @@ def _unframe(data: bytes) -> list[Message] | None:
             return None
         at += _FRAME.size + size
     return messages
-
-
-_journals: weakref.WeakSet[Journal] = weakref.WeakSet()
-
-
-def _renew_mutexes() -> None:
-    for journal in _journals:
-        journal.renew_mutex()
-
-
-os.register_at_fork(after_in_child=_renew_mutexes)

@@ -5,7 +5,8 @@ Rule 2: the lowest tier first, memory last: what memory has, the tiers below it 
 Rule 3: a write happens only if no invalidation since it began names the entry, asked inside the write; of two
         writers the later start wins, asked there as well.
 Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
-Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.
+Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.  It does
+        so after the write: whoever computed from the old value in between is refused by the announcement (rule 4).
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Enc
 from scoutcache.errors import TierUnavailable
 
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
+
+UNVERSIONED = 0
+"""The version of a mark when the authority can't be asked; no authority ever gives it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +86,22 @@ class Writing:
             versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down("authority", error)
-            return 0  # without a version nobody could ever invalidate it
+            return (yield from self._store_in_memory(kept, began, names))
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
-        yield from self._renew_dependents(rows, versions)
-        return (yield from self.write(rows, began.end))
+        changed = yield from self._changed_for_dependents(rows, versions)
+        taken = yield from self.write(rows, began.end)
+        if changed:
+            yield from self.renew(namespace, changed)
+        return taken
+
+    def _store_in_memory(self, entries: Sequence[Entry], began: Moment, names: Sequence[str]) -> Flow[int]:
+        """Without the authority there are no versions: only memory, which is told of each event, may keep it."""
+        if self._world.memory is None:
+            return 0
+        marks = tuple([Mark(name, UNVERSIONED) for name in names])
+        rows = [self._row(entry, began, marks) for entry in entries]
+        return (yield from self._write_level(self._world.memory, rows, began.end))
 
     def _versions(
         self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
@@ -112,16 +127,15 @@ class Writing:
         )
         return Row(header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded))
 
-    def _renew_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[None]:
+    def _changed_for_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
+        """The implicit tags to renew once *rows* are written."""
         awaited = {row.header.ref: row for row in rows if KEY_MARK + row.header.ref.key in versions}
-        if not awaited:
-            return
-        stored = yield from self._reading.find(list(awaited), promote=False)
-        changed = [ref for ref, row in awaited.items() if ref not in stored or not _equal(stored[ref].live, row.live)]
-        if changed:
-            namespace = changed[0].namespace
-            names = [KEY_MARK + ref.key for ref in changed]
-            yield from self.renew(namespace, names)
+        stored = (yield from self._reading.find(list(awaited), promote=False)) if awaited else {}
+        return [
+            KEY_MARK + ref.key
+            for ref, row in awaited.items()
+            if ref not in stored or not _equal(stored[ref].live, row.live)
+        ]
 
     def renew(self, namespace: str, names: Sequence[str], reason: str | None = None) -> Flow[None]:
         """Announce, renew, announce again: whatever carries one of the marks *names* is dead."""
