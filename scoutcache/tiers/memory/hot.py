@@ -4,7 +4,8 @@ Rule 1: a hit takes no lock, moves nothing and calls no Python function.
 Rule 2: ``hits += 1`` loses nothing.  CPython 3.11 to 3.13 let another thread in only when a call returns, when a
         function begins and at backward jumps; there is none between looking a slot up and counting the hit, so that a
         slot taken out of its table is never counted afterwards.  Where the clock was asked in between, the slot is
-        looked up again.  (On a build without the GIL, counts would be approximate and everything else would hold.)
+        looked up again, by operators, since a method would be one more call.  (On a build without the GIL counts
+        would be approximate, and everything else would hold.)
 Rule 3: a clock costs 40 % of a hit, so it is read only for slots that may expire soon.  A background ticker says about
         twice a second what time it is; *horizon* is `SLACK` later, and a slot with a deadline beyond it is fresh
         without asking.  Nobody ticks: the horizon is infinitely far, and the clock is read on every hit.
@@ -105,7 +106,7 @@ def build_get(
             pass
         else:
             if words[at] == pulse.seen and (
-                slot.deadline > pulse.horizon or (slot.deadline > monotonic() and table.get(key) is slot)
+                slot.deadline > pulse.horizon or (slot.deadline > monotonic() and key in table and table[key] is slot)
             ):
                 slot.hits += 1
                 if slot.decode is None:
@@ -133,7 +134,7 @@ def build_observed_get(
             pass
         else:
             if words[at] == pulse.seen and (
-                slot.deadline > pulse.horizon or (slot.deadline > monotonic() and table.get(key) is slot)
+                slot.deadline > pulse.horizon or (slot.deadline > monotonic() and key in table and table[key] is slot)
             ):
                 slot.hits += 1
                 if note is not None:
@@ -162,7 +163,7 @@ def build_peek(
         except (KeyError, TypeError):
             return MISSING
         if words[at] != pulse.seen or not (
-            slot.deadline > pulse.horizon or (slot.deadline > monotonic() and table.get(key) is slot)
+            slot.deadline > pulse.horizon or (slot.deadline > monotonic() and key in table and table[key] is slot)
         ):
             return MISSING
         slot.hits += 1

@@ -1,0 +1,63 @@
+"""Tiers to test, and entries to put into them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoutcache.entry import NAMESPACE_MARK, NEVER, Header, Mark, Ref, Row
+from scoutcache.tiers.base import Tier
+from scoutcache.wire.codec import Codec, CodecSettings
+
+
+def _memory(directory: Path, codec: Codec, clock: Any) -> Tier:
+    from scoutcache.tiers.memory import MemoryTier
+
+    return MemoryTier(codec, monotonic=clock.monotonic, wall=clock.wall)
+
+
+def _disk(directory: Path, codec: Codec, clock: Any) -> Tier:
+    from scoutcache.tiers.disk import DiskTier
+
+    return DiskTier(directory / "disk", codec, max_bytes=100_000_000, wall=clock.wall)
+
+
+FACTORIES: dict[str, Callable[[Path, Codec, Any], Tier]] = {"memory": _memory, "disk": _disk}
+"""A new kind of tier joins the contract by an entry here."""
+
+
+@pytest.fixture(scope="session")
+def codec() -> Codec:
+    """A codec with the default settings."""
+    return Codec(CodecSettings())
+
+
+@pytest.fixture(params=sorted(FACTORIES))
+def tier(request: pytest.FixtureRequest, tmp_path: Path, codec: Codec, fake_clock: Any) -> Iterator[Tier]:
+    """Each kind of tier in turn, empty, under the fake clock."""
+    made = FACTORIES[request.param](tmp_path, codec, fake_clock)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def make_row(codec: Codec, fake_clock: Any) -> Callable[..., Row]:
+    """Makes an entry as the engine would: *ttl* None is never, *stale* seconds come on top of it."""
+
+    def make(
+        key: str, value: Any = "value", *, ttl: float | None = 60.0, stale: float = 0.0, start: int = 1,
+        marks: tuple[Mark, ...] = (), namespace: str = "default", **header: Any,
+    ) -> Row:  # fmt: skip
+        now = fake_clock.wall()
+        fresh_until = NEVER if ttl is None else now + ttl
+        made = Header(
+            ref=Ref(namespace, key), start=start, created=now, fresh_until=fresh_until, expires=fresh_until + stale,
+            marks=(Mark(NAMESPACE_MARK, 1), *marks), **header,
+        )  # fmt: skip
+        live, encoded = codec.hold(value)
+        return Row(made, live, lambda: codec.seal(made, live, encoded))
+
+    return make
