@@ -162,13 +162,13 @@ def _take_member(walk: Walk, value: enum.Enum) -> Any:
 def _take_dataclass(walk: Walk, value: Any) -> Any:
     cls = type(value)
     if not classes.is_findable(cls):
-        walk.refuse(f"is a {walk.describe(cls)}", "a class that can't be found again by that name; move it to a module")
+        walk.refuse(f"is of type {walk.describe(cls)}", "a class that can't be found again by that name")
     if fault := classes.fault_of_dataclass(cls):
-        walk.refuse(f"is a {walk.describe(cls)}", fault)
+        walk.refuse(f"is of type {walk.describe(cls)}", fault)
     try:
         fields, extras = classes.state_of(value)
     except AttributeError as error:
-        walk.refuse(f"is a {walk.describe(cls)}", f"with a field that isn't set: {error}")
+        walk.refuse(f"is of type {walk.describe(cls)}", f"with a field that isn't set: {error}")
 
     def parts() -> list[Any]:
         return [{name: walk.child(f".{name}", item) for name, item in part.items()} for part in (fields, extras)]

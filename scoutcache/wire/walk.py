@@ -123,8 +123,8 @@ class Walk:
             return DATACLASS
         for base in (*BY_TYPE, list):
             if issubclass(kind, base):
-                self.refuse(f"is a {self.describe(kind)}", f"which would come back as a {base.__name__}")
-        return self.refuse(f"is a {self.describe(kind)}", "which can't be stored")
+                self.refuse(f"is of type {self.describe(kind)}", f"which would come back as plain {base.__name__}")
+        return self.refuse(f"is of type {self.describe(kind)}", "which can't be stored")
 
     # -- what the tags use
 

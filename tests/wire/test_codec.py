@@ -29,7 +29,8 @@ from scoutcache.wire.compression import NUMBERS
 KEY = b"k" * 32
 OLD_KEY = b"o" * 32
 SERIALIZERS = ("msgpack", "json")
-quick = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+SLOW_IS_FINE = [HealthCheck.too_slow, HealthCheck.data_too_large]
+quick = settings(max_examples=25, deadline=None, suppress_health_check=SLOW_IS_FINE)
 
 
 def make(**options) -> Codec:
@@ -108,8 +109,9 @@ def test_the_settings_of_the_writer_are_not_needed_to_read(header, ref):
 
 
 def test_the_same_set_gives_the_same_bytes_whatever_the_order_it_was_built_in():
-    words = [f"word{n}" for n in range(50)]
-    assert make().encode(set(words)) == make().encode(set(reversed(words)))
+    # 8 and 0 meet in a small table, so that the one that came first is iterated first.
+    assert list({8, 0}) != list({0, 8})
+    assert make().encode({8, 0}) == make().encode({0, 8})
 
 
 def test_threads_share_a_codec(header, ref):
@@ -236,7 +238,9 @@ def test_a_number_that_is_not_a_time_is_corrupt(header, ref):
         assert outcome(make(), ref, forge(broken, 1, b"\xc0")) == "corrupt"
 
 
-@pytest.mark.parametrize("other", [Ref("default", "llm:other"), Ref("tenant", "llm:answer"), Ref("defaultl", "lm:answer")])
+@pytest.mark.parametrize(
+    "other", [Ref("default", "llm:other"), Ref("tenant", "llm:answer"), Ref("defaultl", "lm:answer")]
+)
 @pytest.mark.parametrize("keys", [{}, {"now": KEY}])
 def test_an_entry_put_under_another_key_or_namespace_is_refused(other, keys, header, ref):
     codec = make(signing_keys=keys)
@@ -390,7 +394,7 @@ def test_a_pickled_class_that_is_gone_is_unknown(header, ref, monkeypatch):
 
 
 def test_a_custom_serializer_is_chosen_by_name_and_found_again_by_number(header, ref):
-    register_serializer("reversed", lambda value: value["t"].encode()[::-1], lambda raw: {"t": raw[::-1].decode()}, number=70)
+    register_serializer("reversed", lambda it: it["t"].encode()[::-1], lambda raw: {"t": raw[::-1].decode()}, number=70)
     codec = make(serializer="reversed")
     live, encoded = codec.hold({"t": "abc"})
     assert (live.held, live.value()) == (b"cba", {"t": "abc"})
@@ -427,8 +431,8 @@ def test_a_registered_type_is_stored_by_what_its_encoder_gives(serializer, heade
 
 @pytest.fixture(scope="module")
 def dictionary() -> bytes:
-    samples = [msgspec.msgpack.encode({"id": n, "role": "assistant", "content": f"answer {n} of many"}) for n in range(2000)]
-    return train_dictionary(samples, 4096)
+    values = [{"id": n, "role": "assistant", "content": f"answer {n} of many"} for n in range(2000)]
+    return train_dictionary([msgspec.msgpack.encode(value) for value in values], 4096)
 
 
 def test_a_dictionary_makes_small_entries_smaller_and_is_named_in_them(dictionary, header, ref):
