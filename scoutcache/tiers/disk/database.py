@@ -19,9 +19,9 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk import schema
@@ -33,6 +33,8 @@ from scoutcache.tiers.disk.safe import DATABASE, Access, Link, SafeCache, connec
 from scoutcache.tiers.disk.space import Space
 
 __all__ = ["Database"]
+
+T = TypeVar("T")
 
 _OPENING_PATIENCE: Final = 30.0
 _RETRY_AFTER: Final = 1.0
@@ -88,41 +90,52 @@ class Database:
             with cache.gate:  # a fork is under way, or this one was just replaced
                 continue
 
-    @contextlib.contextmanager
-    def transaction(self, patience: float | None = None) -> Iterator[sqlite3.Connection]:
-        """A write transaction: committed at the end of the block, rolled back on any exception.
+    def transact(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
+        """Do *work* in a write transaction; returns what it returns, rolls back for whatever it raises.
 
         Raises `TierUnavailable` after *patience* seconds (default: the database's timeout).
         """
         patience = self.timeout if patience is None else patience
         deadline = time.monotonic() + patience
         if not self.writing.acquire(timeout=patience):
-            raise self._unavailable(Fault.LOCKED)
+            raise self.unavailable(Fault.LOCKED)
         try:
-            with self.locked(deadline) as con:
-                yield con
+            return self.transact_alone(work, deadline)
         finally:
             self.writing.release()
 
-    @contextlib.contextmanager
-    def locked(self, deadline: float) -> Iterator[sqlite3.Connection]:
+    def transact_alone(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """The same for a thread that holds `writing` already."""
+        if self.read_only:
+            raise self.unavailable(Fault.READ_ONLY)
         with self.link() as con:
-            if self.read_only:
-                raise self._unavailable(Fault.READ_ONLY)
-            _begin(con, deadline)
             try:
-                yield con
+                con.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                _begin_by(con, deadline, error)
+            try:
+                result = work(con)
                 con.execute("COMMIT")
             except BaseException:
                 _roll_back(con)
                 raise
         self._full = False
+        return result
+
+    def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do *work*, which makes its own transactions, while no other thread of this process writes."""
+        if not self.writing.acquire(timeout=self.timeout):
+            raise self.unavailable(Fault.LOCKED)
+        try:
+            with self.link() as con:
+                return work(con)
+        finally:
+            self.writing.release()
 
     def change_limit(self, max_bytes: int) -> None:
         """Record another limit in the store; this process goes by it at once, others when they open it anew."""
-        with self.transaction() as con:
-            con.execute("UPDATE Store SET value = ? WHERE name = 'max_bytes'", (max_bytes,))
+        sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
+        self.transact(lambda con: con.execute(sql, (max_bytes,)))
         self.space, self.asked, self.differences = Space(max_bytes), max_bytes, []
 
     def freeing(self) -> bool:
@@ -158,7 +171,7 @@ class Database:
 
     def _reopen(self) -> SafeCache:
         if self._closed:
-            raise self._unavailable(Fault.CLOSED)
+            raise self.unavailable(Fault.CLOSED)
         with self._opening:
             if self._cache is not None:
                 return self._cache
@@ -167,7 +180,7 @@ class Database:
             try:
                 self._cache = self._open()
             except (sqlite3.Error, OSError) as error:
-                self._down = self._unavailable(fault_of(error), error)
+                self._down = self.unavailable(fault_of(error), error)
                 self._retry_at = time.monotonic() + _RETRY_AFTER
                 raise self._down from error
             except TierUnavailable as error:
@@ -252,8 +265,12 @@ class Database:
         return SafeCache.attach(access._replace(log_pages=self.log_pages()), schema.SETTINGS, guard, self._failed)
 
     def log_pages(self) -> int:
-        """The write-ahead log may hold 3 % of the limit: from 256 KiB to 8 MiB."""
-        return min(2048, max(64, self.space.max_bytes * 3 // 100 // 4096))
+        """The write-ahead log may hold 3 % of the limit: from 256 KiB to 16 MiB.
+
+        Copying it costs a set that does it milliseconds (two calls of fsync), and less per set the longer the log is;
+        `maintain` mostly does it before.
+        """
+        return min(4096, max(64, self.space.max_bytes * 3 // 100 // 4096))
 
     # -- failures
 
@@ -267,9 +284,10 @@ class Database:
         elif fault is Fault.FULL and not self._full:
             self._full = True
             self.warn(f"the disk of {self.directory} is full: nothing is stored there until there is space again")
-        return self._unavailable(fault, error)
+        return self.unavailable(fault, error)
 
-    def _unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
+    def unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
+        """What to raise for a fault."""
         plain = fault in {Fault.LOCKED, Fault.FULL, Fault.READ_ONLY, Fault.CLOSED} or error is None
         return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=_HINTS.get(fault))
 
@@ -301,15 +319,15 @@ def _damage(error: sqlite3.DatabaseError) -> str:
     return str(error)
 
 
-def _begin(con: sqlite3.Connection, deadline: float) -> None:
-    """Take the write lock: one statement waits for a moment, and is asked again until the deadline."""
-    while True:
+def _begin_by(con: sqlite3.Connection, deadline: float, error: sqlite3.OperationalError) -> None:
+    """Take the write lock: a statement waits for a moment only, so it is asked again until the deadline."""
+    while fault_of(error) is Fault.LOCKED and time.monotonic() < deadline:
         try:
             con.execute("BEGIN IMMEDIATE")
             return
-        except sqlite3.OperationalError as error:
-            if fault_of(error) is not Fault.LOCKED or time.monotonic() >= deadline:
-                raise
+        except sqlite3.OperationalError as another:
+            error = another
+    raise error
 
 
 def _roll_back(con: sqlite3.Connection) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Final, NamedTuple, TypeVar
 
 from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
@@ -15,7 +16,22 @@ from scoutcache.tiers.disk.listing import Range
 
 __all__ = ["Removing"]
 
-_AT_ONCE = 500
+T = TypeVar("T")
+
+_AT_ONCE: Final = 500
+_VACUUM_PAGES: Final = 256
+
+
+class _Removed(NamedTuple):
+    """What one batch did: how many rows, whether there are more, and the number of the last."""
+
+    rows: int
+    more: bool
+    last: int
+
+
+_Step = Callable[[int, int, sqlite3.Connection], _Removed]
+"""Removes up to that many rows beyond that number."""
 
 
 class Removing:
@@ -29,16 +45,16 @@ class Removing:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def batch(self, work: Callable[[sqlite3.Connection], int], patience: float | None = None) -> int:
+    def batch(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
         """Do *work* in a transaction; returns what it returns.  Raises `TierUnavailable`."""
         try:
-            return self._once(work, patience)
+            return self._database.transact(work, patience)
         except TierUnavailable as error:
             if not _is_full(error):
                 raise
             self._database.freeing()
             self.copy_log()
-        return self._once(work, patience)
+        return self._database.transact(work, patience)
 
     def keys(self, keys: Sequence[str]) -> int:
         """Remove entries by physical key."""
@@ -50,47 +66,74 @@ class Removing:
 
     def span(self, span: Range | None) -> int:
         """Remove a range of keys, or every row for None."""
-        where, bounds = ("", ()) if span is None else ("WHERE key >= ? AND key < ?", (span.low, span.high))
-        removed = self.where(where, bounds)
-        if span is None:
+        if span is not None:
+            removed = self._all(partial(_step_in_range, span))
+        else:
+            removed = self.where("TRUE", ())
             self.batch(lambda con: con.execute("DELETE FROM Chunks").rowcount)
+        self.give_back()
         return removed
 
-    def where(self, where: str, values: Sequence[object]) -> int:
-        """Remove the rows that a condition of ours finds, in batches."""
-        sql = f"DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache {where} LIMIT ?)"
-        removed, size = 0, _AT_ONCE
+    def where(self, condition: str, values: Sequence[object]) -> int:
+        """Remove the rows that a condition of ours finds."""
+        return self._all(partial(_step_in_table, condition, values))
+
+    def _all(self, step: _Step) -> int:
+        removed, size, last = 0, _AT_ONCE, -(1 << 63)
         while True:
             try:
-                some = self.batch(partial(_execute, sql, (*values, size)))
+                done = self.batch(partial(step, size, last))
             except TierUnavailable as error:
                 if not _is_full(error) or size == 1:
                     raise
                 size = max(1, size // 10)
                 self.copy_log()
                 continue
-            removed += some
-            if some < size:
+            removed, last = removed + done.rows, done.last
+            if not done.more:
                 return removed
             if size < _AT_ONCE:
                 self.copy_log()
+
+    def give_back(self, most: int = 1 << 20) -> None:
+        """Return free pages to the disk, a mebibyte at a time, until at most a tenth of the file is free."""
+        while most > 0 and self._database.alone(_vacuum):
+            most -= _VACUUM_PAGES
 
     def copy_log(self) -> None:
         """Copy the write-ahead log into the database and cut it, as far as readers allow."""
         with self._database.link() as con:
             con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
-    def _once(self, work: Callable[[sqlite3.Connection], int], patience: float | None) -> int:
-        with self._database.transaction(patience) as con:
-            return work(con)
-
 
 def _remove_keys(keys: Sequence[tuple[str]], con: sqlite3.Connection) -> int:
     return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", keys).rowcount
 
 
-def _execute(sql: str, values: Sequence[object], con: sqlite3.Connection) -> int:
-    return con.execute(sql, values).rowcount
+def _step_in_range(span: Range, size: int, last: int, con: sqlite3.Connection) -> _Removed:
+    """The index finds them, and they are gone from it once removed."""
+    sql = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache WHERE key >= ? AND key < ? LIMIT ?)"
+    rows = con.execute(sql, (span.low, span.high, size)).rowcount
+    return _Removed(rows, rows == size, last)
+
+
+def _step_in_table(condition: str, values: Sequence[object], size: int, last: int,
+                   con: sqlite3.Connection) -> _Removed:  # fmt: skip
+    """In the order of the table, so that each row is looked at once in all."""
+    sql = f"SELECT rowid FROM Cache WHERE rowid > ? AND ({condition}) ORDER BY rowid LIMIT ?"
+    found = con.execute(sql, (last, *values, size)).fetchall()
+    con.executemany("DELETE FROM Cache WHERE rowid = ?", found)
+    return _Removed(len(found), len(found) == size, found[-1][0] if found else last)
+
+
+def _vacuum(con: sqlite3.Connection) -> bool:
+    """Return a mebibyte of pages if over a tenth is free; whether there was as much."""
+    (pages,), (free,) = (con.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
+    if free < _VACUUM_PAGES or free * 10 < pages:
+        return False
+    # It gives back one page for each step, and `execute` takes one step of a statement without columns.
+    con.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    return True
 
 
 def _is_full(error: TierUnavailable) -> bool:

@@ -1,7 +1,8 @@
 """What an entry is as a row, and the statements that read and write rows.
 
-Every statement that reads names ``raw = 1 AND mode = 1 AND filename IS NULL``, so that a row of any other kind is no
-entry at all; those that write set them.  A row of no known kind is found by `verify` and removed by `prune`.
+Every row written has ``raw = 1``, ``mode = 1`` and no *filename*.  Reading looks at none of them but takes the bytes in
+*value* and nothing else, so what a foreign row says of itself has no effect: to the codec it is a corrupt entry.
+Listings leave such rows out, `verify` counts them, `prune` removes them.
 """
 
 # ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
@@ -29,7 +30,7 @@ ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM Cache WHERE Cache.rowid = Chunks.ow
 
 _FRESH: Final = "(expire_time IS NULL OR expire_time > ?)"
 
-READ: Final = f"SELECT value, access_count FROM Cache WHERE key = ? AND {PLAIN} AND {_FRESH}"
+READ: Final = f"SELECT value, access_count FROM Cache WHERE key = ? AND raw = 1 AND {_FRESH}"
 
 _READ_CHUNKS: Final = (
     "SELECT Chunks.data FROM Cache JOIN Chunks ON Chunks.owner = Cache.rowid WHERE Cache.key = ? AND Cache.raw = 1"
@@ -39,10 +40,9 @@ _READ_CHUNKS: Final = (
 UPSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
     " VALUES (?, 1, ?, ?, ?, ?, ?, ?, 1, NULL, ?)"
+    # The row keeps its number: with a new one for each write, rows would stand in the order in which they are to be
+    # pruned, but a set would write 7 pages and not 3 (plain diskcache: 5).
     " ON CONFLICT (key, raw) DO UPDATE SET"
-    # A new number, so that rows are numbered in the order in which they were last written: what is pruned for size goes
-    # from the low end, without an index for it.
-    " rowid = (SELECT max(rowid) + 1 FROM Cache),"
     " store_time = excluded.store_time, expire_time = excluded.expire_time, access_time = excluded.access_time,"
     " access_count = excluded.access_count, tag = excluded.tag, size = excluded.size, mode = 1, filename = NULL,"
     " value = excluded.value"
@@ -91,7 +91,7 @@ def reading_many(count: int) -> tuple[str, int]:
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
     """
     places = min(_LARGEST_IN, 1 << (count - 1).bit_length())
-    return (f"SELECT key, value, access_count FROM Cache WHERE {_FRESH} AND {PLAIN}"
+    return (f"SELECT key, value, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
             f" AND key IN ({','.join('?' * places)})"), places  # fmt: skip
 
 

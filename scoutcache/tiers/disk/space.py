@@ -5,11 +5,13 @@ Rules.
 - What counts is the larger of the entries' bytes (their heads and chunks) and the database's pages in use, which hold
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
 - A commit never leaves more than 1.03 times the limit: whoever writes looks before committing, and removes in the same
-  transaction.  With the log (3 % of the limit, 8 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory stays
-  within 1.1 times its limit from 4 MB up.  Until it is copied, a single large value stands in the log as well.
-- `tidy`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
-- Removed are: what is expired; then what was written longest ago.  Rows are numbered in the order of their last write,
-  so that takes no index.
+  transaction.  With the log (3 % of the limit, 16 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory
+  stays within 1.1 times its limit from 4 MB up.  Until it is copied, a single large value stands in the log as well.
+- `maintain`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
+- Removed are: what is expired; then what was written longest ago, found without an index for it.  A hand goes over the
+  table in the order in which keys first came (rows keep their number when they are written again).  It removes a row
+  unless that was written again lately, later than the row in the middle of the table, and then moves it to the end; of
+  each batch at least the older half is removed, so that the work is bounded.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-__all__ = ["Space", "delete_expired", "delete_oldest"]
+__all__ = ["BATCH", "PAGE", "Space", "delete_expired", "delete_oldest", "entry_bytes", "entry_count"]
 
 PAGE: Final = 4096
 _FLOOR: Final = (256 << 10) // PAGE
 
+_GIVEN_BACK: Final = 64
+"""Pages returned to the disk inside one write, for a file that has grown beyond the limit."""
+
 BATCH: Final = 128
-"""Rows removed at once: about 3 ms of the write lock."""
+"""Rows looked at in one step: about 3 ms of the write lock."""
 
 
 class Space:
@@ -31,32 +36,31 @@ class Space:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.most_bytes = max_bytes * 103 // 100
-        self.most_pages = max(_FLOOR, self.most_bytes // PAGE)
-        self.evicted = 0
-        """Entries removed for want of space since the last `take_evicted`."""
+        self._most_bytes = max_bytes * 103 // 100
+        self._most_pages = max(_FLOOR, self._most_bytes // PAGE)
+        self._evicted = 0
 
     def check(self, con: sqlite3.Connection, written: int, now: float) -> None:
         """Make the transaction under way fit, after *written* bytes went into it."""
         (pages,) = con.execute("PRAGMA page_count").fetchone()
         # Pages hold whatever entries hold, so where they are few enough the entries are too, but for the floor.
-        if pages <= self.most_pages and (self.most_pages > _FLOOR or entry_bytes(con) <= self.most_bytes):
+        if pages <= self._most_pages and (self._most_pages > _FLOOR or entry_bytes(con) <= self._most_bytes):
             return
         room = max(2 * written, self.max_bytes // 256)
         while self._exceeds(con, room):
             removed = delete_expired(con, now, BATCH)
             if not removed:
-                removed = delete_oldest(con, BATCH if entry_count(con) > 4 * BATCH else 1)
-                self.evicted += removed
+                removed = delete_oldest(con, BATCH if entry_count(con) > 4 * BATCH else 2)
+                self._evicted += removed
             if not removed:
                 break
-        if pages > self.most_pages:
-            con.execute(f"PRAGMA incremental_vacuum({pages - self.most_pages})").fetchall()
+        for _ in range(min(_GIVEN_BACK, pages - self._most_pages)):
+            con.execute("PRAGMA incremental_vacuum(1)")
 
     def _exceeds(self, con: sqlite3.Connection, room: int) -> bool:
-        if entry_bytes(con) > self.most_bytes:
+        if entry_bytes(con) > self._most_bytes:
             return True
-        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self.most_bytes - room)
+        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self._most_bytes - room)
 
     def over(self, con: sqlite3.Connection) -> bool:
         """Whether there is more than the limit says."""
@@ -69,7 +73,7 @@ class Space:
 
     def take_evicted(self) -> int:
         """How many were removed inside writes since this was last asked."""
-        evicted, self.evicted = self.evicted, 0
+        evicted, self._evicted = self._evicted, 0
         return evicted
 
 
@@ -98,7 +102,19 @@ def delete_expired(con: sqlite3.Connection, now: float, most: int) -> int:
 
 
 def delete_oldest(con: sqlite3.Connection, most: int) -> int:
-    """Remove some of what was written longest ago."""
-    return con.execute(
-        "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache ORDER BY rowid LIMIT ?)", (most,)
-    ).rowcount
+    """Move the hand over up to *most* rows; returns how many were removed."""
+    rows = con.execute("SELECT store_time, rowid FROM Cache ORDER BY rowid LIMIT ?", (most,)).fetchall()
+    if not rows:
+        return 0
+    (middle,) = con.execute(
+        "SELECT store_time FROM Cache WHERE rowid >= (SELECT (min(rowid) + max(rowid)) / 2 FROM Cache) LIMIT 1"
+    ).fetchone()
+    rows.sort()
+    half = (len(rows) + 1) // 2
+    kept = [(number,) for time, number in rows[half:] if time > middle]
+    gone = [(number,) for _, number in rows[: len(rows) - len(kept)]]
+    con.executemany("DELETE FROM Cache WHERE rowid = ?", gone)
+    # Chunks go by the number of their row: a row that has some is removed all the same.
+    gone_too = con.executemany("DELETE FROM Cache WHERE rowid = ? AND access_count > 0", kept).rowcount if kept else 0
+    con.executemany("UPDATE Cache SET rowid = (SELECT max(rowid) + 1 FROM Cache) WHERE rowid = ?", kept)
+    return len(gone) + gone_too

@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
+from collections.abc import Sequence
 from typing import Final
 
 from scoutcache.errors import TierUnavailable
@@ -19,7 +19,8 @@ __all__ = ["Upkeep"]
 _ROUNDS: Final = 50
 """Batches in one call of `maintain`, each its own transaction."""
 
-_VACUUM_PAGES: Final = 512
+_VACUUM_PAGES: Final = 2048
+"""Pages returned to the disk in one call of `maintain`."""
 
 
 class Upkeep:
@@ -65,62 +66,64 @@ class Upkeep:
         return removed
 
     def _give_back(self) -> None:
-        """Copy the log when it is half full, and return free pages when they are over a tenth of the file."""
-        log = self._database.path.with_name(f"{self._database.path.name}-wal")
+        """Copy the log when it is a quarter full, and return free pages."""
+        database = self._database
+        log = database.path.with_name(f"{database.path.name}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > self._database.log_pages() * PAGE // 2:
-                with self._database.link() as con:
+            if log.stat().st_size > database.log_pages() * PAGE // 4:
+                with database.link() as con:
                     con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
-        with self._database.link() as con:
-            (pages,), (free,) = (con.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
-        if free > _VACUUM_PAGES and free * 10 > pages:
-            self._removing.batch(_vacuum, patience=0.0)
+        self._removing.give_back(_VACUUM_PAGES)
 
     def prune(self, now: float, *, older_than: float | None, max_bytes: int | None, dry_run: bool) -> dict[str, int]:
         """See `DiskTier.prune`."""
-        counts = {"expired": 0, "older": 0, "oversize": 0, "orphaned": 0}
-        conditions: list[tuple[str, str, tuple[float, ...]]] = [("orphaned", FOREIGN, ())]
-        conditions.append(("expired", "expire_time <= ?", (now,)))
+        conditions: list[_Condition] = [("orphaned", FOREIGN, ()), ("expired", "expire_time <= ?", (now,))]
         if older_than is not None:
             conditions.append(("older", "access_time < ?", (now - older_than,)))
-        gone: list[tuple[str, tuple[float, ...]]] = []
-        for name, condition, values in conditions:
+        counts = {"expired": 0, "older": 0, "oversize": 0, "orphaned": 0}
+        for at, (name, condition, values) in enumerate(conditions):
             if dry_run:
-                alone = " AND ".join([f"({condition})", *(f"({before}) IS NOT TRUE" for before, _ in gone)])
-                before_values = [value for _, some in gone for value in some]
-                counts[name] = self._count(f"SELECT count(*) FROM Cache WHERE {alone}", (*values, *before_values))
-                gone.append((condition, values))
+                counts[name] = self._count(*_left(conditions[:at], condition, values))
             else:
-                counts[name] = self._removing.where(f"WHERE {condition}", values)
+                counts[name] = self._removing.where(condition, values)
         counts["orphaned"] += self._orphans(dry_run)
         if max_bytes is not None:
-            left = " AND ".join([f"({condition}) IS NOT TRUE" for condition, _ in gone] or ["TRUE"])
-            counts["oversize"] = self._shrink(max_bytes, left, [value for _, some in gone for value in some], dry_run)
+            # Without a dry run nothing that the conditions find is left, and they do no harm.
+            counts["oversize"] = self._shrink(max_bytes, conditions, dry_run)
+        if not dry_run:
+            self._removing.give_back()
         return counts
 
     def _orphans(self, dry_run: bool) -> int:
         if dry_run:
-            return self._count(f"SELECT count(*) FROM Chunks WHERE {ORPHANED}", ())
+            with self._database.link() as con:
+                return int(con.execute(f"SELECT count(*) FROM Chunks WHERE {ORPHANED}").fetchone()[0])
         return self._removing.batch(lambda con: con.execute(f"DELETE FROM Chunks WHERE {ORPHANED}").rowcount)
 
-    def _count(self, sql: str, values: tuple[float, ...]) -> int:
+    def _count(self, where: str, values: Sequence[float]) -> int:
         with self._database.link() as con:
-            return int(con.execute(sql, values).fetchone()[0])
+            return int(con.execute(f"SELECT count(*) FROM Cache WHERE {where}", values).fetchone()[0])
 
-    def _shrink(self, max_bytes: int, left: str, values: list[float], dry_run: bool) -> int:
+    def _shrink(self, max_bytes: int, conditions: Sequence[_Condition], dry_run: bool) -> int:
         """Remove what was written longest ago until the rest has *max_bytes* at most."""
+        where, values = _left(conditions, "TRUE", ())
         with self._database.link() as con:
-            total = con.execute(f"SELECT coalesce(sum(size), 0) FROM Cache WHERE {left}", values).fetchone()[0]
-            rows = con.execute(f"SELECT rowid, size FROM Cache WHERE {left} ORDER BY rowid", values)
-            excess, removed, last = total - max_bytes, 0, None
+            excess = con.execute(f"SELECT coalesce(sum(size), 0) FROM Cache WHERE {where}", values).fetchone()[0]
+            excess -= max_bytes
+            rows = con.execute(f"SELECT store_time, rowid, size FROM Cache WHERE {where} ORDER BY 1, 2", values)
+            removed, last = 0, None
             while excess > 0 and (row := rows.fetchone()) is not None:
-                last, removed, excess = row[0], removed + 1, excess - row[1]
+                removed, last, excess = removed + 1, row[:2], excess - row[2]
             rows.close()
         if dry_run or last is None:
             return removed
-        return self._removing.where("WHERE rowid <= ?", (last,))
+        return self._removing.where("(store_time, rowid) <= (?, ?)", last)
 
 
-def _vacuum(con: sqlite3.Connection) -> int:
-    con.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
-    return 0
+_Condition = tuple[str, str, tuple[float, ...]]
+
+
+def _left(before: Sequence[_Condition], condition: str, values: Sequence[float]) -> tuple[str, list[float]]:
+    """What *condition* finds among the rows that none of those *before* does."""
+    parts = [condition, *(f"({earlier}) IS NOT TRUE" for _, earlier, _ in before)]
+    return " AND ".join(parts), [*values, *(value for _, _, some in before for value in some)]

@@ -45,7 +45,7 @@ def verify(database: Database, removing: Removing, codec: Codec, *, repair: bool
             pairs = [(row[0], row[1]) for row in bad]
             removed += removing.batch(partial(remove_rows, pairs))
     if repair:
-        removed += removing.where(f"WHERE {FOREIGN}", ())
+        removed += removing.where(FOREIGN, ())
         removing.batch(lambda con: con.execute(f"DELETE FROM Chunks WHERE {ORPHANED}").rowcount)
     return {"integrity": integrity, "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": orphaned,
             "removed": removed}  # fmt: skip

@@ -28,20 +28,21 @@ class DiskVersions:
         missing = [name for name in names if name not in found] if create else ()
         if not missing:
             return found
-        with self._database.transaction() as con:
+
+        def make(con: sqlite3.Connection) -> dict[str, int]:
             # Another process may have made one meanwhile: its version stands.
             con.executemany("INSERT OR IGNORE INTO Versions VALUES (?, ?, ?)", _fresh(namespace, missing))
-            return found | _found(con, namespace, missing)
+            return _found(con, namespace, missing)
+
+        return found | self._database.transact(make)
 
     def renew(self, namespace: str, names: Sequence[str]) -> None:
         """Give each name a new version, in one transaction.  Raises `TierUnavailable`."""
         if not names:
             return
-        with self._database.transaction() as con:
-            con.executemany(
-                "INSERT INTO Versions VALUES (?, ?, ?)"
-                " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version", _fresh(namespace, names),
-            )  # fmt: skip
+        sql = ("INSERT INTO Versions VALUES (?, ?, ?)"
+               " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version")  # fmt: skip
+        self._database.transact(lambda con: con.executemany(sql, _fresh(namespace, names)))
 
 
 def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dict[str, int]:

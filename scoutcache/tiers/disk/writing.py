@@ -1,8 +1,8 @@
 """Sets: concurrent ones of a process share a transaction.
 
-Rule 1: each caller puts its job into a queue and then asks for the mutex.  Who gets it commits what is queued, its own
-        job included; who finds its own job done meanwhile has nothing left to do.  So a call returns after its commit,
-        and alone it pays for two operations on a deque.
+Rule 1: who finds the mutex free and nobody queued writes at once.  Others put their job into a queue and wait for
+        the mutex; who gets it commits what is queued, its own job included; who finds its own job done meanwhile has
+        nothing left to do.  So a call returns after its commit, and what came while one commit lasted shares the next.
 Rule 2: *allow* is asked after the write lock was taken, and again when a transaction is tried again.
 Rule 3: an error reaches its own caller only: where a shared transaction fails, each job is done again by itself.
 Rule 4: whoever is interrupted leaves the jobs of the others undone, and they do them themselves.
@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from scoutcache.errors import TierUnavailable
@@ -37,7 +38,6 @@ class _Job:
     now: float
     allow: Allow | None
     deadline: float
-    size: int
     taken: int = 0
     done: bool = False
     error: Exception | None = field(default=None, repr=False)
@@ -52,23 +52,33 @@ class Writer:
 
     def write(self, records: Sequence[Record], now: float, allow: Allow | None) -> int:
         """Store them in one transaction, perhaps with those of other callers; returns how many were taken."""
-        timeout = self._database.timeout
-        size = sum([one.size for one in records])
-        job = _Job(records, now, allow, time.monotonic() + timeout, size)
-        self._queue.append(job)
-        if not self._database.writing.acquire(timeout=timeout):
-            self._withdraw(job)
-            if not job.done:
-                raise TierUnavailable("disk", "another process holds the write lock")
-        else:
+        database = self._database
+        deadline = time.monotonic() + database.timeout
+        if not self._queue and database.writing.acquire(blocking=False):
             try:
-                if not job.done:
-                    self._lead(job)
+                return database.transact_alone(partial(_put, database, records, now, allow), deadline)
             finally:
-                self._database.writing.release()
+                database.writing.release()
+        job = _Job(records, now, allow, deadline)
+        self._queue.append(job)
+        self._wait(job)
         if job.error is not None:
             raise job.error
         return job.taken
+
+    def _wait(self, job: _Job) -> None:
+        """Until it is done, by this thread or by another."""
+        database = self._database
+        if not database.writing.acquire(timeout=max(0.0, job.deadline - time.monotonic())):
+            self._withdraw(job)
+            if not job.done:
+                raise database.unavailable(Fault.LOCKED)
+            return
+        try:
+            if not job.done:
+                self._lead(job)
+        finally:
+            database.writing.release()
 
     def forget(self) -> None:
         """Drop what is queued: in the child of a fork, those callers don't exist."""
@@ -77,17 +87,17 @@ class Writer:
     def _withdraw(self, job: _Job) -> None:
         try:
             self._queue.remove(job)
-        except ValueError:  # a leader has it, and will end soon: it has waited as long
+        except ValueError:  # a leader has it, and will end soon: its own time is over as well
             with self._database.writing:
                 pass
 
     def _lead(self, own: _Job) -> None:
-        jobs, size = [own], own.size
-        while self._queue and len(jobs) < _MOST_JOBS and size < _MOST_BYTES:
+        jobs, bytes_ = [own], sum([one.size for one in own.records])
+        while self._queue and len(jobs) < _MOST_JOBS and bytes_ < _MOST_BYTES:
             job = self._queue.popleft()
             if job is not own and not job.done:
                 jobs.append(job)
-                size += job.size
+                bytes_ += sum([one.size for one in job.records])
         try:
             self._commit(jobs)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is raised in the threads that asked
@@ -105,11 +115,12 @@ class Writer:
                 job.error, job.done = error, True
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
-        deadline = max(job.deadline for job in jobs)
-        with self._database.locked(deadline) as con:
-            space = self._database.space  # asked now: opening it may have taken over the store's own limit
-            taken = [_put(con, job, space.max_bytes) for job in jobs]
-            space.check(con, sum([job.size for job in jobs]), max([job.now for job in jobs]))
+        database = self._database
+
+        def put_all(con: sqlite3.Connection) -> list[int]:
+            return [_put(database, job.records, job.now, job.allow, con) for job in jobs]
+
+        taken = database.transact_alone(put_all, max([job.deadline for job in jobs]))
         for job, number in zip(jobs, taken, strict=True):
             job.taken, job.done = number, True
 
@@ -121,18 +132,24 @@ def _concerns_all(error: Exception) -> bool:
             and not (isinstance(cause, sqlite3.Error) and fault_of(cause) in {Fault.FULL, Fault.OTHER}))  # fmt: skip
 
 
-def _put(con: sqlite3.Connection, job: _Job, max_bytes: int) -> int:
-    allow = job.allow
-    records = [one for one in job.records if one.size <= max_bytes and (allow is None or allow(one.header))]
-    if not any(one.chunks for one in records):
-        return con.executemany(UPSERT, [one.values for one in records]).rowcount if records else 0
-    return sum([_put_one(con, one) for one in records])
-
-
-def _put_one(con: sqlite3.Connection, record: Record) -> int:
-    taken = con.execute(UPSERT, record.values).rowcount
-    if taken and record.chunks:
-        (owner,) = con.execute("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", record.values[:1]).fetchone()
-        con.executemany("INSERT INTO Chunks VALUES (?, ?, ?)",
-                        ((owner, n, chunk) for n, chunk in enumerate(record.chunks)))  # fmt: skip
+def _put(database: Database, records: Sequence[Record], now: float, allow: Allow | None,
+         con: sqlite3.Connection) -> int:  # fmt: skip
+    space = database.space  # asked now: opening the database may have taken over the store's own limit
+    taken = written = 0
+    for one in records:
+        if one.size <= space.max_bytes and (allow is None or allow(one.header)):
+            if not con.execute(UPSERT, one.values).rowcount:
+                continue  # a later one is there
+            taken, written = taken + 1, written + one.size
+            if one.chunks:
+                _put_chunks(con, one)
+    if taken:
+        space.check(con, written, now)
     return taken
+
+
+def _put_chunks(con: sqlite3.Connection, record: Record) -> None:
+    """Put the chunks beside their row; a trigger removed those it had."""
+    (owner,) = con.execute("SELECT rowid FROM Cache WHERE key = ? AND raw = 1", record.values[:1]).fetchone()
+    rows = ((owner, n, chunk) for n, chunk in enumerate(record.chunks))
+    con.executemany("INSERT OR REPLACE INTO Chunks VALUES (?, ?, ?)", rows)
