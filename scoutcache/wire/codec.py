@@ -31,6 +31,9 @@ __all__ = [
 ]  # fmt: skip
 
 _SMALLEST_CHUNK = 1024
+_new = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``: 0.3 µs less for each, on every hit of a disk."""
+
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,14 +193,14 @@ class Codec:
         payload = self._payload(frame, sealed)
         value = _decode(decode, payload)
         size = getsizeof(value) if type(value) in ATOMS else resident_size(value)
-        live = Live(payload, decode, len(payload)) if size is None else Live(value, None, size)
+        live = _new(Live, (payload, decode, len(payload)) if size is None else (value, None, size))
         stored = sealed.size if sealed.chunks else len(sealed.head)
-        compression, serializer = NAMES[frame.compression], name_of(frame.serializer)
-        return Opened(frame.header, live, compression, serializer, frame.raw_size, stored, value)
+        names = NAMES[frame.compression], name_of(frame.serializer)
+        return _new(Opened, (frame.header, live, *names, frame.raw_size, stored, value))
 
     def _verified(self, ref: Ref, sealed: Sealed) -> Frame:
         head = sealed.head
-        self._keyring.verify(head, envelope.key_id(head))
+        self._keyring.verify_head(head)
         frame = envelope.read(head, ref)
         if frame.start + self._keyring.size > len(head):
             raise CorruptEntry("the entry's header runs into its seal")

@@ -78,6 +78,7 @@ CHUNK_FIXED: Final = struct.Struct(">4sBB16sII")
 FIXED: Final = _HEAD.size
 _LENGTH: Final = struct.Struct(">I")
 _CHECK: Final = 8
+_new: Final = tuple.__new__
 
 
 class Body(NamedTuple):
@@ -222,8 +223,11 @@ def _read(head: bytes, ref: Ref | None) -> Frame:
         raise IntegrityError("the entry belongs to another key")
     provenance = head[provenance_at:marks_at].decode() if flags & PROVENANCED else None
     marks = _unpack_marks(head[marks_at : length - _CHECK], mark_count)
-    header = Header(ref, start, created, fresh, expires, marks, cost if flags & COSTED else None, provenance)
-    return Frame(header, serializer, compression, dictionary, raw_size, stored_size, flags, length)
+    # Not Header(…): the Python frame of a NamedTuple's own __new__ costs as much as all the slices above.
+    header = _new(
+        Header, (ref, start, created, fresh, expires, marks, cost if flags & COSTED else None, provenance)
+    )
+    return _new(Frame, (header, serializer, compression, dictionary, raw_size, stored_size, flags, length))
 
 
 def _refuse(head: bytes, flags: int, length: int) -> NoReturn:

@@ -14,7 +14,7 @@ from typing import Final
 import xxhash
 
 from scoutcache.errors import ConfigError, IntegrityError
-from scoutcache.wire.envelope import SIGNED
+from scoutcache.wire.envelope import SIGNED, key_id
 
 __all__ = ["Keyring"]
 
@@ -50,24 +50,29 @@ class Keyring:
             return self._hmac(self._keys[self.active], covered, "sha256")
         return xxhash.xxh3_64_digest(covered)
 
-    def verify(self, data: bytes, key_id: bytes | None) -> None:
-        """Check the integrity field at the end of *data*; *key_id* None: it says it is unsigned.
+    def verify_head(self, head: bytes) -> None:
+        """Check the integrity field of a head.  Raises `CorruptEntry`."""
+        if self.flag or xxhash.xxh3_64_digest(head[:-_CHECKSUM]) != head[-_CHECKSUM:] or head[4] & SIGNED:
+            self.verify(head, key_id(head))
+
+    def verify(self, data: bytes, signer: bytes | None) -> None:
+        """Check the integrity field at the end of *data*; *signer* None: it says it is unsigned.
 
         Raises `IntegrityError`.
         """
-        if key_id is not None or self.flag:
-            self._verify_signature(data, key_id)
+        if signer is not None or self.flag:
+            self._verify_signature(data, signer)
         elif xxhash.xxh3_64_digest(data[:-_CHECKSUM]) != data[-_CHECKSUM:]:
             raise IntegrityError("the entry's checksum is wrong")
 
-    def _verify_signature(self, data: bytes, key_id: bytes | None) -> None:
-        if key_id is None:
+    def _verify_signature(self, data: bytes, signer: bytes | None) -> None:
+        if signer is None:
             raise IntegrityError("the entry is unsigned, and a signing key is configured")
         if not self.flag:
             raise IntegrityError("the entry is signed, and no signing key is configured")
-        key = self._keys.get(key_id)
+        key = self._keys.get(signer)
         if key is None:
-            raise IntegrityError(f"the entry is signed with a key that isn't configured: {key_id!r:.80}")
+            raise IntegrityError(f"the entry is signed with a key that isn't configured: {signer!r:.80}")
         if not self._equal(self._hmac(key, memoryview(data)[:-_SIGNATURE], "sha256"), data[-_SIGNATURE:]):
             raise IntegrityError("the entry's signature is wrong")
 

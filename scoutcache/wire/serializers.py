@@ -220,6 +220,4 @@ class Serializers:
 
 def name_of(number: int) -> str:
     """The serializer's name for people."""
-    if number in _NAMES:
-        return _NAMES[number]
-    return next((each.name for each in _CUSTOM.values() if each.number == number), f"custom {number}")
+    return _NAMES.get(number) or next(each.name for each in _CUSTOM.values() if each.number == number)
