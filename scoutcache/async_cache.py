@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
-from scoutcache.calls import Key, Position
+from scoutcache.calls import Key, Options, Position
 from scoutcache.decorators import CachedFunction, Keeping
 from scoutcache.drive import arun
 from scoutcache.engine.effects import Flow, Work, perform
@@ -85,12 +85,8 @@ class AsyncCache(Face):
         *ttl* is seconds, a timedelta, ``"90s"``, ``"2h"``, ``"never"`` or 0 (do not store).  Raises `InvalidKey`,
         `InvalidTTL`, or `SerializationError` naming the path inside the value.
         """
-        return await self._run(
-            self._calls.set(
-                key, value, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, since=since,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        return await self._run(self._calls.set(key, value, options))
 
     async def set_many(
         self,
@@ -105,12 +101,8 @@ class AsyncCache(Face):
         since: Position | None = None,
     ) -> None:
         """Store all of *mapping* in one transaction per tier; nothing is stored if one value can't be."""
-        await self._run(
-            self._calls.set_many(
-                mapping, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, since=since,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        await self._run(self._calls.set_many(mapping.items(), options))
 
     async def get_or_compute(
         self,
@@ -131,12 +123,8 @@ class AsyncCache(Face):
         What the factory raises is raised here, to every caller that waited, and is not stored.  Raises `FlightCycle`
         where a factory would have to wait for itself.
         """
-        return await self._run(
-            self._calls.get_or_compute(
-                key, factory, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, condition=condition, store_if=store_if,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, None, condition, store_if)
+        return await self._run(self._calls.get_or_compute(key, factory, options))
 
     def position(self) -> Position:
         """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from scoutcache.calls import Key, Position
+from scoutcache.calls import Key, Options, Position
 from scoutcache.decorators import CachedFunction, Keeping
 from scoutcache.drive import run
 from scoutcache.engine.effects import Flow
@@ -77,12 +77,8 @@ class Cache(Face):
         *ttl* is seconds, a timedelta, ``"90s"``, ``"2h"``, ``"never"`` or 0 (do not store).  Raises `InvalidKey`,
         `InvalidTTL`, or `SerializationError` naming the path inside the value.
         """
-        return self._run(
-            self._calls.set(
-                key, value, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, since=since,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        return self._run(self._calls.set(key, value, options))
 
     def set_many(
         self,
@@ -97,12 +93,8 @@ class Cache(Face):
         since: Position | None = None,
     ) -> None:
         """Store all of *mapping* in one transaction per tier; nothing is stored if one value can't be."""
-        self._run(
-            self._calls.set_many(
-                mapping, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, since=since,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
+        self._run(self._calls.set_many(mapping.items(), options))
 
     def get_or_compute(
         self,
@@ -123,12 +115,8 @@ class Cache(Face):
         What the factory raises is raised here, to every caller that waited, and is not stored.  Raises `FlightCycle`
         where a factory would have to wait for itself.
         """
-        return self._run(
-            self._calls.get_or_compute(
-                key, factory, ttl=ttl, stale_ttl=stale_ttl, tags=tags, depends_on=depends_on, namespace=namespace,
-                cost=cost, condition=condition, store_if=store_if,
-            )
-        )  # fmt: skip
+        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, None, condition, store_if)
+        return self._run(self._calls.get_or_compute(key, factory, options))
 
     def position(self) -> Position:
         """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""

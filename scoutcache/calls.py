@@ -36,13 +36,15 @@ class Position(NamedTuple):
 class Options(NamedTuple):
     """How a value is to be kept, as the caller wrote it."""
 
-    ttl: object
-    stale_ttl: object
-    tags: Iterable[str]
-    depends_on: Iterable[Key]
-    namespace: str | None
-    cost: float | None
-    since: Position | None
+    ttl: object = None
+    stale_ttl: object = None
+    tags: Iterable[str] = ()
+    depends_on: Iterable[Key] = ()
+    namespace: str | None = None
+    cost: float | None = None
+    since: Position | None = None
+    condition: Callable[[], bool] | None = None
+    store_if: Callable[[Any], bool] | None = None
 
 
 class Calls:
@@ -166,40 +168,12 @@ class Calls:
         moment = self.core.writing.moment()
         return moment.start, moment.end
 
-    def set(
-        self,
-        key: Key,
-        value: Any,
-        *,
-        ttl: object = None,
-        stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
-        namespace: str | None = None,
-        cost: float | None = None,
-        since: Position | None = None,
-    ) -> Flow[bool]:
+    def set(self, key: Key, value: Any, options: Options) -> Flow[bool]:
         """Store *value*; True if some tier took it."""
-        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
-        return (yield from self._store([(key, value)], options)) > 0
+        return (yield from self.set_many([(key, value)], options)) > 0
 
-    def set_many(
-        self,
-        mapping: Mapping[Any, Any],
-        *,
-        ttl: object = None,
-        stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
-        namespace: str | None = None,
-        cost: float | None = None,
-        since: Position | None = None,
-    ) -> Flow[int]:
-        """Store all of *mapping* in one transaction per tier; how many were taken."""
-        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
-        return (yield from self._store(list(mapping.items()), options))
-
-    def _store(self, items: Sequence[tuple[Key, Any]], options: Options) -> Flow[int]:
+    def set_many(self, items: Iterable[tuple[Key, Any]], options: Options) -> Flow[int]:
+        """Store all of them in one transaction per tier; how many were taken."""
         core = self.core
         began_ns = core.clocks.monotonic_ns()
         core.follower.sync()  # or a version remembered too long would make a dead entry
@@ -230,30 +204,17 @@ class Calls:
 
     # -- computing
 
-    def get_or_compute(
-        self,
-        key: Key,
-        factory: Callable[..., Any],
-        *,
-        ttl: object = None,
-        stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
-        namespace: str | None = None,
-        cost: float | None = None,
-        condition: Callable[[], bool] | None = None,
-        store_if: Callable[[Any], bool] | None = None,
-    ) -> Flow[Any]:
+    def get_or_compute(self, key: Key, factory: Callable[..., Any], options: Options) -> Flow[Any]:
         """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
-        core = self.core
-        ref = self.ref(key, namespace)
+        core, condition = self.core, options.condition
+        ref = self.ref(key, options.namespace)
         recipe = Recipe(
             factory,
-            self.lifetime(ref, ttl, stale_ttl),
-            tag_names(tags),
-            [key_text(one) for one in several(depends_on, "depends_on")],
-            _cost(cost),
-            store_if,
+            self.lifetime(ref, options.ttl, options.stale_ttl),
+            tag_names(options.tags),
+            [key_text(one) for one in several(options.depends_on, "depends_on")],
+            _cost(options.cost),
+            options.store_if,
         )
         began = core.clocks.monotonic_ns()
         if not core.config.enabled or (condition is not None and not condition()):
