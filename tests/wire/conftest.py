@@ -13,9 +13,13 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import pytest
+import xxhash
 from hypothesis import strategies as st
 
-from scoutcache.entry import NEVER, Header, Mark, Ref
+from scoutcache.entry import NEVER, Header, Mark, Ref, Sealed
+from scoutcache.errors import CorruptEntry
+from scoutcache.wire import envelope
+from scoutcache.wire.codec import Codec, UnknownType
 
 
 class Colour(enum.Enum):
@@ -161,3 +165,28 @@ def ref() -> Ref:
 def header(ref: Ref) -> Header:
     marks = (Mark("model:gpt-4", (1 << 63) + 1), Mark("\0key:other", 7))
     return Header(ref, 17, created=1.25, fresh_until=2.5, expires=NEVER, marks=marks, cost=0.002, provenance="api")
+
+
+@pytest.fixture(scope="session")
+def outcome() -> Callable[[Codec, Ref, Sealed], str]:
+    def outcome(codec: Codec, ref: Ref, sealed: Sealed) -> str:
+        """A value or a named error; anything else fails the test."""
+        try:
+            codec.open(ref, sealed).live.value()
+        except CorruptEntry:
+            return "corrupt"
+        except UnknownType:
+            return "unknown"
+        return "value"
+
+    return outcome
+
+
+@pytest.fixture(scope="session")
+def forge() -> Callable[..., Sealed]:
+    def forge(header: Header, serializer: int, payload: bytes, **options) -> Sealed:
+        fields = {"compression": 0, "dictionary": 0, "raw_size": len(payload), "stored_size": len(payload)} | options
+        head = envelope.write(header, envelope.Body(serializer=serializer, **fields), b"") + payload
+        return Sealed(head + xxhash.xxh3_64_digest(head))
+
+    return forge
