@@ -20,7 +20,7 @@ from scoutcache.oplog.totals import moment
 
 __all__ = ["report_csv", "report_html"]
 
-ROWS: Final = 100
+ROWS: Final = 50
 WIDTH: Final = 720
 HEIGHT: Final = 160
 

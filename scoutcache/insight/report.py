@@ -8,11 +8,12 @@ Rule 3: every recommendation carries the number it rests on.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from scoutcache.entry import Usage
 from scoutcache.insight import advice, frame
 from scoutcache.insight.operations import Operations
 from scoutcache.insight.stats import collect_stats
@@ -75,15 +76,16 @@ class Report:
 
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
-                 costs: float | None = None, *, now: float, namespace: str | None = None) -> Report:  # fmt: skip
+                 costs: float | None = None, *, now: float, namespace: str | None = None,
+                 usages: Mapping[str, Usage | None] | None = None) -> Report:  # fmt: skip
     """The report on everything since *since* (seconds since the epoch; None: all that is kept).
 
     *by* is what the groups are (namespace, prefix, tier or tag).  *costs* is the price in USD of a call whose cost was
-    not known when it was saved; without it and without costs of entries, money is None.  Nothing recorded gives an
-    empty report, not an error.
+    not known when it was saved; without it and without costs of entries, money is None.  *usages* names the tiers in
+    the order they are asked, with the sizes the caller can see.  Nothing recorded gives an empty report, not an error.
     """
     period = None if since is None else max(0.0, now - since)
-    stats = collect_stats(directory, now=now, period_s=period, by=by, namespace=namespace)
+    stats = collect_stats(directory, now=now, period_s=period, by=by, namespace=namespace, usages=usages)
     prefixes = collect_stats(directory, now=now, period_s=period, by="prefix", namespace=namespace)
     counts = read_counts(directory, since=since, now=now)
     operations = Operations(directory, since)

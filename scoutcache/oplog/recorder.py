@@ -231,6 +231,8 @@ class Recorder:
         kind, namespace, key, tier, outcome, reason, began, ended, size, _, cost, factory_s, _ = event
         if cost is None and kind in REQUESTS and (factory_s is not None or outcome in HIT_OUTCOMES):
             cost = self._settings.default_call_usd  # of the call that was made, or needn't be
+        if kind == "invalidate":
+            reason = ""  # the user's own words, for the log and not for counting
         self._tally.add(minute, namespace, prefix_of(key), tier, kind, outcome, reason, size=size or 0, cost=cost,
                         seconds=factory_s or 0.0)  # fmt: skip
         if ended > began:

@@ -4,9 +4,10 @@ A counter is named by (minute, namespace, prefix, tier, kind, outcome, reason) a
 bytes and the money involved, and the seconds a factory took.  Adding two tallies adds their counters, so the tallies
 of many processes and many minutes sum to the truth in any order.
 
-Two limits keep a tally small whatever the keys look like, without losing a count: after `MAX_PAIRS` different pairs of
+Limits keep a tally small whatever the keys look like, without losing a count: after `MAX_PAIRS` different pairs of
 namespace and prefix further ones are counted under the prefix `OTHER` (after four times as many namespaces, under the
-namespace `OTHER` too), and `coarsen` sums old minutes into hours.  No prefix can hold a colon, so `OTHER` is nobody's.
+namespace `OTHER` too), after `MAX_EVENTS` different events further ones under the reason `OTHER`, and `coarsened` sums
+old minutes into hours.  No prefix can hold a colon, so `OTHER` is nobody's.
 """
 
 from __future__ import annotations
@@ -14,15 +15,16 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
-from typing import Final, NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
 from scoutcache.oplog.histogram import Histogram
 
-__all__ = ["MAX_PAIRS", "OTHER", "Counted", "Name", "Spread", "SpreadName", "Tally"]
+__all__ = ["MAX_EVENTS", "MAX_PAIRS", "OTHER", "Counted", "Name", "Spread", "SpreadName", "Tally"]
 
 MAX_PAIRS: Final = 500
+MAX_EVENTS: Final = 200
 OTHER: Final = ":other"
 MINUTES_PER_HOUR: Final = 60
 
@@ -84,16 +86,20 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+_Event: TypeAlias = tuple[str, str, str, str]
+
+
 class Tally:
     """Counters and histograms; not thread-safe."""
 
-    __slots__ = ("_pairs", "_spaces", "counters", "spreads")
+    __slots__ = ("_events", "_pairs", "_spaces", "counters", "spreads")
 
     def __init__(self) -> None:
         self.counters: dict[Name, Counted] = {}
         self.spreads: dict[SpreadName, Histogram] = {}
         self._pairs: dict[tuple[str, str], tuple[str, str]] = {}
         self._spaces: set[str] = set()
+        self._events: dict[_Event, _Event] = {}
 
     def __bool__(self) -> bool:
         return bool(self.counters or self.spreads)
@@ -103,7 +109,8 @@ class Tally:
             seconds: float = 0.0) -> None:  # fmt: skip
         """Count *times* events.  *cost* is what *costed* of them cost together, all of them when that is not given."""
         namespace, prefix = self._pairs.get((namespace, prefix)) or self._admit(namespace, prefix)
-        counted = self._counter(Name(minute, namespace, prefix, tier, kind, outcome, reason))
+        event = (tier, kind, outcome, reason)
+        counted = self._counter(Name(minute, namespace, prefix, *(self._events.get(event) or self._admit_event(event))))
         counted.count += times
         counted.size += size
         counted.seconds += seconds
@@ -128,6 +135,14 @@ class Tally:
             self._spaces.add(namespace)
             return _plain(namespace), OTHER
         return OTHER, OTHER
+
+    def _admit_event(self, event: _Event) -> _Event:
+        """As what an event not met before is counted: reasons may be anybody's words."""
+        tier, kind, outcome, reason = map(_plain, event)
+        if len(self._events) >= MAX_EVENTS:
+            return tier, kind, outcome, OTHER
+        self._events[event] = (tier, kind, outcome, reason)
+        return self._events[event]
 
     def spread(self, minute: int, namespace: str, tier: str, what: str) -> Histogram:
         """The histogram of that name, made when it isn't there yet."""

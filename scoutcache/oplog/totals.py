@@ -30,6 +30,7 @@ __all__ = ["By", "Group", "Latency", "Stats", "TierStats", "collect_stats", "mom
 By = Literal["tier", "namespace", "prefix", "tag"]
 NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
 """Reasons of misses for which no tier was asked."""
+USUAL: Final = ("memory", "redis", "disk")
 NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
 
 
@@ -276,13 +277,18 @@ def _tiers(rows: Sequence[Counted], alive: Sequence[Segment], usages: Mapping[st
             below += row.count
     published = [name for one in sorted(alive, key=lambda one: -one.written) for name in one.tiers]
     found = []
-    for name in dict.fromkeys([*usages, *published, *sorted(hits)]):
+    for name in dict.fromkeys([*usages, *published, *sorted(hits, key=_usual_place)]):
         size = usages.get(name) or _published(name, alive)
         latency = Latency.of(spreads.get((name, "hit"), Histogram()))
         looked = below or None
         found.append(TierStats(name, *_as_known(size), looked, hits[name] if looked else None, latency))
         below -= hits[name]
     return tuple(found)
+
+
+def _usual_place(tier: str) -> tuple[int, str]:
+    """Where a tier stands when nobody says: memory, redis, disk, then any other."""
+    return (USUAL.index(tier) if tier in USUAL else len(USUAL)), tier
 
 
 def _as_known(size: Usage) -> tuple[int | None, int | None, int | None, int | None]:

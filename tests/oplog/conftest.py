@@ -34,9 +34,11 @@ def make_recorder(directory: Path, fake_clock: Any) -> Callable[..., Recorder]:
 def miss(fake_clock: Any) -> Callable[..., None]:
     """Record one miss."""
 
-    def record(recorder: Recorder, key: str = "llm:1", reason: str = "cold", namespace: str = "default", **more: Any) -> None:
+    def record(
+        recorder: Recorder, key: str = "llm:1", reason: str = "cold", namespace: str = "default", **more: Any
+    ) -> None:
         now = fake_clock.monotonic_ns()
-        recorder.record("get", namespace, key, tier=None, outcome="miss", reason=reason, began_ns=now, ended_ns=now + 5000,
-                        **more)  # fmt: skip
+        recorder.record("get", namespace, key, tier=None, outcome="miss", reason=reason, began_ns=now,
+                        ended_ns=now + 5000, **more)  # fmt: skip
 
     return record

@@ -26,7 +26,11 @@ def mode(path: Path) -> int:
 def test_folders_are_0700_and_files_0600_whatever_the_umask(tmp_path: Path, umask: None) -> None:
     make_folder(tmp_path / "a" / "b")
     replace(tmp_path / "a" / "b" / "file", b"x")
-    assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b"), mode(tmp_path / "a" / "b" / "file")] == [0o700, 0o700, 0o600]
+    assert [mode(tmp_path / "a"), mode(tmp_path / "a" / "b"), mode(tmp_path / "a" / "b" / "file")] == [
+        0o700,
+        0o700,
+        0o600,
+    ]
 
 
 def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:
@@ -40,7 +44,9 @@ def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:
     assert (target.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"precious", b"new", False)
 
 
-def test_a_replacement_that_fails_leaves_the_old_file_and_no_draft(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replacement_that_fails_leaves_the_old_file_and_no_draft(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     replace(tmp_path / "file", b"old")
 
     def full(fd: int, content: object) -> int:
@@ -110,7 +116,9 @@ def test_a_folder_held_by_another_process_is_not_waited_for_unless_asked(tmp_pat
         "import sys\nfrom pathlib import Path\nfrom scoutcache.oplog.files import exclusive\n"
         "with exclusive(Path(sys.argv[1])):\n    print('held', flush=True)\n    sys.stdin.read()"
     )
-    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
         assert process.stdout is not None
         process.stdout.readline()
         with exclusive(tmp_path, wait=False) as held:

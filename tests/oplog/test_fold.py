@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -111,10 +112,8 @@ def test_wherever_folders_die_and_however_late_the_next_one_comes_each_count_sta
     for at, later in deaths:
         with pytest.MonkeyPatch.context() as patch:
             Deaths(patch, at)
-            try:
+            with contextlib.suppress(Killed):
                 fold(directory, now)
-            except Killed:
-                pass
         assert hits(directory, now) == (expected, expected)
         now += later * 3600
     fold(directory, now)

@@ -48,7 +48,11 @@ def test_merging_gives_what_recording_everything_in_one_gives(one: list[int], ot
 def test_the_compact_form_comes_back_as_it_was(numbers: list[int]) -> None:
     histogram = filled(numbers)
     back = Histogram.from_list(histogram.to_list())
-    assert (back.to_list(), back.count, back.mean) == (histogram.to_list(), histogram.count, sum(numbers) / len(numbers))
+    assert (back.to_list(), back.count, back.mean) == (
+        histogram.to_list(),
+        histogram.count,
+        sum(numbers) / len(numbers),
+    )
 
 
 @given(st.lists(st.integers(-(10**20), 10**20), max_size=12))

@@ -35,7 +35,9 @@ def lines(directory: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
-def write(log: LineLog, events: list[Event] | None = None, hits: list[Any] | None = None, now: float = NOW) -> dict[str, int]:
+def write(
+    log: LineLog, events: list[Event] | None = None, hits: list[Any] | None = None, now: float = NOW
+) -> dict[str, int]:
     return dict(+log.write(events or [], hits or [], offset_ns=OFFSET, now=now))
 
 

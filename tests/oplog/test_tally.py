@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scoutcache.oplog.tally import MAX_PAIRS, OTHER, Counted, Tally
+from scoutcache.oplog.tally import MAX_EVENTS, MAX_PAIRS, OTHER, Counted, Tally
 
 events = st.lists(
     st.tuples(
@@ -80,6 +80,15 @@ def test_keeping_the_busiest_prefixes_loses_no_count() -> None:
     assert total(kept) == total(tally)
     assert {f"p{2 * MAX_PAIRS - 1}", OTHER} <= {row.prefix for row in kept.counted()}
     assert len(kept.counters) == MAX_PAIRS + 1
+
+
+def test_reasons_in_anybodys_words_keep_the_count_and_not_the_memory() -> None:
+    tally = Tally()
+    for number in range(3 * MAX_EVENTS):
+        tally.add(1, "n", "p", "", "get", "miss", f"because {number} \ud800")
+    assert len(tally.counters) == MAX_EVENTS + 1
+    assert total(tally)[0] == 3 * MAX_EVENTS
+    assert msgspec.json.encode(tally.counted())
 
 
 @pytest.mark.parametrize("wrong", [{"count": -1}, {"size": -1}, {"cost": float("nan")}, {"seconds": float("inf")}])

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from scoutcache.insight.operations import explain, read_operations
+from scoutcache.oplog.linelog import LogLimits
+from scoutcache.oplog.recorder import OplogSettings, Recorder
+
+Say = Callable[..., None]
+START = b'{"time":1.0,"op":"start","process":"me"}\n'
+LINE = b'{"time":2.0,"op":"get","key":"k","outcome":"miss"}\n'
+
+
+def put(directory: Path, content: bytes, name: str = "a.jsonl") -> Path:
+    (directory / "oplog").mkdir(parents=True, exist_ok=True)
+    (directory / "oplog" / name).write_bytes(content)
+    return directory / "oplog" / name
+
+
+def test_every_record_comes_back_with_the_process_that_wrote_it(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("get", "miss", reason="cold")
+    assert recorder.hit_log is not None
+    recorder.hit_log((0, 1500, "default", "llm:1", 5))
+    recorder.close({})
+    lines = list(read_operations(directory))
+    assert [(line.op, line.outcome, line.tier) for line in lines] == [("get", "miss", None), ("get", "hit", "memory")]
+    assert {line.process for line in lines} == {recorder._process}
+
+
+def test_of_no_log_there_is_nothing_to_read(directory: Path) -> None:
+    operations = read_operations(directory)
+    assert (list(operations), operations.skipped_files) == ([], 0)
+
+
+@pytest.mark.parametrize("torn", [b'{"time":3.0,"op":"ge', b"{", b'{"time":3.0,"op":"get"}'])
+def test_a_torn_last_line_is_skipped_and_counted(directory: Path, torn: bytes) -> None:
+    put(directory, START + LINE + torn)
+    operations = read_operations(directory)
+    assert (len(list(operations)), operations.skipped_lines) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"not json", b"[]", b"{}", b'{"time":"x","op":"get"}', b'{"time":1e300,"op":"get"}', b'{"time":-1,"op":"get"}',
+        b'{"time":2,"op":"get","latency_us":-4}', b'{"time":2,"op":"get","size":1e99}',
+        b'{"time":2,"op":"get","key":5}',
+        b'{"time":NaN,"op":"get"}', b"\xff\xfe\x00", b'{"time":2,"op":"get","key":"\\ud800"}', b"x" * (3 << 20),
+    ],
+)  # fmt: skip
+def test_an_impossible_line_costs_itself_and_nothing_else(directory: Path, bad: bytes) -> None:
+    put(directory, START + LINE + bad + b"\n" + LINE)
+    operations = read_operations(directory)
+    assert [line.key for line in operations] == ["k", "k"]
+    assert operations.skipped_lines >= 1
+
+
+@given(st.binary(max_size=300))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_the_bytes_reading_gives_records_or_skips(directory: Path, content: bytes) -> None:
+    put(directory, START + content)
+    assert all(line.op for line in read_operations(directory))
+    put(directory, content)
+    assert all(line.op for line in read_operations(directory))
+
+
+def test_another_programs_file_is_skipped_whole_and_counted(directory: Path) -> None:
+    put(directory, LINE + LINE, "other.jsonl")
+    put(directory, b"line of a web server\n" * 5, "web.jsonl")
+    put(directory, START + LINE)
+    (directory / "oplog" / "link.jsonl").symlink_to("/etc/passwd")
+    (directory / "oplog" / "folder.jsonl").mkdir()
+    operations = read_operations(directory)
+    assert (len(list(operations)), operations.skipped_files, operations.skipped_lines) == (1, 2, 0)
+
+
+def test_only_what_happened_since_is_given(directory: Path) -> None:
+    path = put(directory, START + LINE + LINE.replace(b"2.0", b"9.0"))
+    os.utime(path, (10, 10))
+    old = put(directory, START + LINE, "old.jsonl")
+    os.utime(old, (2, 2))
+    assert [line.time for line in read_operations(directory, since=5.0)] == [9.0]
+
+
+def test_what_the_writers_left_out_is_summed(directory: Path) -> None:
+    put(directory, START + b'{"time":2.0,"op":"left_out","reason":"rate","count":7,"rate":0.5}\n' * 2)
+    operations = read_operations(directory)
+    assert (list(operations), dict(operations.left_out)) == ([], {"rate": 14})
+
+
+def test_explain_gives_the_last_misses_newest_first_with_what_went_before(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("compute", "miss", reason="cold", factory_s=1.5)
+    say("set", "stored")
+    say("get", "hit", tier="disk")
+    say("evict", "done", reason="size", tier="memory")
+    say("get", "miss", reason="evicted")
+    say("get", "miss", "llm:2", reason="cold")
+    say("get", "miss", namespace="other", reason="cold")
+    recorder.close({})
+    outcomes = explain(directory, "default", "llm:1")
+    assert [one["reason"] for one in outcomes] == ["evicted", "cold"]
+    assert (outcomes[0]["after"]["op"], outcomes[0]["after"]["reason"], outcomes[1]["after"]) == ("evict", "size", None)
+    assert outcomes[1]["factory_s"] == 1.5
+    assert outcomes[0]["at"] == "2027-01-15T08:00:04+00:00"
+    assert [one["reason"] for one in explain(directory, "default", "llm:1", limit=1)] == ["evicted"]
+    assert explain(directory, "default", "llm:1", limit=0) == explain(directory, "default", "llm:absent") == []
+
+
+def test_explain_finds_keys_that_json_escapes_and_keys_that_were_redacted(directory: Path, fake_clock: Any) -> None:
+    key = 'llm:"quoted"\\ ünïcode 😀'
+    for redact in (False, True):
+        recorder = Recorder(directory, OplogSettings(limits=LogLimits(redact_keys=redact)), wall=fake_clock.wall,
+                            monotonic_ns=fake_clock.monotonic_ns, token=lambda: os.urandom(8).hex())  # fmt: skip
+        recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=0, ended_ns=1)
+        recorder.close({})
+    assert len(explain(directory, "default", key)) == 2
