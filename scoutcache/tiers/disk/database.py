@@ -52,10 +52,11 @@ _HINTS: Final = {
 class Database:
     """One directory's database, for all threads of a process; *max_bytes* is what a new one records as its limit."""
 
-    def __init__(self, directory: Path, max_bytes: int, timeout: float, warn: Callable[[str], None]) -> None:
+    def __init__(self, directory: Path, max_bytes: int, timeout: float,
+                 warn: Callable[[str], None], wall: Callable[[], float]) -> None:  # fmt: skip
         self.directory, self.path = directory, directory / DATABASE
         self.asked, self.space = max_bytes, Space(max_bytes)
-        self.timeout, self.warn = timeout, warn
+        self.timeout, self.warn, self._wall = timeout, warn, wall
         self.differences: list[str] = []
         self.read_only = False
         self.ballast = Ballast(directory)
@@ -299,7 +300,7 @@ class Database:
         self._let_go(cache)
 
     def _put_aside(self, reason: str) -> None:
-        name = set_aside(self.directory)
+        name = set_aside(self.directory, self._wall())
         self.warn(f"the database in {self.directory} can't be used ({reason}); it was set aside as {name} and a new one"
                   " takes its place")  # fmt: skip
 

@@ -22,7 +22,7 @@ from scoutcache.entry import Listed
 from scoutcache.keys import HASHED, physical_prefix, physical_scan_prefix
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.disk.database import Database
-from scoutcache.tiers.disk.rows import PLAIN, bounds, header_of
+from scoutcache.tiers.disk.rows import PLAIN, TAG, bounds, header_of
 from scoutcache.tiers.disk.space import entry_count
 
 __all__ = ["Range", "listed", "matching", "remove_rows"]
@@ -66,7 +66,7 @@ def _is_most(database: Database, span: Range) -> bool:
 
 
 def _by_key(database: Database, span: Range) -> Iterator[tuple[object, int]]:
-    sql = f"SELECT tag, size, key FROM Cache WHERE key {{}} ? AND key < ? AND {PLAIN} ORDER BY key LIMIT {_AT_ONCE}"
+    sql = f"SELECT {TAG}, size, key FROM Cache WHERE key {{}} ? AND key < ? AND {PLAIN} ORDER BY key LIMIT {_AT_ONCE}"
     after, compare = span.low, ">="
     while True:
         with database.link() as con:
@@ -78,7 +78,7 @@ def _by_key(database: Database, span: Range) -> Iterator[tuple[object, int]]:
 
 
 def _by_number(database: Database, span: Range) -> Iterator[tuple[object, int]]:
-    sql = f"SELECT tag, size, key, rowid FROM Cache WHERE rowid > ? AND {PLAIN} ORDER BY rowid LIMIT {_AT_ONCE}"
+    sql = f"SELECT {TAG}, size, key, rowid FROM Cache WHERE rowid > ? AND {PLAIN} ORDER BY rowid LIMIT {_AT_ONCE}"
     last = -(1 << 63)
     while True:
         with database.link() as con:
@@ -97,7 +97,7 @@ def matching(database: Database, namespace: str, pattern: Pattern, now: float | 
     """Batches of (number, physical key) of the entries that match; with *now* only those that are not expired."""
     span = Range.of(namespace, pattern)
     fresh = "" if now is None else " AND (expire_time IS NULL OR expire_time > :now)"
-    sql = (f"SELECT rowid, key, CASE WHEN instr(key, '{HASHED}') THEN tag END FROM Cache"
+    sql = (f"SELECT rowid, key, CASE WHEN instr(key, '{HASHED}') THEN {TAG} END FROM Cache"
            f" WHERE key {{}} :after AND key < :high AND raw = 1{fresh} ORDER BY key LIMIT {_AT_ONCE}")  # fmt: skip
     after, compare = span.low, ">="
     while True:

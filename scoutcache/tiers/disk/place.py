@@ -23,7 +23,7 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.disk.lock import LOCK_NAME
 from scoutcache.tiers.disk.safe import DATABASE
 
-__all__ = ["foreign_file", "prepare", "set_aside"]
+__all__ = ["foreign_file", "prepare", "remove_tree", "set_aside"]
 
 _FILES: Final = (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", f"{DATABASE}-journal")
 
@@ -86,9 +86,9 @@ def foreign_file(directory: Path) -> str | None:
     return None
 
 
-def set_aside(directory: Path) -> str:
+def set_aside(directory: Path, now: float) -> str:
     """Rename the database and what belongs to it; returns its new name.  The directory's lock is held."""
-    stamp = f"{ASIDE}{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    stamp = f"{ASIDE}{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     # The database last: until it moves, whoever is killed here leaves something that is set aside again.
     for name in reversed(_FILES):
         with contextlib.suppress(FileNotFoundError):
@@ -96,5 +96,13 @@ def set_aside(directory: Path) -> str:
     older = sorted({path.name.split(".")[0] for path in directory.glob(f"{ASIDE}*")})[:-_KEPT_ASIDE]
     for path in directory.glob(f"{ASIDE}*"):
         if path.name.split(".")[0] in older:
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            remove_tree(path)
     return f"{stamp}.{DATABASE}"
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a file, or a folder with what is in it; of a link the link."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

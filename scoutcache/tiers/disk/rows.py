@@ -16,15 +16,22 @@ import msgspec
 
 from scoutcache.entry import NEVER, Header, Row, Sealed
 from scoutcache.keys import physical_key
+from scoutcache.tiers.disk.safe import LONGEST
 
 __all__ = [
-    "FOREIGN", "ORPHANED", "PLAIN", "READ", "UPSERT", "Record", "bounds", "header_of", "read_whole", "reading_many",
-    "record", "sealed_head",
+    "FOREIGN", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds", "header_of", "read_one",
+    "read_whole", "reading_many", "record",
 ]  # fmt: skip
 
 PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
 
 FOREIGN: Final = "(raw IS NOT 1 OR mode IS NOT 1 OR filename IS NOT NULL OR typeof(key) != 'text')"
+
+VALUE: Final = f"CASE WHEN length(value) <= {LONGEST} THEN value END"
+"""The value, NULL for one that is longer than any of ours: where many rows are read, one must not spoil the rest."""
+
+TAG: Final = f"CASE WHEN length(tag) <= {LONGEST} THEN tag END"
+"""The same for the header kept for listings."""
 
 ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM Cache WHERE Cache.rowid = Chunks.owner)"
 
@@ -91,7 +98,7 @@ def reading_many(count: int) -> tuple[str, int]:
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
     """
     places = min(_LARGEST_IN, 1 << (count - 1).bit_length())
-    return (f"SELECT key, value, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
+    return (f"SELECT key, {VALUE}, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
             f" AND key IN ({','.join('?' * places)})"), places  # fmt: skip
 
 
@@ -103,9 +110,21 @@ def bounds(prefix: str) -> tuple[str, str]:
     return prefix, prefix[:-1] + chr(0xE000 if 0xD800 <= last < 0xE000 else last)
 
 
-def sealed_head(head: object) -> Sealed:
-    """An entry without chunks.  What isn't bytes is handed up as no bytes at all, which no codec takes for an entry."""
-    return Sealed(head if type(head) is bytes else b"")
+def read_one(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
+    """An entry.  What can't be one is handed up as no bytes at all, which no codec takes for an entry."""
+    try:
+        row = con.execute(READ, (key, now)).fetchone()
+        if row is None:
+            return None
+        head, chunks = row
+        if chunks:
+            return read_whole(con, key, now)
+    except sqlite3.DataError:  # longer than any of ours
+        return _NO_ENTRY
+    return Sealed(head) if type(head) is bytes else _NO_ENTRY
+
+
+_NO_ENTRY: Final = Sealed(b"")
 
 
 def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
@@ -118,4 +137,6 @@ def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
         con.execute("ROLLBACK")
     if row is None:
         return None
-    return Sealed(sealed_head(row[0]).head, tuple([chunk for (chunk,) in chunks if type(chunk) is bytes]))
+    if type(row[0]) is not bytes:
+        return _NO_ENTRY
+    return Sealed(row[0], tuple([chunk for (chunk,) in chunks if type(chunk) is bytes]))

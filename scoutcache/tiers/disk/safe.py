@@ -28,7 +28,7 @@ from urllib.parse import quote
 
 import diskcache
 
-__all__ = ["DATABASE", "Access", "Link", "RawDisk", "SafeCache", "connect"]
+__all__ = ["DATABASE", "LONGEST", "Access", "Link", "RawDisk", "SafeCache", "connect"]
 
 DATABASE: Final = diskcache.core.DBNAME
 

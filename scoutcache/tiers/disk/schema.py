@@ -20,11 +20,11 @@ from __future__ import annotations
 
 import os
 import secrets
-import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any, Final
 
+from scoutcache.tiers.disk.place import remove_tree
 from scoutcache.tiers.disk.safe import DATABASE, RawDisk, SafeCache
 
 __all__ = ["FORMAT", "SETTINGS", "create", "difference", "recorded"]
@@ -91,8 +91,8 @@ _REFERENCE: Final[dict[tuple[str, str], str | None]] = {
 
 def create(directory: Path, limits: dict[str, int]) -> None:
     """Make a new database in *directory*, where none may stand; the directory's lock is held."""
-    for stale in directory.glob(".new-*"):
-        shutil.rmtree(stale)
+    for stale in directory.glob(".new-*"):  # of a process killed here
+        remove_tree(stale)
     workshop = directory / f".new-{secrets.token_hex(8)}"
     workshop.mkdir(mode=0o700)
     try:
@@ -111,7 +111,7 @@ def create(directory: Path, limits: dict[str, int]) -> None:
             cache.close()
         (workshop / DATABASE).rename(directory / DATABASE)
     finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+        remove_tree(workshop)
 
 
 def difference(con: sqlite3.Connection) -> str | None:

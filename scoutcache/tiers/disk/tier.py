@@ -26,7 +26,7 @@ from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import Range, listed, matching, remove_rows
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import PLAIN, READ, read_whole, reading_many, record, sealed_head
+from scoutcache.tiers.disk.rows import PLAIN, read_one, reading_many, record
 from scoutcache.tiers.disk.space import entry_bytes, entry_count
 from scoutcache.tiers.disk.upkeep import Upkeep
 from scoutcache.tiers.disk.versions import DiskVersions
@@ -47,8 +47,8 @@ class DiskTier:
 
     *max_bytes* is the limit a new store records; an existing store keeps its own (see `differences`).  *timeout* is how
     many seconds a write waits for another process's lock.  *warn* gets a sentence when the disk is full or a database
-    was set aside.  Raises `CacheError` for a directory that isn't the user's own; a directory that can't be opened now
-    is tried again by each call, once a second, and until then each raises `TierUnavailable`.
+    was set aside; *wall* dates the latter.  Raises `CacheError` for a directory that isn't the user's own; a directory
+    that can't be opened now is tried again by each call, once a second, and until then each raises `TierUnavailable`.
     """
 
     name = "disk"
@@ -58,8 +58,8 @@ class DiskTier:
                  warn: Callable[[str], None] = _log_warning,
                  wall: Callable[[], float] = time.time) -> None:  # fmt: skip
         self.directory = directory
-        self._codec, self._wall = codec, wall
-        self._database = Database(directory, max_bytes, timeout, warn)
+        self._codec = codec
+        self._database = Database(directory, max_bytes, timeout, warn, wall)
         self._writer = Writer(self._database)
         self._removing = Removing(self._database)
         self._upkeep = Upkeep(self._database, self._removing)
@@ -72,12 +72,7 @@ class DiskTier:
         """The entry, or None when it is absent or expired.  Raises `TierUnavailable`."""
         key = physical_key(ref)
         with self._database.link() as con:
-            row = con.execute(READ, (key, now)).fetchone()
-            if row is None:
-                return None
-            if row[1]:
-                return read_whole(con, key, now)
-        return sealed_head(row[0])
+            return read_one(con, key, now)
 
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
         """Those that are there: one statement for up to 512 keys.  Raises `TierUnavailable`."""
@@ -91,7 +86,7 @@ class DiskTier:
                 at += places
                 rows = con.execute(sql, (now, *some, *(None,) * (places - len(some)))).fetchall()
                 for key, head, chunks in rows:
-                    sealed = read_whole(con, key, now) if chunks else sealed_head(head)
+                    sealed = Sealed(head) if type(head) is bytes and not chunks else read_one(con, key, now)
                     if sealed is not None:
                         found[by_key[key]] = sealed
         return found

@@ -20,7 +20,7 @@ from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import remove_rows
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED, PLAIN, header_of, read_whole
+from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED, PLAIN, TAG, VALUE, header_of, read_whole
 
 if TYPE_CHECKING:
     from scoutcache.wire.codec import Codec
@@ -55,7 +55,7 @@ _Found = tuple[int, str, object, object, float | None, float, int]
 
 
 def _batches(database: Database) -> Iterator[list[_Found]]:
-    sql = (f"SELECT rowid, key, value, tag, expire_time, store_time, access_count FROM Cache"
+    sql = (f"SELECT rowid, key, {VALUE}, {TAG}, expire_time, store_time, access_count FROM Cache"
            f" WHERE rowid > ? AND {PLAIN} AND typeof(key) = 'text' ORDER BY rowid LIMIT {_AT_ONCE}")  # fmt: skip
     last = -(1 << 63)
     while True:

@@ -1,0 +1,101 @@
+"""Disk tiers to test, what they warned of, and raw access to what lies in their directories."""
+
+from __future__ import annotations
+
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoutcache.entry import Ref
+from scoutcache.tiers.disk import DiskTier
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def warned() -> list[str]:
+    """What the tiers of this test warned of."""
+    return []
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """The directory of this test's tiers."""
+    return tmp_path / "disk"
+
+
+@pytest.fixture
+def open_tier(folder: Path, codec: Any, fake_clock: Any, warned: list[str]) -> Iterator[Callable[..., DiskTier]]:
+    """Opens one more tier on the test's directory; all are closed with the test."""
+    opened: list[DiskTier] = []
+
+    def make(directory: Path = folder, **options: Any) -> DiskTier:
+        options = {"wall": fake_clock.wall, "warn": warned.append, "timeout": 0.3} | options
+        opened.append(DiskTier(directory, codec, **options))
+        return opened[-1]
+
+    yield make
+    for tier in opened:
+        tier.close()
+
+
+@pytest.fixture
+def disk(open_tier: Callable[..., DiskTier]) -> DiskTier:
+    """A disk tier."""
+    return open_tier()
+
+
+@pytest.fixture
+def put(make_row: Callable[..., Any], fake_clock: Any) -> Callable[..., int]:
+    """Write one entry into a tier and return how many were taken."""
+    return lambda tier, *args, **options: tier.write([make_row(*args, **options)], fake_clock.wall())
+
+
+@pytest.fixture
+def get(codec: Any, fake_clock: Any) -> Callable[..., Any]:
+    """The value that a tier holds for a key, or "absent"."""
+
+    def read(tier: DiskTier, key: str, namespace: str = "default") -> Any:
+        ref = Ref(namespace, key)
+        sealed = tier.read(ref, fake_clock.wall())
+        return "absent" if sealed is None else codec.open(ref, sealed).value
+
+    return read
+
+
+@pytest.fixture
+def raw_sql(folder: Path) -> Callable[..., list[tuple[Any, ...]]]:
+    """Run statements on the database as anybody could who has the file."""
+
+    def run(*statements: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        with closing(sqlite3.connect(folder / "cache.db", isolation_level=None, timeout=5)) as con:
+            rows: list[tuple[Any, ...]] = []
+            for statement in statements:
+                rows = con.execute(statement, values if "?" in statement else ()).fetchall()
+            return rows
+
+    return run
+
+
+@pytest.fixture
+def run_python(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
+    """Start a Python process with some code, lines of text on its pipes; whatever still runs is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        head = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
+        process = subprocess.Popen([sys.executable, "-W", "error", "-c", head + code, *map(str, arguments)], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
