@@ -87,7 +87,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     period = None if since is None else max(0.0, now - since)
     stats = collect_stats(directory, now=now, period_s=period, by=by, namespace=namespace, usages=usages)
     prefixes = collect_stats(directory, now=now, period_s=period, by="prefix", namespace=namespace)
-    counts = read_counts(directory, since=since, now=now)
+    counts = read_counts(directory, since=since, now=now, by_minute=True)
     operations = Operations(directory, since)
     table = frame.as_frame(operations, namespace)
     keys = frame.by_key(table)

@@ -8,12 +8,11 @@ are what the log holds: a request counts for every tag its key was last written 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scoutcache.entry import Usage
-from scoutcache.insight.operations import Operations
 from scoutcache.oplog import totals
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
@@ -32,11 +31,13 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     )
     if by != "tag" or directory is None:
         return found
+    from scoutcache.insight.operations import Operations
+
     since = None if period_s is None else now - period_s
     return dataclasses.replace(found, groups=_by_tag(Operations(directory, since), namespace))
 
 
-def _by_tag(lines: Operations, namespace: str | None) -> tuple[dict[str, Any], ...]:
+def _by_tag(lines: Iterable[Line], namespace: str | None) -> tuple[dict[str, Any], ...]:
     tags: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
     counters: dict[tuple[str, str], dict[tuple[str, str, str], Counted]] = {}
     for line in lines:

@@ -11,7 +11,9 @@ Rule 1: every file names what was added to it (``applied``) and is replaced whol
 Rule 2: what was added is removed only after the file that names it is safe on disk.  A fold that died in between is
         finished by the next, which finds the name and only removes.
 Rule 3: a name is dropped when its segment is gone; segments have random names, so none comes back.
-Rule 4: minutes of an hour that is already summed by the day go to the day.  Rolling an hour up is the same step: the
+Rule 4: every file also holds its sums (`Kept.whole`), so that a reader whose period holds the whole file reads 20 rows
+        and not 1,200 (statistics over three months: a twelfth of the time).
+Rule 5: minutes of an hour that is already summed by the day go to the day.  Rolling an hour up is the same step: the
         day's file takes its figures, its names and its own random id, then the hour's file is removed.
 """
 
@@ -19,7 +21,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
@@ -45,14 +46,35 @@ ROLLED: Final = "rolled:"
 _Row = TypeVar("_Row", Counted, Spread)
 
 
+class Rows(msgspec.Struct):
+    """Counters and histograms."""
+
+    counted: list[Counted]
+    spreads: list[Spread]
+
+    @classmethod
+    def of(cls, tally: Tally) -> Rows:
+        """What *tally* holds."""
+        return cls(tally.counted(), tally.spread_rows())
+
+
 class Kept(msgspec.Struct):
-    """A file of folded counters."""
+    """A file of folded counters: *whole* sums what *parts* holds by the minute or the hour."""
 
     id: str
     applied: list[str]
-    counted: list[Counted]
-    spreads: list[Spread]
+    whole: Rows
+    parts: msgspec.Raw
     format: Literal["scoutcache-folded-1"] = "scoutcache-folded-1"
+
+    @classmethod
+    def of(cls, name: str, applied: list[str], tally: Tally) -> Kept:
+        """A file with what *tally* holds."""
+        return cls(name, applied, Rows.of(tally.summed()), msgspec.Raw(msgspec.json.encode(Rows.of(tally))))
+
+    def rows(self) -> Rows:
+        """The single counters."""
+        return msgspec.json.decode(self.parts, type=Rows)
 
     def has(self, segment: str, hour: int) -> bool:
         """Was that hour of that segment added here?"""
@@ -63,7 +85,7 @@ def read_kept(path: Path) -> Kept | None:
     """The file at *path*; None when it isn't there or isn't one."""
     try:
         kept = msgspec.json.decode(path.read_bytes(), type=Kept)
-        _tally_of(kept)
+        Tally().merge(kept.whole.counted, kept.whole.spreads)
     except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, ValueError):
         return None
     return kept
@@ -167,16 +189,14 @@ class _Ledger:
             self._add_to(self._folder / f"{name}.json", parts)
 
     def _add_to(self, path: Path, parts: list[tuple[Segment, int]]) -> None:
-        kept = _open_kept(path)
+        kept, tally = _open_kept(path)
         new = [(segment, hour) for segment, hour in parts if not kept.has(segment.id, hour)]
         if not new:
             return
-        tally = _tally_of(kept)
         for segment, hour in new:
             tally.merge(_of_hour(segment.counted, hour), _of_hour(segment.spreads, hour))
-        kept.applied = [name for name in kept.applied if self._still_needed(name)]
-        kept.applied += [f"{segment.id}@{hour}" for segment, hour in new]
-        _write(path, kept, tally)
+        applied = [name for name in kept.applied if self._still_needed(name)]
+        _write(path, kept.id, [*applied, *(f"{segment.id}@{hour}" for segment, hour in new)], tally)
 
     def _still_needed(self, name: str) -> bool:
         """Rule 3."""
@@ -193,47 +213,49 @@ def _of_hour(rows: Iterable[_Row], hour: int) -> Iterator[_Row]:
     return (row for row in rows if row.minute // 60 == hour)
 
 
-def _open_kept(path: Path) -> Kept:
+def _open_kept(path: Path) -> tuple[Kept, Tally]:
     """The file to add to.  One that can't be read is set aside under another name, not written over."""
     kept = read_kept(path)
-    if kept is None and path.exists():
+    tally = None if kept is None else _tally_of(kept)
+    if kept is not None and tally is not None:
+        return kept, tally
+    if path.exists():
         path.replace(path.with_name(f"{path.name}.unreadable"))
-    return kept or Kept(secrets.token_hex(8), [], [], [])
+    return Kept.of(os.urandom(8).hex(), [], Tally()), Tally()
 
 
-def _tally_of(kept: Kept) -> Tally:
+def _tally_of(kept: Kept) -> Tally | None:
+    """Its single counters; None when they are damaged."""
     tally = Tally()
-    tally.merge(kept.counted, kept.spreads)
+    try:
+        rows = kept.rows()
+        tally.merge(rows.counted, rows.spreads)
+    except (msgspec.MsgspecError, ValueError):
+        return None
     return tally
 
 
-def _write(path: Path, kept: Kept, tally: Tally) -> None:
+def _write(path: Path, name: str, applied: list[str], tally: Tally) -> None:
     if path.name.startswith("d"):
         tally = tally.coarsened()
     if len(tally.counters) > ROWS_KEPT:
         tally = tally.coarsened().without_rare_prefixes()
-    kept.counted, kept.spreads = tally.counted(), tally.spread_rows()
-    replace(path, msgspec.json.encode(kept), durable=True)
+    replace(path, msgspec.json.encode(Kept.of(name, applied, tally)), durable=True)
 
 
 def _roll_up(folder: Path, first_hour: int) -> None:
-    """Rule 4."""
+    """Rule 5."""
     for path in sorted(folder.glob("h*.json")):
         hour = number_of(path)
         if hour is None or hour >= first_hour:
             continue
-        kept = read_kept(path)
-        if kept is None:
-            path.replace(path.with_name(f"{path.name}.unreadable"))
-            continue
+        kept, minutes = _open_kept(path)
         into = folder / f"d{hour // 24}.json"
-        day = _open_kept(into)
+        day, tally = _open_kept(into)
         if not day.has(ROLLED + kept.id, hour):
-            tally = _tally_of(day)
-            tally.merge(kept.counted, kept.spreads)
-            day.applied += [*kept.applied, f"{ROLLED}{kept.id}@{hour}"]
-            _write(into, day, tally)
-        path.unlink()
+            tally.take_in(minutes)
+            _write(into, day.id, [*day.applied, *kept.applied, f"{ROLLED}{kept.id}@{hour}"], tally)
+        path.unlink(missing_ok=True)
 
 
 def _drop_before(folder: Path, oldest: float) -> None:

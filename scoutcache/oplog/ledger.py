@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
+
 from scoutcache.oplog.files import is_claimed, shared
-from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept
+from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, Rows, number_of, read_kept
 from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.tally import Tally
 
@@ -25,24 +27,24 @@ class Counts:
     """Files that are not ours, or damaged."""
 
 
-def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = ()) -> Counts:
+def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = (),
+                by_minute: bool = False) -> Counts:  # fmt: skip
     """Everything counted since *since* (seconds since the epoch; None for all that is kept).
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
-    *extra* are segments from memory, which count instead of what their process last wrote.
+    *extra* are segments from memory, which count instead of what their process last wrote.  Without *by_minute* the
+    counters of a folded file may all stand at its first minute, which is many times faster.
     """
     found = Counts(None if since is None else _first_minute(since, now))
-    if directory is None:
-        _Reading(found, {}).add(extra)
-        found.alive += extra
-        return found
-    with shared(directory / COUNTERS):
-        files = _read_folded(directory / COUNTERS, found)
-        segments, found.alive = _read_segments(directory / PROCS, {one.id for one in extra}, found)
+    reading = _Reading(found)
+    if directory is not None:
+        with shared(directory / COUNTERS):
+            files = _folded(directory / COUNTERS, found)
+            segments, found.alive = _segments(directory / PROCS, {one.id for one in extra}, found)
+        reading.add_folded(files, by_minute=by_minute)
+        reading.add(segments)
+    reading.add(extra)
     found.alive += extra
-    reading = _Reading(found, files)
-    reading.add_folded()
-    reading.add([*segments, *extra])
     return found
 
 
@@ -52,24 +54,29 @@ def _first_minute(since: float, now: float) -> int:
     return minute - minute % 60 if by_hour else minute
 
 
-def _read_folded(folder: Path, found: Counts) -> dict[str, Kept]:
-    files: dict[str, Kept] = {}
-    if not folder.is_dir():
-        return files
-    for path in folder.glob("[hd]*.json"):
-        number = number_of(path)
-        minutes = 60 if path.name.startswith("h") else 1440
-        if number is None or (found.first_minute is not None and (number + 1) * minutes <= found.first_minute):
+def _minutes_of(path: Path) -> range | None:
+    """The minutes that a file is about; None for another program's."""
+    number = number_of(path)
+    length = 60 if path.name.startswith("h") else 1440
+    return None if number is None else range(number * length, (number + 1) * length)
+
+
+def _folded(folder: Path, found: Counts) -> list[tuple[Path, Kept]]:
+    """The files about the time in question."""
+    files = []
+    for path in folder.glob("[hd]*.json") if folder.is_dir() else ():
+        minutes = _minutes_of(path)
+        if minutes is None or (found.first_minute is not None and minutes[-1] < found.first_minute):
             continue
         kept = read_kept(path)
         if kept is None:
             found.skipped += 1
         else:
-            files[path.stem] = kept
+            files.append((path, kept))
     return files
 
 
-def _read_segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment], list[Segment]]:
+def _segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment], list[Segment]]:
     """All segments, and those of them whose process lives."""
     segments, alive = [], []
     for path in procs.glob("*.json") if procs.is_dir() else ():
@@ -88,28 +95,39 @@ def _read_segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Se
 class _Reading:
     """Adds what was read, leaving out what was read already in another file."""
 
-    def __init__(self, found: Counts, files: dict[str, Kept]) -> None:
+    def __init__(self, found: Counts) -> None:
         self._found = found
-        self._files = files
-        self._applied = {name for kept in files.values() for name in kept.applied}
+        self._applied: set[str] = set()
 
-    def add_folded(self) -> None:
+    def add_folded(self, files: Sequence[tuple[Path, Kept]], *, by_minute: bool) -> None:
         """Add the files, but no hour that its day holds already (a roll-up that died before its last step)."""
-        for name, kept in self._files.items():
-            if f"{ROLLED}{kept.id}@{name[1:]}" not in self._applied:
-                self._merge(kept)
+        self._applied = {name for _, kept in files for name in kept.applied}
+        for path, kept in files:
+            if f"{ROLLED}{kept.id}@{path.stem[1:]}" not in self._applied:
+                self._add_file(path, kept, by_minute=by_minute)
+
+    def _add_file(self, path: Path, kept: Kept, *, by_minute: bool) -> None:
+        minutes, first = _minutes_of(path), self._found.first_minute
+        if minutes is not None and not by_minute and (first is None or first <= minutes[0]):
+            self._merge(kept.whole)
+            return
+        try:
+            self._merge(kept.rows())
+        except (msgspec.MsgspecError, ValueError):
+            self._found.skipped += 1
 
     def add(self, segments: Iterable[Segment]) -> None:
         """Add segments, but no hour of one that was folded already."""
         for segment in segments:
             self._merge(segment, segment.id)
 
-    def _merge(self, source: Kept | Segment, id: str | None = None) -> None:
+    def _merge(self, source: Rows | Segment, id: str | None = None) -> None:
         first, applied = self._found.first_minute or 0, self._applied
 
         def wanted(minute: int) -> bool:
             return minute >= first and (id is None or f"{id}@{minute // 60}" not in applied)
 
         self._found.tally.merge(
-            (row for row in source.counted if wanted(row.minute)), (row for row in source.spreads if wanted(row.minute))
+            (row for row in source.counted if wanted(row.minute)),
+            (row for row in source.spreads if wanted(row.minute)),
         )

@@ -56,7 +56,7 @@ class OplogSettings:
 
     enabled: bool = True
     limits: LogLimits = field(default_factory=LogLimits)
-    counters_max_age: float | None = 400 * 86_400.0
+    counters_max_age: float | None = 90 * 86_400.0
     default_call_usd: float | None = None
 
 
@@ -160,8 +160,9 @@ class Recorder:
         None for what other processes share.
         """
         with self._publishing:
-            self._changed = self._changed or self._usages != dict(usages)
-            self._usages = dict(usages)
+            if self._usages != dict(usages):
+                with self._lock:
+                    self._usages, self._changed = dict(usages), True
             self._perform(self._write_log, self._write_counters)
 
     flush = publish

@@ -23,7 +23,6 @@ request.  A hit names the tier that answered, unless it joined.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final, NamedTuple
 
 import msgspec
@@ -95,6 +94,8 @@ class HitLine(msgspec.Struct, gc=False, tag_field="op", tag="get"):
 
 def redacted(namespace: str, key: str) -> str:
     """*key* with all but its prefix replaced by a hash, the same for the same key of the same namespace."""
+    import hashlib
+
     digest = hashlib.sha256(f"{len(namespace)}:{namespace}:{key}".encode("utf-8", "replace")).hexdigest()[:16]
     head, colon, _ = key.partition(":")
     return f"{head}{colon}#{digest}" if colon else f"#{digest}"

@@ -113,8 +113,8 @@ class Tally:
         counted = self._counter(Name(minute, namespace, prefix, *(self._events.get(event) or self._admit_event(event))))
         counted.count += times
         counted.size += size
-        counted.seconds += seconds
-        if cost is not None:
+        counted.seconds += seconds if math.isfinite(seconds) else 0.0
+        if cost is not None and math.isfinite(cost):
             counted.cost += cost
             counted.costed += times if costed is None else costed
 
@@ -191,6 +191,17 @@ class Tally:
         found.merge(
             (_at_hour(row, before_minute) for row in self.counters.values()),
             (_at_hour(row, before_minute) for row in self.spread_rows()),
+        )
+        return found
+
+    def summed(self) -> Tally:
+        """The same figures, all counted at the first minute there is."""
+        minutes = {name.minute for name in self.counters} | {name.minute for name in self.spreads}
+        first = min(minutes, default=0)
+        found = Tally()
+        found.merge(
+            (msgspec.structs.replace(row, minute=first) for row in self.counters.values()),
+            (msgspec.structs.replace(row, minute=first) for row in self.spread_rows()),
         )
         return found
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scoutcache.oplog import fold as folding
 from scoutcache.oplog.files import Claim, make_folder, replace
 from scoutcache.oplog.fold import fold
-from scoutcache.oplog.ledger import read_counts
+from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.tally import Tally
 
@@ -47,6 +47,12 @@ def as_json(segment: Segment) -> Any:
 
 def hits(directory: Path, now: float = NOW) -> tuple[int, int]:
     counts = read_counts(directory, since=None, now=now)
+    single = read_counts(directory, since=None, now=now, by_minute=True)
+    assert totals(single) == totals(counts)
+    return totals(counts)
+
+
+def totals(counts: Counts) -> tuple[int, int]:
     return sum(row.count for row in counts.tally.counted()), sum(one.count for one in counts.tally.spreads.values())
 
 

@@ -98,6 +98,15 @@ def test_figures_that_nothing_can_have_counted_are_refused(wrong: dict[str, Any]
         Tally().merge([row], [])
 
 
+@pytest.mark.parametrize("figure", [float("nan"), float("inf")])
+def test_a_cost_that_is_no_number_is_unknown_and_spoils_nothing(figure: float) -> None:
+    tally = Tally()
+    tally.add(1, "n", "p", "", "get", "hit", cost=figure, seconds=figure)
+    tally.add(1, "n", "p", "", "get", "hit", cost=0.5)
+    (row,) = msgspec.json.decode(msgspec.json.encode(tally.counted()), type=list[Counted])
+    assert (row.count, row.cost, row.costed, row.seconds) == (2, 0.5, 1, 0.0)
+
+
 def test_a_name_that_no_file_can_hold_is_counted_all_the_same() -> None:
     tally = Tally()
     tally.add(1, "n", "\ud800", "", "get", "miss")
