@@ -13,6 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("repository", deadline=None)
+settings.load_profile("repository")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -14,19 +14,21 @@ import random
 import zlib
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from scoutcache.bench.records import BenchOptions
 from scoutcache.errors import ConfigError
 
 __all__ = ["Access", "TraceRow", "Workload", "load_values", "read_trace"]
 
-_PLAN = 100_000
-"""Operations planned for each client; longer runs begin anew."""
+_PLAN: Final = 100_000
+"""Operations planned for all clients; longer runs begin anew."""
+_WORDS: Final = 1000
 
-_MAX_VALUE_BYTES = 256 * 1024 * 1024
+_MAX_VALUE_BYTES: Final = 256 * 1024 * 1024
 
 
 class Access(NamedTuple):
@@ -103,10 +105,20 @@ def _json_line(path: Path, number: int, line: str) -> Any:
 def _words(seed: int, size: int) -> str:
     """Text of exactly *size* ASCII characters that compresses about as prose does, not like zeros or noise."""
     dice = random.Random(f"value:{seed}")  # noqa: S311 (reproducible, not secret)
-    text = ""
-    while len(text) < size:
-        text += "".join(dice.choices("etaoinshrdlucmfwypvbgk", k=dice.randint(2, 9))) + " "
-    return text[:size]
+    text = " ".join(dice.choices(_vocabulary(), cum_weights=_zipf(_WORDS, 1.0), k=size // 4 + 8))
+    return text[:size].ljust(size, ".")
+
+
+@cache
+def _vocabulary() -> list[str]:
+    dice = random.Random("vocabulary")  # noqa: S311 (reproducible, not secret)
+    return ["".join(dice.choices("eeeettaaooiinnsshhrrdlucmfwypvbgk", k=dice.randint(2, 9))) for _ in range(_WORDS)]
+
+
+@cache
+def _zipf(count: int, exponent: float) -> list[float]:
+    """The weight of the ranks up to each: the one at rank *r* weighs r ** -exponent."""
+    return list(accumulate(rank**-exponent for rank in range(1, count + 1)))
 
 
 class Workload:
@@ -118,19 +130,20 @@ class Workload:
         self._rows: list[TraceRow] = []
         self._weights: list[float] = []
         if kind == "trace" and argument:
-            self._rows = list(islice(read_trace(argument), _PLAN * options.clients))
+            self._rows = list(islice(read_trace(argument), _PLAN))
             if not self._rows:
                 raise ConfigError(f"{argument}: the trace has no rows")
         elif kind == "zipf":
             exponent = _exponent(argument)
-            self._weights = list(accumulate(1 / rank**exponent for rank in range(1, options.keys + 1)))
+            self._weights = _zipf(options.keys, exponent)
         elif options.workload != "uniform":
             raise ConfigError(f"workload {options.workload!r}: expected zipf:S (zipf:1.0), uniform or trace:FILE")
         self._values = load_values(options.values) if options.values else self._generated()
 
     def _generated(self) -> list[Any]:
-        # 64 different values are enough that no layer sees the same bytes each time, and few enough to stay cheap.
-        return [_words(self._options.seed + number, self._options.value_size) for number in range(64)]
+        # Enough different values that no layer sees the same bytes each time, and few enough to stay cheap.
+        size = self._options.value_size
+        return [_words(self._options.seed + number, size) for number in range(max(2, min(64, 2 * 10**7 // size)))]
 
     @property
     def is_trace(self) -> bool:
@@ -163,10 +176,11 @@ class Workload:
             # A trace with fewer rows than clients still gives everybody something to do.
             mine = self._rows[client :: self._options.clients] or self._rows
             return [f"bench:{row.key}" for row in mine]
+        length = max(_PLAN // self._options.clients, 2_000)
         if self._weights:
             total = self._weights[-1]
-            return [_name(bisect_left(self._weights, dice.random() * total)) for _ in range(_PLAN)]
-        return [_name(dice.randrange(self._options.keys)) for _ in range(_PLAN)]
+            return [_name(bisect_left(self._weights, dice.random() * total)) for _ in range(length)]
+        return [_name(dice.randrange(self._options.keys)) for _ in range(length)]
 
 
 def _name(number: int) -> str:
