@@ -16,7 +16,7 @@ from typing import Any
 
 from scoutcache import events
 from scoutcache.background import Background
-from scoutcache.channels.follower import Channel, Follower
+from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
@@ -99,8 +99,9 @@ class Assembly:
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
         versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
-        follower = self._make_follower(versions)
-        world = self._make_world(tiers, versions, raise_errors=raise_errors)
+        flights = _flights_of(self._directory) if len(tiers) > (self._memory is not None) else FlightTable()
+        follower = self._make_follower(versions, flights)
+        world = self._make_world(tiers, versions, flights, follower, raise_errors=raise_errors)
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads())
         reading = Reading(world)
         writing = Writing(world, reading)
@@ -111,22 +112,28 @@ class Assembly:
             writing=writing, computing=computing, removing=Removing(world, writing), journal=self._journal,
         )  # fmt: skip
 
-    def _make_world(self, tiers: Sequence[Tier], versions: RememberedVersions, *, raise_errors: bool) -> World:
+    def _make_world(
+        self, tiers: Sequence[Tier], versions: RememberedVersions, flights: FlightTable, follower: Follower,
+        *, raise_errors: bool,
+    ) -> World:  # fmt: skip
         names = [tier.name for tier in tiers]
-        lower = [tier for tier in tiers if tier is not self._memory]
+        memory = None if self._memory is None else 0
         return World(
-            names=names, memory=0 if self._memory is not None else None, shared=bool(lower), codec=self._codec,
+            names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=lambda end: self._journal.since(end)[0],
-            remembered=versions.remembered,
+            applied=lambda: follower.seen, remembered=versions.remembered,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
-            flights=_flights_of(self._directory) if lower else FlightTable(), loop=running_loop,
+            flights=flights, loop=running_loop,
         )  # fmt: skip
 
-    def _make_follower(self, versions: RememberedVersions) -> Follower:
-        if self._memory is None:
-            return Follower(self._journal, self._source, [versions], lambda _: None)
-        return Follower(self._journal, self._source, [versions, MemoryHolder(self._memory)], self._memory.seen)
+    def _make_follower(self, versions: RememberedVersions, flights: FlightTable) -> Follower:
+        memory = self._memory
+        holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
+        return Follower(
+            self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
+            watchers=[flights], watched=lambda: self._hooks.wants("hit"),
+        )  # fmt: skip
 
     def _make_recorder(self) -> Recorder:
         oplog, costs = self._config.oplog, self._config.costs
@@ -277,7 +284,12 @@ _open_cores: weakref.WeakSet[Core] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
+    """The child is another process to its parent, and a lock that a thread of the parent's held will never be free."""
     for core in list(_open_cores):
+        core.follower.source = core.world.source = secrets.token_hex(8)
+        core.world.stamp = _stamps(core.clocks.wall)
+        core.ports.versions.renew_lock()
+        core.ports.threads = _threads()  # the parent's pool believes in threads that don't exist here
         core.after_fork()
 
 

@@ -43,8 +43,7 @@ class AsyncCache(Face):
     {'text': 'hello'}
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def _quicken(self) -> None:
         memory = self._core.memory
         fast = memory is not None and self.config.enabled
         self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing

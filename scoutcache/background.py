@@ -52,16 +52,21 @@ class Background:
 
     def _run(self) -> None:
         self._tick()
-        while not self._stop.wait(INTERVAL):
-            self.turn()
+        try:
+            while not self._stop.wait(INTERVAL):
+                self.turn()
+        finally:
+            if self._core.memory is not None:
+                self._core.memory.tick(None)  # or the last tick would make entries fresh for ever
 
     def turn(self) -> None:
         """One turn: the clock, what others announced, the log, the tiers."""
         for step in (self._tick, self._keep_up, self._write_down, self._tidy_up):
             try:
                 step()
-            except CacheError as error:
-                self._core.hooks.emit(events.Trouble(step.__name__.strip("_"), str(error)))
+            except Exception as error:  # noqa: BLE001  # whatever it is, the next turn must come
+                problem = str(error) if isinstance(error, CacheError) else repr(error)
+                self._core.hooks.emit(events.Trouble(step.__name__.strip("_"), problem))
 
     def _tick(self) -> None:
         if self._core.memory is not None and self._core.clocks.ticking:
@@ -91,7 +96,7 @@ class Background:
         core, memory = self._core, self._core.memory
         if memory is None or not core.world.lower:
             return
-        end = core.world.end()
+        end = core.world.applied()
         rows = memory.idle(core.clocks.monotonic(), core.config.placement.demote_after)
         below = core.tiers[core.world.lower[0]]
         now = core.world.now()

@@ -34,8 +34,7 @@ class Cache(Face):
     42
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def _quicken(self) -> None:
         memory = self._core.memory
         if memory is not None and self.config.enabled and type(self).get is Cache.get:
             # A hit in memory is one Python frame: the closure stands in for the method below, which it calls on a miss.

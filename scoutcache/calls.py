@@ -19,7 +19,6 @@ from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
-from scoutcache.ttl import parse_ttl
 
 __all__ = ["Calls", "Key", "Position", "several", "tag_names"]
 
@@ -63,8 +62,8 @@ class Calls:
     def lifetime(self, ref: Ref, ttl: object, stale_ttl: object = None) -> Lifetime:
         """How long *ref* lives: as told, else by its prefix, its namespace, or the default."""
         config = self.core.config
-        fresh = config.ttl_for(ref.key, ref.namespace) if ttl is None else parse_ttl(ttl)
-        stale = config.freshness.stale_ttl if stale_ttl is None else parse_ttl(stale_ttl)
+        fresh = config.ttl_for(ref.key, ref.namespace) if ttl is None else config.ttl.read(ttl)
+        stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
         return lifetime(fresh, stale)
 
     # -- reading
@@ -105,7 +104,7 @@ class Calls:
 
     def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[dict[str, Any]]:
         """The fresh values of those *keys* that are there."""
-        refs = [self.ref(key, namespace) for key in keys]
+        refs = [self.ref(key, namespace) for key in several(keys, "keys")]
         began = self.core.clocks.monotonic_ns()
         values: dict[str, Any] = {}
         wanted = []
@@ -135,6 +134,8 @@ class Calls:
         """The valid entry of *key*, stale ones too, without counting it as a request."""
         core, ref = self.core, self.ref(key, namespace)
         core.follower.sync()
+        if not core.config.enabled:
+            return None
         if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
             live, serializer = row.live, core.world.codec.settings.serializer
             return Found(row.header, live, live.value(), "memory", live.size, "none", serializer)
@@ -162,6 +163,7 @@ class Calls:
 
     def position(self) -> Position:
         """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
+        self.core.follower.sync()  # or what was announced before it would seem to have come after
         return Position(*self._moment())
 
     def _moment(self) -> tuple[int, int]:
@@ -184,12 +186,15 @@ class Calls:
         for key, value in items:
             ref = self.ref(key, options.namespace)
             entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
-        if not core.config.enabled or not entries:
+        if not entries:
             return 0
-        taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on)
-        outcome = "stored" if taken else "refused"
+        taken = 0
+        if core.config.enabled:
+            taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on)
+        outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"
         for entry in entries:
-            self.record("set", entry.ref, began_ns, outcome=outcome, size=entry.live.size, tags=tuple(tags), cost=cost)
+            self.record("set", entry.ref, began_ns, outcome=outcome, reason=reason, size=entry.live.size,
+                        tags=tuple(tags), cost=cost)  # fmt: skip
         return taken
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
@@ -199,7 +204,7 @@ class Calls:
         if fresh == 0:
             return (yield from self.delete(key, namespace))
         began = self.core.writing.moment()
-        found = yield from self.find(key, namespace)
+        found = yield from self._fresh(key, namespace)
         return found is not None and (yield from self.core.removing.touch(found, fresh, began))
 
     # -- computing

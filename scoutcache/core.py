@@ -110,6 +110,6 @@ class Core:
 
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""
-        self.world.flights.clear()
+        self.world.flights.drop()
         if self.background is not None and not self.closed:
             self.background.after_fork()

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -34,7 +34,7 @@ from scoutcache.engine.effects import (
     Work,
     Write,
 )
-from scoutcache.engine.flights import LEADING, Flight, refuse_own_loop
+from scoutcache.engine.flights import LEADING, Flight, blocking
 from scoutcache.errors import CacheError
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
@@ -44,9 +44,9 @@ __all__ = ["Ports", "arun", "run", "running_loop"]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Ports:
-    """What effects are performed on.  *now* gives seconds since the epoch."""
+    """What effects are performed on.  *now* gives seconds since the epoch; *threads* are other ones after a fork."""
 
     tiers: Sequence[Tier]
     versions: RememberedVersions
@@ -121,9 +121,8 @@ def _call(_: Ports, effect: Call) -> Any:
 
 def _join(_: Ports, effect: Join) -> Any:
     loop = running_loop()
-    if loop is not None:
-        refuse_own_loop(effect.flight, loop)
-    return effect.flight.future.result()
+    with nullcontext() if loop is None else blocking(loop, effect.flight):
+        return effect.flight.future.result()
 
 
 _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {

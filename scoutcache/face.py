@@ -42,7 +42,11 @@ class Face:
             _core = open_core(config, profile, overrides, raise_errors=raise_errors, clocks=clocks)
             namespace = _core.config.namespace
         self._core = _core
-        self._calls = Calls(_core, namespace or _core.config.namespace)
+        self._calls = Calls(_core, _core.config.namespace if namespace is None else namespace)
+        self._quicken()
+
+    def _quicken(self) -> None:
+        """Prepare the short way to a hit in memory."""
 
     @property
     def config(self) -> CacheConfig:
@@ -55,7 +59,14 @@ class Face:
 
     def on(self, event: str, hook: Callable[[Any], Any]) -> Callable[[], None]:
         """Call *hook* with the record of each *event* (``"*"``: of all); returns a function that takes it off again."""
-        return self._core.hooks.add(event, hook)
+        remove = self._core.hooks.add(event, hook)
+        self._core.follower.say_position()  # hits in memory that nobody was told of go the long way from now on
+
+        def take_off() -> None:
+            remove()
+            self._core.follower.say_position()
+
+        return take_off
 
     def key(self, key: Key) -> str:
         """The text a key is stored under; raises `InvalidKey`."""

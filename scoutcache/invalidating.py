@@ -137,7 +137,7 @@ def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> F
         keys = sorted(target.keys)
         removed.add((yield from removing.keys(target.namespace, keys, cascade=cascade, reason=reason)))
     if target.tags:
-        yield from removing.tags(target.namespace, target.tags, reason=reason)
+        removed.add((yield from removing.tags(target.namespace, target.tags, reason=reason)))
         for tier in calls.core.tiers:
             removed.by_tier.setdefault(tier.name, 0)
     return removed

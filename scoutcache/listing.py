@@ -60,5 +60,6 @@ def is_valid(core: Core, header: Header) -> bool:
 def list_keys(calls: Calls, pattern: str, tag: str | None, namespace: str | None) -> Iterator[str]:
     """The keys of fresh entries that match; arguments are checked at once, not at the first key."""
     name = calls.namespace if namespace is None else check_namespace(namespace)
-    entries = list_entries(calls.core, name, Pattern.parse(pattern), tag=None if tag is None else check_tag(tag))
+    wanted, tag = Pattern.parse(pattern), None if tag is None else check_tag(tag)
+    entries = list_entries(calls.core, name, wanted, tag=tag) if calls.core.config.enabled else ()
     return (entry.header.ref.key for entry in entries)

@@ -4,6 +4,8 @@ Rule 1: `seen` moves only after everything up to it has been applied.
 Rule 2: what this process announced is applied here too, at once, except its own writes: the engine puts those into
         memory itself.
 Rule 3: a gap drops everything held in memory: a missed message might have named any of it.
+Rule 4: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: after the
+        journal was replaced for good, because they look at the page of the old one, and as long as `watched` says.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from scoutcache.coherence.messages import Message
@@ -41,18 +43,25 @@ class Channel(Protocol):
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
     def since(self, position: int) -> tuple[list[Message] | None, int]: ...
     def replaced(self) -> bool: ...
+    def reopen(self) -> None: ...
     def renew_mutex(self) -> None: ...
     def close(self) -> None: ...
 
 
 class Follower:
-    """Follows *journal* for *holders*; *moved* is told each position that has been applied."""
+    """Follows *journal* for *holders*; *moved* is told each position that has been applied.
 
-    def __init__(self, journal: Channel, source: str, holders: list[Holder], moved: Callable[[int], None]) -> None:
-        self._journal, self._source, self._holders, self._moved = journal, source, holders, moved
+    *watchers* hear of this process's own writes as well.  *watched* says that somebody wants to see each hit.
+    """
+
+    def __init__(
+        self, journal: Channel, source: str, holders: Sequence[Holder], moved: Callable[[int], None],
+        *, watchers: Sequence[Holder] = (), watched: Callable[[], bool] = lambda: False,
+    ) -> None:  # fmt: skip
+        self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
+        self._moved, self._watched, self._blind = moved, watched, False
         self._lock = threading.RLock()
-        self.seen = journal.end()
-        moved(self.seen)
+        self._advance(journal.end())
         _followers.add(self)
 
     def sync(self) -> None:
@@ -79,12 +88,24 @@ class Follower:
                 self.sync()
 
     def reopen_if_replaced(self) -> bool:
-        """Was the directory replaced under this process?  Then everything held in memory is dropped."""
+        """Was the directory replaced under this process?  Then everything held in memory is dropped.
+
+        Raises `TierUnavailable` when the new one can't be opened.
+        """
         if not self._journal.replaced():
             return False
         with self._lock:
+            self._blind = True
+            self.say_position()
             self._drop()
+            self._journal.reopen()
+            self._drop()  # also what came while nobody was listening
+            self._advance(self._journal.end())
         return True
+
+    def say_position(self) -> None:
+        """Tell *moved* again: somebody began or ceased to watch hits."""
+        self._moved(-1 if self._blind or self._watched() else self.seen)
 
     def renew_lock(self) -> None:
         """Called in a forked child."""
@@ -92,18 +113,20 @@ class Follower:
         self._lock = threading.RLock()
 
     def _apply(self, message: Message) -> None:
-        if message.kind == "written" and message.source == self._source:
+        for watcher in self._watchers:
+            watcher.apply(message)
+        if message.kind == "written" and message.source == self.source:
             return
         for holder in self._holders:
             holder.apply(message)
 
     def _drop(self) -> None:
-        for holder in self._holders:
+        for holder in (*self._watchers, *self._holders):
             holder.drop()
 
     def _advance(self, end: int) -> None:
         self.seen = end
-        self._moved(end)
+        self.say_position()
 
 
 _followers: weakref.WeakSet[Follower] = weakref.WeakSet()

@@ -11,8 +11,12 @@ Rule 2: whoever finds its position older than `base` missed messages for good, a
 Rule 3: writers hold the lock; readers hold nothing, and look at `base` again after reading.
 Rule 4: the lock excludes threads (a mutex, renewed after fork) and processes (a POSIX record lock, which belongs to a
         process and is not inherited).  An flock on a shared descriptor excludes neither threads nor forked workers.
+        All journals of a process over one directory share one lock: a record lock doesn't exclude its own process,
+        and closing any descriptor of the file gives it up.
 Rule 5: the head page is allocated, not sparse: a full disk is an error here and not a SIGBUS at the first store.
         A directory that was replaced under a live process shows in the inode: reopen, and drop the memory tier.
+Rule 6: positions begin at the time in nanoseconds, which no journal outruns: a position of one that was replaced is
+        older than `base` of the new one, so whoever noted it finds that it missed something.
 """
 
 from __future__ import annotations
@@ -23,6 +27,8 @@ import mmap
 import os
 import struct
 import threading
+import time
+import weakref
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -52,18 +58,22 @@ class Journal:
 
     def __init__(self, directory: Path, limit: int = 64 << 20) -> None:
         self.directory, self._limit = directory, limit
-        self._mutex = threading.Lock()
         self._fd = self._open_base = -1
+        self._lock: _Lock | None = None
+        self.reopen()
+
+    def reopen(self) -> None:
+        """Open what the directory holds now, after it was `replaced`; raises `TierUnavailable`.
+
+        `words` is then another object: whoever kept the old one sees nothing any more.
+        """
+        self.close()
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock = os.open(directory / "lock", _OPEN, 0o600)
-        except OSError as error:
-            raise TierUnavailable("journal", f"{directory}: {error.strerror}") from error
-        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock = _lock_of(self.directory / "lock")
             self.words = self._map_head()
         except OSError as error:
-            os.close(self._lock)
-            raise TierUnavailable("journal", f"{directory}: {error.strerror}") from error
+            raise TierUnavailable("journal", f"{self.directory}: {error.strerror}") from error
 
     def _map_head(self) -> memoryview:
         head = os.open(self.directory / "head", _OPEN, 0o600)
@@ -73,7 +83,7 @@ class Journal:
                 self._map = mmap.mmap(head, mmap.PAGESIZE)
                 words = memoryview(self._map).cast("Q")
                 if words[MAGIC] != _FORMAT:
-                    words[END] = words[BASE] = words[INVALIDATED] = 0
+                    words[END] = words[BASE] = words[INVALIDATED] = time.time_ns()  # Rule 6
                     words[MAGIC] = _FORMAT
             self._inode = os.fstat(head).st_ino
         finally:
@@ -82,19 +92,23 @@ class Journal:
 
     def renew_mutex(self) -> None:
         """Called in a forked child: the thread that held the old one doesn't exist here."""
-        self._mutex = threading.Lock()
+        if self._lock is not None:
+            self._lock.mutex = threading.Lock()
 
     @contextlib.contextmanager
     def _exclusive(self, *, wait: bool = True) -> Iterator[None]:
-        mutex = self._mutex
+        lock = self._lock
+        if lock is None:
+            raise ValueError("the journal is closed")
+        mutex = lock.mutex
         if not mutex.acquire(blocking=wait):
             raise BlockingIOError
         try:
-            fcntl.lockf(self._lock, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(lock.fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 yield
             finally:
-                fcntl.lockf(self._lock, fcntl.LOCK_UN)
+                fcntl.lockf(lock.fd, fcntl.LOCK_UN)
         finally:
             mutex.release()
 
@@ -192,11 +206,11 @@ class Journal:
         return self.directory / f"journal.{base}"
 
     def close(self) -> None:
-        """Unmap the page and close the lock; idempotent."""
-        self._close_file()
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
+        """Let go of the files; the page stays mapped for whoever still looks at it.  Idempotent."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with lock.mutex:  # or a thread that is writing would find its descriptor gone, or somebody else's
+                self._close_file()
 
 
 def _unframe(data: bytes) -> list[Message] | None:
@@ -206,7 +220,7 @@ def _unframe(data: bytes) -> list[Message] | None:
             return None
         size, crc = _FRAME.unpack_from(data, at)
         payload = data[at + _FRAME.size : at + _FRAME.size + size]
-        if zlib.crc32(payload) != crc:
+        if len(payload) != size or zlib.crc32(payload) != crc:
             return None
         try:
             messages.append(decode(payload))
@@ -214,3 +228,37 @@ def _unframe(data: bytes) -> list[Message] | None:
             return None
         at += _FRAME.size + size
     return messages
+
+
+class _Lock:
+    """Who may write: one for all journals of this process over one file (Rule 4); closed with the last of them."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self.mutex = threading.Lock()
+        weakref.finalize(self, os.close, fd)
+
+
+_locks: weakref.WeakValueDictionary[tuple[int, int], _Lock] = weakref.WeakValueDictionary()
+_finding = threading.Lock()
+
+
+def _lock_of(path: Path) -> _Lock:
+    with _finding:
+        # Asked by name: opening the file only to see which it is would give up the lock when it is closed again.
+        with contextlib.suppress(FileNotFoundError):
+            status = path.lstat()
+            if (found := _locks.get((status.st_dev, status.st_ino))) is not None:
+                return found
+        lock = _Lock(os.open(path, _OPEN, 0o600))
+        status = os.fstat(lock.fd)
+        _locks[status.st_dev, status.st_ino] = lock
+        return lock
+
+
+def _renew_finding() -> None:
+    global _finding
+    _finding = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_renew_finding)

@@ -52,6 +52,9 @@ class PrivateJournal:
         """It has no directory."""
         return False
 
+    def reopen(self) -> None:
+        """It is never replaced."""
+
     def renew_mutex(self) -> None:
         """Called in a forked child."""
         self._mutex = threading.Lock()

@@ -13,11 +13,11 @@ from typing import Literal
 
 import msgspec
 
-from scoutcache.entry import Header
-from scoutcache.errors import CorruptEntry
+from scoutcache.entry import KEY_MARK, Header, Ref
+from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Kind", "Message", "decode", "encode", "invalidates", "writes"]
+__all__ = ["Kind", "Message", "concerns", "decode", "encode", "invalidates", "writes"]
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written"]
 
@@ -53,28 +53,40 @@ def encode(message: Message) -> bytes:
 
 
 def decode(data: bytes) -> Message:
-    """The message, or `CorruptEntry`."""
+    """The message, or `CorruptEntry`; whoever applies it may rely on its patterns being patterns."""
     try:
-        return _decoder.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        message = _decoder.decode(data)
+        for text in message.names if message.kind == "pattern" else ():
+            Pattern.parse(text)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidKey) as error:
         raise CorruptEntry(f"a message that can't be read: {error}") from error
+    return message
 
 
 def invalidates(message: Message, header: Header) -> bool:
     """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks?"""
-    if message.namespace != header.ref.namespace:
+    return message.is_invalidation and concerns(message, header.ref, [mark.name for mark in header.marks])
+
+
+def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
+    """Does *message*, a written one too, name *ref*, one of *marks* (names of what it carries), or a key among them?
+
+    The implicit tag of a key gets its version at the first write that depends on it, so a computation that is still
+    under way hears of that key by its own name only.
+    """
+    if message.namespace != ref.namespace:
         return False
     match message.kind:
-        case "key":
-            return header.ref.key in message.names
+        case "key" | "written":
+            return ref.key in message.names or any(KEY_MARK + key in marks for key in message.names)
         case "pattern":
-            return any(Pattern.parse(text).matches(header.ref.key) for text in message.names)
+            keys = [ref.key, *(name[len(KEY_MARK) :] for name in marks if name.startswith(KEY_MARK))]
+            patterns = [Pattern.parse(text) for text in message.names]
+            return any(pattern.matches(key) for pattern in patterns for key in keys)
         case "mark":
-            return any(mark.name in message.names for mark in header.marks)
+            return any(name in message.names for name in marks)
         case "namespace":
             return True
-        case "written":
-            return False
 
 
 def writes(message: Message, namespace: str, keys: Sequence[str]) -> bool:

@@ -19,7 +19,7 @@ from scoutcache.engine.flights import Abandoned, Flight, Waiting
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Lifetime, Moment, Writing
-from scoutcache.entry import Live, Ref
+from scoutcache.entry import KEY_MARK, Live, Ref
 from scoutcache.errors import SerializationError
 
 __all__ = ["Computing", "Outcome", "Recipe"]
@@ -35,6 +35,11 @@ class Recipe:
     depends_on: Sequence[str] = ()
     cost: float | None = None
     store_if: Callable[[Any], bool] | None = None
+
+    @property
+    def marks(self) -> list[str]:
+        """The names of the marks that the entry is going to carry, but for its namespace's."""
+        return [*self.tags, *(KEY_MARK + key for key in self.depends_on)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +74,7 @@ class Computing:
     def compute(self, ref: Ref, recipe: Recipe) -> Flow[Outcome]:
         """The value of *ref*: found, joined or computed."""
         while True:
-            flight, leads = self._world.flights.board(ref, self._world.loop())
+            flight, leads = self._world.flights.board(ref, self._world.loop(), recipe.marks)
             if leads:
                 return (yield from self._lead(flight, ref, recipe))
             try:
@@ -103,6 +108,8 @@ class Computing:
             return live, Outcome(live.value(), "hit", "memory")
         reasons: dict[Ref, str] = {}
         found = yield from self._reading.find_one(ref, reasons)
+        if found is not None and found.header.fresh_until <= self._world.now():
+            reasons[ref], found = "expired", None
         if found is not None:
             return found.live, Outcome(found.value, "hit", found.tier, cost=found.header.cost, size=found.size)
         began = self._writing.moment()

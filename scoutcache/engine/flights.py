@@ -6,7 +6,10 @@ Rule 2: a leader that is cancelled takes its flight off the table *first*, then 
         follower is elected and nobody joins a flight that has ended.
 Rule 3: a join that would close a circle is refused.  Flights know which flights they wait for: the edge is added
         first and the circle looked for afterwards, so of two threads closing one circle at least one sees it.
-Rule 4: a join on an event loop's own thread is refused when a flight it would wait for needs that loop to go on.
+Rule 4: a join on an event loop's own thread is refused when a flight it would wait for needs that loop to go on; while
+        one is under way, the flights that need the loop wait for what it waits for.
+Rule 5: a flight that an announcement names goes on for those who joined it, but leaves the table: who asks after an
+        invalidation has returned must not be answered by a computation that began before it.
 
 Which flights the caller itself leads is kept in a context variable, because a factory may ask from a task or thread it
 started (both inherit the context; a bare ``threading.Thread`` doesn't, and is not seen).
@@ -14,15 +17,16 @@ started (both inherit the context; a bare ``threading.Thread`` doesn't, and is n
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
 
-from scoutcache.entry import Live
+from scoutcache.coherence.messages import Message, concerns
+from scoutcache.entry import Live, Ref
 from scoutcache.errors import FlightCycle
 
-__all__ = ["LEADING", "Abandoned", "Flight", "FlightTable"]
+__all__ = ["LEADING", "Abandoned", "Flight", "FlightTable", "Waiting", "blocking"]
 
 
 class Abandoned(Exception):
@@ -30,13 +34,17 @@ class Abandoned(Exception):
 
 
 class Flight:
-    """One running computation of *key*, led on event loop *loop* (None: by a thread)."""
+    """One running computation of *key*, led on event loop *loop* (None: by a thread).
 
-    __slots__ = ("future", "key", "loop", "waits_for")
+    *marks* are the names of the marks that its entry is going to carry.
+    """
 
-    def __init__(self, key: Hashable, loop: object | None) -> None:
+    __slots__ = ("future", "key", "loop", "marks", "waits_for")
+
+    def __init__(self, key: Ref, loop: object | None, marks: Sequence[str] = ()) -> None:
         self.key = key
         self.loop = loop
+        self.marks = marks
         self.waits_for: list[Flight] = []
         self.future: Future[Live] = Future()
         # A running future refuses cancel(): a cancelled follower must not take the flight down with it.
@@ -51,14 +59,14 @@ class FlightTable:
     """The flights of one store in this process."""
 
     def __init__(self) -> None:
-        self._flights: dict[Hashable, Flight] = {}
+        self._flights: dict[Ref, Flight] = {}
 
     def __len__(self) -> int:
         return len(self._flights)
 
-    def board(self, key: Hashable, loop: object | None) -> tuple[Flight, bool]:
+    def board(self, key: Ref, loop: object | None, marks: Sequence[str] = ()) -> tuple[Flight, bool]:
         """The flight for *key*, and whether the caller leads it."""
-        mine = Flight(key, loop)
+        mine = Flight(key, loop, marks)
         flight = self._flights.setdefault(key, mine)
         if flight is mine and (leading := LEADING.get()):
             leading[-1].waits_for.append(mine)
@@ -66,7 +74,7 @@ class FlightTable:
 
     def land(self, flight: Flight, live: Live | None, error: BaseException | None = None) -> None:
         """End *flight* with a value, or an error."""
-        self._flights.pop(flight.key, None)
+        self._leave(flight)
         if leading := LEADING.get():
             _forget(leading[-1], flight)
         if error is not None:
@@ -74,8 +82,18 @@ class FlightTable:
         elif live is not None:
             flight.future.set_result(live)
 
-    def clear(self) -> None:
-        """Forget all: in a forked child nobody leads them any more."""
+    def _leave(self, flight: Flight) -> None:
+        if self._flights.get(flight.key) is flight:
+            self._flights.pop(flight.key, None)
+
+    def apply(self, message: Message) -> None:
+        """Nobody else joins the flights that *message* names (Rule 5)."""
+        for flight in list(self._flights.values()):
+            if concerns(message, flight.key, flight.marks):
+                self._leave(flight)
+
+    def drop(self) -> None:
+        """Forget all: a message was missed, or in a forked child nobody leads them any more."""
         self._flights.clear()
 
 
@@ -117,10 +135,26 @@ def reachable(flight: Flight) -> Iterator[Flight]:
             seen.append(one)
             yield one
             todo.extend(list(one.waits_for))
+            if (blocked_on := _blocked.get(one.loop)) is not None:
+                todo.append(blocked_on)
 
 
-def refuse_own_loop(flight: Flight, loop: Any) -> None:
-    """Raise `FlightCycle` if blocking the thread of *loop* would keep *flight* from ever ending."""
+_blocked: dict[object, Flight] = {}
+"""The event loops whose threads are waiting for a flight."""
+
+
+@contextmanager
+def blocking(loop: object, flight: Flight) -> Iterator[None]:
+    """While it is entered, the thread of *loop* waits for *flight*; raises `FlightCycle` instead of hanging."""
+    _blocked[loop] = flight
+    try:
+        _refuse_own_loop(flight, loop)
+        yield
+    finally:
+        del _blocked[loop]
+
+
+def _refuse_own_loop(flight: Flight, loop: object) -> None:
     for one in reachable(flight):
         if one.loop is not None and one.loop is loop:
             leading = LEADING.get()
@@ -138,5 +172,4 @@ def _forget(leader: Flight, flight: Flight) -> None:
 
 
 def _name(flight: Flight) -> str:
-    key = flight.key
-    return repr(key[1]) if isinstance(key, tuple) and len(key) == 2 else repr(key)
+    return repr(flight.key.key)

@@ -3,8 +3,9 @@
 Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.
 Rule 2: bytes that are not an entry are a miss, are reported, and are removed; an entry of a type this process doesn't
         know is a miss with a warning, and stays.
-Rule 3: a promotion is a write.  The end of the channel is noted before the lower tier is read, and the copy goes up
-        only if nothing since then names it; otherwise a slow reader would bring a dead value back to life.
+Rule 3: a promotion is a write.  What was applied of the channel is noted before the lower tier is read, and the copy
+        goes up only if nothing since then names it, be it a write of this very process; otherwise a slow reader would
+        bring a dead value back to life.
 Rule 4: promotion carries the remaining time to live, because it copies the header.
 """
 
@@ -56,7 +57,7 @@ class Reading:
     def find_one(self, ref: Ref, reasons: dict[Ref, str] | None = None, *, promote: bool = True) -> Flow[Found | None]:
         """The valid entry of *ref* below memory; *reasons* is told why it missed."""
         world = self._world
-        end = world.end()
+        end = world.applied()
         for level in world.lower:
             try:
                 sealed: Sealed | None = yield ReadOne(level, ref)
@@ -75,7 +76,7 @@ class Reading:
     ) -> Flow[dict[Ref, Found]]:
         """The valid entries among *refs* below memory, in as few round trips as the tiers can do."""
         world = self._world
-        end = world.end()
+        end = world.applied()
         found: dict[Ref, Found] = {}
         wanted = list(dict.fromkeys(refs))
         for level in world.lower:
@@ -144,17 +145,17 @@ class Reading:
         row = Row(found.header, found.live, lambda: sealed)
         for above in range(level):
             try:
-                if (yield from effects.write(above, [row], self.unless_announced(above, end))):
+                if (yield from effects.write(above, [row], self.unless_announced(above, end, own=False))):
                     self._world.hooks.emit(events.Promoted(*ref, found.tier, self._world.names[above]))
             except TierUnavailable as error:
                 self._world.down(self._world.names[above], error)
 
-    def unless_announced(self, level: int, end: int) -> Callable[[Header], bool]:
+    def unless_announced(self, level: int, end: int, *, own: bool = True) -> Callable[[Header], bool]:
         """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
 
         An invalidation that names the entry forbids it everywhere, and so does a write of a key it depends on.  A write
-        of the key itself by another process forbids only the copy in memory: the lower tiers compare starts themselves,
-        but memory can't see what they kept.
+        of the key itself forbids only the copy in memory: the lower tiers compare starts themselves, but memory can't
+        see what they kept.  With *own* this process's writes don't: the caller's is among them.
         """
         world = self._world
         in_memory = level == world.memory
@@ -169,7 +170,7 @@ class Reading:
                 or writes(message, header.ref.namespace, depends)
                 or (
                     in_memory
-                    and message.source != world.source
+                    and not (own and message.source == world.source)
                     and writes(message, header.ref.namespace, [header.ref.key])
                 )
                 for message in messages

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from scoutcache import events
 from scoutcache.coherence.messages import Kind
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
+from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, Renew
 from scoutcache.engine.reading import Found
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Moment, Writing
@@ -26,6 +26,9 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 
 __all__ = ["Removed", "Removing"]
+
+
+Doom = Remove | Erase | Clear | Renew
 
 
 @dataclass(slots=True)
@@ -63,30 +66,39 @@ class Removing:
         for key in keys if tiers else ():
             self._world.hooks.emit(events.Removed(namespace, key, tiers))
         if cascade:
-            yield from self._cascade(namespace, keys, reason)
+            removed.add((yield from self._cascade(namespace, keys, reason)))
         return removed
 
-    def _cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[None]:
-        awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
-        if awaited:
-            yield from self._writing.renew(namespace, list(awaited), reason)
+    def _cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
+        try:
+            awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
+        except TierUnavailable as error:
+            return self._failed(error)
+        return (yield from self.tags(namespace, list(awaited), reason=reason)) if awaited else Removed()
 
     def pattern(self, namespace: str, pattern: Pattern, *, reason: str | None = None) -> Flow[Removed]:
         """Remove every key that matches."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
         return (yield from self._announced("pattern", namespace, [pattern.text], reason, doomed))
 
-    def tags(self, namespace: str, tags: Sequence[str], *, reason: str | None = None) -> Flow[None]:
+    def tags(self, namespace: str, tags: Sequence[str], *, reason: str | None = None) -> Flow[Removed]:
         """Every entry that carries one of *tags* is dead: one write."""
-        yield from self._writing.renew(namespace, tags, reason)
+        try:
+            yield from self._writing.renew(namespace, tags, reason)
+        except TierUnavailable as error:
+            return self._failed(error)
+        return Removed()
+
+    def _failed(self, error: TierUnavailable) -> Removed:
+        self._world.down(error.tier, error)
+        return Removed(failed={error.tier: error.reason})
 
     def clear(self, namespace: str, *, reason: str | None = None) -> Flow[Removed]:
         """Everything in *namespace* is dead by one write; its space is given back as far as the tiers can."""
-        world = self._world
-        yield Renew(namespace, [NAMESPACE_MARK])
-        doomed = [Clear(level, namespace) for level in self._levels()]
+        doomed: list[Doom] = [Renew(namespace, [NAMESPACE_MARK])]
+        doomed += [Clear(level, namespace) for level in self._levels()]
         removed = yield from self._announced("namespace", namespace, [NAMESPACE_MARK], reason, doomed)
-        world.hooks.emit(events.Cleared(namespace))
+        self._world.hooks.emit(events.Cleared(namespace))
         return removed
 
     def _levels(self) -> range:
@@ -98,25 +110,26 @@ class Removing:
         namespace: str,
         names: Sequence[str],
         reason: str | None,
-        doomed: Sequence[Remove | Erase | Clear],
+        doomed: Sequence[Doom],
     ) -> Flow[Removed]:
         message = self._world.message(kind, namespace, names, reason)
-        memory = self._world.memory
-        removed = yield from self._sweep([effect for effect in doomed if effect.level == memory])
-        yield from effects.announce(message)
-        removed.add((yield from self._sweep([effect for effect in doomed if effect.level != memory])))
-        yield from effects.announce(message)
+        in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == self._world.memory]
+        announced = Announce(message)
+        removed = yield from self._sweep(in_memory)
+        others = [doom for doom in doomed if doom not in in_memory]
+        removed.add((yield from self._sweep([announced, *others, announced])))
         return removed
 
-    def _sweep(self, doomed: Sequence[Remove | Erase | Clear]) -> Flow[Removed]:
+    def _sweep(self, doomed: Sequence[Doom | Announce]) -> Flow[Removed]:
         removed = Removed()
-        for effect in doomed:
-            tier = self._world.names[effect.level]
+        for doom in doomed:
             try:
-                removed.by_tier[tier] = yield from effects.count(effect)
+                if isinstance(doom, Renew | Announce):
+                    yield doom
+                else:
+                    removed.by_tier[self._world.names[doom.level]] = yield from effects.count(doom)
             except TierUnavailable as error:
-                removed.failed[tier] = error.reason
-                self._world.down(tier, error)
+                removed.add(self._failed(error))
         return removed
 
     def touch(self, found: Found, fresh: float, began: Moment) -> Flow[bool]:

@@ -35,6 +35,9 @@ class World:
     """Nanoseconds since the epoch, later than every stamp this process took before."""
     end: Callable[[], int]
     """The channel's position after the last message."""
+    applied: Callable[[], int]
+    """The position up to which messages were applied to what this process remembers: what a flow notes that is going
+    to look at any of it.  (Noting `end` instead would take what others forget meanwhile for current.)"""
     invalidated: Callable[[], int]
     """The channel's position after the last message that was an invalidation."""
     since: Callable[[int], list[Message] | None]

@@ -64,8 +64,12 @@ class Writing:
         self._reading = reading
 
     def moment(self) -> Moment:
-        """Now, for a computation that begins."""
-        return Moment(self._world.stamp(), self._world.end())
+        """Now, for a computation that begins.
+
+        The position before the stamp: who writes between the two is the earlier one, and must be heard of.
+        """
+        end = self._world.applied()
+        return Moment(self._world.stamp(), end)
 
     def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
         """*value* made ready to be stored; raises `SerializationError`."""
@@ -80,6 +84,7 @@ class Writing:
         if not kept:
             return 0
         namespace = kept[0].ref.namespace
+        depends_on = (yield from self._resolved(namespace, depends_on)) if depends_on else ()
         names = [NAMESPACE_MARK, *tags, *(KEY_MARK + key for key in depends_on)]
         try:
             refs = [entry.ref for entry in kept]
@@ -91,9 +96,24 @@ class Writing:
         rows = [self._row(entry, began, marks) for entry in kept]
         changed = yield from self._changed_for_dependents(rows, versions)
         taken = yield from self.write(rows, began.end)
-        if changed:
-            yield from self.renew(namespace, changed)
+        try:
+            changed += yield from self._late_dependents(namespace, rows, versions)
+            if changed:
+                yield from self.renew(namespace, changed)
+        except TierUnavailable as error:
+            self._world.down(error.tier, error)
         return taken
+
+    def _resolved(self, namespace: str, depends_on: Sequence[str]) -> Flow[Sequence[str]]:
+        """Those keys, and what they depend on in turn: their entries say all of it, so one look is enough."""
+        world, reading = self._world, self._reading
+        refs = [Ref(namespace, key) for key in depends_on]
+        headers = {ref: one.header for ref, one in (yield from reading.find(refs, promote=False)).items()}
+        unseen = [ref for ref in refs if ref not in headers]
+        if unseen and world.memory is not None:
+            held = yield from effects.read(world.memory, unseen)
+            headers |= {ref: world.codec.header(ref, sealed.head) for ref, sealed in held.items()}
+        return list(dict.fromkeys([*depends_on, *(key for one in headers.values() for key in one.depends_on)]))
 
     def _store_in_memory(self, entries: Sequence[Entry], began: Moment, names: Sequence[str]) -> Flow[int]:
         """Without the authority there are no versions: only memory, which is told of each event, may keep it."""
@@ -116,6 +136,9 @@ class Writing:
 
     def _row(self, entry: Entry, began: Moment, marks: tuple[Mark, ...]) -> Row:
         now = self._world.now()
+        own = KEY_MARK + entry.ref.key  # in a circle of dependencies an entry would die of its own write
+        if len(marks) > 1:
+            marks = tuple([mark for mark in marks if mark.name != own])
         header = Header(
             ref=entry.ref,
             start=began.start,
@@ -134,8 +157,22 @@ class Writing:
         return [
             KEY_MARK + ref.key
             for ref, row in awaited.items()
-            if ref not in stored or not _equal(stored[ref].live, row.live)
+            if ref not in stored or not self._equal(stored[ref].live, row.live)
         ]
+
+    def _equal(self, stored: Live, new: Live) -> bool:
+        if type(stored.held) is not type(new.held) or stored.held != new.held:
+            return False
+        # 1, 1.0 and True are equal, and so are tuples of them, but not as they are stored.
+        nested = isinstance(new.held, tuple | frozenset)
+        return not nested or self._world.codec.encode(stored.held) == self._world.codec.encode(new.held)
+
+    def _late_dependents(self, namespace: str, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
+        """The implicit tags that came into being while *rows* were written: who made them may know the old values."""
+        names = [name for row in rows if (name := KEY_MARK + row.header.ref.key) not in versions]
+        if not (yield from effects.current(namespace, [DEPENDED_MARK])):
+            return []
+        return list((yield from effects.current(namespace, names)))
 
     def renew(self, namespace: str, names: Sequence[str], reason: str | None = None) -> Flow[None]:
         """Announce, renew, announce again: whatever carries one of the marks *names* is dead."""
@@ -179,10 +216,6 @@ class Writing:
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
             return 0
-
-
-def _equal(stored: Live, new: Live) -> bool:
-    return type(stored.held) is type(new.held) and bool(stored.held == new.held)
 
 
 def lifetime(ttl: float, stale: float | None) -> Lifetime:

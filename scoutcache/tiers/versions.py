@@ -95,6 +95,10 @@ class RememberedVersions:
         elif message.kind == "namespace":
             self._forget(message.namespace, [NAMESPACE_MARK])
 
+    def renew_lock(self) -> None:
+        """Called in a forked child."""
+        self._lock = threading.Lock()
+
     def drop(self) -> None:
         """Forget everything: a message was missed."""
         with self._lock:

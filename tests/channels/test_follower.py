@@ -1,0 +1,138 @@
+"""How one process keeps up: what is applied, in which order, and what happens when something was missed."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from scoutcache.channels.follower import Follower
+from scoutcache.channels.journal import Journal
+from scoutcache.channels.private import PrivateJournal
+
+
+class Holding:
+    """Keeps what it was told."""
+
+    def __init__(self):
+        self.told, self.drops = [], 0
+
+    def apply(self, message):
+        self.told += message.names
+
+    def drop(self):
+        self.drops += 1
+
+
+@pytest.fixture
+def holding():
+    return Holding()
+
+
+@pytest.fixture
+def positions():
+    return []
+
+
+@pytest.fixture
+def follower(journal, holding, positions):
+    return Follower(journal, "me", [holding], positions.append)
+
+
+def test_what_others_announced_is_applied_once(follower, journal, holding, said):
+    journal.append(said("a", source="you"))
+    follower.sync()
+    follower.sync()
+    assert holding.told == ["a"]
+    assert follower.seen == journal.end()
+
+
+def test_what_was_announced_before_it_began_is_not_its_concern(journal, holding, said):
+    journal.append(said("a"))
+    Follower(journal, "me", [holding], lambda _: None).sync()
+    assert holding.told == []
+
+
+def test_its_own_announcement_is_applied_at_once(follower, holding, positions, journal, said):
+    follower.announce(said("a", source="me"))
+    assert holding.told == ["a"]
+    assert positions[-1] == journal.end()
+
+
+def test_its_own_announcement_waits_for_what_came_before(follower, journal, holding, said):
+    journal.append(said("a", source="you"))
+    follower.announce(said("b", source="me"))
+    assert holding.told == ["a", "b"]
+
+
+def test_its_own_writes_are_left_to_the_engine_but_watchers_hear_of_them(journal, holding, said):
+    watching = Holding()
+    follower = Follower(journal, "me", [holding], lambda _: None, watchers=[watching])
+    follower.announce(said("a", source="me", kind="written"))
+    journal.append(said("b", source="you", kind="written"))
+    follower.sync()
+    assert holding.told == ["b"]
+    assert watching.told == ["a", "b"]
+
+
+def test_the_position_moves_only_after_everything_was_applied(journal, said):
+    positions = []
+
+    class Watching(Holding):
+        def apply(self, message):
+            super().apply(message)
+            assert positions[-1] == before
+
+    follower = Follower(journal, "me", [Watching()], positions.append)
+    before = journal.end()
+    journal.append(said("a"))
+    follower.sync()
+    assert positions == [before, journal.end()]
+
+
+def test_a_gap_drops_everything(directory, holding, said):
+    journal = Journal(directory, limit=200)
+    follower = Follower(journal, "me", [holding], lambda _: None)
+    for i in range(20):
+        journal.append(said(f"{i}"))
+    follower.sync()
+    assert holding.drops == 1
+    assert holding.told == []
+    assert follower.seen == journal.end()
+
+
+def test_while_somebody_watches_hits_no_position_is_told(journal, holding, said):
+    watched, positions = [False], []
+    follower = Follower(journal, "me", [holding], positions.append, watched=lambda: watched[0])
+    watched[0] = True
+    follower.say_position()
+    journal.append(said("a"))
+    follower.sync()
+    assert positions[1:] == [-1, -1]
+    watched[0] = False
+    follower.say_position()
+    assert positions[-1] == journal.end()
+
+
+def test_a_replaced_journal_is_opened_anew_and_hits_ask_for_ever_after(follower, journal, holding, positions, said):
+    assert not follower.reopen_if_replaced()
+    shutil.rmtree(journal.directory)
+    assert follower.reopen_if_replaced()
+    assert holding.drops >= 1
+    Journal(journal.directory).append(said("b", source="you"))
+    follower.sync()
+    assert holding.told == ["b"]
+    assert positions[-1] == -1, "the page that hits look at is the old one's"
+
+
+def test_a_process_that_can_share_nothing_talks_to_itself(said):
+    journal, holding = PrivateJournal(capacity=3), Holding()
+    follower = Follower(journal, "me", [holding], lambda _: None)
+    start = journal.end()
+    follower.announce(said("a"))
+    assert holding.told == ["a"]
+    assert journal.invalidated() == journal.end() == start + 1
+    for key in "bcd":
+        follower.announce(said(key))
+    assert journal.since(start)[0] is None, "more than it keeps"
+    assert [message.names[0] for message in journal.since(start + 1)[0]] == ["b", "c", "d"]

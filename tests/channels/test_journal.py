@@ -1,0 +1,310 @@
+"""The journal of one machine: nothing is lost unnoticed, whoever dies, forks, or fills the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import pytest
+
+from scoutcache.channels.journal import BASE, END, INVALIDATED, Journal
+from scoutcache.errors import TierUnavailable
+
+
+def names(messages):
+    assert messages is not None
+    return [name for message in messages for name in message.names]
+
+
+def file_of(journal):
+    return journal.directory / f"journal.{journal.words[BASE]}"
+
+
+def test_what_is_announced_is_read_in_order_and_only_once(journal, said):
+    start = journal.end()
+    for key in "abc":
+        journal.append(said(key))
+    messages, end = journal.since(start)
+    assert names(messages) == ["a", "b", "c"]
+    assert journal.since(end) == ([], end)
+
+
+def test_append_gives_the_positions_before_and_after(journal, said):
+    before = journal.end()
+    first = journal.append(said("a"))
+    second = journal.append(said("b"))
+    assert first[0] == before
+    assert first[1] == second[0]
+    assert second[1] == journal.end()
+
+
+def test_only_invalidations_move_the_position_that_writers_compare(journal, said):
+    start = journal.invalidated()
+    journal.append(said("a", kind="written"))
+    assert journal.invalidated() == start
+    _, after = journal.append(said("a"))
+    assert journal.invalidated() == after == journal.words[INVALIDATED]
+
+
+def test_another_process_sees_it_and_is_seen(journal, said, in_child):
+    start = journal.end()
+    journal.append(said("parent"))
+
+    def child():
+        other = Journal(journal.directory)
+        assert names(other.since(start)[0]) == ["parent"]
+        other.append(said("child"))
+
+    assert in_child(child) == 0
+    assert names(journal.since(start)[0]) == ["parent", "child"]
+
+
+def test_a_torn_append_of_a_killed_writer_is_written_over(journal, said):
+    start = journal.end()
+    journal.append(said("whole"))
+    with file_of(journal).open("ab") as file:
+        file.write(b"\xff" * 1000)  # it died before the end moved
+    assert names(journal.since(start)[0]) == ["whole"]
+    journal.append(said("next"))
+    assert names(journal.since(start)[0]) == ["whole", "next"]
+
+
+def test_a_writer_killed_while_it_holds_the_lock_stops_nobody(journal, said):
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        with journal._exclusive():
+            os.write(tell, b"x")
+            signal.pause()
+    os.read(ready, 1)
+    with pytest.raises(BlockingIOError):
+        journal.append(said("now"), wait=False)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    journal.append(said("now"), wait=False)
+    os.close(ready), os.close(tell)
+
+
+def test_a_journal_that_grew_too_long_starts_over_and_a_laggard_notices(directory, said):
+    journal, start = Journal(directory, limit=300), None
+    start = journal.end()
+    first_file = file_of(journal)
+    for i in range(40):
+        journal.append(said(f"key{i}"))
+    assert journal.since(start)[0] is None
+    assert not first_file.exists()
+    assert len(list(directory.glob("journal.*"))) == 1
+    here = journal.end()
+    journal.append(said("new"))
+    assert names(journal.since(here)[0]) == ["new"]
+
+
+def test_a_reader_follows_another_writer_over_a_restart(directory, said):
+    writer, reader = Journal(directory, limit=300), Journal(directory, limit=300)
+    seen, heard = reader.end(), []
+    for i in range(60):
+        writer.append(said(f"key{i}"))
+        messages, seen = reader.since(seen)
+        heard += names(messages)
+    assert heard == [f"key{i}" for i in range(60)]
+
+
+@pytest.mark.parametrize("shift", [-1, 1])
+def test_a_position_that_was_never_there_is_a_gap(journal, said, shift):
+    journal.append(said("a"))
+    position = journal.words[BASE] - 1 if shift < 0 else journal.end() + 1
+    assert journal.since(position)[0] is None
+
+
+@pytest.mark.parametrize("at", [0, 4, 9, -1])
+def test_a_damaged_record_is_a_gap_and_never_an_error(journal, said, at):
+    start = journal.end()
+    journal.append(said("a"))
+    data = bytearray(file_of(journal).read_bytes())
+    data[at] ^= 0xFF
+    file_of(journal).write_bytes(data)
+    assert journal.since(start) == (None, journal.end())
+
+
+def test_a_truncated_or_missing_file_is_a_gap(journal, said):
+    start = journal.end()
+    journal.append(said("a"))
+    with file_of(journal).open("r+b") as file:
+        file.truncate(3)
+    assert journal.since(start)[0] is None
+    file_of(journal).unlink()
+    assert journal.since(start)[0] is None
+
+
+def test_a_replaced_directory_is_noticed_and_its_positions_are_all_gaps(journal, said):
+    journal.append(said("a"))
+    noted = journal.end()
+    shutil.rmtree(journal.directory)
+    assert journal.replaced()
+    other = Journal(journal.directory)
+    other.append(said("b"))
+    journal.reopen()
+    assert not journal.replaced()
+    assert journal.since(noted)[0] is None
+    assert journal.invalidated() > noted, "whoever noted the old position must look"
+    here = journal.end()
+    other.append(said("c"))
+    assert names(journal.since(here)[0]) == ["c"]
+
+
+def test_files_are_for_their_owner_alone(journal, said):
+    journal.append(said("a"))
+    assert journal.directory.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in journal.directory.iterdir()} == {0o600}
+
+
+def test_a_link_in_place_of_the_page_is_not_followed(directory, tmp_path):
+    directory.mkdir()
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (directory / "head").symlink_to(victim)
+    with pytest.raises(TierUnavailable):
+        Journal(directory)
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_closed_journal_says_so(journal, said):
+    journal.close()
+    journal.close()
+    with pytest.raises(TierUnavailable):
+        journal.append(said("a"))
+
+
+def test_threads_of_two_journals_in_one_process_lose_nothing(directory, said):
+    """A record lock doesn't exclude its own process, and closing any descriptor of the file gives it up."""
+    journals = [Journal(directory) for _ in range(3)]
+    start, each = journals[0].end(), 300
+
+    def write(journal, who):
+        for i in range(each):
+            journal.append(said(f"{who}.{i}"))
+            if i % 50 == 0:
+                Journal(directory).close()
+
+    threads = [threading.Thread(target=write, args=(journals[n % 3], n)) for n in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    heard = names(journals[0].since(start)[0])
+    assert sorted(heard) == sorted(f"{n}.{i}" for n in range(6) for i in range(each))
+
+
+def test_threads_and_forked_workers_lose_nothing(directory, said):
+    journal = Journal(directory)
+    start, each = journal.end(), 200
+
+    def write(who):
+        for i in range(each):
+            journal.append(said(f"{who}.{i}"))
+
+    children = []
+    threads = [threading.Thread(target=write, args=(f"t{n}",)) for n in range(3)]
+    for thread in threads:
+        thread.start()
+    for n in range(3):  # forked while threads hold the mutex more often than not
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                signal.alarm(20)
+                journal.renew_mutex()
+                write(f"p{n}")
+                status = 0
+            finally:
+                os._exit(status)
+        children.append(pid)
+    for thread in threads:
+        thread.join()
+    assert [os.waitpid(pid, 0)[1] for pid in children] == [0, 0, 0]
+    heard = names(journal.since(start)[0])
+    assert sorted(heard) == sorted(f"{kind}{n}.{i}" for kind in "tp" for n in range(3) for i in range(each))
+
+
+def test_writers_killed_at_any_moment_leave_a_journal_that_everybody_can_read(directory, said):
+    journal = Journal(directory)
+    start = journal.end()
+    for round_ in range(8):
+        ready, tell = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            own = Journal(directory)
+            n = 0
+            while True:
+                own.append(said(f"{round_}.{n}"))
+                n += 1
+                if n == 20 + round_:
+                    os.write(tell, b"x")
+        os.read(ready, 1)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(ready), os.close(tell)
+        journal.append(said(f"{round_}.end"))
+    heard = names(journal.since(start)[0])
+    for round_ in range(8):
+        mine = [name for name in heard if name.startswith(f"{round_}.")]
+        assert mine == [f"{round_}.{n}" for n in range(len(mine) - 1)] + [f"{round_}.end"]
+        assert len(mine) >= 20 + round_
+
+
+def fill(place: Path) -> Path:
+    fd = os.open(place / "filler", os.O_WRONLY | os.O_CREAT)
+    with contextlib.suppress(OSError):
+        while os.write(fd, b"x" * 4096):
+            pass
+    os.close(fd)
+    return place / "filler"
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 64 KB."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    place = tmp_path / "small"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    mounted = subprocess.run(command, check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def test_a_full_disk_makes_a_gap_that_everybody_notices(small_disk: Path, said):
+    journal, other = Journal(small_disk / "j"), Journal(small_disk / "j")
+    noted = journal.end()
+    filler = fill(small_disk)
+    for i in range(400):  # until the page the file has already is full, too
+        journal.append(said(f"key{i}"))
+    assert other.since(noted)[0] is None
+    assert other.words[BASE] > noted
+    filler.unlink()
+    here = other.end()
+    journal.append(said("after"))
+    assert names(other.since(here)[0]) == ["after"], "it heals when there is space again"
+
+
+def test_a_full_disk_is_an_error_at_opening_and_not_a_signal(small_disk: Path):
+    fill(small_disk)
+    with pytest.raises(TierUnavailable):
+        Journal(small_disk / "j")
+
+
+def test_end_moves_after_the_bytes(journal, said, monkeypatch):
+    """A reader that sees the end finds what it covers: nothing is visible while it is being written."""
+    before, seen = journal.end(), []
+    real = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda *args: (seen.append(journal.words[END]), real(*args))[1])
+    journal.append(said("a"))
+    assert seen == [before]

@@ -1,0 +1,84 @@
+"""Messages: any bytes give a message or `CorruptEntry`, and what they name is decided in one place."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scoutcache.coherence.messages import Message, concerns, decode, encode, invalidates, writes
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Mark, Ref
+from scoutcache.errors import CorruptEntry
+
+REF = Ref("ns", "llm:1")
+NAMES = st.lists(st.text(max_size=8), max_size=3).map(tuple)
+
+
+def header(*marks: str) -> Header:
+    return Header(REF, 1, 0.0, 1.0, 1.0, tuple(Mark(name, 7) for name in (NAMESPACE_MARK, *marks)))
+
+
+def message(kind, *names, namespace="ns"):
+    return Message(kind, namespace, names, 1, "me")
+
+
+@given(st.sampled_from(["key", "mark", "namespace", "written"]), st.text(max_size=8), NAMES, st.integers(0, 2**63 - 1))
+def test_a_message_comes_back_as_it_went(kind, namespace, names, stamp):
+    sent = Message(kind, namespace, names, stamp, "me", "because")
+    assert decode(encode(sent)) == sent
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_message_or_corrupt(data):
+    with contextlib.suppress(CorruptEntry):
+        assert isinstance(decode(data), Message)
+
+
+@given(st.data())
+def test_any_damage_to_a_message_is_a_message_or_corrupt(data):
+    good = bytearray(encode(message("pattern", "llm:*", "[a-c]?")))
+    good[data.draw(st.integers(0, len(good) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(CorruptEntry):
+        assert isinstance(decode(bytes(good)), Message)
+
+
+def test_a_pattern_that_is_none_is_corrupt_so_that_nobody_fails_applying_it():
+    with pytest.raises(CorruptEntry):
+        decode(encode(message("pattern", "[a-")))
+
+
+@pytest.mark.parametrize(
+    ("said", "named"),
+    [
+        (message("key", "llm:1"), True),
+        (message("key", "llm:2"), False),
+        (message("key", "llm:1", namespace="other"), False),
+        (message("pattern", "llm:*"), True),
+        (message("pattern", "job:*", "*:1"), True),
+        (message("pattern", "job:*"), False),
+        (message("pattern", "*", namespace="other"), False),
+        (message("mark", "red"), True),
+        (message("mark", "blue"), False),
+        (message("mark", "red", namespace="other"), False),
+        (message("mark", KEY_MARK + "db:1"), True),
+        (message("key", "db:1"), True),
+        (message("pattern", "db:*"), True),
+        (message("namespace", NAMESPACE_MARK), True),
+        (message("namespace", NAMESPACE_MARK, namespace="other"), False),
+        (message("written", "llm:1"), False),
+        (message("written", "db:1"), False),
+    ],
+)
+def test_what_invalidates_an_entry_tagged_red_that_depends_on_another(said, named):
+    assert invalidates(said, header("red", KEY_MARK + "db:1")) is named
+
+
+def test_a_write_concerns_the_key_and_what_depends_on_it():
+    assert concerns(message("written", "llm:1"), REF, [])
+    assert concerns(message("written", "db:1"), REF, [KEY_MARK + "db:1"])
+    assert not concerns(message("written", "db:1"), REF, ["red"])
+    assert writes(message("written", "a", "b"), "ns", ["b"])
+    assert not writes(message("written", "a"), "other", ["a"])
+    assert not writes(message("key", "a"), "ns", ["a"])
