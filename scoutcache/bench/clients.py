@@ -189,11 +189,12 @@ def _pace(client: int, clients: int, rate: float | None, start: int) -> Pace | N
     return Pace(start + round(between * client), max(1, round(between * clients)))
 
 
-def _rush(target: Target, plan: Sequence[Access], until: int) -> int:
+def _rush(target: Target, plan: Sequence[Access], seconds: float) -> float:
     get, put, clock = target.get, target.set, perf_counter_ns
-    done = 0
+    done = failed = 0
     endless = cycle(plan)
-    while clock() < until:
+    begun = now = clock()
+    while not done or now < begun + _ns(seconds):
         done += _BATCH
         for write, key, value in islice(endless, _BATCH):
             try:
@@ -203,15 +204,17 @@ def _rush(target: Target, plan: Sequence[Access], until: int) -> int:
                     put(key, value)
                     done += 1
             except CacheError:
-                done -= 1
-    return done
+                failed += 1
+        now = clock()
+    return (done - failed) / (now - begun) * 1e9
 
 
-async def _rush_async(target: AsyncTarget, plan: Sequence[Access], until: int) -> int:
+async def _rush_async(target: AsyncTarget, plan: Sequence[Access], seconds: float) -> float:
     get, put, clock = target.get, target.set, perf_counter_ns
-    done = 0
+    done = failed = 0
     endless = cycle(plan)
-    while clock() < until:
+    begun = now = clock()
+    while not done or now < begun + _ns(seconds):
         done += _BATCH
         for write, key, value in islice(endless, _BATCH):
             try:
@@ -221,9 +224,10 @@ async def _rush_async(target: AsyncTarget, plan: Sequence[Access], until: int) -
                     await put(key, value)
                     done += 1
             except CacheError:
-                done -= 1
+                failed += 1
         await asyncio.sleep(0)
-    return done
+        now = clock()
+    return (done - failed) / (now - begun) * 1e9
 
 
 def _in_threads(clients: int, work: Callable[[int], T]) -> list[T]:
@@ -272,16 +276,12 @@ async def run_tasks(target: AsyncTarget, plans: Plans, seconds: float, rate: flo
 
 def rush_threads(target: Target, plans: Plans, seconds: float) -> float:
     """How many operations a second all threads do together when nobody times the single one."""
-    start = perf_counter_ns()
-    done = _in_threads(len(plans), lambda number: _rush(target, plans[number], start + _ns(seconds)))
-    return sum(done) / ((perf_counter_ns() - start) / 1e9)
+    return sum(_in_threads(len(plans), lambda number: _rush(target, plans[number], seconds)))
 
 
 async def rush_tasks(target: AsyncTarget, plans: Plans, seconds: float) -> float:
     """The same with tasks on the running loop."""
-    start = perf_counter_ns()
-    done = await _in_tasks(len(plans), lambda number: _rush_async(target, plans[number], start + _ns(seconds)))
-    return sum(done) / ((perf_counter_ns() - start) / 1e9)
+    return sum(await _in_tasks(len(plans), lambda number: _rush_async(target, plans[number], seconds)))
 
 
 def _ns(seconds: float) -> int:
