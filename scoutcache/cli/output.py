@@ -30,6 +30,9 @@ FORMATS: Final = ("table", "json", "jsonl", "csv")
 PAGE: Final = 500
 """How many rows of a listing a terminal's table is laid out for at once."""
 
+_WIDE: Final = 8
+"""A single row of more columns reads better downwards."""
+
 Row = Mapping[str, Any]
 
 
@@ -146,6 +149,8 @@ class Output:
         self.write(f"\n{title}\n")
         if not rows:
             self.write("  nothing\n")
+        elif len(rows) == 1 and len(columns) > _WIDE:
+            self._sections(rows[0], None, ())
         elif self.fancy:
             from scoutcache.cli import render
 

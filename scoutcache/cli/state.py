@@ -7,7 +7,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli import text
@@ -163,6 +162,8 @@ class Session:
             with _observed(self.config) as cache:
                 yield cache
         else:
+            from tempfile import TemporaryDirectory
+
             # Where no cache has been yet, an empty one elsewhere answers as it would.
             with (
                 TemporaryDirectory(prefix="scoutcache-") as empty,

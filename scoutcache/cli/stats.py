@@ -43,7 +43,9 @@ def stats(
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until interrupted.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit 99 when the levels under [alerts] are passed.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Exit 99 when a level of the alerts section is passed.")
+    ] = False,
 ) -> int | None:
     """Show requests, hits, misses, evictions, sizes, latencies and what was saved, over all processes.
 

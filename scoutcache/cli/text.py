@@ -52,7 +52,7 @@ def visible_lines(text: str) -> str:
 
 def visible_json(text: str) -> str:
     """JSON text that still means the same, with nothing in it that a terminal would obey."""
-    return text if text.isascii() else text.translate(_VISIBLE_JSON)
+    return text if text.isascii() and "\x7f" not in text else text.translate(_VISIBLE_JSON)
 
 
 def one_line(text: str) -> str:
@@ -130,13 +130,20 @@ def plain(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and not math.isfinite(value):
-        return "never" if value > 0 else "-"
+    if isinstance(value, float):
+        return _shortened(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={plain(inner)}" for name, inner in value.items()) or "-"
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return ",".join(plain(inner) for inner in value) or "-"
     return one_line(str(value))
+
+
+def _shortened(value: float) -> str:
+    """A fraction without the digits that mean nothing: six that count, or three after the point."""
+    if not math.isfinite(value):
+        return "never" if value > 0 else "-"
+    return str(round(value, 3)) if abs(value) >= 1000 else f"{value:.6g}"
 
 
 def human(name: str, value: Any) -> str:
@@ -154,7 +161,7 @@ def human(name: str, value: Any) -> str:
 
 def _moment(name: str, value: str) -> str:
     """A time without its fraction: `2026-01-02 03:04:05Z`; anything else as it is."""
-    if not name.endswith(("_at", "_start", "_end")) and name not in {"at", "time"}:
+    if not name.endswith(("_at", "_until", "_start", "_end", "_run")) and name not in {"at", "time"}:
         return value
     try:
         return f"{datetime.fromisoformat(value):%Y-%m-%d %H:%M:%SZ}"

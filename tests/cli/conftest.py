@@ -99,3 +99,19 @@ def _said(leader: int) -> bytes:
         return os.read(leader, 65536)
     except OSError:  # the other end is closed
         return b""
+
+
+@pytest.fixture
+def directory(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache with a few entries, which is the one that the environment names."""
+    from scoutcache import Cache
+
+    place = workplace / "cache"
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(place))
+    with Cache(directory=place) as cache:
+        cache.set("llm:a", "hello", ttl="1h", tags=["model:small"])
+        cache.set("llm:b", {"text": "x" * 500, "n": [1, 2]}, ttl="30s", tags=["model:big"])
+        cache.set("job:1", b"\x00\xff", ttl="never")
+        cache.set("job:2", "depends", depends_on=["job:1"])
+        cache.set("llm:a", "other tenant", namespace="tenant")
+    return place

@@ -59,7 +59,7 @@ def test_jsonl_rows_are_bare():
 
 
 def test_a_piped_listing_has_a_line_with_tabs_for_each_row_and_nothing_else():
-    assert listed("table") == "user[red]:1\t1500\t59.5\ta,b\na[/bold]\t-\t-\t-\n"
+    assert listed("table") == "user[red]:1\t1500\t59.5\ta,b\na[/bold]\t-\tnever\t-\n"
 
 
 @pytest.mark.parametrize("columns", ["5", "80", "400"])

@@ -1,0 +1,307 @@
+"""Commands that look: what they print, and that they leave no trace."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def body(ran):
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+class TestKeys:
+    def test_json_rows_hold_the_fields_of_the_contract(self, directory, cli):
+        found = body(cli("keys", "llm:*", "--json"))
+        assert found["schema_version"] == 1
+        rows = {row["key"]: row for row in found["keys"]}
+        assert set(rows) == {"llm:a", "llm:b"}
+        assert set(rows["llm:a"]) == {"key", "tier", "size_bytes", "ttl_s", "tags", "namespace"}
+        assert rows["llm:a"]["tags"] == ["model:small"]
+        assert rows["llm:a"]["tier"] == "disk"
+        assert 3500 < rows["llm:a"]["ttl_s"] <= 3600
+
+    def test_an_entry_that_never_expires_has_no_ttl_in_json(self, directory, cli):
+        assert body(cli("keys", "job:1", "--json"))["keys"][0]["ttl_s"] is None
+
+    def test_global_options_may_stand_before_and_after_the_command(self, directory, cli):
+        assert body(cli("--json", "keys", "job:*")) .keys() == body(cli("keys", "job:*", "--format", "json")).keys()
+
+    def test_off_a_terminal_each_key_has_a_line_that_begins_with_it(self, directory, cli):
+        ran = cli("keys")
+        assert sorted(line.split("\t")[0] for line in ran.out.splitlines()) == ["job:1", "job:2", "llm:a", "llm:b"]
+        assert ran.err == ""
+
+    def test_quiet_prints_the_keys_alone(self, directory, cli):
+        assert cli("keys", "job:*", "--sort", "key", "--quiet").out == "job:1\njob:2\n"
+
+    def test_null_ends_each_key(self, directory, cli):
+        assert cli("keys", "job:*", "--sort", "key", "-0").out == "job:1\0job:2\0"
+
+    def test_filters_sorts_and_limits(self, directory, cli):
+        assert cli("keys", "--filter", "ttl<60s", "-q").out == "llm:b\n"
+        assert cli("keys", "--sort", "size:desc", "--limit", "1", "-q").out == "llm:b\n"
+        assert cli("keys", "--tag", "model:small", "-q").out == "llm:a\n"
+
+    def test_a_namespace_sees_only_itself(self, directory, cli):
+        assert body(cli("keys", "--namespace", "tenant", "--json"))["keys"][0]["namespace"] == "tenant"
+        assert len(body(cli("keys", "--all-namespaces", "--json"))["keys"]) == 5
+
+    def test_csv_is_read_back_by_any_reader(self, directory, cli):
+        rows = list(csv.DictReader(io.StringIO(cli("keys", "--format", "csv").out)))
+        assert sorted(row["key"] for row in rows) == ["job:1", "job:2", "llm:a", "llm:b"]
+
+    def test_nothing_found_is_no_failure(self, directory, cli):
+        assert body(cli("keys", "none:*", "--json"))["keys"] == []
+
+    def test_a_bad_pattern_is_refused(self, directory, cli):
+        ran = cli("keys", "a[b")
+        assert (ran.code, ran.out) == (2, "")
+        assert "a[b" in ran.err
+
+    def test_a_tier_that_is_not_there_is_refused(self, directory, cli):
+        ran = cli("keys", "--tier", "dsk")
+        assert (ran.code, ran.err) == (2, "error: no such tier: dsk\nhint: the tiers are memory, disk\n")
+
+    def test_on_a_terminal_there_is_a_table_with_units(self, directory, terminal):
+        ran = terminal("keys", "llm:*")
+        assert ran.code == 0
+        assert "─" in ran.out
+        assert "59m" in ran.out
+
+    def test_head_is_quiet(self, directory):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set_many({f"many:{number}": number for number in range(3000)})
+        script = f"set -o pipefail; {sys.executable} -m scoutcache keys | head -n 1"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(done.stdout.splitlines()) == 1
+
+    @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+    def test_a_full_disk_under_stdout_is_a_failure_in_one_line(self, directory):
+        script = f"{sys.executable} -m scoutcache keys > /dev/full"
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert done.stderr == "error: No space left on device\n"
+
+
+class TestGet:
+    def test_text_is_printed_as_it_is(self, directory, cli):
+        assert cli("get", "llm:a") == (0, "hello\n", "")
+
+    def test_anything_else_is_printed_as_json(self, directory, cli):
+        assert json.loads(cli("get", "llm:b").out)["n"] == [1, 2]
+
+    def test_raw_gives_the_bytes(self, directory, child):
+        ran = subprocess.run([sys.executable, "-m", "scoutcache", "get", "job:1", "--raw"], capture_output=True, timeout=60)
+        assert (ran.returncode, ran.stdout) == (0, b"\x00\xff")
+
+    def test_a_file_is_written_whole(self, directory, cli, workplace):
+        assert cli("get", "job:1", "-o", "out.bin").code == 0
+        assert (workplace / "out.bin").read_bytes() == b"\x00\xff"
+        assert sorted(path.name for path in workplace.iterdir()) == ["cache", "out.bin"]
+
+    def test_a_file_that_cannot_be_written_is_named(self, directory, cli):
+        ran = cli("get", "llm:a", "-o", "nowhere/out")
+        assert (ran.code, ran.err) == (1, "error: can't write nowhere/out: No such file or directory\n")
+
+    def test_json_holds_the_key_and_the_value(self, directory, cli):
+        found = body(cli("get", "llm:a", "--json"))
+        assert found == {"schema_version": 1, "key": "llm:a", "namespace": "default", "value": "hello"}
+
+    def test_an_unknown_key_ends_with_4(self, directory, cli):
+        ran = cli("get", "nope")
+        assert (ran.code, ran.out) == (4, "")
+        assert ran.err == "error: no such key: nope\nhint: scoutcache explain nope tells why\n"
+
+    @pytest.mark.parametrize("key", ["", "a\x1b[2J"])
+    def test_a_key_that_cannot_be_one_is_refused(self, key, directory, cli):
+        ran = cli("get", key)
+        assert (ran.code, ran.out) == (2, "")
+        assert "\x1b" not in ran.err
+
+    def test_on_a_terminal_a_value_cannot_act(self, directory, terminal):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set("evil", "\x1b]52;c;aGk=\x07 \u202e")
+        ran = terminal("get", "evil")
+        assert "\x1b" not in ran.out
+        assert "\\x1b]52" in ran.out
+
+
+class TestInspect:
+    def test_json_holds_the_fields_of_the_contract(self, directory, cli):
+        found = body(cli("inspect", "job:2", "--json"))
+        assert {"key", "tiers", "tags", "depends_on", "serializer", "compression", "created_at", "hits", "valid"} <= set(found)
+        assert found["depends_on"] == ["job:1"]
+        assert found["valid"] is True
+        memory, disk = found["tiers"]
+        assert (memory["name"], memory["present"]) == ("memory", None)
+        assert (disk["name"], disk["present"]) == ("disk", True)
+        assert disk["size_bytes"] > 0
+
+    def test_an_entry_whose_dependency_was_invalidated_is_not_valid(self, directory, cli):
+        cli("delete", "job:1")
+        ran = cli("inspect", "job:2", "--json")
+        assert ran.code == 4 or json.loads(ran.out)["valid"] is False
+
+    def test_an_unknown_key_ends_with_4(self, directory, cli):
+        assert cli("inspect", "nope").code == 4
+
+
+class TestStats:
+    FIELDS = {
+        "requests", "hits", "misses", "hit_rate", "evictions", "sets", "deletes", "errors", "expirations",
+        "evictions_by_reason", "period_start", "period_end", "hit_p50_us", "hit_p95_us", "miss_p50_us", "miss_p95_us",
+        "tiers", "calls_saved", "cost_saved_usd",
+    }  # fmt: skip
+
+    def test_json_holds_the_fields_of_the_contract(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.get("llm:a"), cache.get("llm:a"), cache.get("nope")
+        found = body(cli("stats", "--json"))
+        assert set(found) >= self.FIELDS
+        assert (found["requests"], found["hits"], found["misses"]) == (3, 2, 1)
+        assert found["cost_saved_usd"] is None
+        assert {"name", "entries", "size_bytes", "max_bytes", "hits", "hit_p50_us", "hit_p95_us"} <= set(found["tiers"][0])
+
+    def test_looking_is_not_counted(self, directory, cli):
+        before = body(cli("stats", "--json"))
+        for command in (("get", "llm:a"), ("get", "nope"), ("keys",), ("inspect", "llm:a"), ("stats",), ("doctor",)):
+            cli(*command)
+        after = body(cli("stats", "--json"))
+        for found in (before, after):
+            found.pop("period_end")
+        assert before == after
+
+    @pytest.mark.parametrize(("by", "noun"), [("tier", "tiers"), ("namespace", "namespaces"), ("prefix", "prefixes"), ("tag", "tags")])
+    def test_groups(self, by, noun, directory, cli):
+        found = body(cli("stats", "--by", by, "--json"))
+        assert isinstance(found[noun], list)
+
+    def test_the_memory_of_other_processes_is_unknown_and_not_empty(self, directory, cli):
+        memory = body(cli("stats", "--json"))["tiers"][0]
+        assert (memory["name"], memory["entries"]) == ("memory", None)
+
+    def test_check_passes_when_nothing_is_wrong(self, directory, cli):
+        assert cli("stats", "--check").code == 0
+
+    def test_check_ends_with_99_when_a_level_is_passed(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.get("nope")
+        ran = cli("stats", "--check", "--json")
+        assert ran.code == 99
+        assert "the hit rate is 0.000, under 0.5" in ran.err
+
+    @pytest.mark.parametrize("period", ["soon", "-1h", ""])
+    def test_a_bad_period_is_refused(self, period, directory, cli):
+        assert cli("stats", "--period", period).code == 2
+
+
+class TestExplain:
+    def test_the_reasons_of_the_last_misses(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.get("never")
+        outcomes = body(cli("explain", "never", "--json"))["outcomes"]
+        assert [one["reason"] for one in outcomes] == ["cold"]
+        assert outcomes[0]["at"]
+
+    def test_a_key_that_never_missed(self, directory, cli):
+        ran = cli("explain", "llm:a", "--json")
+        assert (ran.code, json.loads(ran.out)["outcomes"]) == (0, [])
+
+
+class TestReport:
+    def test_json_has_the_sections(self, directory, cli):
+        assert {"summary", "recommendations"} <= set(body(cli("report", "--json")))
+
+    def test_a_page_and_files(self, directory, cli, workplace):
+        assert cli("report", "--html", "r.html", "--csv", "figures").code == 0
+        assert "<html" in (workplace / "r.html").read_text()
+        assert (workplace / "figures" / "summary.csv").is_file()
+
+    def test_nothing_recorded_is_an_empty_report(self, cli):
+        ran = cli("report")
+        assert ran.code == 0
+        assert "nothing was recorded" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("keys",), ("stats",), ("doctor",), ("get", "a"), ("inspect", "a"), ("explain", "a"), ("report",), ("config", "show"),
+     ("profiles", "list"), ("tasks", "list"), ("verify",), ("prune", "--dry-run")],
+)  # fmt: skip
+def test_looking_makes_no_directory(arguments, cli, isolated_environment):
+    ran = cli(*arguments)
+    assert ran.code in {0, 4}, ran.err
+    assert list(isolated_environment.rglob("*")) == []
+
+
+@pytest.mark.parametrize("arguments", [("keys",), ("stats", "--json"), ("doctor",), ("get", "llm:a"), ("config", "show")])
+def test_without_a_home_commands_work(arguments, child, directory):
+    environment = {name: value for name, value in os.environ.items() if name not in {"HOME"} and not name.startswith("XDG_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "scoutcache", *arguments], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user to be kept out")
+class TestAnotherUser:
+    """Root may write everywhere, so these run as a user who may not."""
+
+    @pytest.fixture
+    def as_nobody(self, directory, tmp_path):
+        for path in [tmp_path, *tmp_path.parents]:
+            if path.stat().st_uid == os.geteuid() and path != Path("/"):
+                path.chmod(path.stat().st_mode | 0o055)
+
+        def call(*arguments: str):
+            return subprocess.run(
+                [sys.executable, "-m", "scoutcache", *arguments],
+                user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=60, cwd="/",
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PYTHONDONTWRITEBYTECODE": "1"},
+            )  # fmt: skip
+
+        if call("--version").returncode != 0:
+            pytest.skip("another user can't read this interpreter or checkout")
+        return call
+
+    def test_a_directory_of_somebody_else_is_refused_by_name(self, as_nobody, directory):
+        ran = as_nobody("set", "a", "b")
+        assert ran.returncode in {1, 10}
+        assert str(directory) in ran.stderr
+        assert "Traceback" not in ran.stderr
+
+    def test_doctor_says_so(self, as_nobody):
+        ran = as_nobody("doctor", "--json")
+        assert ran.returncode == 1
+        assert "fail" in {check["status"] for check in json.loads(ran.stdout)["checks"]}
+
+    def test_a_read_only_directory_is_still_read(self, as_nobody, directory):
+        for path in [directory, *directory.rglob("*")]:
+            os.chown(path, 65534, 65534)
+            path.chmod(0o500 if path.is_dir() else 0o400)
+        ran = as_nobody("get", "llm:a")
+        assert (ran.returncode, ran.stdout) == (0, "hello\n")
+        ran = as_nobody("set", "a", "b")
+        assert ran.returncode in {1, 10}
+        assert "Traceback" not in ran.stderr

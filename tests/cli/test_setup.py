@@ -1,0 +1,214 @@
+"""Commands about the installation: config, profiles, doctor, demo, bench, trust."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+def body(ran):
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+class TestConfig:
+    def test_every_setting_is_shown_with_its_origin(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text("[memory]\nmax_entries = 5\n")
+        rows = {row["setting"]: row for row in body(cli("config", "show", "--json"))["settings"]}
+        assert rows["memory.max_entries"]["value"] == 5
+        assert rows["memory.max_entries"]["origin"].endswith("scoutcache.toml")
+        assert rows["default_ttl"]["origin"] == "built-in"
+
+    def test_a_section_alone_and_without_origins(self, cli):
+        lines = cli("config", "show", "memory").out.splitlines()
+        assert lines[0].split() == ["setting", "value"]
+        assert all(line.startswith("memory.") for line in lines[1:])
+
+    def test_a_section_that_is_not_there(self, cli):
+        assert cli("config", "show", "memry").err == "error: no such setting: memry\nhint: did you mean memory?\n"
+
+    def test_secrets_are_masked(self, cli, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", "redis://user:hunter2@localhost/0")
+        monkeypatch.setenv("SCOUTCACHE_TIERS", "memory,disk")
+        for form in ("table", "json", "jsonl", "csv"):
+            ran = cli("config", "show", "--origin", "--format", form)
+            assert ran.code == 0, ran.err
+            assert "hunter2" not in ran.out + ran.err
+
+    def test_the_file_that_init_writes_is_valid(self, cli, workplace):
+        assert cli("config", "init").code == 0
+        assert cli("config", "validate").code == 0
+        assert cli("config", "init").code == 1
+        assert cli("config", "init", "--force").code == 0
+        assert cli("config", "init", "-").out == (workplace / "scoutcache.toml").read_text()
+
+    def test_every_wrong_setting_is_listed(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text('default_tll = "1h"\n[memory]\nmax_entries = -1\n[disk]\nmax_bytes = "big"\n')
+        ran = cli("config", "validate")
+        assert (ran.code, ran.out) == (2, "")
+        for wrong in ("default_tll", "default_ttl", "max_entries", "max_bytes", "scoutcache.toml"):
+            assert wrong in ran.err
+
+    def test_bad_toml_is_refused_by_every_command(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text("[memory\n")
+        for command in (("stats",), ("get", "x"), ("set", "x", "y"), ("config", "show"), ("warm",)):
+            ran = cli(*command)
+            assert (ran.code, ran.out) == (2, "")
+            assert "scoutcache.toml" in ran.err
+            assert "Traceback" not in ran.err
+
+    def test_a_named_file_that_is_missing_is_named(self, cli):
+        ran = cli("stats", "--config", "nowhere.toml")
+        assert ran.code == 2
+        assert "nowhere.toml" in ran.err
+
+    def test_a_flag_goes_before_everything(self, cli, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_NAMESPACE", "from-environment")
+        rows = {row["setting"]: row for row in body(cli("config", "show", "--json", "--namespace", "flag"))["settings"]}
+        assert (rows["namespace"]["value"], rows["namespace"]["origin"]) == ("flag", "option")
+
+
+class TestProfiles:
+    def test_the_shipped_ones_are_listed(self, cli):
+        names = {row["name"] for row in body(cli("profiles", "list", "--json"))["profiles"]}
+        assert {"development", "production", "testing", "llm"} <= names
+
+    def test_one_is_shown(self, cli):
+        assert "ttl" in cli("profiles", "show", "llm").out
+        assert "ttl" in body(cli("profiles", "show", "llm", "--json"))["settings"]
+
+    def test_an_unknown_one_names_the_nearest(self, cli):
+        for command in (("profiles", "show", "prodction"), ("stats", "--profile", "prodction")):
+            ran = cli(*command)
+            assert ran.code == 2
+            assert "production" in ran.err
+
+
+class TestDoctor:
+    def test_checks_hold_the_fields_of_the_contract(self, directory, cli):
+        checks = body(cli("doctor", "--json"))["checks"]
+        assert all(set(check) == {"name", "status", "detail", "fix"} for check in checks)
+        assert {check["status"] for check in checks} <= {"ok", "warn"}
+        assert {"python", "sqlite", "configuration", "directory", "space", "disk"} <= {check["name"] for check in checks}
+
+    def test_a_bad_configuration_is_a_failed_check(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text("nonsense = 1\n")
+        ran = cli("doctor", "--json")
+        assert ran.code == 1
+        failed = [check for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert [check["name"] for check in failed] == ["configuration"]
+        assert "nonsense" in failed[0]["detail"]
+
+    def test_a_directory_that_is_a_file_is_a_failed_check(self, cli, workplace):
+        (workplace / "file").write_text("")
+        ran = cli("doctor", "--directory", "file", "--json")
+        assert ran.code == 1
+        assert {"name": "directory", "status": "fail"}.items() <= next(
+            check for check in json.loads(ran.out)["checks"] if check["status"] == "fail"
+        ).items()
+
+    @pytest.mark.parametrize(
+        ("version", "status"),
+        [((3, 6, 23), "ok"), ((3, 7, 0), "warn"), ((3, 40, 1), "warn"), ((3, 51, 2), "warn"), ((3, 51, 3), "ok")],
+    )
+    def test_sqlite_with_the_log_race_is_a_warning(self, version, status, cli, monkeypatch):
+        import sqlite3
+
+        monkeypatch.setattr(sqlite3, "sqlite_version_info", version)
+        checks = {check["name"]: check["status"] for check in json.loads(cli("doctor", "--json").out)["checks"]}
+        assert checks["sqlite"] == status
+
+
+class TestTrust:
+    CONFIG = 'tiers = ["memory", "nowhere:Tier"]\n'
+
+    def test_code_named_in_a_file_that_was_found_is_refused_where_nobody_can_be_asked(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        ran = cli("stats")
+        assert (ran.code, ran.out) == (2, "")
+        assert "nowhere:Tier" in ran.err
+        assert "--config" in ran.err
+
+    def test_a_file_that_was_named_is_trusted(self, cli, workplace):
+        (workplace / "named.toml").write_text(self.CONFIG)
+        ran = cli("stats", "--config", "named.toml")
+        assert "runs code" not in ran.err
+
+    def test_consent_is_asked_once_and_holds_until_the_file_changes(self, cli, workplace, terminal):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        assert "trust" in terminal("stats", keys="y\n").out
+        assert "runs code" not in cli("stats").err
+        (workplace / "scoutcache.toml").write_text(self.CONFIG + "# changed\n")
+        assert "runs code" in cli("stats").err
+
+    def test_doctor_warns_of_it(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        checks = {check["name"]: check["status"] for check in json.loads(cli("doctor", "--json").out)["checks"]}
+        assert checks["configuration"] == "warn"
+
+
+class TestBench:
+    QUICK = ("--duration", "0.05", "--warmup", "0", "--runs", "2", "--keys", "50", "--value-size", "100")
+
+    def test_json_holds_the_fields_of_the_contract(self, cli):
+        found = body(cli("bench", "--tier", "memory", *self.QUICK, "--json"))
+        assert {"results", "machine", "version", "seed"} <= set(found)
+        assert {"tier", "operation", "ops_per_s", "p50_us", "p95_us", "p99_us", "p999_us", "max_us", "errors"} <= set(
+            found["results"][0]
+        )
+
+    def test_results_are_saved_and_compared(self, cli):
+        assert cli("bench", "--tier", "memory", *self.QUICK, "--save", "one").code == 0
+        assert cli("bench", "compare", "one", "one", "--fail", "p99:10%").code == 0
+        assert body(cli("bench", "compare", "one", "one", "--json"))["changes"]
+
+    def test_a_regression_ends_with_99(self, cli, isolated_environment):
+        assert cli("bench", "--tier", "memory", *self.QUICK, "--save", "one").code == 0
+        saved = next(isolated_environment.rglob("one.json"))
+        worse = json.loads(saved.read_text())
+        for row in worse["results"]:
+            row["p99_us"] *= 10
+            row["runs"]["p99_us"] = [figure * 10 for figure in row["runs"]["p99_us"]]
+        saved.with_name("two.json").write_text(json.dumps(worse))
+        ran = cli("bench", "compare", "one", "two", "--fail", "p99:10%")
+        assert ran.code == 99
+        assert "p99_us" in ran.err
+
+    @pytest.mark.parametrize(
+        "option",
+        [("--tier", "disc"), ("--ratio", "nine"), ("--workload", "gauss"), ("--duration", "long"), ("--value-size", "x"),
+         ("--clients", "0"), ("--clients", "x"), ("--tier", "redis")],
+    )  # fmt: skip
+    def test_a_wrong_option_is_refused(self, option, cli):
+        ran = cli("bench", *option)
+        assert (ran.code, ran.out) == (2, "")
+        assert "Traceback" not in ran.err
+
+    def test_an_unknown_result_is_named(self, cli):
+        ran = cli("bench", "compare", "nowhere", "nothing")
+        assert ran.code == 1
+        assert "nowhere" in ran.err
+
+    def test_compression_of_files(self, cli, workplace):
+        (workplace / "text.txt").write_text("the same words again and again " * 200)
+        found = body(cli("bench", "compression", "text.txt", "--json"))
+        assert {"codec", "level", "ratio", "saved_percent", "compress_mb_s", "decompress_mb_s"} <= set(found["results"][0])
+
+    def test_compression_of_live_entries(self, cli, directory):
+        assert body(cli("bench", "compression", "--pattern", "llm:*", "--codec", "zstd", "--json"))["samples"] == 2
+
+    def test_a_missing_file_is_named(self, cli):
+        ran = cli("bench", "compression", "nowhere.txt")
+        assert ran.code == 2
+        assert "nowhere.txt" in ran.err
+
+
+def test_demo_shows_the_saving_and_leaves_nothing(cli, isolated_environment):
+    ran = cli("demo", "--json")
+    found = body(ran)
+    assert {"requests", "hits", "hit_rate", "calls_saved", "cost_saved_usd"} <= set(found)
+    assert found["calls_saved"] == found["hits"] > 0
+    assert "simulat" in ran.err
+    assert "scoutcache" in ran.err
+    assert list(isolated_environment.rglob("*.db")) == []
