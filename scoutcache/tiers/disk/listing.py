@@ -22,7 +22,7 @@ from scoutcache.entry import Listed
 from scoutcache.keys import HASHED, physical_prefix, physical_scan_prefix
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.disk.database import Database
-from scoutcache.tiers.disk.rows import PLAIN, TAG, bounds, header_of
+from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, bounds, header_of, key_bytes
 from scoutcache.tiers.disk.space import entry_count
 
 __all__ = ["Range", "listed", "matching", "remove_rows"]
@@ -66,11 +66,12 @@ def _is_most(database: Database, span: Range) -> bool:
 
 
 def _by_key(database: Database, span: Range) -> Iterator[tuple[object, int]]:
-    sql = f"SELECT {TAG}, size, key FROM Cache WHERE key {{}} ? AND key < ? AND {PLAIN} ORDER BY key LIMIT {_AT_ONCE}"
+    sql = (f"SELECT {TAG}, size, key FROM Cache WHERE key {{}} {BYTES} AND key < ? AND {PLAIN}"
+           f" ORDER BY key LIMIT {_AT_ONCE}")  # fmt: skip
     after, compare = span.low, ">="
     while True:
         with database.link() as con:
-            rows = con.execute(sql.format(compare), (after, span.high)).fetchall()
+            rows = con.execute(sql.format(compare), (key_bytes(after), span.high)).fetchall()
         yield from ((tag, size) for tag, size, _ in rows)
         if len(rows) < _AT_ONCE:
             return
@@ -98,11 +99,13 @@ def matching(database: Database, namespace: str, pattern: Pattern, now: float | 
     span = Range.of(namespace, pattern)
     fresh = "" if now is None else " AND (expire_time IS NULL OR expire_time > :now)"
     sql = (f"SELECT rowid, key, CASE WHEN instr(key, '{HASHED}') THEN {TAG} END FROM Cache"
-           f" WHERE key {{}} :after AND key < :high AND raw = 1{fresh} ORDER BY key LIMIT {_AT_ONCE}")  # fmt: skip
+           f" WHERE key {{}} CAST(:after AS TEXT) AND key < :high AND raw = 1{fresh}"
+           f" ORDER BY key LIMIT {_AT_ONCE}")  # fmt: skip
     after, compare = span.low, ">="
     while True:
         with database.link() as con:
-            rows = con.execute(sql.format(compare), {"after": after, "high": span.high, "now": now}).fetchall()
+            values = {"after": key_bytes(after), "high": span.high, "now": now}
+            rows = con.execute(sql.format(compare), values).fetchall()
         found = [(number, key) for number, key, tag in rows if _matches(pattern, key, tag, span.skip)]
         if found:
             yield found
@@ -120,4 +123,5 @@ def _matches(pattern: Pattern, key: str, tag: bytes | None, skip: int) -> bool:
 
 def remove_rows(rows: list[tuple[int, str]], con: sqlite3.Connection) -> int:
     """Remove those that are still there."""
-    return con.executemany("DELETE FROM Cache WHERE rowid = ? AND key = ?", rows).rowcount if rows else 0
+    pairs = [(number, key_bytes(key)) for number, key in rows]
+    return con.executemany(f"DELETE FROM Cache WHERE rowid = ? AND key = {BYTES}", pairs).rowcount if rows else 0

@@ -19,13 +19,16 @@ from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.safe import LONGEST
 
 __all__ = [
-    "FOREIGN", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds", "header_of", "read_one",
-    "read_whole", "reading_many", "record",
+    "BYTES", "FOREIGN", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds", "header_of",
+    "key_bytes", "read_one", "read_whole", "reading_many", "record",
 ]  # fmt: skip
 
 PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
 
 FOREIGN: Final = "(raw IS NOT 1 OR mode IS NOT 1 OR filename IS NOT NULL OR typeof(key) != 'text')"
+
+BYTES: Final = "CAST(? AS TEXT)"
+"""The place of a key bound as `key_bytes`: a foreign one may be no UTF-8, and Python binds no such text."""
 
 VALUE: Final = f"CASE WHEN length(value) <= {LONGEST} THEN value END"
 """The value, NULL for one that is longer than any of ours: where many rows are read, one must not spoil the rest."""
@@ -80,6 +83,11 @@ def record(row: Row) -> Record:
     expires = None if header.expires == NEVER else header.expires
     return Record(header, (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks),
                            _pack(header), size, sealed.head), sealed.chunks, size)  # fmt: skip
+
+
+def key_bytes(key: str) -> bytes:
+    """A physical key as a database gave it, for binding it again."""
+    return key.encode(errors="surrogateescape")
 
 
 def header_of(tag: object) -> Header | None:

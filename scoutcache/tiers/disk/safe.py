@@ -21,6 +21,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -92,6 +93,8 @@ def connect(access: Access) -> sqlite3.Connection:
     """A connection that obeys nothing the database says; it never creates one."""
     con = sqlite3.connect(f"file:{quote(str(access.path))}?mode={access.mode}", uri=True, timeout=BUSY_MS / 1000,
                           isolation_level=None, check_same_thread=False)  # fmt: skip
+    # Text that is no UTF-8 is not ours, but must not end a listing; whoever binds it again encodes it the same way.
+    con.text_factory = partial(str, encoding="utf-8", errors="surrogateescape")
     try:
         con.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LONGEST)
         con.executescript(
@@ -99,6 +102,7 @@ def connect(access: Access) -> sqlite3.Connection:
             "PRAGMA mmap_size = 0;"  # a database cut short under a mapping is a SIGBUS
             "PRAGMA cell_size_check = ON;"
             "PRAGMA temp_store = MEMORY;"
+            "PRAGMA secure_delete = OFF;"  # some builds write zeros over all that is deleted
             "PRAGMA cache_size = -32768;"
             "PRAGMA synchronous = NORMAL;"
             f"PRAGMA wal_autocheckpoint = {access.log_pages};"

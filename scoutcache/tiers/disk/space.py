@@ -4,9 +4,10 @@ Rules.
 
 - What counts is the larger of the entries' bytes (their heads and chunks) and the database's pages in use, which hold
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
-- A commit never leaves more than 1.03 times the limit: whoever writes looks before committing, and removes in the same
+- A commit never leaves more than the limit: whoever writes looks before committing, and removes in the same
   transaction.  With the log (3 % of the limit, 16 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory
-  stays within 1.1 times its limit from 4 MB up.  Until it is copied, a single large value stands in the log as well.
+  stays within 1.1 times its limit from 4 MB up, but for what a single write brings: its bytes stand in the log too
+  until that is copied, and the file may have grown by them.
 - `maintain`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
 - Removed are: what is expired; then what was written longest ago, found without an index for it.  A hand goes over the
   table in the order in which keys first came (rows keep their number when they are written again).  It removes a row
@@ -24,9 +25,6 @@ __all__ = ["BATCH", "PAGE", "Space", "delete_expired", "delete_oldest", "entry_b
 PAGE: Final = 4096
 _FLOOR: Final = (256 << 10) // PAGE
 
-_GIVEN_BACK: Final = 64
-"""Pages returned to the disk inside one write, for a file that has grown beyond the limit."""
-
 BATCH: Final = 128
 """Rows looked at in one step: about 3 ms of the write lock."""
 
@@ -36,15 +34,14 @@ class Space:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._most_bytes = max_bytes * 103 // 100
-        self._most_pages = max(_FLOOR, self._most_bytes // PAGE)
+        self._most_pages = max(_FLOOR, max_bytes // PAGE)
         self._evicted = 0
 
     def check(self, con: sqlite3.Connection, written: int, now: float) -> None:
         """Make the transaction under way fit, after *written* bytes went into it."""
         (pages,) = con.execute("PRAGMA page_count").fetchone()
         # Pages hold whatever entries hold, so where they are few enough the entries are too, but for the floor.
-        if pages <= self._most_pages and (self._most_pages > _FLOOR or entry_bytes(con) <= self._most_bytes):
+        if pages <= self._most_pages and (self._most_pages > _FLOOR or entry_bytes(con) <= self.max_bytes):
             return
         room = max(2 * written, self.max_bytes // 256)
         while self._exceeds(con, room):
@@ -54,17 +51,15 @@ class Space:
                 self._evicted += removed
             if not removed:
                 break
-        for _ in range(min(_GIVEN_BACK, pages - self._most_pages)):
-            con.execute("PRAGMA incremental_vacuum(1)")
 
     def _exceeds(self, con: sqlite3.Connection, room: int) -> bool:
-        if entry_bytes(con) > self._most_bytes:
+        if entry_bytes(con) > self.max_bytes:
             return True
-        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self._most_bytes - room)
+        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self.max_bytes - room)
 
     def over(self, con: sqlite3.Connection) -> bool:
         """Whether there is more than the limit says."""
-        return entry_bytes(con) > self.max_bytes or used_pages(con) > max(_FLOOR, self.max_bytes // PAGE)
+        return entry_bytes(con) > self.max_bytes or used_pages(con) > self._most_pages
 
     def well_below(self, con: sqlite3.Connection) -> bool:
         """Whether enough was removed for a while."""

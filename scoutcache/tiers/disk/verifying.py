@@ -20,7 +20,7 @@ from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import remove_rows
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED, PLAIN, TAG, VALUE, header_of, read_whole
+from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED, PLAIN, TAG, VALUE, header_of, key_bytes, read_whole
 
 if TYPE_CHECKING:
     from scoutcache.wire.codec import Codec
@@ -70,7 +70,7 @@ def _batches(database: Database) -> Iterator[list[_Found]]:
 
 def _key_of(row: _Found) -> str:
     listed = header_of(row[3])
-    return row[1] if listed is None else listed.ref.key
+    return key_bytes(row[1]).decode(errors="replace") if listed is None else listed.ref.key
 
 
 def _is_sound(database: Database, codec: Codec, row: _Found) -> bool:

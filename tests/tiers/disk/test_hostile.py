@@ -46,7 +46,12 @@ def row(**columns):
     """A statement that adds a row, and its values."""
     usual = {"key": "7:default:evil", "raw": 1, "store_time": 1.0, "access_time": 1.0, "mode": 1, "size": 10}
     columns = usual | {"value": b"x"} | columns
-    return f"INSERT INTO Cache ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", tuple(columns.values())
+    places = ["CAST(x'373a64656661756c743aff' AS TEXT)" if value is NO_TEXT else "?" for value in columns.values()]
+    values = tuple(value for value in columns.values() if value is not NO_TEXT)
+    return f"INSERT INTO Cache ({', '.join(columns)}) VALUES ({', '.join(places)})", values
+
+
+NO_TEXT = object()
 
 
 ROWS = {
@@ -76,6 +81,8 @@ ROWS = {
     "times-of-text": lambda at: row(store_time="later", expire_time="never", access_time="x"),
     "time-of-infinity": lambda at: row(store_time=float("inf"), expire_time=float("inf")),
     "chunks-that-are-none": lambda at: row(access_count=1 << 40),
+    "texts-that-are-no-text": lambda at: row(value=NO_TEXT, tag=NO_TEXT),
+    "key-that-is-no-text": lambda at: row(key=NO_TEXT),
     "size-below-nothing": lambda at: row(size=-(1 << 60)),
 }
 
@@ -273,9 +280,9 @@ def test_a_row_that_claims_more_than_any_entry_has_is_no_memory_bomb(at, raw_sql
     assert use_everything() == {"good", "better", "best"}
 
 
-def test_chunks_that_are_no_bytes_make_a_corrupt_entry(at, raw_sql, use_everything):
-    raw_sql("UPDATE Cache SET access_count = 1 WHERE key = '7:default:good'", "INSERT INTO Chunks VALUES (1, 0, 'text')")
-    assert use_everything() == {"better", "best"}
+def test_chunks_that_are_no_bytes_are_no_chunks(at, raw_sql, use_everything):
+    raw_sql("UPDATE Cache SET access_count = 1 WHERE rowid = 1", "INSERT INTO Chunks VALUES (1, 0, 'text')")
+    assert use_everything() == {"good", "better", "best"}
 
 
 def test_a_store_is_what_the_reference_says(at):
