@@ -71,6 +71,8 @@ def keys(
         else:
             bare = session.quiet and session.form == "table"
             session.out.listing("keys", found, ("key",) if bare else COLUMNS)
+        if tier == "memory":
+            session.note("the memory of running processes can't be listed from here")
 
 
 def check_tier(core: Core, tier: str | None) -> None:
@@ -120,7 +122,8 @@ def inspect(
     with session.core() as core:
         check_tier(core, tier)
         found = look_at(core, key, tier)
-    if not any(one["present"] for one in found["tiers"]):
+    # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
+    if all(one["present"] is False for one in found["tiers"] if one["name"] != "memory") and tier != "memory":
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
     session.out.record(found)
     return None

@@ -38,7 +38,7 @@ def _globals(root: Any, context: Any) -> str:
 
 
 def _command(command: Any, path: str, parent: Any, shared: set[str]) -> Iterator[str]:
-    context = command.context_class(command, info_name=path.split()[-1], parent=parent)
+    context = command.context_class(command, info_name=path.rsplit(maxsplit=1)[-1], parent=parent)
     examples, _, described = (command.help or "").removeprefix("\b\n").partition("\n\n")
     code = "\n".join(line.removeprefix("  ") for line in examples.splitlines()[1:])
     yield f"### `{path}`\n\n{described.strip()}\n\n```\n{code}\n```"

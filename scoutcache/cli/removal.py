@@ -18,6 +18,7 @@ from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.listing import list_entries
+from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -92,7 +93,10 @@ def invalidate(
         "action": action.replace("-", "_"), "reason": reason,
     }  # fmt: skip
     # Only what was asked for is handed on, so that a library without it refuses by name.
-    what |= {name: value for name, value in (("event", event), ("wait", wait)) if value}
+    if event is not None:
+        what["event"] = event
+    if wait is not None:
+        what["wait"] = parse_duration(wait)
     if not (named or what["keys"] or what["tags"] or event or depends_on):
         if keys_from is not None:
             session.note("no keys were given")
@@ -300,8 +304,6 @@ def prune(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
 ) -> None:
     """Remove what is expired, dead or orphaned, tier by tier, and give its space back."""
-    from scoutcache.ttl import parse_duration, parse_size
-
     age = None if older_than is None else parse_duration(older_than)
     limit = None if max_size is None else parse_size(max_size)
     with session.core(reading=dry_run) as core:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,74 +154,26 @@ class Session:
 
         With *reading* nothing is left behind: no directory is made, no process is published, no request counted.
         """
+        from scoutcache.cli.opening import observed, opened
+
         check_trust(self, self.loaded)
         if not reading:
-            with _opened(self.config) as cache:
+            with opened(self.config, verbose=self.verbose) as cache:
                 yield cache
         elif self.place.exists():
-            with _observed(self.config) as cache:
+            with observed(self.config, verbose=self.verbose) as cache:
                 yield cache
         else:
             from tempfile import TemporaryDirectory
 
             # Where no cache has been yet, an empty one elsewhere answers as it would.
-            with (
-                TemporaryDirectory(prefix="scoutcache-") as empty,
-                _observed(self.config.replace(directory=empty)) as cache,
-            ):
-                yield cache
+            with TemporaryDirectory(prefix="scoutcache-") as empty:
+                elsewhere = self.config.replace(directory=empty)
+                with observed(elsewhere, verbose=self.verbose) as cache:
+                    yield cache
 
     @contextmanager
     def core(self, *, reading: bool = True) -> Iterator[Core]:
         """What the cache is made of, for the commands that look at tiers one by one."""
         with self.cache(reading=reading) as cache:
             yield cache._core
-
-
-@contextmanager
-def _opened(config: CacheConfig) -> Iterator[Cache]:
-    from scoutcache.cache import Cache
-
-    with _speaking(), closing(Cache(config, raise_errors=True)) as cache:
-        yield cache
-
-
-@contextmanager
-def _observed(config: CacheConfig) -> Iterator[Cache]:
-    import time
-
-    from scoutcache.cache import Cache
-    from scoutcache.core import Clocks
-
-    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
-    with _speaking():
-        core = Cache(config, raise_errors=True, clocks=clocks)._core
-        try:
-            yield Cache(_core=core)
-        finally:
-            # Not `core.close()`, which publishes this process's counters: an observer has none.
-            core.ports.threads.shutdown(wait=True)
-            for tier in core.tiers:
-                tier.close()
-            core.journal.close()
-
-
-@contextmanager
-def _speaking() -> Iterator[None]:
-    """What the library warns of, as lines on stderr."""
-    import logging
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            level = record.levelname.lower()
-            sys.stderr.write(f"{level}: {text.visible(record.getMessage())}\n")
-
-    logger, handler = logging.getLogger("scoutcache"), Lines(logging.WARNING)
-    before = logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = before

@@ -63,7 +63,14 @@ def child(workplace: Path) -> Callable[..., Ran]:
     def call(*arguments: str, stdin: str = "", env: dict[str, str] | None = None, **more: object) -> Ran:
         command = [sys.executable, "-m", "scoutcache", *arguments]
         done = subprocess.run(
-            command, input=stdin, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=60, **more
+            command,
+            input=stdin,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            check=False,
+            text=True,
+            timeout=60,
+            **more,
         )  # type: ignore[call-overload]
         return Ran(done.returncode, done.stdout, done.stderr)
 

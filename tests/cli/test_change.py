@@ -231,7 +231,9 @@ class TestVerify:
     def test_doctor_sees_it(self, directory, damaged, cli):
         ran = cli("doctor", "--json")
         assert ran.code == 1
-        assert any(check["name"] == "disk integrity" and check["status"] == "fail" for check in json.loads(ran.out)["checks"])
+        assert any(
+            check["name"] == "disk integrity" and check["status"] == "fail" for check in json.loads(ran.out)["checks"]
+        )
 
 
 class TestWarm:
@@ -278,7 +280,9 @@ class TestWarm:
 
     def test_tasks_are_listed_and_run_by_name(self, directory, cli, workplace):
         (workplace / "lines.jsonl").write_text(self.LINES)
-        (workplace / "scoutcache.toml").write_text('[[tasks]]\nname = "nightly"\nsource = "lines.jsonl"\nschedule = "0 3 * * *"\n')
+        (workplace / "scoutcache.toml").write_text(
+            '[[tasks]]\nname = "nightly"\nsource = "lines.jsonl"\nschedule = "0 3 * * *"\n'
+        )
         assert body(cli("tasks", "list", "--json"))["tasks"][0]["task"] == "nightly"
         assert body(cli("warm", "--task", "nightly", "--json"))["warmed"] == 2
         assert body(cli("tasks", "list", "--json"))["tasks"][0]["status"] == "completed"

@@ -138,9 +138,7 @@ def test_a_record_is_printed_as_fields_and_then_its_lists():
     Output("table", stream=stream).record(
         {"requests": 10, "hit_rate": 0.5, "unknown": None, "tiers": [{"name": "memory", "hits": 5}]}
     )
-    assert stream.getvalue() == (
-        "requests  10\nhit_rate  0.5\nunknown   -\n\ntiers\nname    hits\nmemory  5\n"
-    )
+    assert stream.getvalue() == ("requests  10\nhit_rate  0.5\nunknown   -\n\ntiers\nname    hits\nmemory  5\n")
 
 
 def test_a_record_on_a_terminal_has_units(screen: Screen):

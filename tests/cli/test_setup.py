@@ -44,7 +44,9 @@ class TestConfig:
         assert cli("config", "init", "-").out == (workplace / "scoutcache.toml").read_text()
 
     def test_every_wrong_setting_is_listed(self, cli, workplace):
-        (workplace / "scoutcache.toml").write_text('default_tll = "1h"\n[memory]\nmax_entries = -1\n[disk]\nmax_bytes = "big"\n')
+        (workplace / "scoutcache.toml").write_text(
+            'default_tll = "1h"\n[memory]\nmax_entries = -1\n[disk]\nmax_bytes = "big"\n'
+        )
         ran = cli("config", "validate")
         assert (ran.code, ran.out) == (2, "")
         for wrong in ("default_tll", "default_ttl", "max_entries", "max_bytes", "scoutcache.toml"):
@@ -90,7 +92,9 @@ class TestDoctor:
         checks = body(cli("doctor", "--json"))["checks"]
         assert all(set(check) == {"name", "status", "detail", "fix"} for check in checks)
         assert {check["status"] for check in checks} <= {"ok", "warn"}
-        assert {"python", "sqlite", "configuration", "directory", "space", "disk"} <= {check["name"] for check in checks}
+        assert {"python", "sqlite", "configuration", "directory", "space", "disk"} <= {
+            check["name"] for check in checks
+        }
 
     def test_a_bad_configuration_is_a_failed_check(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text("nonsense = 1\n")
@@ -177,8 +181,8 @@ class TestBench:
 
     @pytest.mark.parametrize(
         "option",
-        [("--tier", "disc"), ("--ratio", "nine"), ("--workload", "gauss"), ("--duration", "long"), ("--value-size", "x"),
-         ("--clients", "0"), ("--clients", "x"), ("--tier", "redis")],
+        [("--tier", "disc"), ("--ratio", "nine"), ("--workload", "gauss"), ("--duration", "long"),
+         ("--value-size", "x"), ("--clients", "0"), ("--clients", "x"), ("--tier", "redis")],
     )  # fmt: skip
     def test_a_wrong_option_is_refused(self, option, cli):
         ran = cli("bench", *option)
@@ -193,7 +197,9 @@ class TestBench:
     def test_compression_of_files(self, cli, workplace):
         (workplace / "text.txt").write_text("the same words again and again " * 200)
         found = body(cli("bench", "compression", "text.txt", "--json"))
-        assert {"codec", "level", "ratio", "saved_percent", "compress_mb_s", "decompress_mb_s"} <= set(found["results"][0])
+        assert {"codec", "level", "ratio", "saved_percent", "compress_mb_s", "decompress_mb_s"} <= set(
+            found["results"][0]
+        )
 
     def test_compression_of_live_entries(self, cli, directory):
         assert body(cli("bench", "compression", "--pattern", "llm:*", "--codec", "zstd", "--json"))["samples"] == 2

@@ -1,0 +1,72 @@
+"""Caches as commands open them: to change something, or only to look; and what the library says meanwhile."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+from scoutcache.cache import Cache
+from scoutcache.cli import text
+from scoutcache.config import CacheConfig
+from scoutcache.core import Clocks
+from scoutcache.errors import CacheError
+
+
+@contextmanager
+def opened(config: CacheConfig, *, verbose: bool) -> Iterator[Cache]:
+    """A cache to change, closed at the end."""
+    with _speaking(verbose=verbose), closing(Cache(config, raise_errors=True)) as cache:
+        yield cache
+
+
+@contextmanager
+def observed(config: CacheConfig, *, verbose: bool) -> Iterator[Cache]:
+    """A cache to look into: nothing runs beside it, and it publishes nothing of itself."""
+    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+    with _speaking(verbose=verbose):
+        core = Cache(config, raise_errors=True, clocks=clocks)._core
+        try:
+            yield Cache(_core=core)
+        finally:
+            # Not `core.close()`, which publishes this process's counters: an observer has none.
+            core.ports.threads.shutdown(wait=True)
+            for tier in core.tiers:
+                tier.close()
+            core.journal.close()
+
+
+class _Heard(logging.Handler):
+    """What the library warns of, kept until it is clear whether an error says it better."""
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__(logging.INFO if at_once else logging.WARNING)
+        self.at_once = at_once
+        self.kept: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = f"{record.levelname.lower()}: {text.visible(record.getMessage())}\n"
+        if self.at_once:
+            sys.stderr.write(line)
+        else:
+            self.kept.append(line)
+
+
+@contextmanager
+def _speaking(*, verbose: bool) -> Iterator[None]:
+    """Show the library's warnings on stderr: at the end, unless an error ended it all; at once with ``--verbose``."""
+    logger, handler = logging.getLogger("scoutcache"), _Heard(at_once=verbose)
+    before = logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    except CacheError:
+        handler.kept.clear()
+        raise
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
+        sys.stderr.writelines(dict.fromkeys(handler.kept))
