@@ -108,13 +108,13 @@ class Waiting:
         leading = LEADING.get()
         if not leading:
             return
-        self._leader = leading[-1]
-        self._leader.waits_for.append(self._flight)
+        self._leader = leader = leading[-1]
+        leader.waits_for.append(self._flight)
         for reached in reachable(self._flight):
             if reached in leading:
                 self.__exit__()
                 raise FlightCycle(
-                    f"computing {_name(self._leader)} asks for {_name(self._flight)}, which is waiting for "
+                    f"computing {_name(leader)} asks for {_name(self._flight)}, which is waiting for "
                     f"{_name(reached)}: neither could ever end",
                     hint="compute one of them outside the other's factory",
                 )

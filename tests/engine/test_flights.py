@@ -1,0 +1,115 @@
+"""Flights: who leads, who waits for whom, and what a blocked event loop waits for."""
+
+from __future__ import annotations
+
+import contextvars
+import itertools
+
+import pytest
+
+from scoutcache.engine.flights import LEADING, FlightTable, Waiting, blocking, reachable
+from scoutcache.entry import Live, Ref
+from scoutcache.errors import FlightCycle
+
+
+@pytest.fixture
+def table():
+    return FlightTable()
+
+
+def board(table, key, loop=None):
+    return table.board(Ref("ns", key), loop)
+
+
+def test_the_first_leads_and_everybody_else_joins(table):
+    flight, leads = board(table, "a")
+    assert leads
+    assert board(table, "a") == (flight, False)
+    assert board(table, "b")[1]
+    assert len(table) == 2
+
+
+def test_the_same_key_in_another_namespace_is_another_flight(table):
+    board(table, "a")
+    assert table.board(Ref("other", "a"), None)[1]
+
+
+def test_a_cancelled_follower_cant_cancel_the_flight(table):
+    flight, _ = board(table, "a")
+    assert not flight.future.cancel()
+    table.land(flight, Live(1, None, 0))
+    assert flight.future.result().value() == 1
+
+
+def test_a_call_inside_a_factory_is_what_that_factory_waits_for(table):
+    outer, _ = board(table, "outer")
+    token = LEADING.set((outer,))
+    inner, _ = board(table, "inner")
+    assert set(reachable(outer)) == {outer, inner}
+    table.land(inner, Live(1, None, 0))
+    assert set(reachable(outer)) == {outer}
+    LEADING.reset(token)
+
+
+def test_a_join_that_is_given_up_is_no_longer_waited_for(table):
+    outer, other = board(table, "outer")[0], board(table, "other")[0]
+
+    def inside():
+        LEADING.set((outer,))
+        with Waiting(other):
+            assert set(reachable(outer)) == {outer, other}
+        assert set(reachable(outer)) == {outer}
+
+    contextvars.copy_context().run(inside)
+
+
+def test_a_blocking_join_on_the_loop_that_leads_is_refused(table):
+    loop = object()
+    flight, _ = board(table, "a", loop)
+    with pytest.raises(FlightCycle, match="'a'"), blocking(loop, flight):
+        pass
+    with blocking(object(), flight):
+        pass
+
+
+def test_so_is_one_on_a_flight_that_waits_for_one_on_that_loop(table):
+    loop = object()
+    on_loop, by_thread = board(table, "loop", loop)[0], board(table, "thread")[0]
+    by_thread.waits_for.append(on_loop)
+    with pytest.raises(FlightCycle, match=r"'thread'.*'loop'"), blocking(loop, by_thread):
+        pass
+
+
+def test_while_a_loop_is_blocked_nobody_may_wait_for_its_flights_from_what_it_waits_for(table):
+    """The other order: the loop's thread is already waiting when the thread's factory asks for the loop's flight."""
+    loop = object()
+    on_loop, by_thread = board(table, "loop", loop)[0], board(table, "thread")[0]
+
+    def in_the_threads_factory():
+        LEADING.set((by_thread,))
+        with pytest.raises(FlightCycle, match="'thread'"), Waiting(on_loop):
+            pass
+
+    with blocking(loop, by_thread):
+        contextvars.copy_context().run(in_the_threads_factory)
+
+    def afterwards():
+        LEADING.set((by_thread,))
+        with Waiting(on_loop):
+            pass
+
+    contextvars.copy_context().run(afterwards)
+
+
+def test_a_long_chain_and_a_diamond_end(table):
+    flights = [board(table, str(n))[0] for n in range(200)]
+    for upper, lower in itertools.pairwise(flights):
+        upper.waits_for += [lower, lower]
+    assert len(list(reachable(flights[0]))) == 200
+
+
+def test_dropping_forgets_all(table):
+    board(table, "a")
+    table.drop()
+    assert not len(table)
+    assert board(table, "a")[1]

@@ -1,0 +1,282 @@
+"""Writing: the order of the tiers, what forbids a write, and what dies of one."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.engine.effects import Announce, Renew, Write
+from scoutcache.engine.writing import Lifetime, lifetime
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, NEVER
+from scoutcache.errors import SerializationError
+
+
+def step_names(world):
+    return [type(effect).__name__ + str(getattr(effect, "level", "")) for effect in world.effects]
+
+
+def test_the_lowest_tier_first_then_others_are_told_and_memory_last(make_world):
+    world = make_world(("memory", "near", "far"))
+    assert world.put("k", 1) == 1
+    assert [name for name in step_names(world) if name[:5] in {"Write", "Annou"}] == [
+        "Write2", "Write1", "Announce", "Write0",
+    ]  # fmt: skip
+    (message,) = world.messages
+    assert (message.kind, message.names) == ("written", ("k",))
+
+
+def test_a_cache_of_memory_alone_tells_nobody(make_world):
+    world = make_world(("memory",))
+    world.put("k", 1)
+    assert world.messages == []
+    assert "k" in world.memory
+
+
+def test_an_entry_carries_its_tags_the_namespaces_mark_and_its_dependencies(world):
+    world.put("k", 1, tags=["red"], depends_on=["db"])
+    header = world.disk.rows[world.ref("k")].header
+    assert {mark.name for mark in header.marks} == {NAMESPACE_MARK, "red", KEY_MARK + "db"}
+    assert all(world.versions["ns", mark.name] == mark.version for mark in header.marks)
+    assert (header.tags, header.depends_on) == (("red",), ("db",))
+
+
+def test_a_lifetime_of_zero_stores_nothing_and_asks_for_nothing(world):
+    assert world.put("k", 1, ttl=0.0) == 0
+    assert world.effects == []
+
+
+@pytest.mark.parametrize(("ttl", "stale", "fresh", "expires"), [(10.0, 5.0, 10.0, 15.0), (NEVER, 5.0, NEVER, NEVER)])
+def test_fresh_until_and_expiry(world, ttl, stale, fresh, expires):
+    kept = lifetime(ttl, stale)
+    world.put("k", 1, ttl=kept.fresh, stale=kept.stale)
+    header = world.disk.rows[world.ref("k")].header
+    assert (header.fresh_until, header.expires) == (world.now + fresh, world.now + expires)
+
+
+def test_a_value_that_cant_be_stored_changes_nothing(world):
+    with pytest.raises(SerializationError):
+        world.put("k", {"a": object()})
+    assert world.effects == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("key", "k"), ("pattern", "k*"), ("mark", "red"), ("mark", NAMESPACE_MARK), ("namespace", "")]
+)
+@pytest.mark.parametrize("source", ["me", "you"])
+def test_a_write_that_began_before_an_invalidation_is_refused_by_every_tier(world, kind, name, source):
+    began = world.writing.moment()
+    world.hear(kind, name, source=source)
+    assert world.put("k", 1, tags=["red"], began=began) == 0
+    assert "k" not in world.memory
+    assert "k" not in world.disk
+    assert [m.kind for m in world.messages] == [kind], "what nobody took isn't told"
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [("key", "db"), ("pattern", "d*"), ("written", "db"), ("mark", KEY_MARK + "db")]
+)
+@pytest.mark.parametrize("source", ["me", "you"])
+def test_so_is_one_that_depends_on_what_was_invalidated_or_written_since(world, kind, name, source):
+    began = world.writing.moment()
+    world.hear(kind, name, source=source)
+    assert world.put("k", 1, depends_on=["db"], began=began) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "namespace"),
+    [("key", "other", "ns"), ("mark", "blue", "ns"), ("pattern", "*", "elsewhere"), ("written", "k", "ns")],
+)
+def test_what_doesnt_name_it_doesnt_make_a_slow_answer_unkeepable(world, kind, name, namespace):
+    began = world.writing.moment()
+    world.hear(kind, name, namespace=namespace)
+    assert world.put("k", 1, tags=["red"], began=began) == 1
+    assert "k" in world.disk
+
+
+def test_a_foreign_write_since_keeps_the_copy_out_of_memory_only(world):
+    began = world.writing.moment()
+    world.hear("written", "k", source="you")
+    world.put("k", 1, began=began)
+    assert ("k" in world.memory, "k" in world.disk) == (False, True)
+
+
+@pytest.mark.parametrize("level", [1, 0])
+def test_an_invalidation_in_the_middle_of_a_write_stops_the_tiers_that_are_left(world, level):
+    flow = world.set("k", 1)
+    effect, _ = world.drive_until(flow, lambda effect: isinstance(effect, Write) and effect.level == level)
+    world.hear("key", "k")
+    world.finish(flow, effect)
+    assert "k" not in world.memory
+
+
+def test_of_two_writers_the_later_start_wins_whoever_ends_first(world):
+    early, late = world.writing.moment(), world.writing.moment()
+    assert world.put("k", "late", began=late) == 1
+    assert world.put("k", "early", began=early) == 0
+    assert world.find("k").value == world.peek(world.ref("k")).value() == "late"
+
+
+def test_the_position_is_noted_before_the_stamp(world):
+    """Who writes between the two is the earlier one, and must be heard of."""
+    seen = []
+    world.world.applied = lambda: seen.append("position") or 0
+    world.world.stamp = lambda: seen.append("stamp") or 1
+    world.writing.moment()
+    assert seen == ["position", "stamp"]
+
+
+def test_a_lower_tier_that_is_away_leaves_the_others(world):
+    world.disk.down = True
+    assert world.put("k", 1) == 1
+    assert "k" in world.memory
+    assert world.messages == [], "nobody else has a copy to drop"
+    assert "tier_down" in world.names_told()
+
+
+def test_without_the_authority_only_memory_keeps_it(world):
+    world.authority_down = True
+    assert world.put("k", 1) == 1
+    assert ("k" in world.memory, "k" in world.disk) == (True, False)
+
+
+def test_stored_is_told_with_the_tiers_that_took_it(world):
+    world.put("k", "value", ttl=60.0)
+    (stored,) = [record for record in world.told if record.name == "stored"]
+    assert (stored.tiers, stored.ttl) == (("memory", "disk"), 60.0)
+
+
+# -- dependents
+
+
+@pytest.fixture
+def family(world):
+    """`child` depends on `parent`; nothing is told yet."""
+    world.put("parent", {"a": 1})
+    world.put("child", "of a=1", depends_on=["parent"])
+    world.messages.clear()
+    return world
+
+
+def alive(world, key):
+    return world.find(key, promote=False) is not None
+
+
+def test_a_dependent_dies_when_the_key_gets_another_value(family):
+    family.put("parent", {"a": 2})
+    assert not alive(family, "child")
+    assert "child" not in family.memory
+    assert [m.kind for m in family.messages] == ["written", "mark", "mark"]
+
+
+def test_a_dependent_lives_when_the_value_is_the_same(family):
+    family.put("parent", {"a": 1})
+    assert alive(family, "child")
+    assert [m.kind for m in family.messages] == ["written"]
+
+
+@pytest.mark.parametrize(("old", "new"), [(1, 1.0), (1, True), ((1,), (True,)), ((1, (0,)), (1, (0.0,)))])
+def test_equal_is_what_is_stored_and_not_what_python_calls_equal(world, old, new):
+    world.put("parent", old)
+    world.put("child", "derived", depends_on=["parent"])
+    world.put("parent", new)
+    assert not alive(world, "child")
+
+
+def test_a_dependent_dies_when_the_key_wasnt_there_any_more(family):
+    family.disk.rows.pop(family.ref("parent"))
+    family.put("parent", {"a": 1})
+    assert not alive(family, "child")
+
+
+def test_dependents_of_dependents_die_as_well(world):
+    world.put("a", 1)
+    world.put("b", 2, depends_on=["a"])
+    world.put("c", 3, depends_on=["b"])
+    world.put("a", 10)
+    assert not alive(world, "b")
+    assert not alive(world, "c")
+
+
+def test_that_holds_in_memory_alone(make_world):
+    world = make_world(("memory",))
+    world.put("a", 1)
+    world.put("b", 2, depends_on=["a"])
+    world.put("c", 3, depends_on=["b"])
+    world.drive(world.removing.keys("ns", ["a"]))
+    assert not world.memory.rows
+
+
+def test_a_circle_of_dependencies_ends_and_whoever_was_written_last_lives(world):
+    world.put("a", 1, depends_on=["b"])
+    world.put("b", 2, depends_on=["a"])
+    assert alive(world, "b")
+    world.put("a", 3, depends_on=["b"])
+    assert alive(world, "a")
+    assert not alive(world, "b")
+    world.put("self", 1, depends_on=["self"])
+    assert alive(world, "self")
+
+
+def test_renewing_is_announced_before_and_after(family):
+    flow = family.set("parent", "changed")
+    effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Renew))
+    assert family.messages[-1].kind == "mark"
+    before = len(family.messages)
+    effect = family.advance(flow, effect)
+    assert isinstance(effect, Announce)
+    with pytest.raises(StopIteration):
+        family.advance(flow, effect)
+    assert [m.kind for m in family.messages[before:]] == ["mark"]
+
+
+def test_a_dependent_written_at_every_moment_of_the_write_it_depends_on_is_never_left_with_the_old_value(make_world):
+    """The child reads the parent and is stored, as a whole, at each yield point of the parent's next write."""
+    for moment in range(30):
+        world = make_world()
+        world.put("parent", "old")
+        flow, steps = world.set("parent", "new"), 0
+        try:
+            effect = next(flow)
+            while True:
+                if steps == moment:
+                    began = world.writing.moment()
+                    seen = world.find("parent", promote=False).value
+                    world.put("child", f"of {seen}", depends_on=["parent"], began=began)
+                steps += 1
+                effect = world.advance(flow, effect)
+        except StopIteration:
+            pass
+        child = world.find("child", promote=False)
+        assert child is None or child.value == "of new", moment
+        if steps < moment:
+            return
+    pytest.fail("the write never ended")
+
+
+def test_a_child_that_read_before_and_is_written_at_any_moment_is_never_left_with_the_old_value(make_world):
+    for moment in range(30):
+        world = make_world()
+        world.put("parent", "old")
+        began = world.writing.moment()
+        seen = world.find("parent", promote=False).value
+        flow, steps = world.set("parent", "new"), 0
+        try:
+            effect = next(flow)
+            while True:
+                if steps == moment:
+                    world.put("child", f"of {seen}", depends_on=["parent"], began=began)
+                steps += 1
+                effect = world.advance(flow, effect)
+        except StopIteration:
+            if steps <= moment:
+                world.put("child", f"of {seen}", depends_on=["parent"], began=began)
+        assert world.find("child", promote=False) is None, moment
+        if steps < moment:
+            return
+    pytest.fail("the write never ended")
+
+
+def test_many_are_one_write_per_tier(world):
+    entries = [world.writing.entry(world.ref(key), key, Lifetime(60.0)) for key in "abc"]
+    assert world.drive(world.writing.store(entries, world.writing.moment())) == 3
+    writes = [effect for effect in world.effects if isinstance(effect, Write)]
+    assert [(effect.level, len(effect.rows)) for effect in writes] == [(1, 3), (0, 3)]
