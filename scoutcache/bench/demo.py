@@ -5,26 +5,29 @@ its tiers, its hits and its times.  What is simulated, and labelled so: the mode
 of 512 prompt tokens; a block that the cache doesn't hold is "computed" by a function that makes up an answer at once
 and would have cost the list price of those tokens.  Nothing waits, and nothing is sent anywhere.
 
-The trace is replayed twice, prompt by prompt: the blocks of one are looked up together, and what is missing is computed
-and stored together.  The second pass opens the cache anew, as a restarted application would: memory begins empty, the
-disk holds what the first pass stored.  Every answer is checked to be the one of its key.
+The trace is replayed twice, prompt by prompt: each block of one is looked up, and what is missing is computed and
+stored together.  The second pass opens the cache anew, as a restarted application would: memory begins empty, the disk
+holds what the first pass stored.  Every answer is checked to be the one of its key.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter_ns
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.bench.workload import read_trace
 from scoutcache.config import CacheConfig
 from scoutcache.errors import CacheError
 from scoutcache.models import CacheStatistics
 from scoutcache.oplog.histogram import Histogram
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
 
 __all__ = ["MODEL", "PRICE_DATE", "TOKENS_PER_BLOCK", "USD_PER_MILLION_TOKENS", "DemoPass", "DemoResult", "run_demo"]
 
@@ -49,8 +52,7 @@ _NOTE: Final = (
 class DemoPass:
     """One replay: *prompts* of several blocks each; every block is a request to the cache.
 
-    Latencies are microseconds for each block that was found: the prompt's lookup divided by its blocks.  None when
-    nothing was found.
+    Latencies are microseconds of the lookups that found something; None when none did.
     """
 
     name: str
@@ -143,13 +145,10 @@ def _replay(name: str, folder: Path, prompts: Sequence[Sequence[str]],
         for number, blocks in enumerate(prompts):
             if progress is not None and number % 10 == 0:
                 progress(name, number, len(prompts))
-            since, asked = cache.position(), perf_counter_ns()
-            found = cache.get_many(blocks)
-            times.add((perf_counter_ns() - asked) // len(blocks), len(found))
-            _verify(found)
-            computed = {block: _answer(block) for block in blocks if block not in found}
-            cache.set_many(computed, cost=_CALL_USD, since=since)
-            requests, hits = requests + len(blocks), hits + len(found)
+            since = cache.position()
+            missing = [block for block in blocks if not _found(cache, block, times)]
+            cache.set_many({block: _answer(block) for block in missing}, cost=_CALL_USD, since=since)
+            requests, hits = requests + len(blocks), hits + len(blocks) - len(missing)
         seconds = (perf_counter_ns() - begun) / 1e9
         cache.flush()
         statistics = cache.stats()
@@ -163,10 +162,17 @@ def _us(ns: float | None) -> float | None:
     return None if ns is None else ns / 1000
 
 
-def _verify(found: Mapping[str, Any]) -> None:
-    for block, answer in found.items():
-        if answer != _answer(block):
-            raise CacheError(f"the cache answered {block} with another value than was stored: this is a bug")
+def _found(cache: Cache, block: str, times: Histogram) -> bool:
+    """Whether the cache has an answer for this block; a wrong one ends the demonstration."""
+    asked = perf_counter_ns()
+    answer = cache.get(block)
+    took = perf_counter_ns() - asked
+    if answer is None:
+        return False
+    times.add(took)
+    if answer != _answer(block):
+        raise CacheError(f"the cache answered {block} with another value than was stored: this is a bug")
+    return True
 
 
 def _answer(block: str) -> dict[str, Any]:
