@@ -1,0 +1,53 @@
+"""What the README says works as it stands there: a reader copies it."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scoutcache.settings import load_config
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+
+
+def run(command, folder):
+    paths = os.pathsep.join([str(REPOSITORY), *filter(None, sys.path)])
+    return subprocess.run(command, cwd=folder, env={**os.environ, "PYTHONPATH": paths}, stdin=subprocess.DEVNULL,
+                          capture_output=True, text=True, timeout=300, check=False)  # fmt: skip
+
+
+@pytest.mark.parametrize("code", blocks("python"))
+def test_the_python_examples_run(code, tmp_path):
+    done = run([sys.executable, "-W", "error", "-c", code], tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_run_one_after_the_other(tmp_path):
+    tour = "".join(block for block in blocks("sh") if not block.startswith("pip "))
+    assert tour.count("scoutcache ") > 15
+    # Half a second each is what a reader should measure; here it is enough that they run.
+    tour = tour.replace("--duration 0.5", "--duration 0.02 --warmup 0 --runs 2 --keys 200")
+    done = run(["bash", "-euc", f'scoutcache() {{ "{sys.executable}" -m scoutcache "$@"; }}\n{tour}'], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Good morning" in done.stdout
+
+
+@pytest.mark.parametrize("text", blocks("toml"))
+def test_the_configurations_are_valid(text, tmp_path):
+    path = tmp_path / "scoutcache.toml"
+    path.write_text(text)
+    load_config(file=path)
+
+
+def test_the_two_commands_stand_there_alone():
+    assert blocks("sh")[:2] == ["pip install . && scoutcache demo\n", "pip install '.[test]' && pytest\n"]
