@@ -1,7 +1,8 @@
 """Store a value: mark it, seal it once, write it from the lowest tier up, tell the others.
 
 Rule 1: the value is encoded before anything is written, so that a value which can't be stored changes nothing.
-Rule 2: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.
+Rule 2: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.  Where memory
+        may not take it, it loses what it has.
 Rule 3: a write happens only if no invalidation since it began names the entry, asked inside the write; of two
         writers the later start wins, asked there as well.
 Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
@@ -17,7 +18,7 @@ from typing import Any
 
 from scoutcache import events
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Renew
+from scoutcache.engine.effects import Flow, Remove, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
@@ -190,7 +191,11 @@ class Writing:
         if any(taken.values()) and world.shared:
             yield from self._tell(rows)
         if world.memory is not None:
-            taken[world.memory] = yield from self._write_level(world.memory, rows, end)
+            refused: list[Ref] = []
+            taken[world.memory] = yield from self._write_level(world.memory, rows, end, refused)
+            if refused:
+                # What a reader promoted between the write below and its announcement is older than what is there.
+                yield Remove(world.memory, refused)
         self._say_stored(rows, [world.names[level] for level in sorted(taken) if taken[level]])
         return max(taken.values(), default=0)
 
@@ -210,9 +215,20 @@ class Writing:
         except TierUnavailable as error:
             world.down("journal", error)
 
-    def _write_level(self, level: int, rows: Sequence[Row], end: int) -> Flow[int]:
+    def _write_level(
+        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None
+    ) -> Flow[int]:
+        """Write to one tier; *refused* collects what an announcement forbade, among what isn't older than the tier's."""
+        allow = self._reading.unless_announced(level, end)
+
+        def ask(header: Header) -> bool:
+            allowed = allow(header)
+            if not allowed and refused is not None:
+                refused.append(header.ref)
+            return allowed
+
         try:
-            return (yield from effects.write(level, rows, self._reading.unless_announced(level, end)))
+            return (yield from effects.write(level, rows, allow if refused is None else ask))
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
             return 0
