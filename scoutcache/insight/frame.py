@@ -21,7 +21,6 @@ __all__ = [
     "as_frame",
     "by_key",
     "largest",
-    "latencies",
     "most_costly",
     "most_requested",
     "seconds_saved",
@@ -53,20 +52,6 @@ def as_frame(operations: Operations, namespace: str | None = None) -> pd.DataFra
 
 def _cells(line: Line) -> tuple[Any, ...]:
     return tuple(getattr(line, name) for name in _FIELDS)
-
-
-def latencies(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Percentiles of what was timed, by operation, outcome and tier."""
-    timed = frame[frame["latency_us"] > 0].fillna({"tier": "", "outcome": ""})
-    rows = []
-    for (op, outcome, tier), group in timed.groupby(["op", "outcome", "tier"], sort=True):
-        took = group["latency_us"]
-        p50, p95, p99 = (float(took.quantile(q)) for q in (0.5, 0.95, 0.99))
-        rows.append({
-            "operation": op, "outcome": outcome or None, "tier": tier or None, "count": len(took), "p50_us": p50,
-            "p95_us": p95, "p99_us": p99, "max_us": float(took.max()),
-        })  # fmt: skip
-    return rows
 
 
 def by_key(frame: pd.DataFrame) -> pd.DataFrame:

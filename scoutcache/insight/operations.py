@@ -83,7 +83,7 @@ class Operations:
                 self.left_out[line.reason or "unknown"] += line.count or 0
             elif line.op != "start" and (self.since is None or line.time >= self.since):
                 line.process = process
-                yield line
+                yield from _single(line) if line.more_ns else (line,)
 
     def _process_of(self, file: BinaryIO, decode: Any) -> str | None:
         """Who writes this file; None when it isn't ours (Rule 2), or has no whole line yet."""
@@ -96,6 +96,14 @@ class Operations:
         return None
 
 
+def _single(line: Line) -> Iterator[Line]:
+    """The hits that share a line, each as a record of its own."""
+    offsets, line.more_ns = line.more_ns or [], None
+    yield line
+    for offset in offsets:
+        yield msgspec.structs.replace(line, time=line.time + offset / 1e9)
+
+
 def _line_of(raw: bytes, decode: Any) -> Line | None:
     """The record, None for anything that isn't a whole and possible one."""
     if not raw.endswith(b"\n"):
@@ -106,6 +114,7 @@ def _line_of(raw: bytes, decode: Any) -> Line | None:
         return None
     figures = (line.latency_us, line.size, line.factory_s, line.cost, line.count)
     possible = 0 <= line.time <= LAST_TIME and all(figure is None or 0 <= figure <= LARGEST for figure in figures)
+    possible = possible and all(0 <= offset <= LARGEST for offset in line.more_ns or ())
     return line if possible else None
 
 

@@ -17,9 +17,10 @@ from scoutcache.entry import Usage
 from scoutcache.insight import advice, frame
 from scoutcache.insight.operations import Operations
 from scoutcache.insight.stats import collect_stats
+from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
-from scoutcache.oplog.totals import By, Group, Stats, moment
+from scoutcache.oplog.totals import By, Group, Latency, Stats, moment
 
 __all__ = ["Report", "Section", "build_report"]
 
@@ -102,7 +103,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
         *([_tiers(stats)] if by != "tier" else []),
         _reasons("miss_reasons", "Why requests missed", stats.total.misses_by_reason),
         _reasons("evictions", "Evictions by reason", stats.total.evictions_by_reason),
-        _of_log("latency", "Latency by outcome", _LATENCY, frame.latencies(table)),
+        _latency(counts, namespace),
         _of_log("most_requested", "Most requested keys", ("key", "namespace", "requests", "hits", "hit_rate"),
                 frame.most_requested(keys)),
         _of_log("most_costly", "Most costly keys", ("key", "namespace", "computations", "factory_s", "cost_usd"),
@@ -117,7 +118,6 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     )  # fmt: skip
 
 
-_LATENCY: Final = ("operation", "outcome", "tier", "count", "p50_us", "p95_us", "p99_us", "max_us")
 _COUNTS: Final = (
     "requests", "hits", "misses", "hit_rate", "sets", "deletes", "evictions", "errors", "calls_saved", "cost_saved_usd",
 )  # fmt: skip
@@ -133,6 +133,23 @@ def _money(total: Group, price: float | None) -> float | None:
     if price is None or not unknown:
         return total.cost_saved_usd
     return (total.cost_saved_usd or 0.0) + price * unknown
+
+
+def _latency(counts: Counts, namespace: str | None) -> Section:
+    """Percentiles of all that was timed, by what it was and the tier that did it."""
+    found: dict[tuple[str, str], Histogram] = {}
+    for name, histogram in counts.tally.spreads.items():
+        if namespace in {None, name.namespace}:
+            found.setdefault((name.what, name.tier), Histogram()).merge(histogram)
+    rows = []
+    for (what, tier), histogram in sorted(found.items()):
+        took = Latency.of(histogram)
+        rows.append({
+            "outcome": what, "tier": tier or None, "count": took.count, "p50_us": took.p50_us, "p95_us": took.p95_us,
+            "p99_us": took.p99_us, "max_us": histogram.largest / 1000,
+        })  # fmt: skip
+    columns = ("outcome", "tier", "count", "p50_us", "p95_us", "p99_us", "max_us")
+    return Section("latency", "Latency by outcome", columns, rows, COUNTERS, "factory is the time computing took.")
 
 
 def _hits(counts: Counts, namespace: str | None) -> dict[Hashable, int]:

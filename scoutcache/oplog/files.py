@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "replace", "shared"]
+__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "replace", "shared", "was_locked"]
 
 _mutex = threading.Lock()
 
@@ -110,20 +110,28 @@ def _try_lock(fd: int) -> bool:
 
 
 @contextlib.contextmanager
-def shared(folder: Path) -> Iterator[None]:
-    """Keep writers out of *folder* while reading it; a folder that was never locked has no writers."""
+def shared(folder: Path) -> Iterator[bool]:
+    """Keep writers out of *folder* while reading it.
+
+    Yields False where there was no lock to take: a folder that had no writer yet but may have had one before the
+    reading ended (look at `was_locked` then), or one that we may not lock.
+    """
     with _mutex:
         try:
             fd = open_private(folder / "lock", os.O_RDONLY)
         except OSError:
-            yield
+            yield False
             return
         try:
-            with contextlib.suppress(OSError):  # a file system without locks: read as it is
-                fcntl.lockf(fd, fcntl.LOCK_SH)
-            yield
+            fcntl.lockf(fd, fcntl.LOCK_SH)
+            yield True
         finally:
             os.close(fd)
+
+
+def was_locked(folder: Path) -> bool:
+    """Did *folder* ever have a writer?"""
+    return (folder / "lock").exists()
 
 
 class Claim:

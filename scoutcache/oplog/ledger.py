@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from scoutcache.oplog.files import is_claimed, shared
+from scoutcache.oplog.files import is_claimed, shared, was_locked
 from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, Rows, number_of, read_kept
 from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.tally import Tally
@@ -35,17 +35,29 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
     *extra* are segments from memory, which count instead of what their process last wrote.  Without *by_minute* the
     counters of a folded file may all stand at its first minute, which is many times faster.
     """
-    found = Counts(None if since is None else _first_minute(since, now))
+    first_minute = None if since is None else _first_minute(since, now)
+    known = {one.id for one in extra}
+    found, files, segments = _read(directory, first_minute, known)
     reading = _Reading(found)
-    if directory is not None:
-        with shared(directory / COUNTERS):
-            files = _folded(directory / COUNTERS, found)
-            segments, found.alive = _segments(directory / PROCS, {one.id for one in extra}, found)
-        reading.add_folded(files, by_minute=by_minute)
-        reading.add(segments)
-    reading.add(extra)
+    reading.add_folded(files, by_minute=by_minute)
+    reading.add([*segments, *extra])
     found.alive += extra
     return found
+
+
+def _read(directory: Path | None, first_minute: int | None,
+          known: set[str]) -> tuple[Counts, list[tuple[Path, Kept]], list[Segment]]:  # fmt: skip
+    """Every file, all as they were at one moment."""
+    if directory is None:
+        return Counts(first_minute), [], []
+    for _ in range(2):
+        found = Counts(first_minute)
+        with shared(directory / COUNTERS) as held:
+            files = _folded(directory / COUNTERS, found)
+            segments, found.alive = _segments(directory / PROCS, known, found)
+        if held or not was_locked(directory / COUNTERS):
+            break  # else the first fold ever began meanwhile: read again, under its lock
+    return found, files, segments
 
 
 def _first_minute(since: float, now: float) -> int:

@@ -3,9 +3,9 @@
 What is written, in this order of importance:
 
 Rule 1: a key is kept or left out as a whole (`kept_at`), so that distances between its uses survive sampling.
-Rule 2: a second's budget is `max_records_per_s` (two seconds' worth may come at once).  Everything but memory hits goes
-        first, since `explain` and `report` live by it; memory hits share what is left, thinned by key (Rule 1) to the
-        largest rate 2^-n that fits.
+Rule 2: a second's budget is `max_records_per_s` lines (two seconds' worth may come at once).  Everything but memory
+        hits goes first, since `explain` and `report` live by it; memory hits, of which those of one key share a line,
+        get what is left, thinned by key (Rule 1) to the largest rate 2^-n that fits.
 Rule 3: what is left out is counted by reason (``sampled``, ``rate``, ``overflow``, ``unwritable``), and all but what
         the user asked for (``sampled``) is also said by a line ``{"op": "left_out", "reason": …, "count": …}``.
 Rule 4: one write per batch, whole lines; a write cut short (full disk) is ended by a newline before the next one, so
@@ -19,24 +19,20 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 
 from scoutcache.oplog.files import make_folder, open_private
-from scoutcache.oplog.records import Event, HitLine, Line, kept_at, redacted
+from scoutcache.oplog.hits import Gathered, Hit, HitLine, HitsLine, gather, hit_lines, how_many, thin
+from scoutcache.oplog.records import Event, Line, kept_at, redacted
 
 __all__ = ["FOLDER", "LineLog", "LogLimits", "trim"]
 
 FOLDER: Final = "oplog"
-MEMORY: Final = "memory"
 FILES_KEPT: Final = 8
 """A file is rotated at this fraction of the log's size, so that trimming removes an eighth and not everything."""
 TRIM_EVERY_S: Final = 60.0
-BATCH: Final = 1024
-"""Lines made at a time: they stay in the processor's cache, and a memory of them never piles up."""
-
-Hit: TypeAlias = tuple[int, int, str, str, int]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +75,14 @@ class LineLog:
         if len(lines) > budget:
             left_out["rate"] += len(lines) - int(budget)
             del lines[int(budget) :]
-        hits, rate = self._thinned(hits, int(budget) - len(lines), left_out)
-        self._budget -= len(lines) + len(hits)
+        gathered, rate = self._thinned(gather(hits), int(budget) - len(lines), left_out)
+        self._budget -= len(lines) + len(gathered)
         if left_out["rate"]:
             lines.append(self._left_out(now, "rate", left_out["rate"], rate))
-        if lines or hits:
-            self._append(self._encoded(lines, hits, offset_ns), now)
+        shown = redacted if self._limits.redact_keys else None
+        found = [*lines, *hit_lines(gathered, offset_ns, shown)]
+        if found:
+            self._append(self._encoded(found), now)
         return left_out
 
     def say_left_out(self, now: float, reason: str, count: int) -> None:
@@ -119,20 +117,17 @@ class LineLog:
     def _kept_at(self, namespace: str, key: str) -> float:
         return kept_at(redacted(namespace, key) if self._limits.redact_keys else key)
 
-    def _thinned(self, hits: Sequence[Hit], room: int, left_out: Counter[str]) -> tuple[Sequence[Hit], float]:
+    def _thinned(self, hits: Gathered, room: int, left_out: Counter[str]) -> tuple[Gathered, float]:
         rate = self._limits.sample_rate
         if rate >= 1.0 and len(hits) <= room:
             return hits, rate
-        asked = kept = self._below(hits, rate)
-        left_out["sampled"] += len(hits) - len(asked)
+        asked = kept = thin(hits, self._kept_at, rate)
+        left_out["sampled"] += how_many(hits) - how_many(asked)
         while len(kept) > room:
             rate = rate / 2 if rate > 1e-6 else 0.0
-            kept = self._below(kept, rate)
-        left_out["rate"] += len(asked) - len(kept)
+            kept = thin(kept, self._kept_at, rate)
+        left_out["rate"] += how_many(asked) - how_many(kept)
         return kept, rate
-
-    def _below(self, hits: Sequence[Hit], rate: float) -> Sequence[Hit]:
-        return [hit for hit in hits if self._kept_at(hit[2], hit[3]) < rate]
 
     def _left_out(self, now: float, reason: str, count: int, rate: float | None) -> Line:
         return Line(now, "left_out", reason=reason, count=count, rate=rate)
@@ -147,16 +142,11 @@ class LineLog:
             (ended - began) / 1000, size, factory_s, cost, error, tags,
         )  # fmt: skip
 
-    def _encoded(self, lines: list[Line], hits: Sequence[Hit], offset_ns: int) -> bytes:
-        encode = self._encoder.encode_lines
+    def _encoded(self, lines: list[Line | HitLine | HitsLine]) -> bytes:
         try:
-            parts = [encode(lines)]
-            names = _Names() if self._limits.redact_keys else None
-            batches = (hits[at : at + BATCH] for at in range(0, len(hits), BATCH))
-            parts += [encode(_hit_lines(batch, offset_ns, names)) for batch in batches]
+            return self._encoder.encode_lines(lines)
         except UnicodeEncodeError:  # a lone surrogate, which JSON in UTF-8 can't hold
-            return self._encoded([_printable(line) for line in lines], [_printable_hit(hit) for hit in hits], offset_ns)
-        return b"".join(parts)
+            return self._encoder.encode_lines([_printable(line) for line in lines])
 
     def _append(self, lines: bytes, now: float) -> None:
         """Write whole lines to the present file, or to a new one when there is none or it is full."""
@@ -206,40 +196,16 @@ class LineLog:
             trim(self._folder, now, max_bytes=limit, max_age=self._limits.max_age)
 
 
-class _Names(dict[tuple[str, str], str]):
-    """The redacted form of each key, computed once per batch."""
-
-    def __missing__(self, name: tuple[str, str]) -> str:
-        found = self[name] = redacted(*name)
-        return found
-
-
-def _hit_lines(hits: Sequence[Hit], offset_ns: int, names: _Names | None) -> list[HitLine]:
-    offset = offset_ns / 1e9  # in floats: two thirds of the cost in integers, good to a quarter of a microsecond
-    if names is None:
-        return [
-            HitLine(offset + began * 1e-9, key, space, MEMORY, "hit", (ended - began) / 1000, size)
-            for began, ended, space, key, size in hits
-        ]
-    return [
-        HitLine(offset + began * 1e-9, names[space, key], space, MEMORY, "hit", (ended - began) / 1000, n)
-        for began, ended, space, key, n in hits
-    ]
-
-
 def _replaced(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _printable(line: Line) -> Line:
+def _printable(line: Line | HitLine | HitsLine) -> Line | HitLine | HitsLine:
     texts = {name: value for name in line.__struct_fields__ if isinstance(value := getattr(line, name), str)}
-    cleaned = {name: _replaced(value) for name, value in texts.items()}
-    return msgspec.structs.replace(line, **cleaned, tags=tuple(map(_replaced, line.tags)))
-
-
-def _printable_hit(hit: Hit) -> Hit:
-    began, ended, namespace, key, size = hit
-    return began, ended, _replaced(namespace), _replaced(key), size
+    cleaned: dict[str, Any] = {name: _replaced(value) for name, value in texts.items()}
+    if isinstance(line, Line):
+        cleaned["tags"] = tuple(map(_replaced, line.tags))
+    return msgspec.structs.replace(line, **cleaned)
 
 
 def trim(folder: Path, now: float, *, max_bytes: int | None, max_age: float | None) -> int:

@@ -28,7 +28,7 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "HitLine", "Line", "kept_at", "redacted"]
+__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "Line", "kept_at", "redacted"]
 
 MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
@@ -58,8 +58,8 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     """One line of the log.
 
     *time* is when the operation began (seconds since the epoch, UTC), *latency_us* how long it took, *size* bytes,
-    *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines.  What does not apply
-    is not written.
+    *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines, *more_ns* to lines
+    of several hits (`scoutcache.oplog.hits`; reading makes single ones of them).  What does not apply is not written.
     """
 
     time: float
@@ -78,18 +78,7 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     process: str | None = None
     count: int | None = None
     rate: float | None = None
-
-
-class HitLine(msgspec.Struct, gc=False, tag_field="op", tag="get"):
-    """A hit in memory as a line: the fields of `Line` that such a hit has, so that writing one is cheap."""
-
-    time: float
-    key: str
-    namespace: str
-    tier: str
-    outcome: str
-    latency_us: float
-    size: int
+    more_ns: list[int] | None = None
 
 
 def redacted(namespace: str, key: str) -> str:

@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from scoutcache.insight.operations import read_operations
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
@@ -58,7 +59,7 @@ def measure(hits: int, rounds: int, redact: bool) -> tuple[list[float], list[flo
             began = time.thread_time_ns()
             recorder.publish({})
             publish.append((time.thread_time_ns() - began) / hits)
-        written = sum(path.read_bytes().count(b'"hit"') for path in Path(directory).glob("oplog/*.jsonl"))
+        written = sum(1 for _ in read_operations(Path(directory)))
         assert written == hits * rounds, f"{written} of {hits * rounds} hits in the log"
         recorder.close({})
     return caller, publish

@@ -34,6 +34,16 @@ def test_every_record_comes_back_with_the_process_that_wrote_it(recorder: Record
     assert {line.process for line in lines} == {recorder._process}
 
 
+def test_hits_that_share_a_line_come_back_one_by_one(recorder: Recorder, directory: Path, fake_clock: Any) -> None:
+    assert recorder.hit_log is not None
+    for at in (0, 500_000_000, 2_000_000_000):
+        recorder.hit_log((fake_clock.monotonic_ns() + at, fake_clock.monotonic_ns() + at + 900, "default", "llm:1", 5))
+    recorder.close({})
+    lines = list(read_operations(directory))
+    assert [line.time - lines[0].time for line in lines] == pytest.approx([0, 0.5, 2.0])
+    assert {(line.key, line.outcome, line.size, line.more_ns) for line in lines} == {("llm:1", "hit", 5, None)}
+
+
 def test_of_no_log_there_is_nothing_to_read(directory: Path) -> None:
     operations = read_operations(directory)
     assert (list(operations), operations.skipped_files) == ([], 0)
@@ -52,7 +62,8 @@ def test_a_torn_last_line_is_skipped_and_counted(directory: Path, torn: bytes) -
         b"not json", b"[]", b"{}", b'{"time":"x","op":"get"}', b'{"time":1e300,"op":"get"}', b'{"time":-1,"op":"get"}',
         b'{"time":2,"op":"get","latency_us":-4}', b'{"time":2,"op":"get","size":1e99}',
         b'{"time":2,"op":"get","key":5}',
-        b'{"time":NaN,"op":"get"}', b"\xff\xfe\x00", b'{"time":2,"op":"get","key":"\\ud800"}', b"x" * (3 << 20),
+        b'{"time":NaN,"op":"get"}', b'{"time":2,"op":"get","more_ns":[-1]}',
+        b"\xff\xfe\x00", b'{"time":2,"op":"get","key":"\\ud800"}', b"x" * (3 << 20),
     ],
 )  # fmt: skip
 def test_an_impossible_line_costs_itself_and_nothing_else(directory: Path, bad: bytes) -> None:

@@ -69,7 +69,10 @@ def test_every_section_counts_what_happened(report: Report) -> None:
     assert rows("most_costly", "key", "cost_usd", "factory_s")[0] == ("llm:2", pytest.approx(0.3), 2)
     assert rows("largest", "key", "size_bytes") == [("llm:2", 300), ("llm:1", 200), ("llm:0", 100)]
     assert rows("wasted", "prefix", "written", "never_read", "size_bytes") == [("llm", 3, 1, 300)]
-    assert ("get", "hit", "disk", 2, 2000.0) in rows("latency", "operation", "outcome", "tier", "count", "p50_us")
+    latency = {(row["outcome"], row["tier"]): row for row in report.section("latency").rows}
+    assert (latency["hit", "disk"]["count"], latency["factory", None]["count"]) == (2, 3)
+    assert latency["hit", "disk"]["p50_us"] == latency["hit", "disk"]["max_us"] == 2000.0
+    assert latency["factory", None]["p95_us"] == pytest.approx(2e6, rel=0.02)
 
 
 def test_it_is_json_under_the_names_of_its_sections(report: Report) -> None:

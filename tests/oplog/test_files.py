@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from scoutcache.oplog.files import Claim, exclusive, is_claimed, make_folder, open_private, replace, shared
+from scoutcache.oplog.files import Claim, exclusive, is_claimed, make_folder, open_private, replace, shared, was_locked
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o777])
@@ -148,6 +148,12 @@ def test_a_child_forked_while_a_folder_is_held_does_not_keep_it(tmp_path: Path) 
 
 
 def test_reading_a_folder_that_nobody_ever_locked_needs_no_lock(tmp_path: Path) -> None:
-    with shared(tmp_path / "absent"):
+    with shared(tmp_path / "absent") as held:
+        assert not held
+    assert not was_locked(tmp_path / "absent")
+    with exclusive(tmp_path):
         pass
+    with shared(tmp_path) as held:
+        assert held
+    assert was_locked(tmp_path)
     assert not (tmp_path / "absent").exists()

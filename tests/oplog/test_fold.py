@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoutcache.oplog import fold as folding
+from scoutcache.oplog import ledger
 from scoutcache.oplog.files import Claim, make_folder, replace
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.ledger import Counts, read_counts
@@ -151,6 +152,22 @@ def test_folders_at_work_at_once_fold_each_segment_once_and_readers_see_every_co
         seen.add(hits(directory))
     folded = [int(process.communicate()[0]) for process in folders]
     assert (sum(folded), seen | {hits(directory)}) == (40, {(120, 120)})
+
+
+def test_a_reader_that_began_before_the_first_fold_ever_misses_nothing(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_behind(directory, "a", [0, 1])
+    real = ledger._folded
+
+    def fold_meanwhile(folder: Path, found: Counts) -> Any:
+        files = real(folder, found)
+        monkeypatch.setattr(ledger, "_folded", real)
+        subprocess.run([sys.executable, "-c", FOLDER, str(directory), str(NOW)], input="go\n", text=True, check=True)
+        return files
+
+    monkeypatch.setattr(ledger, "_folded", fold_meanwhile)
+    assert hits(directory) == (2, 2)
 
 
 def test_minutes_become_hours_after_a_day_and_go_after_their_age(directory: Path) -> None:

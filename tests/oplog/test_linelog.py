@@ -59,13 +59,13 @@ def test_nothing_is_made_before_there_is_something_to_write(directory: Path) -> 
 
 
 def test_over_budget_misses_come_first_and_hits_are_thinned_by_key(directory: Path) -> None:
-    log = make(directory, max_records_per_s=50)
+    log = make(directory, max_records_per_s=40)
     hits = [hit(f"k{at % 40}", at) for at in range(400)]
     left_out = write(log, [event(f"m{at}") for at in range(60)], hits)
     written = lines(directory)
-    kept = [line["key"] for line in written if line.get("outcome") == "hit"]
+    kept = [line["key"] for line in written if line.get("outcome") == "hit" for _ in (0, *line["more_ns"])]
     assert sum(line.get("outcome") == "miss" for line in written) == 60
-    assert 0 < len(kept) <= 40
+    assert 0 < len(set(kept)) <= 20
     assert all(kept.count(key) == 10 for key in kept), "a key is kept with all its uses or not at all"
     said = [line for line in written if line["op"] == "left_out"]
     assert (left_out, said[0]["count"], said[0]["reason"]) == ({"rate": 400 - len(kept)}, 400 - len(kept), "rate")
@@ -81,8 +81,23 @@ def test_the_budget_comes_back_with_time(directory: Path) -> None:
 
 
 def test_without_a_cap_everything_is_written(directory: Path) -> None:
-    assert write(make(directory, max_records_per_s=0), [event()] * 2000, [hit("k")] * 20_000) == {}
+    hits = [hit(f"k{at}") for at in range(20_000)]
+    assert write(make(directory, max_records_per_s=0), [event()] * 2000, hits) == {}
     assert len(lines(directory)) == 22_001
+
+
+def test_hits_of_one_key_share_a_line_of_bounded_length(directory: Path) -> None:
+    write(make(directory), hits=[hit("k", 10 * at) for at in reversed(range(2500))] + [hit("single", 7)])
+    several = lines(directory)[1:-1]
+    assert [len(line["more_ns"]) for line in several] == [999, 999, 499]
+    assert several[-1]["time"] == NOW
+    assert several[-1]["more_ns"] == [10 * at for at in range(1, 500)]
+    assert (lines(directory)[-1]["key"], lines(directory)[-1]["latency_us"]) == ("single", 0.7)
+
+
+def test_hits_of_one_key_in_two_sizes_keep_both(directory: Path) -> None:
+    write(make(directory), hits=[hit("k"), (5, 6, "default", "k", 99), hit("k", 9)])
+    assert [(line["size"], line.get("more_ns")) for line in lines(directory)[1:]] == [(10, [9]), (99, None)]
 
 
 def test_a_sample_takes_whole_keys_and_is_counted_but_not_said(directory: Path) -> None:
