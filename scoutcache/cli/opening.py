@@ -16,9 +16,9 @@ from scoutcache.errors import CacheError
 
 
 @contextmanager
-def opened(config: CacheConfig, *, verbose: bool) -> Iterator[Cache]:
+def opened(config: CacheConfig, *, verbose: bool, raising: bool) -> Iterator[Cache]:
     """A cache to change, closed at the end."""
-    with _speaking(verbose=verbose), closing(Cache(config, raise_errors=True)) as cache:
+    with _speaking(verbose=verbose), closing(Cache(config, raise_errors=raising)) as cache:
         yield cache
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, CommandError, Usage
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
@@ -30,6 +30,31 @@ _SAMPLE: Final = 20
 _YES: Final = typer.Option("--yes", help="Don't ask.")
 
 
+_Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="Entries with this tag; repeatable.")]
+_DependsOn = Annotated[
+    list[str] | None, typer.Option("--depends-on", metavar="K", help="What depends on this key; repeatable.")
+]
+_KeysFrom = Annotated[
+    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Whole keys, one a line or ended by NUL.")
+]
+_Action = Annotated[
+    str,
+    choices(
+        ("delete", "refresh", "mark-stale"),
+        "--action",
+        help="What becomes of them. Default: delete.",
+        show_default=False,
+    ),
+]
+_Match = Annotated[
+    str,
+    choices(("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.", show_default=False),
+]
+_Wait = Annotated[
+    str | None, typer.Option("--wait", metavar="SECONDS", help="Until every live process has applied it.")
+]
+
+
 @command(
     app,
     "invalidate",
@@ -43,31 +68,12 @@ _YES: Final = typer.Option("--yes", help="Don't ask.")
 def invalidate(
     session: Session,
     patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any.")] = None,
-    tag: Annotated[
-        list[str] | None, typer.Option("--tag", metavar="T", help="Entries with this tag; repeatable.")
-    ] = None,
+    tag: _Tag = None,
     event: Annotated[str | None, typer.Option("--event", metavar="E", help="What the rules say of this event.")] = None,
-    depends_on: Annotated[
-        list[str] | None, typer.Option("--depends-on", metavar="K", help="What depends on this key; repeatable.")
-    ] = None,
-    keys_from: Annotated[
-        str | None, typer.Option("--keys-from", metavar="FILE|-", help="Whole keys, one a line or ended by NUL.")
-    ] = None,
-    action: Annotated[
-        str,
-        choices(
-            ("delete", "refresh", "mark-stale"),
-            "--action",
-            help="What becomes of them. Default: delete.",
-            show_default=False,
-        ),
-    ] = "delete",
-    match: Annotated[
-        str,
-        choices(
-            ("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.", show_default=False
-        ),
-    ] = "any",
+    depends_on: _DependsOn = None,
+    keys_from: _KeysFrom = None,
+    action: _Action = "delete",
+    match: _Match = "any",
     no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Spare what depends on the keys.")] = False,
     count: Annotated[bool, typer.Option("--count", help="Count what tags covered, which takes a scan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
@@ -75,9 +81,7 @@ def invalidate(
     everything: Annotated[bool, typer.Option("--all", help="Everything in the namespace.")] = False,
     yes: Annotated[bool, _YES] = False,
     most: Annotated[int | None, typer.Option("--max", metavar="N", min=0, help="Refuse to remove more keys.")] = None,
-    wait: Annotated[
-        str | None, typer.Option("--wait", metavar="SECONDS", help="Until every live process has applied it.")
-    ] = None,
+    wait: _Wait = None,
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
@@ -103,7 +107,7 @@ def invalidate(
             session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
             return None
         raise Usage("nothing to invalidate was named", hint="name a PATTERN, --tag, --keys-from, --depends-on or --all")
-    with session.cache() as cache:
+    with session.cache(raising=False) as cache:
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
         invalidation = Invalidation(cache, named, what, depends_on or ())
@@ -222,9 +226,16 @@ def _told(session: Session, result: InvalidationResult, *, dry_run: bool) -> int
             **({"failed": dict(result.failed)} if result.failed else {}),
         }
     )
+    return _failed(session, result)
+
+
+def _failed(session: Session, result: InvalidationResult) -> int | None:
+    """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
     for tier, reason in result.failed.items():
-        session.note(f"warning: the {tier} tier could not be asked: {reason}")
-    return PARTLY if result.failed else None
+        session.warn(f"the {tier} tier could not be asked: {reason}")
+    if not result.failed:
+        return None
+    return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
 
 
 @command(
@@ -252,7 +263,7 @@ def clear(
         namespace = core.config.namespace
     what = f"everything{f' under {prefix}:' if prefix else ''} in namespace {namespace}"
     session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
-    with session.cache() as cache:
+    with session.cache(raising=False) as cache:
         result = cache.clear() if prefix is None and tier is None else _clear_part(cache, prefix, tier)
     # An entry stands in several tiers: there were at least as many as the fullest of them held.
     cleared = (
@@ -261,7 +272,7 @@ def clear(
     session.out.record(
         {"namespace": namespace, "cleared": cleared, "by_tier": dict(result.by_tier), "failed": dict(result.failed)}
     )
-    return PARTLY if result.failed else None
+    return _failed(session, result)
 
 
 def _clear_part(cache: Cache, prefix: str | None, tier: str | None) -> InvalidationResult:

@@ -149,8 +149,8 @@ class Session:
         return self.config.directory or default_directory()
 
     @contextmanager
-    def cache(self, *, reading: bool = False) -> Iterator[Cache]:
-        """The cache, closed at the end.  A tier that can't answer raises `TierUnavailable`.
+    def cache(self, *, reading: bool = False, raising: bool = True) -> Iterator[Cache]:
+        """The cache, closed at the end.  A tier that can't answer raises `TierUnavailable`, unless not *raising*.
 
         With *reading* nothing is left behind: no directory is made, no process is published, no request counted.
         """
@@ -158,7 +158,7 @@ class Session:
 
         check_trust(self, self.loaded)
         if not reading:
-            with opened(self.config, verbose=self.verbose) as cache:
+            with opened(self.config, verbose=self.verbose, raising=raising) as cache:
                 yield cache
         elif self.place.exists():
             with observed(self.config, verbose=self.verbose) as cache:

@@ -121,6 +121,12 @@ class TestInvalidate:
         assert "2 keys match, more than --max 1" in ran.err
         assert len(left(cli)) == 4
 
+    def test_when_no_store_can_be_asked_it_ends_with_10(self, cli):
+        ran = cli("invalidate", "llm:*", "--directory", "/proc/nowhere", "--json")
+        assert ran.code == 10
+        assert "disk" in json.loads(ran.out)["failed"]
+        assert "warning: the disk tier could not be asked" in ran.err
+
     @pytest.mark.parametrize("pattern", ["*", "**"])
     def test_everything_needs_all(self, pattern, directory, cli):
         ran = cli("invalidate", pattern)

@@ -318,7 +318,8 @@ class TestAnotherUser:
 
     def test_doctor_says_so(self, as_nobody):
         ran = as_nobody("doctor", "--json")
-        assert ran.returncode == 1
+        assert ran.returncode == 1, ran.stderr
+        assert ran.stdout, ran.stderr
         assert "fail" in {check["status"] for check in json.loads(ran.stdout)["checks"]}
 
     def test_a_read_only_directory_is_read_or_named(self, as_nobody, directory):
