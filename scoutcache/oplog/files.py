@@ -123,7 +123,8 @@ def shared(folder: Path) -> Iterator[bool]:
             yield False
             return
         try:
-            fcntl.lockf(fd, fcntl.LOCK_SH)
+            with contextlib.suppress(OSError):  # a file system without locks: read as it is
+                fcntl.lockf(fd, fcntl.LOCK_SH)
             yield True
         finally:
             os.close(fd)

@@ -133,8 +133,13 @@ class Group:
             "expirations": self.expirations, "promotions": self.promotions, "demotions": self.demotions,
             "invalidations": self.invalidations, "evictions_by_reason": dict(self.evictions_by_reason),
             "misses_by_reason": dict(self.misses_by_reason), "calls_saved": self.calls_saved,
-            "cost_saved_usd": self.cost_saved_usd, "hits_with_cost": self.hits_with_cost,
+            "cost_saved_usd": _money(self.cost_saved_usd), "hits_with_cost": self.hits_with_cost,
         }  # fmt: skip
+
+
+def _money(usd: float | None) -> float | None:
+    """A sum of many floats without their dust: to the billionth of a dollar."""
+    return None if usd is None else round(usd, 9)
 
 
 _PLAIN: Final = {

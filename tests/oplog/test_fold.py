@@ -142,15 +142,19 @@ def test_folders_at_work_at_once_fold_each_segment_once_and_readers_see_every_co
     for number in range(40):
         leave_behind(directory, f"s{number}", [0, 1, 30])
     command = [sys.executable, "-c", FOLDER, str(directory), str(NOW)]
-    folders = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
-    for process in folders:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    seen = set()
-    while any(process.poll() is None for process in folders):
-        seen.add(hits(directory))
-    folded = [int(process.communicate()[0]) for process in folders]
+    with contextlib.ExitStack() as stack:
+        folders = [
+            stack.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+            for _ in range(4)
+        ]
+        for process in folders:
+            assert process.stdin is not None
+            process.stdin.write("go\n")
+            process.stdin.flush()
+        seen = set()
+        while any(process.poll() is None for process in folders):
+            seen.add(hits(directory))
+        folded = [int(process.communicate()[0]) for process in folders]
     assert (sum(folded), seen | {hits(directory)}) == (40, {(120, 120)})
 
 
