@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -23,15 +24,18 @@ def opened(config: CacheConfig, *, verbose: bool, raising: bool) -> Iterator[Cac
 
 
 @contextmanager
-def observed(config: CacheConfig, *, verbose: bool) -> Iterator[Cache]:
-    """A cache to look into: nothing runs beside it, and it publishes nothing of itself."""
+def observed(config: CacheConfig, *, verbose: bool, counting: bool = False) -> Iterator[Cache]:
+    """A cache to look into: nothing runs beside it, and it publishes nothing of itself but what *counting* asks for."""
     clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
     with _speaking(verbose=verbose):
         core = Cache(config, raise_errors=True, clocks=clocks)._core
         try:
             yield Cache(_core=core)
         finally:
-            # Not `core.close()`, which publishes this process's counters: an observer has none.
+            # Not `core.close()`, which publishes this process's counters: an observer has none, unless it asked.
+            if counting and os.access(core.directory, os.W_OK):
+                core.flush()
+                core.recorder.close(core.own_usages())
             core.ports.threads.shutdown(wait=True)
             for tier in core.tiers:
                 tier.close()

@@ -149,10 +149,11 @@ class Session:
         return self.config.directory or default_directory()
 
     @contextmanager
-    def cache(self, *, reading: bool = False, raising: bool = True) -> Iterator[Cache]:
+    def cache(self, *, reading: bool = False, counting: bool = False, raising: bool = True) -> Iterator[Cache]:
         """The cache, closed at the end.  A tier that can't answer raises `TierUnavailable`, unless not *raising*.
 
-        With *reading* nothing is left behind: no directory is made, no process is published, no request counted.
+        With *reading* no directory is made, and nothing of this process is left behind, except, with *counting*, what
+        it asked for: a request is one whoever makes it.
         """
         from scoutcache.cli.opening import observed, opened
 
@@ -161,7 +162,7 @@ class Session:
             with opened(self.config, verbose=self.verbose, raising=raising) as cache:
                 yield cache
         elif self.place.exists():
-            with observed(self.config, verbose=self.verbose) as cache:
+            with observed(self.config, verbose=self.verbose, counting=counting) as cache:
                 yield cache
         else:
             from tempfile import TemporaryDirectory

@@ -14,6 +14,7 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.entry import MISSING
 
 app = typer.Typer()
 
@@ -39,20 +40,21 @@ def get(
 ) -> None:
     """Print the value of a key: text as it is, anything else as JSON.
 
-    Reading it here is not counted as a request.  Exit code 4 when there is no such key.
+    It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
     """
-    with session.cache(reading=True) as cache:
-        entry = cache.get_entry(key)
-    if entry is None or entry.is_stale():
+    with session.cache(reading=True, counting=True) as cache:
+        value = cache.get(key, MISSING)
+        namespace = cache.config.namespace
+    if value is MISSING:
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
     if output is not None and output != "-":
-        write_whole(Path(output), _bytes(session, entry.value))
+        write_whole(Path(output), _bytes(session, value))
     elif session.form != "table":
-        session.out.record({"key": entry.key, "namespace": entry.namespace, "value": entry.value})
+        session.out.record({"key": key, "namespace": namespace, "value": value})
     elif raw:
-        _write_raw(_bytes(session, entry.value))
+        _write_raw(_bytes(session, value))
     else:
-        _show(session, entry.value)
+        _show(session, value)
 
 
 def _show(session: Session, value: Any) -> None:

@@ -194,12 +194,18 @@ class TestStats:
 
     def test_looking_is_not_counted(self, directory, cli):
         before = body(cli("stats", "--json"))
-        for command in (("get", "llm:a"), ("get", "nope"), ("keys",), ("inspect", "llm:a"), ("stats",), ("doctor",)):
+        for command in (("keys",), ("inspect", "llm:a"), ("stats",), ("doctor",)):
             cli(*command)
         after = body(cli("stats", "--json"))
         for found in (before, after):
             found.pop("period_end")
         assert before == after
+
+    def test_a_get_is_a_request_like_any_other(self, directory, cli):
+        before = body(cli("stats", "--json"))
+        cli("get", "llm:a"), cli("get", "nope")
+        after = body(cli("stats", "--json"))
+        assert (after["hits"] - before["hits"], after["misses"] - before["misses"]) == (1, 1)
 
     @pytest.mark.parametrize(
         ("by", "noun"), [("tier", "tiers"), ("namespace", "namespaces"), ("prefix", "prefixes"), ("tag", "tags")]
