@@ -63,17 +63,17 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
     measured: dict[str, list[_Run]] = {name: [] for name in options.tiers}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-bench-")))
-        beds = {name: stack.enter_context(_bed(options, _config(name, options, workload, base, folder)))
+        setups = {name: stack.enter_context(_setup(options, _config(name, options, workload, base, folder)))
                 for name in options.tiers}  # fmt: skip
-        for name, bed in beds.items():
+        for name, setup in setups.items():
             tell(f"{name}: filling")
-            bed.fill(workload)
+            setup.fill(workload)
         for number in range(options.runs):
             for name in _rotated(options.tiers, number):
                 tell(f"{name}: run {number + 1} of {options.runs}")
                 if options.warmup:
-                    beds[name].measure(plans, options.warmup)
-                measured[name].append(beds[name].measure(plans, options.duration))
+                    setups[name].measure(plans, options.warmup)
+                measured[name].append(setups[name].measure(plans, options.duration))
     rows = tuple(row for name in options.tiers for row in _rows(name, measured[name]))
     return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=asdict(options),
                        started_at=started.isoformat(timespec="seconds"), overhead_ns=overhead_ns(),
@@ -113,18 +113,18 @@ def _config(name: str, options: BenchOptions, workload: Workload, base: CacheCon
     )  # fmt: skip
 
 
-class _Bed(Protocol):
+class _Setup(Protocol):
     """A cache under test."""
 
     def fill(self, workload: Workload) -> None: ...
     def measure(self, plans: Plans, seconds: float) -> _Run: ...
 
 
-def _bed(options: BenchOptions, config: CacheConfig) -> AbstractContextManager[_Bed]:
-    return _async_bed(options, config) if options.use_async else _sync_bed(options, config)
+def _setup(options: BenchOptions, config: CacheConfig) -> AbstractContextManager[_Setup]:
+    return _async_setup(options, config) if options.use_async else _sync_setup(options, config)
 
 
-class _SyncBed:
+class _SyncSetup:
     def __init__(self, cache: Any, rate: float | None) -> None:
         self._cache, self._rate = cache, rate
 
@@ -141,19 +141,19 @@ class _SyncBed:
 
 
 @contextmanager
-def _sync_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
+def _sync_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     from scoutcache.cache import Cache
 
     cache = Cache(config, raise_errors=True)
     try:
-        yield _SyncBed(cache, options.rate)
+        yield _SyncSetup(cache, options.rate)
     finally:
         if "redis" in config.tiers:
             cache.clear()
         cache.close()
 
 
-class _AsyncBed:
+class _AsyncSetup:
     def __init__(self, runner: asyncio.Runner, cache: Any, rate: float | None) -> None:
         self._runner, self._cache, self._rate = runner, cache, rate
 
@@ -176,7 +176,7 @@ class _AsyncBed:
 
 
 @contextmanager
-def _async_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
+def _async_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     from scoutcache.async_cache import AsyncCache
 
     async def opened() -> AsyncCache:
@@ -186,7 +186,7 @@ def _async_bed(options: BenchOptions, config: CacheConfig) -> Iterator[_Bed]:
     with asyncio.Runner() as runner:
         cache = runner.run(opened())
         try:
-            yield _AsyncBed(runner, cache, options.rate)
+            yield _AsyncSetup(runner, cache, options.rate)
         finally:
             if "redis" in config.tiers:
                 runner.run(cache.clear())
