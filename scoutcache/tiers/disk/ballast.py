@@ -30,15 +30,23 @@ class Ballast:
             return False
         return True
 
+    def has_room(self) -> bool:
+        """Whether the disk has room for much more than the ballast."""
+        try:
+            disk = os.statvfs(self._path.parent)
+        except OSError:
+            return False
+        return disk.f_bavail * disk.f_frsize >= 2 * _LARGEST
+
     def load(self, max_bytes: int) -> bool:
-        """Make it again, if the disk has eight times as much to spare; whether it stands now."""
+        """Make it again, if the disk has four times as much to spare; whether it stands now."""
         with contextlib.suppress(FileNotFoundError):
             self._path.lstat()
             return True
         size = min(_LARGEST, max(_SMALLEST, max_bytes // 64))
         try:
             disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < 8 * size:
+            if disk.f_bavail * disk.f_frsize < 4 * size:
                 return False
             self._write(size)
         except OSError:

@@ -61,6 +61,8 @@ class Database:
         self.read_only = False
         self.ballast = Ballast(directory)
         self.writing = threading.Lock()
+        self.after_fork: list[Callable[[], None]] = []
+        """Called in the child of a fork, where no other thread is left."""
         self._opening = threading.Lock()
         self._cache: SafeCache | None = None
         self._closed = self._full = False
@@ -120,7 +122,8 @@ class Database:
             except BaseException:
                 _roll_back(con)
                 raise
-        self._full = False
+        if self._full and self.ballast.has_room():
+            self._full = False
         return result
 
     def alone(self, work: Callable[[sqlite3.Connection], T]) -> T:
@@ -233,11 +236,11 @@ class Database:
     def _compare(self, access: Access) -> str | None:
         """What is wrong with the database, None when nothing is; takes over its limits."""
         try:
-            con = connect(access)
+            con = connect(access, _OPENING_PATIENCE)
         except sqlite3.DatabaseError as error:
             return _damage(error)
         try:
-            reason = schema.difference(con)
+            reason = schema.difference(con, immutable="immutable" in access.mode)
             return reason or self._take_over(schema.recorded(con))
         except sqlite3.DatabaseError as error:
             return _damage(error)
@@ -263,7 +266,8 @@ class Database:
         def guard() -> contextlib.AbstractContextManager[None]:
             return contextlib.nullcontext() if access.mode != "rw" else opening(self.directory, patience)
 
-        return SafeCache.attach(access._replace(log_pages=self.log_pages()), schema.SETTINGS, guard, self._failed)
+        access = access._replace(log_pages=self.log_pages())
+        return SafeCache.attach(access, patience, schema.SETTINGS, guard, self._failed)
 
     def log_pages(self) -> int:
         """The write-ahead log may hold 3 % of the limit: from 256 KiB to 16 MiB.
@@ -312,6 +316,8 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self.writing, self._opening = threading.Lock(), threading.Lock()
+        for forget in self.after_fork:
+            forget()
 
 
 def _damage(error: sqlite3.DatabaseError) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -38,8 +39,7 @@ class Removing:
     """Deletions, each batch a transaction of its own.
 
     SQLite writes to its log before it frees anything, so on a full disk a deletion fails too.  Then the ballast is
-    given up, the log copied, and the batch tried again; clearing goes on with a tenth of a batch, copying the log each
-    time.
+    given up and the batch tried again; clearing goes on with a tenth of a batch, emptying the log each time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -50,10 +50,8 @@ class Removing:
         try:
             return self._database.transact(work, patience)
         except TierUnavailable as error:
-            if not _is_full(error):
+            if not _is_full(error) or not self._database.freeing():
                 raise
-            self._database.freeing()
-            self.copy_log()
         return self._database.transact(work, patience)
 
     def keys(self, keys: Sequence[str]) -> int:
@@ -87,22 +85,23 @@ class Removing:
                 if not _is_full(error) or size == 1:
                     raise
                 size = max(1, size // 10)
-                self.copy_log()
+                self._empty_log()
                 continue
             removed, last = removed + done.rows, done.last
             if not done.more:
                 return removed
             if size < _AT_ONCE:
-                self.copy_log()
+                self._empty_log()
 
     def give_back(self, most: int = 1 << 20) -> None:
         """Return free pages to the disk, a mebibyte at a time, until at most a tenth of the file is free."""
         while most > 0 and self._database.alone(_vacuum):
             most -= _VACUUM_PAGES
 
-    def copy_log(self) -> None:
-        """Copy the write-ahead log into the database and cut it, as far as readers allow."""
-        with self._database.link() as con:
+    def _empty_log(self) -> None:
+        """Copy the write-ahead log into the database and cut it, as far as readers and the disk allow."""
+        with contextlib.suppress(TierUnavailable), self._database.link() as con:
+            # Where this fails, what it was for fails in its turn, and says so.
             con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 

@@ -29,6 +29,8 @@ from urllib.parse import quote
 
 import diskcache
 
+from scoutcache.tiers.disk.faults import Fault, fault_of
+
 __all__ = ["DATABASE", "LONGEST", "Access", "Link", "RawDisk", "SafeCache", "connect"]
 
 DATABASE: Final = diskcache.core.DBNAME
@@ -89,8 +91,22 @@ class Access(NamedTuple):
     """Pages the write-ahead log may hold before a commit copies them into the database."""
 
 
-def connect(access: Access) -> sqlite3.Connection:
-    """A connection that obeys nothing the database says; it never creates one."""
+def connect(access: Access, patience: float) -> sqlite3.Connection:
+    """A connection that obeys nothing the database says; it never creates one.
+
+    Whoever opens a database first recovers it, whoever closes it last copies its log, and both lock it for a moment:
+    that is waited for, *patience* seconds at most.
+    """
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            return _connect(access)
+        except sqlite3.OperationalError as error:
+            if fault_of(error) is not Fault.LOCKED or time.monotonic() >= deadline:
+                raise
+
+
+def _connect(access: Access) -> sqlite3.Connection:
     con = sqlite3.connect(f"file:{quote(str(access.path))}?mode={access.mode}", uri=True, timeout=BUSY_MS / 1000,
                           isolation_level=None, check_same_thread=False)  # fmt: skip
     # Text that is no UTF-8 is not ours, but must not end a listing; whoever binds it again encodes it the same way.
@@ -108,6 +124,7 @@ def connect(access: Access) -> sqlite3.Connection:
             f"PRAGMA wal_autocheckpoint = {access.log_pages};"
             f"PRAGMA journal_size_limit = {access.log_pages * 4096};"
         )
+        con.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the log is opened here, under the caller's lock
     except BaseException:
         con.close()
         raise
@@ -117,12 +134,13 @@ def connect(access: Access) -> sqlite3.Connection:
 class Link:
     """One thread's connection.  `with link as con:` says when it is done, and translates what SQLite raises."""
 
-    __slots__ = ("con", "depth", "owner", "thread")
+    __slots__ = ("_closing", "con", "depth", "owner", "thread")
 
     def __init__(self, con: sqlite3.Connection, owner: SafeCache) -> None:
         self.con, self.owner = con, owner
         self.thread = threading.current_thread()
         self.depth = 0
+        self._closing = threading.Lock()
 
     def __enter__(self) -> sqlite3.Connection:
         return self.con
@@ -137,6 +155,11 @@ class Link:
         """This thread is done with it; what was to be closed meanwhile is closed now."""
         self.depth -= 1
         if self.owner.shut and not self.depth:
+            self.close()
+
+    def close(self) -> None:
+        """Close it; returns when that is done, also where another thread has begun it."""
+        with self._closing:
             self.con.close()
 
     def idle(self) -> bool:
@@ -162,7 +185,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
     _mutex: threading.Lock
 
     @classmethod
-    def attach(cls, access: Access, settings: dict[str, Any],
+    def attach(cls, access: Access, patience: float, settings: dict[str, Any],
                guard: Callable[[], contextlib.AbstractContextManager[None]],
                failed: Callable[[SafeCache, sqlite3.Error], Exception]) -> SafeCache:  # fmt: skip
         """The cache of a database that is known to be sound.
@@ -170,7 +193,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         *guard* is held while a connection is made; *failed* makes the error to raise of one that SQLite raised.
         """
         cache: SafeCache = cls.__new__(cls)
-        cache._directory, cache._timeout, cache._txn_id = str(access.path.parent), BUSY_MS / 1000, None
+        cache._directory, cache._timeout, cache._txn_id = str(access.path.parent), patience, None
         cache._disk = RawDisk(cache._directory)
         cache.__dict__.update(settings)
         cache.access, cache.failed, cache._guard = access, failed, guard
@@ -196,12 +219,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
 
     def _new_link(self) -> Link:
         with self.gate, self._guard():
-            con = connect(self.access)
-            try:
-                con.execute("SELECT 1 FROM Settings LIMIT 1").fetchone()  # the log is opened here, under the lock
-            except BaseException:
-                con.close()
-                raise
+            con = connect(self.access, self._timeout)
             link = self._local.link = Link(con, self)
             with self._mutex:
                 self._links.add(link)
@@ -214,7 +232,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             ended = [link for link in self._links if not link.thread.is_alive()]
             self._links.difference_update(ended)
         for link in ended:
-            link.con.close()
+            link.close()
 
     def retire(self) -> None:
         """Close every connection that is idle; the others close themselves."""
@@ -226,7 +244,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             links, self._links = self._links, set()
         for link in links:
             if link.idle():
-                link.con.close()
+                link.close()
 
     close = retire
 
@@ -242,7 +260,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         kept = set()
         for link in self._links:
             if link.idle():
-                link.con.close()
+                link.close()
             else:
                 kept.add(link)
         self._links, self._local = kept, threading.local()

@@ -114,8 +114,11 @@ def create(directory: Path, limits: dict[str, int]) -> None:
         remove_tree(workshop)
 
 
-def difference(con: sqlite3.Connection) -> str | None:
-    """What is not as it must be, None when all is; raises what SQLite raises for a damaged file."""
+def difference(con: sqlite3.Connection, *, immutable: bool = False) -> str | None:
+    """What is not as it must be, None when all is; raises what SQLite raises for a damaged file.
+
+    *immutable*: the connection was told that nobody writes, and so sees no log.
+    """
     found = {(kind, name): sql for kind, name, sql in con.execute("SELECT type, name, sql FROM sqlite_master")}
     for what in found.keys() | _REFERENCE.keys():
         if what not in found or what not in _REFERENCE or found[what] != _REFERENCE[what]:
@@ -126,11 +129,11 @@ def difference(con: sqlite3.Connection) -> str | None:
         wanted = SETTINGS.get(name)
         if type(value) is not int if name in _COUNTERS else type(value) is not type(wanted) or value != wanted:
             return f"its setting {name!r:.60} is not what this tier writes"
-    return _unfit(con)
+    return _unfit(con, immutable)
 
 
-def _unfit(con: sqlite3.Connection) -> str | None:
-    if con.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+def _unfit(con: sqlite3.Connection, immutable: bool) -> str | None:
+    if not immutable and con.execute("PRAGMA journal_mode").fetchone() != ("wal",):
         return "it keeps no write-ahead log"
     if con.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
         return "its texts are not UTF-8"

@@ -6,7 +6,7 @@ Rules.
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
 - A commit never leaves more than the limit: whoever writes looks before committing, and removes in the same
   transaction.  With the log (3 % of the limit, 16 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory
-  stays within 1.1 times its limit from 4 MB up, but for what a single write brings: its bytes stand in the log too
+  stays within 1.1 times its limit from 10 MB up, but for what a single write brings: its bytes stand in the log too
   until that is copied, and the file may have grown by them.
 - `maintain`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
 - Removed are: what is expired; then what was written longest ago, found without an index for it.  A hand goes over the

@@ -49,6 +49,7 @@ class Writer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queue: deque[_Job] = deque()
+        database.after_fork.append(self._queue.clear)  # those callers are in the parent
 
     def write(self, records: Sequence[Record], now: float, allow: Allow | None) -> int:
         """Store them in one transaction, perhaps with those of other callers; returns how many were taken."""
@@ -79,10 +80,6 @@ class Writer:
                 self._lead(job)
         finally:
             database.writing.release()
-
-    def forget(self) -> None:
-        """Drop what is queued: in the child of a fork, those callers don't exist."""
-        self._queue.clear()
 
     def _withdraw(self, job: _Job) -> None:
         try:

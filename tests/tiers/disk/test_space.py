@@ -30,7 +30,7 @@ def directory_bytes(folder):
 @pytest.mark.parametrize("size", [100, 1000, 20_000, 300_000])
 def test_the_limit_holds_for_entries_and_for_files(open_tier, make_row, folder, size):
     """Sets prune by themselves, with nobody to do it in the background."""
-    limit = 5_000_000
+    limit = 10_000_000
     tier = open_tier(max_bytes=limit)
     at_once = max(1, 30_000 // (size + 400))
     for number in range(0, 2 * limit // (size + 400), at_once):

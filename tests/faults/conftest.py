@@ -1,0 +1,76 @@
+"""Real processes, real disks that are full, real locks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoutcache.entry import NEVER, Header, Ref, Row
+from scoutcache.wire.codec import Codec
+
+PROJECT = Path(__file__).resolve().parents[2]
+CODEC = Codec()
+
+
+@pytest.fixture
+def make_row() -> Callable[..., Row]:
+    """Makes an entry that never expires, unless told."""
+
+    def make(key: str, value: Any, start: int = 1, expires: float = NEVER) -> Row:
+        header = Header(ref=Ref("default", key), start=start, created=1.0, fresh_until=expires, expires=expires)
+        live, encoded = CODEC.hold(value)
+        return Row(header, live, lambda: CODEC.seal(header, live, encoded))
+
+    return make
+
+
+@pytest.fixture
+def value_of() -> Callable[..., Any]:
+    """The value that a tier holds for a key, or "absent"."""
+
+    def read(tier: Any, key: str) -> Any:
+        ref = Ref("default", key)
+        sealed = tier.read(ref, 2.0)
+        return "absent" if sealed is None else CODEC.open(ref, sealed).value
+
+    return read
+
+
+@pytest.fixture
+def small_disk() -> Iterator[Path]:
+    """A file system of 8 MiB, for this test alone."""
+    folder = Path(tempfile.mkdtemp(prefix="sc-disk-"))
+    mounted = os.geteuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(folder)], check=False, capture_output=True
+    ).returncode == 0  # fmt: skip
+    if not mounted:
+        folder.rmdir()
+        pytest.skip("a small file system can't be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)
+    folder.rmdir()
+
+
+@pytest.fixture
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a Python process with some code, lines of text on its pipes; whatever still runs is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        head = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
+        process = subprocess.Popen([sys.executable, "-W", "error", "-c", head + code, *map(str, arguments)], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()

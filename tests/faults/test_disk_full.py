@@ -1,0 +1,127 @@
+"""A disk without space: sets fail with one warning, reading and removing go on, and space alone heals it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.tiers.disk import DiskTier
+
+
+@pytest.fixture
+def warned():
+    return []
+
+
+@pytest.fixture
+def codec():
+    from scoutcache.wire.codec import Codec
+
+    return Codec()
+
+
+@pytest.fixture
+def full(small_disk, codec, warned, make_row):
+    """A tier with forty entries on a disk without a byte left, and the file that takes the space."""
+    tier = DiskTier(small_disk / "cache", codec, max_bytes=64 << 20, timeout=0.3, warn=warned.append)
+    tier.write([make_row(f"key:{n}", os.urandom(20_000)) for n in range(40)], 2.0)
+    tier.maintain(2.0)
+    hog = small_disk / "hog"
+    _fill(hog)
+    yield tier, hog
+    tier.close()
+
+
+def _fill(hog):
+    with hog.open("ab", buffering=0) as file:
+        for size in (1 << 16, 1 << 12, 1):
+            try:
+                while True:
+                    file.write(b"x" * size)
+            except OSError:
+                continue
+
+
+def _write_until_it_fails(tier, make_row):
+    """There may be room left inside the files."""
+    for number in range(1000):
+        tier.write([make_row(f"more:{number}", os.urandom(20_000))], 2.0)
+    raise AssertionError("the disk never filled")
+
+
+def test_sets_fail_with_one_warning_and_heal_with_space(full, make_row, value_of, warned):
+    tier, hog = full
+    for _ in range(3):
+        with pytest.raises(TierUnavailable, match="full") as caught:
+            _write_until_it_fails(tier, make_row)
+    assert "free some space" in caught.value.hint
+    assert len(warned) == 1
+    assert value_of(tier, "key:3") != "absent"
+    hog.unlink()
+    assert tier.write([make_row("after", "value")], 2.0) == 1
+    assert value_of(tier, "after") == "value"
+    _fill(hog)
+    with pytest.raises(TierUnavailable, match="full"):
+        _write_until_it_fails(tier, make_row)
+    assert len(warned) == 2
+
+
+def test_removing_works_on_a_full_disk_thanks_to_the_ballast(full, make_row, value_of):
+    tier, _ = full
+    with pytest.raises(TierUnavailable):
+        _write_until_it_fails(tier, make_row)
+    assert tier.remove([Ref("default", "key:1"), Ref("default", "key:2")]) == 2
+    assert value_of(tier, "key:1") == "absent"
+    assert value_of(tier, "key:3") != "absent"
+
+
+def test_clearing_works_on_a_full_disk_and_sets_work_after_it(full, make_row, value_of):
+    tier, _ = full
+    with pytest.raises(TierUnavailable):
+        _write_until_it_fails(tier, make_row)
+    assert tier.clear(None) >= 40
+    assert tier.usage().entries == 0
+    assert tier.write([make_row("after", os.urandom(100_000))], 2.0) == 1
+    assert value_of(tier, "after") != "absent"
+
+
+def test_a_full_disk_can_be_opened_and_read(full, make_row, value_of, codec, small_disk, warned):
+    tier, _ = full
+    with pytest.raises(TierUnavailable):
+        _write_until_it_fails(tier, make_row)
+    other = DiskTier(small_disk / "cache", codec, timeout=0.3, warn=warned.append)
+    assert value_of(other, "key:3") != "absent"
+    other.close()
+    tier.close()
+    again = DiskTier(small_disk / "cache", codec, timeout=0.3, warn=warned.append)
+    assert value_of(again, "key:3") != "absent"
+    again.close()
+
+
+def test_the_ballast_comes_back_when_there_is_space_again(full, make_row, small_disk):
+    tier, hog = full
+    with pytest.raises(TierUnavailable):
+        _write_until_it_fails(tier, make_row)
+    tier.clear(None)
+    ballast = small_disk / "cache" / "disk.ballast"
+    assert not ballast.exists()
+    tier.maintain(2.0)
+    hog.unlink()
+    tier.maintain(2.0)
+    assert ballast.stat().st_size == 1 << 20
+
+
+def test_a_new_directory_on_a_full_disk_is_a_tier_away_until_there_is_space(small_disk, codec, warned, make_row):
+    hog = small_disk / "hog"
+    _fill(hog)
+    tier = DiskTier(small_disk / "cache", codec, timeout=0.3, warn=warned.append)
+    with pytest.raises(TierUnavailable):
+        tier.read(Ref("default", "key"), 2.0)
+    assert len(warned) == 1
+    hog.unlink()
+    tier._database._retry_at = 0.0  # a second has passed
+    assert tier.write([make_row("key", "value")], 2.0) == 1
+    tier.close()
