@@ -2,14 +2,17 @@
 
 `cache.on("miss", hook)` registers any callable that takes a record; ``"*"`` takes all of them.  Records hold keys and
 figures, never values.  Nothing in the core knows who listens, and a hook that raises never breaks the caller.
+
+The records are msgspec structs: as many frozen dataclasses cost every command 40 ms at its start.
 """
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, ClassVar, Final
+
+import msgspec
 
 from scoutcache.errors import CacheError
 
@@ -20,39 +23,34 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(msgspec.Struct, frozen=True):
     """Something that happened.  *name* is what hooks register for."""
 
     name: ClassVar[str]
 
 
-@dataclass(frozen=True, slots=True)
-class OfKey(Event):
+class OfKey(Event, frozen=True):
     """Something that happened to one key."""
 
     namespace: str
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Hit(OfKey):
+class Hit(OfKey, frozen=True):
     """A lookup found a fresh entry."""
 
     name: ClassVar[str] = "hit"
     tier: str
 
 
-@dataclass(frozen=True, slots=True)
-class Miss(OfKey):
+class Miss(OfKey, frozen=True):
     """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, corrupt, bypassed."""
 
     name: ClassVar[str] = "miss"
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class ServedStale(OfKey):
+class ServedStale(OfKey, frozen=True):
     """A stale entry was served.  *reason*: refreshing, failed, slow."""
 
     name: ClassVar[str] = "stale"
@@ -60,8 +58,7 @@ class ServedStale(OfKey):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Computed(OfKey):
+class Computed(OfKey, frozen=True):
     """A factory gave a value.  *stored* is False when no tier kept it."""
 
     name: ClassVar[str] = "computed"
@@ -69,8 +66,7 @@ class Computed(OfKey):
     stored: bool
 
 
-@dataclass(frozen=True, slots=True)
-class FactoryFailed(OfKey):
+class FactoryFailed(OfKey, frozen=True):
     """A factory raised, or took longer than it may."""
 
     name: ClassVar[str] = "factory_failed"
@@ -78,8 +74,7 @@ class FactoryFailed(OfKey):
     error: BaseException
 
 
-@dataclass(frozen=True, slots=True)
-class Stored(OfKey):
+class Stored(OfKey, frozen=True):
     """An entry was written to *tiers*."""
 
     name: ClassVar[str] = "stored"
@@ -88,16 +83,14 @@ class Stored(OfKey):
     ttl: float
 
 
-@dataclass(frozen=True, slots=True)
-class Removed(OfKey):
+class Removed(OfKey, frozen=True):
     """An entry was deleted by name."""
 
     name: ClassVar[str] = "removed"
     tiers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Evicted(OfKey):
+class Evicted(OfKey, frozen=True):
     """An entry left *tier* to make room.  *reason*: entries, bytes."""
 
     name: ClassVar[str] = "evicted"
@@ -105,16 +98,14 @@ class Evicted(OfKey):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Expired(OfKey):
+class Expired(OfKey, frozen=True):
     """An entry was found past its time in *tier* and removed."""
 
     name: ClassVar[str] = "expired"
     tier: str
 
 
-@dataclass(frozen=True, slots=True)
-class Promoted(OfKey):
+class Promoted(OfKey, frozen=True):
     """An entry was copied up."""
 
     name: ClassVar[str] = "promoted"
@@ -122,8 +113,7 @@ class Promoted(OfKey):
     to_tier: str
 
 
-@dataclass(frozen=True, slots=True)
-class Demoted(OfKey):
+class Demoted(OfKey, frozen=True):
     """An entry nobody asked for left an upper tier."""
 
     name: ClassVar[str] = "demoted"
@@ -131,8 +121,7 @@ class Demoted(OfKey):
     to_tier: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Corrupt(OfKey):
+class Corrupt(OfKey, frozen=True):
     """Stored bytes were no whole entry; they count as a miss and were removed."""
 
     name: ClassVar[str] = "corrupt"
@@ -140,8 +129,7 @@ class Corrupt(OfKey):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable(OfKey):
+class Unreadable(OfKey, frozen=True):
     """A whole entry that this process can't read, such as one of a class it doesn't know; a miss, and it stays."""
 
     name: ClassVar[str] = "unreadable"
@@ -149,16 +137,14 @@ class Unreadable(OfKey):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Unstorable(OfKey):
+class Unstorable(OfKey, frozen=True):
     """A computed value that can't be stored; it was returned all the same."""
 
     name: ClassVar[str] = "unstorable"
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class Invalidated(Event):
+class Invalidated(Event, frozen=True):
     """Entries were invalidated.  Counts are None where counting would have needed a scan."""
 
     name: ClassVar[str] = "invalidated"
@@ -172,16 +158,14 @@ class Invalidated(Event):
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Cleared(Event):
+class Cleared(Event, frozen=True):
     """A namespace was emptied, or everything when it is None."""
 
     name: ClassVar[str] = "cleared"
     namespace: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TierDown(Event):
+class TierDown(Event, frozen=True):
     """A tier stopped answering."""
 
     name: ClassVar[str] = "tier_down"
@@ -189,16 +173,14 @@ class TierDown(Event):
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
-class TierUp(Event):
+class TierUp(Event, frozen=True):
     """A tier answers again."""
 
     name: ClassVar[str] = "tier_up"
     tier: str
 
 
-@dataclass(frozen=True, slots=True)
-class Trouble(Event):
+class Trouble(Event, frozen=True):
     """Something that runs beside the calls failed, and will be tried again."""
 
     name: ClassVar[str] = "trouble"
