@@ -107,14 +107,21 @@ class Writing:
 
     def _resolved(self, namespace: str, depends_on: Sequence[str]) -> Flow[Sequence[str]]:
         """Those keys, and what they depend on in turn: their entries say all of it, so one look is enough."""
-        world, reading = self._world, self._reading
-        refs = [Ref(namespace, key) for key in depends_on]
-        headers = {ref: one.header for ref, one in (yield from reading.find(refs, promote=False)).items()}
-        unseen = [ref for ref in refs if ref not in headers]
+        standing = yield from self._standing([Ref(namespace, key) for key in depends_on])
+        further = [key for header, _ in standing.values() for key in header.depends_on]
+        return list(dict.fromkeys([*depends_on, *further]))
+
+    def _standing(self, refs: Sequence[Ref]) -> Flow[dict[Ref, tuple[Header, Live]]]:
+        """What there is of *refs*: in the tiers below memory, or where they don't have it in memory."""
+        world = self._world
+        found = yield from self._reading.find(refs, promote=False)
+        standing = {ref: (one.header, one.live) for ref, one in found.items()}
+        unseen = [ref for ref in refs if ref not in standing]
         if unseen and world.memory is not None:
-            held = yield from effects.read(world.memory, unseen)
-            headers |= {ref: world.codec.header(ref, sealed.head) for ref, sealed in held.items()}
-        return list(dict.fromkeys([*depends_on, *(key for one in headers.values() for key in one.depends_on)]))
+            for ref, sealed in (yield from effects.read(world.memory, unseen)).items():
+                opened = world.codec.open(ref, sealed)
+                standing[ref] = opened.header, opened.live
+        return standing
 
     def _store_in_memory(self, entries: Sequence[Entry], began: Moment, names: Sequence[str]) -> Flow[int]:
         """Without the authority there are no versions: only memory, which is told of each event, may keep it."""
@@ -154,11 +161,11 @@ class Writing:
     def _changed_for_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
         """The implicit tags to renew once *rows* are written."""
         awaited = {row.header.ref: row for row in rows if KEY_MARK + row.header.ref.key in versions}
-        stored = (yield from self._reading.find(list(awaited), promote=False)) if awaited else {}
+        stored = (yield from self._standing(list(awaited))) if awaited else {}
         return [
             KEY_MARK + ref.key
             for ref, row in awaited.items()
-            if ref not in stored or not self._equal(stored[ref].live, row.live)
+            if ref not in stored or not self._equal(stored[ref][1], row.live)
         ]
 
     def _equal(self, stored: Live, new: Live) -> bool:
@@ -218,7 +225,7 @@ class Writing:
     def _write_level(
         self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None
     ) -> Flow[int]:
-        """Write to one tier; *refused* collects what an announcement forbade, among what isn't older than the tier's."""
+        """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
         allow = self._reading.unless_announced(level, end)
 
         def ask(header: Header) -> bool:

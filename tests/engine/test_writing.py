@@ -182,7 +182,8 @@ def test_equal_is_what_is_stored_and_not_what_python_calls_equal(world, old, new
 
 
 def test_a_dependent_dies_when_the_key_wasnt_there_any_more(family):
-    family.disk.rows.pop(family.ref("parent"))
+    for tier in family.tiers:
+        tier.rows.pop(family.ref("parent"))
     family.put("parent", {"a": 1})
     assert not alive(family, "child")
 

@@ -1,0 +1,123 @@
+"""Both faces behind one: a test calls methods, and whoever drives them awaits what must be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoutcache import AsyncCache, Cache
+from scoutcache.core import Clocks
+
+TIERS = {"memory": ["memory"], "disk": ["disk"], "both": ["memory", "disk"]}
+
+
+class Driven:
+    """A cache whose calls all block: coroutines are run to their end, async iterators become lists."""
+
+    def __init__(self, cache: Any, runner: asyncio.Runner) -> None:
+        self.cache, self.runner = cache, runner
+        self.is_async = isinstance(cache, AsyncCache)
+
+    def __getattr__(self, name: str) -> Any:
+        return self._blocking(getattr(self.cache, name))
+
+    def _blocking(self, found: Any) -> Any:
+        if not callable(found):
+            return found
+
+        @functools.wraps(found)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return self._ended(found(*args, **kwargs))
+
+        return call
+
+    def _ended(self, result: Any) -> Any:
+        if inspect.iscoroutine(result):
+            return self.runner.run(result)
+        if inspect.isasyncgen(result):
+            return self.runner.run(_listed(result))
+        if isinstance(result, Iterator):
+            return list(result)
+        if isinstance(result, Cache | AsyncCache):
+            return Driven(result, self.runner)
+        return result
+
+    def cached(self, **options: Any) -> Any:
+        def wrap(function: Any) -> Any:
+            wrapped = self.cache.cached(**options)(function)
+            call = self._blocking(wrapped)
+            for name in ("key", "invalidate", "refresh"):
+                setattr(call, name, self._blocking(getattr(wrapped, name)))
+            return call
+
+        return wrap
+
+    def turn(self) -> None:
+        """What the background does twice a second."""
+        self.cache._core.background.turn()
+
+    @property
+    def core(self) -> Any:
+        return self.cache._core
+
+    def tier(self, name: str) -> Any:
+        return self.core.tier(name)
+
+
+async def _listed(results: Any) -> list[Any]:
+    return [result async for result in results]
+
+
+@pytest.fixture
+def clocks(fake_clock: Any) -> Clocks:
+    """The test's own clock; nothing runs in the background by itself."""
+    return Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+
+
+@pytest.fixture
+def runner() -> Iterator[asyncio.Runner]:
+    with asyncio.Runner() as one:
+        yield one
+
+
+@pytest.fixture(params=["sync", "async"])
+def face(request: pytest.FixtureRequest) -> str:
+    """Every test that uses it runs once per face."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=list(TIERS))
+def tiers(request: pytest.FixtureRequest) -> list[str]:
+    """Every test that uses it runs once per set of tiers."""
+    return TIERS[request.param]
+
+
+@pytest.fixture
+def open_cache(face: str, clocks: Clocks, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Any]:
+    """Open caches of the test's face over the test's directory; all are closed with the test."""
+    opened: list[Driven] = []
+
+    def make(tiers: list[str] | None = None, *, directory: Path | None = None, **settings: Any) -> Driven:
+        kind = {"sync": Cache, "async": AsyncCache}[face]
+        settings |= {"tiers": tiers or ["memory", "disk"], "directory": directory or tmp_path / "cache"}
+        cache = kind(settings, clocks=clocks)
+        opened.append(Driven(cache, runner))
+        return opened[-1]
+
+    yield make
+    for cache in opened:
+        cache.close()
+
+
+@pytest.fixture
+def cache(open_cache: Any, tiers: list[str]) -> Driven:
+    """A cache of each face with each set of tiers."""
+    driven: Driven = open_cache(tiers)
+    return driven

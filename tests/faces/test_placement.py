@@ -1,0 +1,215 @@
+"""Where entries stand: up after two hits, down when nobody asks, below what overflows, away when damaged."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+
+import pytest
+
+from scoutcache.entry import Ref
+
+
+@pytest.fixture
+def two(open_cache):
+    """Memory and disk."""
+    return open_cache(["memory", "disk"])
+
+
+def ref(key):
+    return Ref("default", key)
+
+
+def in_memory(cache, key):
+    return cache.tier("memory").entry(ref(key)) is not None
+
+
+def on_disk(cache, key, now):
+    return cache.tier("disk").read(ref(key), now) is not None
+
+
+def only_on_disk(cache, key, value, **options):
+    cache.set(key, value, **options)
+    cache.tier("memory").remove([ref(key)])
+
+
+def test_promotion_after_two_hits_and_not_after_one(two):
+    only_on_disk(two, "k", "value")
+    assert two.get("k") == "value"
+    assert not in_memory(two, "k")
+    assert two.get("k") == "value"
+    assert in_memory(two, "k")
+
+
+def test_many_at_once_are_promoted_likewise(two):
+    for key in "abc":
+        only_on_disk(two, key, key)
+    two.get_many(["a", "b", "c"])
+    assert not in_memory(two, "a")
+    two.get_many(["a", "b"])
+    assert (in_memory(two, "a"), in_memory(two, "b"), in_memory(two, "c")) == (True, True, False)
+
+
+def test_promotion_carries_the_remaining_time_to_live(two, fake_clock):
+    only_on_disk(two, "k", "value", ttl=10)
+    fake_clock.advance(6)
+    two.get("k"), two.get("k")
+    assert in_memory(two, "k")
+    assert two.ttl("k") == pytest.approx(4, abs=1e-4)
+    fake_clock.advance(4.001)
+    assert two.get("k") is None
+
+
+def test_looking_without_asking_promotes_nothing(two):
+    only_on_disk(two, "k", "value")
+    for _ in range(5):
+        two.exists("k"), two.ttl("k"), two.get_entry("k"), two.keys()
+    assert not in_memory(two, "k")
+
+
+def test_demotion_of_what_nobody_asked_for(open_cache, fake_clock):
+    cache = open_cache(["memory", "disk"], placement={"demote_after": "60s"})
+    demoted = []
+    cache.on("demoted", demoted.append)
+    cache.set("idle", {"a": 1}, ttl="1h", tags=["red"])
+    cache.set("asked", 2, ttl="1h")
+    fake_clock.advance(50)
+    cache.get("asked")
+    cache.turn()
+    fake_clock.advance(20)
+    cache.turn()
+    assert (in_memory(cache, "idle"), in_memory(cache, "asked")) == (False, True)
+    assert [(one.key, one.from_tier, one.to_tier) for one in demoted] == [("idle", "memory", "disk")]
+    assert cache.get("idle") == {"a": 1}
+    assert cache.ttl("idle") == pytest.approx(3600 - 70, abs=1e-4)
+    cache.invalidate(tags=["red"])
+    assert cache.get("idle") is None
+
+
+def test_demotion_brings_nothing_back_to_life(open_cache, fake_clock, tmp_path):
+    """What another process invalidated isn't written down again, whether this one heard of it yet or not."""
+    cache = open_cache(["memory", "disk"], placement={"demote_after": "60s"})
+    other = open_cache(["memory", "disk"])
+    cache.set("k", "old", ttl="1h")
+    fake_clock.advance(70)
+    background = cache.core.background
+    background._keep_up()
+    other.delete("k")
+    background._demote()
+    assert cache.get("k") is None
+    assert other.get("k") is None
+
+
+def test_memory_alone_has_nowhere_to_demote_to(open_cache, fake_clock):
+    cache = open_cache(["memory"], placement={"demote_after": "60s"})
+    cache.set("k", 1, ttl="1h")
+    fake_clock.advance(100)
+    cache.turn()
+    assert cache.get("k") == 1
+
+
+def test_what_overflows_memory_is_still_read_from_disk(open_cache):
+    cache = open_cache(["memory", "disk"], memory={"max_entries": 10})
+    evicted = []
+    cache.on("evicted", evicted.append)
+    cache.set_many({f"k:{n}": n for n in range(50)})
+    assert cache.tier("memory").usage().entries <= 10
+    assert len(evicted) >= 40
+    assert [cache.get(f"k:{n}") for n in range(50)] == list(range(50))
+    assert len(cache.keys()) == 50
+    assert cache.tier("memory").usage().entries <= 10
+
+
+def test_memorys_limit_in_bytes_is_never_exceeded(open_cache):
+    cache = open_cache(["memory", "disk"], memory={"max_bytes": 10_000})
+    for n in range(40):
+        cache.set(f"k:{n}", "x" * 900)
+        assert cache.tier("memory").usage().size_bytes <= 10_000
+    cache.set("large", "y" * 20_000)
+    assert not in_memory(cache, "large")
+    assert cache.get("large") == "y" * 20_000
+
+
+def test_a_value_of_50_mb_goes_in_chunks_and_comes_back(open_cache, face):
+    if face == "async":
+        pytest.skip("once is enough: the tier is the same")
+    cache = open_cache(["disk"])
+    value = os.urandom(1_000_000) * 50
+    assert cache.set("large", value)
+    assert cache.get("large") == value
+    sealed = cache.tier("disk").read(ref("large"), cache.core.world.now())
+    assert len(sealed.chunks) >= 1
+    assert max(map(len, sealed.chunks)) <= (1 << 20) + 1024
+    assert cache.delete("large")
+    assert cache.tier("disk").usage().size_bytes == 0
+
+
+def damage(cache, key):
+    """Flip a byte of the entry in the middle of what is stored."""
+    (path,) = cache.core.directory.joinpath("disk").glob("*.db")
+    with sqlite3.connect(path) as con:
+        (value,) = con.execute("SELECT value FROM Cache WHERE key LIKE ?", (f"%{key}",)).fetchone()
+        spoilt = bytearray(value)
+        spoilt[len(spoilt) // 2] ^= 0xFF
+        con.execute("UPDATE Cache SET value = ? WHERE key LIKE ?", (bytes(spoilt), f"%{key}"))
+    con.close()
+
+
+def test_a_corrupt_entry_is_a_miss_reported_and_removed(two, fake_clock):
+    told, misses = [], []
+    two.on("corrupt", told.append)
+    two.on("miss", misses.append)
+    only_on_disk(two, "spoilt", "x" * 200)
+    damage(two, "spoilt")
+    assert two.get("spoilt", "default") == "default"
+    assert [(one.key, one.tier) for one in told] == [("spoilt", "disk")]
+    assert [one.reason for one in misses] == ["corrupt"]
+    assert not on_disk(two, "spoilt", fake_clock.wall())
+    assert two.get_or_compute("spoilt", lambda: "anew") == "anew"
+    assert two.get("spoilt") == "anew"
+
+
+def test_the_reason_of_a_miss_is_told(two, fake_clock):
+    misses = []
+    two.on("miss", misses.append)
+    two.get("never")
+    only_on_disk(two, "late", 1, ttl=1, stale_ttl=10)
+    fake_clock.advance(2)
+    two.get("late")
+    only_on_disk(two, "dead", 1, tags=["red"])
+    two.invalidate(tags=["red"])
+    two.get("dead")
+    assert {one.key: one.reason for one in misses} == {"never": "cold", "late": "expired", "dead": "invalidated"}
+
+
+def test_a_removed_directory_under_a_live_cache_is_survived(two, tmp_path, open_cache):
+    import shutil
+
+    two.set("k", "old")
+    shutil.rmtree(tmp_path / "cache")
+    two.turn()
+    assert two.get("k") is None
+    assert two.set("k", "new")
+    other = open_cache(["memory", "disk"])
+    assert other.get("k") == "new"
+    other.set("k", "theirs")
+    assert two.get("k") == "theirs"
+    other.invalidate("k")
+    assert two.get("k") is None
+
+
+def test_two_caches_over_one_directory_see_each_others_changes(two, open_cache):
+    other = open_cache(["memory", "disk"])
+    two.set("k", 1, tags=["red"])
+    assert other.get("k") == other.get("k") == other.get("k") == 1
+    two.set("k", 2, tags=["red"])
+    assert other.get("k") == 2
+    other.set("k", 3, tags=["red"])
+    assert two.get("k") == 3
+    by_tag = lambda: two.invalidate(tags=["red"])  # noqa: E731
+    for change in (lambda: two.delete("k"), lambda: two.invalidate("k*"), by_tag, two.clear):
+        other.set("k", 4, tags=["red"])
+        assert two.get("k") == 4
+        assert other.get("k") == 4
+        change()
+        assert other.get("k") is None

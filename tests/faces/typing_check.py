@@ -1,0 +1,36 @@
+"""Checked by mypy --strict, never run: what a caller gets to see of the types."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+from scoutcache import AsyncCache, Cache, CacheConfig, CacheEntry, CacheStatistics
+from scoutcache.models import InvalidationResult
+
+
+def blocking(cache: Cache) -> None:
+    assert_type(cache.get("k"), Any)
+    assert_type(cache.set("k", 1, ttl="2h", tags=["a"]), bool)
+    assert_type(cache.get_many(["k"]), dict[str, Any])
+    assert_type(cache.delete_many(["k"]), int)
+    assert_type(cache.ttl("k"), float | None)
+    assert_type(cache.get_entry("k"), CacheEntry | None)
+    assert_type(cache.invalidate("k*"), InvalidationResult)
+    assert_type(cache.stats(), CacheStatistics)
+    assert_type(cache.namespace("tenant"), Cache)
+    assert_type(cache.config, CacheConfig)
+    assert_type([*cache.keys()], list[str])
+
+
+async def awaited(cache: AsyncCache) -> None:
+    assert_type(await cache.set("k", 1), bool)
+    assert_type(await cache.exists("k"), bool)
+    assert_type(await cache.clear(), InvalidationResult)
+    assert_type([key async for key in cache.keys("*")], list[str])
+    assert_type(cache.namespace("tenant"), AsyncCache)
+
+
+def opened() -> None:
+    with Cache(directory="somewhere", memory={"max_entries": 10}) as cache:
+        assert_type(cache, Cache)
+    Cache(CacheConfig(), raise_errors=True)
