@@ -23,7 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, TypeVar
 
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.disk import schema
 from scoutcache.tiers.disk.ballast import Ballast
 from scoutcache.tiers.disk.faults import Fault, fault_of
@@ -68,10 +68,11 @@ class Database:
         self._closed = self._full = False
         self._retry_at, self._down = 0.0, TierUnavailable("disk", "it was never opened")
         _databases.add(self)
-        # A disk that is full or locked now may not be so in a second: only what never heals raises here.
-        with contextlib.suppress(TierUnavailable):
-            self._reopen()
-        if self._cache is None:
+        try:
+            self._cache = self._open()
+        except (TierUnavailable, sqlite3.Error, OSError) as error:
+            # A disk that is full or locked now may not be so in a second: only what never heals raises here.
+            self._stay_down(error)
             self.warn(f"{self._down}; going on without it until it can be opened")
 
     # -- connections
@@ -161,17 +162,20 @@ class Database:
         if cache is None:
             self._reopen()
             return True
-        try:
-            status = self.path.stat()
-            same = (status.st_dev, status.st_ino) == cache.inode
-        except OSError:
-            same = False
-        if same and not (self.read_only and os.access(self.directory, os.W_OK)):
+        if self._is_there(cache) and not (self.read_only and os.access(self.directory, os.W_OK)):
             cache.sweep()
             return False
         self._let_go(cache)
         self._reopen()
         return True
+
+    def _is_there(self, cache: SafeCache) -> bool:
+        """Whether the file that stands there is still the one that is open."""
+        try:
+            status = self.path.lstat()
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == cache.inode
 
     def _reopen(self) -> SafeCache:
         if self._closed:
@@ -183,14 +187,20 @@ class Database:
                 raise TierUnavailable("disk", self._down.reason, hint=self._down.hint)
             try:
                 self._cache = self._open()
-            except (sqlite3.Error, OSError) as error:
-                self._down = self.unavailable(fault_of(error), error)
-                self._retry_at = time.monotonic() + _RETRY_AFTER
-                raise self._down from error
-            except TierUnavailable as error:
-                self._down, self._retry_at = error, time.monotonic() + _RETRY_AFTER
-                raise
+            except (CacheError, sqlite3.Error, OSError) as error:
+                raise self._stay_down(error) from error
             return self._cache
+
+    def _stay_down(self, error: CacheError | sqlite3.Error | OSError) -> TierUnavailable:
+        """Remember why it can't be opened; another try is made in a second."""
+        if isinstance(error, TierUnavailable):
+            self._down = error
+        elif isinstance(error, CacheError):
+            self._down = TierUnavailable("disk", str(error), hint=error.hint)
+        else:
+            self._down = self.unavailable(fault_of(error), error)
+        self._retry_at = time.monotonic() + _RETRY_AFTER
+        return TierUnavailable("disk", self._down.reason, hint=self._down.hint)
 
     def _open(self) -> SafeCache:
         self.read_only = not prepare(self.directory)
@@ -284,7 +294,7 @@ class Database:
         fault = fault_of(error)
         if fault is Fault.DAMAGED:
             self._replace(cache, str(error))
-        elif fault is Fault.GONE:
+        elif fault is Fault.GONE and not self._is_there(cache):  # else it may be a want of descriptors only
             self._let_go(cache)
         elif fault is Fault.FULL and not self._full:
             self._full = True
@@ -298,10 +308,14 @@ class Database:
 
     def _replace(self, cache: SafeCache, reason: str) -> None:
         with contextlib.suppress(OSError), opening(self.directory, self.timeout):  # a read-only one stays as it is
-            status = self.path.lstat()
-            if (status.st_dev, status.st_ino) == cache.inode:  # else somebody was here before
+            if self._is_there(cache):  # else somebody was here before
                 self._put_aside(reason)
         self._let_go(cache)
+
+    def give_up(self, reason: str) -> None:
+        """Set this database aside and begin a new one."""
+        if self._cache is not None:
+            self._replace(self._cache, reason)
 
     def _put_aside(self, reason: str) -> None:
         name = set_aside(self.directory, self._wall())

@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 _AT_ONCE: Final = 500
 _VACUUM_PAGES: Final = 256
+_GIVEN_BACK: Final = 1 << 14
+"""Pages that clearing one namespace gives back; pages of others have to be moved for it, and `maintain` goes on."""
 
 
 class _Removed(NamedTuple):
@@ -66,9 +68,10 @@ class Removing:
         """Remove a range of keys, or every row for None."""
         if span is not None:
             removed = self._all(partial(_step_in_range, span))
-        else:
-            removed = self.where("TRUE", ())
-            self.batch(lambda con: con.execute("DELETE FROM Chunks").rowcount)
+            self.give_back(_GIVEN_BACK)
+            return removed
+        removed = self.where("TRUE", ())
+        self.batch(lambda con: con.execute("DELETE FROM Chunks").rowcount)
         self.give_back()
         return removed
 

@@ -6,8 +6,8 @@ Rules.
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
 - A commit never leaves more than the limit: whoever writes looks before committing, and removes in the same
   transaction.  With the log (3 % of the limit, 16 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory
-  stays within 1.1 times its limit from 10 MB up, but for what a single write brings: its bytes stand in the log too
-  until that is copied, and the file may have grown by them.
+  stays within 1.1 times its limit from 10 MB up, but for the pages of a single write: they stand in the log too until
+  that is copied (once their bytes for large values, up to 1 MB for sixty small ones), and the file may grow by them.
 - `maintain`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
 - Removed are: what is expired; then what was written longest ago, found without an index for it.  A hand goes over the
   table in the order in which keys first came (rows keep their number when they are written again).  It removes a row
@@ -20,13 +20,16 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
-__all__ = ["BATCH", "PAGE", "Space", "delete_expired", "delete_oldest", "entry_bytes", "entry_count"]
+__all__ = ["BATCH", "PAGE", "Space", "batch_for", "delete_expired", "delete_oldest", "entry_bytes", "entry_count"]
 
 PAGE: Final = 4096
 _FLOOR: Final = (256 << 10) // PAGE
 
 BATCH: Final = 128
 """Rows looked at in one step: about 3 ms of the write lock."""
+
+_ROOM: Final = 256 << 10
+"""Bytes a write makes room for beyond its own, so that not every write has to."""
 
 
 class Space:
@@ -43,11 +46,11 @@ class Space:
         # Pages hold whatever entries hold, so where they are few enough the entries are too, but for the floor.
         if pages <= self._most_pages and (self._most_pages > _FLOOR or entry_bytes(con) <= self.max_bytes):
             return
-        room = max(2 * written, self.max_bytes // 256)
+        room = max(2 * written, min(_ROOM, self.max_bytes // 256))
         while self._exceeds(con, room):
             removed = delete_expired(con, now, BATCH)
             if not removed:
-                removed = delete_oldest(con, BATCH if entry_count(con) > 4 * BATCH else 2)
+                removed = delete_oldest(con, batch_for(con, room))
                 self._evicted += removed
             if not removed:
                 break
@@ -80,6 +83,11 @@ def entry_bytes(con: sqlite3.Connection) -> int:
 def entry_count(con: sqlite3.Connection) -> int:
     """Entries, expired ones too."""
     return int(con.execute("SELECT value FROM Settings WHERE key = 'count'").fetchone()[0])
+
+
+def batch_for(con: sqlite3.Connection, room: int) -> int:
+    """How many rows to look at for *room* bytes: not a hundred where each has megabytes."""
+    return max(2, min(BATCH, 1 + 2 * room * entry_count(con) // max(1, entry_bytes(con))))
 
 
 def used_pages(con: sqlite3.Connection) -> int:

@@ -159,6 +159,7 @@ class DiskTier:
     def verify(self, repair: bool = False) -> dict[str, Any]:
         """Check the database and open every envelope; with *repair* remove what is no entry.
 
+        A database that SQLite finds damaged is set aside as a whole by *repair*.
         Returns ``integrity`` (``"ok"`` or what SQLite found), ``entries``, ``corrupt`` (the keys), ``foreign``,
         ``orphaned``, ``removed``.  Raises `TierUnavailable`.
         """

@@ -12,7 +12,7 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.removing import Removing
 from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED
-from scoutcache.tiers.disk.space import BATCH, PAGE, delete_expired, delete_oldest, entry_count
+from scoutcache.tiers.disk.space import BATCH, PAGE, batch_for, delete_expired, delete_oldest, entry_count
 
 __all__ = ["Upkeep"]
 
@@ -58,8 +58,9 @@ class Upkeep:
         with self._database.link() as con:
             if not space.over(con):
                 return 0
+        step = space.max_bytes // 100
         for _ in range(_ROUNDS):
-            removed += self._removing.batch(lambda con: delete_oldest(con, BATCH), patience=0.0)
+            removed += self._removing.batch(lambda con: delete_oldest(con, batch_for(con, step)), patience=0.0)
             with self._database.link() as con:
                 if space.well_below(con) or not entry_count(con):
                     break

@@ -44,7 +44,9 @@ def verify(database: Database, removing: Removing, codec: Codec, *, repair: bool
         if repair and bad:
             pairs = [(row[0], row[1]) for row in bad]
             removed += removing.batch(partial(remove_rows, pairs))
-    if repair:
+    if repair and integrity != "ok":
+        database.give_up(integrity)
+    elif repair:
         removed += removing.where(FOREIGN, ())
         removing.batch(lambda con: con.execute(f"DELETE FROM Chunks WHERE {ORPHANED}").rowcount)
     return {"integrity": integrity, "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": orphaned,
