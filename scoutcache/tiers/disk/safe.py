@@ -201,7 +201,8 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         cache.gate = threading.Lock()
         status = access.path.stat()
         cache.inode = status.st_dev, status.st_ino
-        _attached.add(cache)
+        with _registry:
+            _attached.add(cache)
         return cache
 
     @property
@@ -279,12 +280,14 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         self.gate = threading.Lock()
 
 
+_registry = threading.Lock()
 _attached: weakref.WeakSet[SafeCache] = weakref.WeakSet()
 _forking: list[SafeCache] = []
 _leaked: list[Link] = []
 
 
 def _before_fork() -> None:
+    _registry.acquire()  # until after the fork, so that the child doesn't find it held by a thread it hasn't got
     _forking[:] = [cache for cache in _attached if not cache.shut]
     for cache in _forking:
         cache.before_fork()
@@ -294,6 +297,7 @@ def _after_fork(step: Callable[[SafeCache], None]) -> None:
     for cache in _forking:
         step(cache)
     _forking.clear()
+    _registry.release()
 
 
 os.register_at_fork(
