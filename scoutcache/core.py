@@ -111,5 +111,7 @@ class Core:
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""
         self.world.flights.drop()
+        if self.memory is not None:
+            self.memory.harvest()  # hits that the parent is going to count
         if self.background is not None and not self.closed:
             self.background.after_fork()

@@ -213,3 +213,23 @@ def test_two_caches_over_one_directory_see_each_others_changes(two, open_cache):
         assert other.get("k") == 4
         change()
         assert other.get("k") is None
+
+
+def test_a_turn_in_which_something_fails_is_told_and_the_rest_of_it_happens(two, monkeypatch):
+    told, kept_up = [], []
+    two.on("trouble", told.append)
+    monkeypatch.setattr(two.core, "flush", lambda: {}["no such thing"])
+    monkeypatch.setattr(two.tier("disk"), "maintain", kept_up.append)
+    two.turn()
+    assert [one.where for one in told] == ["write_down"]
+    assert kept_up
+
+
+def test_when_the_background_ends_no_entry_stays_fresh_on_its_last_word(open_cache):
+    """Its ticks spare hits the clock; without them each hit must ask."""
+    cache = open_cache(["memory"])
+    memory, background = cache.tier("memory"), cache.core.background
+    memory.tick(cache.core.clocks.monotonic())
+    background._stop.set()
+    background._run()
+    assert memory._pulse.horizon == float("inf")

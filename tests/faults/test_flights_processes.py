@@ -1,4 +1,4 @@
-"""Several real processes over one directory: what one does the others see, and a forked child is a process of its own."""
+"""Real processes over one directory: what one does the others see, and a forked child is a process of its own."""
 
 from __future__ import annotations
 
