@@ -122,7 +122,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=lambda end: self._journal.since(end)[0],
-            applied=lambda: follower.seen, remembered=versions.remembered,
+            applied=lambda: follower.seen, is_current=versions.are_current,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             flights=flights, loop=running_loop,
         )  # fmt: skip

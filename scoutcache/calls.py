@@ -122,6 +122,8 @@ class Calls:
     def _get_lower(self, wanted: Sequence[Ref], values: dict[str, Any], began: int) -> Flow[None]:
         reasons: dict[Ref, str] = {}
         found = (yield from self._find(wanted, reasons)) if self.core.config.enabled else {}
+        ended = self.core.clocks.monotonic_ns()
+        began = ended - (ended - began) // len(wanted)  # each key took its share of the batch
         for ref in dict.fromkeys(wanted):
             one = found.get(ref)
             if one is None:
@@ -295,7 +297,13 @@ class Calls:
             core.hooks.emit(events.Hit(*ref, "memory"))
 
     def _record_found(self, ref: Ref, found: Found, began: int) -> None:
-        self.record("get", ref, began, outcome="hit", tier=found.tier, size=found.size, cost=found.header.cost)
+        core = self.core
+        core.recorder.record(
+            "get", ref.namespace, ref.key, tier=found.tier, outcome="hit", began_ns=began,
+            ended_ns=core.clocks.monotonic_ns(), size=found.size, cost=found.header.cost,
+        )  # fmt: skip
+        if core.hooks.wants("hit"):
+            core.hooks.emit(events.Hit(*ref, found.tier))
 
     def _record_miss(self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str]) -> None:
         reason = reasons.get(ref, "cold") if self.core.config.enabled else "bypassed"

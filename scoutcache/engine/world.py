@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
 from scoutcache.engine.flights import FlightTable
-from scoutcache.entry import Ref
+from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
@@ -42,8 +42,8 @@ class World:
     """The channel's position after the last message that was an invalidation."""
     since: Callable[[int], list[Message] | None]
     """The messages after a position, None when some are gone."""
-    remembered: Callable[[str, Sequence[str]], dict[str, int] | None]
-    """The current versions of names in a namespace, None when the authority must be asked."""
+    is_current: Callable[[str, Sequence[Mark]], bool]
+    """Does this process know, without asking the authority, that every one of these marks is current?"""
     promote_on_hits: int = 2
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -63,6 +64,9 @@ class OplogSettings:
     limits: LogLimits = field(default_factory=LogLimits)
     counters_max_age: float | None = 90 * 86_400.0
     default_call_usd: float | None = None
+
+
+_new: Final = tuple.__new__
 
 
 class Recorder:
@@ -119,8 +123,9 @@ class Recorder:
         Times are monotonic nanoseconds, *size* bytes, *cost* USD of the call that was saved or made, *factory_s* the
         seconds the factory took.  *error* is the error's type, a colon and its message.
         """
-        self._waiting.append(Event(kind, namespace, key, tier or "", outcome, reason or "", began_ns, ended_ns, size,
-                                   error, cost, factory_s, tags))  # fmt: skip
+        # Not Event(…): the Python frame of a NamedTuple's own __new__ costs more than everything else here.
+        self._waiting.append(_new(Event, (kind, namespace, key, tier or "", outcome, reason or "", began_ns, ended_ns,
+                                          size, error, cost, factory_s, tags)))  # fmt: skip
         if len(self._waiting) > WAITING_LIMIT:
             with self._lock:
                 self._absorb()
@@ -222,29 +227,46 @@ class Recorder:
 
     def _absorb(self) -> None:
         """Count what waits and keep it for the log; called with the lock held."""
-        offset = self._offset(self._wall())
-        waiting, logged = self._waiting, self._log is not None
-        for _ in range(len(waiting)):
-            event = waiting.popleft()
-            self._count(event, (event.ended_ns + offset) // 60_000_000_000)
-            if logged and len(self._lines) < LINES_LIMIT:
-                self._lines.append(event)
-            elif logged:
-                self._tally.add(self._minute(self._wall()), "", "", "", "log", "left_out", "overflow")
-            self._changed = True
+        waiting, offset = self._waiting, self._offset(self._wall())
+        batch = [waiting.popleft() for _ in range(len(waiting))]
+        if not batch:
+            return
+        groups: dict[tuple[str, str, str, str, str, str, int], list[Event]] = {}
+        for event in batch:
+            kind, namespace, key, tier, outcome, reason, _, ended, *_ = event
+            name = kind, namespace, prefix_of(key), tier, outcome, reason, (ended + offset) // 60_000_000_000
+            groups.setdefault(name, []).append(event)
+        for name, events in groups.items():
+            self._count(*name, events)
+        if self._log is not None:
+            room = LINES_LIMIT - len(self._lines)
+            self._lines.extend(batch[:room])
+            if len(batch) > room:
+                minute = self._minute(self._wall())
+                self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
+        self._changed = True
 
-    def _count(self, event: Event, minute: int) -> None:
-        kind, namespace, key, tier, outcome, reason, began, ended, size, _, cost, factory_s, _ = event
-        if cost is None and kind in REQUESTS and (factory_s is not None or outcome in HIT_OUTCOMES):
-            cost = self._settings.default_call_usd  # of the call that was made, or needn't be
-        if kind == "invalidate":
-            reason = ""  # the user's own words, for the log and not for counting
-        self._tally.add(minute, namespace, prefix_of(key), tier, kind, outcome, reason, size=size or 0, cost=cost,
-                        seconds=factory_s or 0.0)  # fmt: skip
-        if ended > began:
-            self._tally.spread(minute, namespace, tier, _timed(kind, outcome, reason)).add(ended - began)
-        if factory_s is not None:
-            self._tally.spread(minute, namespace, "", "factory").add(int(factory_s * 1e9))
+    def _count(self, kind: str, namespace: str, prefix: str, tier: str, outcome: str, reason: str, minute: int,
+               events: Sequence[Event]) -> None:  # fmt: skip
+        """Count events that differ in their figures only."""
+        default = self._settings.default_call_usd if kind in REQUESTS else None
+        # A price is counted for the call that was made, or needn't be.
+        known = default if outcome in HIT_OUTCOMES else None
+        costs = [
+            cost
+            for event in events
+            if (cost := _priced(event, known, default)) is not None and math.isfinite(cost)
+        ]  # fmt: skip
+        seconds = [took for event in events if (took := event.factory_s) is not None and math.isfinite(took)]
+        counted = "" if kind == "invalidate" else reason  # the user's own words are for the log and not for counting
+        self._tally.add(minute, namespace, prefix, tier, kind, outcome, counted, times=len(events),
+                        size=sum([event.size for event in events if event.size]), cost=sum(costs) if costs else None,
+                        costed=len(costs), seconds=sum(seconds))  # fmt: skip
+        took = Counter([event.ended_ns - event.began_ns for event in events if event.ended_ns > event.began_ns])
+        if took:
+            self._tally.spread(minute, namespace, tier, _timed(kind, outcome, reason)).add_all(took)
+        if seconds:
+            self._tally.spread(minute, namespace, "", "factory").add_all(Counter([int(s * 1e9) for s in seconds]))
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -362,6 +384,12 @@ def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:
         for (space, latency), times in Counter([(hit[2], hit[1] - hit[0]) for hit in timed]).items():
             took.setdefault(space, Counter())[latency] += times
     return {space: Counter({latency: times * step for latency, times in one.items()}) for space, one in took.items()}
+
+
+def _priced(event: Event, known: float | None, made: float | None) -> float | None:
+    if event.cost is not None:
+        return event.cost
+    return made if event.factory_s is not None else known
 
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()

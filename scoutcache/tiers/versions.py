@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK
+from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Mark
 from scoutcache.tiers.base import Versions
 
 __all__ = ["LocalVersions", "RememberedVersions"]
@@ -61,6 +61,11 @@ class RememberedVersions:
             if version != _ABSENT:
                 answer[name] = version
         return answer
+
+    def are_current(self, namespace: str, marks: Sequence[Mark]) -> bool:
+        """Are all *marks* remembered, and current?"""
+        known = self._known
+        return all([known.get((namespace, name)) == version for name, version in marks])
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """See `Versions`; raises what the authority raises."""
