@@ -257,7 +257,7 @@ class Recorder:
             for event in events
             if (cost := _priced(event, known, default)) is not None and math.isfinite(cost)
         ]  # fmt: skip
-        seconds = [took for event in events if (took := event.factory_s) is not None and math.isfinite(took)]
+        seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
         counted = "" if kind == "invalidate" else reason  # the user's own words are for the log and not for counting
         self._tally.add(minute, namespace, prefix, tier, kind, outcome, counted, times=len(events),
                         size=sum([event.size for event in events if event.size]), cost=sum(costs) if costs else None,
