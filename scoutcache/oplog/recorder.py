@@ -16,24 +16,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 from scoutcache.entry import Usage
-from scoutcache.keys import prefix_of
+from scoutcache.oplog.counting import count_events
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
+from scoutcache.oplog.records import Event
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["OplogSettings", "Recorder"]
@@ -231,13 +230,7 @@ class Recorder:
         batch = [waiting.popleft() for _ in range(len(waiting))]
         if not batch:
             return
-        groups: dict[tuple[str, str, str, str, str, str, int], list[Event]] = {}
-        for event in batch:
-            kind, namespace, key, tier, outcome, reason, _, ended, *_ = event
-            name = kind, namespace, prefix_of(key), tier, outcome, reason, (ended + offset) // 60_000_000_000
-            groups.setdefault(name, []).append(event)
-        for name, events in groups.items():
-            self._count(*name, events)
+        count_events(self._tally, batch, offset, self._settings.default_call_usd)
         if self._log is not None:
             room = LINES_LIMIT - len(self._lines)
             self._lines.extend(batch[:room])
@@ -245,28 +238,6 @@ class Recorder:
                 minute = self._minute(self._wall())
                 self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
         self._changed = True
-
-    def _count(self, kind: str, namespace: str, prefix: str, tier: str, outcome: str, reason: str, minute: int,
-               events: Sequence[Event]) -> None:  # fmt: skip
-        """Count events that differ in their figures only."""
-        default = self._settings.default_call_usd if kind in REQUESTS else None
-        # A price is counted for the call that was made, or needn't be.
-        known = default if outcome in HIT_OUTCOMES else None
-        costs = [
-            cost
-            for event in events
-            if (cost := _priced(event, known, default)) is not None and math.isfinite(cost)
-        ]  # fmt: skip
-        seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
-        counted = "" if kind == "invalidate" else reason  # the user's own words are for the log and not for counting
-        self._tally.add(minute, namespace, prefix, tier, kind, outcome, counted, times=len(events),
-                        size=sum([event.size for event in events if event.size]), cost=sum(costs) if costs else None,
-                        costed=len(costs), seconds=sum(seconds))  # fmt: skip
-        took = Counter([event.ended_ns - event.began_ns for event in events if event.ended_ns > event.began_ns])
-        if took:
-            self._tally.spread(minute, namespace, tier, _timed(kind, outcome, reason)).add_all(took)
-        if seconds:
-            self._tally.spread(minute, namespace, "", "factory").add_all(Counter([int(s * 1e9) for s in seconds]))
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -360,15 +331,6 @@ class Recorder:
                 log.close()
 
 
-def _timed(kind: str, outcome: str, reason: str) -> str:
-    """Which latencies this one belongs to."""
-    if kind not in REQUESTS:
-        return kind
-    if reason == "joined":  # the time of another caller's computation, nothing of the cache's
-        return reason
-    return "hit" if outcome in HIT_OUTCOMES else "miss"
-
-
 def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:
     """How often each latency came, by namespace.
 
@@ -384,12 +346,6 @@ def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:
         for (space, latency), times in Counter([(hit[2], hit[1] - hit[0]) for hit in timed]).items():
             took.setdefault(space, Counter())[latency] += times
     return {space: Counter({latency: times * step for latency, times in one.items()}) for space, one in took.items()}
-
-
-def _priced(event: Event, known: float | None, made: float | None) -> float | None:
-    if event.cost is not None:
-        return event.cost
-    return made if event.factory_s is not None else known
 
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()

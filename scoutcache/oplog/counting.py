@@ -1,0 +1,77 @@
+"""Events become counters: those that differ in their figures only are counted together.
+
+A process at work records thousands of events a second, of a handful of kinds; counting them one by one cost more than
+reading an entry from disk.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scoutcache.keys import prefix_of
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
+from scoutcache.oplog.tally import Tally
+
+__all__ = ["count_events"]
+
+_MINUTE_NS = 60_000_000_000
+
+
+class _Kind(NamedTuple):
+    """What the events of one group have in common."""
+
+    kind: str
+    namespace: str
+    prefix: str
+    tier: str
+    outcome: str
+    reason: str
+    minute: int
+
+
+def count_events(tally: Tally, events: Sequence[Event], offset: int, default_call_usd: float | None) -> None:
+    """Count *events* in *tally*.  *offset* is nanoseconds from the monotonic clock to the epoch."""
+    groups: dict[tuple[str, str, str, str, str, str, int], list[Event]] = {}
+    for event in events:
+        kind, namespace, key, tier, outcome, reason, _, ended, *_ = event
+        common = kind, namespace, prefix_of(key), tier, outcome, reason, (ended + offset) // _MINUTE_NS
+        groups.setdefault(common, []).append(event)
+    for common, group in groups.items():
+        _count(tally, _Kind(*common), group, default_call_usd)
+
+
+def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: float | None) -> None:
+    default = default_call_usd if of.kind in REQUESTS else None
+    known = default if of.outcome in HIT_OUTCOMES else None
+    costs = [usd for event in events if (usd := _price(event, known, default)) is not None and math.isfinite(usd)]
+    seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
+    reason = "" if of.kind == "invalidate" else of.reason  # the user's own words are for the log, not for counting
+    tally.add(
+        of.minute, of.namespace, of.prefix, of.tier, of.kind, of.outcome, reason, times=len(events),
+        size=sum([event.size for event in events if event.size]), cost=sum(costs) if costs else None,
+        costed=len(costs), seconds=sum(seconds),
+    )  # fmt: skip
+    took = Counter([event.ended_ns - event.began_ns for event in events if event.ended_ns > event.began_ns])
+    if took:
+        tally.spread(of.minute, of.namespace, of.tier, _timed(of.kind, of.outcome, of.reason)).add_all(took)
+    if seconds:
+        tally.spread(of.minute, of.namespace, "", "factory").add_all(Counter([int(run * 1e9) for run in seconds]))
+
+
+def _price(event: Event, known: float | None, made: float | None) -> float | None:
+    """What the call cost that was *made*, or needn't be; the entry's own cost where it says one."""
+    if event.cost is not None:
+        return event.cost
+    return made if event.factory_s is not None else known
+
+
+def _timed(kind: str, outcome: str, reason: str) -> str:
+    """Which latencies this one belongs to."""
+    if kind not in REQUESTS:
+        return kind
+    if reason == "joined":  # the time of another caller's computation, nothing of the cache's
+        return reason
+    return "hit" if outcome in HIT_OUTCOMES else "miss"
