@@ -20,7 +20,7 @@ from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks, Core
+from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import Ports, running_loop
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.flights import FlightTable
@@ -57,7 +57,7 @@ def open_core(
 ) -> Core:
     """Open a cache.  Raises `ConfigError`, or `CacheError` for a directory that can't be used."""
     settled = _configuration(config, profile, overrides)
-    return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).core
+    return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).open()
 
 
 def _configuration(
@@ -87,14 +87,23 @@ class Assembly:
         self._journal = _open_journal(self._directory)
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
-        tiers = [self._make_tier(name) for name in config.tiers]
-        self.core = self._assemble(tiers, raise_errors=raise_errors)
-        self._background = Background(self.core)
-        self.core.background = self._background
-        _warn_of_trouble(self._hooks)
+        self._raise_errors = raise_errors
+
+    def open(self) -> Core:
+        """The cache, with its background at work.
+
+        It is shut when it is closed, when nobody holds it any more, and at the interpreter's end, so what was counted
+        is written down though nobody closed it.  (Which is why nothing that shutting needs may refer to it.)
+        """
+        tiers = [self._make_tier(name) for name in self._config.tiers]
+        core = self._assemble(tiers, raise_errors=self._raise_errors)
+        core.background = Background(core)
+        core.shut = weakref.finalize(core, _shut, core.background, core.recorder, core.ports, core.journal)
+        _warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         _tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
-        _open_cores.add(self.core)
-        self._background.start()
+        _open_cores.add(core)
+        core.background.start()
+        return core
 
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
@@ -260,12 +269,22 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
 
 
-def _warn_of_trouble(hooks: Hooks) -> None:
-    """One log line when a tier goes away, not one for each call."""
+def _shut(background: Background, recorder: Recorder, ports: Ports, journal: Channel) -> None:
+    """Write down what is pending and let go of files and threads."""
+    background.stop()
+    recorder.close(harvest(recorder, ports.tiers))
+    ports.threads.shutdown(wait=True)
+    for tier in ports.tiers:
+        tier.close()
+    journal.close()
+
+
+def _warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:
+    """One log line when a tier goes away, not one for each call; those in *warned* say so themselves."""
     down: dict[str, str] = {}
 
     def warn(record: events.TierDown) -> None:
-        if down.get(record.tier) != record.problem:
+        if record.tier not in warned and down.get(record.tier) != record.problem:
             down[record.tier] = record.problem
             _log.warning("%s; it counts as a miss until it answers again", record.problem)
 

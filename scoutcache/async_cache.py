@@ -49,6 +49,7 @@ class AsyncCache(Face):
         self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
 
     async def _run(self, flow: Flow[T]) -> T:
+        self._check_open(flow)
         return await arun(flow, self._core.ports)
 
     async def get(self, key: Key, default: Any = None, namespace: str | None = None) -> Any:

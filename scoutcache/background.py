@@ -8,6 +8,7 @@ instead.  What it meets is reported as an event and never ends it.
 from __future__ import annotations
 
 import threading
+import weakref
 
 from scoutcache import events
 from scoutcache.core import Core
@@ -23,17 +24,18 @@ MEMORY_EVERY = 20
 
 
 class Background:
-    """The background thread of *core*."""
+    """The background thread of *core*, which it doesn't keep alive: a cache nobody holds is collected."""
 
     def __init__(self, core: Core) -> None:
-        self._core = core
+        self._core = weakref.ref(core)
+        self._ticking = core.clocks.ticking
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turns = 0
 
     def start(self) -> None:
         """Start the thread unless the clock is moved by hand."""
-        if self._core.clocks.ticking and self._thread is None:
+        if self._ticking and self._thread is None:
             self._thread = threading.Thread(target=self._run, name="scoutcache", daemon=True)
             self._thread.start()
 
@@ -51,37 +53,40 @@ class Background:
         self.start()
 
     def _run(self) -> None:
-        self._tick()
         try:
+            self.turn()
             while not self._stop.wait(INTERVAL):
                 self.turn()
         finally:
-            if self._core.memory is not None:
-                self._core.memory.tick(None)  # or the last tick would make entries fresh for ever
+            if (core := self._core()) is not None and core.memory is not None:
+                core.memory.tick(None)  # or the last tick would make entries fresh for ever
 
     def turn(self) -> None:
         """One turn: the clock, what others announced, the log, the tiers."""
+        core = self._core()
+        if core is None:
+            self._stop.set()
+            return
         for step in (self._tick, self._keep_up, self._write_down, self._tidy_up):
             try:
-                step()
+                step(core)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next turn must come
                 problem = str(error) if isinstance(error, CacheError) else repr(error)
-                self._core.hooks.emit(events.Trouble(step.__name__.strip("_"), problem))
+                core.hooks.emit(events.Trouble(step.__name__.strip("_"), problem))
 
-    def _tick(self) -> None:
-        if self._core.memory is not None and self._core.clocks.ticking:
-            self._core.memory.tick(self._core.clocks.monotonic())
+    def _tick(self, core: Core) -> None:
+        if core.memory is not None and self._ticking:
+            core.memory.tick(core.clocks.monotonic())
 
-    def _keep_up(self) -> None:
-        self._core.follower.sync()
-        self._core.follower.reopen_if_replaced()
+    def _keep_up(self, core: Core) -> None:
+        core.follower.sync()
+        core.follower.reopen_if_replaced()
 
-    def _write_down(self) -> None:
-        self._core.flush()
+    def _write_down(self, core: Core) -> None:
+        core.flush()
 
-    def _tidy_up(self) -> None:
-        core = self._core
-        self._demote()
+    def _tidy_up(self, core: Core) -> None:
+        self._demote(core)
         now = core.world.now()
         self._turns += 1
         if core.memory is not None and self._turns % MEMORY_EVERY == 0:
@@ -91,9 +96,9 @@ class Background:
             if maintain is not None:
                 maintain(now)
 
-    def _demote(self) -> None:
+    def _demote(self, core: Core) -> None:
         """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""
-        core, memory = self._core, self._core.memory
+        memory = core.memory
         if memory is None or not core.world.lower:
             return
         end = core.world.applied()

@@ -41,6 +41,7 @@ class Cache(Face):
             vars(self)["get"] = memory.make_get(self._get, **self._hot_options())
 
     def _run(self, flow: Flow[T]) -> T:
+        self._check_open(flow)
         return run(flow, self._core.ports)
 
     def _get(self, key: Key, default: Any = None, namespace: str | None = None) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from scoutcache.oplog.recorder import Recorder
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.memory import MemoryTier
 
-__all__ = ["Clocks", "Core"]
+__all__ = ["Clocks", "Core", "harvest"]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,9 @@ class Core:
     writing: Writing
     computing: Computing
     removing: Removing
-    background: Ticker | None = None
+    background: Ticker = field(init=False)
+    shut: Callable[[], object] = field(init=False)
+    """Lets go of everything, once; called by `close`, when the cache is collected, and at the interpreter's end."""
     closed: bool = False
 
     @property
@@ -82,36 +84,29 @@ class Core:
 
     def flush(self) -> None:
         """Write counters and log down now."""
-        self._harvest()
-        self.recorder.publish(self.own_usages())
-
-    def _harvest(self) -> None:
-        if self.memory is not None:
-            hits, costs = self.memory.harvest()
-            self.recorder.count_hits(hits, self.memory.name, costs)
-
-    def own_usages(self) -> dict[str, Usage | None]:
-        """The tiers in order, with the size of the one only this process can see."""
-        return {tier.name: tier.usage() if tier is self.memory else None for tier in self.tiers}
+        self.recorder.publish(harvest(self.recorder, self.tiers))
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
-        if self.closed:
-            return
         self.closed = True
-        if self.background is not None:
-            self.background.stop()
-        self._harvest()
-        self.recorder.close(self.own_usages())
-        self.ports.threads.shutdown(wait=True)
-        for tier in self.tiers:
-            tier.close()
-        self.journal.close()
+        self.shut()
 
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""
         self.world.flights.drop()
         if self.memory is not None:
             self.memory.harvest()  # hits that the parent is going to count
-        if self.background is not None and not self.closed:
+        if not self.closed:
             self.background.after_fork()
+
+
+def harvest(recorder: Recorder, tiers: Sequence[Tier]) -> dict[str, Usage | None]:
+    """Count the hits that memory had, and give the tiers in order with the sizes that only this process can see."""
+    usages: dict[str, Usage | None] = {}
+    for tier in tiers:
+        usages[tier.name] = None
+        if isinstance(tier, MemoryTier):
+            hits, costs = tier.harvest()
+            recorder.count_hits(hits, tier.name, costs)
+            usages[tier.name] = tier.usage()
+    return usages

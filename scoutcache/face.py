@@ -10,6 +10,8 @@ from scoutcache.assembly import open_core
 from scoutcache.calls import Calls, Key
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
+from scoutcache.engine.effects import Flow
+from scoutcache.errors import CacheError
 
 __all__ = ["Face"]
 
@@ -71,6 +73,11 @@ class Face:
     def key(self, key: Key) -> str:
         """The text a key is stored under; raises `InvalidKey`."""
         return self._calls.ref(key, None).key
+
+    def _check_open(self, flow: Flow[Any]) -> None:
+        if self._core.closed:
+            flow.close()
+            raise CacheError("the cache is closed", hint="open another one, or close it later")
 
     def _hot_options(self) -> dict[str, Any]:
         """What a hit in memory looks at besides the entry."""

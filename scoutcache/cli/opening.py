@@ -12,7 +12,7 @@ from contextlib import closing, contextmanager
 from scoutcache.cache import Cache
 from scoutcache.cli import text
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks
+from scoutcache.core import Clocks, harvest
 from scoutcache.errors import CacheError
 
 
@@ -34,8 +34,7 @@ def observed(config: CacheConfig, *, verbose: bool, counting: bool = False) -> I
         finally:
             # Not `core.close()`, which publishes this process's counters: an observer has none, unless it asked.
             if counting and os.access(core.directory, os.W_OK):
-                core.flush()
-                core.recorder.close(core.own_usages())
+                core.recorder.close(harvest(core.recorder, core.tiers))
             core.ports.threads.shutdown(wait=True)
             for tier in core.tiers:
                 tier.close()

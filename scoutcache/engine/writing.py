@@ -91,7 +91,7 @@ class Writing:
             refs = [entry.ref for entry in kept]
             versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
-            self._world.down("authority", error)
+            self._world.down(error.tier, error)
             return (yield from self._store_in_memory(kept, began, names))
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
@@ -222,9 +222,7 @@ class Writing:
         except TierUnavailable as error:
             world.down("journal", error)
 
-    def _write_level(
-        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None
-    ) -> Flow[int]:
+    def _write_level(self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None) -> Flow[int]:
         """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
         allow = self._reading.unless_announced(level, end)
 

@@ -93,9 +93,9 @@ def test_demotion_brings_nothing_back_to_life(open_cache, fake_clock, tmp_path):
     cache.set("k", "old", ttl="1h")
     fake_clock.advance(70)
     background = cache.core.background
-    background._keep_up()
+    background._keep_up(cache.core)
     other.delete("k")
-    background._demote()
+    background._demote(cache.core)
     assert cache.get("k") is None
     assert other.get("k") is None
 

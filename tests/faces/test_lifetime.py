@@ -1,0 +1,63 @@
+"""A cache lets go of everything when it is closed, collected, or the interpreter ends."""
+
+from __future__ import annotations
+
+import gc
+import json
+import subprocess
+import sys
+import threading
+import weakref
+
+import pytest
+
+from scoutcache import AsyncCache, Cache, CacheError
+
+
+def test_a_cache_nobody_holds_is_collected_with_its_thread_and_files(tmp_path):
+    threads = threading.active_count()
+    cache = Cache(directory=tmp_path)
+    cache.set("a", 1)
+    core = weakref.ref(cache._core)
+    thread = cache._core.background._thread
+    del cache
+    gc.collect()
+    thread.join(10)  # it may be in the middle of a turn, which holds the cache
+    gc.collect()
+    assert core() is None
+    assert threading.active_count() == threads
+
+
+def test_what_was_counted_is_written_down_though_nobody_closed_it(tmp_path):
+    code = "import sys; from scoutcache import Cache; c = Cache(directory=sys.argv[1]); c.get('a'); c.set('a', 1); c.get('a')"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-m", "scoutcache", "--directory", str(tmp_path), "stats", "--json"],
+        check=True, timeout=60, capture_output=True,
+    )  # fmt: skip
+    found = json.loads(done.stdout)
+    assert (found["hits"], found["misses"], found["sets"]) == (1, 1, 1)
+
+
+def test_a_closed_cache_says_so(tmp_path):
+    cache = Cache(directory=tmp_path)
+    cache.set("a", 1)
+    view = cache.namespace("tenant")
+    cache.close()
+    cache.close()
+    for call in (lambda: cache.get("a"), lambda: cache.set("a", 2), lambda: view.get("a"), lambda: cache.invalidate("a")):
+        with pytest.raises(CacheError, match="closed"):
+            call()
+
+
+async def _use_after_closing(directory):
+    async with AsyncCache(directory=directory) as cache:
+        await cache.set("a", 1)
+    await cache.get("a")
+
+
+def test_a_closed_asynchronous_cache_says_so(tmp_path):
+    import asyncio
+
+    with pytest.raises(CacheError, match="closed"):
+        asyncio.run(_use_after_closing(tmp_path))
