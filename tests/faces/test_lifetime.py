@@ -29,7 +29,10 @@ def test_a_cache_nobody_holds_is_collected_with_its_thread_and_files(tmp_path):
 
 
 def test_what_was_counted_is_written_down_though_nobody_closed_it(tmp_path):
-    code = "import sys; from scoutcache import Cache; c = Cache(directory=sys.argv[1]); c.get('a'); c.set('a', 1); c.get('a')"
+    code = (
+        "import sys; from scoutcache import Cache; "
+        "c = Cache(directory=sys.argv[1]); c.get('a'); c.set('a', 1); c.get('a')"
+    )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, timeout=60)
     done = subprocess.run(
         [sys.executable, "-m", "scoutcache", "--directory", str(tmp_path), "stats", "--json"],
@@ -45,7 +48,8 @@ def test_a_closed_cache_says_so(tmp_path):
     view = cache.namespace("tenant")
     cache.close()
     cache.close()
-    for call in (lambda: cache.get("a"), lambda: cache.set("a", 2), lambda: view.get("a"), lambda: cache.invalidate("a")):
+    calls = (lambda: cache.get("a"), lambda: cache.set("a", 2), lambda: view.get("a"), lambda: cache.invalidate("a"))
+    for call in calls:
         with pytest.raises(CacheError, match="closed"):
             call()
 
