@@ -79,6 +79,15 @@ class Database:
 
     def link(self) -> Link:
         """This thread's connection, marked as busy until its ``with`` block ends."""
+        cache = self._cache
+        if cache is not None and (link := cache.local.__dict__.get("link")) is not None:
+            link.depth += 1
+            if not cache.shut:
+                return link  # type: ignore[no-any-return]  # threading.local has no types
+            link.leave()
+        return self._new_link()
+
+    def _new_link(self) -> Link:
         while True:
             cache = self._cache
             if cache is None:

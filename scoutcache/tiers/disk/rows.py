@@ -19,8 +19,8 @@ from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.safe import LONGEST
 
 __all__ = [
-    "BYTES", "FOREIGN", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds", "header_of",
-    "key_bytes", "read_one", "read_whole", "reading_many", "record",
+    "BYTES", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds",
+    "header_of", "key_bytes", "read_one", "read_whole", "reading_many", "record",
 ]  # fmt: skip
 
 PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
@@ -128,11 +128,12 @@ def read_one(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
         if chunks:
             return read_whole(con, key, now)
     except sqlite3.DataError:  # longer than any of ours
-        return _NO_ENTRY
-    return Sealed(head) if type(head) is bytes else _NO_ENTRY
+        return NO_ENTRY
+    return Sealed(head) if type(head) is bytes else NO_ENTRY
 
 
-_NO_ENTRY: Final = Sealed(b"")
+NO_ENTRY: Final = Sealed(b"")
+"""What is handed up for a row that can't be an entry."""
 
 
 def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
@@ -146,5 +147,5 @@ def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
     if row is None:
         return None
     if type(row[0]) is not bytes:
-        return _NO_ENTRY
+        return NO_ENTRY
     return Sealed(row[0], tuple([chunk for (chunk,) in chunks if type(chunk) is bytes]))

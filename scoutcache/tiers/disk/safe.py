@@ -134,10 +134,12 @@ def _connect(access: Access) -> sqlite3.Connection:
 class Link:
     """One thread's connection.  `with link as con:` says when it is done, and translates what SQLite raises."""
 
-    __slots__ = ("_closing", "con", "depth", "owner", "thread")
+    __slots__ = ("_closing", "con", "cursor", "depth", "owner", "thread")
 
     def __init__(self, con: sqlite3.Connection, owner: SafeCache) -> None:
         self.con, self.owner = con, owner
+        self.cursor = con.cursor()
+        """For statements that are fetched whole at once: a tenth faster than a new cursor for each."""
         self.thread = threading.current_thread()
         self.depth = 0
         self._closing = threading.Lock()
@@ -149,7 +151,11 @@ class Link:
                  trace: TracebackType | None) -> None:  # fmt: skip
         self.leave()
         if error is not None and isinstance(error, sqlite3.Error):
-            raise self.owner.failed(self.owner, error) from error
+            raise self.failed(error) from error
+
+    def failed(self, error: sqlite3.Error) -> Exception:
+        """What to raise for it."""
+        return self.owner.failed(self.owner, error)
 
     def leave(self) -> None:
         """This thread is done with it; what was to be closed meanwhile is closed now."""
@@ -181,7 +187,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
     inode: tuple[int, int]
     _guard: Callable[[], contextlib.AbstractContextManager[None]]
     _links: set[Link]
-    _local: threading.local
+    local: threading.local
     _mutex: threading.Lock
 
     @classmethod
@@ -197,7 +203,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         cache._disk = RawDisk(cache._directory)
         cache.__dict__.update(settings)
         cache.access, cache.failed, cache._guard = access, failed, guard
-        cache._local, cache._links, cache._mutex = threading.local(), set(), threading.Lock()
+        cache.local, cache._links, cache._mutex = threading.local(), set(), threading.Lock()
         cache.gate = threading.Lock()
         status = access.path.stat()
         cache.inode = status.st_dev, status.st_ino
@@ -214,14 +220,14 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
     def link(self) -> Link:
         """This thread's link, made at its first use."""
         try:
-            return self._local.link  # type: ignore[no-any-return]  # threading.local has no types
+            return self.local.link  # type: ignore[no-any-return]  # threading.local has no types
         except AttributeError:
             return self._new_link()
 
     def _new_link(self) -> Link:
         with self.gate, self._guard():
             con = connect(self.access, self._timeout)
-            link = self._local.link = Link(con, self)
+            link = self.local.link = Link(con, self)
             with self._mutex:
                 self._links.add(link)
         self.sweep()
@@ -264,7 +270,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
                 link.close()
             else:
                 kept.add(link)
-        self._links, self._local = kept, threading.local()
+        self._links, self.local = kept, threading.local()
 
     def after_fork(self) -> None:
         """Go on, in the parent and in the child."""
