@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,11 @@ class Assembly:
         """The cache, with its background at work.
 
         It is shut when it is closed, when nobody holds it any more, and at the interpreter's end, so what was counted
-        is written down though nobody closed it.  (Which is why nothing that shutting needs may refer to it.)
+        is written down though nobody closed it.  (Which is why nothing that shutting needs may refer to the core.)
         """
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
-        core.background = Background(core)
-        core.shut = weakref.finalize(core, _shut, core.background, core.recorder, core.ports, core.journal)
+        core.background = Background(core, partial(_shut, core.recorder, core.ports, core.journal))
         _warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         _tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
@@ -108,6 +108,8 @@ class Assembly:
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
         versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
+        if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
+            on_reopen(versions.drop)
         flights = _flights_of(self._directory) if len(tiers) > (self._memory is not None) else FlightTable()
         follower = self._make_follower(versions, flights)
         world = self._make_world(tiers, versions, flights, follower, raise_errors=raise_errors)
@@ -269,9 +271,8 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
 
 
-def _shut(background: Background, recorder: Recorder, ports: Ports, journal: Channel) -> None:
+def _shut(recorder: Recorder, ports: Ports, journal: Channel) -> None:
     """Write down what is pending and let go of files and threads."""
-    background.stop()
     recorder.close(harvest(recorder, ports.tiers))
     ports.threads.shutdown(wait=True)
     for tier in ports.tiers:

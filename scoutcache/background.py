@@ -7,8 +7,10 @@ instead.  What it meets is reported as an event and never ends it.
 
 from __future__ import annotations
 
+import atexit
 import threading
 import weakref
+from collections.abc import Callable
 
 from scoutcache import events
 from scoutcache.core import Core
@@ -24,10 +26,16 @@ MEMORY_EVERY = 20
 
 
 class Background:
-    """The background thread of *core*, which it doesn't keep alive: a cache nobody holds is collected."""
+    """The background thread of *core*, which it doesn't keep alive: a cache nobody holds is collected.
 
-    def __init__(self, core: Core) -> None:
-        self._core = weakref.ref(core)
+    *shut* lets go of everything the cache had open.  It is called once: when the cache is closed, by the thread when it
+    finds the cache collected (and never by a finalizer, which would run in the middle of anything, and wait for locks
+    its own thread holds), or at the interpreter's end.
+    """
+
+    def __init__(self, core: Core, shut: Callable[[], None]) -> None:
+        self._core, self._shut = weakref.ref(core), shut
+        self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -36,15 +44,19 @@ class Background:
     def start(self) -> None:
         """Start the thread unless the clock is moved by hand."""
         if self._ticking and self._thread is None:
+            _at_work.add(self)
             self._thread = threading.Thread(target=self._run, name="scoutcache", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """Stop it and wait for its turn to end."""
+    def close(self) -> None:
+        """Stop the thread, wait for its turn to end, and shut the cache; idempotent."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._thread = None
+        if self._shutting.acquire(blocking=False):  # for good
+            _at_work.discard(self)
+            self._shut()
 
     def after_fork(self) -> None:
         """In the child: the thread doesn't exist here."""
@@ -58,7 +70,9 @@ class Background:
             while not self._stop.wait(INTERVAL):
                 self.turn()
         finally:
-            if (core := self._core()) is not None and core.memory is not None:
+            if (core := self._core()) is None:
+                self.close()
+            elif core.memory is not None:
                 core.memory.tick(None)  # or the last tick would make entries fresh for ever
 
     def turn(self) -> None:
@@ -93,8 +107,9 @@ class Background:
             core.memory.prune(now)
         for tier in core.tiers:
             maintain = getattr(tier, "maintain", None)
-            if maintain is not None:
-                maintain(now)
+            for reason, times in (maintain(now) if maintain is not None else {}).items():
+                if times:
+                    core.recorder.left(tier.name, reason, times)
 
     def _demote(self, core: Core) -> None:
         """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""
@@ -105,8 +120,22 @@ class Background:
         rows = memory.idle(core.clocks.monotonic(), core.config.placement.demote_after)
         below = core.tiers[core.world.lower[0]]
         now = core.world.now()
+        held = below.read_many([row.header.ref for row in rows], now) if rows else {}
+        missing = [row for row in rows if row.header.ref not in held]
+        if missing:
+            below.write(missing, now, core.reading.unless_announced(core.world.lower[0], end))
         for row in rows:
             ref = row.header.ref
-            below.write([row], now, core.reading.unless_announced(core.world.lower[0], end))
             memory.discard([row])
             core.hooks.emit(events.Demoted(*ref, memory.name, below.name))
+
+
+_at_work: set[Background] = set()
+
+
+def _close_all() -> None:
+    for background in list(_at_work):
+        background.close()
+
+
+atexit.register(_close_all)

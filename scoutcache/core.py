@@ -40,8 +40,8 @@ class Clocks:
 class Ticker(Protocol):
     """What runs beside the calls."""
 
-    def stop(self) -> None:
-        """Stop it."""
+    def close(self) -> None:
+        """Stop it, and shut the cache."""
 
     def turn(self) -> None:
         """Do one turn now."""
@@ -69,8 +69,6 @@ class Core:
     computing: Computing
     removing: Removing
     background: Ticker = field(init=False)
-    shut: Callable[[], object] = field(init=False)
-    """Lets go of everything, once; called by `close`, when the cache is collected, and at the interpreter's end."""
     closed: bool = False
 
     @property
@@ -89,7 +87,7 @@ class Core:
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
         self.closed = True
-        self.shut()
+        self.background.close()
 
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""

@@ -136,6 +136,13 @@ class Recorder:
         self.record(kind, namespace, key, tier=tier, outcome="done", reason=reason, began_ns=now, ended_ns=now,
                     size=size)  # fmt: skip
 
+    def left(self, tier: str, reason: str, times: int) -> None:
+        """So many entries left *tier*, whose keys nobody noted; the reason ``expired`` makes them expirations."""
+        kind = "expire" if reason == "expired" else "evict"
+        with self._lock:
+            self._tally.add(self._minute(self._wall()), "", "", tier, kind, "done", reason, times=times)
+            self._changed = True
+
     def error(self, tier: str | None, error: BaseException, *, namespace: str = "", key: str = "") -> None:
         """A tier failed, and the caller saw a miss or nothing at all."""
         now = self._monotonic_ns()

@@ -63,6 +63,8 @@ class Database:
         self.writing = threading.Lock()
         self.after_fork: list[Callable[[], None]] = []
         """Called in the child of a fork, where no other thread is left."""
+        self.reopened: Callable[[], None] = lambda: None
+        """Called when another database may stand where the one stood that was read until now."""
         self._opening = threading.Lock()
         self._cache: SafeCache | None = None
         self._closed = self._full = False
@@ -198,6 +200,7 @@ class Database:
                 self._cache = self._open()
             except (CacheError, sqlite3.Error, OSError) as error:
                 raise self._stay_down(error) from error
+            self.reopened()
             return self._cache
 
     def _stay_down(self, error: CacheError | sqlite3.Error | OSError) -> TierUnavailable:

@@ -173,6 +173,10 @@ class DiskTier:
         """
         return self._upkeep.maintain(now)
 
+    def on_reopen(self, hook: Callable[[], None]) -> None:
+        """Call *hook* when another database may stand where the old one stood: what is remembered of that is void."""
+        self._database.reopened = hook
+
     def verify(self, repair: bool = False) -> dict[str, Any]:
         """Check the database and open every envelope; with *repair* remove what is no entry.
 
