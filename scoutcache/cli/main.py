@@ -38,6 +38,7 @@ def run() -> int:
     from scoutcache.cli import errors
     from scoutcache.cli.state import Session, silence
 
+    _fill_streams()
     signal.signal(signal.SIGTERM, _terminate)
     session = Session()
     try:
@@ -55,6 +56,14 @@ def run() -> int:
     except Exception as error:  # noqa: BLE001  # the last place where anything can be caught: it becomes one line
         code = errors.report(error, verbose=session.verbose, write=sys.stderr.write)
     return code
+
+
+def _fill_streams() -> None:
+    """Give a stream that was closed before the start something to read from or write to: nothing."""
+    # In this order, so that each takes its own number and no file of the cache can come by it.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
 
 
 def _terminate(_number: int, _frame: object) -> None:

@@ -236,3 +236,13 @@ def test_a_store_that_cannot_be_reached_ends_with_10(cli):
     ran = cli("set", "a", "b", "--directory", "/proc/nowhere")
     assert (ran.code, ran.out) == (10, "")
     assert "/proc/nowhere" in ran.err
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_stream_that_is_closed_from_the_start_is_no_failure(closed, directory):
+    done = subprocess.run(
+        ["sh", "-c", f'"$0" -m scoutcache keys {closed}', sys.executable],
+        capture_output=True, check=False, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("llm:a" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
