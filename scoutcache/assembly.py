@@ -30,11 +30,12 @@ from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Live, Ref
-from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+from scoutcache.errors import CacheError, ConfigError, PolicyError, SerializationError, TierUnavailable
 from scoutcache.events import Hooks
+from scoutcache.eviction import make_policy
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
-from scoutcache.settings import default_directory, load_config
+from scoutcache.settings import default_directory, load_config, needs_trust
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -46,6 +47,9 @@ __all__ = ["REAL_CLOCKS", "open_core"]
 REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
 
 _log = logging.getLogger("scoutcache")
+
+WARNED_LIMIT = 100
+"""Different problems with values that are logged; all of them are counted."""
 
 
 def open_core(
@@ -68,7 +72,13 @@ def _configuration(
     if (url := given.pop("redis_url", None)) is not None:
         given["redis"] = {**given.get("redis", {}), "url": url}
     if config is None:
-        return load_config(profile=profile, overrides=given).config
+        loaded = load_config(profile=profile, overrides=given)
+        if code := needs_trust(loaded):
+            raise ConfigError(
+                "a configuration that was found by searching would run code:", problems=code,
+                hint="if it is yours, name it: Cache(load_config(file=…).config)",
+            )  # fmt: skip
+        return loaded.config
     if profile is not None:
         raise ConfigError("config and profile were both given", hint="load_config(profile=…) starts from a profile")
     if isinstance(config, CacheConfig):
@@ -80,6 +90,7 @@ class Assembly:
     """Puts one cache together."""
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
+        _refuse_unbuilt(config)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         self._source = secrets.token_hex(8)
@@ -132,7 +143,7 @@ class Assembly:
         return World(
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
-            end=self._journal.end, invalidated=self._journal.invalidated, since=lambda end: self._journal.since(end)[0],
+            end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             applied=lambda: follower.seen, is_current=versions.are_current,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             flights=flights, loop=running_loop,
@@ -171,7 +182,7 @@ class Assembly:
     def _make_memory(self) -> MemoryTier:
         memory = self._config.memory
         return MemoryTier(
-            self._codec, max_entries=memory.max_entries, max_bytes=memory.max_bytes, strategy=memory.strategy,
+            self._codec, max_entries=memory.max_entries, max_bytes=memory.max_bytes, strategy=memory.strategy.value,
             monotonic=self._clocks.monotonic, wall=self._clocks.wall, on_evict=self._evicted,
         )  # fmt: skip
 
@@ -195,14 +206,33 @@ class Assembly:
         return None if self._memory is None else self._memory.live(ref)
 
 
+def _refuse_unbuilt(config: CacheConfig) -> None:
+    """What protects data must not be accepted and then not be done."""
+    if config.security.encryption != "none":
+        raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
+    if config.policies:
+        raise PolicyError("policies are not in force in this version", hint="remove them from the configuration")
+    try:
+        make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
+    except ConfigError as error:
+        raise ConfigError(f"memory.strategy: {error}") from error
+
+
 def _open_journal(directory: Path) -> Channel:
     """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat().st_uid
+        if owner != os.geteuid():
+            raise CacheError(
+                f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
+                hint="name a folder of your own with --directory or `directory` in the configuration",
+            )
         return Journal(directory / "journal")
     except (OSError, TierUnavailable) as error:
-        _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, error)
-        return PrivateJournal()
+        problem = str(error)
+    _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, problem)
+    return PrivateJournal()
 
 
 def _codec_settings(config: CacheConfig) -> CodecSettings:
@@ -269,6 +299,17 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
     hooks.add("promoted", moved)
     hooks.add("demoted", moved)
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
+    warned: set[str] = set()
+
+    def unkept(record: events.Unstorable | events.Unreadable) -> None:
+        tier = getattr(record, "tier", None)
+        recorder.error(tier, SerializationError(record.problem), namespace=record.namespace, key=record.key)
+        if record.problem not in warned and len(warned) < WARNED_LIMIT:
+            warned.add(record.problem)
+            _log.warning("%s: %s; it is computed anew each time", record.key, record.problem)
+
+    hooks.add("unstorable", unkept)
+    hooks.add("unreadable", unkept)
 
 
 def _shut(recorder: Recorder, ports: Ports, journal: Channel) -> None:

@@ -8,7 +8,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
-from scoutcache.calls import Key, Options, Position
+from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.decorators import CachedFunction, Keeping
 from scoutcache.drive import arun
 from scoutcache.engine.effects import Flow, Work, perform
@@ -22,10 +22,6 @@ from scoutcache.reckoning import health_of, statistics_of
 __all__ = ["AsyncCache"]
 
 T = TypeVar("T")
-
-
-def _missing(*_: object) -> Any:
-    return MISSING
 
 
 class AsyncCache(Face):
@@ -42,11 +38,6 @@ class AsyncCache(Face):
     >>> asyncio.run(main())
     {'text': 'hello'}
     """
-
-    def _quicken(self) -> None:
-        memory = self._core.memory
-        fast = memory is not None and self.config.enabled
-        self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
 
     async def _run(self, flow: Flow[T]) -> T:
         self._check_open(flow)
@@ -65,7 +56,12 @@ class AsyncCache(Face):
 
     async def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> dict[str, Any]:
         """The fresh values of those *keys* that are there."""
-        return await self._run(self._calls.get_many(keys, namespace))
+        wanted = list(several(keys, "keys"))
+        found, rest = self._peek_many(wanted, namespace)
+        if not rest:
+            return found
+        found |= await self._run(self._calls.get_many(rest, namespace))
+        return {text: found[text] for key in wanted if (text := str(key)) in found}
 
     async def set(
         self,
@@ -102,7 +98,7 @@ class AsyncCache(Face):
     ) -> None:
         """Store all of *mapping* in one transaction per tier; nothing is stored if one value can't be."""
         options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
-        await self._run(self._calls.set_many(mapping.items(), options))
+        await self._run(self._calls.set_many(pairs(mapping), options))
 
     async def get_or_compute(
         self,
@@ -123,6 +119,8 @@ class AsyncCache(Face):
         What the factory raises is raised here, to every caller that waited, and is not stored.  Raises `FlightCycle`
         where a factory would have to wait for itself.
         """
+        if condition is None and (value := self._peek(key, MISSING, namespace)) is not MISSING:
+            return value
         options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, None, condition, store_if)
         return await self._run(self._calls.get_or_compute(key, factory, options))
 

@@ -1,8 +1,8 @@
 """What one process does for its cache besides answering: keep up, write down, tidy up.
 
-One daemon thread per open cache wakes twice a second.  It is started by the first call after opening (and, in a forked
-child, by the first call there), and it never runs with a clock that is moved by hand: then `Background.turn` is called
-instead.  What it meets is reported as an event and never ends it.
+One daemon thread per open cache wakes twice a second.  It starts when the cache is opened, and anew in a forked child;
+with a clock that is moved by hand there is none, and `Background.turn` is called instead.  What it meets is reported as
+an event and never ends it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ INTERVAL = 0.5
 
 MEMORY_EVERY = 20
 """Turns between two sweeps of expired entries out of memory: looking at 100,000 of them takes some milliseconds."""
+
+DEMOTED_AT_ONCE = 500
+"""Entries that share one transaction when they are moved down."""
 
 
 class Background:
@@ -100,11 +103,12 @@ class Background:
         core.flush()
 
     def _tidy_up(self, core: Core) -> None:
-        self._demote(core)
         now = core.world.now()
+        due = not self._ticking or self._turns % MEMORY_EVERY == 0
         self._turns += 1
-        if core.memory is not None and self._turns % MEMORY_EVERY == 0:
+        if core.memory is not None and due:
             core.memory.prune(now)
+            self._demote(core)
         for tier in core.tiers:
             maintain = getattr(tier, "maintain", None)
             for reason, times in (maintain(now) if maintain is not None else {}).items():
@@ -120,10 +124,9 @@ class Background:
         rows = memory.idle(core.clocks.monotonic(), core.config.placement.demote_after)
         below = core.tiers[core.world.lower[0]]
         now = core.world.now()
-        held = below.read_many([row.header.ref for row in rows], now) if rows else {}
-        missing = [row for row in rows if row.header.ref not in held]
-        if missing:
-            below.write(missing, now, core.reading.unless_announced(core.world.lower[0], end))
+        allow = core.reading.unless_announced(core.world.lower[0], end)
+        for at in range(0, len(rows), DEMOTED_AT_ONCE):
+            below.write(rows[at : at + DEMOTED_AT_ONCE], now, allow)  # what stays, stays in memory too
         for row in rows:
             ref = row.header.ref
             memory.discard([row])

@@ -6,10 +6,11 @@ import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
-from scoutcache.calls import Key, Options, Position
+from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.decorators import CachedFunction, Keeping
 from scoutcache.drive import run
 from scoutcache.engine.effects import Flow
+from scoutcache.entry import MISSING
 from scoutcache.face import Face
 from scoutcache.invalidating import Action, Match, invalidate, target_of
 from scoutcache.listing import list_keys
@@ -35,6 +36,7 @@ class Cache(Face):
     """
 
     def _quicken(self) -> None:
+        super()._quicken()
         memory = self._core.memory
         if memory is not None and self.config.enabled and type(self).get is Cache.get:
             # A hit in memory is one Python frame: the closure stands in for the method below, which it calls on a miss.
@@ -57,7 +59,12 @@ class Cache(Face):
 
     def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> dict[str, Any]:
         """The fresh values of those *keys* that are there."""
-        return self._run(self._calls.get_many(keys, namespace))
+        wanted = list(several(keys, "keys"))
+        found, rest = self._peek_many(wanted, namespace)
+        if not rest:
+            return found
+        found |= self._run(self._calls.get_many(rest, namespace))
+        return {text: found[text] for key in wanted if (text := str(key)) in found}
 
     def set(
         self,
@@ -94,7 +101,7 @@ class Cache(Face):
     ) -> None:
         """Store all of *mapping* in one transaction per tier; nothing is stored if one value can't be."""
         options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
-        self._run(self._calls.set_many(mapping.items(), options))
+        self._run(self._calls.set_many(pairs(mapping), options))
 
     def get_or_compute(
         self,
@@ -115,6 +122,8 @@ class Cache(Face):
         What the factory raises is raised here, to every caller that waited, and is not stored.  Raises `FlightCycle`
         where a factory would have to wait for itself.
         """
+        if condition is None and (value := self._peek(key, MISSING, namespace)) is not MISSING:
+            return value
         options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, None, condition, store_if)
         return self._run(self._calls.get_or_compute(key, factory, options))
 

@@ -20,7 +20,7 @@ from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
 
-__all__ = ["Calls", "Key", "Position", "several", "tag_names"]
+__all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
 
 Key = str | CacheKey
 
@@ -327,6 +327,13 @@ class Calls:
 
 def tag_names(tags: Iterable[str]) -> list[str]:
     return [check_tag(tag) for tag in dict.fromkeys(several(tags, "tags"))]
+
+
+def pairs(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a mapping; raises `CacheError` for anything else."""
+    if not isinstance(mapping, Mapping):
+        raise CacheError(f"set_many takes a mapping of keys to values, not {type(mapping).__name__}")
+    return mapping.items()
 
 
 def several(items: Iterable[Any], what: str) -> Iterable[Any]:

@@ -27,6 +27,7 @@ from scoutcache.engine.effects import (
     Erase,
     Flow,
     Join,
+    Names,
     Read,
     ReadOne,
     Remove,
@@ -73,18 +74,68 @@ def run(flow: Flow[T], ports: Ports) -> T:
 
 
 async def arun(flow: Flow[T], ports: Ports) -> T:
-    """Drive *flow* to its end on the running event loop."""
+    """Drive *flow* to its end on the running event loop.
+
+    Once it changes something that a thread must do, the rest of it goes on though the caller is cancelled: what is
+    half done would leave the tiers different from each other.
+    """
+    handed_over = False
     try:
         effect = next(flow)
         while True:
-            try:
-                answer = await _aperform(ports, effect)
-            except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
-                effect = flow.throw(error)
-            else:
-                effect = flow.send(answer)
+            if _may_wait(ports, effect) and not isinstance(effect, Current | Work):
+                handed_over = True
+                rest = asyncio.ensure_future(_finish(flow, effect, ports))
+                _finishing.add(rest)
+                rest.add_done_callback(_finished)
+                return await asyncio.shield(rest)
+            effect = await _step(flow, effect, ports)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # the flow's own return type
+    except _Ended as ended:
+        return ended.value  # type: ignore[no-any-return]  # the flow's own return type
+    finally:
+        if not handed_over:
+            flow.close()
+
+
+class _Ended(Exception):
+    """A flow returned: a coroutine can't raise the `StopIteration` that says so."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+
+_finishing: set[asyncio.Future[Any]] = set()
+"""Flows that go on whatever becomes of their callers; an event loop alone would let them be collected."""
+
+
+def _finished(rest: asyncio.Future[Any]) -> None:
+    _finishing.discard(rest)
+    if not rest.cancelled():
+        rest.exception()  # whoever still waits is told; nobody waiting is no reason to complain
+
+
+async def _step(flow: Flow[Any], effect: Effect, ports: Ports) -> Effect:
+    """Perform *effect* and give the next one."""
+    try:
+        answer = await _aperform(ports, effect)
+    except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
+        resume = partial(flow.throw, error)
+    else:
+        resume = partial(flow.send, answer)
+    try:
+        return resume()
+    except StopIteration as stop:
+        raise _Ended(stop.value) from None
+
+
+async def _finish(flow: Flow[T], effect: Effect, ports: Ports) -> T:
+    try:
+        while True:
+            effect = await _step(flow, effect, ports)
+    except _Ended as ended:
+        return ended.value  # type: ignore[no-any-return]  # the flow's own return type
     finally:
         flow.close()
 
@@ -133,6 +184,7 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Erase: lambda ports, effect: ports.tiers[effect.level].remove_matching(effect.namespace, effect.pattern),
     Clear: lambda ports, effect: ports.tiers[effect.level].clear(effect.namespace),
     Current: lambda ports, effect: ports.versions.current(effect.namespace, effect.names, create=effect.create),
+    Names: lambda ports, effect: ports.versions.names(effect.namespace, effect.prefix),
     Renew: lambda ports, effect: ports.versions.renew(effect.namespace, effect.names),
     Announce: lambda ports, effect: ports.announce(effect.message),
     Call: _call,

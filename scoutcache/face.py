@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,9 +11,14 @@ from scoutcache.calls import Calls, Key
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
 from scoutcache.engine.effects import Flow
+from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
 
 __all__ = ["Face"]
+
+
+def _missing(*_: object) -> Any:
+    return MISSING
 
 
 class Face:
@@ -48,7 +53,10 @@ class Face:
         self._quicken()
 
     def _quicken(self) -> None:
-        """Prepare the short way to a hit in memory."""
+        """Prepare the short way to a hit in memory: one function call, from which nothing but the value comes back."""
+        memory = self._core.memory
+        fast = memory is not None and self.config.enabled
+        self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
 
     @property
     def config(self) -> CacheConfig:
@@ -73,6 +81,14 @@ class Face:
     def key(self, key: Key) -> str:
         """The text a key is stored under; raises `InvalidKey`."""
         return self._calls.ref(key, None).key
+
+    def _peek_many(self, keys: Sequence[Key], namespace: str | None) -> tuple[dict[Any, Any], list[Key]]:
+        """What memory has of *keys* at once, and the keys that need a closer look."""
+        values = [(key, self._peek(key, MISSING, namespace)) for key in keys]
+        return (
+            {key: value for key, value in values if value is not MISSING},
+            [key for key, value in values if value is MISSING],
+        )
 
     def _check_open(self, flow: Flow[Any]) -> None:
         if self._core.closed:

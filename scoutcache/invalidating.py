@@ -132,12 +132,12 @@ def _result(target: Target, removed: Removed, survey: Survey | None) -> Invalida
 def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:
     removing, removed = calls.core.removing, Removed()
     for pattern in target.patterns:
-        removed.add((yield from removing.pattern(target.namespace, pattern, reason=reason)))
+        removed.add((yield from removing.pattern(target.namespace, pattern, cascade=cascade, reason=reason)))
     if target.keys:
         keys = sorted(target.keys)
         removed.add((yield from removing.keys(target.namespace, keys, cascade=cascade, reason=reason)))
     if target.tags:
-        removed.add((yield from removing.tags(target.namespace, target.tags, reason=reason)))
+        removed.add((yield from removing.tags(target.namespace, target.tags, cascade=cascade, reason=reason)))
         for tier in calls.core.tiers:
             removed.by_tier.setdefault(tier.name, 0)
     return removed

@@ -39,6 +39,11 @@ from scoutcache.errors import CorruptEntry, TierUnavailable
 
 __all__ = ["END", "INVALIDATED", "Journal"]
 
+PATIENCE: Final = 5.0
+"""Seconds to wait for the lock: who holds it needs microseconds, unless it is stopped."""
+
+_POLL: Final = 0.002
+
 MAGIC, END, BASE, INVALIDATED = range(4)
 """The words of the head page."""
 
@@ -69,9 +74,12 @@ class Journal:
         """
         self.close()
         try:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # `mode` is for the last part only
+            self.directory.mkdir(mode=0o700, exist_ok=True)
             self._lock = _lock_of(self.directory / "lock")
             self.words = self._map_head()
+        except BlockingIOError as error:
+            raise TierUnavailable("journal", f"another process has locked it for {PATIENCE:g} s") from error
         except OSError as error:
             raise TierUnavailable("journal", f"{self.directory}: {error.strerror}") from error
 
@@ -100,11 +108,11 @@ class Journal:
         lock = self._lock
         if lock is None:
             raise ValueError("the journal is closed")
-        mutex = lock.mutex
-        if not mutex.acquire(blocking=wait):
+        mutex, until = lock.mutex, time.monotonic() + (PATIENCE if wait else 0)
+        if not mutex.acquire(timeout=PATIENCE) if wait else not mutex.acquire(blocking=False):
             raise BlockingIOError
         try:
-            fcntl.lockf(lock.fd, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock_by(lock.fd, until)
             try:
                 yield
             finally:
@@ -151,6 +159,8 @@ class Journal:
                     self.words[INVALIDATED] = after
                 return end, after
         except BlockingIOError:
+            if wait:
+                raise TierUnavailable("journal", f"another process has locked it for {PATIENCE:g} s") from None
             raise
         except (OSError, ValueError) as error:
             raise TierUnavailable("journal", f"{self.directory}: {error}") from error
@@ -228,6 +238,19 @@ def _unframe(data: bytes) -> list[Message] | None:
             return None
         at += _FRAME.size + size
     return messages
+
+
+def _lock_by(fd: int, until: float) -> None:
+    """Lock *fd* for this process by *until*, monotonic; raises `BlockingIOError`.  The kernel has no such wait."""
+    while True:
+        try:
+            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX lets a system say either
+            if time.monotonic() >= until:
+                raise BlockingIOError from None
+            time.sleep(_POLL)
+        else:
+            return
 
 
 class _Lock:

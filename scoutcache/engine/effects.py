@@ -27,6 +27,7 @@ __all__ = [
     "Erase",
     "Flow",
     "Join",
+    "Names",
     "Read",
     "ReadOne",
     "Remove",
@@ -107,6 +108,14 @@ class Renew:
 
 
 @dataclass(slots=True)
+class Names:
+    """Ask the authority which names that begin with *prefix* have a version; answered by a list."""
+
+    namespace: str
+    prefix: str
+
+
+@dataclass(slots=True)
 class Announce:
     """Tell every process; answered by None."""
 
@@ -135,7 +144,7 @@ class Work:
     do: Callable[[], Any]
 
 
-Effect = Read | ReadOne | Write | Remove | Erase | Clear | Current | Renew | Announce | Call | Join | Work
+Effect = Read | ReadOne | Write | Remove | Erase | Clear | Current | Names | Renew | Announce | Call | Join | Work
 Flow = Generator[Effect, Any, T]
 
 
@@ -166,6 +175,12 @@ def current(namespace: str, names: Sequence[str], *, create: bool = False) -> Fl
     """`Current`."""
     versions: dict[str, int] = yield Current(namespace, names, create)
     return versions
+
+
+def names(namespace: str, prefix: str) -> Flow[list[str]]:
+    """`Names`."""
+    found: list[str] = yield Names(namespace, prefix)
+    return found
 
 
 def announce(message: Message) -> Flow[None]:

@@ -11,11 +11,11 @@ Rule 4: promotion carries the remaining time to live, because it copies the head
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from scoutcache import events
-from scoutcache.coherence.messages import invalidates, writes
+from scoutcache.coherence.messages import Message, invalidates
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, ReadOne
 from scoutcache.engine.world import Warmth, World
@@ -167,33 +167,54 @@ class Reading:
             except TierUnavailable as error:
                 self._world.down(self._world.names[above], error)
 
-    def unless_announced(self, level: int, end: int, *, own: bool = True) -> Callable[[Header], bool]:
+    def unless_announced(self, level: int, end: int, *, own: bool = True) -> Watch:
         """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
 
         An invalidation that names the entry forbids it everywhere, and so does a write of a key it depends on.  A write
         of the key itself forbids only the copy in memory: the lower tiers compare starts themselves, but memory can't
         see what they kept.  With *own* this process's writes don't: the caller's is among them.
         """
-        world = self._world
-        in_memory = level == world.memory
+        return Watch(self._world, end, in_memory=level == self._world.memory, own=own)
 
-        def allow(header: Header) -> bool:
-            depends = header.depends_on if len(header.marks) > 1 else ()
-            if (world.end() if in_memory or depends else world.invalidated()) <= end:
-                return True
-            messages = world.since(end)
-            return messages is not None and not any(
-                invalidates(message, header)
-                or writes(message, header.ref.namespace, depends)
-                or (
-                    in_memory
-                    and not (own and message.source == world.source)
-                    and writes(message, header.ref.namespace, [header.ref.key])
-                )
-                for message in messages
-            )
 
-        return allow
+class Watch:
+    """Which entries messages after *end* forbid.  Each message is read once, however many entries are asked for."""
+
+    def __init__(self, world: World, end: int, *, in_memory: bool, own: bool) -> None:
+        self._world, self._read_to, self._in_memory = world, end, in_memory
+        self._own_source = world.source if own else None
+        self._gap = False
+        self._invalidations: list[Message] = []
+        self._written: set[Ref] = set()
+        self._overwritten: set[Ref] = set()
+        """Of those written, the ones whose copy in memory may be older than what the lower tiers kept."""
+
+    def __call__(self, header: Header) -> bool:
+        """May the entry of *header* be kept?"""
+        depends = header.depends_on if len(header.marks) > 1 else ()
+        if (self._world.end() if self._in_memory or depends else self._world.invalidated()) > self._read_to:
+            self._read()
+        return not (
+            self._gap
+            or (self._in_memory and header.ref in self._overwritten)
+            or any(Ref(header.ref.namespace, key) in self._written for key in depends)
+            or any(invalidates(message, header) for message in self._invalidations)
+        )
+
+    def _read(self) -> None:
+        messages, end = self._world.since(self._read_to)
+        if messages is None:
+            self._gap = True
+            return
+        for message in messages:
+            if message.is_invalidation:
+                self._invalidations.append(message)
+                continue
+            refs = [Ref(message.namespace, key) for key in message.names]
+            self._written.update(refs)
+            if message.source != self._own_source:
+                self._overwritten.update(refs)
+        self._read_to = end
 
 
 def _note(reasons: dict[Ref, str] | None, ref: Ref, reason: str) -> None:

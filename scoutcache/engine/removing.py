@@ -21,7 +21,7 @@ from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, Rene
 from scoutcache.engine.reading import Found
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Moment, Writing
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Ref, Row
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Header, Ref, Row
 from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 
@@ -74,17 +74,50 @@ class Removing:
             awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
         except TierUnavailable as error:
             return self._failed(error)
-        return (yield from self.tags(namespace, list(awaited), reason=reason)) if awaited else Removed()
+        return (yield from self._renew(namespace, list(awaited), reason)) if awaited else Removed()
 
-    def pattern(self, namespace: str, pattern: Pattern, *, reason: str | None = None) -> Flow[Removed]:
-        """Remove every key that matches."""
+    def pattern(
+        self, namespace: str, pattern: Pattern, *, cascade: bool = True, reason: str | None = None
+    ) -> Flow[Removed]:
+        """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
-        return (yield from self._announced("pattern", namespace, [pattern.text], reason, doomed))
+        removed = yield from self._announced("pattern", namespace, [pattern.text], reason, doomed)
+        if cascade:
+            try:
+                keys = [key for key in (yield from self._depended_on(namespace)) if pattern.matches(key)]
+            except TierUnavailable as error:
+                removed.add(self._failed(error))
+            else:
+                removed.add((yield from self._renew(namespace, [KEY_MARK + key for key in keys], reason)))
+        return removed
 
-    def tags(self, namespace: str, tags: Sequence[str], *, reason: str | None = None) -> Flow[Removed]:
-        """Every entry that carries one of *tags* is dead: one write."""
+    def tags(
+        self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
+    ) -> Flow[Removed]:
+        """Every entry that carries one of *tags* is dead, and with *cascade* whatever depends on one: one write."""
+        names = list(tags)
         try:
-            yield from self._writing.renew(namespace, tags, reason)
+            if cascade and (keys := (yield from self._depended_on(namespace))):
+                # Which of them carry a tag only their entries say; nobody else must be looked at.
+                standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
+                names += [
+                    KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
+                ]
+        except TierUnavailable as error:
+            return self._failed(error)
+        return (yield from self._renew(namespace, names, reason))
+
+    def _depended_on(self, namespace: str) -> Flow[list[str]]:
+        """The keys that some entry of *namespace* depends on, or once did."""
+        if not (yield from effects.current(namespace, [DEPENDED_MARK])):
+            return []
+        return [name[len(KEY_MARK) :] for name in (yield from effects.names(namespace, KEY_MARK))]
+
+    def _renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
+        if not names:
+            return Removed()
+        try:
+            yield from self._writing.renew(namespace, names, reason)
         except TierUnavailable as error:
             return self._failed(error)
         return Removed()

@@ -40,8 +40,8 @@ class World:
     to look at any of it.  (Noting `end` instead would take what others forget meanwhile for current.)"""
     invalidated: Callable[[], int]
     """The channel's position after the last message that was an invalidation."""
-    since: Callable[[int], list[Message] | None]
-    """The messages after a position, None when some are gone."""
+    since: Callable[[int], tuple[list[Message] | None, int]]
+    """The messages after a position, None when some are gone, and the position after them."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
     promote_on_hits: int = 2

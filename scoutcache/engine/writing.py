@@ -107,11 +107,11 @@ class Writing:
 
     def _resolved(self, namespace: str, depends_on: Sequence[str]) -> Flow[Sequence[str]]:
         """Those keys, and what they depend on in turn: their entries say all of it, so one look is enough."""
-        standing = yield from self._standing([Ref(namespace, key) for key in depends_on])
+        standing = yield from self.standing([Ref(namespace, key) for key in depends_on])
         further = [key for header, _ in standing.values() for key in header.depends_on]
         return list(dict.fromkeys([*depends_on, *further]))
 
-    def _standing(self, refs: Sequence[Ref]) -> Flow[dict[Ref, tuple[Header, Live]]]:
+    def standing(self, refs: Sequence[Ref]) -> Flow[dict[Ref, tuple[Header, Live]]]:
         """What there is of *refs*: in the tiers below memory, or where they don't have it in memory."""
         world = self._world
         found = yield from self._reading.find(refs, promote=False)
@@ -161,7 +161,7 @@ class Writing:
     def _changed_for_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
         """The implicit tags to renew once *rows* are written."""
         awaited = {row.header.ref: row for row in rows if KEY_MARK + row.header.ref.key in versions}
-        stored = (yield from self._standing(list(awaited))) if awaited else {}
+        stored = (yield from self.standing(list(awaited))) if awaited else {}
         return [
             KEY_MARK + ref.key
             for ref, row in awaited.items()

@@ -74,5 +74,8 @@ class Versions(Protocol):
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """The versions there are; with *create* those missing are made."""
 
+    def names(self, namespace: str, prefix: str) -> list[str]:
+        """The names that begin with *prefix* and have a version."""
+
     def renew(self, namespace: str, names: Sequence[str]) -> None:
         """Give each name a new version, in one write: whatever carries the old one is dead."""

@@ -37,6 +37,10 @@ class LocalVersions:
         versions = ((name, self._versions.get((namespace, name))) for name in names)
         return {name: version for name, version in versions if version is not None}
 
+    def names(self, namespace: str, prefix: str) -> list[str]:
+        """See `Versions`."""
+        return [name for space, name in list(self._versions) if space == namespace and name.startswith(prefix)]
+
     def renew(self, namespace: str, names: Sequence[str]) -> None:
         """See `Versions`."""
         for name in names:
@@ -82,6 +86,10 @@ class RememberedVersions:
                 if DEPENDED_MARK in names and DEPENDED_MARK not in answer:
                     self._known[namespace, DEPENDED_MARK] = _ABSENT
         return answer
+
+    def names(self, namespace: str, prefix: str) -> list[str]:
+        """See `Versions`; asks the authority each time."""
+        return self._authority.names(namespace, prefix)
 
     def renew(self, namespace: str, names: Sequence[str]) -> None:
         """See `Versions`."""

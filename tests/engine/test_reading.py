@@ -209,7 +209,7 @@ def test_when_messages_are_missing_nothing_goes_up(stored):
     flow = stored.reading.find_one(stored.ref("k"))
     effect, _ = stored.drive_until(flow, lambda effect: isinstance(effect, Write))
     stored.hear("key", "other")
-    stored.world.since = lambda _: None
+    stored.world.since = lambda _: (None, 0)
     with pytest.raises(StopIteration):
         stored.advance(flow, effect)
     assert "k" not in stored.memory

@@ -48,7 +48,7 @@ def prepare(directory: Path) -> bool:
                               hint="name another folder with --directory") from error  # fmt: skip
     if status.st_uid != os.geteuid():
         raise CacheError(f"the cache directory {directory} belongs to user {status.st_uid}, not to {os.geteuid()}",
-                         hint=f"name a folder of your own, or run `sudo chown {os.geteuid()} {directory}`")
+                         hint="name a folder of your own with --directory or `directory` in the configuration")
     if status.st_mode & 0o077:
         _close_to_others(directory, stat.S_IMODE(status.st_mode))
     return os.access(directory, os.W_OK | os.X_OK)

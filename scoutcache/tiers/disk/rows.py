@@ -19,7 +19,8 @@ from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.safe import LONGEST
 
 __all__ = [
-    "BYTES", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record", "bounds",
+    "BYTES", "DELETE_OLDER", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record",
+    "bounds",
     "header_of", "key_bytes", "read_one", "read_whole", "reading_many", "record",
 ]  # fmt: skip
 
@@ -46,6 +47,9 @@ _READ_CHUNKS: Final = (
     "SELECT Chunks.data FROM Cache JOIN Chunks ON Chunks.owner = Cache.rowid WHERE Cache.key = ? AND Cache.raw = 1"
     " ORDER BY Chunks.n"
 )
+
+DELETE_OLDER: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND store_time <= ?"
+"""Parameters: the key, and the start of what was too large to replace it."""
 
 UPSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"

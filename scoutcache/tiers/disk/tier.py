@@ -67,7 +67,7 @@ class DiskTier:
         self._removing = Removing(self._database)
         self._upkeep = Upkeep(self._database, self._removing)
         versions = DiskVersions(self._database)
-        self.current, self.renew = versions.current, versions.renew
+        self.current, self.renew, self.names = versions.current, versions.renew, versions.names
 
     # -- reading
 

@@ -36,6 +36,13 @@ class DiskVersions:
 
         return found | self._database.transact(make)
 
+    def names(self, namespace: str, prefix: str) -> list[str]:
+        """The names that begin with *prefix* and have a version.  Raises `TierUnavailable`."""
+        with self._database.link() as con:
+            # A range, and not a function of the name: to those a name ends at its first NUL.
+            sql = "SELECT name FROM Versions WHERE namespace = ? AND name >= ? AND name < ?"
+            return [name for (name,) in con.execute(sql, (namespace, prefix, f"{prefix}\U0010ffff"))]
+
     def renew(self, namespace: str, names: Sequence[str]) -> None:
         """Give each name a new version, in one transaction.  Raises `TierUnavailable`."""
         if not names:

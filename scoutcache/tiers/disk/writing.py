@@ -22,7 +22,7 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_of
-from scoutcache.tiers.disk.rows import UPSERT, Record
+from scoutcache.tiers.disk.rows import DELETE_OLDER, UPSERT, Record
 
 __all__ = ["Writer"]
 
@@ -134,7 +134,9 @@ def _put(database: Database, records: Sequence[Record], now: float, allow: Allow
     space = database.space  # asked now: opening the database may have taken over the store's own limit
     taken = written = 0
     for one in records:
-        if one.size <= space.max_bytes and (allow is None or allow(one.header)):
+        if one.size > space.max_bytes:
+            con.execute(DELETE_OLDER, (one.values[0], one.header.start / 1e9))  # it would answer for the newer one
+        elif allow is None or allow(one.header):
             if not con.execute(UPSERT, one.values).rowcount:
                 continue  # a later one is there
             taken, written = taken + 1, written + one.size
