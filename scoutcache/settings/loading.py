@@ -134,7 +134,9 @@ class _Sources:
             self.problems += error.problems
         if self.problems:
             raise wrong_settings(self.problems)
-        told = {dotted(place): _origin(place, origins) or BUILT_IN for place, _ in leaves(config.model_dump())}
+        # The header of an empty table sets nothing; until here it had a place only for the messages about it.
+        setting = {place: origin for place, origin in origins.items() if _at(merged, place) != {}}
+        told = {dotted(place): _origin(place, setting) or BUILT_IN for place, _ in leaves(config.model_dump())}
         return Loaded(config, told, self.files, frozenset(self.searched))
 
 
@@ -150,6 +152,8 @@ def _merge(
 ) -> None:
     for name, value in settings.items():
         place = (*at, name)
+        if isinstance(value, Mapping) and not value and isinstance(into.get(name), dict):
+            continue  # an empty table adds nothing to what is there, and takes nothing away
         if isinstance(value, Mapping) and value:
             below = into.get(name)
             into[name] = below = below if isinstance(below, dict) else {}
@@ -160,6 +164,13 @@ def _merge(
                 del origins[hidden]
             into[name] = value
             origins[place] = origin
+
+
+def _at(settings: Mapping[str, Any], place: Place) -> Any:
+    found: Any = settings
+    for step in place:
+        found = found[step]
+    return found
 
 
 def _origin(place: Place, origins: Mapping[Place, str]) -> str:

@@ -161,3 +161,19 @@ def test_an_environment_variable_of_a_secret_is_not_shown_by_its_error(load):
             }
         )
     assert "hunter2" not in str(caught.value)
+
+
+def test_the_header_of_an_empty_table_takes_nothing_away_and_is_no_origin(load, project, user_dir):
+    (user_dir / "config.toml").write_text("[memory]\nmax_entries = 7\n[disk]\n")
+    (project / "scoutcache.toml").write_text("[memory]\n[disk]\n[redis]\n[costs.models]\n")
+    loaded = load()
+    assert loaded.config.memory.max_entries == 7
+    assert loaded.origins["memory.max_entries"] == str(user_dir / "config.toml")
+    others = {origin for setting, origin in loaded.origins.items() if setting != "memory.max_entries"}
+    assert others == {"built-in"}
+
+
+def test_an_empty_table_where_a_value_belongs_is_told_with_its_file(problems, project):
+    (project / "scoutcache.toml").write_text("[default_ttl]\n")
+    (problem,) = problems()
+    assert problem.startswith(f"{project / 'scoutcache.toml'}: default_ttl")
