@@ -245,8 +245,11 @@ def _in_threads(clients: int, work: Callable[[int], T]) -> list[T]:
 
 
 async def _in_tasks(clients: int, work: Callable[[int], Coroutine[Any, Any, T]]) -> list[T]:
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work(number)) for number in range(clients)]
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(work(number)) for number in range(clients)]
+    except BaseExceptionGroup as failed:
+        raise failed.exceptions[0]  # noqa: B904  # as from a thread; one cause is enough, the others have the same
     return [task.result() for task in tasks]
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 PROGRAM: Final = "scoutcache"
 _COMPLETION: Final = "_SCOUTCACHE_COMPLETE"
+_terminations: Final[list[int]] = []
+"""The SIGTERMs that came; a list, for a signal may come while one is being dealt with, and locks would stop it."""
 _ROOT_EXAMPLES: Final = """
 scoutcache demo                       see what caching saves, on real requests
 scoutcache stats                      hits, misses, sizes, latencies
@@ -39,23 +41,38 @@ def run() -> int:
     from scoutcache.cli.state import Session, silence
 
     _fill_streams()
+    _terminations.clear()
     signal.signal(signal.SIGTERM, _terminate)
     session = Session()
     try:
         code = _run(sys.argv[1:], session)
         sys.stdout.flush()
-    except KeyboardInterrupt:
-        code = errors.INTERRUPTED
-    except errors.Terminated:
-        code = errors.TERMINATED
     except BrokenPipeError:
         silence()
         code = errors.OK
     except SystemExit as end:
         code = _code_of(end)
-    except Exception as error:  # noqa: BLE001  # the last place where anything can be caught: it becomes one line
-        code = errors.report(error, verbose=session.verbose, write=sys.stderr.write)
-    return code
+    except BaseException as error:  # noqa: BLE001  # the last place where anything can be caught: it becomes one line
+        code = _code_after(error, session)
+    # What a signal broke off may end in any way, with a code of its own too.
+    return errors.TERMINATED if _terminations else code
+
+
+def _code_after(error: BaseException, session: Session) -> int:
+    from scoutcache.cli import errors
+
+    if _terminations or _holds(error, errors.Terminated):
+        return errors.TERMINATED
+    if _holds(error, KeyboardInterrupt):
+        return errors.INTERRUPTED
+    return errors.report(error, verbose=session.verbose, write=sys.stderr.write)
+
+
+def _holds(error: BaseException, kind: type[BaseException]) -> bool:
+    """Whether it is of that kind, or a group of tasks' errors with one of that kind in it."""
+    if isinstance(error, BaseExceptionGroup):
+        return any(_holds(inner, kind) for inner in error.exceptions)
+    return isinstance(error, kind)
 
 
 def _fill_streams() -> None:
@@ -66,10 +83,27 @@ def _fill_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
 
 
-def _terminate(_number: int, _frame: object) -> None:
-    from scoutcache.cli.errors import Terminated
+def _terminate(number: int, _frame: object) -> None:
+    _terminations.append(number)
+    if len(_terminations) > 1 or not _cancel_tasks():
+        from scoutcache.cli.errors import Terminated
 
-    raise Terminated
+        raise Terminated
+
+
+def _cancel_tasks() -> bool:
+    """Cancel the tasks of the event loop that runs here, if one does.
+
+    An exception out of a signal would end whichever task was at work, or the loop itself under all of them.
+    """
+    asyncio = sys.modules.get("asyncio")
+    loop = None if asyncio is None else asyncio._get_running_loop()
+    if asyncio is None or loop is None:
+        return False
+    for task in asyncio.all_tasks(loop):
+        task.cancel()
+    loop.call_soon_threadsafe(int)  # wakes it, should it be waiting for something far away
+    return True
 
 
 def _code_of(end: SystemExit) -> int:

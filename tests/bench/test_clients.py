@@ -143,3 +143,12 @@ def test_a_bug_in_the_cache_is_raised_and_not_counted():
 
     with pytest.raises(ZeroDivisionError):
         run_threads(Buggy(), [[READ]] * 2, 0.01, None)
+
+
+def test_a_bug_in_an_async_cache_is_raised_as_itself():
+    class Buggy(AsyncStore):
+        async def get(self, key, default=None):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(run_tasks(Buggy(), [[READ], [READ]], 0.01, None))

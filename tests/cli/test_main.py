@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import os
 import signal
 import subprocess
 import sys
@@ -10,7 +12,7 @@ import pytest
 from scoutcache import errors
 from scoutcache.cli import main
 from scoutcache.cli.commands import COMMANDS, FLAGS, VALUED
-from scoutcache.cli.errors import CommandError, Usage, exit_code
+from scoutcache.cli.errors import CommandError, Terminated, Usage, exit_code
 
 HEAVY = {"redis", "pandas", "numpy", "faiss", "torch", "rich", "typer", "pydantic", "yaml", "sqlite3", "asyncio"}
 
@@ -246,3 +248,58 @@ def test_a_stream_that_is_closed_from_the_start_is_no_failure(closed, directory)
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
     assert ("llm:a" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+class TestTerminatedInTasks:
+    """SIGTERM while an event loop runs: its tasks are cancelled, and nothing but the code tells of it."""
+
+    def test_a_signal_cancels_the_tasks_of_the_loop(self, cli, monkeypatch):
+        async def client():
+            await asyncio.sleep(60)
+
+        async def clients():
+            async with asyncio.TaskGroup() as group:
+                group.create_task(client())
+                group.create_task(client())
+                await asyncio.sleep(0)
+                signal.raise_signal(signal.SIGTERM)
+
+        monkeypatch.setattr(main, "_run", lambda *_: asyncio.run(clients()))
+        assert cli() == (143, "", "")
+
+    @pytest.mark.parametrize(("inner", "code"), [(Terminated, 143), (KeyboardInterrupt, 130)])
+    def test_a_group_with_a_signal_in_it_is_that_signal(self, inner, code, cli, monkeypatch):
+        def fail(*_):
+            raise BaseExceptionGroup("two tasks", [ValueError("x"), BaseExceptionGroup("one", [inner()])])
+
+        monkeypatch.setattr(main, "_run", fail)
+        assert cli() == (code, "", "")
+
+    @pytest.mark.parametrize("ended_by", [RuntimeError("cut off"), SystemExit(1), BrokenPipeError()])
+    def test_whatever_a_signal_broke_ends_with_the_code_of_the_signal(self, ended_by, cli, monkeypatch):
+        def fail(*_):
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except Terminated:
+                raise ended_by from None
+
+        monkeypatch.setattr(main, "_run", fail)
+        monkeypatch.setattr("scoutcache.cli.state.silence", lambda: None)
+        assert cli() == (143, "", "")
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scoutcache", "bench", "--async", "--clients", "4", "--keys", "50", "--duration", "60",
+         "--warmup", "0", "--tier", "disk"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "TMPDIR": str(workplace)},
+    )  # fmt: skip
+    deadline = time.monotonic() + 30
+    while not list(workplace.rglob("cache.db")) and time.monotonic() < deadline:
+        pass
+    process.send_signal(sent)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (code, "", "")
+    assert list(workplace.iterdir()) == []
