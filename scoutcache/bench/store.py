@@ -11,7 +11,7 @@ from scoutcache.bench.records import BenchResult
 from scoutcache.errors import CacheError, ConfigError
 from scoutcache.oplog.files import make_folder, replace
 
-__all__ = ["default_folder", "load", "save", "saved_names"]
+__all__ = ["check_name", "default_folder", "load", "save", "saved_names"]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}")
 _LARGEST: Final = 16 * 1024 * 1024
@@ -68,7 +68,12 @@ def saved_names(folder: Path | None = None) -> list[str]:
     return sorted(path.stem for path in (folder or default_folder()).glob("*.json") if not path.name.startswith("."))
 
 
-def _path(name: str, folder: Path | None) -> Path:
+def check_name(name: str) -> None:
+    """Raise `ConfigError` for a name that a benchmark can't be saved as."""
     if not _NAME.fullmatch(name):
         raise ConfigError(f"{name!r:.80} can't name a benchmark: expected up to 64 letters, digits, '.', '_' or '-'")
+
+
+def _path(name: str, folder: Path | None) -> Path:
+    check_name(name)
     return (folder or default_folder()) / f"{name}.json"

@@ -53,8 +53,11 @@ def _bench(
     """
     from scoutcache.bench.records import BenchOptions
     from scoutcache.bench.run import run_bench
+    from scoutcache.bench.store import check_name
     from scoutcache.ttl import parse_duration, parse_size
 
+    if save is not None:
+        check_name(save)
     url = session.config.redis.url
     options = BenchOptions(
         tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=workload, keys=keys,
