@@ -121,8 +121,11 @@ def _check_sweep(patterns: Sequence[str], *, everything: bool) -> None:
     from scoutcache.patterns import Pattern
 
     for pattern in patterns:
-        if Pattern.parse(pattern).matches_all and not everything:
-            raise Usage(f"{pattern} is everything in the namespace", hint="pass --all if that is meant")
+        whole = Pattern.parse(pattern).matches_all
+        # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
+        if not everything and not pattern.replace("[^]", "?").strip("*?"):
+            what = "is everything in the namespace" if whole else "is wildcards alone and may be everything"
+            raise Usage(f"{pattern} {what}", hint="pass --all if that is meant")
 
 
 class Invalidation:
@@ -260,6 +263,9 @@ def clear(
     """
     with session.core(reading=True) as core:
         check_tier(core, tier)
+        if core.memory is not None and tier == core.memory.name:
+            raise Usage("memory belongs to each process and can't be cleared from here",
+                        hint="clear without --tier, or invalidate, reaches the memory of every process")  # fmt: skip
         namespace = core.config.namespace
     what = f"everything{f' under {prefix}:' if prefix else ''} in namespace {namespace}"
     session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
