@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli.errors import MISSED
+from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.errors import TierUnavailable
@@ -55,6 +56,7 @@ def stats(
 
     seconds = None if period is None else parse_duration(period)
     with session.core() as core:
+        check_tier(core, tier)
         while True:
             found = _collect(session, core, seconds, by)
             _show(session, found, by, tier)
