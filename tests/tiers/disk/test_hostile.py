@@ -299,4 +299,5 @@ def test_a_directory_of_another_user_is_refused_with_a_remedy(at, open_tier):
     os.chown(at.folder, 12345, 12345)
     with pytest.raises(CacheError, match="belongs to user 12345") as caught:
         open_tier()
-    assert "chown" in caught.value.hint
+    assert "--directory" in caught.value.hint
+    assert "chown" not in caught.value.hint
