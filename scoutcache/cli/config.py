@@ -95,7 +95,10 @@ def init(
 )
 def validate(session: Session) -> None:
     """Check the configuration from all sources; exit code 2 with every wrong setting, its place and the right name."""
+    from scoutcache.cli.available import check_available
+
     loaded = session.loaded
+    check_available(loaded)
     fields: dict[str, Any] = {"valid": True, "files": [str(path) for path in loaded.files]}
     if session.form == "table":
         session.note(f"the configuration is right ({', '.join(fields['files']) or 'no files, built-in settings'})")
