@@ -129,7 +129,7 @@ def _damaged(place: Path) -> Iterator[Check]:
 def _store(session: Session) -> Iterator[Check]:
     """Open the cache as a reader would and ask each tier."""
     try:
-        with session.cache(reading=True) as cache:
+        with session.cache(reading=True, told=False) as cache:
             for tier in cache._core.tiers:
                 yield from _tier(cache._core, tier)
     except CacheError as error:

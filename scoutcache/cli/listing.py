@@ -124,7 +124,7 @@ def inspect(
         found = look_at(core, key, tier)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     if all(one["present"] is False for one in found["tiers"] if one["name"] != "memory") and tier != "memory":
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     session.out.record(found)
     return None
 
@@ -150,6 +150,7 @@ def explain(
     from scoutcache.insight.operations import explain as why
     from scoutcache.keys import key_text
 
+    session.look_for_cache()
     outcomes = why(session.place, session.config.namespace, key_text(key), limit)
     if session.form == "json":
         session.out.record({"key": key, "outcomes": outcomes})

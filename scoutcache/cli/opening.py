@@ -11,15 +11,26 @@ from contextlib import closing, contextmanager
 
 from scoutcache.cache import Cache
 from scoutcache.cli import text
+from scoutcache.cli.errors import UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
 from scoutcache.errors import CacheError
 
 
+def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = None) -> Cache:
+    """The cache.  A directory that can't be used is a store that can't be reached, to whoever reads exit codes."""
+    try:
+        return Cache(config, raise_errors=raise_errors, clocks=clocks)
+    except CacheError as error:
+        if type(error) is CacheError:
+            raise CommandError(str(error), code=UNREACHABLE, hint=error.hint) from error
+        raise
+
+
 @contextmanager
 def opened(config: CacheConfig, *, verbose: bool, raising: bool) -> Iterator[Cache]:
     """A cache to change, closed at the end."""
-    with _speaking(verbose=verbose), closing(Cache(config, raise_errors=raising)) as cache:
+    with _speaking(verbose=verbose), closing(_open(config, raise_errors=raising)) as cache:
         yield cache
 
 
@@ -28,7 +39,7 @@ def observed(config: CacheConfig, *, verbose: bool, counting: bool = False) -> I
     """A cache to look into: nothing runs beside it, and it publishes nothing of itself but what *counting* asks for."""
     clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
     with _speaking(verbose=verbose):
-        core = Cache(config, raise_errors=True, clocks=clocks)._core
+        core = _open(config, raise_errors=True, clocks=clocks)._core
         try:
             yield Cache(_core=core)
         finally:

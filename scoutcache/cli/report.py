@@ -45,6 +45,7 @@ def report(
     from scoutcache.insight.report import build_report
     from scoutcache.ttl import parse_duration
 
+    session.look_for_cache()
     now = time.time()
     start = None if since is None else now - parse_duration(since)
     price = session.config.costs.default_call_usd

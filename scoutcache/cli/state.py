@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import FAILED, CommandError, Usage
+from scoutcache.cli.errors import FAILED, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.output import Output, is_terminal
 from scoutcache.cli.trust import check_trust
 
@@ -26,6 +26,10 @@ def silence() -> None:
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, sys.stdout.fileno())
     os.close(nothing)
+
+
+_PARTS: Final = ("disk", "journal", "counters", "oplog")
+"""What a cache makes in its directory."""
 
 
 class Session:
@@ -123,6 +127,16 @@ class Session:
             given["redis"] = {"url": self.redis_url}
         return given
 
+    def again(self, command: str, *words: str) -> str:
+        """A command line for a hint: *command* on the same cache, with *words* quoted for the shell."""
+        import shlex
+
+        given = {"--config": self.config_file, "--profile": self.profile, "--directory": self.directory,
+                 "--namespace": self.namespace}  # fmt: skip
+        options = [word for name, value in given.items() if value is not None for word in (name, value)]
+        apart = ["--"] if any(word.startswith("-") for word in words) else []
+        return shlex.join(["scoutcache", command, *options, *apart, *words])
+
     @property
     def loaded(self) -> Loaded:
         """The configuration from every source in order, and where each value came from.
@@ -148,20 +162,41 @@ class Session:
 
         return self.config.directory or default_directory()
 
+    def look_for_cache(self, *, told: bool = True) -> bool:
+        """Whether a cache has been in the directory; if not, that is *told*, for the name may be misspelt.
+
+        Raises `CommandError` where no cache can be.
+        """
+        place = self.place
+        try:
+            if place.exists() and not place.is_dir():
+                raise CommandError(f"{place} is not a directory", code=UNREACHABLE, hint="name another --directory")
+            there = any((place / part).exists() for part in _PARTS)
+        except PermissionError as error:
+            raise CommandError(f"{place} can't be read: {error.strerror}", code=UNREACHABLE,
+                               hint="name another --directory") from error  # fmt: skip
+        if not there and told and set(self.config.tiers) <= {"memory", "disk"}:
+            self.note(f"there is no cache in {place} yet")
+        return there
+
     @contextmanager
-    def cache(self, *, reading: bool = False, counting: bool = False, raising: bool = True) -> Iterator[Cache]:
+    def cache(
+        self, *, reading: bool = False, counting: bool = False, raising: bool = True, told: bool = True
+    ) -> Iterator[Cache]:
         """The cache, closed at the end.  A tier that can't answer raises `TierUnavailable`, unless not *raising*.
 
         With *reading* no directory is made, and nothing of this process is left behind, except, with *counting*, what
-        it asked for: a request is one whoever makes it.
+        it asked for: a request is one whoever makes it.  Where there is no cache yet that is *told*.
         """
+        from scoutcache.cli.available import check_strategy
         from scoutcache.cli.opening import observed, opened
 
         check_trust(self, self.loaded)
+        check_strategy(self.loaded)
         if not reading:
             with opened(self.config, verbose=self.verbose, raising=raising) as cache:
                 yield cache
-        elif self.place.exists():
+        elif self.look_for_cache(told=told):
             with observed(self.config, verbose=self.verbose, counting=counting) as cache:
                 yield cache
         else:

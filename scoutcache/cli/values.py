@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import secrets
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +15,10 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.entry import MISSING
+from scoutcache.entry import MISSING, Ref
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
 
 app = typer.Typer()
 
@@ -46,7 +50,7 @@ def get(
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
     if value is MISSING:
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"scoutcache explain {key} tells why")
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     if output is not None and output != "-":
         write_whole(Path(output), _bytes(session, value))
     elif session.form != "table":
@@ -133,12 +137,38 @@ def set_(
     """Store a value under a key in every tier the configuration allows."""
     content = _content(value, kind)
     with session.cache() as cache:
+        _check_lasting(cache)
+        before = cache._core.world.now()
         taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
         enabled = cache.config.enabled
+        if taken:
+            _check_kept(cache, key, before)
     if not taken:
         why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
     session.note(f"stored {key}")
+
+
+def _check_lasting(cache: Cache) -> None:
+    """Refuse to store where only the memory of this command would keep it."""
+    if all(tier is cache._core.memory for tier in cache._core.tiers):
+        raise CommandError(
+            "nothing would last: memory is the only tier, and this command's memory ends with it",
+            hint="add the disk tier (tiers, SCOUTCACHE_TIERS), or choose another --profile",
+        )
+
+
+def _check_kept(cache: Cache, key: str, now: float) -> None:
+    """Make sure that a tier which outlives this command has taken the value."""
+    ref = Ref(cache.config.namespace, key)
+    lower = [tier for tier in cache._core.tiers if tier is not cache._core.memory]
+    if any(tier.read(ref, now) is not None for tier in lower):
+        return
+    limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
+    raise CommandError(
+        f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
+        hint="store a smaller value, or raise the limit (max_bytes of the tier's section)",
+    )
 
 
 def _is_zero(ttl: str) -> bool:
@@ -160,9 +190,19 @@ def _content(value: str, kind: str) -> Any:
     import json
 
     try:
-        return json.loads(decoded)
+        return json.loads(decoded, parse_constant=_refuse_constant, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise Usage(f"the value is not JSON: {error}", hint="without --value json it is stored as text") from error
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"JSON has no {name}")
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(found := float(number)):
+        raise ValueError(f"{number:.40} is larger than any number here")
+    return found
 
 
 @command(
