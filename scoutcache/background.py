@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 from scoutcache import events
 from scoutcache.core import Core
+from scoutcache.drive import run
 from scoutcache.errors import CacheError
 
 __all__ = ["Background"]
@@ -103,6 +104,7 @@ class Background:
         core.flush()
 
     def _tidy_up(self, core: Core) -> None:
+        self._make_good(core)
         now = core.world.now()
         due = not self._ticking or self._turns % MEMORY_EVERY == 0
         self._turns += 1
@@ -114,6 +116,12 @@ class Background:
             for reason, times in (maintain(now) if maintain is not None else {}).items():
                 if times:
                     core.recorder.left(tier.name, reason, times)
+
+    def _make_good(self, core: Core) -> None:
+        """Remove at last what a tier could not remove, or has kept in place of what it could not write."""
+        for level, doubt in enumerate(core.world.doubts):
+            if doubt:
+                run(core.removing.make_good(level), core.ports)
 
     def _demote(self, core: Core) -> None:
         """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""

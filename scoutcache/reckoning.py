@@ -60,13 +60,15 @@ def _time(seconds: float) -> datetime | None:
 def health_of(core: Core) -> dict[str, Any]:
     """Is each tier answering?  ``{"healthy": bool, "tiers": {name: {"ok": bool, "error": str | None, …}}}``."""
     tiers: dict[str, Any] = {}
-    for tier in core.tiers:
+    for level, tier in enumerate(core.tiers):
         try:
             usage = tier.usage()
         except TierUnavailable as error:
             tiers[tier.name] = {"ok": False, "error": error.reason}
         else:
-            tiers[tier.name] = {"ok": True, "error": None, **usage._asdict()}
+            doubt = core.world.doubts[level]
+            problem = "it could not be written lately: older entries in it aren't believed" if doubt else None
+            tiers[tier.name] = {"ok": not doubt, "error": problem, **usage._asdict()}
     return {"healthy": all(tier["ok"] for tier in tiers.values()), "enabled": core.config.enabled, "tiers": tiers}
 
 

@@ -26,6 +26,7 @@ FLOORS = {
         "face",
         "invalidating",
         "listing",
+        "pruning",
         "reckoning",
     },
     "tiers": {"tiers", "channels", "oplog", "settings", "semantic"},

@@ -18,6 +18,7 @@ from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.listing import list_entries
+from scoutcache.pruning import prune_dead
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -325,8 +326,13 @@ def prune(
     limit = None if max_size is None else parse_size(max_size)
     with session.core(reading=dry_run) as core:
         check_tier(core, tier)
+        dead = prune_dead(core, tier=tier, dry_run=dry_run)
         counts = [
-            {"name": one.name, **one.prune(core.world.now(), older_than=age, max_bytes=limit, dry_run=dry_run)}
+            {
+                "name": one.name,
+                "dead": dead[one.name],
+                **one.prune(core.world.now(), older_than=age, max_bytes=limit, dry_run=dry_run),
+            }
             for one in core.tiers
             if tier in {None, one.name} and one is not core.memory
         ]

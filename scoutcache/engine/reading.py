@@ -60,6 +60,8 @@ class Reading:
         world = self._world
         end = world.applied()
         for level in world.lower:
+            if (doubt := world.doubts[level]) and doubt.covers(ref):
+                continue
             try:
                 sealed: Sealed | None = yield ReadOne(level, ref)
             except TierUnavailable as error:
@@ -109,8 +111,12 @@ class Reading:
         return found
 
     def _read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
+        doubt = self._world.doubts[level]
+        believed = [ref for ref in refs if not doubt.covers(ref)] if doubt else refs
+        if not believed:
+            return {}
         try:
-            return (yield from effects.read(level, refs))
+            return (yield from effects.read(level, believed))
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
             return {}

@@ -119,6 +119,7 @@ class Removing:
         try:
             yield from self._writing.renew(namespace, names, reason)
         except TierUnavailable as error:
+            self._doubt(Renew(namespace, names))
             return self._failed(error)
         return Removed()
 
@@ -161,9 +162,40 @@ class Removing:
                     yield doom
                 else:
                     removed.by_tier[self._world.names[doom.level]] = yield from effects.count(doom)
+                    if isinstance(doom, Remove):
+                        self._world.doubts[doom.level].settle(doom.refs)
             except TierUnavailable as error:
+                self._doubt(doom)
                 removed.add(self._failed(error))
         return removed
+
+    def _doubt(self, doom: Doom | Announce) -> None:
+        """What was not removed is not to be believed."""
+        doubts, lower = self._world.doubts, self._world.lower
+        if isinstance(doom, Remove):
+            clears = [Clear(doom.level, space) for space in {ref.namespace for ref in doom.refs}]
+            doubts[doom.level].about(doom.refs, clears)
+        elif isinstance(doom, Erase | Clear):
+            doubts[doom.level].owed.append(doom)
+        elif isinstance(doom, Renew) and lower:
+            doubts[lower[-1]].owed.append(doom)
+
+    def make_good(self, level: int) -> Flow[None]:
+        """Try again what could not be removed from a tier, with its announcements."""
+        doubt = self._world.doubts[level]
+        for namespace in {ref.namespace for ref in doubt.refs}:
+            yield from self.keys(namespace, [ref.key for ref in doubt.refs if ref.namespace == namespace])
+        for owed in list(doubt.owed):
+            match owed:
+                case Erase():
+                    removed = yield from self.pattern(owed.namespace, owed.pattern)
+                case Clear():
+                    removed = yield from self.clear(owed.namespace)
+                case Renew():
+                    removed = yield from self._renew(owed.namespace, owed.names, None)
+            doubt.owed.remove(owed)
+            if removed.failed:
+                return
 
     def touch(self, found: Found, fresh: float, began: Moment) -> Flow[bool]:
         """Give an entry *fresh* seconds from now, in every tier that takes it."""

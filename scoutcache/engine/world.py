@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
+from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.flights import FlightTable
 from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
@@ -51,10 +52,13 @@ class World:
     loop: Callable[[], object | None] = lambda: None
     """The event loop that drives the caller, None for a thread."""
 
+    doubts: list[Doubt] = field(init=False)
+    """By level: what this process doesn't believe the tier about."""
     lower: Sequence[int] = field(init=False)
     """The levels that keep bytes, from the highest down."""
 
     def __post_init__(self) -> None:
+        self.doubts = [Doubt() for _ in self.names]
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
 
     def down(self, tier: str, error: TierUnavailable) -> None:

@@ -232,11 +232,18 @@ class Writing:
                 refused.append(header.ref)
             return allowed
 
+        doubt = self._world.doubts[level]
         try:
-            return (yield from effects.write(level, rows, allow if refused is None else ask))
+            taken = yield from effects.write(level, rows, allow if refused is None else ask)
         except TierUnavailable as error:
+            if level != self._world.memory:  # or an older entry there would answer for these
+                spaces = {row.header.ref.namespace for row in rows}
+                doubt.about([row.header.ref for row in rows], [effects.Clear(level, space) for space in spaces])
             self._world.down(self._world.names[level], error)
             return 0
+        if doubt and taken == len(rows):
+            doubt.settle([row.header.ref for row in rows])
+        return taken
 
 
 def lifetime(ttl: float, stale: float | None) -> Lifetime:

@@ -1,0 +1,48 @@
+"""Giving back the room of entries that died by a tag, a dependency or their namespace: nothing else removes those."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from scoutcache.core import Core
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.listing import is_valid
+
+__all__ = ["prune_dead"]
+
+BATCH = 500
+"""Entries removed at a time, so that memory stays flat and no lock is held for long."""
+
+
+def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) -> dict[str, int]:
+    """Remove every entry one of whose marks is no longer current; how many, by tier."""
+    core.follower.sync()
+    pruned = {}
+    for one in core.tiers:
+        if one is not core.memory and tier in {None, one.name}:
+            pruned[one.name] = 0
+            try:
+                for refs in _batches(_dead(core, one.name)):
+                    pruned[one.name] += len(refs) if dry_run else one.remove(refs)
+            except TierUnavailable as error:
+                core.world.down(one.name, error)
+    return pruned
+
+
+def _dead(core: Core, name: str) -> Iterator[Ref]:
+    tier = core.tier(name)
+    for entry in tier.scan(None) if tier is not None else ():
+        if not is_valid(core, entry.header):
+            yield entry.header.ref
+
+
+def _batches(refs: Iterator[Ref]) -> Iterator[list[Ref]]:
+    batch: list[Ref] = []
+    for ref in refs:
+        batch.append(ref)
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

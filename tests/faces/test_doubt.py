@@ -1,0 +1,107 @@
+"""A lower tier that could not be told of a change is not believed about it, and is told as soon as it answers."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from scoutcache import AsyncCache, Cache
+from scoutcache.errors import TierUnavailable
+from scoutcache.pruning import prune_dead
+
+
+@pytest.fixture
+def cache(tmp_path):
+    with Cache(directory=tmp_path) as cache:
+        yield cache
+
+
+@pytest.fixture
+def full(cache, monkeypatch):
+    """While it is entered, nothing can be written to or removed from the disk."""
+    disk = cache._core.tier("disk")
+
+    def refuse(*_, **__):
+        raise TierUnavailable("disk", "full")
+
+    def fill():
+        for name in ("write", "remove", "remove_matching", "clear", "renew"):
+            monkeypatch.setattr(disk, name, refuse)
+
+    return fill
+
+
+CHANGES = {
+    "set": (lambda cache: cache.set("llm:a", "new"), "new"),
+    "delete": (lambda cache: cache.delete("llm:a"), None),
+    "pattern": (lambda cache: cache.invalidate("llm:*"), None),
+    "tag": (lambda cache: cache.invalidate(tags=["red"]), None),
+    "clear": (lambda cache: cache.clear(), None),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_the_old_value_never_comes_back(change, cache, full, monkeypatch, tmp_path):
+    act, then = change
+    cache.set("llm:a", "old", tags=["red"])
+    full()
+    act(cache)
+    assert cache.get("llm:a") == then
+    cache._core.memory.clear(None)
+    assert cache.get("llm:a") is None
+    assert cache.health()["healthy"] is False
+    monkeypatch.undo()
+    cache._core.background.turn()
+    assert cache.health()["healthy"] is True
+    assert cache.get("llm:a") is None
+    with Cache(directory=tmp_path) as other:
+        assert other.get("llm:a") is None
+
+
+def test_a_key_written_again_is_believed_again(cache, full, monkeypatch):
+    cache.set("a", "old")
+    full()
+    cache.set("a", "new")
+    monkeypatch.undo()
+    cache.set("a", "newer")
+    cache._core.memory.clear(None)
+    assert cache.get("a") == "newer"
+
+
+def test_what_died_by_a_tag_is_pruned(cache):
+    cache.set_many({f"a:{n}": n for n in range(600)}, tags=["red"], ttl="never")
+    cache.set("b", 1)
+    cache.invalidate(tags=["red"])
+    assert prune_dead(cache._core, dry_run=True) == {"disk": 600}
+    assert prune_dead(cache._core) == {"disk": 600}
+    assert cache._core.tier("disk").usage().entries == 1
+
+
+def test_many_keys_at_once_read_each_message_once(cache, monkeypatch):
+    reads = []
+    journal = cache._core.world.since
+    monkeypatch.setattr(cache._core.world, "since", lambda end: reads.append(end) or journal(end))
+    cache.set_many({f"a:{n}": n for n in range(1000)})
+    assert cache.get("a:7") == 7
+    assert len(reads) < 5
+
+
+def test_a_cancelled_set_is_done_everywhere_or_nowhere(tmp_path):
+    async def main():
+        async with AsyncCache(directory=tmp_path) as cache:
+            await cache.set("k", "old")
+            await cache.set("child", "of old", depends_on=["k"])
+            task = asyncio.ensure_future(cache.set("k", "new"))
+            for _ in range(3):
+                await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            await cache.set("later", 1)  # its writes queue behind the cancelled one's
+            while await cache.get("k") != "new":
+                await asyncio.sleep(0)
+            cache._core.memory.clear(None)
+            return await cache.get("k"), await cache.get("child")
+
+    assert asyncio.run(asyncio.wait_for(main(), 30)) == ("new", None)
