@@ -207,7 +207,10 @@ class Assembly:
 
 
 def _refuse_unbuilt(config: CacheConfig) -> None:
-    """What protects data must not be accepted and then not be done."""
+    """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
+    for name in ("refresh_ahead", "soft_timeout", "hard_timeout", "negative_ttl", "jitter"):
+        if getattr(config.freshness, name):
+            _log.warning("freshness.%s has no effect in this version", name)
     if config.security.encryption != "none":
         raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
     if config.policies:

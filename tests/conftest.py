@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -187,3 +188,18 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis(port=redis_server.port) as client:
         client.flushall()
     return redis_server.url
+
+
+@pytest.fixture(scope="session")
+def another_user() -> int:
+    """A user id that isn't ours, whose processes can run this interpreter and import what is tested."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can run a command as another user")
+    code = "import os; os.setgid(12345); os.setuid(12345); import scoutcache.cache, scoutcache.tiers.disk"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, cwd="/", timeout=60)
+    except OSError as error:
+        pytest.skip(f"another user can't run {sys.executable}: {error}")
+    if done.returncode:
+        pytest.skip("another user can't read the installed packages")
+    return 12345

@@ -298,7 +298,7 @@ class TestAnotherUser:
     """Root may write everywhere, so these run as a user who may not."""
 
     @pytest.fixture
-    def as_nobody(self, directory, tmp_path):
+    def as_nobody(self, directory, tmp_path, another_user):
         for path in [tmp_path, *tmp_path.parents]:
             if path.stat().st_uid == os.geteuid() and path != Path("/"):
                 path.chmod(path.stat().st_mode | 0o055)
