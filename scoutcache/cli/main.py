@@ -69,10 +69,19 @@ def _code_after(error: BaseException, session: Session) -> int:
 
 
 def _holds(error: BaseException, kind: type[BaseException]) -> bool:
-    """Whether it is of that kind, or a group of tasks' errors with one of that kind in it."""
-    if isinstance(error, BaseExceptionGroup):
-        return any(_holds(inner, kind) for inner in error.exceptions)
-    return isinstance(error, kind)
+    """Whether it is of that kind, a group of tasks' errors with such a one, or went wrong in cleaning up after one."""
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, kind):
+            return True
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
+        waiting += [one.__context__] if one.__context__ is not None else []
+    return False
 
 
 def _fill_streams() -> None:

@@ -275,6 +275,16 @@ class TestTerminatedInTasks:
         monkeypatch.setattr(main, "_run", fail)
         assert cli() == (code, "", "")
 
+    def test_what_goes_wrong_in_cleaning_up_does_not_hide_an_interrupt(self, cli, monkeypatch):
+        def fail(*_):
+            try:
+                raise KeyboardInterrupt
+            finally:
+                raise OSError(39, "Directory not empty")
+
+        monkeypatch.setattr(main, "_run", fail)
+        assert cli() == (130, "", "")
+
     @pytest.mark.parametrize("ended_by", [RuntimeError("cut off"), SystemExit(1), BrokenPipeError()])
     def test_whatever_a_signal_broke_ends_with_the_code_of_the_signal(self, ended_by, cli, monkeypatch):
         def fail(*_):
