@@ -144,7 +144,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
-            applied=lambda: follower.seen, is_current=versions.are_current,
+            applied=lambda: follower.seen, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             flights=flights, loop=running_loop,
         )  # fmt: skip
@@ -201,6 +201,9 @@ class Assembly:
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
         self._hooks.emit(events.Evicted(*ref, "memory", reason))
+
+    def _outlived(self, ref: Ref) -> bool:
+        return self._memory is not None and self._memory.outlived(ref)
 
     def _peek(self, ref: Ref) -> Live | None:
         return None if self._memory is None else self._memory.live(ref)

@@ -196,7 +196,8 @@ class AsyncCache(Face):
     ) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
         """Keep the results of a function or coroutine function.
 
-        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.
+        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in
+        the key: where objects must not share results, give *key*.
 
         *condition*, called with the function's arguments, bypasses the cache when it is false.
         """

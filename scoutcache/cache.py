@@ -194,7 +194,8 @@ class Cache(Face):
     ) -> Callable[[Callable[..., T]], Callable[..., T]]:
         """Keep the results of a function.
 
-        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.
+        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in
+        the key: where objects must not share results, give *key*.
 
         *condition*, called with the function's arguments, bypasses the cache when it is false.
         """

@@ -306,7 +306,8 @@ class Calls:
             core.hooks.emit(events.Hit(*ref, found.tier))
 
     def _record_miss(self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str]) -> None:
-        reason = reasons.get(ref, "cold") if self.core.config.enabled else "bypassed"
+        absent = reasons.get(ref) or self.core.world.why_absent(ref)
+        reason = absent if self.core.config.enabled else "bypassed"
         self.record(kind, ref, began, outcome="miss", reason=reason)
 
     def record(self, kind: str, ref: Ref, began: int, *, outcome: str, tier: str | None = None, **more: Any) -> None:

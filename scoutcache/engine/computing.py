@@ -112,11 +112,11 @@ class Computing:
             reasons[ref], found = "expired", None
         if found is not None:
             return found.live, Outcome(found.value, "hit", found.tier, cost=found.header.cost, size=found.size)
+        reason = reasons.get(ref) or self._world.why_absent(ref)
         began = self._writing.moment()
         value, seconds = yield from self._call(ref, recipe, flight)
         live, stored = yield from self._keep(ref, value, recipe, began)
         self._world.hooks.emit(events.Computed(*ref, seconds, stored))
-        reason = reasons.get(ref, "cold")
         return live, Outcome(value, "computed", None, reason, seconds, recipe.cost, live.size, stored)
 
     def _call(self, ref: Ref, recipe: Recipe, flight: Flight) -> Flow[tuple[Any, float]]:

@@ -45,6 +45,8 @@ class World:
     """The messages after a position, None when some are gone, and the position after them."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
+    outlived: Callable[[Ref], bool] = lambda _: False
+    """Does memory still hold an entry whose time is over?  Then a miss is no cold one."""
     promote_on_hits: int = 2
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
@@ -66,6 +68,10 @@ class World:
         self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
         if self.raise_errors:
             raise error
+
+    def why_absent(self, ref: Ref) -> str:
+        """Why nothing was found, where no tier said more."""
+        return "expired" if self.outlived(ref) else "cold"
 
     def message(self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None) -> Message:
         """A message of this process's, stamped now."""

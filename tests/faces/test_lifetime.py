@@ -65,3 +65,20 @@ def test_a_closed_asynchronous_cache_says_so(tmp_path):
 
     with pytest.raises(CacheError, match="closed"):
         asyncio.run(_use_after_closing(tmp_path))
+
+
+def test_a_miss_after_the_end_of_an_entry_is_not_called_cold(tmp_path, fake_clock):
+    from scoutcache.core import Clocks
+
+    clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+    reasons = []
+    with Cache(directory=tmp_path, clocks=clocks) as cache:
+        cache.on("miss", lambda record: reasons.append(record.reason))
+        cache.get("a")
+        cache.set("a", 1, ttl=5)
+        fake_clock.advance(6)
+        cache.get("a")
+        cache.set("a", 1, ttl=5)
+        fake_clock.advance(6)
+        cache.get_or_compute("a", lambda: 2)
+    assert reasons == ["cold", "expired", "expired"]

@@ -151,6 +151,11 @@ class MemoryTier:
                 self._policy.note(slot)
             return slot.live
 
+    def outlived(self, ref: Ref) -> bool:
+        """Is there an entry whose fresh time is over?  No hit."""
+        slot = self._tables.get(*ref)
+        return slot is not None and slot.deadline <= self._monotonic()
+
     def entry(self, ref: Ref) -> Detail | None:
         """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
         now = self._monotonic()
