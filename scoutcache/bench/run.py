@@ -179,18 +179,22 @@ class _AsyncSetup:
 def _async_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     from scoutcache.async_cache import AsyncCache
 
-    async def opened() -> AsyncCache:
-        return AsyncCache(config, raise_errors=True)
+    caches: list[AsyncCache] = []
+
+    async def open_one() -> None:
+        # Kept here and not returned: a task that is cancelled as it ends loses its result, and the cache its closer.
+        caches.append(AsyncCache(config, raise_errors=True))
 
     # One loop for the life of the cache: what it holds may belong to a loop.
     with asyncio.Runner() as runner:
-        cache = runner.run(opened())
         try:
-            yield _AsyncSetup(runner, cache, options.rate)
+            runner.run(open_one())
+            yield _AsyncSetup(runner, caches[0], options.rate)
         finally:
-            if "redis" in config.tiers:
-                runner.run(cache.clear())
-            runner.run(cache.close())
+            for cache in caches:
+                if "redis" in config.tiers:
+                    runner.run(cache.clear())
+                runner.run(cache.close())
 
 
 def _alone(plans: Plans) -> dict[str, Plans]:
