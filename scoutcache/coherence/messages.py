@@ -17,7 +17,7 @@ from scoutcache.entry import KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Kind", "Message", "concerns", "decode", "encode", "invalidates", "writes"]
+__all__ = ["Kind", "Message", "concerns", "decode", "encode", "invalidates"]
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written"]
 
@@ -87,8 +87,3 @@ def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
             return any(name in message.names for name in marks)
         case "namespace":
             return True
-
-
-def writes(message: Message, namespace: str, keys: Sequence[str]) -> bool:
-    """Does *message* say that one of *keys* was written?"""
-    return message.kind == "written" and message.namespace == namespace and any(key in message.names for key in keys)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoutcache.coherence.messages import Message, concerns, decode, encode, invalidates, writes
+from scoutcache.coherence.messages import Message, concerns, decode, encode, invalidates
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Mark, Ref
 from scoutcache.errors import CorruptEntry
 
@@ -79,6 +79,3 @@ def test_a_write_concerns_the_key_and_what_depends_on_it():
     assert concerns(message("written", "llm:1"), REF, [])
     assert concerns(message("written", "db:1"), REF, [KEY_MARK + "db:1"])
     assert not concerns(message("written", "db:1"), REF, ["red"])
-    assert writes(message("written", "a", "b"), "ns", ["b"])
-    assert not writes(message("written", "a"), "other", ["a"])
-    assert not writes(message("key", "a"), "ns", ["a"])

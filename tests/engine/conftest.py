@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scoutcache.coherence.messages import Message, invalidates, writes
+from scoutcache.coherence.messages import Message, concerns, invalidates
 from scoutcache.engine.computing import Computing, Recipe
 from scoutcache.engine.effects import (
     Announce,
@@ -128,7 +128,7 @@ class FakeWorld:
         if self.world.memory == 0 and (message.source != self.world.source or message.is_invalidation):
             rows = self.memory.rows
             for ref, row in list(rows.items()):
-                if invalidates(message, row.header) or writes(message, ref.namespace, [ref.key]):
+                if invalidates(message, row.header) or concerns(message, ref, []):
                     del rows[ref]
 
     # -- performing
