@@ -75,7 +75,7 @@ class TestKeys:
         ran = terminal("keys", "llm:*")
         assert ran.code == 0
         assert "─" in ran.out
-        assert "59m" in ran.out or "1h00m" in ran.out  # what is left of an hour, rounded
+        assert "59m" in ran.out or "1h 00m" in ran.out  # what is left of an hour, rounded
 
     def test_head_is_quiet(self, directory):
         from scoutcache import Cache
