@@ -262,12 +262,16 @@ def _left_out(counts: Counts) -> dict[str, int]:
 def _groups(rows: Sequence[Counted], by: By | None) -> tuple[dict[str, Any], ...]:
     if by not in {"namespace", "prefix"}:
         return ()
+    # An invalidation is named by a pattern or a tag, which is no key and has no prefix; what belongs to no namespace
+    # (a tier that is away, entries it dropped unnamed) is nobody's.
+    left_out = {"log", "invalidate"} if by == "prefix" else {"log"}
     parts: dict[str, list[Counted]] = {}
     for row in rows:
-        if row.kind != "log":
+        if row.namespace and row.kind not in left_out:
             parts.setdefault(getattr(row, by), []).append(row)
     groups = sorted((_sum(part, name) for name, part in parts.items()), key=lambda group: (-group.requests, group.name))
-    return tuple({by: group.name, **group.as_dict()} for group in groups)
+    unknown = {"invalidations": None} if by == "prefix" else {}
+    return tuple({by: group.name, **group.as_dict(), **unknown} for group in groups)
 
 
 def _tiers(rows: Sequence[Counted], alive: Sequence[Segment], usages: Mapping[str, Usage | None],

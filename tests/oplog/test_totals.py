@@ -117,6 +117,21 @@ def test_prefixes_are_summed_over_tiers_and_the_busiest_comes_first(
     assert [(group["prefix"], group["hits"], group["hit_rate"]) for group in groups] == [("llm", 6, 1.0), ("", 0, 0.0)]
 
 
+def test_what_names_no_key_is_no_prefix(recorder: Recorder, directory: Path, fake_clock: Any) -> None:
+    say(recorder, "get", "hit", tier="disk")
+    say(recorder, "invalidate", "invalidated", key="tag:model:gpt-4")
+    say(recorder, "invalidate", "cleared", key="*")
+    say(recorder, "error", "failed", namespace="", key="", tier="disk")
+    recorder.left("disk", "size", 3)
+    recorder.publish({})
+    by_prefix = collect_stats(directory, now=fake_clock.wall(), by="prefix").as_dict()
+    assert [(group["prefix"], group["hits"]) for group in by_prefix["prefixes"]] == [("llm", 1)]
+    assert by_prefix["prefixes"][0]["invalidations"] is None
+    assert (by_prefix["invalidations"], by_prefix["evictions"]) == (2, 3)
+    by_namespace = collect_stats(directory, now=fake_clock.wall(), by="namespace").as_dict()["namespaces"]
+    assert [(group["namespace"], group["invalidations"]) for group in by_namespace] == [("default", 2)]
+
+
 def test_the_memory_of_living_processes_is_summed_and_what_the_caller_sees_counts_for_the_rest(
     make_recorder: Callable[..., Recorder], directory: Path, fake_clock: Any
 ) -> None:

@@ -120,7 +120,9 @@ def difference(con: sqlite3.Connection, *, immutable: bool = False) -> str | Non
     *immutable*: the connection was told that nobody writes, and so sees no log.
     """
     found = {(kind, name): sql for kind, name, sql in con.execute("SELECT type, name, sql FROM sqlite_master")}
-    for what in found.keys() | _REFERENCE.keys():
+    if not found:
+        return "it is empty"
+    for what in sorted(found.keys() | _REFERENCE.keys()):
         if what not in found or what not in _REFERENCE or found[what] != _REFERENCE[what]:
             return f"its {what[0]} {what[1]!r:.60} is {'missing' if what not in found else 'not one of ours'}"
     settings = dict(con.execute("SELECT key, value FROM Settings").fetchall())
