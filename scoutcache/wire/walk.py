@@ -27,6 +27,8 @@ MAX_DEPTH: Final = 100
 TAG: Final = "$"
 """The key that makes a JSON object a tag; a dict of the user's that has it is tagged itself."""
 
+_TEACH: Final = "register_type teaches the cache a type"
+
 _WIDEST: Final = (1 << 64) - 1
 _LOWEST: Final = -(1 << 63)
 _CONTAINERS: Final = frozenset({list, dict})
@@ -121,10 +123,11 @@ class Walk:
             return ENUM
         if dataclasses.is_dataclass(kind):
             return DATACLASS
-        for base in (*BY_TYPE, list):
-            if issubclass(kind, base):
-                self.refuse(f"is of type {self.describe(kind)}", f"which would come back as plain {base.__name__}")
-        return self.refuse(f"is of type {self.describe(kind)}", "which can't be stored")
+        base = next((base for base in (*BY_TYPE, list) if issubclass(kind, base)), None)
+        why = "which can't be stored" if base is None else f"which would come back as plain {base.__name__}"
+        # In the message itself: of a traceback or a log line nobody sees the hint.
+        taught = f"; scoutcache.register_type({kind.__qualname__}, encode, decode) teaches the cache the type"
+        return self.refuse(f"is of type {self.describe(kind)}", f"{why}{taught}")
 
     # -- what the tags use
 
@@ -143,9 +146,9 @@ class Walk:
         """Build a container's content, seeing that it isn't too deep and not inside itself."""
         mark = id(container)
         if mark in self._open:
-            self.refuse("refers to itself", "and has no end")
+            self.refuse("refers to itself", "and has no end", None)
         if len(self._open) >= MAX_DEPTH:
-            self.refuse("is nested too deep", f"more than {MAX_DEPTH} levels")
+            self.refuse("is nested too deep", f"more than {MAX_DEPTH} levels", None)
         self._open.add(mark)
         content = build()
         self._open.discard(mark)
@@ -170,10 +173,10 @@ class Walk:
         """A class by its full name."""
         return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
 
-    def refuse(self, what: str, why: str) -> NoReturn:
+    def refuse(self, what: str, why: str, hint: str | None = _TEACH) -> NoReturn:
         """Say where, what and why."""
         path = "value" + "".join(map(_step, self._trail))
-        raise SerializationError(f"{path} {what}, {why}", path=path, hint="register_type teaches the cache a type")
+        raise SerializationError(f"{path} {what}, {why}", path=path, hint=hint)
 
 
 def _is_text(value: str) -> bool:

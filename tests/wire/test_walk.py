@@ -101,6 +101,20 @@ def test_the_message_says_what_and_why(serializer, value, words):
     assert "register_type" in error.hint
 
 
+@pytest.mark.parametrize(
+    "value", [Pair(1), collections.OrderedDict(a=1), collections.deque([1]), pathlib.PurePosixPath("/x")]
+)
+def test_the_message_itself_says_how_a_type_is_taught(value):
+    """A traceback and a log line show no hint."""
+    assert f"scoutcache.register_type({type(value).__name__}, encode, decode)" in str(refusal([value]))
+
+
+@pytest.mark.parametrize("value", [[[[]]] * 3, {"a": 1}])
+def test_what_is_no_matter_of_types_gives_no_advice_about_them(value):
+    value.append(value) if isinstance(value, list) else value.update(a=value)
+    assert refusal(value).hint is None
+
+
 def test_a_class_that_cannot_be_found_again_is_refused():
     @dataclasses.dataclass
     class Local:
