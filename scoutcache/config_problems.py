@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from scoutcache.canonical import shown
 from scoutcache.errors import ConfigError
+from scoutcache.policies import AVAILABLE_STRATEGIES
 
 __all__ = ["Place", "dotted", "nearest", "problems_of", "setting_names", "wrong_settings"]
 
@@ -131,9 +132,16 @@ def _what(detail: Any, where: Place, model: type[BaseModel]) -> str:
         return str(context["error"])  # a validator of ours: it shows of the value what may be shown
     given = "" if kind == "missing" or _is_secret(where) else f", not {shown(detail['input'])}"
     if kind in ("literal_error", "enum"):
-        meant = nearest(str(detail["input"]), re.findall(r"'([^']*)'", context["expected"]))
-        return f"expected {context['expected']}{given}" + (f"; did you mean {meant!r}?" if meant else "")
+        allowed = _choosable(where, re.findall(r"'([^']*)'", context["expected"]))
+        meant = nearest(str(detail["input"]), allowed)
+        expected = f"one of {', '.join(allowed)}" if allowed else context["expected"]
+        return f"expected {expected}{given}" + (f"; did you mean {meant!r}?" if meant else "")
     return _expected(kind, context, str(detail["msg"])) + given
+
+
+def _choosable(where: Place, names: list[str]) -> list[str]:
+    """Those of the *names* at a place that this version can do."""
+    return [name for name in names if where[-1] != "strategy" or name in AVAILABLE_STRATEGIES]
 
 
 def _expected(kind: str, context: Mapping[str, Any], otherwise: str) -> str:

@@ -71,6 +71,10 @@ class CacheStrategy(StrEnum):
     PREDICTIVE = "predictive"
 
 
+AVAILABLE_STRATEGIES: Final = frozenset({"adaptive", "lru", "lfu", "ttl", "sieve", "s3fifo"})
+"""The strategies that this version has; the other names are kept for later ones."""
+
+
 class SerializationType(StrEnum):
     """How a value becomes bytes."""
 

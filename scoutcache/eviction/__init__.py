@@ -36,6 +36,7 @@ def make_policy(strategy: str, max_entries: int | None, max_bytes: int | None) -
     try:
         policy = STRATEGIES[strategy]
     except KeyError:
-        known = ", ".join(sorted(STRATEGIES))
-        raise ConfigError(f"no eviction strategy is called {strategy!r}", hint=f"choose one of: {known}") from None
+        # An enum's own repr would name its class and not what to write.
+        known, name = ", ".join(sorted(STRATEGIES)), getattr(strategy, "value", strategy)
+        raise ConfigError(f"no eviction strategy is called {name!r}", hint=f"choose one of: {known}") from None
     return policy(max_entries, max_bytes)

@@ -151,3 +151,16 @@ def test_an_unknown_strategy_is_refused_by_name():
 
 def test_the_default_is_adaptive_s3_fifo():
     assert STRATEGIES[DEFAULT].__name__ == "AdaptiveS3Fifo"
+
+
+def test_the_strategies_a_configuration_may_name_are_those_that_are_there():
+    from scoutcache.policies import AVAILABLE_STRATEGIES, CacheStrategy
+
+    assert {strategy.value for strategy in CacheStrategy} & STRATEGIES.keys() == AVAILABLE_STRATEGIES
+
+
+def test_an_unavailable_strategy_is_named_as_it_is_written():
+    from scoutcache.policies import CacheStrategy
+
+    with pytest.raises(ConfigError, match="is called 'tinylfu'$"):
+        make_policy(CacheStrategy.TINYLFU, 10, None)
