@@ -81,7 +81,10 @@ def init(
         raise CommandError(f"{path} is there already; nothing was written", hint="--force replaces it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, template().encode())
-    session.note(f"wrote {path}")
+    if session.form == "table":
+        session.note(f"wrote {path}")
+    else:
+        session.out.record({"file": str(path)})
 
 
 @command(

@@ -39,7 +39,8 @@ def report(
 ) -> None:
     """Report from the counters and the operation log: hits, misses and their reasons, money, keys, advice.
 
-    Nothing recorded gives an empty report. Money is unknown until a price is configured.
+    Nothing recorded gives an empty report. Money is unknown until a price is configured. --html and --csv write files
+    instead of printing; with --json the report is printed as well, and names them.
     """
     from scoutcache.insight.export import report_csv, report_html
     from scoutcache.insight.report import build_report
@@ -50,22 +51,26 @@ def report(
     start = None if since is None else now - parse_duration(since)
     price = session.config.costs.default_call_usd
     found = build_report(session.place, start, cast("By", by), price, now=now, namespace=session.namespace)
+    files: list[str] = []
     if html is not None:
         write_whole(Path(html), report_html(found).encode())
         session.note(f"wrote {html}")
+        files.append(html)
     if csv is not None:
         written = report_csv(found, Path(csv))
         session.note(f"wrote {len(written)} files to {csv}")
-    if html is None and csv is None:
-        _show(session, found)
+        files += map(str, written)
+    # Who asked for files has what people read; a format for machines was asked for as well.
+    if not files or session.form != "table":
+        _show(session, found, files)
     if found.empty:
         session.note("nothing was recorded in this time")
 
 
-def _show(session: Session, found: Report) -> None:
+def _show(session: Session, found: Report, files: list[str]) -> None:
     out = session.out
     if session.form == "json":
-        out.record(found.as_dict())
+        out.record(found.as_dict() | ({"files": files} if files else {}))
         return
     if session.form != "table":
         rows = [{"section": one.name, **row} for one in found.sections for row in one.rows]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoutcache.cli import text
+from scoutcache.cli import filters, text
 from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
@@ -52,7 +52,9 @@ def get(
     if value is MISSING:
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     if output is not None and output != "-":
-        write_whole(Path(output), _bytes(session, value))
+        write_whole(Path(output), content := _bytes(session, value))
+        if session.form != "table":
+            session.out.record({"key": key, "namespace": namespace, "file": output, "size_bytes": len(content)})
     elif session.form != "table":
         session.out.record({"key": key, "namespace": namespace, "value": value})
     elif raw:
@@ -140,13 +142,16 @@ def set_(
         _check_lasting(cache)
         before = cache._core.world.now()
         taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
-        enabled = cache.config.enabled
+        enabled, namespace = cache.config.enabled, cache.config.namespace
         if taken:
-            _check_kept(cache, key, before)
+            kept = _check_kept(cache, key, before)
     if not taken:
         why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
-    session.note(f"stored {key}")
+    if session.form == "table":
+        session.note(f"stored {key}")
+    else:
+        session.out.record({"key": key, "namespace": namespace, "stored": True, **kept})
 
 
 def _check_lasting(cache: Cache) -> None:
@@ -158,12 +163,15 @@ def _check_lasting(cache: Cache) -> None:
         )
 
 
-def _check_kept(cache: Cache, key: str, now: float) -> None:
-    """Make sure that a tier which outlives this command has taken the value."""
+def _check_kept(cache: Cache, key: str, now: float) -> dict[str, Any]:
+    """Make sure that a tier which outlives this command has taken the value; what it is kept as."""
     ref = Ref(cache.config.namespace, key)
     lower = [tier for tier in cache._core.tiers if tier is not cache._core.memory]
-    if any(tier.read(ref, now) is not None for tier in lower):
-        return
+    found = {tier.name: sealed for tier in lower if (sealed := tier.read(ref, now)) is not None}
+    if found:
+        world, sealed = cache._core.world, next(iter(found.values()))
+        left = world.codec.open(ref, sealed).header.fresh_until - world.now()
+        return {"tiers": list(found), "size_bytes": sealed.size, "ttl_s": filters.finite(left)}
     limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
     raise CommandError(
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",

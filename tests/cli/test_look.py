@@ -113,6 +113,10 @@ class TestGet:
         assert (workplace / "out.bin").read_bytes() == b"\x00\xff"
         assert sorted(path.name for path in workplace.iterdir()) == ["cache", "out.bin"]
 
+    def test_json_beside_a_file_names_it(self, directory, cli):
+        found = body(cli("get", "job:1", "-o", "out.bin", "--json"))
+        assert (found["schema_version"], found["file"], found["size_bytes"]) == (1, "out.bin", 2)
+
     def test_a_file_that_cannot_be_written_is_named(self, directory, cli):
         ran = cli("get", "llm:a", "-o", "nowhere/out")
         assert (ran.code, ran.err) == (1, "error: can't write nowhere/out: No such file or directory\n")
@@ -214,6 +218,12 @@ class TestStats:
         found = body(cli("stats", "--by", by, "--json"))
         assert isinstance(found[noun], list)
 
+    def test_an_invalidation_is_no_prefix(self, directory, cli):
+        cli("invalidate", "--tag", "model:small")
+        cli("clear", "--yes")
+        prefixes = body(cli("stats", "--by", "prefix", "--json"))["prefixes"]
+        assert {row["prefix"] for row in prefixes} == {"llm", "job"}
+
     def test_the_memory_of_other_processes_is_unknown_and_not_empty(self, directory, cli):
         memory = body(cli("stats", "--json"))["tiers"][0]
         assert (memory["name"], memory["entries"]) == ("memory", None)
@@ -258,6 +268,13 @@ class TestReport:
         assert cli("report", "--html", "r.html", "--csv", "figures").code == 0
         assert "<html" in (workplace / "r.html").read_text()
         assert (workplace / "figures" / "summary.csv").is_file()
+
+    def test_json_beside_files_names_them(self, directory, cli):
+        found = body(cli("report", "--html", "r.html", "--csv", "figures", "--json"))
+        assert found["schema_version"] == 1
+        assert found["files"][0] == "r.html"
+        assert any(name.endswith("summary.csv") for name in found["files"])
+        assert "summary" in found
 
     def test_nothing_recorded_is_an_empty_report(self, cli):
         ran = cli("report")
