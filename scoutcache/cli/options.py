@@ -24,6 +24,10 @@ from scoutcache.cli.state import Session, silence
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PANEL: Final = "Global options"
+_FORMAT_HELP: Final = (
+    "How to print data. Default: table. In csv a text that begins with = + - @ or ' has one ' more before it, "
+    "so that no spreadsheet runs it."
+)
 
 
 def choices(allowed: Sequence[str], *names: str, help: str, **more: Any) -> Any:
@@ -63,7 +67,7 @@ def _globals(
     ] = None,
     form: Annotated[
         str | None,
-        choices(FORMATS, "--format", help="How to print data. Default: table.", rich_help_panel=_PANEL),
+        choices(FORMATS, "--format", help=_FORMAT_HELP, rich_help_panel=_PANEL),
     ] = None,
     json: Annotated[bool, _option("--json", help="The same as --format json.")] = False,
     quiet: Annotated[bool, _option("--quiet", "-q", help="No messages besides errors.")] = False,

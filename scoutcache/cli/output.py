@@ -5,7 +5,9 @@ Rules:
 1. Data goes to stdout, everything else to stderr.
 2. ``json`` is one object: ``schema_version``, then the fields, lists under their noun.  ``jsonl`` rows are bare.  Both
    hold raw bytes and seconds, and null for what is unknown or not finite.
-3. ``csv`` is safe to open in a spreadsheet: a text that begins like a formula gets an apostrophe.
+3. ``csv`` is safe to open in a spreadsheet and loses nothing: a text that a spreadsheet would take for a formula, and
+   one that begins with an apostrophe, gets one apostrophe before it.  Whoever reads it takes one leading apostrophe
+   off each cell that has one.  A list is its items with commas between; where that would be ambiguous it is JSON.
 4. ``table`` on a terminal is a table for people (`scoutcache.cli.render`); elsewhere plain text with raw figures, never
    cut, whatever the width: a listing one line each with tabs and no header, anything else in aligned columns.
 5. Listings stream: a row is printed when it comes, whatever the format.
@@ -29,6 +31,9 @@ SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")
 PAGE: Final = 500
 """How many rows of a listing a terminal's table is laid out for at once."""
+
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How formulas begin, in spreadsheets of all countries; also behind blanks."""
 
 _WIDE: Final = 8
 """A single row of more columns reads better downwards."""
@@ -195,13 +200,13 @@ class Output:
 
     def _csv_cell(self, value: Any) -> Any:
         value = jsonable(value)
-        if isinstance(value, list) and all(isinstance(item, str) for item in value):
+        if isinstance(value, list) and all(map(_stands_alone, value)):
             value = ",".join(value)
         elif isinstance(value, list | dict):
             value = json.dumps(value, ensure_ascii=False)
         if not isinstance(value, str):
             return str(value).lower() if isinstance(value, bool) else value
-        safe = f"'{value}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        safe = f"'{value}" if value.lstrip(" ").startswith(_FORMULA) or value.startswith("'") else value
         return text.visible(safe) if self.on_terminal else safe
 
     def _sections(self, fields: Row, main: str | None, columns: Sequence[str]) -> None:
@@ -255,6 +260,11 @@ class Output:
         waiting = iter(rows)
         while page := list(islice(waiting, PAGE)):
             render.table(self, page, columns, header=rows.count == len(page))
+
+
+def _stands_alone(item: Any) -> bool:
+    """Whether a list can hold it between commas, and be told from JSON."""
+    return isinstance(item, str) and bool(item) and "," not in item and item[0] not in '["'
 
 
 def _picked(row: Row, columns: Sequence[str]) -> Row:

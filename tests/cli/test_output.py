@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scoutcache.cli.output import Output, jsonable
 
@@ -77,6 +79,27 @@ def test_csv_cells_that_begin_like_formulas_are_made_harmless():
     read = list(csv.DictReader(io.StringIO(listed("csv", rows))))
     assert [row["key"] for row in read] == ["'=1+1", "'+x", "'-x", "'@x"]
     assert read[0] == {"key": "'=1+1", "size_bytes": "-5", "ttl_s": "", "tags": "'=x,y"}
+
+
+KEYS = st.text(st.sampled_from("=+-@' \"x,[é＝1:"), min_size=1, max_size=6)
+
+
+@given(keys=st.lists(KEYS, min_size=1, max_size=5))
+def test_what_is_written_as_csv_is_read_back_by_taking_one_apostrophe_off(keys):
+    rows = [{"key": key, "size_bytes": 1, "ttl_s": None, "tags": keys} for key in keys]
+    read = [
+        {name: cell.removeprefix("'") for name, cell in row.items()}
+        for row in csv.DictReader(io.StringIO(listed("csv", rows)))
+    ]
+    assert [row["key"] for row in read] == keys
+    tags = read[0]["tags"]
+    assert (json.loads(tags) if tags.startswith("[") else tags.split(",")) == keys
+
+
+@given(key=KEYS)
+def test_no_cell_begins_a_formula(key):
+    cell = next(csv.DictReader(io.StringIO(listed("csv", [{"key": key}]))))["key"]
+    assert not cell.lstrip(" ").startswith(("=", "+", "-", "@", "＝"))
 
 
 @pytest.mark.parametrize("form", ["table", "json", "jsonl", "csv"])
