@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache import __version__
+from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 
@@ -46,20 +47,24 @@ def run_checks(session: Session) -> Iterator[Check]:
     try:
         config = session.config
     except ConfigError as error:
-        yield Check("configuration", "fail", "; ".join(error.problems) or str(error), "correct these settings")
+        many = f"{len(error.problems)} settings are wrong"
+        detail = "\n".join([many, *error.problems] if error.problems[1:] else error.problems) or str(error)
+        yield Check("configuration", "fail", detail, "correct these settings")
         return
     yield _configuration(session)
     if not config.enabled:
         yield Check("switch", "warn", "enabled is false: nothing is stored or read", "set enabled = true")
     place = session.place
     directory = _directory(place)
+    if directory.status == "ok" and session.homeless:
+        directory = Check("directory", "warn", f"{directory.detail}: {NO_HOME}", "set `directory`")
     yield directory
     yield _space(place, config.disk.max_bytes)
     if directory.status == "fail":
         return
-    if place.exists():
-        yield from _damaged(place)
     yield from _store(session)
+    if place.exists():
+        yield from _damaged(place)  # after the store was opened, which is what sets it aside
 
 
 def _python() -> Check:

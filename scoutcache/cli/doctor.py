@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import typer
 
@@ -26,10 +26,26 @@ _COLUMNS: Final = ("status", "name", "detail", "fix")
 def doctor(session: Session) -> int | None:
     """Check the interpreter, the configuration, the directory, the store, the space and the log.
 
-    Changes nothing. Exit code 1 when a check fails; a warning is no failure.
+    Changes nothing, but that a damaged store is set aside, as by any command. Exit code 1 when a check fails; a
+    warning is no failure. Off a terminal: status, name and detail of each check in a line, then what to do.
     """
     from scoutcache.cli.checks import run_checks
 
     checks = [check._asdict() for check in run_checks(session)]
-    session.out.rows("checks", checks, _COLUMNS)
+    if session.form == "table" and not session.out.fancy:
+        _lines(session, checks)
+    else:
+        session.out.rows("checks", checks, _COLUMNS)
     return FAILED if any(check["status"] == "fail" for check in checks) else None
+
+
+def _lines(session: Session, checks: list[dict[str, Any]]) -> None:
+    """Off a terminal: a line for each check, and below it one for each further mistake and for the remedy."""
+    width = max(len(check["name"]) for check in checks)
+    for check in checks:
+        first, *further = check["detail"].split("\n")
+        session.out.line(f"{check['status']:4}  {check['name']:{width}}  {first}")
+        for line in further:
+            session.out.line(f"      - {line}")
+        if check["fix"]:
+            session.out.line(f"      fix: {check['fix']}")

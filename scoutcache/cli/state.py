@@ -31,6 +31,8 @@ def silence() -> None:
 _PARTS: Final = ("disk", "journal", "counters", "oplog")
 """What a cache makes in its directory."""
 
+NO_HOME: Final = "there is no home folder to write to, and a temporary one may be emptied at any time"
+
 
 class Session:
     """One run: holds the global options and makes from them what a command needs, when it needs it."""
@@ -49,6 +51,7 @@ class Session:
         self._out: Output | None = None
         self._shown: str | None = None
         self._loaded: Loaded | None = None
+        self._said_where = False
 
     def update(self, given: Mapping[str, Any]) -> None:
         """Take over the global options that were given at one place of the command line."""
@@ -162,6 +165,13 @@ class Session:
 
         return self.config.directory or default_directory()
 
+    @property
+    def homeless(self) -> bool:
+        """Whether the cache is in the temporary folder because this user has no other."""
+        from scoutcache.settings.folders import temporary_directory
+
+        return self.config.directory is None and self.place == temporary_directory()
+
     def look_for_cache(self, *, told: bool = True) -> bool:
         """Whether a cache has been in the directory; if not, that is *told*, for the name may be misspelt.
 
@@ -193,6 +203,7 @@ class Session:
 
         check_trust(self, self.loaded)
         check_strategy(self.loaded)
+        self._say_where()
         if not reading:
             with opened(self.config, verbose=self.verbose, raising=raising) as cache:
                 yield cache
@@ -207,6 +218,12 @@ class Session:
                 elsewhere = self.config.replace(directory=empty)
                 with observed(elsewhere, verbose=self.verbose) as cache:
                     yield cache
+
+    def _say_where(self) -> None:
+        """With ``--verbose``, once: where the cache is when it is nowhere one would look for it."""
+        if self.verbose and not self._said_where and self.homeless:
+            self._said_where = True
+            self.note(f"the cache is in {self.place}: {NO_HOME}")
 
     @contextmanager
     def core(self, *, reading: bool = True) -> Iterator[Core]:

@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["default_directory", "user_folder"]
+__all__ = ["default_directory", "temporary_directory", "user_folder"]
 
 
 def default_directory() -> Path:
@@ -22,6 +22,11 @@ def default_directory() -> Path:
     path = _absolute(user_cache_path)
     if path is not None and _can_be_made(path):
         return path
+    return temporary_directory()
+
+
+def temporary_directory() -> Path:
+    """Where the cache of a process without a home lives."""
     return Path(tempfile.gettempdir()) / f"scoutcache-{os.getuid()}"
 
 

@@ -104,6 +104,45 @@ class TestDoctor:
         assert [check["name"] for check in failed] == ["configuration"]
         assert "nonsense" in failed[0]["detail"]
 
+    def test_off_a_terminal_each_of_many_mistakes_has_its_line(self, cli, workplace):
+        wrong = [f"nonsense_{'x' * 60}_{number}" for number in range(30)]
+        (workplace / "scoutcache.toml").write_text("".join(f"{name} = 1\n" for name in wrong))
+        ran = cli("doctor")
+        assert ran.code == 1
+        lines = ran.out.splitlines()
+        assert "fail  configuration  30 settings are wrong" in lines
+        for name in wrong:
+            assert sum(f"{name}:" in line for line in lines) == 1, "each once, and whole"
+        assert "      fix: correct these settings" in lines
+        assert max(map(len, lines)) < 1500
+
+    def test_a_check_has_a_line_and_its_remedy_another(self, directory, cli):
+        directory.chmod(0o755)
+        lines = cli("doctor").out.splitlines()
+        place = lines.index(f"warn  {'directory':14}  {directory} is open to others (mode 0755)")
+        assert lines[place + 1] == f"      fix: chmod 700 {directory}"
+
+    @pytest.mark.parametrize("content", [b"", b"not a database" * 100])
+    def test_a_store_that_was_set_aside_is_told_at_once(self, content, directory, cli):
+        for file in (directory / "disk").glob("cache.db*"):
+            file.unlink()
+        (directory / "disk" / "cache.db").write_bytes(content)
+        ran = cli("doctor", "--json")
+        checks = {check["name"]: check for check in json.loads(ran.out)["checks"]}
+        assert checks["damage"]["status"] == "warn"
+        assert ("it is empty" if not content else "file is not a database") in ran.err
+
+    def test_a_cache_in_the_temporary_folder_says_so(self, child, tmp_path):
+        home, temporary = tmp_path / "home", tmp_path / "tmp"
+        home.write_text("no folder")
+        temporary.mkdir()
+        env = {"HOME": str(home), "XDG_CACHE_HOME": "", "TMPDIR": str(temporary)}
+        checks = {check["name"]: check for check in json.loads(child("doctor", "--json", env=env).out)["checks"]}
+        assert checks["directory"]["status"] == "warn"
+        assert str(temporary) in checks["directory"]["detail"]
+        assert child("keys", env=env).err.count("no home folder") == 0
+        assert child("keys", "--verbose", env=env).err.count("no home folder") == 1
+
     def test_a_directory_that_is_a_file_is_a_failed_check(self, cli, workplace):
         (workplace / "file").write_text("")
         ran = cli("doctor", "--directory", "file", "--json")
