@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, CommandError, Usage
+from scoutcache.cli.errors import FAILED, PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
+from scoutcache.errors import WarmingError
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -55,24 +57,27 @@ def warm(
 ) -> int | None:
     """Fill the cache from lines, through a function, or by the tasks of the configuration.
 
-    One filling runs at a time; when another one has the lock, exit code 11. Exit code 3 when some keys failed. Off a
-    terminal it says nothing when all is well.
+    One filling runs at a time; when another one has the lock, exit code 11. Exit code 3 when some keys failed, 1 when
+    all did, 2 when the file, the function or the task named is not there. Off a terminal it says nothing when all is
+    well.
     """
     from scoutcache.ttl import parse_duration
 
     _check(source, call, task, due=due, predict=predict)
+    _check_tasks(session, task or ())
+    function = None if call is None else _function(call)
     options: dict[str, Any] = {"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None,
                "lock_timeout": parse_duration(lock_timeout)}  # fmt: skip
     if source is None and not task and not due_any(session):
-        return None
+        return _told(session, [])
     with session.cache() as cache:
         runs = (
-            _from(session, cache, source, call, options)
+            _from(session, cache, source, function, options)
             if source is not None
             else _tasks(session, cache, task, options)
         )
     session.progress_done()
-    return _told(session, runs) if runs else None
+    return _told(session, runs)
 
 
 def due_any(session: Session) -> bool:
@@ -93,9 +98,35 @@ def _check(source: str | None, call: str | None, task: Sequence[str] | None, *, 
         raise Usage("--call needs keys", hint="name them with --from FILE or --from -")
     if (source is not None) + bool(task) + due > 1:
         raise Usage("--from, --task and --due exclude each other")
+    if source is not None and source != "-" and not Path(source).exists():
+        raise Usage(f"--from: there is no file {source}")
 
 
-def _from(session: Session, cache: Cache, source: str, call: str | None, options: dict[str, Any]) -> list[TaskRun]:
+def _check_tasks(session: Session, names: Sequence[str]) -> None:
+    """Refuse names that no task has, before anything is opened."""
+    known = [name for task in session.config.tasks for name in (task.name, task.task_id) if name]
+    for name in names:
+        if name not in known:
+            tasks = f"the tasks are {', '.join(dict.fromkeys(known))}" if known else "no tasks are configured"
+            raise Usage(f"there is no warming task {name!r:.200}", hint=did_you_mean(name, known, tasks))
+
+
+def _function(name: str) -> Callable[..., Any]:
+    """The function that ``--call`` names; a name that leads nowhere is a mistake in the command."""
+    from scoutcache.warming.functions import named_function
+
+    try:
+        return named_function(name)
+    except WarmingError as error:
+        # What importing it raised is the module's failure, and told as one.
+        if error.__cause__ is None or isinstance(error.__cause__, ModuleNotFoundError):
+            raise Usage(f"--call: {error}", hint=error.hint) from error
+        raise
+
+
+def _from(
+    session: Session, cache: Cache, source: str, call: Callable[..., Any] | None, options: dict[str, Any]
+) -> list[TaskRun]:
     from scoutcache.warming.fill import warm_from
     from scoutcache.warming.tasks import TaskRun
 
@@ -121,7 +152,7 @@ def _told(session: Session, runs: Sequence[TaskRun]) -> int | None:
     figures = ("requested", "warmed", "skipped", "failed", "seconds")
     total: dict[str, Any] = {name: sum(getattr(run.result, name) for run in runs) for name in figures}
     errors = [error for run in runs for error in _errors(run)]
-    if session.form != "table" or session.out.on_terminal or session.verbose:
+    if session.form != "table" or (runs and (session.out.on_terminal or session.verbose)):
         session.out.record({**total, "errors": errors} if session.form == "json" else total)
     for one in errors[:_SHOWN]:
         place = [one["task"], f"line {one['line']}" if one["line"] is not None else None, one["key"]]

@@ -25,6 +25,12 @@ class TestSet:
         cli("set", "k", '{"a": [1, null]}', "--value", "json")
         assert body(cli("get", "k", "--json"))["value"] == {"a": [1, None]}
 
+    def test_json_says_what_it_is_kept_as(self, directory, cli):
+        found = body(cli("set", "k", "v", "--ttl", "90s", "--json"))
+        assert (found["schema_version"], found["key"], found["stored"], found["tiers"]) == (1, "k", True, ["disk"])
+        assert 80 < found["ttl_s"] <= 90
+        assert found["size_bytes"] > 0
+
     def test_a_dash_reads_stdin_as_it_is(self, directory, cli):
         cli("set", "k", "-", stdin="two\nlines\n\n")
         assert body(cli("get", "k", "--json"))["value"] == "two\nlines\n\n"
@@ -268,10 +274,34 @@ class TestWarm:
     def test_without_tasks_there_is_one_line_and_no_failure(self, directory, cli):
         assert cli("warm") == (0, "", "no warming tasks are configured: nothing to do\n")
 
-    def test_a_missing_file_is_named(self, directory, cli):
-        ran = cli("warm", "--from", "nowhere.jsonl")
+    def test_without_tasks_json_is_an_object_all_the_same(self, directory, cli):
+        found = body(cli("warm", "--json"))
+        assert (found["schema_version"], found["requested"], found["warmed"], found["errors"]) == (1, 0, 0, [])
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("--from", "nowhere.jsonl"), "nowhere.jsonl"),
+            (("--from", "-", "--call", "nothing"), "nothing"),
+            (("--from", "-", "--call", "no.such.module:function"), "no module 'no'"),
+            (("--from", "-", "--call", "json:nothing"), "nothing"),
+            (("--from", "-", "--call", "json:__doc__"), "not a function"),
+            (("--task", "nihgtly"), "nihgtly"),
+            (("--task", "nightly", "--from", "-"), "exclude each other"),
+            (("--from", "-", "--concurrency", "0"), "--concurrency"),
+            (("--from", "-", "--lock-timeout", "long"), "long"),
+        ],
+    )
+    def test_what_cannot_be_meant_so_ends_with_2(self, arguments, named, directory, cli):
+        ran = cli("warm", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert named in ran.err
+
+    def test_what_a_function_s_module_raises_is_its_failure(self, directory, cli, workplace):
+        (workplace / "broken_jobs.py").write_text("raise RuntimeError('no')\n")
+        ran = cli("warm", "--from", "-", "--call", "broken_jobs:load", stdin="a\n")
         assert ran.code == 1
-        assert "nowhere.jsonl" in ran.err
+        assert "RuntimeError: no" in ran.err
 
     def test_a_held_lock_ends_with_11(self, directory, cli):
         from scoutcache import Cache
@@ -292,4 +322,5 @@ class TestWarm:
         assert body(cli("tasks", "list", "--json"))["tasks"][0]["task"] == "nightly"
         assert body(cli("warm", "--task", "nightly", "--json"))["warmed"] == 2
         assert body(cli("tasks", "list", "--json"))["tasks"][0]["status"] == "completed"
-        assert cli("warm", "--task", "nihgtly").code == 1
+        ran = cli("warm", "--task", "nihgtly")
+        assert (ran.code, ran.err.splitlines()[1]) == (2, "hint: did you mean nightly?")
