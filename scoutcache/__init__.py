@@ -32,8 +32,10 @@ if TYPE_CHECKING:
         CacheStrategy,
         CacheTier,
         CompressionType,
+        EmitResult,
         InvalidationResult,
         InvalidationRule,
+        RuleResult,
         SemanticCacheEntry,
         SerializationType,
         WarmingTask,
@@ -45,9 +47,9 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MISSING", "AsyncCache", "Cache", "CacheBackend", "CacheConfig", "CacheEntry", "CacheError", "CacheKey",
-    "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType",
-    "InvalidationResult", "InvalidationRule", "SemanticCacheEntry", "SerializationType", "Tier", "WarmingTask",
-    "register_type",
+    "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType", "EmitResult",
+    "InvalidationResult", "InvalidationRule", "RuleResult", "SemanticCacheEntry", "SerializationType", "Tier",
+    "WarmingTask", "register_type",
 ]  # fmt: skip
 
 _HOMES = {

@@ -25,13 +25,14 @@ from scoutcache.entry import Ref
 from scoutcache.errors import InvalidKey
 
 __all__ = [
-    "CacheKey", "check_namespace", "check_tag", "digest_of_text", "key_text", "physical_key", "physical_prefix",
-    "physical_scan_prefix", "prefix_of",
+    "CacheKey", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "physical_key",
+    "physical_prefix", "physical_scan_prefix", "prefix_of",
 ]  # fmt: skip
 
 MAX_KEY_BYTES: Final = 65536
 MAX_NAMESPACE_BYTES: Final = 128
 MAX_TAG_BYTES: Final = 1024
+MAX_NAME_BYTES: Final = 256
 
 MAX_PHYSICAL_BYTES: Final = 512
 HEAD_BYTES: Final = 200
@@ -61,6 +62,11 @@ def check_namespace(namespace: str) -> str:
 def check_tag(tag: str) -> str:
     """The tag, if it can be one: a str of at most 1 KiB without control codes, not empty."""
     return _checked(tag, "tag", MAX_TAG_BYTES)
+
+
+def check_name(name: str, what: str) -> str:
+    """A name of something else, if it can be one: a str of at most 256 bytes without control codes, not empty."""
+    return _checked(name, what, MAX_NAME_BYTES)
 
 
 def prefix_of(key: str) -> str:

@@ -33,8 +33,8 @@ from scoutcache.ttl import parse_duration
 
 __all__ = [
     "CacheBackend", "CacheEntry", "CacheKey", "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy",
-    "CacheTier", "CompressionType", "InvalidationResult", "InvalidationRule", "RuleAction", "SemanticCacheEntry",
-    "SerializationType", "TaskStatus", "TriggerType", "WarmingTask",
+    "CacheTier", "CompressionType", "EmitResult", "InvalidationResult", "InvalidationRule", "RuleAction", "RuleResult",
+    "SemanticCacheEntry", "SerializationType", "TaskStatus", "TriggerType", "WarmingTask",
 ]  # fmt: skip
 
 _TOLD: Final = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -175,6 +175,38 @@ class InvalidationResult(BaseModel):
     """Some of the keys, for a person to look at."""
     failed: dict[str, str] = Field(default_factory=dict)
     """Tiers that could not be asked, and why; what they still hold dies by its versions or its time."""
+
+
+class RuleResult(BaseModel):
+    """What one invalidation rule did, or in a dry run would do.  Counts as in `InvalidationResult`."""
+
+    model_config = _TOLD
+
+    rule_id: str
+    action: RuleAction = RuleAction.DELETE
+    target_pattern: str | None = None
+    """With the event's fields in it."""
+    target_tags: tuple[str, ...] = ()
+    matched: int | None = None
+    invalidated: int | None = None
+    by_tier: Mapping[str, int | None] = Field(default_factory=dict)
+    sample: tuple[str, ...] = ()
+    failed: dict[str, str] = Field(default_factory=dict)
+    """Tiers that could not be asked, and why."""
+    error: str | None = None
+    """Why it could not be run."""
+
+
+class EmitResult(BaseModel):
+    """What an event set off, in the order in which it was done.  No rule at all is an answer too."""
+
+    model_config = _TOLD
+
+    event: str
+    rules: tuple[RuleResult, ...] = ()
+    matched: int | None = 0
+    """The sum over the rules; None when one of them is not known.  What two rules hit counts twice."""
+    invalidated: int | None = 0
 
 
 class SemanticCacheEntry(BaseModel):

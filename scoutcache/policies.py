@@ -23,8 +23,11 @@ from pydantic import (
     model_validator,
 )
 
-from scoutcache.keys import check_tag
+from scoutcache.keys import check_name, check_namespace, check_tag
 from scoutcache.patterns import Pattern
+from scoutcache.rule_checks import rule_problems
+from scoutcache.schedules import check_schedule
+from scoutcache.templates import Template
 from scoutcache.ttl import parse_duration, parse_size, parse_ttl
 
 __all__ = [
@@ -127,6 +130,20 @@ def _pattern_text(text: str) -> str:
     return Pattern.parse(text).text
 
 
+def _template_pattern(text: str) -> str:
+    Template.pattern(text)
+    return text
+
+
+def _template_tag(text: str) -> str:
+    Template.parse(check_tag(text))
+    return text
+
+
+def _rule_name(text: str) -> str:
+    return check_name(text, "name of a rule")
+
+
 def _listed(value: object) -> object:
     return (value,) if isinstance(value, str) else value
 
@@ -141,7 +158,13 @@ UtcTime = Annotated[AwareDatetime, AfterValidator(lambda time: time.astimezone(U
 """A moment; what comes in another time zone is turned into UTC, what comes without one is refused."""
 PatternText = Annotated[str, AfterValidator(_pattern_text)]
 """A pattern that compiles."""
-TagText = Annotated[str, AfterValidator(check_tag)]
+NamespaceText = Annotated[str, AfterValidator(check_namespace)]
+PatternTemplate = Annotated[str, AfterValidator(_template_pattern)]
+"""A pattern that compiles whatever its fields are filled with."""
+TagTemplate = Annotated[str, AfterValidator(_template_tag)]
+"""A tag that may hold fields."""
+Schedule = Annotated[str, AfterValidator(check_schedule)]
+"""A cron expression, in UTC."""
 Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 """Several texts; one alone needs no list."""
 
@@ -149,7 +172,12 @@ DECLARED: Final = ConfigDict(frozen=True, extra="forbid", defer_build=True, allo
 
 
 class CachePolicy(BaseModel):
-    """How entries whose keys match one of *applies_to* are kept.  The policy of the highest *priority* wins."""
+    """How entries of *namespaces* whose keys match one of *applies_to* are kept.
+
+    Only what is set says anything.  Where several policies say something of the same setting, the one of the highest
+    *priority* wins, and of equal ones the first.  A time to live that the writer names goes before *ttl_seconds*, and
+    that before the ``[ttl]`` section.
+    """
 
     model_config = DECLARED
 
@@ -157,19 +185,29 @@ class CachePolicy(BaseModel):
     """What it is called by; where only a name is given, the name."""
     name: str = ""
     applies_to: Annotated[tuple[PatternText, ...], BeforeValidator(_listed)] = ("*",)
+    namespaces: Annotated[tuple[NamespaceText, ...], BeforeValidator(_listed)] = ()
+    """None named is all of them."""
     priority: int = 0
     ttl_seconds: Ttl | None = None
     refresh_on_access: bool = False
-    """True renews the time to live at each hit."""
+    """True renews the time to live at each hit, at most once in each tenth of it.
+
+    It renews to *ttl_seconds*, or what ``[ttl]`` says.  An entry that was given a shorter life of its own keeps to it.
+    """
     max_entry_size: Size | None = None
+    """A value that takes more bytes, as serialized and before compression, is not stored."""
     compression_required: bool = False
-    allowed_backends: tuple[CacheBackend, ...] | None = None
-    """None allows every tier."""
+    """True compresses in the tiers below memory whatever the size, and whether it pays or not."""
+    allowed_backends: Annotated[tuple[CacheBackend, ...], BeforeValidator(_listed)] | None = None
+    """None allows every tier, and so does "hybrid".  Those not allowed are neither written nor read."""
     preferred_backend: CacheBackend | None = None
+    """Where a write begins; tiers above it get the entry by promotion only."""
     invalidation_rules: Texts = ()
     """Ids of rules."""
     encrypt_at_rest: bool = False
+    """Only memory may hold such entries as long as entries can't be encrypted: otherwise opening is refused."""
     require_authentication: bool = False
+    """Refuses to open with a Redis tier that has neither a password nor a client certificate."""
 
     @model_validator(mode="before")
     @classmethod
@@ -185,25 +223,39 @@ class CachePolicy(BaseModel):
 
 
 class InvalidationRule(BaseModel):
-    """What becomes invalid when something happens: an event, or a time by a cron expression."""
+    """What becomes invalid when something happens: an event, a time of a schedule, or a change of other keys.
+
+    >>> InvalidationRule(rule_id="users", event_types=["db.users.*"], target_pattern="user:{id}:*").priority
+    0
+    """
 
     model_config = DECLARED
 
-    rule_id: str = Field(min_length=1)
+    rule_id: Annotated[str, AfterValidator(_rule_name)]
     """What it is called by; where only a name is given, the name."""
     name: str = ""
     trigger_type: TriggerType = TriggerType.EVENT
     trigger_config: Mapping[str, Any] = Field(default_factory=dict)
-    target_pattern: PatternText | None = None
-    """May hold fields of the event in braces: ``user:{id}:*``."""
-    target_tags: Annotated[tuple[TagText, ...], BeforeValidator(_listed)] = ()
+    """``keys`` (patterns) and ``tags`` whose change sets off a rule of type dependency; ``all = true`` allows a target
+    that is everything."""
+    target_pattern: PatternTemplate | None = None
+    """May hold fields of the event in braces: ``user:{id}:*``.  What stands for a field is never a wildcard; braces
+    themselves are written twice."""
+    target_tags: Annotated[tuple[TagTemplate, ...], BeforeValidator(_listed)] = ()
+    """May hold fields too.  Pattern and tags unite."""
     cascade: bool = True
+    """Take what depends on the target along."""
     action: RuleAction = RuleAction.DELETE
-    schedule: str | None = None
-    """A cron expression, in UTC."""
+    priority: int = 0
+    """Of several rules that one event sets off, the highest runs first; among equals, the one that was named first."""
+    schedule: Schedule | None = None
+    """A cron expression, in UTC.  Such rules run with ``scoutcache rules run`` only."""
     last_run: UtcTime | None = None
-    event_types: Texts = ()
+    event_types: Annotated[tuple[PatternText, ...], BeforeValidator(_listed)] = ()
+    """Names of events, or patterns of them: ``db.users.*``."""
     total_invalidations: int = Field(default=0, ge=0)
+    """Entries that are known to have been hit.  What a tag covered is not counted, for that would take a scan."""
+    runs: int = Field(default=0, ge=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -212,12 +264,8 @@ class InvalidationRule(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> InvalidationRule:
-        if self.trigger_type is TriggerType.TIME and not self.schedule:
-            raise ValueError("a rule with trigger_type 'time' needs a schedule, such as '0 3 * * *'")
-        if self.trigger_type is TriggerType.EVENT and not self.event_types:
-            raise ValueError("a rule with trigger_type 'event' needs event_types, such as ['db.users.updated']")
-        if self.target_pattern is None and not self.target_tags and self.trigger_type is not TriggerType.DEPENDENCY:
-            raise ValueError("a rule needs a target_pattern or target_tags")
+        if problems := list(rule_problems(self)):
+            raise ValueError("; ".join(problems))
         return self
 
 
@@ -233,7 +281,7 @@ class WarmingTask(BaseModel):
     source: str = Field(min_length=1)
     """A file of JSON Lines, or ``module:function``."""
     run_at_startup: bool = False
-    schedule: str | None = None
+    schedule: Schedule | None = None
     """A cron expression, in UTC."""
     status: TaskStatus = TaskStatus.PENDING
     started_at: UtcTime | None = None

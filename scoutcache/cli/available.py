@@ -1,19 +1,17 @@
 """What a configuration asks for and can't have: settings that are well formed, but that nothing here understands.
 
-Reading a configuration does not find them, for the models stand below the policies and the calendar.
+Reading a configuration does not find them, for the models stand below the policies of eviction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scoutcache.config_problems import wrong_settings
 from scoutcache.policies import CacheStrategy
 
 if TYPE_CHECKING:
-    from scoutcache.policies import InvalidationRule, WarmingTask
     from scoutcache.settings import Loaded
 
 
@@ -24,8 +22,7 @@ def check_strategy(loaded: Loaded) -> None:
 
 def check_available(loaded: Loaded) -> None:
     """Raise `ConfigError` that lists every setting that can't be had."""
-    _refuse([*_strategy(loaded), *_schedules(loaded, "rules", loaded.config.rules),
-             *_schedules(loaded, "tasks", loaded.config.tasks)])  # fmt: skip
+    _refuse(_strategy(loaded))
 
 
 def strategies() -> list[str]:
@@ -47,18 +44,3 @@ def _strategy(loaded: Loaded) -> Iterator[str]:
             f"{loaded.origins['memory.strategy']}: memory.strategy: {wanted} is not available yet; "
             f"expected one of {', '.join(there)}"
         )
-
-
-def _schedules(loaded: Loaded, part: str, declared: Sequence[InvalidationRule | WarmingTask]) -> Iterator[str]:
-    from cronsim import CronSim, CronSimError
-
-    for number, one in enumerate(declared):
-        if one.schedule is None:
-            continue
-        try:
-            CronSim(one.schedule, datetime.now(UTC))
-        except CronSimError as error:
-            yield (
-                f"{loaded.origins[part]}: {part}[{number}].schedule: {one.schedule!r} is no cron expression ({error}); "
-                "expected five fields, such as '*/15 * * * *'"
-            )

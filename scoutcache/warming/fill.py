@@ -23,11 +23,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, ConfigError, WarmingError
+from scoutcache.locking import held
 from scoutcache.patterns import Pattern
 from scoutcache.settings import default_directory
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.lines import BadLine, Item, read_lines
-from scoutcache.warming.lock import held
 from scoutcache.warming.pace import Pace
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 - A task's *source* is a file of JSON Lines, of which the keys that match its *pattern* are taken; or
   ``module:function``, which is called with each key of the cache that matches (a pattern without wildcards is that one
   key, there or not).
-- *schedule* is a cron expression in UTC.  A task is due when a time of its schedule has passed since its last run
-  began, and at once when it has never run.  Missed times count once.  Without a schedule it is never due.
+- *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
+  Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
   with the next run.  One run at a time: a task that claims to be running while nobody holds the lock has been killed.
 - Running a ``module:function`` runs code that the configuration names: whoever calls `run_tasks` vouches for it.
@@ -12,22 +12,24 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.config import CacheConfig
-from scoutcache.errors import CacheError, ConfigError, WarmingError
+from scoutcache.errors import CacheError, WarmingError
+from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
-from scoutcache.oplog.files import is_claimed, make_folder, replace
+from scoutcache.oplog.files import is_claimed
 from scoutcache.patterns import Pattern
+from scoutcache.run_state import RunState, change_runs, read_runs
+from scoutcache.schedules import due_by
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from
 from scoutcache.warming.lines import Item
-from scoutcache.warming.lock import held
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -58,11 +60,8 @@ class TaskRun:
 
 
 def list_tasks(config: CacheConfig, now: datetime) -> list[TaskInfo]:
-    """Every task of *config* in its order; *now* is an aware datetime.
-
-    Raises `ConfigError` for a schedule that is no cron expression, naming the task.
-    """
-    state = _read_state(config)
+    """Every task of *config* in its order; *now* is an aware datetime."""
+    state = read_runs(_state_file(config))
     working = is_claimed(state_folder(config) / "lock")
     return [_info(_with_state(task, state.get(task.task_id, {}), working=working), now) for task in config.tasks]
 
@@ -140,26 +139,8 @@ def _keys(cache: Cache, text: str) -> Iterator[Item]:
 
 
 def _info(task: WarmingTask, now: datetime) -> TaskInfo:
-    if task.schedule is None:
-        return TaskInfo(task, due=False, next_run=None)
-    last = task.started_at
-    following = _following(task, last or now)
-    if last is None or following is None:
-        return TaskInfo(task, due=last is None, next_run=now if last is None else None)
-    return TaskInfo(task, due=following <= now, next_run=following)
-
-
-def _following(task: WarmingTask, after: datetime) -> datetime | None:
-    """The first time of its schedule after *after*, None when none is left."""
-    from cronsim import CronSim, CronSimError
-
-    assert task.schedule is not None
-    try:
-        found: datetime | None = next(CronSim(task.schedule, after.astimezone(UTC)), None)
-    except CronSimError as problem:
-        raise ConfigError(f"task {task.task_id!r}: schedule {task.schedule!r} is no cron expression ({problem})",
-                          hint="five fields: '*/15 * * * *' is every quarter of an hour") from problem  # fmt: skip
-    return found
+    due = due_by(task.schedule, task.started_at, now)
+    return TaskInfo(task, due=due.now, next_run=due.next_run)
 
 
 # -- what became of it
@@ -194,24 +175,16 @@ def _told(line: int | None, key: str | None, error: str) -> str:
     return ": ".join([*filter(None, where), error])[:500]
 
 
-def _read_state(config: CacheConfig) -> dict[str, dict[str, Any]]:
-    try:
-        data = json.loads((state_folder(config) / "tasks.json").read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (ValueError, RecursionError):
-        # Not worth an error: without it every task counts as never run, and the next run writes it anew.
-        return {}
-    if not isinstance(data, dict):
-        return {}
-    return {name: kept for name, kept in data.items() if isinstance(kept, dict)}
-
-
 def _write_state(config: CacheConfig, task_id: str, news: Mapping[str, Any]) -> None:
     """Called with the lock held, so nobody else writes."""
     known = {task.task_id for task in config.tasks}
-    state = {name: kept for name, kept in _read_state(config).items() if name in known}
-    state[task_id] = {**state.get(task_id, {}), **news}
-    folder = state_folder(config)
-    make_folder(folder)
-    replace(folder / "tasks.json", json.dumps(state, indent=1).encode())
+
+    def edit(state: RunState) -> RunState:
+        kept = {name: one for name, one in state.items() if name in known}
+        return {**kept, task_id: {**kept.get(task_id, {}), **news}}
+
+    change_runs(_state_file(config), edit)
+
+
+def _state_file(config: CacheConfig) -> Path:
+    return state_folder(config) / "tasks.json"

@@ -129,9 +129,6 @@ def test_a_benchmark_s_name_is_looked_at_before_anything_is_measured(name, cli, 
 
 class TestValidate:
     CONFIG = """
-[memory]
-strategy = "tinylfu"
-
 [[rules]]
 rule_id = "a"
 trigger_type = "time"
@@ -144,20 +141,33 @@ trigger_type = "time"
 schedule = "every day"
 target_pattern = "llm:*"
 
+[[rules]]
+rule_id = "c"
+event_types = ["db.users.*"]
+target_pattern = "user:{id:*"
+
 [[tasks]]
 task_id = "c"
 source = "keys.jsonl"
 schedule = "61 * * * *"
 """
 
-    def test_schedules_and_strategies_that_can_t_be_had_are_listed_with_their_places(self, cli, workplace):
+    def test_wrong_schedules_and_rules_are_listed_at_once_with_their_places(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        for command in (["config", "validate"], ["stats"]):
+            ran = cli(*command)
+            assert (ran.code, ran.out) == (2, "")
+            assert "3 settings are wrong" in ran.err
+            for place in ("rules[1].schedule: 'every day'", "rules[2].target_pattern:", "tasks[0].schedule: '61"):
+                assert f"{workplace / 'scoutcache.toml'}: {place}" in ran.err
+            assert "expected five fields in UTC" in ran.err
+            assert "rules[0]" not in ran.err
+
+    def test_a_strategy_that_can_t_be_had_is_named_with_its_place(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text('[memory]\nstrategy = "tinylfu"\n')
         ran = cli("config", "validate")
         assert (ran.code, ran.out) == (2, "")
-        assert "3 settings are wrong" in ran.err
-        for place in ("memory.strategy: tinylfu", "rules[1].schedule: 'every day'", "tasks[0].schedule: '61"):
-            assert f"{workplace / 'scoutcache.toml'}: {place}" in ran.err
-        assert "rules[0]" not in ran.err
+        assert f"{workplace / 'scoutcache.toml'}: memory.strategy: tinylfu" in ran.err
         assert "adaptive, lru, lfu, ttl, sieve, s3fifo\n" in ran.err
 
     def test_other_commands_name_the_strategy_plainly(self, cli, directory, monkeypatch):

@@ -8,8 +8,8 @@ import pytest
 
 from scoutcache.cache import Cache
 from scoutcache.errors import ConfigError, LockTimeout, WarmingError
+from scoutcache.locking import held
 from scoutcache.warming.fill import state_folder, warm_from
-from scoutcache.warming.lock import held
 
 
 def counts(result):

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 import pytest
 
 from scoutcache.errors import CacheError, LockTimeout
+from scoutcache.locking import held
 from scoutcache.oplog.files import is_claimed
-from scoutcache.warming.lock import held
 
 HOLDER = """
 import sys
 from pathlib import Path
-from scoutcache.warming.lock import held
+from scoutcache.locking import held
 with held(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -1,0 +1,60 @@
+"""Cron expressions, in UTC: whether a text is one, and what is due by it.
+
+Rules:
+
+1. Five fields (minute, hour, day of month, month, day of week), or six with the second in front.
+2. Something is due when a time of its schedule has passed since it last ran, and at once when it never ran.  Times that
+   were missed count once.
+3. A last run that lies more than a day ahead was written by a wrong clock, and counts as none; or nothing would be due
+   until then.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Final, NamedTuple
+
+from scoutcache.canonical import shown
+
+__all__ = ["Due", "check_schedule", "due_by", "following"]
+
+_LONGEST: Final = 200
+_AHEAD: Final = timedelta(days=1)
+
+
+class Due(NamedTuple):
+    """Whether something ought to run now, and when it is its turn; None: never again, or without a schedule."""
+
+    now: bool
+    next_run: datetime | None
+
+
+def check_schedule(text: str) -> str:
+    """*text* if it is a cron expression; raises ValueError, saying what was expected."""
+    following(text, datetime(2000, 1, 1, tzinfo=UTC))
+    return text
+
+
+def due_by(schedule: str | None, last_run: datetime | None, now: datetime) -> Due:
+    """What *schedule* says at *now*; both times are aware."""
+    if schedule is None:
+        return Due(now=False, next_run=None)
+    if last_run is None or last_run > now + _AHEAD:
+        return Due(now=True, next_run=now)
+    coming = following(schedule, last_run)
+    return Due(now=coming is not None and coming <= now, next_run=coming)
+
+
+def following(schedule: str, after: datetime) -> datetime | None:
+    """The first time of *schedule* after *after*, None when none is left; raises ValueError for a wrong expression."""
+    from cronsim import CronSim, CronSimError
+
+    if len(schedule) > _LONGEST:
+        raise ValueError(f"{shown(schedule)} is longer than any cron expression")
+    try:
+        found: datetime | None = next(CronSim(schedule, after.astimezone(UTC)), None)
+    except (CronSimError, AssertionError) as problem:
+        raise ValueError(
+            f"{shown(schedule)} is no cron expression ({problem}); expected five fields in UTC, such as '*/15 * * * *'"
+        ) from problem
+    return found
