@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
-from scoutcache.decorators import CachedFunction, Keeping
+from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping
 from scoutcache.drive import arun
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
@@ -192,33 +191,21 @@ class AsyncCache(Face):
         tags: Iterable[str] | Callable[..., Iterable[str]] = (),
         condition: Callable[..., bool] | None = None,
         namespace: str | None = None,
+        self_in_key: bool = False,
         **more: Any,
-    ) -> Callable[[Callable[..., Any]], Callable[..., Awaitable[Any]]]:
-        """Keep the results of a function or coroutine function.
+    ) -> AsyncDecorator:
+        """Keep the results of a function or coroutine function; the options of `get_or_compute` hold too.
 
-        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in
-        the key: where objects must not share results, give *key*.
+        The key is the function's name and its arguments, defaults included, 1 told apart from "1".  The wrapper has
+        ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in the key, so all
+        objects share results; with *self_in_key* it is, and must be plain data or have a method ``__cache_key__``.  A
+        function whose first parameter is named ``ctx`` is passed the context of `get_or_compute` there.
 
-        *condition*, called with the function's arguments, bypasses the cache when it is false.
+        *condition*, called with the function's arguments, bypasses the cache when it is false.  Raises `CacheError` for
+        generators.
         """
-        keeping = Keeping(ttl, key, tags, condition, namespace, more)
-        return lambda function: self._wrap(CachedFunction(function, keeping))
-
-    def _wrap(self, cached: CachedFunction) -> Callable[..., Any]:
-        @functools.wraps(cached.function)
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            key, factory = cached.key(*args, **kwargs), cached.factory(*args, **kwargs)
-            return await self.get_or_compute(key, factory, **cached.options(*args, **kwargs))
-
-        async def forget(*args: Any, **kwargs: Any) -> bool:
-            return await self.delete(cached.key(*args, **kwargs), cached.keeping.namespace)
-
-        async def refresh(*args: Any, **kwargs: Any) -> Any:
-            await forget(*args, **kwargs)
-            return await call(*args, **kwargs)
-
-        vars(call).update(key=cached.key, invalidate=forget, refresh=refresh)
-        return call
+        keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
+        return lambda function: AsyncCachedFunction(self, function, keeping)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._run(perform(Work(work)))

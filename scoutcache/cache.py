@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
-from scoutcache.decorators import CachedFunction, Keeping
+from scoutcache.decorators import CachedFunction, Decorator, Keeping
 from scoutcache.drive import run
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
@@ -190,33 +189,21 @@ class Cache(Face):
         tags: Iterable[str] | Callable[..., Iterable[str]] = (),
         condition: Callable[..., bool] | None = None,
         namespace: str | None = None,
+        self_in_key: bool = False,
         **more: Any,
-    ) -> Callable[[Callable[..., T]], Callable[..., T]]:
-        """Keep the results of a function.
+    ) -> Decorator:
+        """Keep the results of a function; the options of `get_or_compute` hold too.
 
-        The wrapper has ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in
-        the key: where objects must not share results, give *key*.
+        The key is the function's name and its arguments, defaults included, 1 told apart from "1".  The wrapper has
+        ``.invalidate(*args)``, ``.refresh(*args)`` and ``.key(*args)``.  A method's ``self`` is not in the key, so all
+        objects share results; with *self_in_key* it is, and must be plain data or have a method ``__cache_key__``.  A
+        function whose first parameter is named ``ctx`` is passed the context of `get_or_compute` there.
 
-        *condition*, called with the function's arguments, bypasses the cache when it is false.
+        *condition*, called with the function's arguments, bypasses the cache when it is false.  Raises `CacheError` for
+        generators, and for coroutine functions.
         """
-        keeping = Keeping(ttl, key, tags, condition, namespace, more)
-        return lambda function: self._wrap(CachedFunction(function, keeping))
-
-    def _wrap(self, cached: CachedFunction) -> Callable[..., Any]:
-        @functools.wraps(cached.function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            key, factory = cached.key(*args, **kwargs), cached.factory(*args, **kwargs)
-            return self.get_or_compute(key, factory, **cached.options(*args, **kwargs))
-
-        def forget(*args: Any, **kwargs: Any) -> bool:
-            return self.delete(cached.key(*args, **kwargs), cached.keeping.namespace)
-
-        def refresh(*args: Any, **kwargs: Any) -> Any:
-            forget(*args, **kwargs)
-            return call(*args, **kwargs)
-
-        vars(call).update(key=cached.key, invalidate=forget, refresh=refresh)
-        return call
+        keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
+        return lambda function: CachedFunction(self, function, keeping)
 
     def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache."""

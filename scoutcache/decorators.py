@@ -1,23 +1,36 @@
-"""Caching a function: the key is its module, its qualified name and its arguments as bound, defaults included.
+"""Cached functions: what ``@cache.cached`` makes of a function, on either face.
 
-Arguments are told apart by type (1 is not "1" and not True).  For a method the first parameter, called ``self`` or
-``cls``, is left out of the key.
+The key is the function's name and its arguments as bound, defaults included and told apart by type (1 is not "1" and
+not True); `callables` says how they are found.  On a method the wrapper is bound as methods are, so
+``service.answer.invalidate(2)`` needs no mention of the object.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
+from scoutcache.callables import Described
+from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
 from scoutcache.keys import CacheKey, key_text
 
-__all__ = ["CachedFunction", "Keeping"]
+if TYPE_CHECKING:
+    from scoutcache.async_cache import AsyncCache
+    from scoutcache.cache import Cache
+    from scoutcache.face import Face
+
+__all__ = ["AsyncCachedFunction", "AsyncDecorator", "CachedFunction", "Decorator", "Keeping"]
 
 Key = str | CacheKey
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+R = TypeVar("R")
+I = TypeVar("I")  # noqa: E741  # what invalidate gives
 
 
 @dataclass(frozen=True)
@@ -29,45 +42,45 @@ class Keeping:
     tags: Iterable[str] | Callable[..., Iterable[str]] = ()
     condition: Callable[..., bool] | None = None
     namespace: str | None = None
+    self_in_key: bool = False
     more: dict[str, Any] = field(default_factory=dict)
 
 
-class CachedFunction:
-    """A function and how its results are kept.  Raises `CacheError` for a generator, which has no result."""
+class _Wrapper:
+    """What the wrappers of both faces are the same in."""
 
-    def __init__(self, function: Callable[..., Any], keeping: Keeping) -> None:
-        if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise CacheError(
-                f"{function.__qualname__} is a generator: it has no result to cache",
-                hint="cache a function that returns a list",
-            )
-        self.function = function
-        self.keeping = keeping
-        self._signature = inspect.signature(function)
+    _cache: Face
 
-    def key(self, *args: Any, **kwargs: Any) -> str:
-        """The key under which the result for these arguments is kept."""
-        key = self.keeping.key
+    def __init__(self, cache: Face, function: Any, keeping: Keeping) -> None:
+        self._described = Described(function, self_in_key=keeping.self_in_key, own_key=keeping.key is not None)
+        self._cache, self._keeping = cache, keeping
+        functools.update_wrapper(cast("Any", self), self._described.target)
+        if (signature := self._described.signature()) is not None:
+            self.__signature__ = signature
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._described.adopt(owner, name)
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return str(vars(self)["__qualname__"])  # as functions do: by name, so that pools of processes can call it
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<cached {self._described.name}>"
+
+    def _key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        key = self._keeping.key
         if callable(key):
             key = key(*args, **kwargs)
-        return self._own_key(args, kwargs) if key is None else key_text(key)
+        return self._described.key(args, kwargs) if key is None else key_text(key)
 
-    def _own_key(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        if (first := next(iter(arguments), None)) in {"self", "cls"}:
-            del arguments[first]
-        function = self.function
-        return CacheKey(prefix=function.__module__, identifier=function.__qualname__, parameters=arguments).generate()
-
-    def factory(self, *args: Any, **kwargs: Any) -> Callable[[], Any]:
-        """The call that computes the result."""
-        return functools.partial(self.function, *args, **kwargs)
-
-    def options(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The options of ``get_or_compute`` for these arguments."""
-        keeping = self.keeping
+    def _options(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        keeping = self._keeping
         condition = keeping.condition
         return {
             "ttl": keeping.ttl,
@@ -76,3 +89,180 @@ class CachedFunction:
             "condition": None if condition is None else functools.partial(condition, *args, **kwargs),
             **keeping.more,
         }
+
+    def _in_memory(self, key: str) -> Any:
+        """The result if memory has it and nothing else need be asked."""
+        keeping = self._keeping
+        if keeping.condition is not None or keeping.more:
+            return MISSING
+        return self._cache._peek(key, MISSING, keeping.namespace)
+
+    def _owner(self, instance: object, owner: type | None) -> object:
+        """What a call through *instance* or its class passes first; `MISSING` for nothing."""
+        kind = self._described.kind
+        if kind is classmethod:
+            return owner if owner is not None else type(instance)
+        return MISSING if kind is staticmethod or instance is None else instance
+
+
+class CachedFunction(_Wrapper, Generic[P, R]):
+    """A function whose results are kept in a `Cache`."""
+
+    _cache: Cache
+
+    def __init__(self, cache: Cache, function: Any, keeping: Keeping) -> None:
+        super().__init__(cache, function, keeping)
+        if self._described.is_coroutine:
+            raise CacheError(f"{self._described.name} is a coroutine function, and this cache is blocking",
+                             hint="use AsyncCache")
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        key = self._key(args, kwargs)
+        value = self._in_memory(key)
+        if value is MISSING:
+            call = self._described.call(args, kwargs)
+            value = self._cache.get_or_compute(key, call, **self._options(args, kwargs))
+        return value  # type: ignore[no-any-return]  # what the function returned
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key under which the result for these arguments is kept."""
+        return self._key(args, kwargs)
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove the result for these arguments; True if it was there."""
+        return self._cache.delete(self._key(args, kwargs), self._keeping.namespace)
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute the result anew, whatever is kept."""
+        self.invalidate(*args, **kwargs)
+        return self(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: CachedFunction[Concatenate[Any, Q], R], instance: object, owner: type | None = None
+    ) -> Bound[Q, R, bool]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        first = self._owner(instance, owner)
+        return self if first is MISSING else Bound(self, first)
+
+
+class AsyncCachedFunction(_Wrapper, Generic[P, R]):
+    """A function or coroutine function whose results are kept in an `AsyncCache`; calls are awaited."""
+
+    _cache: AsyncCache
+
+    def __init__(self, cache: AsyncCache, function: Any, keeping: Keeping) -> None:
+        super().__init__(cache, function, keeping)
+        _mark_coroutine_function(self)
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        key = self._key(args, kwargs)
+        value = self._in_memory(key)
+        if value is MISSING:
+            call = self._described.call(args, kwargs)
+            value = await self._cache.get_or_compute(key, call, **self._options(args, kwargs))
+        return value  # type: ignore[no-any-return]  # what the function returned
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key under which the result for these arguments is kept."""
+        return self._key(args, kwargs)
+
+    async def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Remove the result for these arguments; True if it was there."""
+        return await self._cache.delete(self._key(args, kwargs), self._keeping.namespace)
+
+    async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute the result anew, whatever is kept."""
+        await self.invalidate(*args, **kwargs)
+        return await self(*args, **kwargs)
+
+    @overload
+    def __get__(self, instance: None, owner: type | None = None) -> Self: ...
+    @overload
+    def __get__(
+        self: AsyncCachedFunction[Concatenate[Any, Q], R], instance: object, owner: type | None = None
+    ) -> AsyncBound[Q, R]: ...
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        first = self._owner(instance, owner)
+        return self if first is MISSING else AsyncBound(self, first)
+
+
+class Bound(Generic[P, R, I]):
+    """A cached method of one object, or of one class."""
+
+    __slots__ = ("__self__", "_cached")
+
+    def __init__(self, cached: Any, owner: object) -> None:
+        self._cached, self.__self__ = cached, owner
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return self._cached(self.__self__, *args, **kwargs)  # type: ignore[no-any-return]  # of the wrapper's type
+
+    def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
+        """The key under which the result for these arguments is kept."""
+        return str(self._cached.key(self.__self__, *args, **kwargs))
+
+    def invalidate(self, *args: P.args, **kwargs: P.kwargs) -> I:
+        """Remove the result for these arguments; True if it was there."""
+        return self._cached.invalidate(self.__self__, *args, **kwargs)  # type: ignore[no-any-return]  # of the wrapper's type
+
+    def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Compute the result anew, whatever is kept."""
+        return self._cached.refresh(self.__self__, *args, **kwargs)  # type: ignore[no-any-return]  # of the wrapper's type
+
+    @property
+    def __signature__(self) -> inspect.Signature:
+        signature = inspect.signature(self._cached)
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cached, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return getattr, (self.__self__, self._cached.__name__)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Bound):
+            return NotImplemented
+        return other._cached is self._cached and other.__self__ is self.__self__
+
+    def __hash__(self) -> int:
+        return hash((id(self._cached), id(self.__self__)))
+
+    def __repr__(self) -> str:
+        return f"<bound {self._cached!r} of {self.__self__!r}>"
+
+
+class AsyncBound(Bound[P, Coroutine[Any, Any, R], Coroutine[Any, Any, bool]]):
+    """The same for an `AsyncCache`; calls are awaited."""
+
+    __slots__ = ()
+
+    async def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        return cast("R", await self._cached(self.__self__, *args, **kwargs))
+
+
+def _mark_coroutine_function(wrapper: object) -> None:
+    """Frameworks ask before they call whether a function must be awaited."""
+    if (mark := getattr(inspect, "markcoroutinefunction", None)) is not None:
+        mark(wrapper)
+    else:
+        vars(wrapper)["_is_coroutine"] = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # before 3.12
+
+
+class Decorator(Protocol):
+    """What ``Cache.cached`` gives: the function keeps its signature."""
+
+    def __call__(self, function: Callable[P, R], /) -> CachedFunction[P, R]:
+        """The cached function."""
+
+
+class AsyncDecorator(Protocol):
+    """What ``AsyncCache.cached`` gives: the function keeps its signature, and is awaited."""
+
+    @overload
+    def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> AsyncCachedFunction[P, R]: ...
+    @overload
+    def __call__(self, function: Callable[P, R], /) -> AsyncCachedFunction[P, R]: ...
