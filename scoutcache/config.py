@@ -150,11 +150,12 @@ class CacheConfig(Section):
         wrong = list(self._contradictions())
         if wrong:
             raise ValueError("\n".join(wrong))
-        if not self.tiers:
-            resolved = TIERS if self.redis.configured else ("memory", "disk")
-            # Past the freeze: the value belongs to the model's making, and stays "not set" in model_fields_set.
-            self.__dict__["tiers"] = resolved
+        # Past the freeze: the value belongs to the model's making, and stays "not set" in model_fields_set.
+        self.__dict__["tiers"] = self._tiers()
         return self
+
+    def _tiers(self) -> tuple[str, ...]:
+        return self.tiers or (TIERS if self.redis.configured else ("memory", "disk"))
 
     def _contradictions(self) -> list[str]:
         wrong = []
@@ -170,4 +171,11 @@ class CacheConfig(Section):
             ("tasks", [task.task_id for task in self.tasks]),
         ):
             wrong += [f"{section}: two are called {twice!r}" for twice in sorted({i for i in ids if ids.count(i) > 1})]
+        if self.policies:
+            from scoutcache.policy_checks import policy_problems  # most commands start without one
+
+            rules = {rule.rule_id for rule in self.rules}
+            wrong += policy_problems(
+                self.policies, tiers=self._tiers(), rules=rules, compression=self.compression.type.value
+            )
         return wrong

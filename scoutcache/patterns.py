@@ -20,11 +20,12 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from itertools import pairwise
+from typing import Final, NamedTuple
 
 from scoutcache.errors import InvalidKey
 
-__all__ = ["Pattern", "escape"]
+__all__ = ["Pattern", "Spans", "escape", "spans_of"]
 
 MAX_WILDCARDS: Final = 1000
 """A pattern with more of ``?`` and classes is refused, to bound what one match may cost."""
@@ -112,7 +113,7 @@ def _parse(text: str) -> Pattern:
             pieces.append([])
         else:
             pieces[-1].append(piece)
-    if sum(literal is None for run in pieces for literal, _ in run) > MAX_WILDCARDS:
+    if sum(piece.literal is None for run in pieces for piece in run) > MAX_WILDCARDS:
         raise InvalidKey(f"a pattern may hold {MAX_WILDCARDS} of '?' and '[…]', no more")
     # Empty runs between stars (`a**b`) match anywhere and are left out.
     runs = tuple(_run(run) for at, run in enumerate(pieces) if run or at in (0, len(pieces) - 1))
@@ -120,10 +121,30 @@ def _parse(text: str) -> Pattern:
     return Pattern(text, _prefix(pieces[0]), literal, len(pieces) > 1 and not any(pieces), runs)
 
 
-_Piece = tuple[str | None, str]
-"""One character to match: itself when it is literal, else None; and the regular expression for it."""
+Spans = tuple[tuple[int, int], ...]
+"""Ranges of code points, both ends included, rising and apart."""
 
-_ANY: Final[_Piece] = (None, "[\\x00-\\U0010ffff]")  # not ".", which stops at a line feed
+_ANY: Final[Spans] = ((0, 0x10FFFF),)
+
+
+class _Piece(NamedTuple):
+    """One character to match: *literal* when it can only be that one, and the ranges of what it can be."""
+
+    literal: str | None
+    spans: Spans
+
+    @property
+    def expression(self) -> str:
+        """The regular expression for it."""
+        if self.literal is not None:
+            return re.escape(self.literal)
+        ranges = "".join(f"\\U{first:08x}-\\U{last:08x}" for first, last in self.spans)
+        return f"[{ranges}]" if ranges else "(?!)"
+
+
+def spans_of(pattern: Pattern) -> list[Spans | None]:
+    """What *pattern* is made of: the ranges of code points of each character to match, None for a star."""
+    return [None if piece is None else piece.spans for piece in _pieces(pattern.text)]
 
 
 def _pieces(text: str) -> Iterator[_Piece | None]:
@@ -135,10 +156,10 @@ def _pieces(text: str) -> Iterator[_Piece | None]:
         if sign == "*":
             yield None
         elif sign == "?":
-            yield _ANY
+            yield _Piece(None, _ANY)
         elif sign == "[":
-            expression, at = _class(text, at)
-            yield None, expression
+            spans, at = _class(text, at)
+            yield _Piece(None, spans)
         else:
             if sign == "\\":
                 if at == len(text):
@@ -146,15 +167,15 @@ def _pieces(text: str) -> Iterator[_Piece | None]:
                                      hint="write \\\\ for a backslash")  # fmt: skip
                 sign = text[at]
                 at += 1
-            yield sign, re.escape(sign)
+            yield _Piece(sign, ((ord(sign), ord(sign)),))
 
 
-def _class(text: str, at: int) -> tuple[str, int]:
-    """The regular expression for the class that begins at *at*, after its bracket, and where it ends."""
+def _class(text: str, at: int) -> tuple[Spans, int]:
+    """What the class takes that begins at *at*, after its bracket, and where it ends."""
     opened = at - 1
     negated = text.startswith("^", at)
     at += negated
-    ranges: list[str] = []
+    ranges: list[tuple[int, int]] = []
     while at < len(text) and text[at] != "]":
         if text[at] == "\\" and at + 1 < len(text):
             first = last = text[at + 1]
@@ -165,28 +186,41 @@ def _class(text: str, at: int) -> tuple[str, int]:
         else:
             first = last = text[at]
             at += 1
-        ranges.append(f"\\U{ord(first):08x}-\\U{ord(last):08x}")
+        ranges.append((ord(first), ord(last)))
     if at >= len(text):
         raise InvalidKey(f"the pattern {_shown(text)} has a '[' at character {opened + 1} that is never closed",
                          hint="write \\[ for a bracket, and \\- or \\] for these inside a class")  # fmt: skip
-    if not ranges:
-        return (_ANY[1] if negated else r"(?!)"), at + 1
-    return f"[{'^' * negated}{''.join(ranges)}]", at + 1
+    return (_others(ranges) if negated else _joined(ranges)), at + 1
+
+
+def _joined(ranges: list[tuple[int, int]]) -> Spans:
+    spans: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if spans and first <= spans[-1][1] + 1:
+            spans[-1] = spans[-1][0], max(last, spans[-1][1])
+        else:
+            spans.append((first, last))
+    return tuple(spans)
+
+
+def _others(ranges: list[tuple[int, int]]) -> Spans:
+    edges = [(-1, -1), *_joined(ranges), (0x110000, 0x110000)]
+    return tuple((low + 1, high - 1) for (_, low), (high, _) in pairwise(edges) if low + 1 < high)
 
 
 def _run(pieces: list[_Piece]) -> _Run:
-    literals = [literal for literal, _ in pieces if literal is not None]
+    literals = [piece.literal for piece in pieces if piece.literal is not None]
     if len(literals) == len(pieces):
         return _Run("".join(literals), None, len(pieces))
-    return _Run(None, re.compile("".join(expression for _, expression in pieces)), len(pieces))
+    return _Run(None, re.compile("".join(piece.expression for piece in pieces)), len(pieces))
 
 
 def _prefix(pieces: list[_Piece]) -> str:
     letters: list[str] = []
-    for literal, _ in pieces:
-        if literal is None:
+    for piece in pieces:
+        if piece.literal is None:
             break
-        letters.append(literal)
+        letters.append(piece.literal)
     return "".join(letters)
 
 

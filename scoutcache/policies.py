@@ -217,7 +217,9 @@ class CachePolicy(BaseModel):
     @model_validator(mode="after")
     def _consistent(self) -> CachePolicy:
         allowed, preferred = self.allowed_backends, self.preferred_backend
-        if allowed is not None and preferred is not None and preferred not in allowed:
+        if allowed is None or preferred is None or CacheBackend.HYBRID in (*allowed, preferred):
+            return self
+        if preferred not in allowed:
             raise ValueError(f"preferred_backend {preferred.value!r} is not among allowed_backends")
         return self
 
