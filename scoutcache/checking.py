@@ -1,0 +1,66 @@
+"""Values that are looked at before they are served: by a check of their own, or by asking whether the source has them.
+
+The check comes after the look into the cache and before the value is given out, so it should be cheap; it is made for
+each call.  What fails it is removed, in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
+
+from scoutcache.callables import is_coroutine_function
+from scoutcache.calls import Calls, Key
+from scoutcache.engine.effects import Call, Flow, perform
+from scoutcache.engine.flights import Flight
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError
+from scoutcache.obtaining import How, obtain
+
+__all__ = ["get_checked", "get_or_reload"]
+
+
+def get_checked(
+    calls: Calls,
+    key: Key,
+    validate: Callable[[Any], bool],
+    factory: Callable[..., Any] | None,
+    default: Any,
+    how: Mapping[str, Any],
+) -> Flow[Any]:
+    """The cached value if *validate* accepts it, else what *factory* computes, or *default* without one."""
+    if is_coroutine_function(validate):
+        raise CacheError("validate is called with the value and answers at once: it can't be a coroutine function")
+    if factory is not None:
+        return (yield from obtain(calls, key, factory, How(**how, validate=validate)))
+    if how.keys() - {"namespace"}:
+        raise CacheError(f"{', '.join(how)}: without a factory nothing is stored")
+    namespace = how.get("namespace")
+    value = yield from calls.get(key, MISSING, namespace)
+    if value is MISSING:
+        return default
+    if validate(value):
+        return value
+    yield from calls.delete(key, namespace)
+    return default
+
+
+def get_or_reload(
+    calls: Calls,
+    key: Key,
+    loader: Callable[..., Any],
+    exists: Callable[[str], Any] | None,
+    default: Any,
+    how: Mapping[str, Any],
+) -> Flow[Any]:
+    """The cached value if *exists* finds the key at its source still, else *default*; on a miss what *loader* gives."""
+    options = How(**how)
+    ref = calls.ref(key, options.namespace)
+    if exists is not None and (yield from calls.exists(key, options.namespace)):
+        there = yield from perform(Call(partial(exists, ref.key), Flight([ref], calls.core.world.loop())))
+        if not there:
+            yield from calls.delete(key, options.namespace)
+            return default
+    value = yield from obtain(calls, key, partial(loader, ref.key), options)
+    return default if value is MISSING else value
