@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import secrets
 import threading
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -19,22 +20,26 @@ from scoutcache import events
 from scoutcache.background import Background
 from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.journal import Journal
+from scoutcache.channels.leases import Leases
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import Ports, running_loop
 from scoutcache.engine.computing import Computing
-from scoutcache.engine.flights import FlightTable
-from scoutcache.engine.reading import Reading
+from scoutcache.engine.failures import Failures
+from scoutcache.engine.flights import Running
+from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import Live, Ref
+from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, ConfigError, PolicyError, SerializationError, TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.eviction import make_policy
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
+from scoutcache.rulebook import RuleBook
+from scoutcache.ruling import Dependents
 from scoutcache.settings import default_directory, load_config, needs_trust
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
@@ -47,6 +52,9 @@ __all__ = ["REAL_CLOCKS", "open_core"]
 REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
 
 _log = logging.getLogger("scoutcache")
+
+LATE_RESULTS = 5.0
+"""Seconds for which closing waits for computations beside the calls, so that their results are stored."""
 
 WARNED_LIMIT = 100
 """Different problems with values that are logged; all of them are counted."""
@@ -109,7 +117,8 @@ class Assembly:
         """
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
-        core.background = Background(core, partial(_shut, core.recorder, core.ports, core.journal))
+        core.dependents = core.world.watch = Dependents(core)
+        core.background = Background(core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook))
         _warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         _tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
@@ -121,22 +130,27 @@ class Assembly:
         versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
         if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
             on_reopen(versions.drop)
-        flights = _flights_of(self._directory) if len(tiers) > (self._memory is not None) else FlightTable()
-        follower = self._make_follower(versions, flights)
-        world = self._make_world(tiers, versions, flights, follower, raise_errors=raise_errors)
-        ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads())
+        shared = len(tiers) > (self._memory is not None)
+        running = _running_in(self._directory) if shared else Running()
+        failures = Failures(self._clocks.monotonic)
+        follower = self._make_follower(versions, [running.flights, running.refreshes, failures])
+        world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
+        leases = Leases(self._directory / "leases") if world.leased else None
+        ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
         reading = Reading(world)
         writing = Writing(world, reading)
-        computing = Computing(world, reading, writing, self._clocks.monotonic, self._peek)
+        removing = Removing(world, writing)
+        computing = Computing(world, reading, writing, removing, self._clocks.monotonic, self._peek)
         return Core(
             config=self._config, directory=self._directory, clocks=self._clocks, hooks=self._hooks, world=world,
             ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
-            writing=writing, computing=computing, removing=Removing(world, writing), journal=self._journal,
+            writing=writing, computing=computing, removing=removing, journal=self._journal,
+            rulebook=RuleBook(self._config.rules, self._directory / "rules", _say_hook_failed),
         )  # fmt: skip
 
     def _make_world(
-        self, tiers: Sequence[Tier], versions: RememberedVersions, flights: FlightTable, follower: Follower,
-        *, raise_errors: bool,
+        self, tiers: Sequence[Tier], versions: RememberedVersions, running: Running, failures: Failures,
+        follower: Follower, *, raise_errors: bool,
     ) -> World:  # fmt: skip
         names = [tier.name for tier in tiers]
         memory = None if self._memory is None else 0
@@ -146,15 +160,16 @@ class Assembly:
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             applied=lambda: follower.seen, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
-            flights=flights, loop=running_loop,
+            running=running, failures=failures, loop=running_loop,
+            leased="disk" in names, throttle=self._config.freshness.throttle, dice=random.random,
         )  # fmt: skip
 
-    def _make_follower(self, versions: RememberedVersions, flights: FlightTable) -> Follower:
+    def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
         memory = self._memory
         holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
-            watchers=[flights], watched=lambda: self._hooks.wants("hit"),
+            watchers=watchers, watched=lambda: self._hooks.wants("hit"),
         )  # fmt: skip
 
     def _make_recorder(self) -> Recorder:
@@ -205,15 +220,13 @@ class Assembly:
     def _outlived(self, ref: Ref) -> bool:
         return self._memory is not None and self._memory.outlived(ref)
 
-    def _peek(self, ref: Ref) -> Live | None:
-        return None if self._memory is None else self._memory.live(ref)
+    def _peek(self, ref: Ref) -> Found | None:
+        row = None if self._memory is None else self._memory.look(ref)
+        return None if row is None else Found.in_memory(row.header, row.live, self._codec.settings.serializer)
 
 
 def _refuse_unbuilt(config: CacheConfig) -> None:
     """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
-    for name in ("refresh_ahead", "soft_timeout", "hard_timeout", "negative_ttl", "jitter"):
-        if getattr(config.freshness, name):
-            _log.warning("freshness.%s has no effect in this version", name)
     if config.security.encryption != "none":
         raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
     if config.policies:
@@ -289,7 +302,7 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=4, thread_name_prefix="scoutcache-io")
 
 
-def _say_hook_failed(hook: events.Hook, record: events.Event, error: Exception) -> None:
+def _say_hook_failed(hook: events.Hook, record: events.Event | events.Emitted, error: Exception) -> None:
     _log.error("the hook %r raised on %r", hook, record.name, exc_info=error)
 
 
@@ -302,8 +315,16 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
             kind, record.namespace, record.key, tier=record.to_tier, outcome="done", began_ns=now, ended_ns=now
         )
 
+    def refreshed(record: events.Refreshed) -> None:
+        now, outcome = clock(), "stored" if record.stored else "refused"
+        recorder.record(
+            "refresh", record.namespace, record.key, tier=None, outcome=outcome, factory_s=record.seconds,
+            began_ns=now - int(record.seconds * 1e9), ended_ns=now,
+        )  # fmt: skip
+
     hooks.add("promoted", moved)
     hooks.add("demoted", moved)
+    hooks.add("refreshed", refreshed)
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
     warned: set[str] = set()
 
@@ -318,9 +339,11 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
     hooks.add("unreadable", unkept)
 
 
-def _shut(recorder: Recorder, ports: Ports, journal: Channel) -> None:
+def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook) -> None:
     """Write down what is pending and let go of files and threads."""
     recorder.close(harvest(recorder, ports.tiers))
+    rulebook.write()
+    wait(list(ports.beside), timeout=LATE_RESULTS)
     ports.threads.shutdown(wait=True)
     for tier in ports.tiers:
         tier.close()
@@ -339,12 +362,12 @@ def _warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:
     hooks.add("tier_down", warn)
 
 
-_flight_tables: weakref.WeakValueDictionary[str, FlightTable] = weakref.WeakValueDictionary()
+_running: weakref.WeakValueDictionary[str, Running] = weakref.WeakValueDictionary()
 
 
-def _flights_of(directory: Path) -> FlightTable:
-    """Caches of this process over one directory share their flights, whichever face asks."""
-    return _flight_tables.setdefault(os.path.realpath(directory), FlightTable())
+def _running_in(directory: Path) -> Running:
+    """Caches of this process over one directory share what is under way, whichever face asks."""
+    return _running.setdefault(os.path.realpath(directory), Running())
 
 
 _open_cores: weakref.WeakSet[Core] = weakref.WeakSet()

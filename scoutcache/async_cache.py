@@ -8,15 +8,21 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from typing import Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
+from scoutcache.checking import get_checked, get_or_reload
 from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping
 from scoutcache.drive import arun
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
-from scoutcache.invalidating import Action, Match, invalidate, target_of
+from scoutcache.fields import AsyncHash
+from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
-from scoutcache.models import CacheEntry, CacheStatistics, InvalidationResult
+from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
+from scoutcache.obtaining import How, obtain, obtain_many
 from scoutcache.reckoning import health_of, statistics_of
+from scoutcache.ruling import AsyncRules, emit, invalidate_named
+from scoutcache.through import AsyncThrough, Source
+from scoutcache.versioned import AsyncVersioned
 
 __all__ = ["AsyncCache"]
 
@@ -112,16 +118,113 @@ class AsyncCache(Face):
         cost: float | None = None,
         condition: Callable[[], bool] | None = None,
         store_if: Callable[[Any], bool] | None = None,
+        validate: Callable[[Any], bool] | None = None,
+        refresh_ahead: float | None = None,
+        soft_timeout: object = None,
+        hard_timeout: object = None,
+        negative_ttl: object = None,
+        jitter: float | None = None,
+        error_ttl: object = None,
     ) -> Any:
-        """The value of *key*; when it isn't there *factory* computes it, once however many ask.
+        """The value of *key*; when it isn't there *factory* computes it, once however many ask, in any process.
 
-        What the factory raises is raised here, to every caller that waited, and is not stored.  Raises `FlightCycle`
-        where a factory would have to wait for itself.
+        *factory* takes nothing, or a context if its first parameter is named ``ctx``: ``ctx.stale`` is the value that
+        has outlived its time (`MISSING` without one), ``return ctx.not_modified()`` keeps it for another life, and
+        ``ctx.ttl``, ``ctx.tags``, ``ctx.depends_on``, ``ctx.cost`` and ``ctx.store = False`` say how the result is
+        kept.  What it raises is raised here, to every caller that waited, and is not stored.
+
+        - *stale_ttl*: for so long after *ttl* the old value is served at once while one refresh runs, and when that
+          fails; *soft_timeout*: wait so long for the fresh one first (``"never"``: until it comes or fails).
+        - *refresh_ahead*: a hit after this part of the ttl (such as 0.8) starts a refresh as well.
+        - *hard_timeout*: raises `FactoryTimeout` after it; the late result is still stored.
+        - *negative_ttl*: the ttl of None.  *jitter*: the part of the ttl that chance takes off.
+        - *error_ttl*: raise the same error again for so long without asking the factory.
+        - *condition()* false: neither read nor store.  *store_if(value)* false: don't store.  *validate(value)* false:
+          a cached value is dropped and computed anew.
+
+        Raises `InvalidKey`, `InvalidTTL`, and `FlightCycle` where a factory would have to wait for itself.
         """
-        if condition is None and (value := self._peek(key, MISSING, namespace)) is not MISSING:
+        at_once = condition is None and validate is None and refresh_ahead is None
+        if at_once and (value := self._peek_settled(key, MISSING, namespace)) is not MISSING:
             return value
-        options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, None, condition, store_if)
-        return await self._run(self._calls.get_or_compute(key, factory, options))
+        how = How(
+            ttl, stale_ttl, tags, depends_on, namespace, cost, condition, store_if, validate, refresh_ahead,
+            soft_timeout, hard_timeout, negative_ttl, jitter, error_ttl,
+        )  # fmt: skip
+        return await self._run(obtain(self._calls, key, factory, how))
+
+    async def get_or_compute_many(
+        self, keys: Iterable[Key], factory: Callable[[list[str]], Any], **how: Any
+    ) -> dict[str, Any]:
+        """The values of *keys* by their texts; *factory* takes the list of keys that are missing and returns a mapping.
+
+        It is called once, and not for keys that somebody computes already: those are waited for.  Keys that it leaves
+        out are left out here.  *how* are the options of `get_or_compute`; there is no ``ctx``.
+        """
+        return await self._run(obtain_many(self._calls, keys, factory, How(**how)))
+
+    async def get_with_validation(
+        self,
+        key: Key,
+        validate: Callable[[Any], bool],
+        factory: Callable[..., Any] | None = None,
+        default: Any = None,
+        **how: Any,
+    ) -> Any:
+        """The cached value if ``validate(value)`` accepts it; one that it refuses is removed.
+
+        Then *factory* computes another, with the options of `get_or_compute` in *how*; without one it is *default*.
+        """
+        return await self._run(get_checked(self._calls, key, validate, factory, default, how))
+
+    async def get_or_reload(
+        self,
+        key: Key,
+        loader: Callable[..., Any],
+        exists: Callable[[str], Any] | None = None,
+        default: Any = None,
+        **how: Any,
+    ) -> Any:
+        """The value of *key*, which ``loader(key)`` loads when it isn't there, with the options of `get_or_compute`.
+
+        Before a cached value is served, ``exists(key)`` asks the source cheaply whether it still has it; where it
+        hasn't, the entry is removed and *default* returned.  A loader that returns `MISSING` has nothing to store.
+        """
+        return await self._run(get_or_reload(self._calls, key, loader, exists, default, how))
+
+    def through(
+        self,
+        *,
+        loader: Callable[..., Any] | None = None,
+        writer: Callable[[str, Any], Any] | None = None,
+        deleter: Callable[[str], Any] | None = None,
+        ttl: object = None,
+        tags: Iterable[str] = (),
+        namespace: str | None = None,
+        **how: Any,
+    ) -> AsyncThrough:
+        """This cache in front of a source: ``get``, ``get_many``, ``set`` and ``delete`` that ask it.
+
+        A miss calls ``loader(key)``, once however many ask, with the options of `get_or_compute` in *how*; a write
+        calls ``writer(key, value)`` first and ``deleter(key)`` a deletion, and leaves the cache as it is when they
+        fail.
+        """
+        return AsyncThrough(self, Source(loader, writer, deleter, ttl, tags, namespace, how))
+
+    def hash(
+        self, key: Key, *, ttl: object = None, tags: Iterable[str] = (), namespace: str | None = None
+    ) -> AsyncHash:
+        """The fields of the mapping that *key* holds: ``get_field``, ``set_field``, ``get_all``, ``set_fields``.
+
+        A change of a field leaves the others and the entry's time as they are, and no two changes lose each other's,
+        in any process.  *ttl* and *tags* are for an entry that isn't there yet.
+        """
+        return AsyncHash(self, key, Options(ttl, tags=tags, namespace=namespace))
+
+    def versioned(self, name: str, *, namespace: str | None = None) -> AsyncVersioned:
+        """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind.
+        """
+        return AsyncVersioned(self, name, namespace)
 
     def position(self) -> Position:
         """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
@@ -168,16 +271,33 @@ class AsyncCache(Face):
         action: Action = "delete",
         reason: str | None = None,
         namespace: str | None = None,
+        event: str | None = None,
     ) -> InvalidationResult:
         """Remove what matches, in every process; patterns, keys and tags unite, ``match="all"`` intersects them.
 
         After it has returned nobody reads what was there before it, nor what was computed from before it.  Counts of
-        tags are None unless *count* or *dry_run*, which scan.
+        tags are None unless *count* or *dry_run*, which scan.  *event* adds what `emit` would do, for events without
+        fields; *action* is for what is named, rules have their own.
         """
-        target = target_of(self._calls, patterns, keys, tags, match, namespace)
-        return await self._run(
-            invalidate(self._calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason)
-        )
+        flow = invalidate_named(
+            self._calls, patterns, keys, tags, match, namespace, event,
+            cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason,
+        )  # fmt: skip
+        return await self._run(flow)
+
+    async def emit(self, event: str, /, **fields: Any) -> EmitResult:
+        """Tell that something happened: the rules that *event* sets off are run, with *fields* in their targets.
+
+        Which rules those are is this process's configuration; what they invalidate is gone in every process.  An event
+        that no rule listens to is an answer with no rules.  Raises `InvalidKey`, naming rule and field, where a field
+        is missing; then nothing was touched.
+        """
+        return await self._run(emit(self._calls, event, fields))
+
+    @property
+    def rules(self) -> AsyncRules:
+        """The invalidation rules of this process, to be listed, added, removed, tried and run."""
+        return AsyncRules(self._calls, self._run)
 
     async def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
         """Everything in the namespace is gone."""

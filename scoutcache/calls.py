@@ -5,12 +5,11 @@ Every method is a flow; `Cache` and `AsyncCache` only drive it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scoutcache import events
 from scoutcache.core import Core
-from scoutcache.engine.computing import Outcome, Recipe
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
@@ -19,6 +18,7 @@ from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
+from scoutcache.rules.planning import Change
 
 __all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
 
@@ -42,8 +42,6 @@ class Options(NamedTuple):
     namespace: str | None = None
     cost: float | None = None
     since: Position | None = None
-    condition: Callable[[], bool] | None = None
-    store_if: Callable[[Any], bool] | None = None
 
 
 class Calls:
@@ -65,6 +63,12 @@ class Calls:
         fresh = config.ttl_for(ref.key, ref.namespace) if ttl is None else config.ttl.read(ttl)
         stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
         return lifetime(fresh, stale)
+
+    def cost(self, cost: float | None) -> float | None:
+        """*cost*, checked; raises `CacheError`."""
+        if cost is not None and not 0 <= cost < NEVER:
+            raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r}")
+        return cost
 
     # -- reading
 
@@ -182,7 +186,7 @@ class Calls:
         began_ns = core.clocks.monotonic_ns()
         core.follower.sync()  # or a version remembered too long would make a dead entry
         began = core.writing.moment() if options.since is None else Moment(*options.since)
-        tags, cost = tag_names(options.tags), _cost(options.cost)
+        tags, cost = tag_names(options.tags), self.cost(options.cost)
         depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
         entries = []
         for key, value in items:
@@ -209,57 +213,6 @@ class Calls:
         found = yield from self._fresh(key, namespace)
         return found is not None and (yield from self.core.removing.touch(found, fresh, began))
 
-    # -- computing
-
-    def get_or_compute(self, key: Key, factory: Callable[..., Any], options: Options) -> Flow[Any]:
-        """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
-        core, condition = self.core, options.condition
-        ref = self.ref(key, options.namespace)
-        recipe = Recipe(
-            factory,
-            self.lifetime(ref, options.ttl, options.stale_ttl),
-            tag_names(options.tags),
-            [key_text(one) for one in several(options.depends_on, "depends_on")],
-            _cost(options.cost),
-            options.store_if,
-        )
-        began = core.clocks.monotonic_ns()
-        if not core.config.enabled or (condition is not None and not condition()):
-            return (yield from self._bypass(ref, recipe, began))
-        live = self.peek(ref)
-        if live is not None:
-            self.record_hit(ref, began, live.size)
-            return live.value()
-        outcome = yield from core.computing.compute(ref, recipe)
-        self._record_outcome(ref, began, outcome, recipe)
-        return outcome.value
-
-    def _bypass(self, ref: Ref, recipe: Recipe, began: int) -> Flow[Any]:
-        outcome = yield from self.core.computing.bypass(ref, recipe)
-        self.record("compute", ref, began, outcome="miss", reason="bypassed", factory_s=outcome.factory_s)
-        return outcome.value
-
-    def _record_outcome(self, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
-        if outcome.how == "hit" and outcome.tier == "memory":
-            self.record_hit(ref, began, None)
-            return
-        hit = outcome.how != "computed"
-        tags = tuple(recipe.tags)
-        self.record(
-            "compute",
-            ref,
-            began,
-            outcome="hit" if hit else "miss",
-            tier=outcome.tier,
-            reason="joined" if outcome.how == "joined" else outcome.reason,
-            factory_s=outcome.factory_s,
-            cost=outcome.cost,
-            size=outcome.size,
-            tags=tags,
-        )
-        if outcome.stored:
-            self.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost)
-
     # -- removing
 
     def delete(self, key: Key, namespace: str | None = None) -> Flow[bool]:
@@ -275,6 +228,7 @@ class Calls:
         removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
         for ref in refs:
             self.record("delete", ref, began, outcome="deleted")
+        yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count
 
     def clear(self, namespace: str | None = None, *, reason: str | None = None) -> Flow[InvalidationResult]:
@@ -341,9 +295,3 @@ def several(items: Iterable[Any], what: str) -> Iterable[Any]:
     if isinstance(items, str | bytes | CacheKey):
         raise InvalidKey(f"{what} is a list of them, not {items!r} alone", hint=f"write {what}=[{items!r}]")
     return items
-
-
-def _cost(cost: float | None) -> float | None:
-    if cost is not None and not 0 <= cost < NEVER:
-        raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r}")
-    return cost

@@ -217,6 +217,8 @@ class FreshnessSection(Section):
     """The fraction of the ttl after which one reader refreshes early."""
     soft_timeout: Wait | None = None
     hard_timeout: Wait | None = None
+    throttle: Wait = 30.0
+    """Seconds for which a factory that failed isn't asked again while a stale value can be served."""
     negative_ttl: Ttl | None = None
     """How long "nothing" is kept; None: like any value."""
     jitter: Fraction = 0.0

@@ -13,11 +13,12 @@ from scoutcache.drive import Ports
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
-from scoutcache.engine.world import World
+from scoutcache.engine.world import Watch, World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Usage
 from scoutcache.events import Hooks
 from scoutcache.oplog.recorder import Recorder
+from scoutcache.rulebook import RuleBook
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.memory import MemoryTier
 
@@ -64,11 +65,14 @@ class Core:
     follower: Follower
     journal: Channel
     recorder: Recorder
+    rulebook: RuleBook
     reading: Reading
     writing: Writing
     computing: Computing
     removing: Removing
     background: Ticker = field(init=False)
+    dependents: Watch = field(init=False)
+    """Told of every removal that a caller asked for."""
     closed: bool = False
 
     @property
@@ -83,6 +87,7 @@ class Core:
     def flush(self) -> None:
         """Write counters and log down now."""
         self.recorder.publish(harvest(self.recorder, self.tiers))
+        self.rulebook.write()
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
@@ -91,7 +96,9 @@ class Core:
 
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""
+        self.rulebook.after_fork()
         self.world.flights.drop()
+        self.world.refreshes.drop()
         if self.memory is not None:
             self.memory.harvest()  # hits that the parent is going to count
         if not self.closed:

@@ -4,20 +4,24 @@ Rule 1: a driver closes its flow in ``finally``: a cancelled caller must not lea
 Rule 2: on an event loop nothing waits for another process's lock.  Writes to a blocking tier go to a thread; reads
         never wait and are done in place, because a thread hop costs 3 to 10 times the disk read it would hide.
 Rule 3: around a factory the context says which flight is being led, so that a circle is seen.
+Rule 4: what runs beside the calls runs in a thread or a task of its own, which the interpreter's end doesn't wait for:
+        a factory may hang.
 """
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Executor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from concurrent.futures import Executor, Future
+from contextlib import ExitStack, contextmanager
+from contextvars import copy_context
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from scoutcache.coherence.messages import Message
+from scoutcache.channels.leases import Lease, Leases
 from scoutcache.engine.effects import (
     Announce,
     Call,
@@ -32,10 +36,12 @@ from scoutcache.engine.effects import (
     ReadOne,
     Remove,
     Renew,
+    Spawn,
+    Take,
     Work,
     Write,
 )
-from scoutcache.engine.flights import LEADING, Flight, blocking
+from scoutcache.engine.flights import LEADING, Flight, TooSlow, blocking
 from scoutcache.errors import CacheError
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
@@ -54,6 +60,13 @@ class Ports:
     announce: Callable[..., None]
     now: Callable[[], float]
     threads: Executor
+    leases: Leases | None = None
+    beside: set[Future[None]] = field(default_factory=set)
+    """The flows that run beside the calls."""
+
+
+BESIDE_LIMIT = 32
+"""How many flows that nobody needs run beside the calls of a cache at once."""
 
 
 def run(flow: Flow[T], ports: Ports) -> T:
@@ -170,10 +183,80 @@ def _call(_: Ports, effect: Call) -> Any:
     return value
 
 
-def _join(_: Ports, effect: Join) -> Any:
-    loop = running_loop()
-    with nullcontext() if loop is None else blocking(loop, effect.flight):
-        return effect.flight.future.result()
+def _join(ports: Ports, effect: Join) -> Any:
+    loop, future = running_loop(), effect.flight.future
+    with _told(ports, effect.flight) as stack:
+        if loop is not None:
+            stack.enter_context(blocking(loop, effect.flight))
+        try:
+            return future.result(effect.timeout)
+        except TimeoutError:
+            if future.done():
+                return future.result()  # the factory's own, or it came in the last moment
+            raise TooSlow from None
+
+
+def _told(ports: Ports, flight: Flight) -> ExitStack:
+    """While it is entered, other processes see that the flights around the caller wait for *flight*."""
+    stack, holding = ExitStack(), _holding()
+    if holding and ports.leases is not None:
+        stack.enter_context(ports.leases.waiting(flight.keys[0], holding))
+    return stack
+
+
+def _holding() -> list[Lease]:
+    """The leases of the flights whose factories run around the caller, outermost first."""
+    return [lease for flight in LEADING.get() for lease in list(flight.leases.values()) if isinstance(lease, Lease)]
+
+
+def _take(ports: Ports, effect: Take) -> Lease | None:
+    if ports.leases is None:
+        return None
+    return ports.leases.wait(effect.ref, _holding()) if effect.wait else ports.leases.try_take(effect.ref)
+
+
+def _spawn(ports: Ports, effect: Spawn) -> bool:
+    if effect.optional and len(ports.beside) >= BESIDE_LIMIT:
+        return False
+    done: Future[None] = Future()
+    ports.beside.add(done)
+    context = copy_context()  # the caller's variables, such as the id of a request
+    context.run(LEADING.set, ())  # nobody around the caller waits for it
+
+    def work() -> None:
+        try:
+            context.run(run, effect.flow, ports)
+        finally:
+            ports.beside.discard(done)
+            done.set_result(None)
+
+    try:
+        threading.Thread(target=work, name="scoutcache-beside", daemon=True).start()
+    except RuntimeError:  # no thread is to be had
+        ports.beside.discard(done)
+        return False
+    return True
+
+
+async def _aspawn(ports: Ports, effect: Spawn) -> bool:
+    if effect.optional and len(ports.beside) >= BESIDE_LIMIT:
+        return False
+    done: Future[None] = Future()
+    ports.beside.add(done)
+    context = copy_context()
+    context.run(LEADING.set, ())
+    task = asyncio.get_running_loop().create_task(arun(effect.flow, ports), context=context)
+
+    def end(ended: asyncio.Future[None]) -> None:
+        if ended.cancelled():
+            effect.abandoned()  # a task that is cancelled before its first step runs nothing at all
+        ports.beside.discard(done)
+        done.set_result(None)
+        _finished(ended)
+
+    _finishing.add(task)
+    task.add_done_callback(end)
+    return True
 
 
 _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
@@ -189,24 +272,40 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Announce: lambda ports, effect: ports.announce(effect.message),
     Call: _call,
     Join: _join,
+    Spawn: _spawn,
+    Take: _take,
     Work: lambda _, effect: effect.do(),
 }
 
 
 async def _aperform(ports: Ports, effect: Effect) -> Any:
-    match effect:
-        case Call():
-            with _leading(effect.flight):
-                value = effect.factory()
-                return await value if isinstance(value, Awaitable) else value
-        case Join():
-            return await asyncio.wrap_future(effect.flight.future)
-        case Announce():
-            return await _announce(ports, effect.message)
-        case _ if _may_wait(ports, effect):
-            return await _in_thread(ports, effect)
-        case _:
-            return _BLOCKING[type(effect)](ports, effect)
+    own = _ON_LOOP.get(type(effect))
+    if own is not None:
+        return await own(ports, effect)
+    if _may_wait(ports, effect):
+        return await _in_thread(ports, effect)
+    return _BLOCKING[type(effect)](ports, effect)
+
+
+async def _acall(_: Ports, effect: Call) -> Any:
+    with _leading(effect.flight):
+        value = effect.factory()
+        return await value if isinstance(value, Awaitable) else value
+
+
+async def _atake(ports: Ports, effect: Take) -> Lease | None:
+    if not effect.wait or ports.leases is None:
+        return _take(ports, effect)
+    return await ports.leases.wait_async(effect.ref, _holding())
+
+
+async def _ajoin(ports: Ports, effect: Join) -> Any:
+    joined = asyncio.wrap_future(effect.flight.future)
+    with _told(ports, effect.flight):
+        done, _ = await asyncio.wait({joined}, timeout=effect.timeout)
+    if not done:
+        raise TooSlow
+    return joined.result()
 
 
 def _may_wait(ports: Ports, effect: Effect) -> bool:
@@ -219,11 +318,21 @@ def _may_wait(ports: Ports, effect: Effect) -> bool:
             return isinstance(effect, Renew | Work)
 
 
-async def _announce(ports: Ports, message: Message) -> None:
+async def _announce(ports: Ports, effect: Announce) -> None:
     try:
-        ports.announce(message, wait=False)
+        ports.announce(effect.message, wait=False)
     except BlockingIOError:
-        await asyncio.get_running_loop().run_in_executor(ports.threads, partial(ports.announce, message))
+        await asyncio.get_running_loop().run_in_executor(ports.threads, partial(ports.announce, effect.message))
+
+
+_ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
+    Call: _acall,
+    Join: _ajoin,
+    Spawn: _aspawn,
+    Take: _atake,
+    Announce: _announce,
+}
+"""What an event loop does in another way than a thread."""
 
 
 async def _in_thread(ports: Ports, effect: Effect) -> Any:

@@ -9,7 +9,7 @@ The records are msgspec structs: as many frozen dataclasses cost every command 4
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Final
 
 import msgspec
@@ -17,9 +17,9 @@ import msgspec
 from scoutcache.errors import CacheError
 
 __all__ = [
-    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
-    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Removed", "ServedStale", "Stored", "TierDown", "TierUp",
-    "Trouble", "Unreadable", "Unstorable",
+    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
+    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Refreshed", "Refused", "Removed", "ServedStale", "Stored",
+    "TierDown", "TierUp", "Trouble", "Unreadable", "Unstorable",
 ]  # fmt: skip
 
 
@@ -62,6 +62,14 @@ class Computed(OfKey, frozen=True):
     """A factory gave a value.  *stored* is False when no tier kept it."""
 
     name: ClassVar[str] = "computed"
+    seconds: float
+    stored: bool
+
+
+class Refreshed(OfKey, frozen=True):
+    """A value was computed beside the calls, while a stale or an ageing one was served."""
+
+    name: ClassVar[str] = "refreshed"
     seconds: float
     stored: bool
 
@@ -144,6 +152,15 @@ class Unstorable(OfKey, frozen=True):
     problem: str
 
 
+class Refused(OfKey, frozen=True):
+    """A value was not stored, because *policy* forbids it.  *reason*: too_large."""
+
+    name: ClassVar[str] = "refused"
+    policy: str
+    reason: str
+    size_bytes: int
+
+
 class Invalidated(Event, frozen=True):
     """Entries were invalidated.  Counts are None where counting would have needed a scan."""
 
@@ -180,6 +197,14 @@ class TierUp(Event, frozen=True):
     tier: str
 
 
+class Emitted(msgspec.Struct, frozen=True):
+    """An event of the application's own, as `cache.emit` was given it; for the hooks of `cache.on_event`."""
+
+    name: str
+    fields: Mapping[str, Any]
+    namespace: str
+
+
 class Trouble(Event, frozen=True):
     """Something that runs beside the calls failed, and will be tried again."""
 
@@ -191,8 +216,8 @@ class Trouble(Event, frozen=True):
 EVENT_NAMES: Final[dict[str, type[Event]]] = {
     kind.name: kind
     for kind in (
-        Hit, Miss, ServedStale, Computed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted, Demoted, Corrupt,
-        Unreadable, Unstorable, Invalidated, Cleared, TierDown, TierUp, Trouble,
+        Hit, Miss, ServedStale, Computed, Refreshed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted, Demoted,
+        Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, TierUp, Trouble,
     )
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from scoutcache.core import Clocks, Core
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
+from scoutcache.events import Emitted
 
 __all__ = ["Face"]
 
@@ -57,6 +58,8 @@ class Face:
         memory = self._core.memory
         fast = memory is not None and self.config.enabled
         self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
+        # What may have to be refreshed ahead of its end needs a closer look than a hit is.
+        self._peek_settled = self._peek if self.config.freshness.refresh_ahead is None else _missing
 
     @property
     def config(self) -> CacheConfig:
@@ -77,6 +80,14 @@ class Face:
             self._core.follower.say_position()
 
         return take_off
+
+    def on_event(self, name: str, hook: Callable[[Emitted], Any]) -> Callable[[], None]:
+        """Call *hook* with each event called *name*, a pattern too, that is emitted through this cache.
+
+        It gets an `Emitted` record (``name``, ``fields``, ``namespace``) after the rules have been run, in this process
+        only.  Returns a function that takes it off again.
+        """
+        return self._core.rulebook.listen(name, hook)
 
     def key(self, key: Key) -> str:
         """The text a key is stored under; raises `InvalidKey`."""

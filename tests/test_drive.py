@@ -116,7 +116,7 @@ def test_a_factorys_error_is_never_taken_for_the_flows_end(drive, error):
         raise error
 
     def flow():
-        yield from perform(Call(fail, Flight(REF, None)))
+        yield from perform(Call(fail, Flight([REF], None)))
 
     with pytest.raises((type(error), RuntimeError)) as caught:
         drive(flow())
@@ -132,7 +132,7 @@ def test_a_flow_is_closed_whatever_happens(make_ports, interrupt):
 
     def flow():
         try:
-            yield Call(fail, Flight(REF, None))
+            yield Call(fail, Flight([REF], None))
         finally:
             closed.append(True)
 
@@ -153,7 +153,7 @@ def test_a_cancelled_task_closes_its_flow(make_ports):
 
         def flow():
             try:
-                yield Call(forever, Flight(REF, None))
+                yield Call(forever, Flight([REF], None))
             finally:
                 closed.append(True)
 
@@ -168,7 +168,7 @@ def test_a_cancelled_task_closes_its_flow(make_ports):
 
 
 def test_around_a_factory_the_context_says_what_is_led(drive):
-    flight = Flight(REF, None)
+    flight = Flight([REF], None)
 
     def flow():
         inside = yield Call(LEADING.get, flight)
@@ -184,7 +184,7 @@ def test_a_blocking_driver_refuses_a_coroutine_and_closes_it(make_ports):
         raise AssertionError
 
     def flow():
-        yield Call(factory, Flight(REF, None))
+        yield Call(factory, Flight([REF], None))
 
     with pytest.raises(CacheError, match="coroutine") as caught:
         run(flow(), make_ports())
@@ -192,7 +192,7 @@ def test_a_blocking_driver_refuses_a_coroutine_and_closes_it(make_ports):
 
 
 def test_a_join_gives_the_outcome(drive):
-    flight = Flight(REF, None)
+    flight = Flight([REF], None)
     flight.future.set_result(Live(1, None, 0))
 
     def flow():
@@ -204,7 +204,7 @@ def test_a_join_gives_the_outcome(drive):
 def test_a_blocking_join_on_the_loop_that_leads_is_refused(make_ports):
     async def main():
         def flow():
-            return (yield Join(Flight(REF, asyncio.get_running_loop())))
+            return (yield Join(Flight([REF], asyncio.get_running_loop())))
 
         with pytest.raises(FlightCycle):
             run(flow(), make_ports())

@@ -30,6 +30,7 @@ FLOORS = {
         "obtaining",
         "pruning",
         "reckoning",
+        "rulebook",
         "ruling",
         "run_state",
         "callables",

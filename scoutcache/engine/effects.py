@@ -16,7 +16,7 @@ from scoutcache.entry import Header, Ref, Row, Sealed
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
-    from scoutcache.engine.flights import Flight
+    from scoutcache.engine.flights import Flight, Lease
 
 __all__ = [
     "Announce",
@@ -32,6 +32,8 @@ __all__ = [
     "ReadOne",
     "Remove",
     "Renew",
+    "Spawn",
+    "Take",
     "Work",
     "Write",
 ]
@@ -132,9 +134,36 @@ class Call:
 
 @dataclass(slots=True)
 class Join:
-    """Wait for a flight somebody else leads; answered by its outcome."""
+    """Wait for a flight somebody else leads; answered by its values.
+
+    After *timeout* seconds `TooSlow` is raised; None waits for as long as it takes.
+    """
 
     flight: Flight
+    timeout: float | None = None
+
+
+@dataclass(slots=True)
+class Spawn:
+    """Drive another flow beside the calls; answered by whether it was begun.
+
+    An *optional* one is not begun when many are under way; *abandoned* is called for one that ends before it began.
+    """
+
+    flow: Flow[None]
+    optional: bool
+    abandoned: Callable[[], None]
+
+
+@dataclass(slots=True)
+class Take:
+    """Take the lease of a key against other processes; answered by it, or None when another process has it.
+
+    With *wait* it is waited for until its owner released it or died.
+    """
+
+    ref: Ref
+    wait: bool
 
 
 @dataclass(slots=True)
@@ -144,7 +173,10 @@ class Work:
     do: Callable[[], Any]
 
 
-Effect = Read | ReadOne | Write | Remove | Erase | Clear | Current | Names | Renew | Announce | Call | Join | Work
+Effect = (
+    Read | ReadOne | Write | Remove | Erase | Clear | Current | Names | Renew
+    | Announce | Call | Join | Spawn | Take | Work
+)
 Flow = Generator[Effect, Any, T]
 
 
@@ -181,6 +213,12 @@ def names(namespace: str, prefix: str) -> Flow[list[str]]:
     """`Names`."""
     found: list[str] = yield Names(namespace, prefix)
     return found
+
+
+def take(ref: Ref, *, wait: bool) -> Flow[Lease | None]:
+    """`Take`."""
+    lease: Lease | None = yield Take(ref, wait)
+    return lease
 
 
 def announce(message: Message) -> Flow[None]:

@@ -1,4 +1,4 @@
-"""One computation per key in a process, and who waits for whom.
+"""One computation per key in a process, and who waits for whom.  A flight may compute several keys by one call.
 
 Rule 1: whoever puts its flight on the table first leads; everybody else joins.  ``dict.setdefault`` is one C call, so
         no thread can come in between.
@@ -8,8 +8,9 @@ Rule 3: a join that would close a circle is refused.  Flights know which flights
         first and the circle looked for afterwards, so of two threads closing one circle at least one sees it.
 Rule 4: a join on an event loop's own thread is refused when a flight it would wait for needs that loop to go on; while
         one is under way, the flights that need the loop wait for what it waits for.
-Rule 5: a flight that an announcement names goes on for those who joined it, but leaves the table: who asks after an
-        invalidation has returned must not be answered by a computation that began before it.
+Rule 5: a flight that an announcement names goes on for those who joined it, but leaves the table and gives up its
+        lease: who asks after an invalidation has returned must neither be answered by a computation that began before
+        it, nor wait for one.
 
 Which flights the caller itself leads is kept in a context variable, because a factory may ask from a task or thread it
 started (both inherit the context; a bare ``threading.Thread`` doesn't, and is not seen).
@@ -17,38 +18,71 @@ started (both inherit the context; a bare ``threading.Thread`` doesn't, and is n
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 
 from scoutcache.coherence.messages import Message, concerns
 from scoutcache.entry import Live, Ref
 from scoutcache.errors import FlightCycle
 
-__all__ = ["LEADING", "Abandoned", "Flight", "FlightTable", "Waiting", "blocking"]
+__all__ = ["LEADING", "Abandoned", "Flight", "FlightTable", "Lease", "Running", "TooSlow", "Waiting", "blocking"]
 
 
 class Abandoned(Exception):
     """The leader was cancelled before it had a value."""
 
 
-class Flight:
-    """One running computation of *key*, led on event loop *loop* (None: by a thread).
+class TooSlow(Exception):
+    """Whoever waited for a flight waits no longer; the flight goes on."""
 
-    *marks* are the names of the marks that its entry is going to carry.
+
+class Lease(Protocol):
+    """The right to compute *ref*, among all processes; see `scoutcache.channels.leases`."""
+
+    @property
+    def ref(self) -> Ref:
+        """Which key."""
+
+    def release(self) -> None:
+        """Give it up; never waits."""
+
+
+class Flight:
+    """One running computation of *keys*, led on event loop *loop* (None: by a thread).
+
+    *marks* are the names of the marks that the entries are going to carry, *leases* what it holds against other
+    processes; *gave_up* says that its leader stopped waiting, while the computation goes on elsewhere, and *outdated*
+    which of its keys an announcement has named.
     """
 
-    __slots__ = ("future", "key", "loop", "marks", "waits_for")
+    __slots__ = ("future", "gave_up", "keys", "leases", "loop", "marks", "outdated", "waits_for")
 
-    def __init__(self, key: Ref, loop: object | None, marks: Sequence[str] = ()) -> None:
-        self.key = key
+    def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
+        self.keys = keys
         self.loop = loop
         self.marks = marks
+        self.gave_up = False
+        self.leases: dict[Ref, Lease] = {}
+        self.outdated: set[Ref] = set()
         self.waits_for: list[Flight] = []
-        self.future: Future[Live] = Future()
+        self.future: Future[Mapping[Ref, Live]] = Future()
         # A running future refuses cancel(): a cancelled follower must not take the flight down with it.
         self.future.set_running_or_notify_cancel()
+
+    def hold(self, lease: Lease) -> None:
+        """Keep *lease* until `give_up`, unless an announcement has named its key already (Rule 5)."""
+        self.leases[lease.ref] = lease
+        if lease.ref in self.outdated:
+            self.give_up([lease.ref])
+
+    def give_up(self, keys: Iterable[Ref]) -> None:
+        """Release the leases of *keys*, as far as they are held."""
+        for key in keys:
+            if (lease := self.leases.pop(key, None)) is not None:
+                lease.release()
 
 
 LEADING: ContextVar[tuple[Flight, ...]] = ContextVar("scoutcache_leading", default=())
@@ -64,37 +98,58 @@ class FlightTable:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def board(self, key: Ref, loop: object | None, marks: Sequence[str] = ()) -> tuple[Flight, bool]:
-        """The flight for *key*, and whether the caller leads it."""
-        mine = Flight(key, loop, marks)
-        flight = self._flights.setdefault(key, mine)
-        if flight is mine and (leading := LEADING.get()):
-            leading[-1].waits_for.append(mine)
-        return flight, flight is mine
+    def get(self, key: Ref) -> Flight | None:
+        """The flight for *key*, if one is under way."""
+        return self._flights.get(key)
 
-    def land(self, flight: Flight, live: Live | None, error: BaseException | None = None) -> None:
-        """End *flight* with a value, or an error."""
-        self._leave(flight)
+    def board(
+        self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = (), *, awaited: bool = True
+    ) -> tuple[Flight, dict[Ref, Flight]]:
+        """A flight that the caller leads for those of *keys* that nobody computes, and the flights of the others.
+
+        *awaited* says that the flight the caller leads already, if any, waits for this one.
+        """
+        mine = Flight(keys, loop, marks)
+        flights = [(key, self._flights.setdefault(key, mine)) for key in keys]
+        mine.keys = [key for key, flight in flights if flight is mine]
+        if awaited and mine.keys and (leading := LEADING.get()):
+            leading[-1].waits_for.append(mine)
+        return mine, {key: flight for key, flight in flights if flight is not mine}
+
+    def land(self, flight: Flight, lives: Mapping[Ref, Live] | None, error: BaseException | None = None) -> None:
+        """End *flight* with its values, or an error."""
+        for key in flight.keys:
+            self._leave(key, flight)
         if leading := LEADING.get():
             _forget(leading[-1], flight)
         if error is not None:
             flight.future.set_exception(error)
-        elif live is not None:
-            flight.future.set_result(live)
+        elif lives is not None:
+            flight.future.set_result(lives)
 
-    def _leave(self, flight: Flight) -> None:
-        if self._flights.get(flight.key) is flight:
-            self._flights.pop(flight.key, None)
+    def _leave(self, key: Ref, flight: Flight) -> None:
+        if self._flights.get(key) is flight:
+            self._flights.pop(key, None)
 
     def apply(self, message: Message) -> None:
         """Nobody else joins the flights that *message* names (Rule 5)."""
-        for flight in list(self._flights.values()):
-            if concerns(message, flight.key, flight.marks):
-                self._leave(flight)
+        for key, flight in list(self._flights.items()):
+            if concerns(message, key, flight.marks):
+                self._leave(key, flight)
+                flight.outdated.add(key)
+                flight.give_up([key])
 
     def drop(self) -> None:
         """Forget all: a message was missed, or in a forked child nobody leads them any more."""
         self._flights.clear()
+
+
+class Running:
+    """What is under way in a process: the flights that callers wait for, and the refreshes beside the calls."""
+
+    def __init__(self) -> None:
+        self.flights = FlightTable()
+        self.refreshes = FlightTable()
 
 
 class Waiting:
@@ -172,4 +227,5 @@ def _forget(leader: Flight, flight: Flight) -> None:
 
 
 def _name(flight: Flight) -> str:
-    return repr(flight.key.key)
+    first, *others = [key.key for key in flight.keys] or [""]
+    return f"{first!r} and {len(others)} more" if others else repr(first)

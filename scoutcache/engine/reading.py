@@ -42,6 +42,11 @@ class Found(NamedTuple):
     serializer: str
 
     @classmethod
+    def in_memory(cls, header: Header, live: Live, serializer: str) -> Found:
+        """What memory has, as it would be found below it."""
+        return cls(header, live, live.value(), "memory", live.size, "none", serializer)
+
+    @classmethod
     def of(cls, opened: Opened, tier: str) -> Found:
         """What a tier of bytes had."""
         header, live, compression, serializer, _, size, value = opened

@@ -4,17 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
 from scoutcache.engine.doubt import Doubt
-from scoutcache.engine.flights import FlightTable
+from scoutcache.engine.failures import Failures
+from scoutcache.engine.flights import FlightTable, Running
 from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
 
+if TYPE_CHECKING:
+    from scoutcache.policy_book import Effective
+
+if TYPE_CHECKING:
+    from scoutcache.engine.effects import Flow
+    from scoutcache.rules.planning import Change
+
 __all__ = ["Warmth", "World"]
+
+
+class Watch(Protocol):
+    """Who is told of changed values, once they are written."""
+
+    def watches(self, key: str) -> bool:
+        """Does a change of *key* interest anybody?"""
+
+    def changed(self, namespace: str, change: Change) -> Flow[None]:
+        """Do what is to be done about it."""
 
 
 @dataclass(kw_only=True)
@@ -48,9 +67,22 @@ class World:
     outlived: Callable[[Ref], bool] = lambda _: False
     """Does memory still hold an entry whose time is over?  Then a miss is no cold one."""
     promote_on_hits: int = 2
+    policy: Callable[[Ref], Effective | None] | None = None
+    """What the policies say of an entry; None when there are none."""
+    sliding: Callable[[Ref], float | None] | None = None
+    """The time to live in seconds that each hit renews, for entries of which a policy says so; None where none does."""
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
-    flights: FlightTable = field(default_factory=FlightTable)
+    running: Running = field(default_factory=Running)
+    failures: Failures = field(default_factory=lambda: Failures(lambda: 0.0))
+    leased: bool = False
+    """Do other processes compute the same keys, so that a lease must be taken?"""
+    throttle: float = 30.0
+    """Seconds for which a factory that failed isn't asked again while a stale value can be served."""
+    dice: Callable[[], float] = lambda: 0.0
+    """A number from 0 to 1, another one each time."""
+    watch: Watch | None = None
+    """Who wants to know which values changed."""
     loop: Callable[[], object | None] = lambda: None
     """The event loop that drives the caller, None for a thread."""
 
@@ -63,11 +95,31 @@ class World:
         self.doubts = [Doubt() for _ in self.names]
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
 
+    @property
+    def flights(self) -> FlightTable:
+        """The computations that callers wait for."""
+        return self.running.flights
+
+    @property
+    def refreshes(self) -> FlightTable:
+        """Computations beside the calls, that nobody need wait for."""
+        return self.running.refreshes
+
     def down(self, tier: str, error: TierUnavailable) -> None:
         """A tier could not answer: tell whoever listens, and raise *error* if the user asked for that."""
         self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
         if self.raise_errors:
             raise error
+
+    def allows(self, level: int, ref: Ref) -> bool:
+        """May the entry stand in a tier?  One that isn't allowed doesn't exist for it."""
+        said = None if self.policy is None else self.policy(ref)
+        return said is None or said.allows(self.names[level])
+
+    def writes_to(self, level: int, ref: Ref) -> bool:
+        """Does a write put the entry into a tier?"""
+        said = None if self.policy is None else self.policy(ref)
+        return said is None or said.writes_to(self.names[level], self.names)
 
     def why_absent(self, ref: Ref) -> str:
         """Why nothing was found, where no tier said more."""

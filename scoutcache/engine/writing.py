@@ -8,12 +8,13 @@ Rule 3: a write happens only if no invalidation since it began names the entry, 
 Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
 Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.  It does
         so after the write: whoever computed from the old value in between is refused by the announcement (rule 4).
+        Whoever watches the key is told last, on the same condition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scoutcache import events
@@ -22,7 +23,8 @@ from scoutcache.engine.effects import Flow, Remove, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import PolicyError, TierUnavailable
+from scoutcache.rules.planning import Change
 
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
 
@@ -78,10 +80,16 @@ class Writing:
         return Entry(ref, live, encoded, lifetime, cost)
 
     def store(
-        self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = ()
-    ) -> Flow[int]:
-        """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store."""
+        self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = (),
+        refused: set[Ref] | None = None,
+    ) -> Flow[int]:  # fmt: skip
+        """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
+
+        *refused* collects those that a policy forbids.  Raises `PolicyError` for what must not be written in plain.
+        """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
+        if self._world.policy is not None:
+            kept = list(self._obeying(kept, set() if refused is None else refused))
         if not kept:
             return 0
         namespace = kept[0].ref.namespace
@@ -92,18 +100,47 @@ class Writing:
             versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-            return (yield from self._store_in_memory(kept, began, names))
+            taken = yield from self._store_in_memory(kept, began, names)
+            yield from self._tell_watch(namespace, [entry.ref for entry in kept] if taken else [])
+            return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
-        changed = yield from self._changed_for_dependents(rows, versions)
+        changed = yield from self._changed(rows, versions)
         taken = yield from self.write(rows, began.end)
+        awaited = [name for ref in changed if (name := KEY_MARK + ref.key) in versions]
         try:
-            changed += yield from self._late_dependents(namespace, rows, versions)
-            if changed:
-                yield from self.renew(namespace, changed)
+            awaited += yield from self._late_dependents(namespace, rows, versions)
+            if awaited:
+                yield from self.renew(namespace, awaited)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
+        yield from self._tell_watch(namespace, changed if taken else [])
         return taken
+
+    def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
+        watch = self._world.watch
+        keys = [ref.key for ref in changed if watch is not None and watch.watches(ref.key)]
+        if watch is not None and keys:
+            yield from watch.changed(namespace, Change(tuple(keys)))
+
+    def _obeying(self, entries: Sequence[Entry], refused: set[Ref]) -> Iterator[Entry]:
+        """Those of *entries* that the policies let be stored."""
+        world = self._world
+        for entry in entries:
+            said = None if world.policy is None else world.policy(entry.ref)
+            if said is not None and said.encrypt_at_rest and any(said.allows(world.names[i]) for i in world.lower):
+                raise PolicyError(f"{entry.ref.key!r} must be encrypted at rest, which this version can't do",
+                                  hint='allow "memory" only in the policy')  # fmt: skip
+            if said is None or said.max_entry_size is None:
+                yield entry
+                continue
+            encoded = entry.encoded or world.codec.encode(entry.live.held)
+            size = len(encoded.payload)
+            if size <= said.max_entry_size:
+                yield replace(entry, encoded=encoded)
+                continue
+            refused.add(entry.ref)
+            world.hooks.emit(events.Refused(*entry.ref, said.sources["max_entry_size"], "too_large", size))
 
     def _resolved(self, namespace: str, depends_on: Sequence[str]) -> Flow[Sequence[str]]:
         """Those keys, and what they depend on in turn: their entries say all of it, so one look is enough."""
@@ -128,7 +165,8 @@ class Writing:
         if self._world.memory is None:
             return 0
         marks = tuple([Mark(name, UNVERSIONED) for name in names])
-        rows = [self._row(entry, began, marks) for entry in entries]
+        allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
+        rows = [self._row(entry, began, marks) for entry in allowed]
         return (yield from self._write_level(self._world.memory, rows, began.end))
 
     def _versions(
@@ -158,14 +196,17 @@ class Writing:
         )
         return Row(header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded))
 
-    def _changed_for_dependents(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
-        """The implicit tags to renew once *rows* are written."""
-        awaited = {row.header.ref: row for row in rows if KEY_MARK + row.header.ref.key in versions}
+    def _changed(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[Ref]]:
+        """Which of *rows*, among those that others depend on or watch, are other values than the stored ones."""
+        watch = self._world.watch
+        awaited = {
+            ref: row
+            for row in rows
+            if KEY_MARK + (ref := row.header.ref).key in versions or (watch is not None and watch.watches(ref.key))
+        }
         stored = (yield from self.standing(list(awaited))) if awaited else {}
         return [
-            KEY_MARK + ref.key
-            for ref, row in awaited.items()
-            if ref not in stored or not self._equal(stored[ref][1], row.live)
+            ref for ref, row in awaited.items() if ref not in stored or not self._equal(stored[ref][1], row.live)
         ]
 
     def _equal(self, stored: Live, new: Live) -> bool:
@@ -190,29 +231,62 @@ class Writing:
         yield from effects.announce(message)
 
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
-        """Write sealed rows from the lowest tier up; return the most any tier took."""
+        """Write sealed rows from the lowest tier up; return how many some tier took."""
         world = self._world
+        placed = self._placed(rows)
         taken: dict[int, int] = {}
         for level in reversed(world.lower):
-            taken[level] = yield from self._write_level(level, rows, end)
-        if any(taken.values()) and world.shared:
+            taken[level] = yield from self._write_level(level, placed[level], end)
+        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
+        if world.shared and (unwritten or any(taken.values())):
             yield from self._tell(rows)
-        if world.memory is not None:
+        if unwritten:
+            yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
+        if (memory := world.memory) is not None:
             refused: list[Ref] = []
-            taken[world.memory] = yield from self._write_level(world.memory, rows, end, refused)
+            taken[memory] = yield from self._write_level(memory, placed[memory], end, refused)
             if refused:
                 # What a reader promoted between the write below and its announcement is older than what is there.
-                yield Remove(world.memory, refused)
-        self._say_stored(rows, [world.names[level] for level in sorted(taken) if taken[level]])
-        return max(taken.values(), default=0)
+                yield Remove(memory, refused)
+            if len(placed[memory]) < len(rows):
+                yield from self._end_older(rows, [memory])
+        self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
+        return _count(placed, taken)
 
-    def _say_stored(self, rows: Sequence[Row], tiers: Sequence[str]) -> None:
-        hooks = self._world.hooks
-        if tiers and hooks.wants("stored"):
+    def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:
+        """The rows that a write puts into each tier."""
+        world = self._world
+        levels = range(len(world.names))
+        if world.policy is None:
+            return dict.fromkeys(levels, rows)
+        return {level: [row for row in rows if world.writes_to(level, row.header.ref)] for level in levels}
+
+    def _end_older(self, rows: Sequence[Row], levels: Sequence[int]) -> Flow[None]:
+        """Rule 6: a tier that isn't allowed is never read, so there the older entry may stay until it expires."""
+        world = self._world
+        for level in levels:
+            refs = [ref for row in rows if world.allows(level, ref := row.header.ref) > world.writes_to(level, ref)]
+            try:
+                if refs:
+                    yield Remove(level, refs)
+            except TierUnavailable as error:
+                world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
+                world.down(world.names[level], error)
+
+    def rewrite(self, row: Row, levels: Iterable[int], end: int) -> Flow[None]:
+        """Replace an entry by itself with other times, in some tiers; nobody's copy is older for that."""
+        for level in levels:
+            yield from self._write_level(level, [row], end)
+
+    def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
+        hooks, world = self._world.hooks, self._world
+        if levels and hooks.wants("stored"):
             for row in rows:
                 header = row.header
-                ttl = header.fresh_until - header.created
-                hooks.emit(events.Stored(*header.ref, tuple(tiers), row.live.size, ttl))
+                tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
+                if tiers:
+                    ttl = header.fresh_until - header.created
+                    hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
 
     def _tell(self, rows: Sequence[Row]) -> Flow[None]:
         world = self._world
@@ -232,6 +306,8 @@ class Writing:
                 refused.append(header.ref)
             return allowed
 
+        if not rows:
+            return 0
         doubt = self._world.doubts[level]
         try:
             taken = yield from effects.write(level, rows, allow if refused is None else ask)
@@ -244,6 +320,12 @@ class Writing:
         if doubt and taken == len(rows):
             doubt.settle([row.header.ref for row in rows])
         return taken
+
+
+def _count(placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:
+    """How many rows some tier took: tiers tell numbers, so it is the least that is sure."""
+    sure = {row.header.ref for level, rows in placed.items() if taken[level] == len(rows) for row in rows}
+    return max([len(sure), *taken.values()])
 
 
 def lifetime(ttl: float, stale: float | None) -> Lifetime:

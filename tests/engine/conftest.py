@@ -21,11 +21,13 @@ from scoutcache.engine.effects import (
     ReadOne,
     Remove,
     Renew,
+    Spawn,
     Work,
     Write,
 )
-from scoutcache.engine.flights import LEADING
-from scoutcache.engine.reading import Reading
+from scoutcache.engine.failures import Failures
+from scoutcache.engine.flights import LEADING, TooSlow
+from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Lifetime, Writing
@@ -91,6 +93,9 @@ class FakeWorld:
         self.hooks.add("*", self.told.append)
         self.codec = Codec()
         self.loop = None
+        self.beside: list[Any] = []
+        """Flows that were begun beside the calls and are driven by `refresh`."""
+        self.spawns = True
         self.world = World(
             names=names, memory=0 if "memory" in names else None, shared=len(names) > 1, codec=self.codec,
             hooks=self.hooks, source="me", now=lambda: self.now, stamp=lambda: next(self._stamps),
@@ -98,12 +103,14 @@ class FakeWorld:
             invalidated=lambda: max((n for n, m in enumerate(self.messages, 1) if m.is_invalidation), default=0),
             since=lambda end: (self.messages[end:], len(self.messages)), is_current=lambda *_: False,
             promote_on_hits=promote_on_hits,
-            loop=lambda: self.loop,
+            loop=lambda: self.loop, failures=Failures(lambda: self.now),
         )  # fmt: skip
         self.reading = Reading(self.world)
         self.writing = Writing(self.world, self.reading)
         self.removing = Removing(self.world, self.writing)
-        self.computing = Computing(self.world, self.reading, self.writing, lambda: self.now, self.peek)
+        self.computing = Computing(
+            self.world, self.reading, self.writing, self.removing, lambda: self.now, self.look
+        )
         self.flights = self.world.flights
 
     @property
@@ -117,6 +124,12 @@ class FakeWorld:
     def peek(self, ref: Ref) -> Live | None:
         row = self.memory.rows.get(ref) if self.world.memory == 0 else None
         return None if row is None or row.header.fresh_until <= self.now else row.live
+
+    def look(self, ref: Ref) -> Found | None:
+        row = self.memory.rows.get(ref) if self.world.memory == 0 else None
+        if row is None or row.header.expires <= self.now:
+            return None
+        return Found.in_memory(row.header, row.live, "msgpack")
 
     def hear(self, kind: str, *names: str, source: str = "you", namespace: str = NS) -> None:
         """Another process announces something, and this one applies it."""
@@ -153,8 +166,13 @@ class FakeWorld:
                     return factory()
                 finally:
                     LEADING.reset(token)
-            case Join(flight):
+            case Join(flight, timeout):
+                if timeout is not None and not flight.future.done():
+                    raise TooSlow
                 return flight.future.result(timeout=0)
+            case Spawn(flow):
+                self.beside.append(flow)
+                return self.spawns
             case Work(do):
                 return do()
         tier = self.tiers[effect.level]
@@ -219,6 +237,11 @@ class FakeWorld:
         except StopIteration as end:
             return end.value
 
+    def refresh(self) -> None:
+        """Drive what was begun beside the calls."""
+        while self.beside:
+            self.drive(self.beside.pop(0))
+
     # -- the calls
 
     def ref(self, key: str) -> Ref:
@@ -237,8 +260,8 @@ class FakeWorld:
         """What is found below memory, driven to its end."""
         return self.drive(self.reading.find_one(self.ref(key), **options))
 
-    def compute(self, key: str, factory, *, ttl: float = NEVER, **options: Any):
-        return self.computing.compute(self.ref(key), Recipe(factory, Lifetime(ttl), **options))
+    def compute(self, key: str, factory, *, ttl: float = NEVER, stale: float = 0.0, **options: Any):
+        return self.computing.compute(self.ref(key), Recipe(factory, Lifetime(ttl, stale), **options))
 
     def names_told(self) -> list[str]:
         return [record.name for record in self.told]

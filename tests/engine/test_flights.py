@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 
+from scoutcache.coherence.messages import Message
 from scoutcache.engine.flights import LEADING, FlightTable, Waiting, blocking, reachable
 from scoutcache.entry import Live, Ref
 from scoutcache.errors import FlightCycle
@@ -18,7 +19,9 @@ def table():
 
 
 def board(table, key, loop=None):
-    return table.board(Ref("ns", key), loop)
+    ref = Ref("ns", key)
+    mine, others = table.board([ref], loop)
+    return others.get(ref, mine), not others
 
 
 def test_the_first_leads_and_everybody_else_joins(table):
@@ -31,14 +34,14 @@ def test_the_first_leads_and_everybody_else_joins(table):
 
 def test_the_same_key_in_another_namespace_is_another_flight(table):
     board(table, "a")
-    assert table.board(Ref("other", "a"), None)[1]
+    assert not table.board([Ref("other", "a")], None)[1]
 
 
 def test_a_cancelled_follower_cant_cancel_the_flight(table):
     flight, _ = board(table, "a")
     assert not flight.future.cancel()
-    table.land(flight, Live(1, None, 0))
-    assert flight.future.result().value() == 1
+    table.land(flight, {flight.keys[0]: Live(1, None, 0)})
+    assert flight.future.result()[flight.keys[0]].value() == 1
 
 
 def test_a_call_inside_a_factory_is_what_that_factory_waits_for(table):
@@ -46,7 +49,7 @@ def test_a_call_inside_a_factory_is_what_that_factory_waits_for(table):
     token = LEADING.set((outer,))
     inner, _ = board(table, "inner")
     assert set(reachable(outer)) == {outer, inner}
-    table.land(inner, Live(1, None, 0))
+    table.land(inner, {})
     assert set(reachable(outer)) == {outer}
     LEADING.reset(token)
 
@@ -113,3 +116,35 @@ def test_dropping_forgets_all(table):
     table.drop()
     assert not len(table)
     assert board(table, "a")[1]
+
+
+def test_a_flight_of_several_keys_leads_those_that_nobody_computes(table):
+    one, _ = board(table, "b")
+    refs = [Ref("ns", key) for key in "abc"]
+    mine, others = table.board(refs, None)
+    assert mine.keys == [refs[0], refs[2]]
+    assert others == {refs[1]: one}
+    assert table.get(refs[2]) is mine
+    table.land(mine, {})
+    assert len(table) == 1
+    table.land(one, {})
+    assert not len(table)
+
+
+def test_what_nobody_around_the_caller_waits_for_is_no_edge(table):
+    outer, _ = board(table, "outer")
+
+    def inside():
+        LEADING.set((outer,))
+        table.board([Ref("ns", "beside")], None, awaited=False)
+        assert set(reachable(outer)) == {outer}
+
+    contextvars.copy_context().run(inside)
+
+
+def test_an_announcement_takes_only_the_key_it_names_off_the_table(table):
+    refs = [Ref("ns", key) for key in "ab"]
+    mine, _ = table.board(refs, None)
+    table.apply(Message("key", "ns", ("a",), 1, "you"))
+    assert table.get(refs[0]) is None
+    assert table.get(refs[1]) is mine

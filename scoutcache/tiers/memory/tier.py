@@ -140,6 +140,14 @@ class MemoryTier:
                     found[ref] = self._row(slot)
         return found
 
+    def look(self, ref: Ref) -> Row | None:
+        """The entry with its live value, stale ones too.  Counts as a hit if it is fresh."""
+        slot = self._tables.get(*ref)
+        now = self._monotonic()
+        if slot is None or slot.expired(now):
+            return None
+        return self.rows([ref], count=slot.deadline > now).get(ref)
+
     def live(self, ref: Ref) -> Live | None:
         """The fresh value as it is held, None when there is none.  Counts as a hit."""
         with self._lock:

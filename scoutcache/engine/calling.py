@@ -1,0 +1,192 @@
+"""Call the factory for keys that nobody computes, and keep what it gives.
+
+Rule 1: the position and the stamp are taken before the factory is called.
+Rule 2: a computed value is always returned, stored or not; an error is never stored.
+Rule 3: among processes the lease of a key elects who computes it.  Whoever was told anything since its first look looks
+        again once it has the lease.
+Rule 4: nobody waits for a lease while it holds another of the same call, or two batches could wait for each other.
+        (What the computations *around* a call hold is the leases' business: `FlightCycle`.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+from scoutcache import events
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Call, Flow, perform
+from scoutcache.engine.flights import Flight
+from scoutcache.engine.reading import Found, Reading
+from scoutcache.engine.recipe import NOT_MODIFIED, Context, Outcome, Recipe, wants_context
+from scoutcache.engine.world import World
+from scoutcache.engine.writing import Moment, Writing
+from scoutcache.entry import MISSING, Live, Ref
+from scoutcache.errors import CacheError, SerializationError
+
+__all__ = ["Calling", "Job", "Results", "Seen"]
+
+
+class Results(NamedTuple):
+    """What a flight has so far: the values for its followers, and the outcomes for its leader."""
+
+    lives: dict[Ref, Live]
+    outcomes: dict[Ref, Outcome]
+
+    def add(self, ref: Ref, live: Live, outcome: Outcome) -> None:
+        """Enter one."""
+        self.lives[ref] = live
+        self.outcomes[ref] = outcome
+
+
+class Seen(NamedTuple):
+    """What a look into the tiers gave: valid entries, stale ones too, why the others missed, and when it began."""
+
+    found: dict[Ref, Found]
+    reasons: dict[Ref, str]
+    end: int
+
+
+@dataclass(slots=True)
+class Job:
+    """A flight on its way: how, what was seen before it, what it has.  A *patient* one waits for other processes."""
+
+    flight: Flight
+    recipe: Recipe
+    seen: Seen
+    results: Results
+    patient: bool = True
+
+    def missing(self) -> list[Ref]:
+        """The keys without an outcome."""
+        return [ref for ref in self.flight.keys if ref not in self.results.outcomes]
+
+
+class Calling:
+    """Calls of factories for one cache; *clock* is monotonic seconds."""
+
+    def __init__(self, world: World, reading: Reading, writing: Writing, clock: Callable[[], float]) -> None:
+        self._world, self._reading, self._writing, self._clock = world, reading, writing, clock
+
+    def bypass(self, flight: Flight, recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
+        """Call the factory without reading or storing anything."""
+        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, {}))
+        values, _, seconds = yield from self._call(job, flight.keys)
+        share = seconds / len(flight.keys)
+        return {ref: Outcome(values.get(ref, MISSING), "computed", None, "bypassed", share) for ref in flight.keys}
+
+    def obtain(self, job: Job, refs: Sequence[Ref]) -> Flow[Results]:
+        """Compute *refs*, as far as no other process does; a patient job waits for what others compute."""
+        if not self._world.leased:
+            yield from self._compute(job, refs)
+            return job.results
+        free: list[Ref] = []
+        try:
+            for ref in refs:
+                if (lease := (yield from effects.take(ref, wait=False))) is not None:
+                    job.flight.hold(lease)
+                    free.append(ref)
+            yield from self._compute_unless_there(job, free)
+        finally:
+            job.flight.give_up(free)
+        for ref in refs if job.patient else ():
+            if ref not in free:
+                yield from self._obtain_after(job, ref)
+        return job.results
+
+    def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
+        """Once the other process has ended with *ref*: what it stored, or the own computation."""
+        if (lease := (yield from effects.take(ref, wait=True))) is not None:
+            job.flight.hold(lease)
+        try:
+            yield from self._compute_unless_there(job, [ref])
+        finally:
+            job.flight.give_up([ref])
+
+    def _compute_unless_there(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
+        """Compute *refs*, of which the leases are held, but for those that others have stored since the look."""
+        if refs and self._world.end() != job.seen.end:
+            yield from self._look_again(job, refs)
+        if missing := [ref for ref in refs if ref not in job.results.outcomes]:
+            yield from self._compute(job, missing)
+
+    def _look_again(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
+        now = self._world.now()
+        for ref, one in (yield from self._reading.find(refs)).items():
+            if one.header.fresh_until > now and job.recipe.accepts(one.live.value()):
+                outcome = Outcome(one.value, "joined", one.tier, cost=one.header.cost, size=one.size)
+                job.results.add(ref, one.live, outcome)
+
+    def _compute(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
+        reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
+        began = self._writing.moment()
+        values, context, seconds = yield from self._call(job, refs)
+        lives, stored = yield from self._keep(values, context, job.recipe, began)
+        share = seconds / len(refs)
+        cost = job.recipe.cost if context is None else context.cost
+        for ref in refs:
+            if ref not in values:
+                job.results.outcomes[ref] = Outcome(MISSING, "computed", None, reasons[ref], share)
+                continue
+            self._world.failures.forget(ref)
+            live, kept = lives[ref], ref in stored
+            self._world.hooks.emit(events.Computed(*ref, share, kept))
+            outcome = Outcome(values[ref], "computed", None, reasons[ref], share, cost, live.size, kept)
+            job.results.add(ref, live, outcome)
+
+    def _call(self, job: Job, refs: Sequence[Ref]) -> Flow[tuple[dict[Ref, Any], Context | None, float]]:
+        """Call the factory; its values, what it said of them, and how many seconds it took."""
+        recipe, old = job.recipe, job.seen.found.get(refs[0])
+        context, factory = None, recipe.factory
+        if recipe.many:
+            factory = partial(factory, [ref.key for ref in refs])
+        elif wants_context(factory):
+            context = Context(refs[0], recipe, MISSING if old is None else old.live.value())
+            factory = partial(factory, context)
+        began = self._clock()
+        try:
+            answer = yield from perform(Call(factory, job.flight))
+            values = _many(answer, refs) if recipe.many else {refs[0]: answer}
+        except Exception as error:
+            self._failed(refs, recipe, self._clock() - began, error)
+            raise
+        if answer is NOT_MODIFIED and old is not None:
+            values = {refs[0]: old.live.value()}
+        return values, context, self._clock() - began
+
+    def _failed(self, refs: Sequence[Ref], recipe: Recipe, seconds: float, error: Exception) -> None:
+        for ref in refs:
+            self._world.hooks.emit(events.FactoryFailed(*ref, seconds, error))
+            if recipe.error_ttl:
+                self._world.failures.note(ref, error, recipe.error_ttl)
+
+    def _keep(
+        self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
+    ) -> Flow[tuple[dict[Ref, Live], set[Ref]]]:
+        """The values as they are held, and which of them some tier took."""
+        lives: dict[Ref, Live] = {}
+        entries, said = [], context or recipe
+        for ref, value in values.items():
+            lifetime = recipe.lifetime_of(value, context, self._world.dice)
+            try:
+                entry = self._writing.entry(ref, value, lifetime, said.cost)
+            except SerializationError as error:
+                self._world.hooks.emit(events.Unstorable(*ref, str(error)))
+                lives[ref] = Live(value, None, 0)
+                continue
+            lives[ref] = entry.live
+            if (context is None or context.store) and (recipe.store_if is None or recipe.store_if(value)):
+                entries.append(entry)
+        taken = 0
+        if entries:
+            tags, depends_on = list(said.tags), list(said.depends_on)
+            taken = yield from self._writing.store(entries, began, tags=tags, depends_on=depends_on)
+        return lives, {entry.ref for entry in entries} if taken else set()
+
+
+def _many(answer: Any, refs: Sequence[Ref]) -> dict[Ref, Any]:
+    if not isinstance(answer, Mapping):
+        raise CacheError(f"a factory of many returns a mapping of keys to values, not {type(answer).__name__}")
+    return {ref: answer[ref.key] for ref in refs if ref.key in answer}

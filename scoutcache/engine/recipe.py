@@ -1,0 +1,138 @@
+"""How a value is computed and kept, what a factory may say about it, and how it came.
+
+Rule 1: `hard_timeout` bounds how long a caller waits, never the computation: its late result is still stored.
+Rule 2: `soft_timeout` counts only where there is a stale value to serve instead; without one it is as if it were 0, so
+        a stale value is served at once while one refresh runs.
+Rule 3: jitter only shortens: nothing lives longer than it was told.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from scoutcache.engine.writing import Lifetime
+from scoutcache.entry import KEY_MARK, MISSING, NEVER, Header, Ref
+from scoutcache.errors import CacheError
+from scoutcache.ttl import parse_ttl
+
+__all__ = ["NOT_MODIFIED", "Context", "Outcome", "Recipe", "wants_context"]
+
+
+class _NotModified:
+    def __repr__(self) -> str:
+        return "NOT_MODIFIED"
+
+
+NOT_MODIFIED: Final = _NotModified()
+"""What a factory returns that has found the stale value to be the present one."""
+
+
+class Context:
+    """What a factory whose first parameter is named ``ctx`` is given.
+
+    *stale* is the value that has outlived its time, `MISSING` when there is none.  The others begin as the caller said
+    and are read after the factory has returned: *ttl* and *stale_ttl* (anything that reads as a ttl), *tags*,
+    *depends_on*, *cost*, and *store*, which is False for "do not keep this".
+    """
+
+    def __init__(self, ref: Ref, recipe: Recipe, stale: Any) -> None:
+        self.key, self.namespace = ref.key, ref.namespace
+        self.stale = stale
+        self.ttl: object = recipe.lifetime.fresh
+        self.stale_ttl: object = recipe.lifetime.stale
+        self.tags: Sequence[str] = recipe.tags
+        self.depends_on: Sequence[str] = recipe.depends_on
+        self.cost = recipe.cost
+        self.store = True
+
+    def not_modified(self) -> Any:
+        """To be returned by the factory: the stale value holds for another life.  Raises `CacheError` without one."""
+        if self.stale is MISSING:
+            raise CacheError(f"there is no stale value of {self.key!r} that could be unmodified",
+                             hint="look at ctx.stale first")  # fmt: skip
+        return NOT_MODIFIED
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to compute values and how to keep them.
+
+    *factory* takes nothing, or a `Context` as ``ctx``; with *many* it takes the list of keys and returns a mapping of
+    them to values.  Timeouts and times to live are seconds; *refresh_ahead* is the part of the ttl after which one
+    reader refreshes early, *jitter* the part of the ttl that chance may take off.  *negative_ttl* holds for None.
+    *error_ttl* keeps an error in this process for so long; without it none is kept.
+    """
+
+    factory: Callable[..., Any]
+    lifetime: Lifetime
+    tags: Sequence[str] = ()
+    depends_on: Sequence[str] = ()
+    cost: float | None = None
+    store_if: Callable[[Any], bool] | None = None
+    validate: Callable[[Any], bool] | None = None
+    refresh_ahead: float | None = None
+    soft_timeout: float | None = None
+    hard_timeout: float | None = None
+    negative_ttl: float | None = None
+    jitter: float = 0.0
+    error_ttl: float | None = None
+    many: bool = False
+    read_ttl: Callable[[object], float] = parse_ttl
+
+    @property
+    def marks(self) -> list[str]:
+        """The names of the marks that the entries are going to carry, but for their namespace's."""
+        return [*self.tags, *(KEY_MARK + key for key in self.depends_on)]
+
+    def accepts(self, value: Any) -> bool:
+        """May a value that was found be used?"""
+        return self.validate is None or bool(self.validate(value))
+
+    def is_due(self, header: Header, now: float) -> bool:
+        """Is a fresh entry old enough to be refreshed ahead of its end?"""
+        fresh = self.lifetime.fresh
+        if self.refresh_ahead is None or fresh == NEVER:
+            return False
+        return header.fresh_until - now <= (1 - self.refresh_ahead) * fresh
+
+    def lifetime_of(self, value: Any, context: Context | None, dice: Callable[[], float]) -> Lifetime:
+        """How long *value* is to live; *dice* gives a number from 0 to 1."""
+        if context is None:
+            fresh, stale = self.lifetime.fresh, self.lifetime.stale
+        else:
+            fresh, stale = self.read_ttl(context.ttl), self.read_ttl(context.stale_ttl)
+        if value is None and self.negative_ttl is not None:
+            fresh, stale = self.negative_ttl, 0.0
+        if self.jitter and fresh != NEVER:
+            fresh *= 1 - self.jitter * dice()
+        return Lifetime(fresh, stale)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A value, and how it came: ``hit``, ``stale``, ``joined`` (another caller computed it) or ``computed``.
+
+    *value* is `MISSING` for a key that a factory of many left out.
+    """
+
+    value: Any
+    how: str
+    tier: str | None = None
+    reason: str | None = None
+    factory_s: float | None = None
+    cost: float | None = None
+    """What the call cost that was made or saved, None when nobody said."""
+    size: int | None = None
+    stored: bool = False
+
+
+def wants_context(factory: Callable[..., Any]) -> bool:
+    """Is the first parameter of *factory* named ``ctx``?"""
+    try:
+        parameters = inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # some builtins have none
+        return False
+    return next(iter(parameters), None) == "ctx"

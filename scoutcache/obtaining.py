@@ -1,0 +1,133 @@
+"""get_or_compute as callers write it: options are read, memory is looked at, the engine asked, the outcome recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from scoutcache.calls import Calls, Key, several, tag_names
+from scoutcache.engine.effects import Flow
+from scoutcache.engine.recipe import Outcome, Recipe
+from scoutcache.entry import MISSING, NEVER, Ref
+from scoutcache.errors import InvalidTTL
+from scoutcache.keys import key_text
+
+__all__ = ["How", "obtain", "obtain_many"]
+
+
+class How(NamedTuple):
+    """The options of get_or_compute, as the caller wrote them; see `Cache.get_or_compute`."""
+
+    ttl: object = None
+    stale_ttl: object = None
+    tags: Iterable[str] = ()
+    depends_on: Iterable[Key] = ()
+    namespace: str | None = None
+    cost: float | None = None
+    condition: Callable[[], bool] | None = None
+    store_if: Callable[[Any], bool] | None = None
+    validate: Callable[[Any], bool] | None = None
+    refresh_ahead: float | None = None
+    soft_timeout: object = None
+    hard_timeout: object = None
+    negative_ttl: object = None
+    jitter: float | None = None
+    error_ttl: object = None
+
+
+def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flow[Any]:
+    """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
+    core = calls.core
+    ref = calls.ref(key, how.namespace)
+    recipe = recipe_of(calls, ref, factory, how)
+    began = core.clocks.monotonic_ns()
+    if _is_bypassed(calls, how):
+        outcomes = yield from core.computing.bypass([ref], recipe)
+    else:
+        live = calls.peek(ref)
+        if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
+            calls.record_hit(ref, began, live.size)
+            return live.value()
+        outcomes = yield from core.computing.compute_many([ref], recipe)
+    _record(calls, ref, began, outcomes[ref], recipe)
+    return outcomes[ref].value
+
+
+def obtain_many(
+    calls: Calls, keys: Iterable[Key], factory: Callable[[list[str]], Any], how: How
+) -> Flow[dict[str, Any]]:
+    """The values of *keys*; *factory* is called once, with those that neither are there nor are being computed."""
+    core = calls.core
+    refs = list(dict.fromkeys([calls.ref(key, how.namespace) for key in several(keys, "keys")]))
+    if not refs:
+        return {}
+    recipe = recipe_of(calls, refs[0], factory, how, many=True)
+    began = core.clocks.monotonic_ns()
+    if _is_bypassed(calls, how):
+        outcomes = yield from core.computing.bypass(refs, recipe)
+    else:
+        core.follower.sync()
+        outcomes = yield from core.computing.compute_many(refs, recipe)
+    for ref in refs:
+        _record(calls, ref, began, outcomes[ref], recipe)
+    return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
+
+
+def _is_bypassed(calls: Calls, how: How) -> bool:
+    return not calls.core.config.enabled or (how.condition is not None and not how.condition())
+
+
+def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, many: bool = False) -> Recipe:
+    """*how* with the configuration's defaults, checked.
+
+    Raises `InvalidTTL` for what can't be meant.
+    """
+    defaults, read_ttl = calls.core.config.freshness, calls.core.config.ttl.read
+
+    def seconds(name: str, given: object) -> float | None:
+        default: float | None = getattr(defaults, name, None)
+        return default if given is None else read_ttl(given)
+
+    hard = seconds("hard_timeout", how.hard_timeout)
+    return Recipe(
+        factory,
+        calls.lifetime(ref, how.ttl, how.stale_ttl),
+        tag_names(how.tags),
+        [key_text(one) for one in several(how.depends_on, "depends_on")],
+        calls.cost(how.cost),
+        how.store_if,
+        how.validate,
+        _part("refresh_ahead", how.refresh_ahead, defaults.refresh_ahead),
+        seconds("soft_timeout", how.soft_timeout),
+        None if hard == NEVER else hard,
+        seconds("negative_ttl", how.negative_ttl),
+        _part("jitter", how.jitter, defaults.jitter) or 0.0,
+        seconds("error_ttl", how.error_ttl),
+        many,
+        read_ttl,
+    )
+
+
+def _part(name: str, given: float | None, default: float | None) -> float | None:
+    if given is None:
+        return default
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise InvalidTTL(f"{name} is a part of the ttl, a number from 0 to 1, not {given!r:.80}")
+    if not 0 <= given < 1:
+        raise InvalidTTL(f"{name} is a part of the ttl, from 0 to less than 1, not {given}", hint=f"{name}=0.8")
+    return given or None
+
+
+def _record(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+    if outcome.how == "hit" and outcome.tier == "memory":
+        calls.record_hit(ref, began, None)
+        return
+    said = {"computed": "miss", "stale": "stale"}.get(outcome.how, "hit")
+    tags = tuple(recipe.tags)
+    calls.record(
+        "compute", ref, began, outcome=said, tier=outcome.tier,
+        reason="joined" if outcome.how == "joined" else outcome.reason,
+        factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags,
+    )  # fmt: skip
+    if outcome.stored:
+        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost)
