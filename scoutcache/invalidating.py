@@ -21,6 +21,7 @@ from scoutcache.keys import check_namespace, key_text
 from scoutcache.listing import is_valid
 from scoutcache.models import InvalidationResult
 from scoutcache.patterns import Pattern
+from scoutcache.rules.planning import Change
 
 __all__ = ["Action", "Match", "Target", "invalidate", "target_of"]
 
@@ -98,8 +99,13 @@ def invalidate(
     count: bool = False,
     action: Action = "delete",
     reason: str | None = None,
+    event: str | None = None,
+    follow: bool = True,
 ) -> Flow[InvalidationResult]:
-    """Remove what *target* names, or with *dry_run* only say what that would be."""
+    """Remove what *target* names, or with *dry_run* only say what that would be.
+
+    *event* is what set it off, for those who listen; *follow* runs the rules that watch what is hit.
+    """
     if action != "delete":
         raise CacheError(f"the action {action!r} is not available in this version", hint="use action='delete'")
     survey = None
@@ -114,8 +120,10 @@ def invalidate(
     result = _result(target, removed, survey)
     patterns, keys = tuple(one.text for one in target.patterns), tuple(sorted(target.keys))
     calls.core.hooks.emit(
-        Invalidated(target.namespace, patterns, keys, target.tags, None, action, result.invalidated, reason)
+        Invalidated(target.namespace, patterns, keys, target.tags, event, action, result.invalidated, reason)
     )
+    if follow:
+        yield from calls.core.dependents.changed(target.namespace, Change(keys, target.patterns, target.tags))
     return result
 
 

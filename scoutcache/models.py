@@ -177,22 +177,14 @@ class InvalidationResult(BaseModel):
     """Tiers that could not be asked, and why; what they still hold dies by its versions or its time."""
 
 
-class RuleResult(BaseModel):
-    """What one invalidation rule did, or in a dry run would do.  Counts as in `InvalidationResult`."""
-
-    model_config = _TOLD
+class RuleResult(InvalidationResult):
+    """What one invalidation rule did, or in a dry run would do."""
 
     rule_id: str
     action: RuleAction = RuleAction.DELETE
     target_pattern: str | None = None
     """With the event's fields in it."""
     target_tags: tuple[str, ...] = ()
-    matched: int | None = None
-    invalidated: int | None = None
-    by_tier: Mapping[str, int | None] = Field(default_factory=dict)
-    sample: tuple[str, ...] = ()
-    failed: dict[str, str] = Field(default_factory=dict)
-    """Tiers that could not be asked, and why."""
     error: str | None = None
     """Why it could not be run."""
 

@@ -101,7 +101,8 @@ class Writing:
         except TierUnavailable as error:
             self._world.down(error.tier, error)
             taken = yield from self._store_in_memory(kept, began, names)
-            yield from self._tell_watch(namespace, [entry.ref for entry in kept] if taken else [])
+            if taken:
+                yield from self._tell_watch(namespace, [entry.ref for entry in kept])
             return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
@@ -114,7 +115,8 @@ class Writing:
                 yield from self.renew(namespace, awaited)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-        yield from self._tell_watch(namespace, changed if taken else [])
+        if changed and taken:
+            yield from self._tell_watch(namespace, changed)
         return taken
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -272,11 +274,6 @@ class Writing:
             except TierUnavailable as error:
                 world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
                 world.down(world.names[level], error)
-
-    def rewrite(self, row: Row, levels: Iterable[int], end: int) -> Flow[None]:
-        """Replace an entry by itself with other times, in some tiers; nobody's copy is older for that."""
-        for level in levels:
-            yield from self._write_level(level, [row], end)
 
     def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
         hooks, world = self._world.hooks, self._world

@@ -1,0 +1,119 @@
+"""From what happened to what must go: which rules are set off, in which order, and what each hits.
+
+Rules:
+
+1. An event sets off the rules one of whose ``event_types`` matches its name; the fields they need must be there, in all
+   of them, or none is run.
+2. A change sets off the rules of type dependency that watch what changed.  An invalidated pattern changes every key
+   that it may match, there or not: an answer computed anew is cheaper than a wrong one.
+3. What a rule hits is a change itself, and sets off further rules.  Each runs once at most, so circles end.
+4. The highest priority first, then in the order in which they were named; rules that other rules set off come after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from scoutcache.canonical import shown
+from scoutcache.errors import InvalidKey
+from scoutcache.overlap import overlap
+from scoutcache.patterns import Pattern
+from scoutcache.policies import InvalidationRule, TriggerType
+from scoutcache.rule_checks import check_event, texts_of
+from scoutcache.templates import Template
+
+__all__ = ["Change", "Planned", "by_event", "of_rule", "watched", "with_dependents"]
+
+
+class Change(NamedTuple):
+    """What was written or invalidated, as it was named."""
+
+    keys: tuple[str, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    tags: tuple[str, ...] = ()
+
+
+class Planned(NamedTuple):
+    """A rule that is to run, and what it hits."""
+
+    rule: InvalidationRule
+    pattern: str | None
+    tags: tuple[str, ...]
+
+    @property
+    def change(self) -> Change:
+        """The change that it is."""
+        return Change((), () if self.pattern is None else (Pattern.parse(self.pattern),), self.tags)
+
+
+def by_event(rules: Iterable[InvalidationRule], event: str, fields: Mapping[str, Any]) -> list[Planned]:
+    """The rules that *event* sets off, with *fields* filled in.
+
+    Raises `InvalidKey` for what can't be an event, and where a field is missing or can't stand in a key, naming each
+    rule that needs it.
+    """
+    name = check_event(event)
+    chosen = [
+        rule
+        for rule in _ordered(rules)
+        if rule.trigger_type is TriggerType.EVENT
+        and any(Pattern.parse(text).matches(name) for text in rule.event_types)
+    ]
+    planned, problems = [], []
+    for rule in chosen:
+        try:
+            planned.append(of_rule(rule, fields))
+        except InvalidKey as error:
+            problems.append(str(error))
+    if problems:
+        raise InvalidKey(f"event {shown(name)}: {'; '.join(problems)}", hint="nothing was invalidated")
+    return planned
+
+
+def of_rule(rule: InvalidationRule, fields: Mapping[str, Any]) -> Planned:
+    """*rule* with *fields* filled in; raises `InvalidKey`, naming it."""
+    try:
+        pattern = None if rule.target_pattern is None else Template.pattern(rule.target_pattern).fill_pattern(fields)
+        return Planned(rule, pattern, tuple([Template.parse(tag).fill(fields) for tag in rule.target_tags]))
+    except InvalidKey as error:
+        raise InvalidKey(f"rule {shown(rule.rule_id)}: {error}") from error
+
+
+def with_dependents(rules: Sequence[InvalidationRule], first: Sequence[Planned], *changes: Change) -> list[Planned]:
+    """*first*, then the rules that they and *changes* set off, and so on."""
+    watching = [rule for rule in _ordered(rules) if rule.trigger_type is TriggerType.DEPENDENCY]
+    plan = list(first)
+    waiting = [*changes, *(planned.change for planned in plan)]
+    seen = {planned.rule.rule_id for planned in plan}
+    while waiting:
+        change = waiting.pop(0)
+        for rule in watching:
+            if rule.rule_id not in seen and _concerns(rule, change):
+                seen.add(rule.rule_id)
+                plan.append(of_rule(rule, {}))
+                waiting.append(plan[-1].change)
+    return plan
+
+
+def watched(rules: Iterable[InvalidationRule]) -> list[Pattern]:
+    """The keys whose change sets some rule off."""
+    return [
+        Pattern.parse(text)
+        for rule in rules
+        if rule.trigger_type is TriggerType.DEPENDENCY
+        for text in texts_of(rule, "keys")
+    ]
+
+
+def _ordered(rules: Iterable[InvalidationRule]) -> list[InvalidationRule]:
+    return sorted(rules, key=lambda rule: -rule.priority)
+
+
+def _concerns(rule: InvalidationRule, change: Change) -> bool:
+    if not set(change.tags).isdisjoint(texts_of(rule, "tags")):
+        return True
+    for pattern in map(Pattern.parse, texts_of(rule, "keys")):
+        if any(map(pattern.matches, change.keys)) or any(overlap(pattern, other) for other in change.patterns):
+            return True
+    return False
