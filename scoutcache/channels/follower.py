@@ -10,6 +10,7 @@ Rule 4: *moved* hears -1, which is no position, while hits in memory must not be
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
@@ -19,6 +20,10 @@ from typing import Protocol
 from scoutcache.coherence.messages import Message
 
 __all__ = ["Channel", "Follower", "Holder"]
+
+
+_AT_ONCE = 1 << 20
+"""Bytes of messages to hold in memory at a time: a process that slept may find many."""
 
 
 class Holder(Protocol):
@@ -41,7 +46,10 @@ class Channel(Protocol):
     def end(self) -> int: ...
     def invalidated(self) -> int: ...
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
-    def since(self, position: int) -> tuple[list[Message] | None, int]: ...
+    def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]: ...
+    def trim(self) -> None: ...
+    def changing(self) -> contextlib.AbstractContextManager[None]: ...
+    def recover(self) -> bool: ...
     def replaced(self) -> bool: ...
     def reopen(self) -> None: ...
     def renew_mutex(self) -> None: ...
@@ -60,6 +68,8 @@ class Follower:
     ) -> None:  # fmt: skip
         self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
         self._moved, self._watched, self._blind = moved, watched, False
+        self.applied: Callable[[int], object] = _nobody
+        """Told of each position too, whoever watches hits."""
         self._lock = threading.RLock()
         self._advance(journal.end())
         _followers.add(self)
@@ -69,13 +79,19 @@ class Follower:
         if self._journal.end() == self.seen:
             return
         with self._lock:
-            messages, end = self._journal.since(self.seen)
-            if messages is None:
-                self._drop()
-            else:
-                for message in messages:
-                    self._apply(message)
-            self._advance(end)
+            until = self._journal.end()
+            while self._read_on() < until:  # who writes all the time must not keep us here for ever
+                pass
+
+    def _read_on(self) -> int:
+        messages, end = self._journal.since(self.seen, _AT_ONCE)
+        if messages is None:
+            self._drop()
+        else:
+            for message in messages:
+                self._apply(message)
+        self._advance(end)
+        return end
 
     def announce(self, message: Message, *, wait: bool = True) -> None:
         """Tell every process, this one included.  Raises `TierUnavailable`; without *wait* `BlockingIOError`."""
@@ -126,7 +142,12 @@ class Follower:
 
     def _advance(self, end: int) -> None:
         self.seen = end
+        self.applied(end)
         self.say_position()
+
+
+def _nobody(_: int) -> None:
+    """Where nobody wants to know."""
 
 
 _followers: weakref.WeakSet[Follower] = weakref.WeakSet()

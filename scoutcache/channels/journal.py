@@ -1,59 +1,61 @@
 """The journal by which the processes of one machine tell each other what died, with no server.
 
-A directory holds `head` (a mapped page of words: magic, end, base, invalidated) and `journal.<base>` (length- and
-checksum-framed messages).  `end` counts every byte ever announced, so it is a *position*: a reader whose own position
-differs has something to read, and comparing costs one load from shared memory.  `invalidated` is the position after
-the last message that was an invalidation: what a writer compares, so that busy writers don't disturb slow ones.
+A directory holds `head` (a mapped page of words: magic, end, base, invalidated, current, and the slots) and segments
+`journal.<position>` (length- and checksum-framed messages, from that position on).  `end` counts every byte ever
+announced, so it is a *position*: a reader whose own position differs has something to read, and comparing costs one
+load from shared memory.  `invalidated` is the position after the last message that was an invalidation: what a writer
+compares, so that busy writers don't disturb slow ones.
 
 Rule 1: `end` moves only after the bytes it covers are in the file.  What lies beyond `end` is the torn append of a
         writer that died, and the next writer writes over it.
 Rule 2: whoever finds its position older than `base` missed messages for good, and must drop its memory tier.
-Rule 3: writers hold the lock; readers hold nothing, and look at `base` again after reading.
-Rule 4: the lock excludes threads (a mutex, renewed after fork) and processes (a POSIX record lock, which belongs to a
-        process and is not inherited).  An flock on a shared descriptor excludes neither threads nor forked workers.
-        All journals of a process over one directory share one lock: a record lock doesn't exclude its own process,
-        and closing any descriptor of the file gives it up.
+Rule 3: writers hold the lock (`exclusion`); readers hold nothing, and look at `base` again after reading.
+Rule 4: messages are kept for ten minutes, and longer until their segment is full; a total of *limit* bytes counts for
+        more than that.  `base` rises before a segment goes.
 Rule 5: the head page is allocated, not sparse: a full disk is an error here and not a SIGBUS at the first store.
         A directory that was replaced under a live process shows in the inode: reopen, and drop the memory tier.
 Rule 6: positions begin at the time in nanoseconds, which no journal outruns: a position of one that was replaced is
         older than `base` of the new one, so whoever noted it finds that it missed something.
+Rule 7: who changes what others hold copies of says so in its slot, from before the first announcement to after the
+        last (`changing`).  A slot that counts changes and belongs to nobody was left by a process that died in the
+        middle of one: what it changed is unknown, so there is a gap (`recover`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import mmap
 import os
 import struct
-import threading
 import time
-import weakref
 import zlib
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from scoutcache.channels.exclusion import OPEN, PATIENCE, SLOTS, Exclusion, exclusion_of
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.errors import CorruptEntry, TierUnavailable
 
-__all__ = ["END", "INVALIDATED", "Journal"]
+__all__ = ["BASE", "CURRENT", "END", "INVALIDATED", "KEPT", "Journal"]
 
-PATIENCE: Final = 5.0
-"""Seconds to wait for the lock: who holds it needs microseconds, unless it is stopped."""
+MAGIC, END, BASE, INVALIDATED, CURRENT = range(5)
+"""The words of the head page; *current* is the position at which the segment that is written to begins."""
 
-_POLL: Final = 0.002
+_SLOT: Final = 64
+"""The word of the first slot."""
 
-MAGIC, END, BASE, INVALIDATED = range(4)
-"""The words of the head page."""
+KEPT: Final = 600.0
+"""Seconds that a message is kept at least."""
 
-_FORMAT: Final = 0x53434F5554303032
+_FORMAT: Final = 0x53434F5554303033
 _FRAME: Final = struct.Struct("<II")  # length, crc32 of the payload
-_OPEN: Final = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+_IDLE: Final = bytes(8 * SLOTS)
 
 
 class Journal:
-    """The journal in *directory*, started over when it holds more than *limit* bytes (default 64 MB).
+    """The journal in *directory*, which holds no more than *limit* bytes (default 256 MB), a fourth more at times.
 
     Raises `TierUnavailable` when the directory can't be written (full, read-only, another user's).
     """
@@ -61,10 +63,10 @@ class Journal:
     index = END
     """The word of `words` that a hit in memory compares."""
 
-    def __init__(self, directory: Path, limit: int = 64 << 20) -> None:
-        self.directory, self._limit = directory, limit
+    def __init__(self, directory: Path, limit: int = 256 << 20) -> None:
+        self.directory, self._limit, self._segment = directory, limit, min(4 << 20, limit // 4)
         self._fd = self._open_base = -1
-        self._lock: _Lock | None = None
+        self._lock: Exclusion | None = None
         self.reopen()
 
     def reopen(self) -> None:
@@ -76,7 +78,7 @@ class Journal:
         try:
             self.directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # `mode` is for the last part only
             self.directory.mkdir(mode=0o700, exist_ok=True)
-            self._lock = _lock_of(self.directory / "lock")
+            self._lock = exclusion_of(self.directory / "lock")
             self.words = self._map_head()
         except BlockingIOError as error:
             raise TierUnavailable("journal", f"another process has locked it for {PATIENCE:g} s") from error
@@ -84,41 +86,24 @@ class Journal:
             raise TierUnavailable("journal", f"{self.directory}: {error.strerror}") from error
 
     def _map_head(self) -> memoryview:
-        head = os.open(self.directory / "head", _OPEN, 0o600)
+        head = os.open(self.directory / "head", OPEN, 0o600)
         try:
-            with self._exclusive():
+            with self._locked().held():
                 os.posix_fallocate(head, 0, mmap.PAGESIZE)  # Rule 5
                 self._map = mmap.mmap(head, mmap.PAGESIZE)
                 words = memoryview(self._map).cast("Q")
                 if words[MAGIC] != _FORMAT:
-                    words[END] = words[BASE] = words[INVALIDATED] = time.time_ns()  # Rule 6
+                    words[END] = words[BASE] = words[INVALIDATED] = words[CURRENT] = time.time_ns()  # Rule 6
                     words[MAGIC] = _FORMAT
             self._inode = os.fstat(head).st_ino
         finally:
             os.close(head)
         return words
 
-    def renew_mutex(self) -> None:
-        """Called in a forked child: the thread that held the old one doesn't exist here."""
-        if self._lock is not None:
-            self._lock.mutex = threading.Lock()
-
-    @contextlib.contextmanager
-    def _exclusive(self, *, wait: bool = True) -> Iterator[None]:
-        lock = self._lock
-        if lock is None:
+    def _locked(self) -> Exclusion:
+        if self._lock is None:
             raise ValueError("the journal is closed")
-        mutex, until = lock.mutex, time.monotonic() + (PATIENCE if wait else 0)
-        if not mutex.acquire(timeout=PATIENCE) if wait else not mutex.acquire(blocking=False):
-            raise BlockingIOError
-        try:
-            _lock_by(lock.fd, until)
-            try:
-                yield
-            finally:
-                fcntl.lockf(lock.fd, fcntl.LOCK_UN)
-        finally:
-            mutex.release()
+        return self._lock
 
     def end(self) -> int:
         """The position after the last message."""
@@ -135,6 +120,8 @@ class Journal:
         except FileNotFoundError:
             return True
 
+    # -- writing
+
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]:
         """Announce *message*; return the positions before and after it.
 
@@ -146,15 +133,15 @@ class Journal:
         payload = encode(message)
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
-            with self._exclusive(wait=wait):
+            with self._locked().held(wait=wait):
                 end = self.words[END]
                 try:
-                    after = self._write(end, frame)
+                    self._write(end, frame)
                 except OSError:
-                    after = end + len(frame)  # a gap, and everybody behind it
-                    self.words[BASE] = after
+                    self._gap(len(frame))
+                    return end, end + len(frame)
                 # In this order: who sees that something was invalidated must find the message within `end`.
-                self.words[END] = after
+                self.words[END] = after = end + len(frame)
                 if message.is_invalidation:
                     self.words[INVALIDATED] = after
                 return end, after
@@ -165,23 +152,47 @@ class Journal:
         except (OSError, ValueError) as error:
             raise TierUnavailable("journal", f"{self.directory}: {error}") from error
 
-    def _write(self, end: int, frame: bytes) -> int:
-        base = self.words[BASE]
-        if end - base > self._limit:
-            old, base = self._file(base), end
-            os.close(os.open(self._file(base), _OPEN, 0o600))
-            self.words[BASE] = base
-            old.unlink(missing_ok=True)
+    def _write(self, end: int, frame: bytes) -> None:
+        if end - self.words[CURRENT] > self._segment:
+            os.close(os.open(self._file(end), OPEN, 0o600))
+            self.words[CURRENT] = end
+            self._trim()
         # Over whatever a dead writer left there (Rule 1): nobody reads beyond `end`.
-        if os.pwrite(self._writable(base), frame, end - base) != len(frame):
+        current = self.words[CURRENT]
+        if os.pwrite(self._writable(current), frame, end - current) != len(frame):
             raise OSError("short write")
-        return end + len(frame)
+
+    def _gap(self, length: int = 1) -> None:
+        """Everybody has missed something; the lock is held."""
+        words, after = self.words, self.words[END] + length
+        words[BASE] = words[CURRENT] = after
+        words[END] = after
+        words[INVALIDATED] = after
+
+    def trim(self) -> None:
+        """Let go of what is older than it need be; to be called about once a minute.  Raises `TierUnavailable`."""
+        try:
+            if len(self._segments()) > 1:
+                with self._locked().held():
+                    self._trim()
+        except (OSError, ValueError) as error:
+            raise TierUnavailable("journal", f"{self.directory}: {error}") from error
+
+    def _trim(self) -> None:
+        words = self.words
+        segments = [base for base in self._segments() if base <= words[CURRENT]]
+        for base, following in pairwise(segments):
+            old = time.time() - self._file(base).stat().st_mtime > KEPT
+            if following > words[BASE] and not old and words[END] - base <= self._limit:
+                return
+            words[BASE] = max(words[BASE], following)
+            self._file(base).unlink()
 
     def _writable(self, base: int) -> int:
         """A descriptor of the file that begins at *base*, kept open because opening costs as much as writing."""
         if self._open_base != base:
             self._close_file()
-            self._fd = os.open(self._file(base), _OPEN, 0o600)
+            self._fd = os.open(self._file(base), OPEN, 0o600)
             self._open_base = base
         return self._fd
 
@@ -190,30 +201,123 @@ class Journal:
             os.close(self._fd)
         self._fd = self._open_base = -1
 
-    def since(self, position: int) -> tuple[list[Message] | None, int]:
-        """The messages after *position*, and the new position; None for them when some are gone or unreadable."""
+    # -- reading
+
+    def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]:
+        """The messages after *position*, and the position after them; None for them when some are gone or unreadable.
+
+        With *most*, about so many bytes of them are enough.
+        """
         while True:
             end, base = self.words[END], self.words[BASE]
             if position < base or position > end:
                 return None, end
-            if position == end:
-                return [], end
-            try:
-                fd = os.open(self._file(base), os.O_RDONLY | os.O_CLOEXEC)
-            except OSError:
-                if self.words[BASE] == base:
-                    return None, end  # not started over between the two loads: gone
-                continue
-            try:
-                data = os.pread(fd, end - position, position - base)
-            finally:
-                os.close(fd)
-            if self.words[BASE] != base:
+            stop = end if most is None else min(end, position + most)
+            data = self._bytes(position, stop)
+            if self.words[BASE] > position:
                 continue  # Rule 3
-            return (_unframe(data) if len(data) == end - position else None), end
+            messages, length = (None, 0) if data is None else _unframe(data, whole=stop == end)
+            if messages is None:
+                return None, end
+            if length or stop == end:
+                return messages, position + length
+            most = None  # the first one alone is larger
+
+    def _bytes(self, start: int, stop: int) -> bytes | None:
+        current = self.words[CURRENT]
+        bases = [current] if start >= current else [base for base in self._segments() if base < stop]
+        parts = []
+        for base, following in zip(bases, [*bases[1:], stop], strict=True):
+            if following <= start:
+                continue
+            part = self._part(base, max(start, base), min(following, stop))
+            if part is None:
+                return None
+            parts.append(part)
+        data = b"".join(parts)
+        return data if len(data) == stop - start else None
+
+    def _part(self, base: int, start: int, stop: int) -> bytes | None:
+        try:
+            fd = os.open(self._file(base), os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            return os.pread(fd, stop - start, start - base)
+        finally:
+            os.close(fd)
+
+    def _segments(self) -> list[int]:
+        """Where the segments begin, in order; an empty one may stand for what is going to be written next."""
+        names = (path.name.removeprefix("journal.") for path in self.directory.glob("journal.*"))
+        return sorted(int(name) for name in names if name.isdecimal())
 
     def _file(self, base: int) -> Path:
         return self.directory / f"journal.{base}"
+
+    # -- changes in progress
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """While it is entered, this process is in the middle of a change (Rule 7).  Never raises."""
+        words, lock = self.words, self._lock
+        word = None if lock is None else self._count_in(lock)
+        try:
+            yield
+        finally:
+            if word is not None and lock is not None:
+                with lock.counting:
+                    words[word] -= 1
+
+    def _count_in(self, lock: Exclusion) -> int | None:
+        with lock.counting:
+            if lock.slot is None:
+                lock.slot = self._take_slot(lock)
+            if lock.slot is None:
+                return None
+            self.words[_SLOT + lock.slot] += 1
+            return _SLOT + lock.slot
+
+    def _take_slot(self, lock: Exclusion) -> int | None:
+        """A slot that nobody has; None when there is none, and the death of this process would not be noticed."""
+        for slot in range(SLOTS):
+            if lock.take_slot(slot):
+                with contextlib.suppress(BlockingIOError):
+                    self._settle(lock, slot)
+                    return slot
+                lock.leave_slot(slot)
+        return None
+
+    def recover(self) -> bool:
+        """Has a process died in the middle of a change?  Then everybody has missed something.
+
+        Costs nothing while nobody is in the middle of one; ask about twice a second.
+        """
+        lock = self._lock
+        if lock is None or self._map[8 * _SLOT : 8 * (_SLOT + SLOTS)] == _IDLE:
+            return False
+        found = False
+        with lock.counting:
+            for slot in range(SLOTS):
+                if self.words[_SLOT + slot] and slot != lock.slot and lock.take_slot(slot):
+                    with contextlib.suppress(BlockingIOError):  # next time
+                        found |= self._settle(lock, slot)
+                    lock.leave_slot(slot)
+        return found
+
+    def _settle(self, lock: Exclusion, slot: int) -> bool:
+        """Nobody has *slot*: if its last owner was in the middle of a change, there is a gap."""
+        if not self.words[_SLOT + slot]:
+            return False
+        with lock.held():
+            self._gap()
+        self.words[_SLOT + slot] = 0
+        return True
+
+    def renew_mutex(self) -> None:
+        """Called in a forked child: the thread that held the old one doesn't exist here."""
+        if self._lock is not None:
+            self._lock.renew()
 
     def close(self) -> None:
         """Let go of the files; the page stays mapped for whoever still looks at it.  Idempotent."""
@@ -223,65 +327,20 @@ class Journal:
                 self._close_file()
 
 
-def _unframe(data: bytes) -> list[Message] | None:
-    messages, at = [], 0
+def _unframe(data: bytes, *, whole: bool) -> tuple[list[Message] | None, int]:
+    """The messages in *data* and their length; the last one may be cut off unless it is *whole*."""
+    messages: list[Message] = []
+    at = 0
     while at < len(data):
-        if at + _FRAME.size > len(data):
-            return None
-        size, crc = _FRAME.unpack_from(data, at)
+        size, crc = _FRAME.unpack_from(data, at) if at + _FRAME.size <= len(data) else (len(data), 0)
         payload = data[at + _FRAME.size : at + _FRAME.size + size]
-        if len(payload) != size or zlib.crc32(payload) != crc:
-            return None
+        if len(payload) != size:
+            return (None, 0) if whole else (messages, at)
+        if zlib.crc32(payload) != crc:
+            return None, 0
         try:
             messages.append(decode(payload))
         except CorruptEntry:
-            return None
+            return None, 0
         at += _FRAME.size + size
-    return messages
-
-
-def _lock_by(fd: int, until: float) -> None:
-    """Lock *fd* for this process by *until*, monotonic; raises `BlockingIOError`.  The kernel has no such wait."""
-    while True:
-        try:
-            fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # POSIX lets a system say either
-            if time.monotonic() >= until:
-                raise BlockingIOError from None
-            time.sleep(_POLL)
-        else:
-            return
-
-
-class _Lock:
-    """Who may write: one for all journals of this process over one file (Rule 4); closed with the last of them."""
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-        self.mutex = threading.Lock()
-        weakref.finalize(self, os.close, fd)
-
-
-_locks: weakref.WeakValueDictionary[tuple[int, int], _Lock] = weakref.WeakValueDictionary()
-_finding = threading.Lock()
-
-
-def _lock_of(path: Path) -> _Lock:
-    with _finding:
-        # Asked by name: opening the file only to see which it is would give up the lock when it is closed again.
-        with contextlib.suppress(FileNotFoundError):
-            status = path.lstat()
-            if (found := _locks.get((status.st_dev, status.st_ino))) is not None:
-                return found
-        lock = _Lock(os.open(path, _OPEN, 0o600))
-        status = os.fstat(lock.fd)
-        _locks[status.st_dev, status.st_ino] = lock
-        return lock
-
-
-def _renew_finding() -> None:
-    global _finding
-    _finding = threading.Lock()
-
-
-os.register_at_fork(after_in_child=_renew_finding)
+    return messages, at

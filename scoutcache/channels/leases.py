@@ -47,6 +47,9 @@ _SHORTEST, _LONGEST = 0.001, 0.05
 need the main thread, and a thread that waits in its place could not be called off.  Each look costs two microseconds,
 and who waits for long learns of the release a twentieth of a second late."""
 
+_SETTLED: Final = 5.0
+"""Seconds after which a file that nobody has locked was left by a process that died."""
+
 _TAKE: Final = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _NOTE: Final = re.compile(rb"(w\.[0-9a-f]{16}) ([0-9a-f]{32})\n")
@@ -283,7 +286,9 @@ class Leases:
             fd = self._look_at(path.name)
             if fd is None:
                 continue
-            if _lock_now(fd) and _same_file(path, fd):
+            # One that was just made may not be locked yet, and its maker would find it taken.
+            settled = abs(time.time() - os.fstat(fd).st_mtime) > _SETTLED
+            if settled and _lock_now(fd) and _same_file(path, fd):
                 path.unlink()
                 removed += 1
             _descriptors.close(fd)

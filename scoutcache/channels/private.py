@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 
@@ -39,7 +40,7 @@ class PrivateJournal:
                 self.words[INVALIDATED] = before + 1
             return before, before + 1
 
-    def since(self, position: int) -> tuple[list[Message] | None, int]:
+    def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]:  # noqa: ARG002
         """The messages after *position*, and the new position; None for them when some are gone."""
         with self._mutex:
             end = self.words[END]
@@ -47,6 +48,17 @@ class PrivateJournal:
             if wanted > len(self._messages):
                 return None, end
             return list(self._messages)[len(self._messages) - wanted :], end
+
+    def trim(self) -> None:
+        """It keeps so many and no more."""
+
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        """Nobody else is there to notice this process's death."""
+        return contextlib.nullcontext()
+
+    def recover(self) -> bool:
+        """Nobody else is there who could die."""
+        return False
 
     def replaced(self) -> bool:
         """It has no directory."""

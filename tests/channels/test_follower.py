@@ -136,3 +136,16 @@ def test_a_process_that_can_share_nothing_talks_to_itself(said):
         follower.announce(said(key))
     assert journal.since(start)[0] is None, "more than it keeps"
     assert [message.names[0] for message in journal.since(start + 1)[0]] == ["b", "c", "d"]
+
+
+def test_a_process_that_slept_applies_what_it_missed_in_pieces(
+    journal, holding, positions, follower, said, monkeypatch
+):
+    monkeypatch.setattr("scoutcache.channels.follower._AT_ONCE", 200)
+    for i in range(40):
+        journal.append(said(f"{i}"))
+    told = len(positions)
+    follower.sync()
+    assert holding.told == [f"{i}" for i in range(40)]
+    assert positions[-1] == journal.end()
+    assert len(positions) - told > 5

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scoutcache.channels.journal import BASE, END, INVALIDATED, Journal
+from scoutcache.channels.journal import BASE, CURRENT, END, INVALIDATED, KEPT, Journal
 from scoutcache.errors import TierUnavailable
 
 
@@ -22,7 +22,7 @@ def names(messages):
 
 
 def file_of(journal):
-    return journal.directory / f"journal.{journal.words[BASE]}"
+    return journal.directory / f"journal.{journal.words[CURRENT]}"
 
 
 def test_what_is_announced_is_read_in_order_and_only_once(journal, said):
@@ -78,7 +78,7 @@ def test_a_writer_killed_while_it_holds_the_lock_stops_nobody(journal, said):
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
-        with journal._exclusive():
+        with journal._lock.held():
             os.write(tell, b"x")
             signal.pause()
     os.read(ready, 1)
@@ -90,21 +90,70 @@ def test_a_writer_killed_while_it_holds_the_lock_stops_nobody(journal, said):
     os.close(ready), os.close(tell)
 
 
-def test_a_journal_that_grew_too_long_starts_over_and_a_laggard_notices(directory, said):
-    journal, start = Journal(directory, limit=300), None
+def test_a_journal_that_grew_too_long_lets_go_of_its_oldest_and_a_laggard_notices(directory, said):
+    journal = Journal(directory, limit=1000)
     start = journal.end()
     first_file = file_of(journal)
-    for i in range(40):
+    for i in range(100):
         journal.append(said(f"key{i}"))
     assert journal.since(start)[0] is None
     assert not first_file.exists()
-    assert len(list(directory.glob("journal.*"))) == 1
+    assert sum(path.stat().st_size for path in directory.glob("journal.*")) <= 1250
+    kept = journal.since(journal.words[BASE])[0]
+    assert names(kept) == [f"key{i}" for i in range(100 - len(kept), 100)], "the limit's worth of the newest"
     here = journal.end()
     journal.append(said("new"))
     assert names(journal.since(here)[0]) == ["new"]
 
 
-def test_a_reader_follows_another_writer_over_a_restart(directory, said):
+def test_messages_are_kept_for_ten_minutes_and_read_across_segments(directory, said):
+    journal = Journal(directory, limit=1 << 20)
+    journal._segment = 200
+    start = journal.end()
+    for i in range(60):
+        journal.append(said(f"key{i}"))
+    assert len(list(directory.glob("journal.*"))) >= 10
+    journal.trim()
+    assert names(journal.since(start)[0]) == [f"key{i}" for i in range(60)]
+
+
+def test_what_is_older_than_ten_minutes_goes_before_the_limit_is_reached(directory, said):
+    journal = Journal(directory, limit=1 << 20)
+    journal._segment = 200
+    start = journal.end()
+    journal.append(said("old"))
+    old = file_of(journal)
+    while file_of(journal) == old:
+        journal.append(said("newer"))
+    here = journal.words[CURRENT]
+    journal.append(said("newest"))
+    then = old.stat().st_mtime - KEPT - 1
+    os.utime(old, (then, then))
+    journal.trim()
+    assert not old.exists()
+    assert journal.since(start)[0] is None
+    assert names(journal.since(here)[0]) == ["newer", "newest"]
+    os.utime(file_of(journal), (then, then))
+    journal.trim()
+    assert names(journal.since(here)[0]) == ["newer", "newest"], "the one that is written to stays"
+
+
+def test_a_long_way_is_read_in_pieces(directory, said):
+    journal = Journal(directory, limit=1 << 20)
+    journal._segment = 200
+    position, heard, pieces = journal.end(), [], 0
+    for i in range(60):
+        journal.append(said(f"key{i}" * (1 + i % 7)))
+    while position != journal.end():
+        messages, position = journal.since(position, 150)
+        assert messages
+        heard += names(messages)
+        pieces += 1
+    assert heard == [f"key{i}" * (1 + i % 7) for i in range(60)]
+    assert 20 < pieces <= 60
+
+
+def test_a_reader_follows_another_writer_over_its_segments(directory, said):
     writer, reader = Journal(directory, limit=300), Journal(directory, limit=300)
     seen, heard = reader.end(), []
     for i in range(60):
@@ -112,6 +161,79 @@ def test_a_reader_follows_another_writer_over_a_restart(directory, said):
         messages, seen = reader.since(seen)
         heard += names(messages)
     assert heard == [f"key{i}" for i in range(60)]
+
+
+def die_in(change):
+    """A forked child that is killed in the middle of *change*; returns once it is dead."""
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        with change():
+            os.write(tell, b"x")
+            signal.pause()
+    os.read(ready, 1)
+    yield
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(ready), os.close(tell)
+
+
+def test_a_process_that_dies_in_the_middle_of_a_change_leaves_a_gap(journal, directory, said):
+    death = die_in(lambda: Journal(directory).changing())
+    next(death)
+    journal.append(said("a"))
+    before, noted = journal.end(), journal.invalidated()
+    assert not journal.recover(), "it lives"
+    assert journal.end() == before
+    next(death, None)
+    assert journal.recover()
+    assert journal.since(before)[0] is None
+    assert journal.invalidated() > noted, "whoever computes must look"
+    after = journal.end()
+    assert not journal.recover(), "once is enough"
+    journal.append(said("b"))
+    assert names(journal.since(after)[0]) == ["b"]
+
+
+def test_whoever_takes_a_dead_processs_slot_says_that_there_is_a_gap(journal, directory):
+    death = die_in(lambda: Journal(directory).changing())
+    next(death)
+    before = journal.end()
+    next(death, None)
+    with journal.changing():
+        assert journal.since(before)[0] is None
+    assert not journal.recover()
+
+
+def test_a_forked_child_counts_its_own_changes(journal, in_child):
+    with journal.changing():
+        before = journal.end()
+
+        def child():
+            with journal.changing():
+                pass
+            assert not journal.recover()
+
+        assert in_child(child) == 0
+        assert not journal.recover(), "this process's own change is no dead one's"
+        assert journal.end() == before
+    other = Journal(journal.directory)
+    with journal.changing(), other.changing():
+        assert not other.recover()
+    assert journal._map[8 * 64 :] == bytes(len(journal._map) - 8 * 64), "nothing is left in any slot"
+
+
+def test_a_change_that_fails_is_over_as_well(journal):
+    with pytest.raises(KeyError), journal.changing():
+        raise KeyError
+    assert not any(journal.words[64:])
+
+
+def test_with_more_processes_than_slots_the_rest_go_on_without(journal, monkeypatch):
+    monkeypatch.setattr("scoutcache.channels.journal.SLOTS", 0)
+    with journal.changing():
+        assert not any(journal.words[64:])
 
 
 @pytest.mark.parametrize("shift", [-1, 1])
