@@ -56,7 +56,8 @@ def emit(
         calls.core.rulebook.tell(events.Emitted(event, dict(fields), calls.namespace))
     if failed := [result for result in results if result.error is not None]:
         said = "; ".join(f"rule {result.rule_id}: {result.error}" for result in failed)
-        raise CacheError(f"event {event}: {said}", hint=f"the other {len(results) - len(failed)} rules were run")
+        others = len(results) - len(failed)
+        raise CacheError(f"event {event}: {said}", hint=f"the other {others} were run" if others else None)
     return EmitResult(
         event=event, rules=tuple(results), matched=_sum(result.matched for result in results),
         invalidated=_sum(result.invalidated for result in results),

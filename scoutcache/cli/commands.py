@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, Entry]] = {
     "verify": Entry("removal", "Check every stored entry, and repair."),
     "warm": Entry("warm", "Fill the cache from a file, a function or tasks."),
     "tasks": Entry("warm_tasks", "Show the warming tasks of the configuration.", group=True),
+    "rules": Entry("rules", "List, try and run the invalidation rules.", group=True),
+    "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
