@@ -2,9 +2,10 @@
 
 Rules.
 
-- Opening, comparing and setting aside happen under the directory's lock (`lock.opening`), connecting too.
-- A database found damaged is set aside and replaced, once for whoever finds it; the call that found it fails with
-  `TierUnavailable`, the next one works.
+- Opening, comparing and setting aside happen under the directory's lock (`lock.opening`), connecting too.  A thread
+  that is `ready` does none of it: its statements wait for nobody.
+- A database found damaged is let go of, and set aside by whoever opens it next, once for all that found it so; the call
+  that found it fails with `TierUnavailable`, the next one works.
 - A directory that was removed or replaced shows in the inode, which `watch` compares: the database is opened anew.
 - What can't be opened now is tried again after a second, so the tier heals by itself.
 - Writers of one process queue at a mutex, those of different processes at SQLite's write lock; each waits no longer
@@ -66,7 +67,11 @@ class Database:
         self.reopened: Callable[[], None] = lambda: None
         """Called when another database may stand where the one stood that was read until now."""
         self._opening = threading.Lock()
+        self._changing = threading.Lock()
+        """Held while `_cache` is compared or set and never longer: who lets go of a cache waits for nobody."""
         self._cache: SafeCache | None = None
+        self._damaged: tuple[tuple[int, int], str] | None = None
+        """The inode of a database that was found damaged, and what was wrong with it."""
         self._closed = self._full = False
         self._retry_at, self._down = 0.0, TierUnavailable("disk", "it was never opened")
         _databases.add(self)
@@ -78,6 +83,11 @@ class Database:
             self.warn(f"{self._down}; going on without it until it can be opened")
 
     # -- connections
+
+    def ready(self) -> bool:
+        """Whether this thread has a connection to the database that stands there, as far as is known."""
+        cache = self._cache
+        return cache is not None and not cache.shut and "link" in cache.local.__dict__
 
     def link(self) -> Link:
         """This thread's connection, marked as busy until its ``with`` block ends."""
@@ -182,11 +192,7 @@ class Database:
 
     def _is_there(self, cache: SafeCache) -> bool:
         """Whether the file that stands there is still the one that is open."""
-        try:
-            status = self.path.lstat()
-        except OSError:
-            return False
-        return (status.st_dev, status.st_ino) == cache.inode
+        return _inode(self.path) == cache.inode
 
     def _reopen(self) -> SafeCache:
         if self._closed:
@@ -197,11 +203,13 @@ class Database:
             if time.monotonic() < self._retry_at:
                 raise TierUnavailable("disk", self._down.reason, hint=self._down.hint)
             try:
-                self._cache = self._open()
+                cache = self._open()
             except (CacheError, sqlite3.Error, OSError) as error:
                 raise self._stay_down(error) from error
+            with self._changing:
+                self._cache = cache
             self.reopened()
-            return self._cache
+            return cache
 
     def _stay_down(self, error: CacheError | sqlite3.Error | OSError) -> TierUnavailable:
         """Remember why it can't be opened; another try is made in a second."""
@@ -229,7 +237,7 @@ class Database:
         access = Access(self.path, "rw", self.log_pages())
         with opening(self.directory, max(self.timeout, _OPENING_PATIENCE)):
             for _ in range(2):
-                reason = foreign_file(self.directory)
+                reason = foreign_file(self.directory) or self._known_damage()
                 if reason is None and not self.path.exists():
                     schema.create(self.directory, {"max_bytes": self.asked})
                     self.ballast.load(self.asked)
@@ -305,7 +313,8 @@ class Database:
         """What to raise for *error*, after doing what it calls for."""
         fault = fault_of(error)
         if fault is Fault.DAMAGED:
-            self._replace(cache, str(error))
+            self._damaged = cache.inode, str(error)
+            self._let_go(cache)
         elif fault is Fault.GONE and not self._is_there(cache):  # else it may be a want of descriptors only
             self._let_go(cache)
         elif fault is Fault.FULL and not self._full:
@@ -318,16 +327,17 @@ class Database:
         plain = fault in {Fault.LOCKED, Fault.FULL, Fault.READ_ONLY, Fault.CLOSED} or error is None
         return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=_HINTS.get(fault))
 
-    def _replace(self, cache: SafeCache, reason: str) -> None:
-        with contextlib.suppress(OSError), opening(self.directory, self.timeout):  # a read-only one stays as it is
-            if self._is_there(cache):  # else somebody was here before
-                self._put_aside(reason)
-        self._let_go(cache)
+    def _known_damage(self) -> str | None:
+        """What was found wrong with the file that stands there, None for another one; the directory's lock is held."""
+        damaged, self._damaged = self._damaged, None
+        return damaged[1] if damaged is not None and _inode(self.path) == damaged[0] else None
 
     def give_up(self, reason: str) -> None:
         """Set this database aside and begin a new one."""
-        if self._cache is not None:
-            self._replace(self._cache, reason)
+        if (cache := self._cache) is not None:
+            self._damaged = cache.inode, reason
+            self._let_go(cache)
+            self._reopen()
 
     def _put_aside(self, reason: str) -> None:
         name = set_aside(self.directory, self._wall())
@@ -335,15 +345,23 @@ class Database:
                   " takes its place")  # fmt: skip
 
     def _let_go(self, cache: SafeCache) -> None:
-        with self._opening:
+        with self._changing:
             if self._cache is cache:
                 self._cache = None
         cache.retire()
 
     def _after_fork_in_child(self) -> None:
-        self.writing, self._opening = threading.Lock(), threading.Lock()
+        self.writing, self._opening, self._changing = threading.Lock(), threading.Lock(), threading.Lock()
         for forget in self.after_fork:
             forget()
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _damage(error: sqlite3.DatabaseError) -> str:

@@ -71,6 +71,13 @@ class DiskTier:
 
     # -- reading
 
+    def ready(self) -> bool:
+        """Whether a read by this thread waits for no other process: it has its connection, and nothing is to be opened.
+
+        Without one a read opens it, under the directory's lock, which another process may hold for some seconds.
+        """
+        return self._database.ready()
+
     def read(self, ref: Ref, now: float) -> Sealed | None:
         """The entry, or None when it is absent or expired.  Raises `TierUnavailable`."""
         key = physical_key(ref)

@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
+from scoutcache.entry import softened
 from scoutcache.tiers.disk.database import Database
 
 __all__ = ["DiskVersions"]
@@ -43,9 +44,12 @@ class DiskVersions:
             sql = "SELECT name FROM Versions WHERE namespace = ? AND name >= ? AND name < ?"
             return [name for (name,) in con.execute(sql, (namespace, prefix, f"{prefix}\U0010ffff"))]
 
-    def renew(self, namespace: str, names: Sequence[str]) -> None:
+    def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
         """Give each name a new version, in one transaction.  Raises `TierUnavailable`."""
         if not names:
+            return
+        if soft:
+            self._database.transact(lambda con: _soften(con, namespace, names))
             return
         sql = ("INSERT INTO Versions VALUES (?, ?, ?)"
                " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version")  # fmt: skip
@@ -63,6 +67,13 @@ def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dic
             )
         )
     return found
+
+
+def _soften(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None:
+    con.executemany(
+        "UPDATE Versions SET version = ? WHERE namespace = ? AND name = ?",
+        [(softened(version), namespace, name) for name, version in _found(con, namespace, names).items()],
+    )
 
 
 def _fresh(namespace: str, names: Iterable[str]) -> Iterator[tuple[str, str, int]]:

@@ -70,6 +70,23 @@ def get(codec: Any, fake_clock: Any) -> Callable[..., Any]:
 
 
 @pytest.fixture
+def fill_and_damage(open_tier: Callable[..., DiskTier], put: Callable[..., int], folder: Path) -> Callable[[], None]:
+    """Make a store of 300 entries with pages spoilt that opening doesn't look at: it looks at both ends."""
+
+    def damage() -> None:
+        tier = open_tier()
+        for number in range(300):
+            put(tier, f"key:{number}", "x" * 500)
+        tier.close()
+        data = bytearray((folder / "cache.db").read_bytes())
+        for page in range(12, len(data) // 8192):
+            data[page * 4096 : page * 4096 + 200] = b"\xff" * 200
+        (folder / "cache.db").write_bytes(data)
+
+    return damage
+
+
+@pytest.fixture
 def raw_sql(folder: Path) -> Callable[..., list[tuple[Any, ...]]]:
     """Run statements on the database as anybody could who has the file."""
 

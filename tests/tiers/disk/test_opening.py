@@ -141,16 +141,10 @@ def test_a_damaged_database_is_set_aside_with_one_warning(damage, open_tier, put
     assert len(warned) == 1
 
 
-def test_damage_met_while_reading_is_a_tier_away_once_and_then_a_new_database(open_tier, put, get, folder, warned):
-    tier = open_tier()
-    for number in range(300):
-        put(tier, f"key:{number}", "x" * 500)
-    tier.close()
-    path = folder / "cache.db"
-    data = bytearray(path.read_bytes())
-    for page in range(12, len(data) // 8192):  # what opening looks at lies at both ends
-        data[page * 4096 : page * 4096 + 200] = b"\xff" * 200
-    path.write_bytes(data)
+def test_damage_met_while_reading_is_a_tier_away_once_and_then_a_new_database(
+    open_tier, fill_and_damage, put, get, warned
+):
+    fill_and_damage()
     tier = open_tier()
     with pytest.raises(TierUnavailable, match="damaged"):
         [get(tier, f"key:{number}") for number in range(300)]
