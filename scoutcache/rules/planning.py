@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 from scoutcache.canonical import shown
 from scoutcache.errors import InvalidKey
+from scoutcache.keys import check_tag
 from scoutcache.overlap import overlap
 from scoutcache.patterns import Pattern
 from scoutcache.policies import InvalidationRule, TriggerType
@@ -54,6 +55,8 @@ def by_event(rules: Iterable[InvalidationRule], event: str, fields: Mapping[str,
     rule that needs it.
     """
     name = check_event(event)
+    if not isinstance(fields, Mapping):
+        raise InvalidKey(f"the fields of an event are a mapping, not {type(fields).__name__}")
     chosen = [
         rule
         for rule in _ordered(rules)
@@ -75,7 +78,8 @@ def of_rule(rule: InvalidationRule, fields: Mapping[str, Any]) -> Planned:
     """*rule* with *fields* filled in; raises `InvalidKey`, naming it."""
     try:
         pattern = None if rule.target_pattern is None else Template.pattern(rule.target_pattern).fill_pattern(fields)
-        return Planned(rule, pattern, tuple([Template.parse(tag).fill(fields) for tag in rule.target_tags]))
+        tags = tuple([check_tag(Template.parse(tag).fill(fields)) for tag in rule.target_tags])
+        return Planned(rule, None if pattern is None else Pattern.parse(pattern).text, tags)
     except InvalidKey as error:
         raise InvalidKey(f"rule {shown(rule.rule_id)}: {error}") from error
 
