@@ -1,4 +1,4 @@
-"""Giving back the room of entries that died by a tag, a dependency or their namespace: nothing else removes those."""
+"""What ``prune`` does beyond what a tier does by itself."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from scoutcache.core import Core
 from scoutcache.entry import Ref
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.listing import is_valid
 
-__all__ = ["prune_dead"]
+__all__ = ["change_limit", "prune_dead"]
 
 BATCH = 500
 """Entries removed at a time, so that memory stays flat and no lock is held for long."""
@@ -28,6 +28,20 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
             except TierUnavailable as error:
                 core.world.down(one.name, error)
     return pruned
+
+
+def change_limit(core: Core, *, dry_run: bool = False) -> tuple[int, int]:
+    """Make the configured size of the disk tier the one its store records; the size it had, and the one it has.
+
+    Raises `CacheError` where there is no such tier, `TierUnavailable`.
+    """
+    disk, wanted = core.tier("disk"), core.config.disk.max_bytes
+    if disk is None or not hasattr(disk, "change_limit"):
+        raise CacheError("this cache has no disk tier, so there is no limit to change")
+    before = disk.usage().max_bytes
+    if not dry_run:
+        disk.change_limit(wanted)
+    return wanted if before is None else before, wanted
 
 
 def _dead(core: Core, name: str) -> Iterator[Ref]:

@@ -156,7 +156,7 @@ def _tier(core: Core, tier: Tier) -> Iterator[Check]:
     detail = f"{usage.entries if usage.entries is not None else '-'} entries, {size(used) if used is not None else '-'}"
     yield Check(tier.name, "ok", f"{detail} of {size(limit)}" if limit is not None else detail)
     for difference in getattr(tier, "differences", ()):
-        yield Check(f"{tier.name} limits", "warn", difference, "the store's own settings hold; clear it to begin anew")
+        yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
     if hasattr(tier, "verify"):
         yield _integrity(tier, usage.entries)
 

@@ -17,8 +17,9 @@ from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usa
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.text import size
 from scoutcache.listing import list_entries
-from scoutcache.pruning import prune_dead
+from scoutcache.pruning import change_limit, prune_dead
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -308,6 +309,7 @@ def _literally(text: str) -> str:
     scoutcache prune                        what is expired, dead or orphaned
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
+    scoutcache prune --apply-limit          after [disk] max_bytes was changed
     """,
 )
 def prune(
@@ -318,14 +320,27 @@ def prune(
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="S", help="Also the least needed beyond this size: 500MB, 2GB.")
     ] = None,
+    apply_limit: Annotated[
+        bool,
+        typer.Option("--apply-limit", help="Make the configured [disk] max_bytes the store's own, and keep to it."),
+    ] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
 ) -> None:
-    """Remove what is expired, dead or orphaned, tier by tier, and give its space back."""
+    """Remove what is expired, dead or orphaned, tier by tier, and give its space back.
+
+    A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
+    changes it for every process.
+    """
     age = None if older_than is None else parse_duration(older_than)
     limit = None if max_size is None else parse_size(max_size)
     with session.core(reading=dry_run) as core:
         check_tier(core, tier)
+        if apply_limit:
+            before, most = change_limit(core, dry_run=dry_run)
+            limit = most if limit is None else min(limit, most)
+            now = "would be" if dry_run else "is"
+            session.note(f"the limit of the disk tier {now} {size(most)}, it was {size(before)}")
         dead = prune_dead(core, tier=tier, dry_run=dry_run)
         counts = [
             {

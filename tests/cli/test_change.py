@@ -206,6 +206,30 @@ class TestClear:
         assert "[y/N]" not in ran.out
 
 
+def test_a_changed_limit_is_told_by_doctor_and_applied_by_the_command_it_names(directory, cli, monkeypatch):
+    limit = body(cli("stats", "--json"))["tiers"]
+    before = next(tier["max_bytes"] for tier in limit if tier["name"] == "disk")
+    monkeypatch.setenv("SCOUTCACHE_DISK__MAX_BYTES", "7MB")
+    checks = {check["name"]: check for check in body(cli("doctor", "--json"))["checks"]}
+    assert "says 7000000" in checks["disk limits"]["detail"]
+    remedy = checks["disk limits"]["fix"].split()[1:]
+    assert cli(*remedy, "--dry-run").code == 0
+    assert "disk limits" in {check["name"] for check in body(cli("doctor", "--json"))["checks"]}
+    done = cli(*remedy)
+    assert done.code == 0
+    assert "is 7.0 MB" in done.err
+    assert "disk limits" not in {check["name"] for check in body(cli("doctor", "--json"))["checks"]}
+    after = next(tier["max_bytes"] for tier in body(cli("stats", "--json"))["tiers"] if tier["name"] == "disk")
+    assert (before != after, after) == (True, 7_000_000)
+
+
+def test_there_is_no_limit_to_apply_without_a_disk_tier(directory, cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_TIERS", '["memory"]')
+    done = cli("prune", "--apply-limit")
+    assert done.code != 0
+    assert "no disk tier" in done.err
+
+
 def test_prune_tells_what_it_removed_by_tier(directory, cli):
     found = body(cli("prune", "--older-than", "0s", "--dry-run", "--json"))
     assert found["older"] == 5

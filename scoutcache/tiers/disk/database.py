@@ -27,7 +27,7 @@ from typing import Final, TypeVar
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.disk import schema
 from scoutcache.tiers.disk.ballast import Ballast
-from scoutcache.tiers.disk.faults import Fault, fault_of
+from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of
 from scoutcache.tiers.disk.lock import opening
 from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
 from scoutcache.tiers.disk.safe import DATABASE, Access, Link, SafeCache, connect
@@ -41,13 +41,6 @@ _OPENING_PATIENCE: Final = 30.0
 _RETRY_AFTER: Final = 1.0
 _LARGEST_LIMIT: Final = 1 << 60
 
-_HINTS: Final = {
-    Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
-    Fault.FULL: "free some space; the tier goes on by itself then",
-    Fault.READ_ONLY: "make the directory writable for this user, or name another one; entries there are still read",
-    Fault.DAMAGED: "nothing to do: the file was set aside and a new one is opened",
-    Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
-}
 
 
 class Database:
@@ -159,10 +152,15 @@ class Database:
             self.writing.release()
 
     def change_limit(self, max_bytes: int) -> None:
-        """Record another limit in the store; this process goes by it at once, others when they open it anew."""
+        """Record another limit in the store; this process goes by it at once, others within a second."""
         sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
         self.transact(lambda con: con.execute(sql, (max_bytes,)))
         self.space, self.asked, self.differences = Space(max_bytes), max_bytes, []
+
+    def follow_limit(self) -> None:
+        """Go by the limit that the store records now: another process may have changed it."""
+        with self.link() as con:
+            self._take_over(schema.recorded(con))
 
     def freeing(self) -> bool:
         """Let go of the ballast, so that a full disk can take a deletion; whether there was any."""
@@ -260,7 +258,7 @@ class Database:
                 access = access._replace(mode="ro&immutable=1")
                 reason = self._compare(access)
         if reason is not None:
-            raise TierUnavailable("disk", f"{self.path} can't be used: {reason}", hint=_HINTS[Fault.READ_ONLY])
+            raise TierUnavailable("disk", f"{self.path} can't be used: {reason}", hint=HINTS[Fault.READ_ONLY])
         return self._attach(access)
 
     def _compare(self, access: Access) -> str | None:
@@ -284,10 +282,12 @@ class Database:
                                   hint="upgrade scoutcache, or name another directory")
         if form != schema.FORMAT or not 0 < limit < _LARGEST_LIMIT:
             return "it doesn't record its format and limits"
-        self.space, self.differences = Space(limit), []
+        if limit != self.space.max_bytes:
+            self.space = Space(limit)
+        self.differences = []
         if limit != self.asked:
-            self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
-                                    f" says {self.asked}; the store's applies")  # fmt: skip
+            self.differences = [f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
+                                f" says {self.asked}; the store's applies"]  # fmt: skip
         return None
 
     def _attach(self, access: Access) -> SafeCache:
@@ -325,7 +325,7 @@ class Database:
     def unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
         """What to raise for a fault."""
         plain = fault in {Fault.LOCKED, Fault.FULL, Fault.READ_ONLY, Fault.CLOSED} or error is None
-        return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=_HINTS.get(fault))
+        return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=HINTS.get(fault))
 
     def _known_damage(self) -> str | None:
         """What was found wrong with the file that stands there, None for another one; the directory's lock is held."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import sqlite3
 from enum import Enum
+from typing import Final
 
-__all__ = ["Fault", "fault_of"]
+__all__ = ["HINTS", "Fault", "fault_of"]
 
 
 class Fault(Enum):
@@ -20,6 +21,14 @@ class Fault(Enum):
     CLOSED = "it is closed"
     OTHER = "the database refused"
 
+
+HINTS: Final = {
+    Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
+    Fault.FULL: "free some space; the tier goes on by itself then",
+    Fault.READ_ONLY: "make the directory writable for this user, or name another one; entries there are still read",
+    Fault.DAMAGED: "nothing to do: the file was set aside and a new one is opened",
+    Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
+}
 
 _BY_CODE = {
     sqlite3.SQLITE_BUSY: Fault.LOCKED,

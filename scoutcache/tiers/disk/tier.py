@@ -206,7 +206,7 @@ class DiskTier:
         return list(self._database.differences)
 
     def change_limit(self, max_bytes: int) -> None:
-        """Record another limit in the store, for every process that opens it from now on.  Raises `TierUnavailable`."""
+        """Record another limit in the store; every process goes by it within a second.  Raises `TierUnavailable`."""
         self._database.change_limit(max_bytes)
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ class Upkeep:
         database = self._database
         database.watch()
         counts = {"expired": 0, "oversize": database.space.take_evicted()}
+        database.follow_limit()
         if database.read_only:
             return counts
         # Who writes just now does this work as well; waiting for him would only hold up everything else.

@@ -176,6 +176,16 @@ def test_the_limit_of_the_store_wins_and_the_difference_is_told(open_tier):
     assert open_tier(max_bytes=7_000_000).differences == []
 
 
+def test_a_limit_that_another_process_changed_is_kept_to_after_the_next_turn(open_tier):
+    tier, other = open_tier(max_bytes=5_000_000), open_tier(max_bytes=7_000_000)
+    other.change_limit(7_000_000)
+    assert tier.usage().max_bytes == 5_000_000
+    tier.maintain(0.0)
+    assert tier.usage().max_bytes == 7_000_000
+    (difference,) = tier.differences
+    assert "7000000" in difference
+
+
 def test_a_store_of_a_later_format_is_left_alone(open_tier, raw_sql, warned, folder):
     open_tier().close()
     raw_sql("UPDATE Store SET value = 2 WHERE name = 'format'")
