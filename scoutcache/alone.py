@@ -37,24 +37,16 @@ def alone(core: Core, ref: Ref, work: Callable[[Flight], Flow[T]]) -> Flow[T]:
         with Waiting(others[own]), suppress(Abandoned):
             yield from perform(Join(others[own]))
     try:
-        if not core.world.leased:
-            return (yield from work(flight))
-        return (yield from _leased(own, flight, work))
-    finally:
-        table.land(flight, {})
-
-
-def _leased(own: Ref, flight: Flight, work: Callable[[Flight], Flow[T]]) -> Flow[T]:
-    lease = yield from effects.take(own, wait=False)
-    if lease is None:
-        lease = yield from effects.take(own, wait=True)
-    try:
-        if lease is not None:
-            flight.leases[own] = lease
+        if core.world.leased:
+            lease = yield from effects.take(own, wait=False)
+            if lease is None:
+                lease = yield from effects.take(own, wait=True)
+            if lease is not None:
+                flight.hold(lease)
         return (yield from work(flight))
     finally:
-        if lease is not None:
-            lease.release()
+        flight.give_up([own])
+        table.land(flight, {})
 
 
 _shared: weakref.WeakValueDictionary[str, FlightTable] = weakref.WeakValueDictionary()

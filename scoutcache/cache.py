@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Self, TypeVar
 
+from scoutcache.behind import Behind, Delivery
 from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.checking import get_checked, get_or_reload
 from scoutcache.decorators import CachedFunction, Decorator, Keeping
@@ -220,6 +221,46 @@ class Cache(Face):
         (1, True, 2, {'a': 2})
         """
         return Through(self, Source(loader, writer, deleter, ttl, tags, namespace, how))
+
+    def behind(
+        self,
+        *,
+        writer: Callable[[list[tuple[str, Any]]], Any],
+        batch_size: int = 100,
+        interval: object = 1.0,
+        name: str = "default",
+        ttl: object = None,
+        tags: Iterable[str] = (),
+        namespace: str | None = None,
+        attempts: int = 8,
+        backoff: object = 1.0,
+        max_backoff: object = 300.0,
+        drain_timeout: object = 10.0,
+    ) -> Behind:
+        """Writes that reach a source later: ``set`` returns once the write is safe in a queue on disk, and cached.
+
+        ``writer([(key, value), …])`` gets at most *batch_size* of them as soon as there are so many, or after *interval*
+        seconds, each key once with its last value.  When it raises they are tried again after *backoff* seconds, then
+        twice as long up to *max_backoff*; after so many *attempts* they are kept as ``dead_letters()``.  It may get
+        writes twice whose list was under way when a process died.  The queue *name* belongs to the cache directory and
+        namespace: one process at a time delivers for all.  Closing delivers what it can within *drain_timeout* seconds.
+
+        >>> import tempfile
+        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+        ...     scores = cache.behind(writer=print)
+        ...     scores.set("score:7", 1), scores.set("score:7", 2)
+        ...     scores.get("score:7"), scores.flush()
+        (None, None)
+        [('score:7', 2)]
+        (2, True)
+
+        Raises `CacheError` where there can be no queue.
+        """
+        delivery = Delivery.of(
+            writer, batch_size, name, attempts,
+            interval=interval, backoff=backoff, max_backoff=max_backoff, drain_timeout=drain_timeout,
+        )  # fmt: skip
+        return Behind(self, delivery, Options(ttl, tags=tags, namespace=namespace))
 
     def hash(
         self, key: Key, *, ttl: object = None, tags: Iterable[str] = (), namespace: str | None = None

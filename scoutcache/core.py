@@ -74,6 +74,8 @@ class Core:
     dependents: Watch = field(init=False)
     """Told of every removal that a caller asked for."""
     closed: bool = False
+    at_close: list[Callable[[], None]] = field(default_factory=list)
+    """What has something to deliver before the cache is closed."""
 
     @property
     def tiers(self) -> Sequence[Tier]:
@@ -91,6 +93,8 @@ class Core:
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
+        for deliver in list(self.at_close):
+            deliver()
         self.closed = True
         self.background.close()
 

@@ -39,8 +39,9 @@ FLOORS = {
         "fields",
         "through",
         "versioned",
+        "behind",
     },
-    "tiers": {"tiers", "channels", "oplog", "settings", "semantic"},
+    "tiers": {"tiers", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
     "parts": {"eviction", "rules", "wire", "coherence"},
     "words": {
@@ -71,7 +72,7 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 NOT_FOR = {"tiers": {"engine"}}
 # Floors whose rooms are one whole; elsewhere the rooms of a floor stay strangers, but for these.
 OPEN_FLOORS = {"words", "faces", "engine"}
-NEIGHBOURS: set[tuple[str, str]] = {("__main__", "cli")}
+NEIGHBOURS: set[tuple[str, str]] = {("__main__", "cli"), ("queues", "oplog")}
 
 NO_OUTSIDE_WORLD = {"asyncio", "threading", "time", "random", "logging", "sqlite3", "redis"}
 PURE_FLOORS = {"engine", "parts", "words"}

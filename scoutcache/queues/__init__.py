@@ -1,0 +1,1 @@
+"""Queues on disk: what was acknowledged to a caller and has not reached its source yet."""
