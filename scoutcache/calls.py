@@ -5,7 +5,7 @@ Every method is a flow; `Cache` and `AsyncCache` only drive it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from scoutcache import events
@@ -15,6 +15,7 @@ from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
 from scoutcache.entry import NEVER, Live, Ref
 from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
@@ -58,9 +59,12 @@ class Calls:
         return Ref(self.namespace if namespace is None else check_namespace(namespace), key_text(key))
 
     def lifetime(self, ref: Ref, ttl: object, stale_ttl: object = None) -> Lifetime:
-        """How long *ref* lives: as told, else by its prefix, its namespace, or the default."""
-        config = self.core.config
-        fresh = config.ttl_for(ref.key, ref.namespace) if ttl is None else config.ttl.read(ttl)
+        """How long *ref* lives: as told, else by its policy, its prefix, its namespace, or the default."""
+        config, policy = self.core.config, self.core.world.policy
+        if ttl is None:
+            fresh = default_ttl(config, None if policy is None else policy(ref), ref)
+        else:
+            fresh = config.ttl.read(ttl)
         stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
         return lifetime(fresh, stale)
 
@@ -80,6 +84,8 @@ class Calls:
         live = self.peek(ref)
         if live is not None:
             self.record_hit(ref, began, live.size)
+            if core.world.sliding is not None:
+                yield from self.renew([ref])
             return live.value()
         reasons: dict[Ref, str] = {}
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
@@ -96,6 +102,16 @@ class Calls:
         core = self.core
         core.follower.sync()
         return None if core.memory is None or not core.config.enabled else core.memory.live(ref)
+
+    def renew(self, refs: Sequence[Ref]) -> Flow[None]:
+        """Renew the lives of entries that were hit in memory, where a policy says so and it is due."""
+        core, world = self.core, self.core.world
+        if world.sliding is None or core.memory is None or world.memory is None:
+            return
+        end = world.applied()
+        sliding = [ref for ref in refs if world.sliding(ref) is not None]
+        for row in core.memory.rows(sliding, count=False).values():
+            yield from core.reading.renewing.after_hit(world.memory, row.header, row.live, end)
 
     def _find(self, refs: Sequence[Ref], reasons: dict[Ref, str]) -> Flow[dict[Ref, Found]]:
         found = yield from self.core.reading.find(refs, reasons)
@@ -119,6 +135,7 @@ class Calls:
             else:
                 values[ref.key] = live.value()
                 self.record_hit(ref, began, live.size)
+        yield from self.renew([ref for ref in refs if ref.key in values])
         if wanted:
             yield from self._get_lower(wanted, values, began)
         return {ref.key: values[ref.key] for ref in refs if ref.key in values}
@@ -194,14 +211,24 @@ class Calls:
             entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
         if not entries:
             return 0
-        taken = 0
+        taken, refused = 0, set[Ref]()
         if core.config.enabled:
-            taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on)
+            taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on, refused=refused)
+            if refused:
+                yield from self._end_older(refused)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"
         for entry in entries:
+            if entry.ref in refused:  # recorded with the reason where it was refused
+                continue
             self.record("set", entry.ref, began_ns, outcome=outcome, reason=reason, size=entry.live.size,
                         tags=tuple(tags), cost=cost)  # fmt: skip
         return taken
+
+    def _end_older(self, refused: Collection[Ref]) -> Flow[None]:
+        """What a policy keeps from being stored ends the older entry of its key all the same."""
+        namespace, keys = next(iter(refused)).namespace, [ref.key for ref in refused]
+        yield from self.core.removing.keys(namespace, keys)
+        yield from self.core.dependents.changed(namespace, Change(tuple(keys)))
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
         """Let the entry live *ttl* from now; False when it is absent."""

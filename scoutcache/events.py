@@ -17,9 +17,9 @@ import msgspec
 from scoutcache.errors import CacheError
 
 __all__ = [
-    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired", "FactoryFailed", "Hit",
-    "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Refreshed", "Refused", "Removed", "ServedStale", "Stored",
-    "TierDown", "TierUp", "Trouble", "Unreadable", "Unstorable",
+    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired",
+    "FactoryFailed", "Hit", "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Refreshed", "Refused", "Removed",
+    "ServedStale", "Stored", "TierDown", "TierUp", "Trouble", "Unreadable", "Unstorable",
 ]  # fmt: skip
 
 
@@ -216,8 +216,8 @@ class Trouble(Event, frozen=True):
 EVENT_NAMES: Final[dict[str, type[Event]]] = {
     kind.name: kind
     for kind in (
-        Hit, Miss, ServedStale, Computed, Refreshed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted, Demoted,
-        Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, TierUp, Trouble,
+        Hit, Miss, ServedStale, Computed, Refreshed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted,
+        Demoted, Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, TierUp, Trouble,
     )
 }  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scoutcache.calls import Calls, Key, several, tag_names
@@ -47,8 +47,10 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
         live = calls.peek(ref)
         if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
             calls.record_hit(ref, began, live.size)
+            yield from calls.renew([ref])
             return live.value()
         outcomes = yield from core.computing.compute_many([ref], recipe)
+        yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], recipe)
     return outcomes[ref].value
 
@@ -68,9 +70,14 @@ def obtain_many(
     else:
         core.follower.sync()
         outcomes = yield from core.computing.compute_many(refs, recipe)
+        yield from calls.renew(_in_memory(outcomes))
     for ref in refs:
         _record(calls, ref, began, outcomes[ref], recipe)
     return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
+
+
+def _in_memory(outcomes: Mapping[Ref, Outcome]) -> list[Ref]:
+    return [ref for ref, outcome in outcomes.items() if outcome.how == "hit" and outcome.tier == "memory"]
 
 
 def _is_bypassed(calls: Calls, how: How) -> bool:
@@ -105,6 +112,8 @@ def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, 
         seconds("error_ttl", how.error_ttl),
         many,
         read_ttl,
+        (lambda one: calls.lifetime(one, how.ttl, how.stale_ttl)) if many else None,
+        calls.core.world.sliding,
     )
 
 

@@ -169,7 +169,7 @@ class Calling:
         lives: dict[Ref, Live] = {}
         entries, said = [], context or recipe
         for ref, value in values.items():
-            lifetime = recipe.lifetime_of(value, context, self._world.dice)
+            lifetime = recipe.lifetime_of(ref, value, context, self._world.dice)
             try:
                 entry = self._writing.entry(ref, value, lifetime, said.cost)
             except SerializationError as error:

@@ -81,6 +81,14 @@ class Recipe:
     error_ttl: float | None = None
     many: bool = False
     read_ttl: Callable[[object], float] = parse_ttl
+    lifetime_for: Callable[[Ref], Lifetime] | None = None
+    """With *many*: how long each key lives; they may differ."""
+    sliding: Callable[[Ref], object] | None = None
+    """Not None for entries whose life each hit renews: chance takes nothing off those."""
+
+    def given(self, ref: Ref) -> Lifetime:
+        """How long *ref* was told to live."""
+        return self.lifetime if self.lifetime_for is None else self.lifetime_for(ref)
 
     @property
     def marks(self) -> list[str]:
@@ -93,20 +101,21 @@ class Recipe:
 
     def is_due(self, header: Header, now: float) -> bool:
         """Is a fresh entry old enough to be refreshed ahead of its end?"""
-        fresh = self.lifetime.fresh
-        if self.refresh_ahead is None or fresh == NEVER:
+        if self.refresh_ahead is None:
             return False
-        return header.fresh_until - now <= (1 - self.refresh_ahead) * fresh
+        fresh = self.given(header.ref).fresh
+        return fresh != NEVER and header.fresh_until - now <= (1 - self.refresh_ahead) * fresh
 
-    def lifetime_of(self, value: Any, context: Context | None, dice: Callable[[], float]) -> Lifetime:
+    def lifetime_of(self, ref: Ref, value: Any, context: Context | None, dice: Callable[[], float]) -> Lifetime:
         """How long *value* is to live; *dice* gives a number from 0 to 1."""
         if context is None:
-            fresh, stale = self.lifetime.fresh, self.lifetime.stale
+            given = self.given(ref)
+            fresh, stale = given.fresh, given.stale
         else:
             fresh, stale = self.read_ttl(context.ttl), self.read_ttl(context.stale_ttl)
         if value is None and self.negative_ttl is not None:
             fresh, stale = self.negative_ttl, 0.0
-        if self.jitter and fresh != NEVER:
+        if self.jitter and fresh != NEVER and (self.sliding is None or self.sliding(ref) is None):
             fresh *= 1 - self.jitter * dice()
         return Lifetime(fresh, stale)
 

@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.entry import NEVER, Header, Live, Mark, Ref
 from scoutcache.eviction import Node
 
-__all__ = ["Detail", "Slot"]
+__all__ = ["Detail", "LongWaySlot", "Slot"]
 
 _TIMES: Final = Struct("<qdddd")
 """Start, created, fresh until, expires, cost (NaN for none)."""
@@ -43,7 +43,7 @@ class Slot(Node):
     held: Any
     decode: Callable[[Any], Any] | None
     deadline: float
-    """Monotonic time until which it is fresh."""
+    """Monotonic time until which the short way may answer it; the other ways ask `until`."""
     marks: tuple[Mark, ...]
     cold: bytes | Header
     told: int
@@ -66,6 +66,11 @@ class Slot(Node):
         self.marks = marks
         self.cold = _pack(header)
         self.used = used
+
+    @property
+    def until(self) -> float:
+        """Monotonic time until which it is fresh."""
+        return self.deadline
 
     @property
     def ref(self) -> Ref:
@@ -106,13 +111,28 @@ class Slot(Node):
 
     def expired(self, now: float) -> bool:
         """Is it past its expiry at monotonic time *now*?  Between its deadline and its expiry it is stale."""
-        if self.deadline > now:
+        if self.until > now:
             return False
         if isinstance(self.cold, Header):
             fresh_until, expires = self.cold.fresh_until, self.cold.expires
         else:
             _, _, fresh_until, expires, _ = _TIMES.unpack(self.cold)
-        return expires != NEVER and self.deadline + (expires - min(fresh_until, expires)) <= now
+        return expires != NEVER and self.until + (expires - min(fresh_until, expires)) <= now
+
+
+class LongWaySlot(Slot):
+    """An entry of which each hit has to be told: to the short way it never looks fresh."""
+
+    __slots__ = ("until",)
+
+    until: float
+
+    def __init__(
+        self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float
+    ) -> None:
+        """As `Slot`."""
+        super().__init__(header, live, marks, now, wall, used)
+        self.until, self.deadline = self.deadline, -math.inf
 
 
 def _pack(header: Header) -> bytes | Header:

@@ -25,7 +25,7 @@ from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow
 from scoutcache.tiers.memory import hot
-from scoutcache.tiers.memory.slot import Detail, Slot
+from scoutcache.tiers.memory.slot import Detail, LongWaySlot, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables
 
 __all__ = ["MemoryTier"]
@@ -48,7 +48,8 @@ class MemoryTier:
     """Live values, at most *max_entries* of them and at most *max_bytes* in all; the size of one is `Live.size`.
 
     *strategy* is one of `scoutcache.eviction.STRATEGIES`.  *monotonic* and *wall* are clocks in seconds.
-    *on_evict* hears of each entry that left without anybody having removed it.
+    *on_evict* hears of each entry that left without anybody having removed it.  Hits of the entries that are *watched*
+    when they are written never take the short way, so that the caller can do something about each.
     """
 
     name = "memory"
@@ -57,11 +58,12 @@ class MemoryTier:
     def __init__(
         self, codec: Sealer, *, max_entries: int = 100_000, max_bytes: int = 100_000_000, strategy: str = DEFAULT,
         monotonic: Callable[[], float], wall: Callable[[], float], on_evict: OnEvict | None = None,
+        watched: Callable[[Ref], bool] | None = None,
     ) -> None:  # fmt: skip
         self.max_entries, self.max_bytes, self.strategy = max_entries, max_bytes, strategy
         self._codec = codec
         self._monotonic, self._wall = monotonic, wall
-        self._on_evict = on_evict
+        self._on_evict, self._watched = on_evict, watched
         self._policy = make_policy(strategy, max_entries, max_bytes)
         self._tables = Tables()
         self._pulse = hot.Pulse()
@@ -146,13 +148,13 @@ class MemoryTier:
         now = self._monotonic()
         if slot is None or slot.expired(now):
             return None
-        return self.rows([ref], count=slot.deadline > now).get(ref)
+        return self.rows([ref], count=slot.until > now).get(ref)
 
     def live(self, ref: Ref) -> Live | None:
         """The fresh value as it is held, None when there is none.  Counts as a hit."""
         with self._lock:
             slot = self._tables.get(*ref)
-            if slot is None or slot.deadline <= self._monotonic():
+            if slot is None or slot.until <= self._monotonic():
                 return None
             slot.hits += 1
             if self._policy.note is not None:
@@ -162,7 +164,7 @@ class MemoryTier:
     def outlived(self, ref: Ref) -> bool:
         """Is there an entry whose fresh time is over?  No hit."""
         slot = self._tables.get(*ref)
-        return slot is not None and slot.deadline <= self._monotonic()
+        return slot is not None and slot.until <= self._monotonic()
 
     def entry(self, ref: Ref) -> Detail | None:
         """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
@@ -219,7 +221,10 @@ class MemoryTier:
         if row.live.size > self.max_bytes:
             self._drop([old] if old is not None else [])
             return False
-        slot = Slot(header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now))
+        kind = LongWaySlot if self._watched is not None and self._watched(header.ref) else Slot
+        slot = kind(header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now))
+        if old is not None and old.start == header.start:  # the same entry with other times
+            slot.hits = slot.told = old.hits
         why = "entries" if self._policy.entries >= self.max_entries else "bytes"
         victims = self._policy.admit(slot) if old is None else self._policy.replace(old, slot)
         for victim in cast("list[Slot]", victims):

@@ -1,0 +1,78 @@
+"""Sliding expiration: a hit renews the time to live, for entries of which a policy says so.
+
+Rule 1: what is renewed is the life that the policy (or ``[ttl]``) gives.  An entry that was given a shorter one of its
+        own, by its writer or as a negative answer, keeps to it; of one with a longer life nothing is taken.
+Rule 2: at most once in each tenth of the life; meanwhile a hit costs a look at the times.
+Rule 3: a renewal is a write of the same entry with the same start: what was invalidated since the hit, or replaced by a
+        later writer, is not brought back, which is asked inside the write.
+Rule 4: it goes to the tier of the hit and those below that hold such entries, and is not announced: whoever has a copy
+        with the shorter life asks below once that is over, and finds the longer one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow
+from scoutcache.entry import NEVER, Header, Live, Ref, Row
+from scoutcache.errors import TierUnavailable
+
+if TYPE_CHECKING:
+    from scoutcache.engine.effects import Allow
+    from scoutcache.engine.reading import Reading
+    from scoutcache.engine.world import World
+
+__all__ = ["Renewing", "due"]
+
+OFTEN: Final = 0.1
+"""The part of the life that must have passed before it is renewed again."""
+
+_SLACK: Final = 1e-3
+"""Seconds by which a life may seem shorter than it was given, for times are floats."""
+
+
+def due(header: Header, ttl: float, now: float) -> bool:
+    """Is the life of an entry that slides by *ttl* seconds to be renewed, on a hit *now*?"""
+    if not 0 < ttl < NEVER or header.fresh_until <= now:
+        return False
+    own_life = header.fresh_until - header.created < ttl - _SLACK
+    return not own_life and now + ttl - header.fresh_until >= OFTEN * ttl
+
+
+class Renewing:
+    """Renewals for one cache."""
+
+    def __init__(self, world: World, reading: Reading) -> None:
+        self._world, self._reading = world, reading
+        self._under_way: set[Ref] = set()
+
+    def after_hit(self, level: int, header: Header, live: Live, end: int) -> Flow[Row | None]:
+        """Renew an entry found at *level* if that is due; the entry as it stands now, None when it is unchanged.
+
+        *end* is the position that was applied before the entry was read.
+        """
+        world, ref = self._world, header.ref
+        ttl = None if world.sliding is None else world.sliding(ref)
+        now = world.now()
+        if ttl is None or not due(header, ttl, now) or ref in self._under_way:
+            return None
+        stale = 0.0 if header.expires == header.fresh_until else header.expires - header.fresh_until
+        later = header._replace(fresh_until=now + ttl, expires=now + ttl + stale)
+        row = Row(later, live, lambda: world.codec.seal(later, live))
+        self._under_way.add(ref)  # of many hits at once one renews
+        try:
+            yield from self._write(level, row, end)
+        finally:
+            self._under_way.discard(ref)
+        return row
+
+    def _write(self, level: int, row: Row, end: int) -> Flow[None]:
+        world = self._world
+        below = [other for other in world.lower if other > level and world.writes_to(other, row.header.ref)]
+        for target in (*reversed(below), level):
+            allow: Allow = self._reading.unless_announced(target, end)
+            try:
+                yield from effects.write(target, [row], allow)
+            except TierUnavailable as error:  # it keeps the entry with the life it had
+                world.down(world.names[target], error)

@@ -1,0 +1,97 @@
+"""What the policies of a configuration come to, in the form that the engine and the tiers ask for.
+
+Rule 1: the time to live of an entry is what its writer says, else what its policy says, else what ``[ttl]`` says by
+        prefix and by namespace, else ``default_ttl``.
+Rule 2: what protects data must not be accepted and then not be done: a policy whose entries could reach a tier that
+        can't protect them as it requires is refused when the cache is opened.
+Rule 3: conflicts between policies are warned of, and the first one wins.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from scoutcache.config import CacheConfig
+from scoutcache.config_sections import RedisSection
+from scoutcache.entry import Ref
+from scoutcache.errors import PolicyError
+
+if TYPE_CHECKING:
+    from scoutcache.policy_book import Effective
+
+__all__ = ["Keeping", "default_ttl", "keeping_of"]
+
+_log = logging.getLogger("scoutcache")
+
+
+class Keeping(NamedTuple):
+    """Questions about entries; each is None where no policy makes a difference, so that nobody need ask."""
+
+    policy: Callable[[Ref], Effective | None] | None = None
+    sliding: Callable[[Ref], float | None] | None = None
+    """The seconds that each hit renews the life to."""
+    watched: Callable[[Ref], bool] | None = None
+    """Is it one that slides?"""
+    compresses: Callable[[Ref], bool] | None = None
+    """Is compression required?"""
+
+
+def default_ttl(config: CacheConfig, said: Effective | None, ref: Ref) -> float:
+    """The seconds that an entry lives whose writer named none, of which the policies say *said*."""
+    if said is None or said.ttl_seconds is None:
+        return config.ttl_for(ref.key, ref.namespace)
+    return said.ttl_seconds
+
+
+def keeping_of(config: CacheConfig) -> Keeping:
+    """What holds for a cache of *config*.  Raises `PolicyError` for protection that can't be given."""
+    if not config.policies:
+        return Keeping()
+    from scoutcache.policy_book import PolicyBook
+    from scoutcache.policy_checks import conflicts
+
+    _check_protection(config)
+    found = conflicts(config.policies)
+    if found:
+        more = f" (and {len(found) - 1} more; `scoutcache config validate` lists them)" if len(found) > 1 else ""
+        _log.warning("%s%s", found[0], more)
+    of = PolicyBook(config.policies).of
+
+    def sliding(ref: Ref) -> float | None:
+        said = of(ref)
+        return default_ttl(config, said, ref) if said is not None and said.refresh_on_access else None
+
+    slides = any(policy.refresh_on_access for policy in config.policies)
+    compresses = any(policy.compression_required for policy in config.policies)
+    return Keeping(
+        of,
+        sliding if slides else None,
+        (lambda ref: sliding(ref) is not None) if slides else None,
+        (lambda ref: (said := of(ref)) is not None and said.compression_required) if compresses else None,
+    )
+
+
+def _check_protection(config: CacheConfig) -> None:
+    from scoutcache.policy_checks import unprotected
+
+    lasting = [tier for tier in config.tiers if tier != "memory"]
+    if plain := unprotected(config.policies, "encrypt_at_rest", lasting):
+        raise PolicyError(
+            f"the policy {plain[0]!r} requires encryption at rest, which is not available in this version; "
+            f"its entries could come to stand in plain in {' and '.join(lasting)}",
+            hint='set allowed_backends = ["memory"] in it',
+        )
+    open_servers = ["redis"] if "redis" in config.tiers and not _authenticated(config.redis) else []
+    if exposed := unprotected(config.policies, "require_authentication", open_servers):
+        raise PolicyError(
+            f"the policy {exposed[0]!r} requires authentication, and the Redis tier is configured without",
+            hint="set redis.password_file, or a client certificate in redis.tls_cert_file",
+        )
+
+
+def _authenticated(redis: RedisSection) -> bool:
+    url = redis.url.get_secret_value() if redis.url is not None else ""
+    in_url = bool(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
+    return in_url or redis.password is not None or redis.password_file is not None or redis.tls_cert_file is not None
