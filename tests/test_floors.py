@@ -40,6 +40,7 @@ FLOORS = {
         "through",
         "versioned",
         "behind",
+        "delivering",
     },
     "tiers": {"tiers", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},

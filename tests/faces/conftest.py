@@ -12,8 +12,13 @@ from typing import Any
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.behind import AsyncBehind, Behind
 from scoutcache.core import Clocks
+from scoutcache.fields import AsyncHash, Hash
+from scoutcache.through import AsyncThrough, Through
+from scoutcache.versioned import AsyncVersioned, Versioned
 
+PARTS = Through | AsyncThrough | Hash | AsyncHash | Versioned | AsyncVersioned | Behind | AsyncBehind
 TIERS = {"memory": ["memory"], "disk": ["disk"], "both": ["memory", "disk"]}
 
 
@@ -44,7 +49,7 @@ class Driven:
             return self.runner.run(_listed(result))
         if isinstance(result, Iterator):
             return list(result)
-        if isinstance(result, Cache | AsyncCache):
+        if isinstance(result, Cache | AsyncCache | PARTS):
             return Driven(result, self.runner)
         return result
 

@@ -1,0 +1,382 @@
+"""Write-behind: a write is acknowledged when it is safe on this machine's disk, and reaches its source a little later.
+
+Rules.
+
+- The write goes into a queue on disk, then into the cache; `get` sees it at once, out of the queue if the cache has
+  lost it.  A crash between the two leaves an older value in the cache: whoever delivers a write of another
+  process removes what the cache has from before it.
+- The writer is handed lists of (key, value), each key once with its last value, the keys about in the order in which
+  they were first written.  Of one key a later value never comes before an earlier one.
+- A list is done when the writer returns.  When it raises, its writes are tried again, later and later, in lists half as
+  long each time and alone at last, so that one bad write doesn't take the others along; after *attempts* failures a
+  write becomes a dead letter.
+- Delivery is at least once: the writer gets those writes again whose list was under way when the process died.
+- One process delivers at a time, for all that put.  When it ends, another one that has the queue open takes over.
+- The thread that delivers doesn't keep the cache alive; closing the cache delivers what can be in *drain_timeout*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import concurrent.futures
+import inspect
+import logging
+import os
+import random
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, NamedTuple
+
+from scoutcache import events
+from scoutcache.callables import is_coroutine_function
+from scoutcache.calls import Calls, Key, Options, Position
+from scoutcache.drive import run, running_loop
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
+from scoutcache.errors import CacheError, CorruptEntry
+from scoutcache.queues.store import Queue, Waiting
+from scoutcache.ttl import parse_ttl
+
+__all__ = ["DeadLetter", "Delivery", "Line"]
+
+_log = logging.getLogger("scoutcache")
+
+Batch = list[tuple[str, Any]]
+
+_LOOK: Final = 0.2
+"""Seconds between two looks whether an event loop still runs that a coroutine of the writer's was given to."""
+
+_FAILURES_WHILE_DRAINING: Final = 3
+"""Lists that may fail before closing gives the source up for now."""
+
+
+class DeadLetter(NamedTuple):
+    """A write that the writer refused too often.
+
+    *value* is `MISSING` where it can't be read any more.  A *superseded* one has a later write of its key behind it,
+    and isn't retried.
+    """
+
+    key: str
+    value: Any
+    attempts: int
+    error: str
+    died_at: datetime
+    superseded: bool
+
+
+class Delivery(NamedTuple):
+    """How writes are delivered: the arguments of `Cache.behind`.  Times are seconds."""
+
+    writer: Callable[[Batch], Any]
+    batch_size: int
+    interval: float
+    name: str
+    attempts: int
+    backoff: float
+    max_backoff: float
+    drain_timeout: float
+
+    @classmethod
+    def of(cls, writer: Any, batch_size: int, name: str, attempts: int, **times: object) -> Delivery:
+        """The same as the caller wrote it.  Raises `CacheError` and `InvalidTTL`."""
+        if not callable(writer):
+            raise CacheError(f"writer is a function of a list of (key, value), not {writer!r:.80}")
+        if not isinstance(name, str) or not name:
+            raise CacheError("the name of a queue is a text that is not empty")
+        for what, number in (("batch_size", batch_size), ("attempts", attempts)):
+            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+                raise CacheError(f"{what} is a whole number of 1 or more, not {number!r:.80}")
+        seconds = {what: parse_ttl(given) for what, given in times.items()}
+        for what, given in seconds.items():
+            if given == NEVER or (given == 0 and what == "interval"):
+                raise CacheError(f"{what} is a time in seconds, not {times[what]!r:.80}")
+        return cls(writer, batch_size, name=name, attempts=attempts, **seconds)
+
+    def size(self, attempts: int) -> int:
+        """How many writes share a list that failed so often."""
+        return 1 if attempts >= self.attempts - 1 > 0 else max(1, self.batch_size >> attempts)
+
+    def pause(self, attempts: int) -> float:
+        """Seconds until the next try, a random part of them less so that many don't come back at once."""
+        most = min(self.max_backoff, self.backoff * 2.0 ** min(attempts, 60))
+        return most * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+
+class Line:
+    """What both faces share: the queue, the thread that delivers from it, and what it does in one turn."""
+
+    def __init__(self, calls: Calls, delivery: Delivery, options: Options, *, is_async: bool) -> None:
+        if not is_async and is_coroutine_function(delivery.writer):
+            raise CacheError("writer is a coroutine function, and this cache is blocking", hint="use AsyncCache")
+        self.calls, self.delivery, self._is_async = calls, delivery, is_async
+        self.namespace = calls.ref("k", options.namespace).namespace
+        self.options = options._replace(namespace=self.namespace)
+        self.queue = Queue(calls.core.directory / "queues", self.namespace, delivery.name)
+        if any(one.calls.core is calls.core and one.queue.path == self.queue.path for one in list(_lines)):
+            self.queue.close()
+            raise CacheError(f"the queue {delivery.name!r} of namespace {self.namespace!r} is open already",
+                             hint="use the object that opened it, close that, or name another queue")
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self._turning = threading.Lock()
+        self._closed = False
+        self._runner: _Thread | None = None
+        calls.core.at_close.append(self.close)
+        _lines.add(self)
+        self.start()
+
+    def start(self) -> None:
+        """Start the thread unless the clock is moved by hand."""
+        if self.calls.core.clocks.ticking:
+            self._runner = _Thread(self)
+
+    def after_fork(self) -> None:
+        """In the child the thread doesn't exist, and its parent delivers."""
+        self._turning = threading.Lock()
+        self.loop = None
+        if not self._closed:
+            self.start()
+
+    # -- putting and reading
+
+    def put(self, items: Iterable[tuple[Key, Any]]) -> Flow[None]:
+        """Queue *items*, then have the cache keep them."""
+        self.loop = running_loop() if self._is_async else None
+        calls = self.calls
+        values = {calls.ref(key, self.namespace).key: value for key, value in items}
+        if not values:
+            return
+        entries = [(key, self._sealed(key, value)) for key, value in values.items()]
+        calls.core.follower.sync()
+        end = calls.position().end
+        stamps = yield from perform(Work(lambda: self.queue.put(entries, calls.core.world.stamp)))
+        if self._runner is not None:
+            self._runner.told(len(entries), self.delivery.batch_size)
+        options = self.options._replace(since=Position(stamps[-1], end))
+        if not (yield from calls.set_many(values.items(), options)):
+            yield from calls.delete_many(list(values), self.namespace)  # an older value must not answer
+
+    def _sealed(self, key: str, value: Any) -> Sealed:
+        codec, now = self.calls.core.world.codec, self.calls.core.world.now()
+        live, encoded = codec.hold(value)
+        header = Header(Ref(self.namespace, key), 0, now, NEVER, NEVER)
+        return codec.seal(header, live, encoded)
+
+    def find(self, key: Key, default: Any) -> Flow[Any]:
+        """The cached value, else the pending one, else *default*."""
+        value = yield from self.calls.get(key, MISSING, self.namespace)
+        if value is MISSING:
+            ref = self.calls.ref(key, self.namespace)
+            sealed = self.queue.get(ref.key)
+            value = default if sealed is None else self._opened(ref.key, sealed)
+        return value
+
+    def _opened(self, key: str, sealed: Sealed) -> Any:
+        return self.calls.core.world.codec.open(Ref(self.namespace, key), sealed).value
+
+    # -- delivering
+
+    def turn(self, failures: int = 1) -> bool:
+        """Deliver what is due, until that many lists failed; False when some did or another process delivers."""
+        core, left = self.calls.core, failures
+        with self._turning:
+            if not self.queue.claim():
+                return False
+            while rows := self.queue.due(core.world.now(), self.delivery.size):
+                if not self._deliver(rows):
+                    left -= 1
+                    if not left:
+                        break
+            return left == failures
+
+    def _deliver(self, rows: Sequence[Waiting]) -> bool:
+        readable, batch = [], []
+        for row in rows:
+            try:
+                batch.append((row.key, self._opened(row.key, row.sealed)))
+                readable.append(row)
+            except CorruptEntry as error:
+                self._bury([row], error)
+        if not batch:
+            return True
+        try:
+            self._write(batch)
+        except Exception as error:  # noqa: BLE001  # whatever the writer raises, the writes are kept
+            self._failed(readable, error)
+            return False
+        self.queue.done(readable)
+        self._forget_older(readable)
+        return True
+
+    def _write(self, batch: Batch) -> None:
+        result = self.delivery.writer(batch)
+        if inspect.iscoroutine(result):
+            if not self._is_async:
+                result.close()
+                raise CacheError("the writer gave a coroutine, and this cache is blocking", hint="use AsyncCache")
+            _awaited(result, self.loop)
+
+    def _failed(self, rows: Sequence[Waiting], error: Exception) -> None:
+        delivery, now = self.delivery, self.calls.core.world.now()
+        problem = f"the writer of queue {delivery.name!r} failed: {type(error).__name__}: {error}"
+        self.calls.core.hooks.emit(events.Trouble("write_behind", problem))
+        last = [row for row in rows if row.attempts + 1 >= delivery.attempts]
+        if last:
+            self._bury(last, error)
+        again = [row for row in rows if row not in last]
+        if again:
+            pause = delivery.pause(again[0].attempts)  # together: they share a list the next time as well
+            self.queue.failed([(row, now + pause) for row in again])
+
+    def _bury(self, rows: Sequence[Waiting], error: Exception) -> None:
+        self.queue.bury(rows, f"{type(error).__name__}: {error}"[:2000], self.calls.core.world.now())
+        _log.error("%d writes of queue %r became dead letters: %s", len(rows), self.delivery.name, type(error).__name__)
+
+    def _forget_older(self, rows: Sequence[Waiting]) -> None:
+        """Of writes that another process put, the cache may have an older value, if that process died in between."""
+        foreign = {Ref(self.namespace, row.key): row for row in rows if row.source != self.queue.source}
+        if not foreign or not self.calls.core.config.enabled:
+            return
+        core = self.calls.core
+        core.follower.sync()
+        standing = run(core.writing.standing(list(foreign)), core.ports)
+        older = [ref.key for ref, (header, _) in standing.items() if header.start < foreign[ref].stamp]
+        if older:
+            run(core.removing.keys(self.namespace, older), core.ports)
+
+    # -- ending
+
+    def drain(self, timeout: float) -> bool:
+        """Deliver until nothing is pending, for *timeout* seconds at most; whether that was so in the end."""
+        clocks = self.calls.core.clocks
+        until = clocks.monotonic() + timeout
+        pause = threading.Event()
+        while True:
+            self.turn(_FAILURES_WHILE_DRAINING)
+            if not self.queue.count():
+                return True
+            if not clocks.ticking or clocks.monotonic() >= until:
+                return False
+            pause.wait(0.02)
+
+    def close(self, timeout: float | None = None) -> None:
+        """Deliver what can be delivered at once, and let go; what is left stays on the disk.  Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        _lines.discard(self)
+        timeout = self.delivery.drain_timeout if timeout is None else timeout
+        ending = threading.Thread(target=self._end, name="scoutcache-behind-end", daemon=True)
+        ending.start()
+        ending.join(timeout)
+        if ending.is_alive():
+            _log.warning("queue %r: its writer didn't end in %g s; the rest stays on disk", self.delivery.name, timeout)
+        if self.close in self.calls.core.at_close:
+            self.calls.core.at_close.remove(self.close)
+
+    def _end(self) -> None:
+        if self._runner is not None:
+            self._runner.stop()
+        _turn_in_peace(self, _FAILURES_WHILE_DRAINING)
+        self.queue.close()
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """What the writer refused too often, oldest first."""
+        letters = []
+        for row in self.queue.buried():
+            try:
+                value = self._opened(row.key, row.sealed)
+            except CorruptEntry:
+                value = MISSING
+            died = datetime.fromtimestamp(row.died, UTC)
+            letters.append(DeadLetter(row.key, value, row.attempts, row.error, died, row.superseded))
+        return letters
+
+    def texts(self, keys: Sequence[Key]) -> list[str] | None:
+        """The keys as text; None for all."""
+        return [self.calls.ref(key, self.namespace).key for key in keys] or None
+
+
+def _awaited(work: Coroutine[Any, Any, Any], loop: asyncio.AbstractEventLoop | None) -> None:
+    """Run the writer's coroutine on the loop that uses the cache, where its connections live; else on another."""
+    if loop is None or not loop.is_running():
+        asyncio.run(work)
+        return
+    future = asyncio.run_coroutine_threadsafe(work, loop)
+    while True:
+        try:
+            future.result(_LOOK)
+            return
+        except concurrent.futures.TimeoutError:
+            if future.done():
+                raise
+            if not loop.is_running():
+                future.cancel()
+                raise CacheError("the event loop ended before the writer did") from None
+
+
+class _Thread:
+    """The thread that delivers for a line, which it doesn't keep alive."""
+
+    def __init__(self, line: Line) -> None:
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._new = 0
+        arguments = weakref.ref(line), line.queue, line.delivery.interval
+        self._thread = threading.Thread(target=self._run, args=arguments, name="scoutcache-behind", daemon=True)
+        self._thread.start()
+
+    def told(self, number: int, batch_size: int) -> None:
+        """So many writes were put; a full list goes at once."""
+        self._new += number  # two threads may lose one another's: then the list goes after the interval
+        if self._new >= batch_size:
+            self._wake.set()
+
+    def stop(self) -> None:
+        """End it, after the list that is under way."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _run(self, found: weakref.ref[Line], queue: Queue, interval: float) -> None:
+        while not self._wait(interval):
+            line = found()
+            if line is None:  # collected without having been closed: what is left is the next one's
+                queue.close()
+                return
+            self._new = 0
+            _turn_in_peace(line)
+            del line
+
+    def _wait(self, interval: float) -> bool:
+        """Wait until it is time for a turn; whether to end instead."""
+        self._wake.wait(interval)
+        self._wake.clear()
+        return self._stop.is_set()
+
+
+def _turn_in_peace(line: Line, failures: int = 1) -> None:
+    try:
+        line.turn(failures)
+    except Exception as error:  # noqa: BLE001  # a full disk, say: the next turn must come
+        line.calls.core.hooks.emit(events.Trouble("write_behind", str(error)))
+
+
+_lines: weakref.WeakSet[Line] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    for line in list(_lines):
+        line.close()
+
+
+def _after_fork() -> None:
+    for line in list(_lines):
+        line.after_fork()
+
+
+atexit.register(_close_all)
+os.register_at_fork(after_in_child=_after_fork)
