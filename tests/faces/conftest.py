@@ -126,3 +126,23 @@ def cache(open_cache: Any, tiers: list[str]) -> Driven:
     """A cache of each face with each set of tiers."""
     driven: Driven = open_cache(tiers)
     return driven
+
+
+@pytest.fixture
+def ruled(open_cache: Any) -> Any:
+    """A cache of each face with these rules."""
+
+    def make(*rules: Any, tiers: list[str] | None = None, **settings: Any) -> Driven:
+        return open_cache(tiers, rules=list(rules), **settings)
+
+    return make
+
+
+@pytest.fixture
+def ask() -> Any:
+    """Call a method of `cache.rules` and wait for it."""
+
+    def call(cache: Driven, method: str, *args: Any, **kwargs: Any) -> Any:
+        return cache._ended(getattr(cache.rules, method)(*args, **kwargs))
+
+    return call
