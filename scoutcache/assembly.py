@@ -30,12 +30,15 @@ from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import Running
 from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.removing import Removing
+from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, ConfigError, PolicyError, SerializationError, TierUnavailable
+from scoutcache.errors import CacheError, ConfigError, SerializationError, TierUnavailable
 from scoutcache.events import Hooks
+from scoutcache.factories import Factories
 from scoutcache.eviction import make_policy
+from scoutcache.keeping import keeping_of
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.rulebook import RuleBook
@@ -103,7 +106,8 @@ class Assembly:
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         self._source = secrets.token_hex(8)
         self._hooks = Hooks(on_error=_say_hook_failed)
-        self._codec = Codec(_codec_settings(config), token=os.urandom)
+        self._keeping = keeping_of(config)
+        self._codec = Codec(_codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
         self._journal = _open_journal(self._directory)
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
@@ -132,8 +136,8 @@ class Assembly:
             on_reopen(versions.drop)
         shared = len(tiers) > (self._memory is not None)
         running = _running_in(self._directory) if shared else Running()
-        failures = Failures(self._clocks.monotonic)
-        follower = self._make_follower(versions, [running.flights, running.refreshes, failures])
+        failures, factories = Failures(self._clocks.monotonic), Factories()
+        follower = self._make_follower(versions, [running.flights, running.refreshes, failures, factories])
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
         leases = Leases(self._directory / "leases") if world.leased else None
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
@@ -144,7 +148,8 @@ class Assembly:
         return Core(
             config=self._config, directory=self._directory, clocks=self._clocks, hooks=self._hooks, world=world,
             ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
-            writing=writing, computing=computing, removing=removing, journal=self._journal,
+            writing=writing, computing=computing, removing=removing,
+            staling=Staling(world, reading, writing, removing), factories=factories, journal=self._journal,
             rulebook=RuleBook(self._config.rules, self._directory / "rules", _say_hook_failed),
         )  # fmt: skip
 
@@ -160,6 +165,7 @@ class Assembly:
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             applied=lambda: follower.seen, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
+            policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop,
             leased="disk" in names, throttle=self._config.freshness.throttle, dice=random.random,
         )  # fmt: skip
@@ -199,6 +205,7 @@ class Assembly:
         return MemoryTier(
             self._codec, max_entries=memory.max_entries, max_bytes=memory.max_bytes, strategy=memory.strategy.value,
             monotonic=self._clocks.monotonic, wall=self._clocks.wall, on_evict=self._evicted,
+            watched=self._keeping.watched,
         )  # fmt: skip
 
     def _make_disk(self) -> Tier:
@@ -229,8 +236,6 @@ def _refuse_unbuilt(config: CacheConfig) -> None:
     """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
     if config.security.encryption != "none":
         raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
-    if config.policies:
-        raise PolicyError("policies are not in force in this version", hint="remove them from the configuration")
     try:
         make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
     except ConfigError as error:
@@ -335,6 +340,18 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
             warned.add(record.problem)
             _log.warning("%s: %s; it is computed anew each time", record.key, record.problem)
 
+    def refused(record: events.Refused) -> None:
+        now = clock()
+        recorder.record(
+            "set", record.namespace, record.key, tier=None, outcome="refused", reason=record.reason,
+            size=record.size_bytes, began_ns=now, ended_ns=now,
+        )  # fmt: skip
+        if record.policy not in warned:
+            warned.add(record.policy)
+            _log.warning("%s takes %d bytes, more than the policy %r allows: it is not stored, nor are others that "
+                         "are too large", record.key, record.size_bytes, record.policy)  # fmt: skip
+
+    hooks.add("refused", refused)
     hooks.add("unstorable", unkept)
     hooks.add("unreadable", unkept)
 

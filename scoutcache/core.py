@@ -13,10 +13,12 @@ from scoutcache.drive import Ports
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
+from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import Watch, World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Usage
 from scoutcache.events import Hooks
+from scoutcache.factories import Factories
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.rulebook import RuleBook
 from scoutcache.tiers.base import Tier
@@ -70,6 +72,8 @@ class Core:
     writing: Writing
     computing: Computing
     removing: Removing
+    staling: Staling
+    factories: Factories
     background: Ticker = field(init=False)
     dependents: Watch = field(init=False)
     """Told of every removal that a caller asked for."""

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Coroutine, Iterable
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
@@ -95,7 +96,23 @@ class _Wrapper:
         keeping = self._keeping
         if keeping.condition is not None or keeping.more:
             return MISSING
-        return self._cache._peek(key, MISSING, keeping.namespace)
+        return self._cache._peek_settled(key, MISSING, keeping.namespace)
+
+    def _remember(
+        self, key: str, args: tuple[Any, ...], kwargs: dict[str, Any], options: Mapping[str, Any],
+        loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:  # fmt: skip
+        """So that a process that is told to refresh *key* can; not for methods, whose objects it would keep alive."""
+        if self._described.is_method:
+            return
+        wrapper = weakref.ref(self)  # the cache must not keep alive what keeps the cache alive
+
+        def again() -> Any:
+            return None if (alive := wrapper()) is None else alive(*args, **kwargs)  # type: ignore[operator]  # both faces' are callable
+
+        core = self._cache._core
+        ref = self._cache._calls.ref(key, options["namespace"])
+        core.factories.remember(ref, again, options["tags"], loop)
 
     def _owner(self, instance: object, owner: type | None) -> object:
         """What a call through *instance* or its class passes first; `MISSING` for nothing."""
@@ -120,8 +137,9 @@ class CachedFunction(_Wrapper, Generic[P, R]):
         key = self._key(args, kwargs)
         value = self._in_memory(key)
         if value is MISSING:
-            call = self._described.call(args, kwargs)
-            value = self._cache.get_or_compute(key, call, **self._options(args, kwargs))
+            call, options = self._described.call(args, kwargs), self._options(args, kwargs)
+            value = self._cache.get_or_compute(key, call, **options)
+            self._remember(key, args, kwargs, options)
         return value  # type: ignore[no-any-return]  # what the function returned
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -161,8 +179,9 @@ class AsyncCachedFunction(_Wrapper, Generic[P, R]):
         key = self._key(args, kwargs)
         value = self._in_memory(key)
         if value is MISSING:
-            call = self._described.call(args, kwargs)
-            value = await self._cache.get_or_compute(key, call, **self._options(args, kwargs))
+            call, options = self._described.call(args, kwargs), self._options(args, kwargs)
+            value = await self._cache.get_or_compute(key, call, **options)
+            self._remember(key, args, kwargs, options, asyncio.get_running_loop())
         return value  # type: ignore[no-any-return]  # what the function returned
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:

@@ -268,7 +268,7 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Clear: lambda ports, effect: ports.tiers[effect.level].clear(effect.namespace),
     Current: lambda ports, effect: ports.versions.current(effect.namespace, effect.names, create=effect.create),
     Names: lambda ports, effect: ports.versions.names(effect.namespace, effect.prefix),
-    Renew: lambda ports, effect: ports.versions.renew(effect.namespace, effect.names),
+    Renew: lambda ports, effect: ports.versions.renew(effect.namespace, effect.names, soft=effect.soft),
     Announce: lambda ports, effect: ports.announce(effect.message),
     Call: _call,
     Join: _join,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
 NEVER: Final = math.inf
 """The expiry of an entry that has none."""
@@ -18,6 +18,23 @@ DEPENDED_MARK: Final = "\0depended"
 
 NAMESPACE_MARK: Final = "\0namespace"
 """The implicit tag that every entry of a namespace carries, so that clearing one is a single write."""
+
+
+SOFT_BITS: Final = 24
+"""The low bits of a version count how often what carries it was marked stale; the others are random, and name a life.
+
+Within one life the count is never reused before 16 million marks; of random bits 39 are left.
+"""
+
+
+def same_life(one: int, other: int) -> bool:
+    """Is an entry that carries version *one* alive, stale perhaps, where *other* is current?"""
+    return one >> SOFT_BITS == other >> SOFT_BITS
+
+
+def softened(version: int) -> int:
+    """The next version of the same life: what carries *version* is stale."""
+    return version & -(1 << SOFT_BITS) | (version + 1) & ((1 << SOFT_BITS) - 1)
 
 
 class Missing:
@@ -54,6 +71,17 @@ class Mark(NamedTuple):
     version: int
 
 
+Life = Literal["current", "stale", "dead"]
+
+
+def life_of(marks: Sequence[Mark], versions: Mapping[str, int]) -> Life:
+    """What becomes of an entry that carries *marks* where *versions* are the current ones."""
+    pairs = [(version, versions.get(name)) for name, version in marks]
+    if all(mine == current for mine, current in pairs):
+        return "current"
+    return "stale" if all(one is not None and same_life(mine, one) for mine, one in pairs) else "dead"
+
+
 class Header(NamedTuple):
     """What is known of an entry besides its value.
 
@@ -69,6 +97,10 @@ class Header(NamedTuple):
     marks: tuple[Mark, ...] = ()
     cost: float | None = None
     provenance: str | None = None
+
+    def aged(self, now: float) -> Header:
+        """The same, stale from *now* on at the latest."""
+        return self if self.fresh_until <= now else self._replace(fresh_until=now)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from scoutcache.calls import Calls
 from scoutcache.core import Core
-from scoutcache.entry import Header, Listed, Ref
+from scoutcache.entry import Header, Life, Listed, Ref, life_of
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import check_namespace, check_tag
 from scoutcache.patterns import Pattern
 
-__all__ = ["is_valid", "list_entries", "list_keys"]
+__all__ = ["is_valid", "life", "list_entries", "list_keys"]
 
 
 def list_entries(
@@ -48,13 +48,21 @@ def list_entries(
 
 def _wanted(core: Core, header: Header, tag: str | None, *, stale: bool) -> bool:
     until = header.expires if stale else header.fresh_until
-    return until > core.world.now() and (tag is None or tag in header.tags) and is_valid(core, header)
+    if until <= core.world.now() or (tag is not None and tag not in header.tags):
+        return False
+    standing = life(core, header)
+    return standing == "current" or (stale and standing == "stale")
 
 
 def is_valid(core: Core, header: Header) -> bool:
-    """Is every mark of the entry current?"""
+    """Is the entry alive by its marks, though it may have been marked stale?"""
+    return life(core, header) != "dead"
+
+
+def life(core: Core, header: Header) -> Life:
+    """What the authority says of the entry's marks."""
     versions = core.ports.versions.current(header.ref.namespace, [mark.name for mark in header.marks])
-    return all(versions.get(mark.name) == mark.version for mark in header.marks)
+    return life_of(header.marks, versions)
 
 
 def list_keys(calls: Calls, pattern: str, tag: str | None, namespace: str | None) -> Iterator[str]:

@@ -17,9 +17,10 @@ from scoutcache.entry import KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Kind", "Message", "concerns", "decode", "encode", "invalidates"]
+__all__ = ["Action", "Kind", "Message", "concerns", "decode", "encode", "invalidates"]
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written"]
+Action = Literal["delete", "mark_stale", "refresh"]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
@@ -36,6 +37,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     source: str
     """The random name of the process that announced it."""
     reason: str | None = None
+    action: Action = "delete"
+    """What becomes of the entries that are named; ``refresh`` marks them stale and asks who has a factory to use it."""
 
     @property
     def is_invalidation(self) -> bool:

@@ -103,10 +103,11 @@ class Current:
 
 @dataclass(slots=True)
 class Renew:
-    """Give each name a new version: what carries the old one is dead."""
+    """Give each name a new version: what carries the old one is dead, or with *soft* stale."""
 
     namespace: str
     names: Sequence[str]
+    soft: bool = False
 
 
 @dataclass(slots=True)

@@ -84,7 +84,7 @@ class Removing:
         removed = yield from self._announced("pattern", namespace, [pattern.text], reason, doomed)
         if cascade:
             try:
-                keys = [key for key in (yield from self._depended_on(namespace)) if pattern.matches(key)]
+                keys = [key for key in (yield from self.depended_on(namespace)) if pattern.matches(key)]
             except TierUnavailable as error:
                 removed.add(self._failed(error))
             else:
@@ -95,19 +95,24 @@ class Removing:
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
     ) -> Flow[Removed]:
         """Every entry that carries one of *tags* is dead, and with *cascade* whatever depends on one: one write."""
-        names = list(tags)
         try:
-            if cascade and (keys := (yield from self._depended_on(namespace))):
-                # Which of them carry a tag only their entries say; nobody else must be looked at.
-                standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
-                names += [
-                    KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
-                ]
+            names = (yield from self.with_dependents(namespace, tags)) if cascade else list(tags)
         except TierUnavailable as error:
             return self._failed(error)
         return (yield from self._renew(namespace, names, reason))
 
-    def _depended_on(self, namespace: str) -> Flow[list[str]]:
+    def with_dependents(self, namespace: str, tags: Sequence[str]) -> Flow[list[str]]:
+        """The names of the marks *tags*, and of those that dependents of their entries carry."""
+        names = list(tags)
+        if keys := (yield from self.depended_on(namespace)):
+            # Which of them carry a tag only their entries say; nobody else must be looked at.
+            standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
+            names += [
+                KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
+            ]
+        return names
+
+    def depended_on(self, namespace: str) -> Flow[list[str]]:
         """The keys that some entry of *namespace* depends on, or once did."""
         if not (yield from effects.current(namespace, [DEPENDED_MARK])):
             return []

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from scoutcache import events
-from scoutcache.coherence.messages import Kind, Message
+from scoutcache.coherence.messages import Action, Kind, Message
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import FlightTable, Running
+from scoutcache.engine.moments import Moments
 from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from scoutcache.policy_book import Effective
-
-if TYPE_CHECKING:
     from scoutcache.engine.effects import Flow
+    from scoutcache.policy_book import Effective
     from scoutcache.rules.planning import Change
 
 __all__ = ["Warmth", "World"]
@@ -74,6 +74,10 @@ class World:
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
     running: Running = field(default_factory=Running)
+    moments: Moments = field(default_factory=lambda: Moments(nullcontext()))
+    """What the computations under way are told."""
+    changing: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered while this process changes what others may hold copies of: should it die meanwhile, they drop them."""
     failures: Failures = field(default_factory=lambda: Failures(lambda: 0.0))
     leased: bool = False
     """Do other processes compute the same keys, so that a lease must be taken?"""
@@ -125,9 +129,11 @@ class World:
         """Why nothing was found, where no tier said more."""
         return "expired" if self.outlived(ref) else "cold"
 
-    def message(self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None) -> Message:
+    def message(
+        self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"
+    ) -> Message:
         """A message of this process's, stamped now."""
-        return Message(kind, namespace, tuple(names), self.stamp(), self.source, reason)
+        return Message(kind, namespace, tuple(names), self.stamp(), self.source, reason, action)
 
 
 class Warmth:

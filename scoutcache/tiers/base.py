@@ -77,5 +77,8 @@ class Versions(Protocol):
     def names(self, namespace: str, prefix: str) -> list[str]:
         """The names that begin with *prefix* and have a version."""
 
-    def renew(self, namespace: str, names: Sequence[str]) -> None:
-        """Give each name a new version, in one write: whatever carries the old one is dead."""
+    def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
+        """Give each name a new version, in one write: whatever carries the old one is dead.
+
+        With *soft* it is the next one of the same life (`softened`), for those that have one: what carries it is stale.
+        """

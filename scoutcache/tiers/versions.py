@@ -1,6 +1,7 @@
 """Tag versions: the authority of a cache that has no shared tier, and what a process remembers of any authority.
 
-Rule 1: versions are random and never reused, so a marker that was lost revives nothing.
+Rule 1: versions are random and never reused, so a marker that was lost revives nothing.  Their low bits count the
+        times that what carries them was marked stale (`scoutcache.entry.SOFT_BITS`).
 Rule 2: a remembered version is dropped when a message names it.  One read from the authority is remembered only if
         nothing was announced between noting the position and having the answer.
 Rule 3: that a version does *not* exist is remembered only of `DEPENDED_MARK`, whose maker announces it; of any other
@@ -14,7 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Mark
+from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Mark, softened
 from scoutcache.tiers.base import Versions
 
 __all__ = ["LocalVersions", "RememberedVersions"]
@@ -41,10 +42,14 @@ class LocalVersions:
         """See `Versions`."""
         return [name for space, name in list(self._versions) if space == namespace and name.startswith(prefix)]
 
-    def renew(self, namespace: str, names: Sequence[str]) -> None:
+    def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
         """See `Versions`."""
         for name in names:
-            self._versions[namespace, name] = self._random()
+            old = self._versions.get((namespace, name))
+            if not soft:
+                self._versions[namespace, name] = self._random()
+            elif old is not None:
+                self._versions[namespace, name] = softened(old)
 
 
 class RememberedVersions:
@@ -91,9 +96,9 @@ class RememberedVersions:
         """See `Versions`; asks the authority each time."""
         return self._authority.names(namespace, prefix)
 
-    def renew(self, namespace: str, names: Sequence[str]) -> None:
+    def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
         """See `Versions`."""
-        self._authority.renew(namespace, names)
+        self._authority.renew(namespace, names, soft=soft)
         self._forget(namespace, names)
 
     def _forget(self, namespace: str, names: Sequence[str]) -> None:

@@ -17,8 +17,11 @@ class MemoryHolder:
         self._tier = tier
 
     def apply(self, message: Message) -> None:
-        """Drop what *message* names."""
+        """Drop what *message* names, or mark it stale."""
         tier, namespace = self._tier, message.namespace
+        if message.action != "delete":
+            self._age(message)
+            return
         match message.kind:
             case "key" | "written":
                 tier.remove([Ref(namespace, key) for key in message.names])
@@ -29,6 +32,17 @@ class MemoryHolder:
                 tier.drop_marked(namespace, message.names)
             case "namespace":
                 tier.clear(namespace)
+
+    def _age(self, message: Message) -> None:
+        tier, namespace = self._tier, message.namespace
+        match message.kind:
+            case "key":
+                tier.age([Ref(namespace, key) for key in message.names])
+            case "pattern":
+                for text in message.names:
+                    tier.age_matching(namespace, Pattern.parse(text))
+            case "mark":
+                tier.age_marked(namespace, message.names)
 
     def drop(self) -> None:
         """Drop everything: a message was missed."""

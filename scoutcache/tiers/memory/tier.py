@@ -275,6 +275,32 @@ class MemoryTier:
         with self._lock:
             return self._drop(self._tables.tagged(namespace, names))
 
+    def age(self, refs: Sequence[Ref]) -> None:
+        """They are stale from now on; those that expire at the end of their fresh time keep that as their end."""
+        with self._lock:
+            slots = {self._tables.get(*ref) for ref in refs}
+            self._age(slot for slot in slots if slot is not None)
+
+    def age_matching(self, namespace: str, pattern: Pattern) -> None:
+        """So is every key that matches."""
+        with self._lock:
+            self._age([slot for slot in self._tables.slots(namespace) if pattern.matches(slot.key)])
+
+    def age_marked(self, namespace: str, names: Sequence[str]) -> None:
+        """So is what carries a mark of one of these names."""
+        with self._lock:
+            self._age(list(self._tables.tagged(namespace, names)))
+
+    def _age(self, slots: Iterable[Slot]) -> None:
+        now, wall = self._monotonic(), self._wall()
+        for old in slots:
+            if old.until > now:
+                slot = type(old)(old.header.aged(wall), old.live, old.marks, now, wall, old.used)
+                slot.hits = slot.told = 0
+                for victim in cast("list[Slot]", self._policy.replace(old, slot)):
+                    self._tables.take(victim)
+                self._tables.put(slot)
+
     def clear(self, namespace: str | None) -> int:
         """Remove a whole namespace, or everything for None."""
         with self._lock:

@@ -1,0 +1,93 @@
+"""Mark stale: announce, make what is there stale, announce again.
+
+Rule 1: what is marked stale may still be served where a stale value may (`get_or_compute`), until it expires.
+Rule 2: for tags it is one write at the authority, the next version of the same life.  For keys and patterns the entries
+        below memory are written again, fresh until now; memory does the same when it hears of it, in every process.
+Rule 3: it beats a computation that began before it, as an invalidation does.
+Rule 4: an entry is written again only as long as nothing was announced since it was read.  Where that fails time and
+        again, because others are at the same key, it is removed: that is the stronger word.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scoutcache.coherence.messages import Action, Message
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow, Remove
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.removing import Removing
+from scoutcache.engine.world import World
+from scoutcache.engine.writing import Writing
+from scoutcache.entry import KEY_MARK, Header, Live, Ref, Row
+from scoutcache.errors import CorruptEntry, TierUnavailable
+from scoutcache.wire.unknown import UnknownType
+
+__all__ = ["Staling"]
+
+_ATTEMPTS = 3
+
+
+class Staling:
+    """Marks entries of one cache stale."""
+
+    def __init__(self, world: World, reading: Reading, writing: Writing, removing: Removing) -> None:
+        self._world, self._reading, self._writing, self._removing = world, reading, writing, removing
+
+    def announce(self, messages: Sequence[Message]) -> Flow[None]:
+        """Say what is going to be, or has been, marked."""
+        for message in messages:
+            yield from effects.announce(message)
+
+    def tags(
+        self, namespace: str, tags: Sequence[str], action: Action, *, cascade: bool, reason: str | None
+    ) -> Flow[None]:
+        """Every entry that carries one of *tags* is stale, and with *cascade* whatever depends on one."""
+        names = (yield from self._removing.with_dependents(namespace, tags)) if cascade else list(tags)
+        yield from self._writing.renew(namespace, names, reason, action)
+
+    def dependents(self, namespace: str, keys: Sequence[str], action: Action, reason: str | None) -> Flow[None]:
+        """Whatever depends on one of *keys* is stale."""
+        awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
+        if awaited:
+            yield from self._writing.renew(namespace, list(awaited), reason, action)
+
+    def mark(self, refs: Sequence[Ref]) -> Flow[dict[str, str]]:
+        """Write *refs* again below memory, fresh until now; the tiers that could not, and why.
+
+        To be called between the two announcements.
+        """
+        failed: dict[str, str] = {}
+        for level in self._world.lower:
+            try:
+                yield from self._mark(level, refs)
+            except TierUnavailable as error:
+                self._world.down(error.tier, error)
+                failed[error.tier] = error.reason
+        return failed
+
+    def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:
+        for _ in range(_ATTEMPTS):
+            end = self._world.applied()
+            rows = yield from self._fresh_rows(level, refs)
+            if not rows:
+                return
+            yield from effects.write(level, rows, self._reading.unless_announced(level, end))
+            refs = [row.header.ref for row in rows]
+        if rows := (yield from self._fresh_rows(level, refs)):
+            yield Remove(level, [row.header.ref for row in rows])
+
+    def _fresh_rows(self, level: int, refs: Sequence[Ref]) -> Flow[list[Row]]:
+        """Those that are still fresh, as they are to be."""
+        now, rows = self._world.now(), []
+        for ref, sealed in (yield from effects.read(level, refs)).items():
+            try:
+                opened = self._world.codec.open(ref, sealed)
+            except (CorruptEntry, UnknownType):
+                continue  # nobody can be served it
+            if opened.header.fresh_until > now:
+                rows.append(self._row(opened.header.aged(now), opened.live))
+        return rows
+
+    def _row(self, header: Header, live: Live) -> Row:
+        return Row(header, live, lambda: self._world.codec.seal(header, live))

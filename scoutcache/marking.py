@@ -1,0 +1,86 @@
+"""Mark a target stale: what may be served stale is, while it is refreshed; the rest is computed anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
+from scoutcache.coherence.messages import Action, Message
+from scoutcache.core import Core
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.engine.removing import Removed
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.targets import BATCH, Target, fresh_keys, survey_of
+
+__all__ = ["mark_stale"]
+
+
+def mark_stale(core: Core, target: Target, action: Action, *, cascade: bool, reason: str | None) -> Flow[Removed]:
+    """Mark what *target* names stale; how many entries each tier had, where no tags hide it."""
+    if target.match == "any" and target.tags and not (target.patterns or target.keys):
+        marked = Removed(by_tier=dict.fromkeys((tier.name for tier in core.tiers), 0))
+    else:
+        survey = yield from perform(Work(lambda: survey_of(core, _physical(target))))
+        marked = Removed({tier: number or 0 for tier, number in survey.by_tier.items()}, survey.failed)
+    try:
+        if target.match == "all":
+            yield from _each(core, target, action, marked, cascade=cascade, reason=reason)
+        else:
+            yield from _united(core, target, action, marked, cascade=cascade, reason=reason)
+    except TierUnavailable as error:
+        core.world.down(error.tier, error)
+        marked.failed[error.tier] = error.reason
+    return marked
+
+
+def _united(
+    core: Core, target: Target, action: Action, marked: Removed, *, cascade: bool, reason: str | None
+) -> Flow[None]:
+    namespace, staling = target.namespace, core.staling
+    if messages := _messages(core, target, action, reason):
+        yield from staling.announce(messages)
+        keys = fresh_keys(core, _physical(target), marked.failed)
+        while batch := (yield from perform(Work(lambda: _batch(keys)))):
+            marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
+        yield from staling.announce(messages)
+    if cascade and messages:
+        awaited = yield from core.removing.depended_on(namespace)
+        hit = [key for key in awaited if key in target.keys or any(one.matches(key) for one in target.patterns)]
+        yield from staling.dependents(namespace, hit, action, reason)
+    if target.tags:
+        yield from staling.tags(namespace, target.tags, action, cascade=cascade, reason=reason)
+
+
+def _each(
+    core: Core, target: Target, action: Action, marked: Removed, *, cascade: bool, reason: str | None
+) -> Flow[None]:
+    """An intersection has no name of its own: its keys are announced."""
+    namespace, staling = target.namespace, core.staling
+    keys = fresh_keys(core, target, marked.failed)
+    while batch := (yield from perform(Work(lambda: _batch(keys)))):
+        message = core.world.message("key", namespace, batch, reason, action)
+        yield from staling.announce([message])
+        marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
+        yield from staling.announce([message])
+        if cascade:
+            yield from staling.dependents(namespace, batch, action, reason)
+
+
+def _physical(target: Target) -> Target:
+    """The part of a target that is marked entry by entry."""
+    return target if target.match == "all" else target._replace(tags=())
+
+
+def _messages(core: Core, target: Target, action: Action, reason: str | None) -> Sequence[Message]:
+    namespace, messages = target.namespace, []
+    if target.patterns:
+        texts = [one.text for one in target.patterns]
+        messages.append(core.world.message("pattern", namespace, texts, reason, action))
+    if target.keys:
+        messages.append(core.world.message("key", namespace, sorted(target.keys), reason, action))
+    return messages
+
+
+def _batch(keys: Iterator[str]) -> list[str]:
+    return list(dict.fromkeys(islice(keys, BATCH)))

@@ -1,0 +1,139 @@
+"""What an invalidation is aimed at, and which entries that is.
+
+Patterns, keys and tags unite; ``match="all"`` intersects them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+from scoutcache.calls import Calls, Key, several, tag_names
+from scoutcache.core import Core
+from scoutcache.entry import Header
+from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.keys import check_namespace, key_text
+from scoutcache.listing import is_valid
+from scoutcache.patterns import Pattern
+
+__all__ = ["BATCH", "SAMPLE", "Match", "Survey", "Target", "fresh_keys", "some_keys", "survey_of", "target_of"]
+
+Match = Literal["any", "all"]
+
+SAMPLE = 20
+"""How many keys a result names."""
+
+BATCH = 500
+"""How many keys an intersection removes at a time, so that memory stays flat."""
+
+
+class Target(NamedTuple):
+    """What is to die, checked."""
+
+    namespace: str
+    patterns: tuple[Pattern, ...]
+    keys: frozenset[str]
+    tags: tuple[str, ...]
+    match: Match
+
+    def takes(self, header: Header) -> bool:
+        """Is this entry one of them?"""
+        key = header.ref.key
+        says = [*(pattern.matches(key) for pattern in self.patterns), *(tag in header.tags for tag in self.tags)]
+        if self.keys:
+            says.append(key in self.keys)
+        return bool(says) and (all(says) if self.match == "all" else any(says))
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a scan found."""
+
+    matched: int = 0
+    by_tier: dict[str, int | None] = field(default_factory=dict)
+    sample: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def more(self) -> dict[str, Any]:
+        """What a result takes over as it is."""
+        return {"by_tier": self.by_tier, "sample": tuple(self.sample), "failed": self.failed}
+
+
+def target_of(
+    calls: Calls,
+    patterns: Iterable[str],
+    keys: Iterable[Key] = (),
+    tags: Iterable[str] = (),
+    match: Match = "any",
+    namespace: str | None = None,
+) -> Target:
+    """The target as the caller wrote it, checked; raises `InvalidKey` or `CacheError`."""
+    if match not in ("any", "all"):
+        raise CacheError(f"match is 'any' or 'all', not {match!r}")
+    target = Target(
+        calls.namespace if namespace is None else check_namespace(namespace),
+        tuple(Pattern.parse(text) for text in dict.fromkeys(several(patterns, "patterns"))),
+        frozenset(key_text(key) for key in several(keys, "keys")),
+        tuple(tag_names(tags)),
+        match,
+    )
+    if not (target.patterns or target.keys or target.tags):
+        raise CacheError("nothing to invalidate was named", hint="name a pattern, a key or a tag")
+    return target
+
+
+def some_keys(core: Core, target: Target) -> list[str]:
+    """At most `BATCH` keys of entries of *target*."""
+    keys: dict[str, None] = {}
+    for _, header in _matching(core, target, {}):
+        keys[header.ref.key] = None
+        if len(keys) == BATCH:
+            break
+    return list(keys)
+
+
+def survey_of(core: Core, target: Target) -> Survey:
+    """Count the entries of *target*, by a scan over the tiers."""
+    survey = Survey()
+    above: set[str] = set()
+    last = core.tiers[-1].name
+    by_tier: dict[str, int] = {}
+    for tier, header in _matching(core, target, survey.failed):
+        by_tier[tier] = by_tier.get(tier, 0) + 1
+        key = header.ref.key
+        if key not in above:
+            survey.matched += 1
+            if len(survey.sample) < SAMPLE:
+                survey.sample.append(key)
+        if tier != last:
+            above.add(key)
+    survey.by_tier = {tier.name: by_tier.get(tier.name, 0) for tier in core.tiers}
+    return survey
+
+
+def _matching(core: Core, target: Target, failed: dict[str, str]) -> Iterator[tuple[str, Header]]:
+    core.follower.sync()
+    now = core.world.now()
+    for tier in core.tiers:
+        try:
+            for entry in tier.scan(target.namespace, _narrowed(target.patterns, target)):
+                header = entry.header
+                if header.expires > now and target.takes(header) and is_valid(core, header):
+                    yield tier.name, header
+        except TierUnavailable as error:
+            failed[tier.name] = error.reason
+
+
+def _narrowed(patterns: Sequence[Pattern], target: Target) -> Pattern | None:
+    """The one pattern that every match must satisfy, so that a tier needn't list the rest."""
+    only = len(patterns) == 1 and (target.match == "all" or not (target.tags or target.keys))
+    return patterns[0] if only else None
+
+
+def fresh_keys(core: Core, target: Target, failed: dict[str, str]) -> Iterator[str]:
+    """The keys of fresh entries of *target*, as they are found; some may come twice."""
+    now = core.world.now()
+    for _, header in _matching(core, target, failed):
+        if header.fresh_until > now:
+            yield header.ref.key

@@ -1,0 +1,132 @@
+"""Marking stale: served where a stale value may be, computed anew, in every tier and every process alike."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.errors import CacheError
+
+
+def serve(cache, key="k", factory=None):
+    """What get_or_compute gives while its refresh can't begin, so that only what is there answers."""
+    return cache.get_or_compute(key, factory or (lambda: "new"), soft_timeout="never")
+
+
+@pytest.fixture(params=[{"patterns": ["k*"]}, {"keys": ["k"]}, {"tags": ["red"]}], ids=["pattern", "key", "tag"])
+def named(request):
+    """What names the entry ``k``."""
+    target = dict(request.param)
+    return target.pop("patterns", []), target
+
+
+def mark(cache, named, **options):
+    patterns, target = named
+    return cache.invalidate(*patterns, **target, action="mark_stale", **options)
+
+
+def test_what_is_marked_stale_is_no_longer_fresh_but_still_there(cache, named):
+    cache.set("k", "old", ttl=100, tags=["red"])
+    mark(cache, named)
+    assert cache.get("k") is None
+    assert not cache.exists("k")
+    assert cache.keys() == []
+    entry = cache.get_entry("k")
+    assert (entry.value, entry.is_stale()) == ("old", True)
+
+
+def test_it_is_served_while_it_is_refreshed_or_when_that_fails(cache, named):
+    def fail():
+        raise KeyError("boom")
+
+    cache.set("k", "old", ttl=100, tags=["red"])
+    mark(cache, named)
+    assert serve(cache, factory=fail) == "old"
+    cache.invalidate(keys=["other"], action="mark_stale")
+    assert cache.get_or_compute("k", lambda: "new") == "old", "the source that failed is left alone for a while"
+
+
+def test_it_is_computed_anew(cache, named):
+    cache.set("k", "old", ttl=100, tags=["red"])
+    mark(cache, named)
+    assert serve(cache) == "new"
+    assert cache.get("k") == "new"
+
+
+def test_it_goes_when_its_time_is_over(cache, named, fake_clock):
+    cache.set("k", "old", ttl=100, tags=["red"])
+    mark(cache, named)
+    fake_clock.advance(101)
+    assert cache.get_entry("k") is None
+
+
+def test_what_isnt_named_stays_fresh(cache, named):
+    cache.set("k", "old", tags=["red"])
+    cache.set("other", 1, tags=["blue"])
+    cache.set("k", "theirs", tags=["red"], namespace="theirs")
+    mark(cache, named)
+    assert cache.get("other") == 1
+    assert cache.get("k", namespace="theirs") == "theirs"
+
+
+def test_dependents_are_stale_as_well_unless_told_otherwise(cache, named):
+    for cascade in (True, False):
+        cache.set("k", "parent", tags=["red"])
+        cache.set("child", "old", depends_on=["k"])
+        mark(cache, named, cascade=cascade)
+        assert cache.get("child") == (None if cascade else "old")
+        assert cache.get_entry("child").value == "old"
+
+
+def test_marking_twice_is_marking_once(cache, named):
+    cache.set("k", "old", tags=["red"])
+    mark(cache, named)
+    mark(cache, named)
+    assert cache.get_entry("k").value == "old"
+
+
+def test_what_is_deleted_after_that_is_gone(cache, named):
+    cache.set("k", "old", tags=["red"])
+    mark(cache, named)
+    cache.invalidate(tags=["red"])
+    assert cache.get_entry("k") is None
+
+
+def test_a_set_after_it_is_fresh(cache, named):
+    cache.set("k", "old", tags=["red"])
+    mark(cache, named)
+    cache.set("k", "new", tags=["red"])
+    assert cache.get("k") == "new"
+
+
+def test_it_beats_a_computation_that_began_before_it(cache, named):
+    def compute():
+        position = cache.position()
+        mark(cache, named)
+        return position
+
+    position = compute()
+    assert not cache.set("k", "old", tags=["red"], since=position)
+    assert cache.get_entry("k") is None
+
+
+def test_an_intersection_marks_only_what_both_name(cache):
+    cache.set("a:1", 1, tags=["red"])
+    cache.set("a:2", 2)
+    cache.set("b:1", 3, tags=["red"])
+    result = cache.invalidate("a:*", tags=["red"], match="all", action="mark_stale")
+    assert result.matched == 1
+    assert sorted(cache.keys()) == ["a:2", "b:1"]
+
+
+def test_the_counts_are_of_what_was_fresh(cache):
+    for key in ("a:1", "a:2", "b:1"):
+        cache.set(key, 1)
+    result = cache.invalidate("a:*", action="mark_stale")
+    assert (result.matched, result.invalidated) == (2, 2)
+    assert cache.invalidate("a:*", action="mark_stale", dry_run=True).invalidated == 0
+    assert cache.invalidate(tags=["red"], action="mark_stale").matched is None
+
+
+def test_an_unknown_action_is_refused_by_name(cache):
+    with pytest.raises(CacheError, match="'burn'"):
+        cache.invalidate("k*", action="burn")
