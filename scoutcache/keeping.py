@@ -21,7 +21,7 @@ from scoutcache.errors import PolicyError
 if TYPE_CHECKING:
     from scoutcache.policy_book import Effective
 
-__all__ = ["Keeping", "default_ttl", "keeping_of"]
+__all__ = ["Keeping", "check_protection", "default_ttl", "keeping_of"]
 
 _log = logging.getLogger("scoutcache")
 
@@ -52,7 +52,7 @@ def keeping_of(config: CacheConfig) -> Keeping:
     from scoutcache.policy_book import PolicyBook
     from scoutcache.policy_checks import conflicts
 
-    _check_protection(config)
+    check_protection(config)
     found = conflicts(config.policies)
     if found:
         more = f" (and {len(found) - 1} more; `scoutcache config validate` lists them)" if len(found) > 1 else ""
@@ -73,7 +73,8 @@ def keeping_of(config: CacheConfig) -> Keeping:
     )
 
 
-def _check_protection(config: CacheConfig) -> None:
+def check_protection(config: CacheConfig) -> None:
+    """Raise `PolicyError` for a policy that requires a protection which its entries might not get (rule 2)."""
     from scoutcache.policy_checks import unprotected
 
     lasting = [tier for tier in config.tiers if tier != "memory"]

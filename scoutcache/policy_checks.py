@@ -37,9 +37,9 @@ class Conflict(NamedTuple):
     def __str__(self) -> str:
         first, second = self.values
         return (
-            f"policies {self.winner!r} and {self.loser!r} conflict: both have a key that matches {self.pattern[0]!r} "
-            f"and {self.pattern[1]!r} and the same priority, but {self.setting} {first} and {second}; {self.winner!r}, "
-            "the first, wins"
+            f"policies {self.winner!r} and {self.loser!r} conflict: keys can match {self.pattern[0]!r} and "
+            f"{self.pattern[1]!r}, and at the same priority {self.setting} is {first} in the one and {second} in the "
+            f"other; {self.winner!r}, the first, wins"
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scoutcache.config_problems import wrong_settings
+from scoutcache.errors import PolicyError
 from scoutcache.policies import CacheStrategy
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def check_strategy(loaded: Loaded) -> None:
 
 def check_available(loaded: Loaded) -> None:
     """Raise `ConfigError` that lists every setting that can't be had."""
-    _refuse(_strategy(loaded))
+    _refuse([*_strategy(loaded), *_protection(loaded)])
 
 
 def strategies() -> list[str]:
@@ -35,6 +36,15 @@ def strategies() -> list[str]:
 def _refuse(problems: Iterable[str]) -> None:
     if found := list(problems):
         raise wrong_settings(found)
+
+
+def _protection(loaded: Loaded) -> Iterator[str]:
+    from scoutcache.keeping import check_protection
+
+    try:
+        check_protection(loaded.config)
+    except PolicyError as error:
+        yield f"{loaded.origins['policies']}: policies: {error}"
 
 
 def _strategy(loaded: Loaded) -> Iterator[str]:

@@ -21,6 +21,7 @@ from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
+    from scoutcache.config import CacheConfig
     from scoutcache.core import Core
     from scoutcache.tiers.base import Tier
 
@@ -52,6 +53,7 @@ def run_checks(session: Session) -> Iterator[Check]:
         yield Check("configuration", "fail", detail, "correct these settings")
         return
     yield _configuration(session)
+    yield from _policies(config)
     if not config.enabled:
         yield Check("switch", "warn", "enabled is false: nothing is stored or read", "set enabled = true")
     place = session.place
@@ -88,6 +90,14 @@ def _configuration(session: Session) -> Check:
     if running:
         return Check("configuration", "warn", f"it runs code: {'; '.join(running)}", "see that you trust these files")
     return Check("configuration", "ok", files)
+
+
+def _policies(config: CacheConfig) -> Iterator[Check]:
+    if config.policies:
+        from scoutcache.policy_checks import conflicts
+
+        for conflict in conflicts(config.policies):
+            yield Check("policies", "warn", str(conflict), "give one of them another priority")
 
 
 def _directory(place: Path) -> Check:

@@ -97,12 +97,21 @@ def init(
     """,
 )
 def validate(session: Session) -> None:
-    """Check the configuration from all sources; exit code 2 with every wrong setting, its place and the right name."""
+    """Check the configuration from all sources; exit code 2 with every wrong setting, its place and the right name.
+
+    Policies that contradict each other are listed as conflicts; they are not wrong, for the first one wins.
+    """
     from scoutcache.cli.available import check_available
+    from scoutcache.policy_checks import conflicts
 
     loaded = session.loaded
     check_available(loaded)
-    fields: dict[str, Any] = {"valid": True, "files": [str(path) for path in loaded.files]}
+    found = conflicts(loaded.config.policies)
+    for conflict in found:
+        session.warn(str(conflict))
+    fields: dict[str, Any] = {
+        "valid": True, "files": [str(path) for path in loaded.files], "conflicts": [one._asdict() for one in found],
+    }  # fmt: skip
     if session.form == "table":
         session.note(f"the configuration is right ({', '.join(fields['files']) or 'no files, built-in settings'})")
     else:

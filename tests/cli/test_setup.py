@@ -12,6 +12,18 @@ def body(ran):
     return json.loads(ran.out)
 
 
+CONFLICT = """
+[[policies]]
+name = "answers"
+applies_to = "llm:*"
+ttl_seconds = "1h"
+[[policies]]
+name = "small"
+applies_to = ["job:*", "*:small"]
+ttl_seconds = "2h"
+"""
+
+
 class TestConfig:
     def test_every_setting_is_shown_with_its_origin(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text("[memory]\nmax_entries = 5\n")
@@ -65,6 +77,23 @@ class TestConfig:
         assert ran.code == 2
         assert "nowhere.toml" in ran.err
 
+    def test_conflicting_policies_are_told_and_not_wrong(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text(CONFLICT)
+        ran = cli("config", "validate")
+        assert ran.code == 0
+        assert "warning: policies 'answers' and 'small' conflict" in ran.err
+        [conflict] = body(cli("config", "validate", "--json"))["conflicts"]
+        assert (conflict["winner"], conflict["loser"], conflict["setting"]) == ("answers", "small", "ttl_seconds")
+
+    def test_a_policy_that_opening_would_refuse_is_wrong(self, cli, workplace):
+        policy = '[[policies]]\nname = "secret"\napplies_to = "key:*"\nencrypt_at_rest = true\n'
+        (workplace / "scoutcache.toml").write_text(policy)
+        ran = cli("config", "validate")
+        assert ran.code == 2
+        assert "scoutcache.toml: policies: the policy 'secret' requires encryption at rest" in ran.err
+        (workplace / "scoutcache.toml").write_text(policy + 'allowed_backends = ["memory"]\n')
+        assert cli("config", "validate").code == 0
+
     def test_a_flag_goes_before_everything(self, cli, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_NAMESPACE", "from-environment")
         rows = {row["setting"]: row for row in body(cli("config", "show", "--json", "--namespace", "flag"))["settings"]}
@@ -95,6 +124,12 @@ class TestDoctor:
         assert {"python", "sqlite", "configuration", "directory", "space", "disk"} <= {
             check["name"] for check in checks
         }
+
+    def test_conflicting_policies_are_a_warning(self, cli, workplace):
+        (workplace / "scoutcache.toml").write_text(CONFLICT)
+        [found] = [check for check in body(cli("doctor", "--json"))["checks"] if check["name"] == "policies"]
+        assert found["status"] == "warn"
+        assert "'answers' and 'small' conflict" in found["detail"]
 
     def test_a_bad_configuration_is_a_failed_check(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text("nonsense = 1\n")
