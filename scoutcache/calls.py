@@ -160,8 +160,7 @@ class Calls:
         if not core.config.enabled:
             return None
         if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
-            live, serializer = row.live, core.world.codec.settings.serializer
-            return Found(row.header, live, live.value(), "memory", live.size, "none", serializer)
+            return Found.in_memory(row.header, row.live, core.world.codec.settings.serializer)
         return (yield from core.reading.find_one(ref, promote=False))
 
     def exists(self, key: Key, namespace: str | None = None) -> Flow[bool]:

@@ -1,0 +1,422 @@
+"""What a policy says holds for every entry it speaks of, whichever call writes or reads it, through both faces."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from scoutcache import Cache, CachePolicy
+from scoutcache.entry import Ref
+from scoutcache.errors import ConfigError, PolicyError
+
+BOTH = ["memory", "disk"]
+
+
+@pytest.fixture
+def with_policies(open_cache):
+    """A cache of memory and disk with these policies."""
+
+    def make(*policies, tiers=BOTH, **settings):
+        named = [{"policy_id": f"p{at}", **said} for at, said in enumerate(policies)]
+        return open_cache(tiers, policies=named, **settings)
+
+    return make
+
+
+def ref(key, namespace="default"):
+    return Ref(namespace, key)
+
+
+def places(cache, key, namespace="default"):
+    """The tiers that hold an entry."""
+    now = cache.core.world.now()
+    return [tier.name for tier in cache.core.tiers if tier.read(Ref(namespace, key), now) is not None]
+
+
+# -- the time to live
+
+
+def test_a_time_to_live_comes_from_the_caller_else_the_policy_else_the_configuration(with_policies):
+    cache = with_policies({"applies_to": "llm:*", "ttl_seconds": "90s"}, ttl={"llm": "2h", "job": "3h"})
+    cache.set("llm:a", 1)
+    cache.set("llm:told", 1, ttl=5)
+    cache.set("job:a", 1)
+    cache.set("other", 1)
+    lives = [cache.ttl(key) for key in ("llm:a", "llm:told", "job:a", "other")]
+    assert lives == pytest.approx([90, 5, 10800, 3600])
+
+
+def test_a_time_to_live_goes_by_namespace(with_policies):
+    cache = with_policies({"namespaces": "tenant-a", "ttl_seconds": 7})
+    cache.set("k", 1, namespace="tenant-a")
+    cache.set("k", 1)
+    assert cache.ttl("k", namespace="tenant-a") == pytest.approx(7)
+    assert cache.ttl("k") == pytest.approx(3600)
+
+
+def test_computed_values_live_as_their_policy_says_each_by_its_own(with_policies):
+    cache = with_policies({"applies_to": "a:*", "ttl_seconds": 7}, {"applies_to": "b:*", "ttl_seconds": 8})
+    cache.get_or_compute("a:0", lambda: 1)
+    cache.get_or_compute_many(["a:1", "b:1", "c:1"], lambda keys: dict.fromkeys(keys, 1))
+    assert [cache.ttl(key) for key in ("a:0", "a:1", "b:1", "c:1")] == pytest.approx([7, 7, 8, 3600])
+    assert cache.touch("c:1", 4)
+    assert cache.touch("b:1", None)
+    assert [cache.ttl(key) for key in ("b:1", "c:1")] == pytest.approx([8, 4])
+
+
+def test_a_policy_may_say_that_nothing_is_stored(with_policies):
+    cache = with_policies({"applies_to": "now:*", "ttl_seconds": 0})
+    assert cache.set("now:a", 1) is False
+    assert cache.get_or_compute("now:a", lambda: 2) == 2
+    assert cache.exists("now:a") is False
+
+
+# -- sliding expiration
+
+SLIDING = {"applies_to": "session:*", "ttl_seconds": 100, "refresh_on_access": True}
+
+
+@pytest.mark.parametrize("tiers", [["memory"], ["disk"], BOTH], ids="+".join)
+def test_each_hit_renews_the_life_of_an_entry_that_slides(with_policies, fake_clock, tiers):
+    cache = with_policies(SLIDING, tiers=tiers)
+    cache.set_many({"session:a": {"user": 1}, "session:idle": 2, "fixed": 3}, ttl=None)
+    asks = (
+        lambda: cache.get("session:a"),
+        lambda: cache.get_many(["session:a", "nothing"])["session:a"],
+        lambda: cache.get_or_compute("session:a", pytest.fail),
+        lambda: cache.get_or_compute_many(["session:a"], pytest.fail)["session:a"],
+        lambda: cache.get_or_compute("session:a", pytest.fail, validate=bool),
+    )
+    for ask in asks:
+        fake_clock.advance(80)
+        assert ask() == {"user": 1}
+        assert cache.ttl("session:a") == pytest.approx(100, abs=1e-3)
+    assert cache.get("session:idle") is None
+    assert cache.get("fixed") == 3
+    fake_clock.advance(100.01)
+    assert cache.get("session:a") is None
+
+
+def test_looking_at_an_entry_does_not_renew_it(with_policies, fake_clock):
+    cache = with_policies(SLIDING)
+    cache.set("session:a", 1)
+    fake_clock.advance(80)
+    assert cache.exists("session:a")
+    assert cache.get_entry("session:a").value == 1
+    assert cache.keys() == ["session:a"]
+    assert cache.ttl("session:a") == pytest.approx(20, abs=1e-3)
+
+
+def test_a_life_is_renewed_at_most_once_in_each_tenth_of_it(with_policies, fake_clock):
+    cache = with_policies(SLIDING)
+    cache.set("session:a", 1)
+    writes, disk = [], cache.tier("disk")
+    write, disk.write = disk.write, lambda rows, *more: writes.append(rows) or write(rows, *more)
+    for _ in range(100):
+        fake_clock.advance(1)
+        assert cache.get("session:a") == 1
+    assert len(writes) == 10
+
+
+def test_renewals_reach_the_disk_and_so_the_next_process(with_policies, fake_clock, open_cache):
+    cache = with_policies(SLIDING)
+    cache.set("session:a", [1], stale_ttl=50)
+    fake_clock.advance(80)
+    cache.get("session:a")
+    cache.close()
+    again = open_cache(BOTH)
+    assert again.ttl("session:a") == pytest.approx(100, abs=1e-3)
+    entry = again.get_entry("session:a")
+    assert (entry.expires_at - entry.fresh_until).total_seconds() == pytest.approx(50, abs=1e-3)
+    assert (entry.fresh_until - entry.created_at).total_seconds() == pytest.approx(180, abs=1e-3)
+
+
+def test_a_shorter_life_of_its_own_is_not_renewed_and_a_longer_one_not_cut(with_policies, fake_clock):
+    cache = with_policies(SLIDING)
+    cache.set("session:short", 1, ttl=50)
+    cache.set("session:long", 1, ttl=500)
+    cache.set("session:ever", 1, ttl="never")
+    fake_clock.advance(40)
+    for key in ("session:short", "session:long", "session:ever"):
+        cache.get(key)
+    lives = [cache.ttl(key) for key in ("session:short", "session:long", "session:ever")]
+    assert lives == pytest.approx([10, 460, float("inf")], abs=1e-3)
+    fake_clock.advance(450)
+    cache.get("session:long")
+    assert cache.ttl("session:long") == pytest.approx(100, abs=1e-3)
+
+
+def test_without_a_time_of_its_own_the_policy_renews_what_the_configuration_says(with_policies, fake_clock):
+    cache = with_policies({"refresh_on_access": True}, ttl={"llm": "10s"}, freshness={"jitter": 0.5})
+    cache.get_or_compute("llm:a", lambda: 1)
+    fake_clock.advance(8)
+    assert cache.get("llm:a") == 1
+    assert cache.ttl("llm:a") == pytest.approx(10, abs=1e-3)
+
+
+def test_hits_of_entries_that_slide_are_counted_and_told_as_others_are(with_policies, fake_clock):
+    cache = with_policies(SLIDING)
+    told = []
+    cache.on("hit", told.append)
+    cache.set("session:a", 1)
+    for _ in range(5):
+        fake_clock.advance(30)
+        cache.get("session:a")
+    assert [record.tier for record in told] == ["memory"] * 5
+    assert cache.get_entry("session:a").access_count == 5
+    assert cache.stats().cache_hits == 5
+
+
+def test_only_entries_that_slide_leave_the_short_way(with_policies):
+    cache = with_policies(SLIDING)
+    cache.set_many({"session:a": 1, "other": 2})
+    peeked = cache.cache._peek
+    assert peeked("other", "the long way", None) == 2
+    assert peeked("session:a", "the long way", None) is not peeked("other", "the long way", None)
+    assert cache.get_many(["session:a", "other"]) == {"session:a": 1, "other": 2}
+
+
+def test_a_renewal_brings_nothing_back_to_life(with_policies, fake_clock, clocks, request):
+    """Another process deletes the entry between the hit and the renewal's write."""
+    cache = with_policies(SLIDING)
+    other = Cache({"directory": cache.core.directory}, clocks=clocks)
+    request.addfinalizer(other.close)
+    cache.set("session:a", 1)
+    fake_clock.advance(50)
+    disk = cache.tier("disk")
+    write = disk.write
+
+    def late(rows, now, allow=None):
+        disk.write = write
+        other.delete("session:a")
+        return write(rows, now, allow)
+
+    disk.write = late
+    cache.get("session:a")
+    assert cache.get("session:a") is None
+    assert other.get("session:a") is None
+
+
+# -- the size
+
+
+def test_a_value_that_is_too_large_is_not_stored_and_ends_the_older_one(with_policies, caplog):
+    cache = with_policies({"applies_to": "small:*", "max_entry_size": 100})
+    told = []
+    cache.on("refused", told.append)
+    assert cache.set("small:a", "x" * 90) is True
+    assert cache.set("dependent", 1, depends_on=["small:a"])
+    with caplog.at_level(logging.WARNING, "scoutcache"):
+        assert cache.set("small:a", "y" * 101) is False
+        assert cache.set("small:b", {"a": b"z" * 200}) is False
+    assert places(cache, "small:a") == places(cache, "small:b") == []
+    assert cache.get("dependent") is None
+    assert cache.set("large", "y" * 1000) is True
+    assert [(one.key, one.policy, one.reason, one.size_bytes > 100) for one in told] == [
+        ("small:a", "p0", "too_large", True), ("small:b", "p0", "too_large", True),
+    ]  # fmt: skip
+    assert [record.message for record in caplog.records if "more than the policy 'p0' allows" in record.message]
+
+
+def test_the_limit_is_of_the_value_as_serialized(with_policies):
+    cache = with_policies({"max_entry_size": 102})
+    assert cache.set("text", "x" * 100)  # MessagePack adds two bytes, Python's own object fifty
+    assert not cache.set("more", "x" * 101)
+    assert not cache.set("wide", "語" * 34)
+
+
+def test_a_computed_value_that_is_too_large_is_returned_unstored(with_policies):
+    cache = with_policies({"max_entry_size": 100})
+    calls = []
+
+    def compute():
+        calls.append(1)
+        return "x" * 1000
+
+    assert cache.get_or_compute("a", compute) == cache.get_or_compute("a", compute) == "x" * 1000
+    assert len(calls) == 2
+    many = cache.get_or_compute_many(["b", "c"], lambda keys: {"b": "x" * 1000, "c": "y"})
+    assert many == {"b": "x" * 1000, "c": "y"}
+    assert (cache.get("b"), cache.get("c")) == (None, "y")
+
+
+def test_the_log_says_why_a_value_was_not_stored(with_policies):
+    from scoutcache.insight.operations import read_operations
+
+    cache = with_policies({"max_entry_size": 100})
+    cache.set_many({"a": "x" * 1000, "b": 1})
+    cache.close()
+    lines = [line for line in read_operations(cache.core.directory) if line.op == "set"]
+    assert {(line.key, line.outcome, line.reason) for line in lines} == {
+        ("a", "refused", "too_large"), ("b", "stored", None),
+    }  # fmt: skip
+
+
+# -- compression
+
+
+def test_required_compression_holds_below_the_threshold_and_where_it_does_not_pay(with_policies):
+    cache = with_policies({"applies_to": "packed:*", "compression_required": True}, compression={"type": "zstd"})
+    cache.set_many({"packed:a": [1, 2], "plain:a": [1, 2]})
+    stored = {key: cache.tier("disk").read(ref(key), cache.core.world.now()) for key in ("packed:a", "plain:a")}
+    packed = {key: cache.core.world.codec.open(ref(key), sealed).compression for key, sealed in stored.items()}
+    assert packed == {"packed:a": "zstd", "plain:a": "none"}
+    cache.tier("memory").clear(None)
+    assert cache.get("packed:a") == [1, 2]
+
+
+# -- the tiers
+
+
+@pytest.mark.parametrize(
+    ("said", "written"),
+    [
+        ({"allowed_backends": ["memory"]}, ["memory"]),
+        ({"allowed_backends": ["disk"]}, ["disk"]),
+        ({"allowed_backends": ["redis", "disk"]}, ["disk"]),
+        ({"allowed_backends": "hybrid"}, BOTH),
+        ({"preferred_backend": "memory"}, BOTH),
+        ({"preferred_backend": "disk"}, ["disk"]),
+        ({"preferred_backend": "redis"}, BOTH),
+    ],
+)
+def test_a_write_goes_to_the_tiers_of_its_policy(with_policies, said, written):
+    cache = with_policies({"applies_to": "p:*", **said})
+    stored = []
+    cache.on("stored", stored.append)
+    assert cache.set("p:set", 1)
+    cache.set_many({"p:many": [1], "other": 2})
+    assert cache.get_or_compute("p:computed", lambda: 3) == 3
+    for key in ("p:set", "p:many", "p:computed"):
+        assert places(cache, key) == written
+    assert places(cache, "other") == BOTH
+    assert {record.key: list(record.tiers) for record in stored} == {
+        "p:set": written, "p:many": written, "p:computed": written, "other": BOTH,
+    }  # fmt: skip
+    assert [cache.get(key) for key in ("p:set", "p:many", "p:computed", "other")] == [1, [1], 3, 2]
+
+
+def test_what_is_preferred_on_disk_may_be_promoted_and_what_is_only_allowed_there_may_not(with_policies):
+    cache = with_policies(
+        {"applies_to": "preferred:*", "preferred_backend": "disk"},
+        {"applies_to": "only:*", "allowed_backends": ["disk"]},
+    )
+    cache.set_many({"preferred:a": 1, "only:a": 2})
+    for _ in range(4):
+        assert cache.get_many(["preferred:a", "only:a"]) == {"preferred:a": 1, "only:a": 2}
+        assert cache.get("only:a") == 2
+    assert (places(cache, "preferred:a"), places(cache, "only:a")) == (BOTH, ["disk"])
+
+
+def test_a_write_that_passes_a_tier_by_ends_what_it_has(with_policies):
+    cache = with_policies({"preferred_backend": "disk"})
+    cache.set("a", "old")
+    cache.get("a"), cache.get("a")
+    assert places(cache, "a") == BOTH
+    cache.set("a", "new")
+    assert places(cache, "a") == ["disk"]
+    assert cache.get("a") == "new"
+
+
+def test_what_a_tier_had_before_the_policy_is_not_read_from_it(with_policies, open_cache):
+    before = open_cache(BOTH)
+    before.set("secret:a", "in plain")
+    before.close()
+    cache = with_policies({"applies_to": "secret:*", "allowed_backends": ["memory"]})
+    assert cache.get("secret:a") is None
+    assert cache.get_many(["secret:a"]) == {}
+    cache.set("secret:a", "new")
+    cache.tier("memory").clear(None)
+    assert cache.get("secret:a") is None
+
+
+def test_a_write_to_memory_only_ends_the_copies_of_other_processes(with_policies):
+    """They can't see the new value, but must not serve the older one."""
+    policy = {"allowed_backends": ["memory"]}
+    cache, other = with_policies(policy), with_policies(policy)
+    cache.set("a", 1)
+    other.set("a", 2)
+    assert (cache.get("a"), other.get("a")) == (None, 2)
+
+
+def test_demotion_goes_only_where_the_policy_allows(with_policies, fake_clock):
+    cache = with_policies({"applies_to": "here:*", "allowed_backends": ["memory"]}, placement={"demote_after": "60s"})
+    cache.set("here:a", 1, ttl="1h")
+    cache.set("other", 2, ttl="1h")
+    fake_clock.advance(70)
+    cache.turn()
+    assert (places(cache, "here:a"), places(cache, "other")) == (["memory"], ["disk"])
+
+
+def test_invalidation_reaches_entries_wherever_their_policy_keeps_them(with_policies):
+    cache = with_policies(
+        {"applies_to": "m:*", "allowed_backends": ["memory"]}, {"applies_to": "d:*", "allowed_backends": "disk"}
+    )
+    for remove in (
+        lambda: cache.invalidate("*:a"),
+        lambda: cache.invalidate(tags=["red"]),
+        lambda: cache.delete_many(["m:a", "d:a"]),
+        lambda: cache.clear(),
+    ):
+        cache.set_many({"m:a": 1, "d:a": 2}, tags=["red"])
+        assert cache.get_many(["m:a", "d:a"]) == {"m:a": 1, "d:a": 2}
+        remove()
+        assert cache.get_many(["m:a", "d:a"]) == {}
+
+
+# -- protection
+
+
+def test_encryption_at_rest_is_refused_where_an_entry_could_reach_the_disk(with_policies):
+    with pytest.raises(PolicyError, match="'p0' requires encryption at rest") as caught:
+        with_policies({"applies_to": "secret:*", "encrypt_at_rest": True})
+    assert "allowed_backends" in caught.value.hint
+
+
+def test_what_must_be_encrypted_at_rest_stays_in_memory(with_policies, fake_clock, tmp_path):
+    cache = with_policies(
+        {"applies_to": "secret:*", "encrypt_at_rest": True, "allowed_backends": ["memory"]},
+        placement={"demote_after": "60s"},
+    )
+    cache.set("secret:a", "the plain words", tags=["t"])
+    cache.get_or_compute("secret:b", lambda: "the plain words")
+    cache.touch("secret:a", "2h")
+    fake_clock.advance(70)
+    cache.turn()
+    assert cache.get("secret:a") == cache.get("secret:b") == "the plain words"
+    cache.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert files
+    assert not [path for path in files if b"the plain words" in path.read_bytes()]
+
+
+def test_authentication_is_required_of_a_redis_tier_only(with_policies):
+    required = {"require_authentication": True}
+    with_policies(required)
+    for url in ("redis://server/0", "redis://user@server/0", "unix:///run/redis.sock"):
+        with pytest.raises(PolicyError, match="'p0' requires authentication"):
+            with_policies(required, tiers=["memory", "redis", "disk"], redis={"url": url})
+    for server in ({"url": "redis://:word@server"}, {"url": "redis://server", "password_file": "/run/secret"}):
+        with pytest.raises(ConfigError, match="redis tier is not available"):
+            with_policies(required, tiers=["memory", "redis", "disk"], redis=server)
+
+
+# -- conflicts
+
+
+def test_a_cache_with_conflicting_policies_opens_with_one_warning_and_the_first_wins(with_policies, caplog):
+    with caplog.at_level(logging.WARNING, "scoutcache"):
+        cache = with_policies({"ttl_seconds": 5, "max_entry_size": 10}, {"ttl_seconds": 6, "max_entry_size": 20})
+    warned = [record.message for record in caplog.records if "conflict" in record.message]
+    assert len(warned) == 1
+    assert "policies 'p0' and 'p1' conflict" in warned[0]
+    assert "and 1 more" in warned[0]
+    cache.set("a", 1)
+    assert cache.ttl("a") == pytest.approx(5)
+
+
+def test_policies_are_made_in_code_as_well(open_cache):
+    cache = open_cache(BOTH, policies=[CachePolicy(policy_id="p", ttl_seconds="2m")])
+    cache.set("a", 1)
+    assert cache.ttl("a") == pytest.approx(120)
