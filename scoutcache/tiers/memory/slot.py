@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.entry import NEVER, Header, Live, Mark, Ref
 from scoutcache.eviction import Node
 
-__all__ = ["Detail", "LongWaySlot", "Slot"]
+__all__ = ["Detail", "Slot"]
 
 _TIMES: Final = Struct("<qdddd")
 """Start, created, fresh until, expires, cost (NaN for none)."""
@@ -31,6 +31,16 @@ class Detail(NamedTuple):
     accessed: float
 
 
+class LongWay(NamedTuple):
+    """What a slot that the short way must not answer has in *cold*: its own deadline, and what stands there else.
+
+    (Not a class of slots of its own: a hit is fastest while it has seen one class only.)
+    """
+
+    until: float
+    cold: bytes | Header
+
+
 class Slot(Node):
     """One entry.  Never changed after it was made, but for counters and its place in the policy's queues:
 
@@ -45,16 +55,20 @@ class Slot(Node):
     deadline: float
     """Monotonic time until which the short way may answer it; the other ways ask `until`."""
     marks: tuple[Mark, ...]
-    cold: bytes | Header
+    cold: bytes | Header | LongWay
     told: int
     """How many of the hits were harvested."""
     used: float
     """Monotonic time by which the last harvested hit had happened."""
 
     def __init__(
-        self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float
-    ) -> None:
-        """*marks* equal the header's.  *now* and *wall* are one moment: setting the wall clock moves no deadline."""
+        self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float,
+        *, long_way: bool = False,
+    ) -> None:  # fmt: skip
+        """*marks* equal the header's.  *now* and *wall* are one moment: setting the wall clock moves no deadline.
+
+        With *long_way* each hit has to be told, so that to the short way it never looks fresh.
+        """
         self.key = header.ref.key
         self.space = header.ref.namespace
         self.size = live.size
@@ -66,11 +80,22 @@ class Slot(Node):
         self.marks = marks
         self.cold = _pack(header)
         self.used = used
+        if long_way:
+            self.deadline, self.cold = -math.inf, LongWay(self.deadline, self.cold)
 
     @property
     def until(self) -> float:
         """Monotonic time until which it is fresh."""
-        return self.deadline
+        return self.cold.until if isinstance(self.cold, LongWay) else self.deadline
+
+    @property
+    def long_way(self) -> bool:
+        """Has each hit to be told?"""
+        return isinstance(self.cold, LongWay)
+
+    @property
+    def _packed(self) -> bytes | Header:
+        return self.cold.cold if isinstance(self.cold, LongWay) else self.cold
 
     @property
     def ref(self) -> Ref:
@@ -85,9 +110,9 @@ class Slot(Node):
     @property
     def header(self) -> Header:
         """Everything but the value, as it came."""
-        if isinstance(self.cold, Header):
-            return self.cold
-        start, created, fresh_until, expires, cost = _TIMES.unpack(self.cold)
+        if isinstance(packed := self._packed, Header):
+            return packed
+        start, created, fresh_until, expires, cost = _TIMES.unpack(packed)
         return Header(
             ref=self.ref, start=start, created=created, fresh_until=fresh_until, expires=expires, marks=self.marks,
             cost=None if math.isnan(cost) else cost,
@@ -96,43 +121,28 @@ class Slot(Node):
     @property
     def start(self) -> int:
         """When computing it began, in nanoseconds."""
-        if isinstance(self.cold, Header):
-            return self.cold.start
-        start: int = _TIMES.unpack(self.cold)[0]
+        if isinstance(packed := self._packed, Header):
+            return packed.start
+        start: int = _TIMES.unpack(packed)[0]
         return start
 
     @property
     def cost(self) -> float | None:
         """What computing it cost, None when nobody said."""
-        if isinstance(self.cold, Header):
-            return self.cold.cost
-        cost: float = _TIMES.unpack(self.cold)[4]
+        if isinstance(packed := self._packed, Header):
+            return packed.cost
+        cost: float = _TIMES.unpack(packed)[4]
         return None if math.isnan(cost) else cost
 
     def expired(self, now: float) -> bool:
         """Is it past its expiry at monotonic time *now*?  Between its deadline and its expiry it is stale."""
         if self.until > now:
             return False
-        if isinstance(self.cold, Header):
-            fresh_until, expires = self.cold.fresh_until, self.cold.expires
+        if isinstance(packed := self._packed, Header):
+            fresh_until, expires = packed.fresh_until, packed.expires
         else:
-            _, _, fresh_until, expires, _ = _TIMES.unpack(self.cold)
+            _, _, fresh_until, expires, _ = _TIMES.unpack(packed)
         return expires != NEVER and self.until + (expires - min(fresh_until, expires)) <= now
-
-
-class LongWaySlot(Slot):
-    """An entry of which each hit has to be told: to the short way it never looks fresh."""
-
-    __slots__ = ("until",)
-
-    until: float
-
-    def __init__(
-        self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float
-    ) -> None:
-        """As `Slot`."""
-        super().__init__(header, live, marks, now, wall, used)
-        self.until, self.deadline = self.deadline, -math.inf
 
 
 def _pack(header: Header) -> bytes | Header:

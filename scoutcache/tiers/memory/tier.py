@@ -25,7 +25,7 @@ from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow
 from scoutcache.tiers.memory import hot
-from scoutcache.tiers.memory.slot import Detail, LongWaySlot, Slot
+from scoutcache.tiers.memory.slot import Detail, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables
 
 __all__ = ["MemoryTier"]
@@ -221,8 +221,10 @@ class MemoryTier:
         if row.live.size > self.max_bytes:
             self._drop([old] if old is not None else [])
             return False
-        kind = LongWaySlot if self._watched is not None and self._watched(header.ref) else Slot
-        slot = kind(header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now))
+        slot = Slot(
+            header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now),
+            long_way=self._watched is not None and self._watched(header.ref),
+        )  # fmt: skip
         if old is not None and old.start == header.start:  # the same entry with other times
             slot.hits = slot.told = old.hits
         why = "entries" if self._policy.entries >= self.max_entries else "bytes"
@@ -295,7 +297,7 @@ class MemoryTier:
         now, wall = self._monotonic(), self._wall()
         for old in slots:
             if old.until > now:
-                slot = type(old)(old.header.aged(wall), old.live, old.marks, now, wall, old.used)
+                slot = Slot(old.header.aged(wall), old.live, old.marks, now, wall, old.used, long_way=old.long_way)
                 slot.hits = slot.told = 0
                 for victim in cast("list[Slot]", self._policy.replace(old, slot)):
                     self._tables.take(victim)
