@@ -25,8 +25,8 @@ from scoutcache.errors import CacheError
 from scoutcache.events import Emitted, Hook
 from scoutcache.oplog.files import exclusive, make_folder
 from scoutcache.patterns import Pattern
-from scoutcache.policies import InvalidationRule, TriggerType
-from scoutcache.rules.planning import watched
+from scoutcache.policies import InvalidationRule
+from scoutcache.rules.planning import Ruleset
 from scoutcache.run_state import RunState, change_runs, read_runs
 
 __all__ = ["RuleBook"]
@@ -57,13 +57,12 @@ class RuleBook:
         self._hooks: list[tuple[Pattern, Hook]] = []
         self._ran: dict[tuple[str, str], _Ran] = {}
         self._warned = False
-        self._put(tuple(rules))
+        self.ruleset = Ruleset(rules)
 
-    def _put(self, rules: tuple[InvalidationRule, ...]) -> None:
-        self.rules = rules
-        self.watching = any(rule.trigger_type is TriggerType.DEPENDENCY for rule in rules)
-        self.patterns = watched(rules)
-        """The keys whose change sets a rule off."""
+    @property
+    def rules(self) -> tuple[InvalidationRule, ...]:
+        """Those in force, in the order in which they were named."""
+        return self.ruleset.rules
 
     # -- which rules
 
@@ -73,7 +72,7 @@ class RuleBook:
         with self._lock:
             if any(checked.rule_id == known.rule_id for known in self.rules):
                 raise CacheError(f"there is a rule {shown(checked.rule_id)} already", hint="remove it first")
-            self._put((*self.rules, checked))
+            self.ruleset = Ruleset((*self.rules, checked))
         return checked
 
     def remove(self, rule_id: str) -> bool:
@@ -81,7 +80,7 @@ class RuleBook:
         with self._lock:
             left = tuple([rule for rule in self.rules if rule.rule_id != rule_id])
             there = len(left) < len(self.rules)
-            self._put(left)
+            self.ruleset = Ruleset(left)
         return there
 
     def named(self, names: Iterable[str]) -> list[InvalidationRule]:

@@ -26,7 +26,7 @@ from scoutcache.invalidating import SAMPLE, Action, Match, invalidate, target_of
 from scoutcache.locking import held
 from scoutcache.models import EmitResult, InvalidationResult, RuleResult
 from scoutcache.policies import InvalidationRule
-from scoutcache.rules.planning import Change, Planned, by_event, of_rule, with_dependents
+from scoutcache.rules.planning import Change, Planned, Ruleset, by_event, of_rule, with_dependents
 from scoutcache.schedules import Due, due_by
 
 __all__ = ["AsyncRules", "Dependents", "Rules", "emit", "invalidate_named", "united"]
@@ -48,7 +48,7 @@ def emit(
     count: bool = False, cascade: bool = True,
 ) -> Flow[EmitResult]:  # fmt: skip
     """Run what *event* sets off, then tell who listens; with *dry_run* only say what would be hit."""
-    rules = calls.core.rulebook.rules
+    rules = calls.core.rulebook.ruleset
     plan = with_dependents(rules, by_event(rules, event, fields))
     how = _How(f"event:{event}", event, reason, dry_run, count, cascade)
     results = yield from _run_all(calls, plan, how)
@@ -76,7 +76,7 @@ def invalidate_named(
         calls = calls if namespace is None else Calls(calls.core, namespace)
         if match == "all":
             raise CacheError("match='all' intersects names, and an event is none", hint="call it for each of them")
-        by_event(calls.core.rulebook.rules, event, {})  # before anything is touched
+        by_event(calls.core.rulebook.ruleset, event, {})  # before anything is touched
     if event is None or patterns or keys or tags:
         target = target_of(calls, patterns, keys, tags, match, namespace)
         flow = invalidate(calls, target, cascade=cascade, dry_run=dry_run, count=count, action=action, reason=reason)
@@ -139,19 +139,19 @@ class Dependents:
     """Tells the rules that watch keys what has changed.  Doesn't keep its cache open."""
 
     def __init__(self, core: Core) -> None:
-        self._core = weakref.ref(core)
+        self._core, self._book = weakref.ref(core), core.rulebook
 
     def watches(self, key: str) -> bool:
         """Does some rule want to know when *key* changes?"""
-        core = self._core()
-        return core is not None and any(pattern.matches(key) for pattern in core.rulebook.patterns)
+        patterns = self._book.ruleset.watched
+        return bool(patterns) and any(pattern.matches(key) for pattern in patterns)
 
     def changed(self, namespace: str, change: Change) -> Flow[None]:
         """Run the rules that *change* sets off."""
         core = self._core()
-        if core is None or not core.rulebook.watching:
+        if core is None or not self._book.ruleset.watching:
             return
-        plan = with_dependents(core.rulebook.rules, [], change)
+        plan = with_dependents(self._book.ruleset, [], change)
         for result in (yield from _run_all(Calls(core, namespace), plan, _How("dependency"))):
             if result.error is not None:
                 core.hooks.emit(events.Trouble("rules", f"rule {result.rule_id}: {result.error}"))
@@ -170,16 +170,16 @@ def _run_chosen(
     if not choose():
         return []
     if how.dry_run:
-        return run(_run_all(calls, _plan(book.rules, choose()), how), core.ports)
+        return run(_run_all(calls, _plan(book.ruleset, choose()), how), core.ports)
     results = []
     with held(book.folder / "running", lock_timeout):
-        for planned in _plan(book.rules, choose()):
+        for planned in _plan(book.ruleset, choose()):
             results.append(run(_run_one(calls, planned, how), core.ports))
             book.write(strict=True)
     return results
 
 
-def _plan(rules: Sequence[InvalidationRule], chosen: Iterable[InvalidationRule]) -> list[Planned]:
+def _plan(rules: Ruleset, chosen: Iterable[InvalidationRule]) -> list[Planned]:
     return with_dependents(rules, [of_rule(rule, {}) for rule in chosen])
 
 

@@ -24,7 +24,7 @@ from scoutcache.policies import InvalidationRule, TriggerType
 from scoutcache.rule_checks import check_event, texts_of
 from scoutcache.templates import Template
 
-__all__ = ["Change", "Planned", "by_event", "of_rule", "watched", "with_dependents"]
+__all__ = ["Change", "Planned", "Ruleset", "by_event", "of_rule", "with_dependents"]
 
 
 class Change(NamedTuple):
@@ -48,7 +48,26 @@ class Planned(NamedTuple):
         return Change((), () if self.pattern is None else (Pattern.parse(self.pattern),), self.tags)
 
 
-def by_event(rules: Iterable[InvalidationRule], event: str, fields: Mapping[str, Any]) -> list[Planned]:
+class Ruleset:
+    """Rules in the order in which they run, with their patterns compiled."""
+
+    def __init__(self, rules: Iterable[InvalidationRule]) -> None:
+        self.rules = tuple(rules)
+        """In the order in which they were named."""
+        ordered = sorted(self.rules, key=lambda rule: -rule.priority)
+        self.by_event = [
+            (_patterns(rule.event_types), rule) for rule in ordered if rule.trigger_type is TriggerType.EVENT
+        ]
+        self.watching = [
+            (_patterns(texts_of(rule, "keys")), frozenset(texts_of(rule, "tags")), rule)
+            for rule in ordered
+            if rule.trigger_type is TriggerType.DEPENDENCY
+        ]
+        self.watched = [pattern for patterns, _, _ in self.watching for pattern in patterns]
+        """The keys whose change sets some rule off."""
+
+
+def by_event(rules: Ruleset, event: str, fields: Mapping[str, Any]) -> list[Planned]:
     """The rules that *event* sets off, with *fields* filled in.
 
     Raises `InvalidKey` for what can't be an event, and where a field is missing or can't stand in a key, naming each
@@ -57,18 +76,13 @@ def by_event(rules: Iterable[InvalidationRule], event: str, fields: Mapping[str,
     name = check_event(event)
     if not isinstance(fields, Mapping):
         raise InvalidKey(f"the fields of an event are a mapping, not {type(fields).__name__}")
-    chosen = [
-        rule
-        for rule in _ordered(rules)
-        if rule.trigger_type is TriggerType.EVENT
-        and any(Pattern.parse(text).matches(name) for text in rule.event_types)
-    ]
     planned, problems = [], []
-    for rule in chosen:
-        try:
-            planned.append(of_rule(rule, fields))
-        except InvalidKey as error:
-            problems.append(str(error))
+    for patterns, rule in rules.by_event:
+        if any(pattern.matches(name) for pattern in patterns):
+            try:
+                planned.append(of_rule(rule, fields))
+            except InvalidKey as error:
+                problems.append(str(error))
     if problems:
         raise InvalidKey(f"event {shown(name)}: {'; '.join(problems)}", hint="nothing was invalidated")
     return planned
@@ -84,40 +98,29 @@ def of_rule(rule: InvalidationRule, fields: Mapping[str, Any]) -> Planned:
         raise InvalidKey(f"rule {shown(rule.rule_id)}: {error}") from error
 
 
-def with_dependents(rules: Sequence[InvalidationRule], first: Sequence[Planned], *changes: Change) -> list[Planned]:
+def with_dependents(rules: Ruleset, first: Sequence[Planned], *changes: Change) -> list[Planned]:
     """*first*, then the rules that they and *changes* set off, and so on."""
-    watching = [rule for rule in _ordered(rules) if rule.trigger_type is TriggerType.DEPENDENCY]
     plan = list(first)
-    waiting = [*changes, *(planned.change for planned in plan)]
+    waiting = [*changes, *(planned.change for planned in plan)] if rules.watching else []
     seen = {planned.rule.rule_id for planned in plan}
     while waiting:
         change = waiting.pop(0)
-        for rule in watching:
-            if rule.rule_id not in seen and _concerns(rule, change):
+        for patterns, tags, rule in rules.watching:
+            if rule.rule_id not in seen and _concerns(patterns, tags, change):
                 seen.add(rule.rule_id)
                 plan.append(of_rule(rule, {}))
                 waiting.append(plan[-1].change)
     return plan
 
 
-def watched(rules: Iterable[InvalidationRule]) -> list[Pattern]:
-    """The keys whose change sets some rule off."""
-    return [
-        Pattern.parse(text)
-        for rule in rules
-        if rule.trigger_type is TriggerType.DEPENDENCY
-        for text in texts_of(rule, "keys")
-    ]
+def _patterns(texts: Iterable[str]) -> list[Pattern]:
+    return [Pattern.parse(text) for text in texts]
 
 
-def _ordered(rules: Iterable[InvalidationRule]) -> list[InvalidationRule]:
-    return sorted(rules, key=lambda rule: -rule.priority)
-
-
-def _concerns(rule: InvalidationRule, change: Change) -> bool:
-    if not set(change.tags).isdisjoint(texts_of(rule, "tags")):
+def _concerns(patterns: Sequence[Pattern], tags: frozenset[str], change: Change) -> bool:
+    if not tags.isdisjoint(change.tags):
         return True
-    for pattern in map(Pattern.parse, texts_of(rule, "keys")):
-        if any(map(pattern.matches, change.keys)) or any(overlap(pattern, other) for other in change.patterns):
-            return True
-    return False
+    return any(
+        any(map(pattern.matches, change.keys)) or any(overlap(pattern, other) for other in change.patterns)
+        for pattern in patterns
+    )

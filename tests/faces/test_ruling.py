@@ -93,11 +93,12 @@ class TestEvents:
         cache.emit("db.users.x", id=1)
         assert other.get("user:1:a") is None
 
-    def test_marking_stale_leaves_the_value_for_those_who_ask_for_it(self, ruled):
-        cache = ruled({**USERS, "action": "mark_stale"})
+    @pytest.mark.parametrize("action", ["mark_stale", "refresh"])
+    def test_marking_stale_leaves_the_value_for_those_who_ask_for_it(self, action, ruled):
+        cache = ruled({**USERS, "action": action})
         cache.set("user:1:a", 1, ttl="1h", stale_ttl="1h")
         result = cache.emit("db.users.x", id=1)
-        assert result.rules[0].action == "mark_stale"
+        assert (result.rules[0].action, result.invalidated) == (action, 1)
         assert cache.get("user:1:a") is None
         assert cache.get_entry("user:1:a").value == 1
 

@@ -39,7 +39,7 @@ def test_the_calls_of_the_contract_are_there():
     assert public(Cache) >= {
         "get", "set", "get_many", "set_many", "delete", "delete_many", "exists", "ttl", "touch", "keys", "invalidate",
         "clear", "stats", "health", "get_entry", "get_or_compute", "cached", "namespace", "on", "flush", "close",
-        "position",
+        "position", "emit", "on_event", "rules",
     }  # fmt: skip
 
 

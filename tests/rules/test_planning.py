@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from scoutcache.errors import InvalidKey
 from scoutcache.patterns import Pattern
 from scoutcache.policies import InvalidationRule
-from scoutcache.rules.planning import Change, by_event, of_rule, watched, with_dependents
+from scoutcache.rules.planning import Change, Ruleset, of_rule
+from scoutcache.rules.planning import by_event as by_event_of
+from scoutcache.rules.planning import with_dependents as with_dependents_of
 
 
 def on(event, target, rule_id=None, **more):
@@ -21,6 +23,14 @@ def after(keys, target, **more):
     return InvalidationRule(
         rule_id=target, trigger_type="dependency", trigger_config=config, target_pattern=target, **more
     )
+
+
+def by_event(rules, event, fields):
+    return by_event_of(Ruleset(rules), event, fields)
+
+
+def with_dependents(rules, first, *changes):
+    return with_dependents_of(Ruleset(rules), first, *changes)
 
 
 def ids(plan):
@@ -125,4 +135,4 @@ def test_whatever_the_rules_each_runs_once_and_all_that_can_be_reached_do(edges)
 
 def test_the_watched_keys_are_those_of_dependency_rules():
     rules = [after(["a", "b:*"], "c"), on("e", "d"), after("x", "y")]
-    assert [pattern.text for pattern in watched(rules)] == ["a", "b:*", "x"]
+    assert [pattern.text for pattern in Ruleset(rules).watched] == ["a", "b:*", "x"]
