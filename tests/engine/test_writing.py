@@ -7,7 +7,8 @@ import pytest
 from scoutcache.engine.effects import Announce, Renew, Write
 from scoutcache.engine.writing import Lifetime, lifetime
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, NEVER
-from scoutcache.errors import SerializationError
+from scoutcache.errors import PolicyError, SerializationError
+from scoutcache.policy_book import Effective
 
 
 def step_names(world):
@@ -281,3 +282,84 @@ def test_many_are_one_write_per_tier(world):
     assert world.drive(world.writing.store(entries, world.writing.moment())) == 3
     writes = [effect for effect in world.effects if isinstance(effect, Write)]
     assert [(effect.level, len(effect.rows)) for effect in writes] == [(1, 3), (0, 3)]
+
+
+# -- policies
+
+
+def under(world, **said):
+    """Let a policy say this of every key that begins with ``p``."""
+    effective = Effective(sources=dict.fromkeys(said, "policy"), **said)
+    world.world.policy = lambda ref: effective if ref.key.startswith("p") else None
+    return world
+
+
+def holders(world, key):
+    return [tier.name for tier in world.tiers if key in tier]
+
+
+THREE = ("memory", "redis", "disk")
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ({"allowed_backends": frozenset({"memory"})}, ["memory"]),
+        ({"allowed_backends": frozenset({"redis", "disk"})}, ["redis", "disk"]),
+        ({"preferred_backend": "redis"}, ["redis", "disk"]),
+        ({"preferred_backend": "disk"}, ["disk"]),
+    ],
+)
+def test_of_a_batch_each_entry_goes_where_its_policy_says_in_one_write_per_tier(make_world, said, expected):
+    world = under(make_world(THREE), **said)
+    entries = [world.writing.entry(world.ref(key), key, Lifetime(60)) for key in ("p1", "other", "p2")]
+    assert world.drive(world.writing.store(entries, world.writing.moment())) == 3
+    assert [holders(world, key) for key in ("p1", "other", "p2")] == [expected, list(THREE), expected]
+    levels = [effect.level for effect in world.effects if isinstance(effect, Write)]
+    assert len(levels) == len(set(levels))
+
+
+def test_tiers_above_the_preferred_one_lose_the_older_entry(make_world):
+    world = make_world(THREE)
+    world.put("p", "old")
+    under(world, preferred_backend="disk").put("p", "new")
+    assert holders(world, "p") == ["disk"]
+    assert world.messages[-1].names == ("p",)
+
+
+def test_a_tier_above_that_cannot_let_go_of_the_older_entry_is_not_believed(make_world):
+    world = make_world(THREE)
+    world.put("p", "old")
+    world.tiers[1].down = True
+    under(world, preferred_backend="disk").put("p", "new")
+    world.tiers[1].down = False
+    assert world.find("p").value == "new"
+
+
+def test_a_write_that_no_shared_tier_takes_is_told_to_the_others_all_the_same(world):
+    under(world, allowed_backends=frozenset({"memory"})).put("p", 1)
+    assert [(message.kind, message.names) for message in world.messages] == [("written", ("p",))]
+
+
+def test_without_the_authority_memory_keeps_only_what_may_be_there(world):
+    under(world, allowed_backends=frozenset({"disk"})).authority_down = True
+    assert (world.put("p", 1), world.put("other", 2)) == (0, 1)
+
+
+def test_what_must_be_encrypted_is_never_written_in_plain(world):
+    with pytest.raises(PolicyError, match="'p' must be encrypted at rest"):
+        under(world, encrypt_at_rest=True).put("p", 1)
+    assert holders(world, "p") == []
+    assert under(world, encrypt_at_rest=True, allowed_backends=frozenset({"memory"})).put("p", 1) == 1
+
+
+def test_what_is_too_large_is_refused_and_the_rest_of_the_batch_stored(world):
+    under(world, max_entry_size=50)
+    entries = [world.writing.entry(world.ref(key), value, Lifetime(60)) for key, value in
+               (("p1", "x" * 60), ("p2", ["x" * 60]), ("p3", "x" * 40), ("other", "x" * 60))]  # fmt: skip
+    refused = set()
+    assert world.drive(world.writing.store(entries, world.writing.moment(), refused=refused)) == 2
+    assert {ref.key for ref in refused} == {"p1", "p2"}
+    assert [(one.key, one.policy, one.size_bytes) for one in world.told if one.name == "refused"] == [
+        ("p1", "policy", 62), ("p2", "policy", 63),
+    ]  # fmt: skip
