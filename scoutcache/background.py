@@ -8,14 +8,23 @@ an event and never ends it.
 from __future__ import annotations
 
 import atexit
+import contextlib
+import os
+import secrets
+import sys
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from scoutcache import events
 from scoutcache.core import Core
 from scoutcache.drive import run
+from scoutcache.entry import Row
 from scoutcache.errors import CacheError
+from scoutcache.oplog.presence import Presence
+from scoutcache.tiers.memory import MemoryTier
 
 __all__ = ["Background"]
 
@@ -39,17 +48,20 @@ class Background:
 
     def __init__(self, core: Core, shut: Callable[[], None]) -> None:
         self._core, self._shut = weakref.ref(core), shut
+        self._presence = Presence(core.directory, lambda: secrets.token_hex(8))
         self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turns = 0
 
-    def start(self) -> None:
-        """Start the thread unless the clock is moved by hand."""
+    def start(self, *, at_once: bool = True) -> None:
+        """Start the thread, with a turn *at_once*, unless the clock is moved by hand."""
         if self._ticking and self._thread is None:
             _at_work.add(self)
-            self._thread = threading.Thread(target=self._run, name="scoutcache", daemon=True)
+            _close_with_child()
+            self._appear()
+            self._thread = threading.Thread(target=partial(self._run, at_once=at_once), name="scoutcache", daemon=True)
             self._thread.start()
 
     def close(self) -> None:
@@ -61,16 +73,31 @@ class Background:
         if self._shutting.acquire(blocking=False):  # for good
             _at_work.discard(self)
             self._shut()
+            self._presence.end()
+
+    def _appear(self) -> None:
+        """Be among those whom ``invalidate --wait`` waits for.
+
+        Where nothing can be written we hear of nothing either: there is nothing to wait for, and the journal said so.
+        """
+        core = self._core()
+        if core is not None:
+            core.follower.applied = self._presence.say
+            with contextlib.suppress(OSError):
+                self._presence.begin(core.follower.seen)
 
     def after_fork(self) -> None:
         """In the child: the thread doesn't exist here."""
+        self._presence.forget()
         self._stop = threading.Event()
         self._thread = None
-        self.start()
+        # Not at once: others have yet to renew what the parent's threads held, and the tiers must not be asked before.
+        self.start(at_once=False)
 
-    def _run(self) -> None:
+    def _run(self, *, at_once: bool = True) -> None:
         try:
-            self.turn()
+            if at_once:
+                self.turn()
             while not self._stop.wait(INTERVAL):
                 self.turn()
         finally:
@@ -99,12 +126,16 @@ class Background:
     def _keep_up(self, core: Core) -> None:
         core.follower.sync()
         core.follower.reopen_if_replaced()
+        if self._ticking:
+            self._appear()  # again, should somebody have removed the directory
+            self._presence.say(core.follower.seen)
 
     def _write_down(self, core: Core) -> None:
         core.flush()
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
+        core.factories.run_due()
         now = core.world.now()
         due = not self._ticking or self._turns % MEMORY_EVERY == 0
         self._turns += 1
@@ -129,10 +160,17 @@ class Background:
         if memory is None or not core.world.lower:
             return
         end = core.world.applied()
-        rows = memory.idle(core.clocks.monotonic(), core.config.placement.demote_after)
-        below = core.tiers[core.world.lower[0]]
-        now = core.world.now()
-        allow = core.reading.unless_announced(core.world.lower[0], end)
+        idle: dict[int, list[Row]] = {}
+        for row in memory.idle(core.clocks.monotonic(), core.config.placement.demote_after):
+            level = next((level for level in core.world.lower if core.world.allows(level, row.header.ref)), None)
+            if level is not None:  # what no tier below may hold stays where it is
+                idle.setdefault(level, []).append(row)
+        for level, rows in idle.items():
+            self._move_down(core, memory, level, rows, end)
+
+    def _move_down(self, core: Core, memory: MemoryTier, level: int, rows: Sequence[Row], end: int) -> None:
+        below, now = core.tiers[level], core.world.now()
+        allow = core.reading.unless_announced(level, end)
         for at in range(0, len(rows), DEMOTED_AT_ONCE):
             below.write(rows[at : at + DEMOTED_AT_ONCE], now, allow)  # what stays, stays in memory too
         for row in rows:
@@ -150,3 +188,28 @@ def _close_all() -> None:
 
 
 atexit.register(_close_all)
+
+_with_child: list[int] = []
+"""The processes, this one and those it was forked from, that `_close_with_child` has arranged things in."""
+
+
+def _close_with_child() -> None:
+    """Have `multiprocessing` close what is at work when one of its children ends: they end without `atexit`.
+
+    Not imported for that: nobody has such children who has not imported it.  A child forgets at its start what is to be
+    done at its end, and only then asks those who registered for it; so that is where a forked one is told.
+    """
+    util: Any = sys.modules.get("multiprocessing.util")
+    process: Any = sys.modules.get("multiprocessing.process")
+    if util is None or process is None or os.getpid() in _with_child:
+        return
+    if not _with_child:  # what was registered in a parent is known in its children
+        util.register_after_fork(_close_all, _finish_child)
+    _with_child.append(os.getpid())
+    if process.parent_process() is not None:
+        _finish_child()
+
+
+def _finish_child(_: object = None) -> None:
+    util: Any = sys.modules["multiprocessing.util"]
+    util.Finalize(None, _close_all, exitpriority=-100)  # after whatever the application does at its end
