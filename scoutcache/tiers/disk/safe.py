@@ -283,7 +283,8 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         _leaked.extend(self._links)
         self._links = set()
         self.shut = False
-        self.gate = threading.Lock()
+        gate, self.gate = self.gate, threading.Lock()
+        gate.release()  # a thread that this child has started already may wait there
 
 
 _registry = threading.Lock()
