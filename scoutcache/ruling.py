@@ -26,6 +26,7 @@ from scoutcache.invalidating import SAMPLE, Action, Match, invalidate, target_of
 from scoutcache.locking import held
 from scoutcache.models import EmitResult, InvalidationResult, RuleResult
 from scoutcache.policies import InvalidationRule
+from scoutcache.rulebook import RuleBook
 from scoutcache.rules.planning import Change, Planned, Ruleset, by_event, of_rule, with_dependents
 from scoutcache.schedules import Due, due_by
 
@@ -193,7 +194,7 @@ class RuleSet:
         self._calls, self._run_flow = calls, run_flow
 
     @property
-    def _book(self) -> Any:
+    def _book(self) -> RuleBook:
         return self._calls.core.rulebook
 
     def add(self, rule: InvalidationRule | Mapping[str, Any]) -> InvalidationRule:
@@ -201,13 +202,11 @@ class RuleSet:
 
         Raises `ConfigError` for a wrong one, listing what is wrong, and `CacheError` where its id is taken.
         """
-        added: InvalidationRule = self._book.add(rule)
-        return added
+        return self._book.add(rule)
 
     def remove(self, rule_id: str) -> bool:
         """Take a rule out of force in this process; False when there is none."""
-        removed: bool = self._book.remove(rule_id)
-        return removed
+        return self._book.remove(rule_id)
 
     def due(self, now: datetime | None = None) -> list[tuple[InvalidationRule, Due]]:
         """Each rule with whether it is due at *now* (default: the present) and when its next time is."""

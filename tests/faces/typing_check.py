@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, assert_type
 
-from scoutcache import AsyncCache, Cache, CacheConfig, CacheEntry, CacheStatistics
-from scoutcache.models import InvalidationResult
+from scoutcache import AsyncCache, Cache, CacheConfig, CacheEntry, CacheStatistics, InvalidationRule
+from scoutcache.models import EmitResult, InvalidationResult, RuleResult
 
 
 def blocking(cache: Cache) -> None:
@@ -20,6 +20,9 @@ def blocking(cache: Cache) -> None:
     assert_type(cache.namespace("tenant"), Cache)
     assert_type(cache.config, CacheConfig)
     assert_type([*cache.keys()], list[str])
+    assert_type(cache.emit("e", id=1), EmitResult)
+    assert_type(cache.rules.run_due(), list[RuleResult])
+    assert_type(list(cache.rules), list[InvalidationRule])
 
 
 async def awaited(cache: AsyncCache) -> None:
@@ -28,6 +31,7 @@ async def awaited(cache: AsyncCache) -> None:
     assert_type(await cache.clear(), InvalidationResult)
     assert_type([key async for key in cache.keys("*")], list[str])
     assert_type(cache.namespace("tenant"), AsyncCache)
+    assert_type(await cache.rules.test("e", id=1), EmitResult)
 
 
 def opened() -> None:
