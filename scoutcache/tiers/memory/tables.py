@@ -6,14 +6,14 @@ Nothing here locks: whoever writes holds the tier's lock.  Readers without one s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 from scoutcache.entry import NAMESPACE_MARK, Mark
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
-__all__ = ["Harvest", "Tables"]
+__all__ = ["Harvest", "Tables", "excess_of", "sorted_out"]
 
 _COMMON: Final = 1024
 """So many sets of marks are remembered, so that entries with the same can share them."""
@@ -131,3 +131,31 @@ class Tables:
                 table.clear()  # gives back what a dict emptied one by one still holds
                 if namespace not in self._pinned:
                     del self.spaces[namespace]
+
+
+def sorted_out(slots: Iterable[Slot], clock: float, before: float | None) -> tuple[list[Slot], list[Slot], set[Slot]]:
+    """Those that are expired, those of the others that were created before that time, and the rest."""
+    expired: list[Slot] = []
+    older: list[Slot] = []
+    rest = set()
+    for slot in slots:
+        if slot.expired(clock):
+            expired.append(slot)
+        elif before is not None and slot.header.created < before:
+            older.append(slot)
+        else:
+            rest.add(slot)
+    return expired, older, rest
+
+
+def excess_of(slots: set[Slot], order: Iterable[Slot], max_bytes: int) -> list[Slot]:
+    """Those among *slots* to let go, in that *order*, so that the others fit into *max_bytes*."""
+    excess: list[Slot] = []
+    left = sum(slot.size for slot in slots)
+    for slot in order:
+        if left <= max_bytes:
+            break
+        if slot in slots:
+            left -= slot.size
+            excess.append(slot)
+    return excess

@@ -26,7 +26,7 @@ from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow
 from scoutcache.tiers.memory import hot
 from scoutcache.tiers.memory.slot import Detail, Slot
-from scoutcache.tiers.memory.tables import Harvest, Tables
+from scoutcache.tiers.memory.tables import Harvest, Tables, excess_of, sorted_out
 
 __all__ = ["MemoryTier"]
 
@@ -325,42 +325,16 @@ class MemoryTier:
         """Remove what is expired, created more than *older_than* seconds ago, or too much for *max_bytes*."""
         clock = self._monotonic()
         with self._lock:
-            expired, older, rest = self._sort(clock, None if older_than is None else now - older_than)
-            excess = self._excess(rest, max_bytes)
+            before = None if older_than is None else now - older_than
+            expired, older, rest = sorted_out(self._tables.slots(), clock, before)
+            nodes = cast("Iterator[Slot]", self._policy.nodes())
+            excess = [] if max_bytes is None else excess_of(rest, nodes, max_bytes)
             if not dry_run:
                 self._drop([*expired, *older, *excess])
                 self._tables.sweep()
         if not dry_run:
             self._tell([*((slot, "expired") for slot in expired), *((slot, "pruned") for slot in [*older, *excess])])
         return {"expired": len(expired), "older": len(older), "oversize": len(excess), "orphaned": 0}
-
-    def _sort(self, clock: float, before: float | None) -> tuple[list[Slot], list[Slot], set[Slot]]:
-        expired: list[Slot] = []
-        older: list[Slot] = []
-        rest = set()
-        for slot in self._tables.slots():
-            if slot.expired(clock):
-                expired.append(slot)
-            elif before is not None and slot.header.created < before:
-                older.append(slot)
-            else:
-                rest.add(slot)
-        return expired, older, rest
-
-    def _excess(self, slots: set[Slot], max_bytes: int | None) -> list[Slot]:
-        """Those among *slots* to let go, in the policy's order, so that the others fit into *max_bytes*."""
-        excess: list[Slot] = []
-        if max_bytes is None:
-            return excess
-        left = sum(slot.size for slot in slots)
-        for node in self._policy.nodes():
-            if left <= max_bytes:
-                break
-            slot = cast("Slot", node)
-            if slot in slots:
-                left -= slot.size
-                excess.append(slot)
-        return excess
 
     def harvest(self) -> Harvest:
         """The hits since the last harvest, each counted exactly once.
