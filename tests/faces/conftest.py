@@ -146,3 +146,15 @@ def ask() -> Any:
         return cache._ended(getattr(cache.rules, method)(*args, **kwargs))
 
     return call
+
+
+@pytest.fixture
+def with_policies(open_cache: Any) -> Any:
+    """Open a cache with these policies, of memory and disk unless told otherwise."""
+
+    def make(*policies: dict[str, Any], tiers: list[str] | None = None, **settings: Any) -> Driven:
+        named = [{"policy_id": f"p{at}", **said} for at, said in enumerate(policies)]
+        driven: Driven = open_cache(tiers, policies=named, **settings)
+        return driven
+
+    return make
