@@ -220,11 +220,11 @@ class RuleSet:
             raise CacheError("a time without its zone could be any", hint="such as datetime.now(UTC)")
         return now.astimezone(UTC)
 
-    def _chosen_due(self, now: datetime | None, lock_timeout: float) -> list[RuleResult]:
+    def _chosen_due(self, now: datetime | None, reason: str | None, lock_timeout: float) -> list[RuleResult]:
         def choose() -> list[InvalidationRule]:
             return [rule for rule, due in self.due(now) if due.now]
 
-        return _run_chosen(self._calls, choose, _How("schedule"), lock_timeout)
+        return _run_chosen(self._calls, choose, _How("schedule", None, reason), lock_timeout)
 
     def _chosen_named(self, names: Sequence[str], how: _How, lock_timeout: float) -> list[RuleResult]:
         chosen = self._book.named(names)
@@ -269,13 +269,15 @@ class Rules(RuleSet):
         """
         return self._chosen_named(names, _How("by hand", None, reason, dry_run), lock_timeout)
 
-    def run_due(self, now: datetime | None = None, *, lock_timeout: float = 0.0) -> list[RuleResult]:
+    def run_due(
+        self, now: datetime | None = None, *, reason: str | None = None, lock_timeout: float = 0.0
+    ) -> list[RuleResult]:
         """Run the time rules that are due at *now*; what was missed is done once.
 
         A rule that never ran is due at once.  Raises `LockTimeout` as `run`; when nothing is due the lock is not asked
         for.
         """
-        return self._chosen_due(now, lock_timeout)
+        return self._chosen_due(now, reason, lock_timeout)
 
 
 class AsyncRules(RuleSet):
@@ -301,9 +303,11 @@ class AsyncRules(RuleSet):
         how = _How("by hand", None, reason, dry_run)
         return await self._in_thread(lambda: self._chosen_named(names, how, lock_timeout))
 
-    async def run_due(self, now: datetime | None = None, *, lock_timeout: float = 0.0) -> list[RuleResult]:
+    async def run_due(
+        self, now: datetime | None = None, *, reason: str | None = None, lock_timeout: float = 0.0
+    ) -> list[RuleResult]:
         """Run the time rules that are due at *now*; what was missed is done once.  Errors as `Rules.run_due`."""
-        return await self._in_thread(lambda: self._chosen_due(now, lock_timeout))
+        return await self._in_thread(lambda: self._chosen_due(now, reason, lock_timeout))
 
     async def _in_thread(self, work: Callable[[], list[RuleResult]]) -> list[RuleResult]:
         told: list[RuleResult] = await self._run_flow(perform(Work(work)))

@@ -15,6 +15,7 @@ from scoutcache.cli.state import Session
 if TYPE_CHECKING:
     from scoutcache.models import EmitResult, RuleResult
     from scoutcache.policies import InvalidationRule
+    from scoutcache.schedules import Due
 
 app = group(
     "rules",
@@ -54,14 +55,8 @@ def list_(session: Session) -> None:
     Statistics are of all processes, in this namespace. Time rules are run by scoutcache rules run; nothing runs by
     itself.
     """
-    from scoutcache.rulebook import RuleBook
-    from scoutcache.schedules import due_by
-
-    now = datetime.now(UTC)
-    book = RuleBook(session.config.rules, session.place / "rules", lambda *_: None)
     rows = []
-    for rule in book.told(session.config.namespace):
-        due = due_by(rule.schedule, rule.last_run, now)
+    for rule, due in _standing(session):
         told = {"on": _on(rule), "target": _target(rule.target_pattern, rule.target_tags)}
         rows.append({**rule.model_dump(), **told, "due": due.now, "next_run": due.next_run})
     session.out.rows("rules", rows, () if session.form == "json" else _LISTED)
@@ -99,16 +94,14 @@ def run(
     if due and names:
         raise Usage("--due and rules by their id exclude each other")
     wait, results = parse_duration(lock_timeout), []
-    with session.cache(reading=dry_run, raising=False) as cache:
-        rules = cache.rules
-        chosen = names or [rule.rule_id for rule, at in rules.due() if at.now]
-        if dry_run:
-            results = rules.run(*chosen, dry_run=True)
-        elif names:
-            results = rules.run(*names, reason=reason, lock_timeout=wait)
-        elif chosen:
-            results = rules.run_due(lock_timeout=wait)
-    if not chosen:
+    chosen = names or [rule.rule_id for rule, at in _standing(session) if at.now]
+    if chosen:
+        with session.cache(reading=dry_run, raising=False) as cache:
+            if names or dry_run:
+                results = cache.rules.run(*chosen, reason=reason, dry_run=dry_run, lock_timeout=wait)
+            else:
+                results = cache.rules.run_due(reason=reason, lock_timeout=wait)
+    else:
         any_timed = any(rule.schedule for rule in session.config.rules)
         session.note("no rule is due" if any_timed else "no time rules are configured: nothing to do")
     quiet = not (names or dry_run or session.out.on_terminal or session.verbose)
@@ -192,6 +185,16 @@ def _problems(results: Sequence[RuleResult]) -> Iterator[str]:
 def _all_failed(result: RuleResult) -> bool:
     """Whether no tier could be asked; this process's own memory is none that counts."""
     return bool(result.failed) and not set(result.by_tier) - set(result.failed) - {"memory"}
+
+
+def _standing(session: Session) -> list[tuple[InvalidationRule, Due]]:
+    """The rules with their statistics, and whether they are due: known without opening the cache."""
+    from scoutcache.rulebook import RuleBook
+    from scoutcache.schedules import due_by
+
+    now = datetime.now(UTC)
+    book = RuleBook(session.config.rules, session.place / "rules", lambda *_: None)
+    return [(rule, due_by(rule.schedule, rule.last_run, now)) for rule in book.told(session.config.namespace)]
 
 
 def _target(pattern: str | None, tags: Sequence[str]) -> str:

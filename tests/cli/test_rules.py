@@ -134,8 +134,10 @@ class TestRun:
         assert said in ran.err
         assert left(cli) == before
 
-    def test_a_configuration_without_time_rules_has_nothing_to_do(self, directory, cli):
-        assert cli("rules", "run", "--due") == (0, "", "no time rules are configured: nothing to do\n")
+    def test_a_configuration_without_time_rules_has_nothing_to_do(self, cli, workplace):
+        ran = cli("rules", "run", "--due", "--directory", "nowhere")
+        assert ran == (0, "", "no time rules are configured: nothing to do\n")
+        assert not (workplace / "nowhere").exists()
 
     def test_what_a_rule_s_failing_tier_is_in_exit_codes(self, ruled, cli, monkeypatch):
         from scoutcache.errors import TierUnavailable
