@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from concurrent.futures import wait
+
 import pytest
 
 from scoutcache.errors import CacheError
@@ -30,8 +33,7 @@ def test_what_is_marked_stale_is_no_longer_fresh_but_still_there(cache, named):
     assert cache.get("k") is None
     assert not cache.exists("k")
     assert cache.keys() == []
-    entry = cache.get_entry("k")
-    assert (entry.value, entry.is_stale()) == ("old", True)
+    assert cache.get_entry("k").value == "old"
 
 
 def test_it_is_served_while_it_is_refreshed_or_when_that_fails(cache, named):
@@ -130,3 +132,29 @@ def test_the_counts_are_of_what_was_fresh(cache):
 def test_an_unknown_action_is_refused_by_name(cache):
     with pytest.raises(CacheError, match="'burn'"):
         cache.invalidate("k*", action="burn")
+
+
+@pytest.mark.parametrize("target", [{"keys": []}, {"tags": ["red"]}], ids=["key", "tag"])
+def test_a_refresh_is_done_by_whoever_holds_a_factory(cache, target):
+    values = iter(["old", "new"])
+    question = cache.cached(ttl=100, tags=["red"])(lambda: next(values))
+    assert question() == "old"
+    target = {"keys": [question.key()]} if "keys" in target else target
+    cache.invalidate(**target, action="refresh")
+    cache.turn()
+    _wait_for_refreshes(cache)
+    assert cache.get(question.key()) == "new"
+
+
+def _wait_for_refreshes(cache):
+    if not cache.is_async:
+        wait(list(cache.core.ports.beside), timeout=10)
+        return
+
+    async def ended():
+        await asyncio.sleep(0)  # what the background has handed to this loop begins
+        await asyncio.sleep(0)
+        while beside := [asyncio.wrap_future(one) for one in cache.core.ports.beside]:
+            await asyncio.wait(beside, timeout=10)
+
+    cache.runner.run(ended())
