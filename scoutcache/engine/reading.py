@@ -12,14 +12,13 @@ Rule 4: promotion carries the remaining time to live, because it copies the head
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from scoutcache import events
 from scoutcache.coherence.messages import Message, invalidates
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, ReadOne
 from scoutcache.engine.world import Warmth, World
-from scoutcache.entry import Header, Live, Ref, Row, Sealed
+from scoutcache.entry import Header, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.codec import Opened
 from scoutcache.wire.unknown import UnknownType
@@ -27,30 +26,8 @@ from scoutcache.wire.unknown import UnknownType
 __all__ = ["Found", "Reading"]
 
 
-class Found(NamedTuple):
-    """A valid entry, stale ones too, and the tier that had it.
-
-    *value* is nobody else's: it may be handed out once.  *size* is in bytes as stored in that tier.
-    """
-
-    header: Header
-    live: Live
-    value: Any
-    tier: str
-    size: int
-    compression: str
-    serializer: str
-
-    @classmethod
-    def in_memory(cls, header: Header, live: Live, serializer: str) -> Found:
-        """What memory has, as it would be found below it."""
-        return cls(header, live, live.value(), "memory", live.size, "none", serializer)
-
-    @classmethod
-    def of(cls, opened: Opened, tier: str) -> Found:
-        """What a tier of bytes had."""
-        header, live, compression, serializer, _, size, value = opened
-        return cls(header, live, value, tier, size, compression, serializer)
+Found = Opened
+"""A valid entry, stale ones too, and the tier that had it."""
 
 
 class Reading:
@@ -88,13 +65,13 @@ class Reading:
         """
         world = self._world
         try:
-            opened = world.codec.open(ref, sealed)
+            found = world.codec.open(ref, sealed, world.names[level])
         except (CorruptEntry, UnknownType):
             return None
-        header = opened.header
+        header = found.header
         if header.expires <= world.now() or not world.is_current(ref[0], header.marks):
             return None
-        return Found.of(opened, world.names[level])
+        return found
 
     def find(
         self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None, *, promote: bool = True
@@ -130,7 +107,7 @@ class Reading:
         world = self._world
         tier = world.names[level]
         try:
-            opened = world.codec.open(ref, sealed)
+            found = world.codec.open(ref, sealed, tier)
         except CorruptEntry as error:
             _note(reasons, ref, "corrupt")
             world.hooks.emit(events.Corrupt(*ref, tier, str(error)))
@@ -140,12 +117,12 @@ class Reading:
             _note(reasons, ref, "unknown_type")
             world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
             return None
-        if opened.header.expires <= world.now():
+        if found.header.expires <= world.now():
             _note(reasons, ref, "expired")
-        elif not (yield from self.current(opened.header)):
+        elif not (yield from self.current(found.header)):
             _note(reasons, ref, "invalidated")
         else:
-            return Found.of(opened, tier)
+            return found
         return None
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from scoutcache.errors import CorruptEntry
-from scoutcache.wire.envelope import CHUNK_FIXED, CHUNK_TABLE, SIGNED
+from scoutcache.wire.envelope import CHUNK_FIXED, SET_ID, SIGNED
 from scoutcache.wire.integrity import Keyring
 
-__all__ = ["Table", "join", "resign", "set_id", "split"]
+__all__ = ["Table", "join", "set_id", "split"]
 
 _MAGIC: Final = b"SCC\x01"
 
@@ -28,28 +28,21 @@ class Table(NamedTuple):
     name: bytes
     total: int
 
-    @classmethod
-    def read(cls, body: bytes) -> Table:
-        """Parse the body of a verified head.  Raises `CorruptEntry`."""
-        if len(body) != CHUNK_TABLE.size:
-            raise CorruptEntry("the entry's table of chunks has the wrong size")
-        return cls(*CHUNK_TABLE.unpack(body))
-
 
 def set_id(payload: bytes, chunk_size: int) -> bytes:
     """Sixteen bytes that name this payload cut in this way."""
     import hashlib
 
-    return hashlib.blake2b(payload, digest_size=16, salt=chunk_size.to_bytes(16, "big")).digest()
+    return hashlib.blake2b(payload, digest_size=SET_ID, salt=chunk_size.to_bytes(16, "big")).digest()
 
 
-def split(payload: bytes, chunk_size: int, name: bytes, keyring: Keyring) -> tuple[bytes, tuple[bytes, ...]]:
-    """The body of the head, and the chunks; each of these has at most *chunk_size* bytes in all."""
+def split(payload: bytes, chunk_size: int, name: bytes, keyring: Keyring) -> tuple[bytes, ...]:
+    """The chunks; each of these has at most *chunk_size* bytes in all."""
     part = chunk_size - CHUNK_FIXED.size - len(keyring.active) - keyring.size
     table = Table(name, -(-len(payload) // part))
     view = memoryview(payload)
     chunks = (_chunk(table, index, view[index * part : (index + 1) * part], keyring) for index in range(table.total))
-    return CHUNK_TABLE.pack(*table), tuple(chunks)
+    return tuple(chunks)
 
 
 def _chunk(table: Table, index: int, part: memoryview, keyring: Keyring) -> bytes:
@@ -65,6 +58,8 @@ def join(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> bytes:
 
 
 def _parts(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> list[memoryview]:
+    if len(table.name) != SET_ID:
+        raise CorruptEntry("the entry names its chunks by something else than a set")
     if table.total != len(chunks):
         raise CorruptEntry(f"{len(chunks)} of {table.total} chunks are there")
     return [_part(table, index, chunk, keyring) for index, chunk in enumerate(chunks)]
@@ -82,9 +77,3 @@ def _part(table: Table, index: int, chunk: bytes, keyring: Keyring) -> memoryvie
     if place != [table.name, index, table.total]:
         raise CorruptEntry(f"chunk {index} belongs elsewhere")
     return memoryview(chunk)[start : -keyring.size]
-
-
-def resign(table: Table, chunks: Sequence[bytes], keyring: Keyring) -> tuple[bytes, ...]:
-    """The same chunks, verified and sealed with the active key.  Raises `CorruptEntry`."""
-    parts = _parts(table, chunks, keyring)
-    return tuple(_chunk(table, index, part, keyring) for index, part in enumerate(parts))

@@ -1,7 +1,7 @@
 """The codec: values to what memory holds, entries to sealed bytes, and back.
 
 Rules of `Codec.open`, for bytes that anybody may have written:
-- the order is parse, verify, compare the name, join, expand, decode; each step trusts only what the ones before proved;
+- the order is verify, parse, compare the name, join, expand, decode; each step trusts only what the ones before proved;
 - whatever the bytes, the outcome is a value, `CorruptEntry` (of which `IntegrityError` is one), or, for a sound entry
   that this process hasn't the means to read, `UnknownType`.
 """
@@ -13,16 +13,18 @@ from dataclasses import dataclass, field
 from sys import getsizeof
 from typing import Any, NamedTuple
 
+from xxhash import xxh3_64_digest
+
 from scoutcache.entry import Encoded, Header, Live, Ref, Sealed
 from scoutcache.errors import ConfigError, CorruptEntry, IntegrityError, SerializationError
 from scoutcache.wire import chunks, envelope
 from scoutcache.wire.chunks import Table
 from scoutcache.wire.classes import register_type
-from scoutcache.wire.compression import NAMES, Compressor, train_dictionary
-from scoutcache.wire.envelope import CHUNKED, Body, Frame
+from scoutcache.wire.compression import NAMES, NONE, Compressor, train_dictionary
+from scoutcache.wire.envelope import NAME, SET_ID, UNREADABLE, Body, check, key_id, parse_head, refuse
 from scoutcache.wire.integrity import Keyring
 from scoutcache.wire.resident import ATOMS, resident_size
-from scoutcache.wire.serializers import Serializers, name_of, register_serializer
+from scoutcache.wire.serializers import Serializers, name_of, number_of, register_serializer
 from scoutcache.wire.unknown import UnknownDictionary, UnknownType
 
 __all__ = [
@@ -33,7 +35,6 @@ __all__ = [
 _SMALLEST_CHUNK = 1024
 _new = tuple.__new__
 """Makes a NamedTuple without the Python frame of its own ``__new__``: 0.3 µs less for each, on every hit of a disk."""
-
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,38 +60,67 @@ class CodecSettings:
 
 
 class Opened(NamedTuple):
-    """An entry read back.  Sizes are bytes: *raw_size* as serialized, *stored_size* as it lies in the tier.
+    """An entry read back.
 
     *value* was decoded to see that it can be, and nobody else has it: whoever opened the entry may hand it out, once.
+    *size* is in bytes as it lies in *tier*.  What few ask for is made of the rest when it is asked for.
     """
 
     header: Header
-    live: Live
-    compression: str
-    serializer: str
-    raw_size: int
-    stored_size: int
     value: Any
+    payload: Any
+    """The value as serialized; the value itself where memory holds it so, and then *decode* is None."""
+    decode: Callable[[Any], Any] | None
+    coding: int
+    packing: int
+    size: int
+    tier: str
+
+    @classmethod
+    def in_memory(cls, header: Header, live: Live, serializer: str) -> Opened:
+        """What memory has, as it would be found below it."""
+        return cls(header, live.value(), live.held, live.decode, number_of(serializer), NONE, live.size, "memory")
+
+    @property
+    def live(self) -> Live:
+        """What memory is to keep of it."""
+        if self.decode is None:
+            return Live(self.payload, None, self.size)
+        size = resident_size(self.value)
+        return Live(self.payload, self.decode, len(self.payload)) if size is None else Live(self.value, None, size)
+
+    @property
+    def compression(self) -> str:
+        """The compression's name."""
+        return NAMES[self.packing]
+
+    @property
+    def serializer(self) -> str:
+        """The serializer's name."""
+        return name_of(self.coding)
 
 
 class Codec:
     """Encodes, seals and opens entries; safe to use from several threads.
 
     *token* draws that many random bytes to name a set of chunks; None names it by a hash of the payload, so that equal
-    values give equal bytes.  Raises `ConfigError` for settings that can't be used.
+    values give equal bytes.  *compresses* says of which entries compression is required, whatever their size and
+    whether it pays or not.  Raises `ConfigError` for settings that can't be used.
     """
 
     def __init__(
-        self, settings: CodecSettings = CodecSettings(), *, token: Callable[[int], bytes] | None = None
-    ) -> None:
+        self, settings: CodecSettings = CodecSettings(), *, token: Callable[[int], bytes] | None = None,
+        compresses: Callable[[Ref], bool] | None = None,
+    ) -> None:  # fmt: skip
         if settings.chunk_size < _SMALLEST_CHUNK:
             raise ConfigError(f"chunk_size: {_SMALLEST_CHUNK} bytes or more are needed, not {settings.chunk_size}")
-        self.settings = settings
-        self._token = token
+        self.settings, self._max_value = settings, settings.max_value
+        self._token, self._compresses = token, compresses
         self._keyring = Keyring(settings.signing_keys, settings.active_key)
         if settings.allow_pickle and not self._keyring.flag:
             raise ConfigError("allow_pickle needs signing_keys: whoever can write to the store could run code here")
         self._serializers = Serializers(settings.serializer, pickle=settings.allow_pickle)
+        self._decoders = self._serializers.decoders
         own = () if settings.dictionary is None else (settings.dictionary,)
         self._compressor = Compressor(
             settings.compression, settings.level, settings.threshold, own + settings.old_dictionaries
@@ -134,9 +164,10 @@ class Codec:
         """
         keyring = self._keyring
         serializer, payload = encoded or self._encoded(live)
-        compression, stored, dictionary = self._compressor.compress(payload)
-        body = Body(serializer, compression, dictionary, len(payload), len(stored), keyring.flag)
-        covered = envelope.write(header, body, keyring.active) + stored
+        always = self._compresses is not None and self._compresses(header.ref)
+        compression, stored, dictionary = self._compressor.compress(payload, always=always)
+        body = Body(serializer, compression, dictionary, len(payload))
+        covered = envelope.write(header, body, keyring.active, stored)
         if len(covered) + keyring.size <= self.settings.chunk_size:
             return Sealed(covered + keyring.tag(covered))
         return self._seal_chunked(header, body, stored)
@@ -147,27 +178,11 @@ class Codec:
         return Encoded(self._serializers.number(live.decode), live.held)
 
     def _seal_chunked(self, header: Header, body: Body, stored: bytes) -> Sealed:
-        size = self.settings.chunk_size
-        name = self._token(16) if self._token else chunks.set_id(stored, size)
-        table, parts = chunks.split(stored, size, name, self._keyring)
-        return self._finish(header, body._replace(flags=body.flags | CHUNKED), table, parts)
-
-    def _finish(self, header: Header, body: Body, rest: bytes, parts: tuple[bytes, ...]) -> Sealed:
-        covered = envelope.write(header, body, self._keyring.active) + rest
-        return Sealed(covered + self._keyring.tag(covered), parts)
-
-    def reseal(self, sealed: Sealed, header: Header) -> Sealed:
-        """The same payload under a new header (times, marks), signed anew with the active key.
-
-        Raises `CorruptEntry` as `open` does: what isn't sound is not signed again.
-        """
-        frame = self._verified(header.ref, sealed)
-        rest = sealed.head[frame.start : -self._keyring.size]
-        parts = sealed.chunks
-        if frame.flags & CHUNKED:
-            parts = chunks.resign(Table.read(rest), parts, self._keyring)
-        flags = frame.flags & CHUNKED | self._keyring.flag
-        return self._finish(header, Body(*frame[1:6], flags), rest, parts)
+        size, keyring = self.settings.chunk_size, self._keyring
+        name = self._token(SET_ID) if self._token else chunks.set_id(stored, size)
+        parts = chunks.split(stored, size, name, keyring)
+        covered = envelope.write(header, body._replace(chunks=len(parts)), keyring.active, name)
+        return Sealed(covered + keyring.tag(covered), parts)
 
     # -- bytes to entries
 
@@ -182,48 +197,43 @@ class Codec:
             raise IntegrityError("the entry belongs to another key")
         return header
 
-    def open(self, ref: Ref, sealed: Sealed) -> Opened:
-        """The entry of that name, out of bytes that nobody vouches for.
+    def open(self, ref: Ref, sealed: Sealed, tier: str = "") -> Opened:
+        """The entry of that name, out of bytes that nobody vouches for; *tier* says where they lay.
 
         Raises `CorruptEntry` or `IntegrityError` for anything that is wrong with them, and `UnknownType` for a sound
         entry of which this process lacks the class, the serializer or the dictionary.
         """
-        frame = self._verified(ref, sealed)
-        decode = self._serializers.decoder(frame.serializer)
-        payload = self._payload(frame, sealed)
-        value = _decode(decode, payload)
-        size = getsizeof(value) if type(value) in ATOMS else resident_size(value)
-        live = _new(Live, (payload, decode, len(payload)) if size is None else (value, None, size))
-        stored = sealed.size if sealed.chunks else len(sealed.head)
-        names = NAMES[frame.compression], name_of(frame.serializer)
-        return _new(Opened, (frame.header, live, *names, frame.raw_size, stored, value))
-
-    def _verified(self, ref: Ref, sealed: Sealed) -> Frame:
-        head = sealed.head
-        self._keyring.verify_head(head)
-        frame = envelope.read(head, ref)
-        if frame.start + self._keyring.size > len(head):
-            raise CorruptEntry("the entry's header runs into its seal")
-        if sealed.chunks and not frame.flags & CHUNKED:
-            raise CorruptEntry("the entry has chunks that it doesn't know of")
-        return frame
-
-    def _payload(self, frame: Frame, sealed: Sealed) -> bytes:
-        if frame.raw_size > self.settings.max_value:
-            raise CorruptEntry(f"the entry has {frame.raw_size} bytes, more than the {self.settings.max_value} allowed")
-        stored = sealed.head[frame.start : -self._keyring.size]
-        if frame.flags & CHUNKED:
-            stored = chunks.join(Table.read(stored), sealed.chunks, self._keyring)
-        if len(stored) != frame.stored_size:
-            raise CorruptEntry("the entry's payload has another size than it says")
-        return self._compressor.expand(frame.compression, stored, frame.raw_size, frame.dictionary)
-
-
-def _decode(decode: Callable[[bytes], Any], payload: bytes) -> Any:
-    try:
-        return decode(payload)
-    except (UnknownType, CorruptEntry):
-        raise
-    except Exception as error:
-        # Decoders, registered ones among them, raise what they like (RecursionError and MemoryError too).
-        raise CorruptEntry(f"the entry's payload can't be decoded: {type(error).__name__}: {error!s:.200}") from error
+        # One function, and the cheap case of each step in place: every Python frame is a twentieth of a hit.
+        head, parts = sealed
+        keyring = self._keyring
+        covered = head[: -keyring.size]
+        if keyring.flag or xxh3_64_digest(covered) != head[-8:]:
+            keyring.verify(head, key_id(head))
+        try:
+            fields = parse_head(covered)
+        except UNREADABLE as error:
+            refuse(head, error)
+        name, _, signer, header, serializer, compression, dictionary, raw_size, count, _, payload = fields
+        # A sum shows that one of the times may be NaN, of which a comparison with another would make nonsense.
+        total = header[2] + header[3] + header[4]
+        if name != NAME or header[0] != ref or total != total:  # noqa: PLR0124
+            check(head, fields, ref)
+        if signer and not keyring.flag:
+            keyring.verify(head, signer)
+        if raw_size > self._max_value:
+            raise CorruptEntry(f"the entry has {raw_size} bytes, more than the {self._max_value} allowed")
+        if parts or count:
+            payload = chunks.join(Table(payload, count), parts, keyring)
+        if compression or len(payload) != raw_size:
+            payload = self._compressor.expand(compression, payload, raw_size, dictionary)
+        decode = self._decoders.get(serializer) or self._serializers.decoder(serializer)
+        try:
+            value = decode(payload)
+        except (UnknownType, CorruptEntry):
+            raise
+        except Exception as error:
+            # Decoders, registered ones among them, raise what they like (RecursionError and MemoryError too).
+            what = f"{type(error).__name__}: {error!s:.200}"
+            raise CorruptEntry(f"the entry's payload can't be decoded: {what}") from error
+        size = sealed.size if parts else len(head)
+        return _new(Opened, (header, value, payload, decode, serializer, compression, size, tier))

@@ -14,7 +14,7 @@ from typing import Final
 import xxhash
 
 from scoutcache.errors import ConfigError, IntegrityError
-from scoutcache.wire.envelope import SIGNED, key_id
+from scoutcache.wire.envelope import SIGNED
 
 __all__ = ["Keyring"]
 
@@ -49,11 +49,6 @@ class Keyring:
         if self.flag:
             return self._hmac(self._keys[self.active], covered, "sha256")
         return xxhash.xxh3_64_digest(covered)
-
-    def verify_head(self, head: bytes) -> None:
-        """Check the integrity field of a head.  Raises `CorruptEntry`."""
-        if self.flag or xxhash.xxh3_64_digest(head[:-_CHECKSUM]) != head[-_CHECKSUM:] or head[4] & SIGNED:
-            self.verify(head, key_id(head))
 
     def verify(self, data: bytes, signer: bytes | None) -> None:
         """Check the integrity field at the end of *data*; *signer* None: it says it is unsigned.

@@ -22,7 +22,7 @@ from scoutcache.wire.tags import BY_CODE, BY_NAME, Tag
 from scoutcache.wire.unknown import UnknownType
 from scoutcache.wire.walk import TAG, Walk, is_plain
 
-__all__ = ["Serializers", "register_serializer"]
+__all__ = ["Serializers", "name_of", "number_of", "register_serializer"]
 
 MSGPACK, MSGPACK_TAGGED, JSON, JSON_TAGGED, PICKLE = 1, 2, 3, 4, 5
 FIRST_CUSTOM, LAST_CUSTOM = 64, 255
@@ -174,7 +174,10 @@ _DECODERS: Final[dict[int, Decode]] = {
 
 
 class Serializers:
-    """The configured serializer for writing, all of them for reading; pickle only when *pickle* is true."""
+    """The configured serializer for writing, all of them for reading; pickle only when *pickle* is true.
+
+    *decoders* are the built-in ones by their numbers.
+    """
 
     def __init__(self, name: str, *, pickle: bool) -> None:
         if name not in _BUILT_IN and name not in _CUSTOM:
@@ -183,7 +186,7 @@ class Serializers:
         if name == "pickle" and not pickle:
             raise ConfigError("serializer: pickle has to be switched on with allow_pickle, and needs a signing key")
         self._encode = _BUILT_IN.get(name) or _encode_custom(name)
-        self._decoders: dict[int, Decode] = _DECODERS | ({PICKLE: _decode_pickle} if pickle else {})
+        self.decoders: dict[int, Decode] = _DECODERS | ({PICKLE: _decode_pickle} if pickle else {})
 
     def encode(self, value: Any) -> Encoded:
         """The value as bytes.  Raises `SerializationError` naming the place inside the value."""
@@ -198,7 +201,7 @@ class Serializers:
 
     def decoder(self, number: int) -> Decode:
         """What decodes payloads of that number.  Raises `UnknownType`, or `CorruptEntry` for pickle switched off."""
-        decode = self._decoders.get(number)
+        decode = self.decoders.get(number)
         if decode is not None:
             return decode
         if number == PICKLE:
@@ -212,7 +215,7 @@ class Serializers:
 
     def number(self, decode: Decode) -> int:
         """The number of a decoder that `decoder` gave."""
-        for number, each in (*self._decoders.items(), *((each.number, each.decode) for each in _CUSTOM.values())):
+        for number, each in (*self.decoders.items(), *((each.number, each.decode) for each in _CUSTOM.values())):
             if each == decode:
                 return number
         raise SerializationError("the value was encoded by a serializer that isn't registered any more")
@@ -221,3 +224,8 @@ class Serializers:
 def name_of(number: int) -> str:
     """The serializer's name for people."""
     return _NAMES.get(number) or next(each.name for each in _CUSTOM.values() if each.number == number)
+
+
+def number_of(name: str) -> int:
+    """The number of a serializer's plain form, by its name."""
+    return _CUSTOM[name].number if name in _CUSTOM else next(n for n, known in _NAMES.items() if known == name)

@@ -185,8 +185,8 @@ def outcome() -> Callable[[Codec, Ref, Sealed], str]:
 @pytest.fixture(scope="session")
 def forge() -> Callable[..., Sealed]:
     def forge(header: Header, serializer: int, payload: bytes, **options) -> Sealed:
-        fields = {"compression": 0, "dictionary": 0, "raw_size": len(payload), "stored_size": len(payload)} | options
-        head = envelope.write(header, envelope.Body(serializer=serializer, **fields), b"") + payload
+        fields = {"compression": 0, "dictionary": 0, "raw_size": len(payload)} | options
+        head = envelope.write(header, envelope.Body(serializer=serializer, **fields), b"", payload)
         return Sealed(head + xxhash.xxh3_64_digest(head))
 
     return forge

@@ -91,7 +91,7 @@ def round_trip(value, header, ref, serializer="msgpack"):
 def forge(content, code, header, ref):
     """Open an entry that holds one extension made by hand."""
     payload = msgspec.msgpack.encode(msgspec.msgpack.Ext(code, msgspec.msgpack.encode(content)))
-    head = envelope.write(header, envelope.Body(2, 0, 0, len(payload), len(payload)), b"") + payload
+    head = envelope.write(header, envelope.Body(2, 0, 0, len(payload)), b"", payload)
     return Codec().open(ref, Sealed(head + xxhash.xxh3_64_digest(head))).value
 
 

@@ -70,6 +70,14 @@ def test_random_bytes_are_corrupt_or_a_value_of_that_size(data, number, size):
         assert len(make("lz4").expand(number, data, size, 0)) == size
 
 
+@pytest.mark.parametrize("name", PACKED)
+@given(payload=st.binary(max_size=300))
+def test_where_compression_is_required_size_and_saving_do_not_matter(name, payload):
+    packed = make(name).compress(payload, always=True)
+    assert packed.number == NUMBERS[name]
+    assert make("none").expand(packed.number, packed.payload, len(payload), 0) == payload
+
+
 BOMBS = {
     "lz4": (LZ4, lz4.block.compress(BOMB, store_size=False)),
     "zstd that states its size": (ZSTD, zstandard.ZstdCompressor().compress(BOMB)),

@@ -53,12 +53,12 @@ def test_an_entry_cut_off_anywhere_or_with_bytes_to_spare_is_corrupt(header, ref
 @given(junk=st.binary(max_size=300))
 def test_random_bytes_are_corrupt(junk, ref, outcome):
     assert outcome(make(), ref, Sealed(junk)) == "corrupt"
-    assert outcome(make(), ref, Sealed(b"SCE\x01" + junk)) == "corrupt"
+    assert outcome(make(), ref, Sealed(envelope.MAGIC + junk)) == "corrupt"
 
 
 def repaired(head: bytearray) -> bytes:
     """The head with its two checksums made right again, as somebody would who wants to be let in."""
-    length = int.from_bytes(head[8:12], "big")
+    length = int.from_bytes(head[7:11], "big")
     if 8 <= length <= len(head) - 8:
         head[length - 8 : length] = xxhash.xxh3_64_digest(bytes(head[: length - 8]))
     return bytes(head[:-8]) + xxhash.xxh3_64_digest(bytes(head[:-8]))
@@ -80,7 +80,7 @@ def test_behind_a_right_checksum_any_byte_may_be_wrong_and_still_it_is_a_value_o
 @settings(max_examples=300, deadline=None)
 @given(payload=st.binary(max_size=80), number=st.sampled_from([1, 2, 3, 4, 5, 0, 63, 64, 255]))
 def test_any_payload_behind_a_right_checksum_is_a_value_or_a_named_error(payload, number, header, ref, outcome):
-    head = envelope.write(header, envelope.Body(number, 0, 0, len(payload), len(payload)), b"") + payload
+    head = envelope.write(header, envelope.Body(number, 0, 0, len(payload)), b"", payload)
     assert outcome(make(), ref, Sealed(head + xxhash.xxh3_64_digest(head))) in {"corrupt", "unknown", "value"}
 
 
@@ -126,5 +126,3 @@ def test_an_entry_put_under_another_key_or_namespace_is_refused(other, keys, hea
         codec.open(other, sealed)
     with pytest.raises(IntegrityError, match="another key"):
         codec.header(other, sealed.head)
-    with pytest.raises(IntegrityError, match="another key"):
-        codec.reseal(sealed, header._replace(ref=other))

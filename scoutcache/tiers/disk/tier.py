@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["DiskTier"]
 
 
+_new = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``."""
+
+
 def _log_warning(message: str) -> None:
     logging.getLogger("scoutcache").warning("%s", message)
 
@@ -94,14 +98,14 @@ class DiskTier:
             return None
         head, chunks = rows[0]
         if type(head) is bytes and not chunks:
-            return Sealed(head)
+            return _new(Sealed, (head, ()))
         with self._database.link() as con:
             return read_one(con, key, now)
 
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
         """Those that are there: one statement for up to 512 keys.  Raises `TierUnavailable`."""
-        by_key = {physical_key(ref): ref for ref in refs}
-        keys, found = sorted(by_key), {}  # sorted, SQLite finds them a sixth faster
+        by_key = {physical_key(ref).encode(): ref for ref in refs}
+        keys, found = [key.decode() for key in sorted(by_key)], {}  # sorted, SQLite finds them a sixth faster
         with self._database.link() as con:
             at = 0
             while at < len(keys):
@@ -110,8 +114,9 @@ class DiskTier:
                 at += places
                 rows = con.execute(sql, (now, *some, *(None,) * (places - len(some)))).fetchall()
                 for key, head, chunks in rows:
-                    sealed = Sealed(head) if type(head) is bytes and not chunks else read_one(con, key, now)
-                    if sealed is not None:
+                    if type(head) is bytes and not chunks:
+                        found[by_key[key]] = _new(Sealed, (head, ()))
+                    elif (sealed := read_one(con, key.decode(), now)) is not None:
                         found[by_key[key]] = sealed
         return found
 
