@@ -34,6 +34,9 @@ INTERVAL = 0.5
 MEMORY_EVERY = 20
 """Turns between two sweeps of expired entries out of memory: looking at 100,000 of them takes some milliseconds."""
 
+JOURNAL_EVERY = 120
+"""Turns between two looks for messages that are older than need be."""
+
 DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
 
@@ -74,6 +77,11 @@ class Background:
             _at_work.discard(self)
             self._shut()
             self._presence.end()
+
+    @property
+    def present_as(self) -> str | None:
+        """The name under which this process is present, None where it is not."""
+        return self._presence.name
 
     def _appear(self) -> None:
         """Be among those whom ``invalidate --wait`` waits for.
@@ -124,6 +132,7 @@ class Background:
             core.memory.tick(core.clocks.monotonic())
 
     def _keep_up(self, core: Core) -> None:
+        core.journal.recover()
         core.follower.sync()
         core.follower.reopen_if_replaced()
         if self._ticking:
@@ -136,6 +145,8 @@ class Background:
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
         core.factories.run_due()
+        if self._turns % JOURNAL_EVERY == 0:
+            core.journal.trim()
         now = core.world.now()
         due = not self._ticking or self._turns % MEMORY_EVERY == 0
         self._turns += 1

@@ -26,7 +26,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "get": Entry("values", "Print the value of a key."),
     "set": Entry("values", "Store a value under a key."),
     "delete": Entry("values", "Delete keys by name."),
-    "invalidate": Entry("removal", "Invalidate by pattern, tag, key, dependency or event."),
+    "invalidate": Entry("invalidation", "Invalidate by pattern, tag, key, dependency or event."),
     "clear": Entry("removal", "Remove everything from a namespace, prefix or tier."),
     "prune": Entry("removal", "Remove what is expired, dead or orphaned."),
     "verify": Entry("removal", "Check every stored entry, and repair."),

@@ -31,6 +31,9 @@ def silence() -> None:
 _PARTS: Final = ("disk", "journal", "counters", "oplog")
 """What a cache makes in its directory."""
 
+WORKING_EVERY = 0.5
+"""Seconds between two lines of `Session.working`."""
+
 NO_HOME: Final = "there is no home folder to write to, and a temporary one may be emptied at any time"
 
 
@@ -98,6 +101,30 @@ class Session:
         if self._shown is not None:
             self._shown = None
             sys.stderr.write("\r\x1b[K")
+
+    @contextmanager
+    def working(self, what: str) -> Iterator[None]:
+        """Say on a terminal what takes long, and for how long it has taken, once it does."""
+        if self.quiet or not is_terminal(sys.stderr):
+            yield
+            return
+        import threading
+        import time
+
+        done, began = threading.Event(), time.monotonic()
+
+        def tell() -> None:
+            while not done.wait(WORKING_EVERY):
+                self.progress(f"{what}: {text.duration(time.monotonic() - began)}")
+
+        teller = threading.Thread(target=tell, daemon=True)
+        teller.start()
+        try:
+            yield
+        finally:
+            done.set()
+            teller.join()
+            self.progress_done()
 
     @property
     def can_ask(self) -> bool:

@@ -61,6 +61,11 @@ class Presence:
         self._path: Path | None = None
         self._words = _nowhere()
 
+    @property
+    def name(self) -> str | None:
+        """The random name of our file, None while there is none."""
+        return None if self._path is None else self._path.name
+
     def begin(self, position: int) -> None:
         """Be there, unless we are.  Raises OSError where nothing can be written; then nobody waits for us."""
         if self._claim is not None and self._claim.still_there():

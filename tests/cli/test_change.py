@@ -152,13 +152,6 @@ class TestInvalidate:
     def test_naming_nothing_is_refused(self, directory, cli):
         assert cli("invalidate").code == 2
 
-    @pytest.mark.parametrize("option", [("--action", "refresh"), ("--event", "db.changed"), ("--wait", "5")])
-    def test_what_this_version_lacks_is_refused_by_name(self, option, directory, cli):
-        ran = cli("invalidate", "llm:*", *option)
-        assert ran.code == 1
-        assert "not available in this version" in ran.err
-        assert len(left(cli)) == 4
-
     @pytest.mark.parametrize("option", [("--action", "remove"), ("--match", "some")])
     def test_a_wrong_choice_names_the_right_ones(self, option, directory, cli):
         ran = cli("invalidate", "x", *option)

@@ -1,0 +1,315 @@
+"""``invalidate``: everything that can be named, in every tier and every process.
+
+Rules:
+
+1. Naming what to invalidate never asks; a sweep (``--all``) asks at a terminal and wants ``--yes`` elsewhere.
+2. A dry run changes nothing and counts everything.  ``--max`` counts first, by the same scan, and refuses as a whole.
+3. What is named one by one (``--keys-from``) goes in pieces, so that a million keys are no one message of a million.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.options import choices, command
+from scoutcache.cli.removal import failed
+from scoutcache.cli.state import Session
+from scoutcache.entry import KEY_MARK, Ref
+from scoutcache.listing import list_entries
+from scoutcache.ruling import united
+from scoutcache.ttl import parse_duration
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+    from scoutcache.cli.waiting import Waited
+    from scoutcache.entry import Header
+    from scoutcache.models import InvalidationResult
+
+app = typer.Typer()
+
+SAMPLE: Final = 20
+PIECE: Final = 1000
+
+_Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="Entries with this tag; repeatable.")]
+_DependsOn = Annotated[
+    list[str] | None, typer.Option("--depends-on", metavar="K", help="What depends on this key; repeatable.")
+]
+_KeysFrom = Annotated[
+    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Whole keys, one a line or ended by NUL.")
+]
+_Action = Annotated[
+    str,
+    choices(
+        ("delete", "refresh", "mark-stale"),
+        "--action",
+        help="What becomes of them. Default: delete.",
+        show_default=False,
+    ),
+]
+_Match = Annotated[
+    str,
+    choices(("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.", show_default=False),
+]
+_Max = Annotated[
+    int | None,
+    typer.Option("--max", metavar="N", min=0, help="Count first; do nothing and exit 1 when more keys match."),
+]
+_Wait = Annotated[
+    str | None,
+    typer.Option("--wait", metavar="SECONDS", help="Until every live process has applied it; exit 3 if one has not."),
+]
+
+
+@command(
+    app,
+    "invalidate",
+    examples="""
+    scoutcache invalidate 'llm:*'                      by pattern
+    scoutcache invalidate --tag model:gpt-4 --count    by tag, and count what that was
+    scoutcache invalidate 'user:7:*' --dry-run         see what it would be
+    scoutcache invalidate --event deploy.finished --reason 'release 4.2'
+    scoutcache invalidate --tag prices --action mark-stale --wait 5
+    scoutcache keys --filter 'age>30d' -0 | scoutcache invalidate --keys-from -
+    """,
+)
+def invalidate(
+    session: Session,
+    patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any.")] = None,
+    tag: _Tag = None,
+    event: Annotated[str | None, typer.Option("--event", metavar="E", help="What the rules say of this event.")] = None,
+    depends_on: _DependsOn = None,
+    keys_from: _KeysFrom = None,
+    action: _Action = "delete",
+    match: _Match = "any",
+    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Spare what depends on the keys.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Count what tags covered, which takes a scan.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Goes into the log.")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Everything in the namespace.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    most: _Max = None,
+    wait: _Wait = None,
+) -> int | None:
+    """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
+
+    After it has returned nobody reads what was there before. What is named is united; --match all takes only what
+    fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
+    while it is computed anew, where it has a time to be stale; refresh also tells the processes that can compute it.
+    An event has the actions of its rules; events emit gives it fields.
+    """  # fmt: skip
+    named = list(patterns or ())
+    if everything and not named:
+        named = ["*"]
+    _check_sweep(named, everything=everything)
+    seconds = None if wait is None else parse_duration(wait)
+    wanted = Wanted(
+        named, _keys(keys_from), list(tag or ()), event, list(depends_on or ()),
+        {"cascade": not no_cascade, "action": action.replace("-", "_"), "reason": reason}, every=match == "all",
+    )  # fmt: skip
+    wanted.check(dry_run=dry_run, wait=seconds)
+    if wanted.is_empty():
+        if keys_from is not None:
+            session.note("no keys were given")
+            session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
+            return None
+        raise Usage("nothing to invalidate was named", hint="name a PATTERN, --tag, --keys-from, --depends-on or --all")
+    with session.cache(raising=False) as cache:
+        if everything and not dry_run:
+            session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
+        if most is not None:
+            _check_most(session, cache, wanted, most)
+        with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
+            result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
+        waited = _wait(session, cache, seconds) if seconds is not None else None
+    return _told(session, result, waited, dry_run=dry_run)
+
+
+def _check_sweep(patterns: Sequence[str], *, everything: bool) -> None:
+    from scoutcache.patterns import Pattern
+
+    for pattern in patterns:
+        whole = Pattern.parse(pattern).matches_all
+        # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
+        if not everything and not pattern.replace("[^]", "?").strip("*?"):
+            what = "is everything in the namespace" if whole else "is wildcards alone and may be everything"
+            raise Usage(f"{pattern} {what}", hint="pass --all if that is meant")
+
+
+def _keys(source: str | None) -> list[str]:
+    if source is None:
+        return []
+    try:
+        given = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise Usage(f"--keys-from: {source}: {error.strerror}") from error
+    try:
+        content = given.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Usage(f"the keys from {source} are not text: {error}") from error
+    keys = content.split("\0") if "\0" in content else content.split("\n")
+    return [key for key in keys if key]
+
+
+class Wanted:
+    """What is to be invalidated, and how."""
+
+    def __init__(
+        self, patterns: list[str], keys: list[str], tags: list[str], event: str | None, depends_on: list[str],
+        how: dict[str, Any], *, every: bool,
+    ) -> None:  # fmt: skip
+        self._patterns, self._keys, self._tags, self._event = patterns, keys, tags, event
+        self._depends_on, self._every, self._how = depends_on, every, how
+
+    def is_empty(self) -> bool:
+        """Whether nothing was named."""
+        return not (self._patterns or self._keys or self._tags or self._event or self._depends_on)
+
+    def check(self, *, dry_run: bool, wait: float | None) -> None:
+        """Refuse what does not go together."""
+        from scoutcache.keys import check_tag, key_text
+
+        if self._event is not None and self._every:
+            raise Usage("--event does not go with --match all", hint="an event names rules and no entries")
+        if dry_run and wait is not None:
+            raise Usage("--wait does not go with --dry-run", hint="nothing is changed that could be applied")
+        for key in [*self._keys, *self._depends_on]:
+            key_text(key)
+        for tag in self._tags:
+            check_tag(tag)
+
+    def run(self, cache: Cache, *, dry_run: bool, count: bool) -> Iterator[InvalidationResult]:
+        """Do it part by part, or with *dry_run* say what it would be."""
+        how: dict[str, Any] = {**self._how, "dry_run": dry_run, "count": count}
+        if self._every:
+            yield from self._intersected(cache, how)
+            return
+        if self._patterns or self._tags or self._event is not None:
+            yield cache.invalidate(*self._patterns, tags=self._tags, event=self._event, **how)
+        for piece in _pieces(self._keys):
+            yield cache.invalidate(keys=piece, **how)
+        if self._depends_on:
+            yield from _dependents(cache, self._depends_on, how)
+
+    def _intersected(self, cache: Cache, how: dict[str, Any]) -> Iterator[InvalidationResult]:
+        if not self._depends_on:
+            yield cache.invalidate(*self._patterns, keys=self._keys, tags=self._tags, match="all", **how)
+            return
+        from scoutcache.targets import target_of
+
+        target = None
+        if self._patterns or self._keys or self._tags:
+            target = target_of(cache._calls, self._patterns, self._keys, self._tags, "all")
+        found = (
+            header.ref.key
+            for header in _depending(cache, self._depends_on, every=True)
+            if target is None or target.takes(header)
+        )
+        nothing = True
+        for piece in _pieces(found):
+            nothing = False
+            yield cache.invalidate(keys=piece, **how)
+        if nothing:
+            yield _result(0, [])
+
+
+def _pieces(keys: Iterable[str]) -> Iterator[list[str]]:
+    waiting = iter(keys)
+    while piece := list(islice(waiting, PIECE)):
+        yield piece
+
+
+def _depending(cache: Cache, keys: Sequence[str], *, every: bool = False) -> Iterator[Header]:
+    """The entries that depend on one of *keys*, or on *every* one."""
+    wanted = set(keys)
+    for entry in list_entries(cache._core, cache.config.namespace, stale=True):
+        found = wanted & set(entry.header.depends_on)
+        if found == wanted if every else found:
+            yield entry.header
+
+
+def _result(matched: int | None, sample: Sequence[str], *, dry_run: bool = False) -> InvalidationResult:
+    from scoutcache.models import InvalidationResult
+
+    return InvalidationResult(matched=matched, invalidated=0 if dry_run else matched, sample=tuple(sample))
+
+
+def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Iterator[InvalidationResult]:
+    """Invalidate what depends on *keys* and leave the keys themselves.
+
+    One write, whatever the number of entries; how many they are is known only with a count or a dry run, which scan.
+    """
+    from scoutcache.drive import run
+
+    core, space = cache._core, cache.config.namespace
+    matched, sample = None, []
+    if how["dry_run"] or how["count"]:
+        found = [header.ref.key for header in _depending(cache, keys)]
+        matched, sample = len(found), found[:SAMPLE]
+    if not how["dry_run"]:
+        began, action, reason = core.clocks.monotonic_ns(), how["action"], how["reason"]
+        if action == "delete":
+            # Not in a cascade: what depends on a key says so of every key behind it too.
+            run(core.removing.tags(space, [KEY_MARK + key for key in keys], cascade=False, reason=reason), core.ports)
+        else:
+            run(core.staling.dependents(space, keys, action, reason), core.ports)
+        for key in keys:
+            name = Ref(space, f"depends-on:{key}")
+            cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
+    yield _result(matched, sample, dry_run=how["dry_run"])
+
+
+def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int) -> None:
+    """Refuse when more than *most* keys match now; what others write meanwhile is not counted."""
+    with session.working(f"counting in {_size_of(cache)}"):
+        counted = united([*wanted.run(cache, dry_run=True, count=False)])
+    if counted.failed:
+        raise CommandError(f"what matches can't be counted: {'; '.join(counted.failed.values())}", code=UNREACHABLE)
+    if counted.matched is None or counted.matched > most:
+        told = f"{counted.matched} keys match, more than --max {most}; nothing was invalidated"
+        raise CommandError(told, code=FAILED)
+
+
+def _size_of(cache: Cache) -> str:
+    """How much there is to look through, for people who wait for it."""
+    from scoutcache.errors import TierUnavailable
+
+    try:
+        entries = [tier.usage().entries for tier in cache._core.tiers if tier is not cache._core.memory]
+    except TierUnavailable:
+        return "the store"
+    known = max((number for number in entries if number is not None), default=None)
+    return "the store" if known is None else f"{known:,} entries"
+
+
+def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
+    from scoutcache.cli.waiting import wait_for_all
+
+    with session.working("waiting for other processes"):
+        return wait_for_all(cache._core, seconds)
+
+
+def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
+    session.out.record(
+        {
+            "matched": result.matched,
+            "invalidated": result.invalidated,
+            "by_tier": dict(result.by_tier),
+            "sample": list(result.sample),
+            **({"dry_run": True} if dry_run else {}),
+            **({"failed": dict(result.failed)} if result.failed else {}),
+            **(waited.as_dict() if waited is not None else {}),
+        }
+    )
+    code = failed(session, result)
+    if waited is None or not waited.behind:
+        return code
+    for member in waited.behind:
+        session.warn(f"{member.who or member.name} has not applied it after {waited.seconds:.1f} s")
+    return code or PARTLY
