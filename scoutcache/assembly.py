@@ -28,6 +28,7 @@ from scoutcache.drive import Ports, running_loop
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import Running
+from scoutcache.engine.moments import Moments
 from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.staling import Staling
@@ -36,8 +37,8 @@ from scoutcache.engine.writing import Writing
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, ConfigError, SerializationError, TierUnavailable
 from scoutcache.events import Hooks
-from scoutcache.factories import Factories
 from scoutcache.eviction import make_policy
+from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
@@ -111,6 +112,7 @@ class Assembly:
         self._journal = _open_journal(self._directory)
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
+        self._moments = Moments(threading.Lock())
         self._raise_errors = raise_errors
 
     def open(self) -> Core:
@@ -167,6 +169,7 @@ class Assembly:
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop,
+            moments=self._moments, changing=self._journal.changing,
             leased="disk" in names, throttle=self._config.freshness.throttle, dice=random.random,
         )  # fmt: skip
 
@@ -175,7 +178,8 @@ class Assembly:
         holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
-            watchers=watchers, watched=lambda: self._hooks.wants("hit"),
+            watchers=[*watchers, self._moments], watched=lambda: self._hooks.wants("hit"),
+            settled=self._moments.applied,
         )  # fmt: skip
 
     def _make_recorder(self) -> Recorder:
@@ -205,7 +209,7 @@ class Assembly:
         return MemoryTier(
             self._codec, max_entries=memory.max_entries, max_bytes=memory.max_bytes, strategy=memory.strategy.value,
             monotonic=self._clocks.monotonic, wall=self._clocks.wall, on_evict=self._evicted,
-            watched=self._keeping.watched,
+            told_from=self._keeping.told_from,
         )  # fmt: skip
 
     def _make_disk(self) -> Tier:
@@ -358,9 +362,9 @@ def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -
 
 def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook) -> None:
     """Write down what is pending and let go of files and threads."""
+    wait(list(ports.beside), timeout=LATE_RESULTS)
     recorder.close(harvest(recorder, ports.tiers))
     rulebook.write()
-    wait(list(ports.beside), timeout=LATE_RESULTS)
     ports.threads.shutdown(wait=True)
     for tier in ports.tiers:
         tier.close()
@@ -395,8 +399,11 @@ def _after_fork() -> None:
     for core in list(_open_cores):
         core.follower.source = core.world.source = secrets.token_hex(8)
         core.world.stamp = _stamps(core.clocks.wall)
+        if core.world.moments is not None:
+            core.world.moments.restart(threading.Lock())
         core.ports.versions.renew_lock()
         core.ports.threads = _threads()  # the parent's pool believes in threads that don't exist here
+        core.ports.beside = set()  # nor do those of its refreshes
         core.after_fork()
 
 

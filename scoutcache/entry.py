@@ -157,6 +157,8 @@ class Row:
     header: Header
     live: Live
     seal: Callable[[], Sealed]
+    renews: str | None = None
+    """A mark to be given a new version by whoever stores this and is the authority, in the same transaction."""
     _sealed: Sealed | None = field(default=None, repr=False)
 
     @property

@@ -59,15 +59,17 @@ class Channel(Protocol):
 class Follower:
     """Follows *journal* for *holders*; *moved* is told each position that has been applied.
 
-    *watchers* hear of this process's own writes as well.  *watched* says that somebody wants to see each hit.
+    *watchers* hear of this process's own writes as well, and *settled* of each position before anybody else.
+    *watched* says that somebody wants to see each hit.
     """
 
     def __init__(
         self, journal: Channel, source: str, holders: Sequence[Holder], moved: Callable[[int], None],
         *, watchers: Sequence[Holder] = (), watched: Callable[[], bool] = lambda: False,
+        settled: Callable[[int], object] = lambda _: None,
     ) -> None:  # fmt: skip
         self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
-        self._moved, self._watched, self._blind = moved, watched, False
+        self._moved, self._watched, self._settled, self._blind = moved, watched, settled, False
         self.applied: Callable[[int], object] = _nobody
         """Told of each position too, whoever watches hits."""
         self._lock = threading.RLock()
@@ -142,6 +144,7 @@ class Follower:
 
     def _advance(self, end: int) -> None:
         self.seen = end
+        self._settled(end)
         self.applied(end)
         self.say_position()
 

@@ -29,7 +29,6 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -257,26 +256,16 @@ class Journal:
 
     # -- changes in progress
 
-    @contextlib.contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> contextlib.AbstractContextManager[None]:
         """While it is entered, this process is in the middle of a change (Rule 7).  Never raises."""
-        words, lock = self.words, self._lock
-        word = None if lock is None else self._count_in(lock)
-        try:
-            yield
-        finally:
-            if word is not None and lock is not None:
-                with lock.counting:
-                    words[word] -= 1
-
-    def _count_in(self, lock: Exclusion) -> int | None:
-        with lock.counting:
-            if lock.slot is None:
-                lock.slot = self._take_slot(lock)
-            if lock.slot is None:
-                return None
-            self.words[_SLOT + lock.slot] += 1
-            return _SLOT + lock.slot
+        lock = self._lock
+        if lock is None:
+            return contextlib.nullcontext()
+        slot = lock.slot
+        if slot is None:
+            with lock.counting:
+                slot = lock.slot = self._take_slot(lock) if lock.slot is None else lock.slot
+        return contextlib.nullcontext() if slot is None else _Change(self.words, _SLOT + slot, lock)
 
     def _take_slot(self, lock: Exclusion) -> int | None:
         """A slot that nobody has; None when there is none, and the death of this process would not be noticed."""
@@ -325,6 +314,23 @@ class Journal:
         if lock is not None:
             with lock.mutex:  # or a thread that is writing would find its descriptor gone, or somebody else's
                 self._close_file()
+
+
+class _Change:
+    """One more change in progress while it is entered."""
+
+    __slots__ = ("_counting", "_word", "_words")
+
+    def __init__(self, words: memoryview, word: int, lock: Exclusion) -> None:
+        self._words, self._word, self._counting = words, word, lock.counting
+
+    def __enter__(self) -> None:
+        with self._counting:
+            self._words[self._word] += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._counting:
+            self._words[self._word] -= 1
 
 
 def _unframe(data: bytes, *, whole: bool) -> tuple[list[Message] | None, int]:

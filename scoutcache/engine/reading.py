@@ -1,6 +1,7 @@
 """Look into the tiers from the highest down, judge what was found, and promote what is asked for again.
 
-Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.
+Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.  Where
+        one was only softened since (`same_life`), the entry is stale.
 Rule 2: bytes that are not an entry are a miss, are reported, and are removed; an entry of a type this process doesn't
         know is a miss with a warning, and stays.
 Rule 3: a promotion is a write.  What was applied of the channel is noted before the lower tier is read, and the copy
@@ -12,13 +13,16 @@ Rule 4: promotion carries the remaining time to live, because it copies the head
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from scoutcache import events
 from scoutcache.coherence.messages import Message, invalidates
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, ReadOne
+from scoutcache.engine.moments import Heard, Told
+from scoutcache.engine.renewing import Renewing
 from scoutcache.engine.world import Warmth, World
-from scoutcache.entry import Header, Ref, Row, Sealed
+from scoutcache.entry import Header, Life, Ref, Row, Sealed, life_of
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.codec import Opened
 from scoutcache.wire.unknown import UnknownType
@@ -36,6 +40,7 @@ class Reading:
     def __init__(self, world: World) -> None:
         self._world = world
         self._warmth = Warmth()
+        self.renewing = Renewing(world, self)
 
     def find_one(self, ref: Ref, reasons: dict[Ref, str] | None = None, *, promote: bool = True) -> Flow[Found | None]:
         """The valid entry of *ref* below memory; *reasons* is told why it missed."""
@@ -43,6 +48,8 @@ class Reading:
         end = world.applied()
         for level in world.lower:
             if (doubt := world.doubts[level]) and doubt.covers(ref):
+                continue
+            if world.policy is not None and not world.allows(level, ref):
                 continue
             try:
                 sealed: Sealed | None = yield ReadOne(level, ref)
@@ -53,6 +60,8 @@ class Reading:
                 continue
             found = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons))
             if found is not None:
+                if promote and world.sliding is not None:
+                    found, sealed = yield from self._renew(level, found, sealed, end)
                 if promote and level:
                     yield from self._promote(level, found, sealed, end)
                 return found
@@ -86,15 +95,20 @@ class Reading:
             for ref, sealed in held.items():
                 one = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons))
                 if one is not None:
+                    stored = sealed
+                    if promote and world.sliding is not None:
+                        one, stored = yield from self._renew(level, one, sealed, end)
                     found[ref] = one
                     if promote and level:
-                        yield from self._promote(level, one, sealed, end)
+                        yield from self._promote(level, one, stored, end)
             wanted = [ref for ref in wanted if ref not in found]
         return found
 
     def _read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
         doubt = self._world.doubts[level]
         believed = [ref for ref in refs if not doubt.covers(ref)] if doubt else refs
+        if self._world.policy is not None:
+            believed = [ref for ref in believed if self._world.allows(level, ref)]
         if not believed:
             return {}
         try:
@@ -119,10 +133,10 @@ class Reading:
             return None
         if found.header.expires <= world.now():
             _note(reasons, ref, "expired")
-        elif not (yield from self.current(found.header)):
+        elif (life := (yield from self.life(found.header))) == "dead":
             _note(reasons, ref, "invalidated")
         else:
-            return found
+            return found if life == "current" else found._replace(header=found.header.aged(world.now()))
         return None
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:
@@ -132,15 +146,20 @@ class Reading:
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
 
-    def current(self, header: Header) -> Flow[bool]:
-        """Is every mark of the entry the authority's current one?"""
+    def life(self, header: Header) -> Flow[Life]:
+        """What the authority says of the marks of an entry."""
         if self._world.is_current(header.ref.namespace, header.marks):
-            return True
+            return "current"
         try:
             versions = yield from effects.current(header.ref.namespace, [mark.name for mark in header.marks])
         except TierUnavailable:
-            return False  # what can't be checked can't be served
-        return all(versions.get(name) == version for name, version in header.marks)
+            return "dead"  # what can't be checked can't be served
+        return life_of(header.marks, versions)
+
+    def _renew(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[tuple[Found, Sealed]]:
+        """Renew the life of what was found if its policy says so; what was found as it is now."""
+        row = yield from self.renewing.after_hit(level, found.header, found.live, end)
+        return (found, sealed) if row is None else (found._replace(header=row.header), row.sealed)
 
     def _promote(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[None]:
         ref = found.header.ref
@@ -149,33 +168,59 @@ class Reading:
         self._warmth.forget(ref)
         row = Row(found.header, found.live, lambda: sealed)
         for above in range(level):
+            if not self._world.allows(above, ref):
+                continue
             try:
                 if (yield from effects.write(above, [row], self.unless_announced(above, end, own=False))):
                     self._world.hooks.emit(events.Promoted(*ref, found.tier, self._world.names[above]))
             except TierUnavailable as error:
                 self._world.down(self._world.names[above], error)
 
-    def unless_announced(self, level: int, end: int, *, own: bool = True) -> Watch:
+    def unless_announced(self, level: int, end: int, *, own: bool = True, heard: Heard | None = None) -> Watch:
         """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
 
         An invalidation that names the entry forbids it everywhere, and so does a write of a key it depends on.  A write
         of the key itself forbids only the copy in memory: the lower tiers compare starts themselves, but memory can't
-        see what they kept.  With *own* this process's writes don't: the caller's is among them.
+        see what they kept.  With *own* this process's writes don't: the caller's is among them.  What *heard* was told
+        already is not read again.
         """
-        return Watch(self._world, end, in_memory=level == self._world.memory, own=own)
+        return Watch(self._world, end, in_memory=level == self._world.memory, own=own, heard=heard)
+
+
+_MUCH: Final = 1 << 16
+"""Bytes of messages."""
 
 
 class Watch:
     """Which entries messages after *end* forbid.  Each message is read once, however many entries are asked for."""
 
-    def __init__(self, world: World, end: int, *, in_memory: bool, own: bool) -> None:
-        self._world, self._read_to, self._in_memory = world, end, in_memory
+    def __init__(self, world: World, end: int, *, in_memory: bool, own: bool, heard: Heard | None = None) -> None:
+        self._world, self._began, self._in_memory = world, end, in_memory
+        self._read_to = end
         self._own_source = world.source if own else None
         self._gap = False
         self._invalidations: list[Message] = []
+        self._matched: dict[Ref, int] = {}
+        """How many of them don't name an entry that was asked for before."""
         self._written: set[Ref] = set()
         self._overwritten: set[Ref] = set()
         """Of those written, the ones whose copy in memory may be older than what the lower tiers kept."""
+        self._heard = heard
+        self._known: frozenset[Ref] | None = None
+        """Whose writes were heard of; None: everything's, as far as it was read."""
+        if heard is not None and (told := heard.told()) is not None:
+            self._take_over(heard, told)
+
+    def _take_over(self, heard: Heard, told: Told) -> None:
+        self._read_to, self._invalidations, self._known = told.end, told.invalidations, heard.refs
+        self._written.update(told.written)
+        self._overwritten.update([ref for ref, sources in told.written.items() if sources != {self._own_source}])
+
+    def prepare(self, headers: Sequence[Header]) -> None:
+        """Look before the write at what may be much, so that inside it there is little left to look at."""
+        if self._heard is not None or self._world.end() - self._read_to > _MUCH:
+            for header in headers:
+                self(header)
 
     def __call__(self, header: Header) -> bool:
         """May the entry of *header* be kept?"""
@@ -185,9 +230,30 @@ class Watch:
         return not (
             self._gap
             or (self._in_memory and header.ref in self._overwritten)
-            or any(Ref(header.ref.namespace, key) in self._written for key in depends)
-            or any(invalidates(message, header) for message in self._invalidations)
+            or (depends and self._changed([Ref(header.ref.namespace, key) for key in depends]))
+            or self._is_named(header)
         )
+
+    def _changed(self, refs: Sequence[Ref]) -> bool:
+        """Was any of what an entry depends on written?"""
+        if self._heard is not None:
+            if self._heard.wrote_here(refs):
+                return True
+            if self._known is not None and not self._known.issuperset(refs):
+                self._read_all()
+        return self._gap or not self._written.isdisjoint(refs)
+
+    def _is_named(self, header: Header) -> bool:
+        checked = self._matched.get(header.ref, 0)
+        if any(invalidates(message, header) for message in self._invalidations[checked:]):
+            return True
+        self._matched[header.ref] = len(self._invalidations)
+        return False
+
+    def _read_all(self) -> None:
+        """The computation looked at more than it had said: the journal knows who wrote that."""
+        self._read_to, self._known = self._began, None
+        self._read()
 
     def _read(self) -> None:
         messages, end = self._world.since(self._read_to)

@@ -156,7 +156,8 @@ class Removing:
         announced = Announce(message)
         removed = yield from self._sweep(in_memory)
         others = [doom for doom in doomed if doom not in in_memory]
-        removed.add((yield from self._sweep([announced, *others, announced])))
+        with self._world.changing():
+            removed.add((yield from self._sweep([announced, *others, announced])))
         return removed
 
     def _sweep(self, doomed: Sequence[Doom | Announce]) -> Flow[Removed]:

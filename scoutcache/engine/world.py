@@ -74,8 +74,8 @@ class World:
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
     running: Running = field(default_factory=Running)
-    moments: Moments = field(default_factory=lambda: Moments(nullcontext()))
-    """What the computations under way are told."""
+    moments: Moments | None = None
+    """What the computations under way are told; None where nobody feeds it."""
     changing: Callable[[], AbstractContextManager[None]] = nullcontext
     """Entered while this process changes what others may hold copies of: should it die meanwhile, they drop them."""
     failures: Failures = field(default_factory=lambda: Failures(lambda: 0.0))
@@ -96,6 +96,8 @@ class World:
     """The levels that keep bytes, from the highest down."""
 
     def __post_init__(self) -> None:
+        if not self.shared:
+            self.changing = nullcontext
         self.doubts = [Doubt() for _ in self.names]
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
 

@@ -8,18 +8,23 @@ Rule 3: a write happens only if no invalidation since it began names the entry, 
 Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
 Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.  It does
         so after the write: whoever computed from the old value in between is refused by the announcement (rule 4).
+        The tier that is the authority renews it with the write as well, should this process be killed between the two.
         Whoever watches the key is told last, on the same condition.
+Rule 7: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from scoutcache import events
+from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Remove, Renew
+from scoutcache.engine.moments import Heard
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
@@ -34,10 +39,11 @@ UNVERSIONED = 0
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """When a computation began: its stamp, and the end of the channel then."""
+    """When a computation began: its stamp, and the end of the channel then; and what it has been told since."""
 
     start: int
     end: int
+    heard: Heard | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,19 @@ class Writing:
         end = self._world.applied()
         return Moment(self._world.stamp(), end)
 
+    @contextmanager
+    def computing(self, refs: Sequence[Ref], depends_on: Sequence[str]) -> Iterator[Moment]:
+        """The moment at which a computation of *refs* begins; while it is entered, what it is told is taken down."""
+        moments = self._world.moments
+        if moments is None:
+            yield self.moment()
+            return
+        heard = moments.begin([*refs, *(Ref(refs[0].namespace, key) for key in depends_on)])
+        try:
+            yield Moment(self._world.stamp(), heard.end, heard)
+        finally:
+            moments.end(heard)
+
     def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
         """*value* made ready to be stored; raises `SerializationError`."""
         live, encoded = self._world.codec.hold(value)
@@ -107,16 +126,26 @@ class Writing:
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
         changed = yield from self._changed(rows, versions)
-        taken = yield from self.write(rows, began.end)
         awaited = [name for ref in changed if (name := KEY_MARK + ref.key) in versions]
+        for row in rows if awaited else ():
+            row.renews = name if (name := KEY_MARK + row.header.ref.key) in awaited else None
+        with self._world.changing():
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited)
+        if changed and taken:
+            yield from self._tell_watch(namespace, changed)
+        return taken
+
+    def _write_and_renew(
+        self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str]
+    ) -> Flow[int]:
+        """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
+        taken = yield from self.write(rows, began.end, began.heard)
         try:
             awaited += yield from self._late_dependents(namespace, rows, versions)
             if awaited:
                 yield from self.renew(namespace, awaited)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-        if changed and taken:
-            yield from self._tell_watch(namespace, changed)
         return taken
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -225,33 +254,39 @@ class Writing:
             return []
         return list((yield from effects.current(namespace, names)))
 
-    def renew(self, namespace: str, names: Sequence[str], reason: str | None = None) -> Flow[None]:
-        """Announce, renew, announce again: whatever carries one of the marks *names* is dead."""
-        message = self._world.message("mark", namespace, names, reason)
-        yield from effects.announce(message)
-        yield Renew(namespace, names)
-        yield from effects.announce(message)
+    def renew(
+        self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"
+    ) -> Flow[None]:
+        """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
+        message = self._world.message("mark", namespace, names, reason, action)
+        with self._world.changing():
+            yield from effects.announce(message)
+            yield Renew(namespace, names, soft=action != "delete")
+            yield from effects.announce(message)
 
-    def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
+    def write(self, rows: Sequence[Row], end: int, heard: Heard | None = None) -> Flow[int]:
         """Write sealed rows from the lowest tier up; return how many some tier took."""
         world = self._world
         placed = self._placed(rows)
         taken: dict[int, int] = {}
-        for level in reversed(world.lower):
-            taken[level] = yield from self._write_level(level, placed[level], end)
-        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
-        if world.shared and (unwritten or any(taken.values())):
-            yield from self._tell(rows)
+        with world.changing():
+            for level in reversed(world.lower):
+                taken[level] = yield from self._write_level(level, placed[level], end, heard=heard)
+            unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
+            if world.shared and (unwritten or any(taken.values())):
+                yield from self._tell(rows)
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None:
             refused: list[Ref] = []
-            taken[memory] = yield from self._write_level(memory, placed[memory], end, refused)
+            taken[memory] = yield from self._write_level(memory, placed[memory], end, refused, heard)
             if refused:
                 # What a reader promoted between the write below and its announcement is older than what is there.
                 yield Remove(memory, refused)
             if len(placed[memory]) < len(rows):
                 yield from self._end_older(rows, [memory])
+        if not world.shared and world.moments is not None:
+            world.moments.wrote_here([row.header.ref for row in rows])
         self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
         return _count(placed, taken)
 
@@ -293,9 +328,12 @@ class Writing:
         except TierUnavailable as error:
             world.down("journal", error)
 
-    def _write_level(self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None) -> Flow[int]:
+    def _write_level(
+        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None
+    ) -> Flow[int]:  # fmt: skip
         """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
-        allow = self._reading.unless_announced(level, end)
+        allow = self._reading.unless_announced(level, end, heard=heard)
+        allow.prepare([row.header for row in rows])
 
         def ask(header: Header) -> bool:
             allowed = allow(header)

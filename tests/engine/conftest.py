@@ -87,7 +87,7 @@ class FakeWorld:
         self.tiers = [FakeTier(name) for name in names]
         self.versions: dict[tuple[str, str], int] = {}
         self.authority_down = self.journal_down = False
-        self._next, self._stamps = itertools.count(100), itertools.count(10)
+        self._next, self._stamps = itertools.count(100 << 24, 1 << 24), itertools.count(10)
         self.effects: list[Any] = []
         self.hooks = Hooks(on_error=lambda *_: pytest.fail("a hook raised"))
         self.hooks.add("*", self.told.append)

@@ -96,7 +96,7 @@ def test_an_expired_entry_is_a_miss_at_its_very_moment(stored, monkeypatch):
 @pytest.mark.parametrize("how", ["renewed", "lost"])
 def test_an_entry_with_a_mark_that_is_not_current_is_a_miss(stored, mark, how):
     if how == "renewed":
-        stored.versions["ns", mark] += 1
+        stored.versions["ns", mark] += 1 << 24
     else:
         del stored.versions["ns", mark]
     assert read_why(stored) == (None, "invalidated")

@@ -51,9 +51,14 @@ class DiskVersions:
         if soft:
             self._database.transact(lambda con: _soften(con, namespace, names))
             return
-        sql = ("INSERT INTO Versions VALUES (?, ?, ?)"
-               " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version")  # fmt: skip
-        self._database.transact(lambda con: con.executemany(sql, _fresh(namespace, names)))
+        self._database.transact(lambda con: renew(con, namespace, names))
+
+
+def renew(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None:
+    """Give each name a new version, in the transaction that is under way."""
+    sql = ("INSERT INTO Versions VALUES (?, ?, ?)"
+           " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version")  # fmt: skip
+    con.executemany(sql, _fresh(namespace, names))
 
 
 def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dict[str, int]:
