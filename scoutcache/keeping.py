@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from scoutcache.config import CacheConfig
 from scoutcache.config_sections import RedisSection
-from scoutcache.entry import Ref
+from scoutcache.engine.renewing import due_from
+from scoutcache.entry import Header, Ref
 from scoutcache.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -32,8 +33,8 @@ class Keeping(NamedTuple):
     policy: Callable[[Ref], Effective | None] | None = None
     sliding: Callable[[Ref], float | None] | None = None
     """The seconds that each hit renews the life to."""
-    watched: Callable[[Ref], bool] | None = None
-    """Is it one that slides?"""
+    told_from: Callable[[Header], float | None] | None = None
+    """The time from which the next hit in memory is to renew it."""
     compresses: Callable[[Ref], bool] | None = None
     """Is compression required?"""
 
@@ -68,7 +69,7 @@ def keeping_of(config: CacheConfig) -> Keeping:
     return Keeping(
         of,
         sliding if slides else None,
-        (lambda ref: sliding(ref) is not None) if slides else None,
+        (lambda header: None if (ttl := sliding(header.ref)) is None else due_from(header, ttl)) if slides else None,
         (lambda ref: (said := of(ref)) is not None and said.compression_required) if compresses else None,
     )
 

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from scoutcache.config import CacheConfig
-from scoutcache.entry import Ref
+from scoutcache.entry import Header, Ref
 from scoutcache.errors import PolicyError
 from scoutcache.keeping import Keeping, check_protection, default_ttl, keeping_of
 from scoutcache.policy_book import Effective
@@ -26,7 +26,7 @@ def test_without_policies_there_is_nothing_to_ask():
 def test_what_no_policy_asks_for_need_not_be_asked_of_each_entry():
     keeping = keeping_of(config({"ttl_seconds": 5}))
     assert keeping.policy is not None
-    assert (keeping.sliding, keeping.watched, keeping.compresses) == (None, None, None)
+    assert (keeping.sliding, keeping.told_from, keeping.compresses) == (None, None, None)
 
 
 def test_each_entry_is_asked_for_by_itself():
@@ -39,7 +39,8 @@ def test_each_entry_is_asked_for_by_itself():
     )
     refs = [Ref("default", key) for key in ("llm:a", "job:a", "other")]
     assert [keeping.sliding(ref) for ref in refs] == [7, 9, None]
-    assert [keeping.watched(ref) for ref in refs] == [True, True, False]
+    headers = [Header(ref, start=1, created=100.0, fresh_until=110.0, expires=110.0) for ref in refs]
+    assert [keeping.told_from(header) for header in headers] == pytest.approx([103.7, 101.9, None])
     assert [keeping.compresses(ref) for ref in refs] == [False, True, False]
 
 

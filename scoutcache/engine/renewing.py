@@ -2,7 +2,8 @@
 
 Rule 1: what is renewed is the life that the policy (or ``[ttl]``) gives.  An entry that was given a shorter one of its
         own, by its writer or as a negative answer, keeps to it; of one with a longer life nothing is taken.
-Rule 2: at most once in each tenth of the life; meanwhile a hit costs a look at the times.
+Rule 2: at most once in each tenth of the life; in between a hit in memory costs what any other costs, for the tier
+        knows from when on it is to be told.
 Rule 3: a renewal is a write of the same entry with the same start: what was invalidated since the hit, or replaced by a
         later writer, is not brought back, which is asked inside the write.
 Rule 4: it goes to the tier of the hit and those below that hold such entries, and is not announced: whoever has a copy
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from scoutcache.engine.reading import Reading
     from scoutcache.engine.world import World
 
-__all__ = ["Renewing", "due"]
+__all__ = ["Renewing", "due_from"]
 
 OFTEN: Final = 0.1
 """The part of the life that must have passed before it is renewed again."""
@@ -32,12 +33,10 @@ _SLACK: Final = 1e-3
 """Seconds by which a life may seem shorter than it was given, for times are floats."""
 
 
-def due(header: Header, ttl: float, now: float) -> bool:
-    """Is the life of an entry that slides by *ttl* seconds to be renewed, on a hit *now*?"""
-    if not 0 < ttl < NEVER or header.fresh_until <= now:
-        return False
+def due_from(header: Header, ttl: float) -> float | None:
+    """When a hit is to renew the life of an entry that slides by *ttl* seconds; None for never."""
     own_life = header.fresh_until - header.created < ttl - _SLACK
-    return not own_life and now + ttl - header.fresh_until >= OFTEN * ttl
+    return None if own_life or not 0 < ttl < NEVER else header.fresh_until - (1 - OFTEN) * ttl
 
 
 class Renewing:
@@ -54,8 +53,8 @@ class Renewing:
         """
         world, ref = self._world, header.ref
         ttl = None if world.sliding is None else world.sliding(ref)
-        now = world.now()
-        if ttl is None or not due(header, ttl, now) or ref in self._under_way:
+        due, now = None if ttl is None else due_from(header, ttl), world.now()
+        if ttl is None or due is None or not due <= now < header.fresh_until or ref in self._under_way:
             return None
         stale = 0.0 if header.expires == header.fresh_until else header.expires - header.fresh_until
         later = header._replace(fresh_until=now + ttl, expires=now + ttl + stale)

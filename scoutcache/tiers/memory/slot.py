@@ -32,7 +32,7 @@ class Detail(NamedTuple):
 
 
 class LongWay(NamedTuple):
-    """What a slot that the short way must not answer has in *cold*: its own deadline, and what stands there else.
+    """What a slot whose deadline is not its end has in *cold*: until when it is fresh, and what stands there else.
 
     (Not a class of slots of its own: a hit is fastest while it has seen one class only.)
     """
@@ -63,11 +63,11 @@ class Slot(Node):
 
     def __init__(
         self, header: Header, live: Live, marks: tuple[Mark, ...], now: float, wall: float, used: float,
-        *, long_way: bool = False,
+        *, told_from: float | None = None,
     ) -> None:  # fmt: skip
         """*marks* equal the header's.  *now* and *wall* are one moment: setting the wall clock moves no deadline.
 
-        With *long_way* each hit has to be told, so that to the short way it never looks fresh.
+        *told_from* is wall time from which each hit has to be told: then the short way takes it for stale.
         """
         self.key = header.ref.key
         self.space = header.ref.namespace
@@ -80,18 +80,14 @@ class Slot(Node):
         self.marks = marks
         self.cold = _pack(header)
         self.used = used
-        if long_way:
-            self.deadline, self.cold = -math.inf, LongWay(self.deadline, self.cold)
+        if told_from is not None and told_from < header.fresh_until:
+            self.cold = LongWay(self.deadline, self.cold)
+            self.deadline = now + (told_from - wall)
 
     @property
     def until(self) -> float:
         """Monotonic time until which it is fresh."""
         return self.cold.until if isinstance(self.cold, LongWay) else self.deadline
-
-    @property
-    def long_way(self) -> bool:
-        """Has each hit to be told?"""
-        return isinstance(self.cold, LongWay)
 
     @property
     def _packed(self) -> bytes | Header:

@@ -48,8 +48,8 @@ class MemoryTier:
     """Live values, at most *max_entries* of them and at most *max_bytes* in all; the size of one is `Live.size`.
 
     *strategy* is one of `scoutcache.eviction.STRATEGIES`.  *monotonic* and *wall* are clocks in seconds.
-    *on_evict* hears of each entry that left without anybody having removed it.  Hits of the entries that are *watched*
-    when they are written never take the short way, so that the caller can do something about each.
+    *on_evict* hears of each entry that left without anybody having removed it.  *told_from* says of an entry from which
+    wall time on its hits must not take the short way, so that the caller can do something about the next one.
     """
 
     name = "memory"
@@ -58,12 +58,12 @@ class MemoryTier:
     def __init__(
         self, codec: Sealer, *, max_entries: int = 100_000, max_bytes: int = 100_000_000, strategy: str = DEFAULT,
         monotonic: Callable[[], float], wall: Callable[[], float], on_evict: OnEvict | None = None,
-        watched: Callable[[Ref], bool] | None = None,
+        told_from: Callable[[Header], float | None] | None = None,
     ) -> None:  # fmt: skip
         self.max_entries, self.max_bytes, self.strategy = max_entries, max_bytes, strategy
         self._codec = codec
         self._monotonic, self._wall = monotonic, wall
-        self._on_evict, self._watched = on_evict, watched
+        self._on_evict, self._told_from = on_evict, told_from
         self._policy = make_policy(strategy, max_entries, max_bytes)
         self._tables = Tables()
         self._pulse = hot.Pulse()
@@ -223,7 +223,7 @@ class MemoryTier:
             return False
         slot = Slot(
             header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now),
-            long_way=self._watched is not None and self._watched(header.ref),
+            told_from=None if self._told_from is None else self._told_from(header),
         )  # fmt: skip
         if old is not None and old.start == header.start:  # the same entry with other times
             slot.hits = slot.told = old.hits
@@ -297,7 +297,7 @@ class MemoryTier:
         now, wall = self._monotonic(), self._wall()
         for old in slots:
             if old.until > now:
-                slot = Slot(old.header.aged(wall), old.live, old.marks, now, wall, old.used, long_way=old.long_way)
+                slot = Slot(old.header.aged(wall), old.live, old.marks, now, wall, old.used)
                 slot.hits = slot.told = 0
                 for victim in cast("list[Slot]", self._policy.replace(old, slot)):
                     self._tables.take(victim)
