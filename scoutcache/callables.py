@@ -109,7 +109,7 @@ class Described:
         """The call, as a factory: it takes nothing, or the context as ``ctx``."""
         target, at = self.target, self._context_at()
         if at is None:
-            return functools.partial(target, *args, **kwargs)
+            return lambda: target(*args, **kwargs)  # a partial's first free parameter might be called ctx
         return lambda ctx: target(*args[:at], ctx, *args[at:], **kwargs)
 
     # -- taking apart
