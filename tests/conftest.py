@@ -32,10 +32,10 @@ class FakeClock:
         self.slept: list[float] = []
 
     def wall(self) -> float:
-        return self._wall_ns / 1e9
+        return self._wall_ns / 10**9  # by an integer: one rounding, where 1e9 makes two, and ends 0.24 us off
 
     def monotonic(self) -> float:
-        return self._monotonic_ns / 1e9
+        return self._monotonic_ns / 10**9
 
     def wall_ns(self) -> int:
         return self._wall_ns

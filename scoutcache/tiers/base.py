@@ -7,12 +7,24 @@ A tier never raises for what it finds: bytes that are not an entry are handed up
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from scoutcache.entry import Header, Listed, Ref, Row, Sealed, Usage
 from scoutcache.patterns import Pattern
 
-__all__ = ["Allow", "Tier", "Versions"]
+__all__ = ["AHEAD", "Allow", "Tier", "Versions", "outranks"]
+
+AHEAD: Final = 2.0
+"""Seconds that a start may lie ahead of the clock without saying that the clock was set back."""
+
+
+def outranks(there: int, start: int, now: float) -> bool:
+    """Whether the entry there, by its start, stays where one with *start* is written: the later one wins.
+
+    One that lies in the future was taken before the clock was set back, and gives way to any that does not.
+    """
+    return there > start and not (there > (now + AHEAD) * 1e9 >= start)
+
 
 Allow = Callable[[Header], bool]
 """Asked inside the write, with the store's write lock held: may this entry still be kept?"""
@@ -35,7 +47,7 @@ class Tier(Protocol):
     def write(self, rows: Sequence[Row], now: float, allow: Allow | None = None) -> int:
         """Store them in one transaction and return how many were taken.
 
-        An entry there with a later `Header.start` stays; an entry that *allow* refuses isn't written.
+        An entry there with a later `Header.start` stays (see `outranks`); an entry that *allow* refuses isn't written.
         """
 
     def remove(self, refs: Sequence[Ref]) -> int:

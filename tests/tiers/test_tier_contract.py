@@ -113,12 +113,13 @@ def test_a_value_is_safe_from_what_the_caller_does_to_it_afterwards(put, value_o
     assert value_of("key") == {"list": [1]}
 
 
-@pytest.mark.parametrize("ttl", [0.25, 0.1, 0.001, 1.5, 3600.0])
-def test_an_entry_lives_as_long_as_it_should_to_the_millisecond(put, value_of, fake_clock, ttl):
+@pytest.mark.parametrize("ttl", [0.25, 0.1, 0.001, 0.7, 1.5, 2.9, 3600.0])
+def test_an_entry_is_there_until_it_expires_and_not_at_that_instant(put, value_of, fake_clock, ttl):
+    """Every tier says the same; two microseconds are what times since 1970 are rounded by."""
     put("key", ttl=ttl)
-    fake_clock.advance(ttl - 0.0005)
+    fake_clock.advance(ttl - 2e-6)
     assert value_of("key") == "value"
-    fake_clock.advance(0.001)
+    fake_clock.advance(2e-6)
     assert value_of("key") == "absent"
 
 
@@ -142,6 +143,44 @@ def test_the_later_start_wins_whoever_comes_last(put, value_of):
     assert value_of("key") == "second"
     assert put("key", "third", start=30) == 1
     assert value_of("key") == "third"
+
+
+def test_the_later_start_wins_by_a_nanosecond(put, value_of, fake_clock):
+    """Seconds since 1970 in a float resolve 240 of them."""
+    start = fake_clock.wall_ns()
+    assert put("key", "later", start=start + 1) == 1
+    assert put("key", "earlier", start=start) == 0
+    assert value_of("key") == "later"
+    assert put("key", "the same again", start=start + 1) == 1
+    assert value_of("key") == "the same again"
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_from_writing(put, value_of, fake_clock):
+    """Starts from before lie in the future, and give way to those that do not."""
+    assert put("key", "before", start=fake_clock.wall_ns()) == 1
+    fake_clock.step_wall(-3600)
+    began = fake_clock.wall_ns()
+    fake_clock.advance(1)
+    assert put("key", "after", start=fake_clock.wall_ns()) == 1
+    assert value_of("key") == "after"
+    assert put("key", "slow", start=began) == 0
+    assert value_of("key") == "after"
+
+
+def test_starts_from_before_the_clock_was_set_back_are_told_apart_still(put, value_of, fake_clock):
+    start = fake_clock.wall_ns()
+    fake_clock.step_wall(-3600)
+    assert put("key", "second", start=start + 1) == 1
+    assert put("key", "first", start=start) == 0
+    assert value_of("key") == "second"
+
+
+def test_a_clock_that_was_set_forward_loses_to_nobody(put, value_of, fake_clock):
+    assert put("key", "before", start=fake_clock.wall_ns(), ttl=None) == 1
+    fake_clock.step_wall(3600)
+    assert put("key", "after", start=fake_clock.wall_ns(), ttl=None) == 1
+    assert put("key", "slow", start=fake_clock.wall_ns() - 1800 * 10**9, ttl=None) == 0
+    assert value_of("key") == "after"
 
 
 def test_what_the_writer_is_not_allowed_is_not_written(put, value_of):

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Ballast"]
+__all__ = ["Ballast", "ballast_bytes"]
 
 NAME: Final = "disk.ballast"
 
@@ -16,8 +16,13 @@ _LARGEST: Final = 1 << 20
 _SMALLEST: Final = 1 << 16
 
 
+def ballast_bytes(max_bytes: int) -> int:
+    """How large the ballast of a store is: 1 MiB, or a 64th of a limit under 64 MiB."""
+    return min(_LARGEST, max(_SMALLEST, max_bytes // 64))
+
+
 class Ballast:
-    """The ballast of a directory: 1 MiB, or a 64th of a limit under 64 MiB."""
+    """The ballast of a directory."""
 
     def __init__(self, directory: Path) -> None:
         self._path = directory / NAME
@@ -43,7 +48,7 @@ class Ballast:
         with contextlib.suppress(FileNotFoundError):
             self._path.lstat()
             return True
-        size = min(_LARGEST, max(_SMALLEST, max_bytes // 64))
+        size = ballast_bytes(max_bytes)
         try:
             disk = os.statvfs(self._path.parent)
             if disk.f_bavail * disk.f_frsize < 4 * size:

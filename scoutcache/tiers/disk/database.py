@@ -232,7 +232,7 @@ class Database:
         return self._open_under_lock()
 
     def _open_under_lock(self) -> SafeCache:
-        access = Access(self.path, "rw", self.log_pages())
+        access = Access(self.path, "rw", self.space.log_pages)
         with opening(self.directory, max(self.timeout, _OPENING_PATIENCE)):
             for _ in range(2):
                 reason = foreign_file(self.directory) or self._known_damage()
@@ -248,7 +248,7 @@ class Database:
     def _open_read_only(self) -> SafeCache:
         """Where nothing can be written, not even a lock: with SQLite's locks if it can have them, else without."""
         log = self.path.with_name(f"{DATABASE}-wal")
-        access = Access(self.path, "ro", self.log_pages())
+        access = Access(self.path, "ro", self.space.log_pages)
         if (reason := foreign_file(self.directory)) is None:
             try:
                 reason = self._compare(access)
@@ -286,8 +286,8 @@ class Database:
             self.space = Space(limit)
         self.differences = []
         if limit != self.asked:
-            self.differences = [f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
-                                f" says {self.asked}; the store's applies"]  # fmt: skip
+            self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
+                                    f" says {self.asked}; the store's applies")  # fmt: skip
         return None
 
     def _attach(self, access: Access) -> SafeCache:
@@ -296,16 +296,8 @@ class Database:
         def guard() -> contextlib.AbstractContextManager[None]:
             return contextlib.nullcontext() if access.mode != "rw" else opening(self.directory, patience)
 
-        access = access._replace(log_pages=self.log_pages())
+        access = access._replace(log_pages=self.space.log_pages)
         return SafeCache.attach(access, patience, schema.SETTINGS, guard, self._failed)
-
-    def log_pages(self) -> int:
-        """The write-ahead log may hold 3 % of the limit: from 256 KiB to 16 MiB.
-
-        Copying it costs a set that does it milliseconds (two calls of fsync), and less per set the longer the log is;
-        `maintain` mostly does it before.
-        """
-        return min(4096, max(64, self.space.max_bytes * 3 // 100 // 4096))
 
     # -- failures
 

@@ -17,6 +17,7 @@ import msgspec
 from scoutcache.entry import NEVER, Header, Row, Sealed
 from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.safe import LONGEST
+from scoutcache.tiers.disk.stamps import WINS
 
 __all__ = [
     "BYTES", "DELETE_OLDER", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record",
@@ -48,8 +49,8 @@ _READ_CHUNKS: Final = (
     " ORDER BY Chunks.n"
 )
 
-DELETE_OLDER: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND store_time <= ?"
-"""Parameters: the key, and the start of what was too large to replace it."""
+DELETE_OLDER: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND (store_time <= ? OR store_time > ?)"
+"""Parameters: the key, the start of what was too large to replace it, and the `horizon`."""
 
 UPSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
@@ -60,7 +61,7 @@ UPSERT: Final = (
     " store_time = excluded.store_time, expire_time = excluded.expire_time, access_time = excluded.access_time,"
     " access_count = excluded.access_count, tag = excluded.tag, size = excluded.size, mode = 1, filename = NULL,"
     " value = excluded.value"
-    " WHERE excluded.store_time >= Cache.store_time OR Cache.mode IS NOT 1 OR Cache.filename IS NOT NULL"
+    f" WHERE {WINS} OR Cache.mode IS NOT 1 OR Cache.filename IS NOT NULL"
     " OR typeof(Cache.store_time) != 'real'"
 )
 

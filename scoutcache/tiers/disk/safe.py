@@ -30,6 +30,7 @@ from urllib.parse import quote
 import diskcache
 
 from scoutcache.tiers.disk.faults import Fault, fault_of
+from scoutcache.tiers.disk.stamps import began_no_earlier
 
 __all__ = ["DATABASE", "LONGEST", "Access", "Link", "RawDisk", "SafeCache", "connect"]
 
@@ -124,6 +125,7 @@ def _connect(access: Access) -> sqlite3.Connection:
             f"PRAGMA wal_autocheckpoint = {access.log_pages};"
             f"PRAGMA journal_size_limit = {access.log_pages * 4096};"
         )
+        con.create_function(began_no_earlier.__name__, 2, began_no_earlier, deterministic=True)
         con.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()  # the log is opened here, under the caller's lock
     except BaseException:
         con.close()

@@ -5,9 +5,12 @@ Rules.
 - What counts is the larger of the entries' bytes (their heads and chunks) and the database's pages in use, which hold
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
 - A commit never leaves more than the limit: whoever writes looks before committing, and removes in the same
-  transaction.  With the log (3 % of the limit, 16 MiB at most) and the ballast (a 64th, 1 MiB at most) a directory
-  stays within 1.1 times its limit from 10 MB up, but for the pages of a single write: they stand in the log too until
-  that is copied (once their bytes for large values, up to 1 MB for sixty small ones), and the file may grow by them.
+  transaction.
+- From 5 MB up a directory takes at most 1.1 times its limit: what the log (3 % of the limit, 16 MiB at most), the
+  ballast (a 64th, 1 MiB at most) and the pages changed by one transaction (a ninth, 1 MB at most: evicting a hundred
+  small rows changes three pages for each) leave of that is the database's, if it is less than the limit.  What is
+  written in one call of more than a sixteenth of the limit stands in the log, and in the database before older entries
+  are gone from there: the directory grows by about three times its bytes, until the next write.
 - `maintain`, called in the background, brings it below the limit itself, to 97 % of it, in small transactions.
 - Removed are: what is expired; then what was written longest ago, found without an index for it.  A hand goes over the
   table in the order in which keys first came (rows keep their number when they are written again).  It removes a row
@@ -20,6 +23,8 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from scoutcache.tiers.disk.ballast import ballast_bytes
+
 __all__ = ["BATCH", "PAGE", "Space", "batch_for", "delete_expired", "delete_oldest", "entry_bytes", "entry_count"]
 
 PAGE: Final = 4096
@@ -27,6 +32,10 @@ _FLOOR: Final = (256 << 10) // PAGE
 
 BATCH: Final = 128
 """Rows looked at in one step: about 3 ms of the write lock."""
+
+_INDEX_OF_LOG: Final = 32 << 10
+
+_CHANGED: Final = 1_000_000
 
 _ROOM: Final = 256 << 10
 """Bytes a write makes room for beyond its own, so that not every write has to."""
@@ -37,7 +46,16 @@ class Space:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self._most_pages = max(_FLOOR, max_bytes // PAGE)
+        self.log_pages = min(4096, max(64, max_bytes * 3 // 100 // PAGE))
+        """Pages the write-ahead log may hold before a commit copies them into the database.
+
+        Copying costs a set that does it milliseconds (two calls of fsync), and less per set the longer the log is;
+        `maintain` mostly does it before.
+        """
+        beside = self.log_pages * PAGE + ballast_bytes(max_bytes) + _INDEX_OF_LOG + min(_CHANGED, max_bytes // 9)
+        self._in_pages = max(_FLOOR * PAGE, min(max_bytes, max_bytes * 11 // 10 - beside))
+        """Bytes of pages the database may use."""
+        self._most_pages = self._in_pages // PAGE
         self._evicted = 0
 
     def check(self, con: sqlite3.Connection, written: int, now: float) -> None:
@@ -58,7 +76,7 @@ class Space:
     def _exceeds(self, con: sqlite3.Connection, room: int) -> bool:
         if entry_bytes(con) > self.max_bytes:
             return True
-        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self.max_bytes - room)
+        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self._in_pages - room)
 
     def over(self, con: sqlite3.Connection) -> bool:
         """Whether there is more than the limit says."""
@@ -66,8 +84,9 @@ class Space:
 
     def well_below(self, con: sqlite3.Connection) -> bool:
         """Whether enough was removed for a while."""
-        enough = self.max_bytes * 97 // 100
-        return entry_bytes(con) <= enough and used_pages(con) <= max(_FLOOR, enough // PAGE)
+        if entry_bytes(con) > self.max_bytes * 97 // 100:
+            return False
+        return used_pages(con) <= max(_FLOOR, self._most_pages * 97 // 100)
 
     def take_evicted(self) -> int:
         """How many were removed inside writes since this was last asked."""

@@ -72,7 +72,7 @@ class Upkeep:
         database = self._database
         log = database.path.with_name(f"{database.path.name}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > database.log_pages() * PAGE // 4:
+            if log.stat().st_size > database.space.log_pages * PAGE // 4:
                 with database.link() as con:
                     con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._removing.give_back(_VACUUM_PAGES)

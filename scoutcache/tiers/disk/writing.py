@@ -23,6 +23,8 @@ from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_of
 from scoutcache.tiers.disk.rows import DELETE_OLDER, UPSERT, Record
+from scoutcache.tiers.disk.stamps import horizon
+from scoutcache.tiers.disk.versions import renew
 
 __all__ = ["Writer"]
 
@@ -132,12 +134,13 @@ def _concerns_all(error: Exception) -> bool:
 def _put(database: Database, records: Sequence[Record], now: float, allow: Allow | None,
          con: sqlite3.Connection) -> int:  # fmt: skip
     space = database.space  # asked now: opening the database may have taken over the store's own limit
-    taken = written = 0
+    taken, written, latest = 0, 0, horizon(now)
     for one in records:
         if one.size > space.max_bytes:
-            con.execute(DELETE_OLDER, (one.values[0], one.header.start / 1e9))  # it would answer for the newer one
+            # What is there would answer for the newer one.
+            con.execute(DELETE_OLDER, (one.values[0], one.header.start / 1e9, latest))
         elif allow is None or allow(one.header):
-            if not con.execute(UPSERT, one.values).rowcount:
+            if not con.execute(UPSERT, (*one.values, latest)).rowcount:
                 continue  # a later one is there
             taken, written = taken + 1, written + one.size
             if one.chunks:

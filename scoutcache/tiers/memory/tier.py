@@ -23,7 +23,7 @@ from typing import Final, Protocol, cast
 from scoutcache.entry import Header, Listed, Live, Ref, Row, Sealed, Usage
 from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
-from scoutcache.tiers.base import Allow
+from scoutcache.tiers.base import Allow, outranks
 from scoutcache.tiers.memory import hot
 from scoutcache.tiers.memory.slot import Detail, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables, excess_of, sorted_out
@@ -214,7 +214,8 @@ class MemoryTier:
         header = row.header
         now = self._monotonic()
         old = self._tables.get(*header.ref)
-        if old is not None and old.start > header.start and not old.expired(now):
+        if (old is not None and old.start > header.start and not old.expired(now)
+                and outranks(old.start, header.start, self._wall())):  # fmt: skip
             return False
         if allow is not None and not allow(header):
             return False
