@@ -36,7 +36,7 @@ from scoutcache.calls import Calls, Key, Options, Position
 from scoutcache.drive import run, running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
-from scoutcache.errors import CacheError, CorruptEntry
+from scoutcache.errors import CacheError, CorruptEntry, PolicyError
 from scoutcache.queues.store import Queue, Waiting
 from scoutcache.ttl import parse_ttl
 
@@ -143,7 +143,7 @@ class Line:
     # -- putting and reading
 
     def put(self, items: Iterable[tuple[Key, Any]]) -> Flow[None]:
-        """Queue *items*, then have the cache keep them."""
+        """Queue *items*, then have the cache keep them.  Raises `PolicyError` for what must not lie there in plain."""
         self.loop = running_loop() if self._is_async else None
         calls = self.calls
         values = {calls.ref(key, self.namespace).key: value for key, value in items}
@@ -160,9 +160,14 @@ class Line:
             yield from calls.delete_many(list(values), self.namespace)  # an older value must not answer
 
     def _sealed(self, key: str, value: Any) -> Sealed:
-        codec, now = self.calls.core.world.codec, self.calls.core.world.now()
+        world, ref = self.calls.core.world, Ref(self.namespace, key)
+        said = None if world.policy is None else world.policy(ref)
+        if said is not None and said.encrypt_at_rest:
+            raise PolicyError(f"{key!r} must be encrypted at rest, so it can't wait in a queue on disk",
+                              hint="write it through, with cache.through(writer=…)")  # fmt: skip
+        codec = world.codec
         live, encoded = codec.hold(value)
-        header = Header(Ref(self.namespace, key), 0, now, NEVER, NEVER)
+        header = Header(ref, 0, world.now(), NEVER, NEVER)
         return codec.seal(header, live, encoded)
 
     def find(self, key: Key, default: Any) -> Flow[Any]:

@@ -254,6 +254,17 @@ def test_what_must_be_encrypted_at_rest_stays_in_memory(with_policies, fake_cloc
     assert not [path for path in files if b"the plain words" in path.read_bytes()]
 
 
+def test_what_must_be_encrypted_at_rest_does_not_wait_in_a_queue_on_disk(with_policies, tmp_path):
+    cache = with_policies({"applies_to": "secret:*", "encrypt_at_rest": True, "allowed_backends": ["memory"]})
+    behind = cache.cache.behind(writer=lambda batch: None)
+    put = cache._blocking(behind.set_many)
+    with pytest.raises(PolicyError, match="'secret:a' must be encrypted at rest"):
+        put({"other": 1, "secret:a": "the plain words"})
+    assert cache.get("other") is None
+    put({"other": 1})
+    assert cache.get("other") == 1
+
+
 def test_authentication_is_required_of_a_redis_tier_only(with_policies):
     required = {"require_authentication": True}
     with_policies(required)
