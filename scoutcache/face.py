@@ -52,6 +52,7 @@ class Face:
         self._core = _core
         self._calls = Calls(_core, _core.config.namespace if namespace is None else namespace)
         self._quicken()
+        _core.follower.on_reopen(self._quicken)  # the page that hits look at is another one then
 
     def _quicken(self) -> None:
         """Prepare the short way to a hit in memory: one function call, from which nothing but the value comes back."""

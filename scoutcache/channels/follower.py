@@ -4,8 +4,9 @@ Rule 1: `seen` moves only after everything up to it has been applied.
 Rule 2: what this process announced is applied here too, at once, except its own writes: the engine puts those into
         memory itself.
 Rule 3: a gap drops everything held in memory: a missed message might have named any of it.
-Rule 4: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: after the
-        journal was replaced for good, because they look at the page of the old one, and as long as `watched` says.
+Rule 4: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: while a
+        replaced journal is opened anew, until whoever looks at its page looks at the new one (`on_reopen`; who keeps
+        looking at the old one finds a position there that is never the new one's), and as long as `watched` says.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Follower:
     ) -> None:  # fmt: skip
         self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
         self._moved, self._watched, self._settled, self._blind = moved, watched, settled, False
+        self._listeners: set[weakref.WeakMethod[Callable[[], None]]] = set()
         self.applied: Callable[[int], object] = _nobody
         """Told of each position too, whoever watches hits."""
         self._lock = threading.RLock()
@@ -118,8 +120,16 @@ class Follower:
             self._drop()
             self._journal.reopen()
             self._drop()  # also what came while nobody was listening
+            for listener in list(self._listeners):
+                if (look_anew := listener()) is not None:
+                    look_anew()
+            self._blind = False
             self._advance(self._journal.end())
         return True
+
+    def on_reopen(self, listener: Callable[[], None]) -> None:
+        """Call the method *listener* whenever the journal has been opened anew, as long as its object lives."""
+        self._listeners.add(weakref.WeakMethod(listener, self._listeners.discard))
 
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""

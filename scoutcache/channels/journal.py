@@ -116,7 +116,7 @@ class Journal:
         """Has the directory been removed or replaced?  Ask about once a second, not on a hit."""
         try:
             return (self.directory / "head").stat().st_ino != self._inode
-        except FileNotFoundError:
+        except OSError:
             return True
 
     # -- writing

@@ -7,8 +7,9 @@ import shutil
 import pytest
 
 from scoutcache.channels.follower import Follower
-from scoutcache.channels.journal import Journal
+from scoutcache.channels.journal import END, Journal
 from scoutcache.channels.private import PrivateJournal
+from scoutcache.errors import TierUnavailable
 
 
 class Holding:
@@ -114,15 +115,45 @@ def test_while_somebody_watches_hits_no_position_is_told(journal, holding, said)
     assert positions[-1] == journal.end()
 
 
-def test_a_replaced_journal_is_opened_anew_and_hits_ask_for_ever_after(follower, journal, holding, positions, said):
+class Looking:
+    """Looks at the journal's page."""
+
+    def __init__(self, journal):
+        self.journal = journal
+        self.look_anew()
+
+    def look_anew(self):
+        self.words = self.journal.words
+
+
+def test_a_replaced_journal_is_opened_anew_and_whoever_looks_at_its_page_looks_at_the_new_one(
+    follower, journal, holding, positions, said
+):
+    looking, gone = Looking(journal), Looking(journal)
+    old = journal.words
+    follower.on_reopen(looking.look_anew)
+    follower.on_reopen(gone.look_anew)
+    del gone
     assert not follower.reopen_if_replaced()
     shutil.rmtree(journal.directory)
+    before = len(positions)
     assert follower.reopen_if_replaced()
     assert holding.drops >= 1
+    assert positions[before] == -1, "until everybody does"
+    assert looking.words is journal.words
+    assert positions[-1] == journal.end() != old[END]
     Journal(journal.directory).append(said("b", source="you"))
     follower.sync()
     assert holding.told == ["b"]
-    assert positions[-1] == -1, "the page that hits look at is the old one's"
+    assert positions[-1] == looking.words[END]
+
+
+def test_while_a_replaced_journal_cannot_be_opened_hits_ask(follower, journal, positions):
+    shutil.rmtree(journal.directory)
+    journal.directory.write_text("in the way")
+    with pytest.raises(TierUnavailable):
+        follower.reopen_if_replaced()
+    assert positions[-1] == -1
 
 
 def test_a_process_that_can_share_nothing_talks_to_itself(said):
