@@ -13,15 +13,15 @@ Rules.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
 from scoutcache.calls import Calls, Key, Options
-from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
-from scoutcache.engine.writing import Moment
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, MISSING, Ref, Row
+from scoutcache.engine.writing import Lifetime, Moment
+from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CacheError, InvalidKey
 
 if TYPE_CHECKING:
@@ -112,25 +112,20 @@ class _Fields:
         return (yield from self._calls.set(key, fields, options))
 
     def _write(self, found: Found, fields: dict[str, Any], began: Moment) -> Flow[bool]:
-        """Write the entry with other fields: all that its header says but for when it began stays as it is."""
-        calls, core = self._calls, self._calls.core
-        began_ns = core.clocks.monotonic_ns()
-        header = found.header._replace(start=began.start)
-        live, encoded = core.world.codec.hold(fields)
-        row = Row(header, live, lambda: core.world.codec.seal(header, live, encoded))
-        taken = yield from core.writing.write([row], began.end)
+        """Write the entry with other fields; it keeps its end."""
+        calls, core, header = self._calls, self._calls.core, found.header
+        began_ns, refused = core.clocks.monotonic_ns(), set[Ref]()
+        entry = core.writing.entry(self._ref, fields, Lifetime(NEVER), header.cost)
+        entry = replace(entry, ends=(header.fresh_until, header.expires))
+        depends_on = list(header.depends_on)
+        taken = yield from core.writing.store(
+            [entry], began, tags=header.tags, depends_on=depends_on, refused=refused
+        )
         if taken:
-            yield from self._renew_dependents()
-            calls.record("set", self._ref, began_ns, outcome="stored", size=live.size, tags=header.tags)
+            calls.record("set", self._ref, began_ns, outcome="stored", size=entry.live.size, tags=header.tags)
+        elif refused:  # a policy forbids it, and the fields that were are no longer right
+            yield from calls.delete(self._ref.key, self._ref.namespace)
         return bool(taken)
-
-    def _renew_dependents(self) -> Flow[None]:
-        """What depends on the key was computed from other fields."""
-        namespace, name = self._ref.namespace, KEY_MARK + self._ref.key
-        if (yield from effects.current(namespace, [DEPENDED_MARK])) and (
-            yield from effects.current(namespace, [name])
-        ):
-            yield from self._calls.core.writing.renew(namespace, [name])
 
 
 def _field(name: object) -> str:

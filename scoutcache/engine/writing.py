@@ -63,6 +63,8 @@ class Entry:
     encoded: Encoded | None
     lifetime: Lifetime
     cost: float | None = None
+    ends: tuple[float, float] | None = None
+    """When it ceases to be fresh and when it expires, for an entry that keeps the life of the one it replaces."""
 
 
 class Writing:
@@ -216,12 +218,14 @@ class Writing:
         own = KEY_MARK + entry.ref.key  # in a circle of dependencies an entry would die of its own write
         if len(marks) > 1:
             marks = tuple([mark for mark in marks if mark.name != own])
+        fresh_until = now + entry.lifetime.fresh
+        fresh_until, expires = entry.ends or (fresh_until, fresh_until + entry.lifetime.stale)
         header = Header(
             ref=entry.ref,
             start=began.start,
             created=now,
-            fresh_until=now + entry.lifetime.fresh,
-            expires=now + entry.lifetime.fresh + entry.lifetime.stale,
+            fresh_until=fresh_until,
+            expires=expires,
             marks=marks,
             cost=entry.cost,
         )

@@ -210,3 +210,21 @@ def test_processes_dont_lose_each_others_fields(tmp_path):
     with Cache(directory=tmp_path) as cache:
         assert len(cache.hash("k").get_all()) == 100
         assert cache.ttl("k") == float("inf")
+
+
+def test_a_policy_that_forbids_the_size_ends_the_entry(open_cache, tiers):
+    policy = {"policy_id": "small", "name": "small", "applies_to": ["*"], "max_entry_size": 200}
+    cache = open_cache(tiers, policies=[policy])
+    fields = cache.hash("k")
+    assert fields.set_field("a", "x" * 50) is True
+    assert fields.set_field("b", "x" * 500) is False
+    assert fields.get_all() == {}
+
+
+def test_hooks_and_rules_hear_of_a_change(open_cache):
+    cache = open_cache()
+    told = []
+    cache.on("stored", lambda record: told.append((record.key, record.tiers)))
+    cache.hash("k").set_field("a", 1)
+    cache.hash("k").set_field("b", 1)
+    assert told == [("k", ("memory", "disk"))] * 2
