@@ -113,9 +113,10 @@ def inspect(
     key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Look only there.")] = None,
 ) -> int | None:
-    """Show where a key is, how long it lives, what it depends on, and whether it is valid.
+    """Show where a key is, how long it lives, what it depends on, whether it is valid, and if not, why.
 
-    Exit code 4 when no tier has it.
+    Why names the tag, dependency or clearing that ended it and, as far as the log knows, when and by whom. Stale is
+    what get does not give any more and get_or_compute may. Exit code 4 when no tier has it.
     """
     from scoutcache.cli.looking import look_at
 
@@ -125,6 +126,8 @@ def inspect(
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     if all(one["present"] is False for one in found["tiers"] if one["name"] != "memory") and tier != "memory":
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+    if session.form != "json":
+        found["why"] = [one["told"] for one in found["why"]]
     session.out.record(found)
     return None
 
@@ -144,17 +147,19 @@ def explain(
 ) -> None:
     """Tell from the operation log why the last misses of a key were misses.
 
-    Reasons: cold (never stored), expired, evicted, invalidated, corrupt, bypassed. The log is sampled where the
-    configuration says so; then it knows only what was sampled.
+    Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), corrupt, bypassed.
+    The log is sampled where the configuration says so; then it knows only what was sampled, but of invalidations all.
     """
-    from scoutcache.insight.operations import explain as why
+    from scoutcache.cli.telling import act
+    from scoutcache.insight.reasons import explain as why
     from scoutcache.keys import key_text
 
     session.look_for_cache()
     outcomes = why(session.place, session.config.namespace, key_text(key), limit)
     if session.form == "json":
-        session.out.record({"key": key, "outcomes": outcomes})
+        session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
     else:
-        session.out.rows("outcomes", outcomes, ("at", "reason", "op", "after"))
+        shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
+        session.out.rows("outcomes", shown, ("at", "reason", "op", "by"))
     if not outcomes:
         session.note(f"the log knows of no miss of {key}")

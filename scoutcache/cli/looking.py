@@ -6,10 +6,11 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.cli.telling import reasons
 from scoutcache.entry import Ref
 from scoutcache.errors import CorruptEntry
 from scoutcache.keys import key_text
-from scoutcache.listing import is_valid
+from scoutcache.listing import life
 from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _DESCRIBED: Final = (
     "tags", "depends_on", "serializer", "compression", "created_at", "fresh_until", "expires_at", "cost", "valid",
+    "stale",
 )  # fmt: skip
 
 
@@ -58,8 +60,9 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
 
 def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
     if opened is None:
-        return dict.fromkeys(_DESCRIBED)
-    header = opened.header
+        return {**dict.fromkeys(_DESCRIBED), "why": []}
+    header, now = opened.header, core.world.now()
+    state = life(core, header)
     return {
         "tags": header.tags,
         "depends_on": header.depends_on,
@@ -69,7 +72,9 @@ def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
         "fresh_until": moment(header.fresh_until),
         "expires_at": moment(header.expires),
         "cost": header.cost,
-        "valid": header.expires > core.world.now() and is_valid(core, header),
+        "valid": header.expires > now and state != "dead",
+        "stale": header.expires > now and (state == "stale" or (state == "current" and header.fresh_until <= now)),
+        "why": reasons(core, header, now),
     }
 
 

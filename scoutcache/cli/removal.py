@@ -102,7 +102,7 @@ def _literally(text: str) -> str:
     scoutcache prune                        what is expired, dead or orphaned
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
-    scoutcache prune --apply-limit          after [disk] max_bytes was changed
+    scoutcache prune --apply-limit          after disk.max_bytes was changed
     """,
 )
 def prune(

@@ -17,10 +17,9 @@ from typing import Any, BinaryIO, Final
 import msgspec
 
 from scoutcache.oplog.linelog import FOLDER
-from scoutcache.oplog.records import REQUESTS, Line, redacted
-from scoutcache.oplog.totals import moment
+from scoutcache.oplog.records import REQUESTS, Line
 
-__all__ = ["Operations", "explain", "read_operations"]
+__all__ = ["Operations", "read_operations"]
 
 LONGEST_LINE: Final = 1 << 20
 """Bytes: a key may have 64 KiB, which JSON may escape into six times as many."""
@@ -70,8 +69,8 @@ class Operations:
 
     def _read(self, file: BinaryIO) -> Iterator[Line]:
         decode = msgspec.json.Decoder(Line).decode
-        process = self._process_of(file, decode)
-        if process is None:
+        writer = self._writer_of(file, decode)
+        if writer is None:
             return
         while raw := file.readline(LONGEST_LINE):
             if raw == b"\n" or (self.needles and not any(needle in raw for needle in self.needles)):
@@ -82,15 +81,17 @@ class Operations:
             elif line.op == "left_out":
                 self.left_out[line.reason or "unknown"] += line.count or 0
             elif line.op != "start" and (self.since is None or line.time >= self.since):
-                line.process = process
+                line.process = writer.process
+                if line.op not in REQUESTS:  # who changed something is asked; who asked for something is not
+                    line.user, line.pid, line.command = writer.user, writer.pid, writer.command
                 yield from _single(line) if line.more_ns else (line,)
 
-    def _process_of(self, file: BinaryIO, decode: Any) -> str | None:
-        """Who writes this file; None when it isn't ours (Rule 2), or has no whole line yet."""
+    def _writer_of(self, file: BinaryIO, decode: Any) -> Line | None:
+        """The line that says who writes this file; None when it isn't ours (Rule 2), or has no whole line yet."""
         raw = file.readline(LONGEST_LINE)
         first = _line_of(raw, decode)
         if first is not None and first.op == "start" and first.process:
-            return first.process
+            return first
         if raw.endswith(b"\n"):
             self.skipped_files += 1
         return None
@@ -121,27 +122,3 @@ def _line_of(raw: bytes, decode: Any) -> Line | None:
 def read_operations(directory: Path, since: float | None = None) -> Operations:
     """The operations in the log since *since* (seconds since the epoch), not sorted; an empty log gives none."""
     return Operations(directory, since)
-
-
-def explain(directory: Path, namespace: str, key: str, limit: int = 20) -> list[dict[str, Any]]:
-    """Why the last *limit* misses of *key* missed, newest first: ``{at, reason, op, latency_us, factory_s, after}``.
-
-    *after* is the last change before the miss that the log knows of this key (``set``, ``delete``, ``evict``, …) as
-    ``{at, op, reason}``, else None.  Keys that the log holds redacted are found by their hash.
-    """
-    names = {key, redacted(namespace, key)}
-    needles = tuple(msgspec.json.encode(name) for name in names)
-    lines = [
-        line for line in Operations(directory, needles=needles) if line.key in names and line.namespace == namespace
-    ]
-    lines.sort(key=lambda line: line.time)
-    outcomes, changed = [], None
-    for line in lines:
-        if line.op not in REQUESTS:
-            changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
-        elif line.outcome == "miss" and line.tier is None:
-            outcomes.append({
-                "at": moment(line.time), "reason": line.reason or "unknown", "op": line.op,
-                "latency_us": line.latency_us, "factory_s": line.factory_s, "error": line.error, "after": changed,
-            })  # fmt: skip
-    return outcomes[: -limit - 1 : -1] if limit > 0 else []

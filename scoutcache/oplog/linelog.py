@@ -3,6 +3,7 @@
 What is written, in this order of importance:
 
 Rule 1: a key is kept or left out as a whole (`kept_at`), so that distances between its uses survive sampling.
+        Invalidations are always kept: each is logged with its reason, and the file says the user and the process.
 Rule 2: a second's budget is `max_records_per_s` lines (two seconds' worth may come at once).  Everything but memory
         hits goes first, since `explain` and `report` live by it; memory hits, of which those of one key share a line,
         get what is left, thinned by key (Rule 1) to the largest rate 2^-n that fits.
@@ -26,6 +27,7 @@ import msgspec
 from scoutcache.oplog.files import make_folder, open_private
 from scoutcache.oplog.hits import Gathered, Hit, HitLine, HitsLine, gather, hit_lines, how_many, thin
 from scoutcache.oplog.records import Event, Line, kept_at, redacted
+from scoutcache.oplog.who import this_process
 
 __all__ = ["FOLDER", "LineLog", "LogLimits", "trim"]
 
@@ -73,6 +75,7 @@ class LineLog:
         budget = self._refill(now)
         lines = [self._line(event, offset_ns) for event in self._sampled(events, left_out)]
         if len(lines) > budget:
+            lines.sort(key=lambda line: line.op != "invalidate")  # who did that is asked long after
             left_out["rate"] += len(lines) - int(budget)
             del lines[int(budget) :]
         gathered, rate = self._thinned(gather(hits), int(budget) - len(lines), left_out)
@@ -110,7 +113,11 @@ class LineLog:
         events, rate = list(events), self._limits.sample_rate
         if rate >= 1.0:
             return events
-        kept = [event for event in events if not event.key or self._kept_at(event.namespace, event.key) < rate]
+        kept = [
+            event
+            for event in events
+            if not event.key or event.kind == "invalidate" or self._kept_at(event.namespace, event.key) < rate
+        ]
         left_out["sampled"] += len(events) - len(kept)
         return kept
 
@@ -184,7 +191,9 @@ class LineLog:
         self._path = self._folder / f"{self._token()}.jsonl"
         self._fd = open_private(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         self._written, self._torn = 0, False
-        self._put(self._encoder.encode_lines([Line(now, "start", process=self._process)]))
+        who = this_process()
+        signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command)
+        self._put(self._encoder.encode_lines([signed]))
 
     def _keep_within(self, now: float) -> None:
         limit = self._limits.max_bytes

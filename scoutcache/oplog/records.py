@@ -61,6 +61,7 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     *time* is when the operation began (seconds since the epoch, UTC), *latency_us* how long it took, *size* bytes,
     *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines, *more_ns* to lines
     of several hits (`scoutcache.oplog.hits`; reading makes single ones of them).  What does not apply is not written.
+    *process* (a random name), *user*, *pid* and *command* stand in the ``start`` line of each file: who wrote it.
     """
 
     time: float
@@ -77,6 +78,9 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     error: str | None = None
     tags: tuple[str, ...] = ()
     process: str | None = None
+    user: str | None = None
+    pid: int | None = None
+    command: str | None = None
     count: int | None = None
     rate: float | None = None
     more_ns: list[int] | None = None

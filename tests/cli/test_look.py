@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,6 +176,62 @@ class TestInspect:
     def test_an_unknown_key_ends_with_4(self, directory, cli):
         assert cli("inspect", "nope").code == 4
 
+    def test_a_fresh_entry_has_nothing_to_explain(self, directory, cli):
+        found = body(cli("inspect", "llm:a", "--json"))
+        assert (found["valid"], found["stale"], found["why"]) == (True, False, [])
+
+    @pytest.mark.parametrize(
+        ("how", "cause", "name", "told"),
+        [
+            (("invalidate", "--tag", "t", "--no-cascade"), "tag", "t", r"tag t was invalidated \S+ \S+ ago by .+: why"),
+            (("invalidate", "--depends-on", "up"), "dependency", "up", r"up, which .+ on, was invalidated .+: why"),
+            (("invalidate", "u*"), "dependency", "up", r"up, which it depends on, was invalidated .+: why"),
+        ],
+    )
+    def test_what_ended_an_entry_is_named_with_who_did_it(self, how, cause, name, told, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set("up", 1)
+            cache.set("down", 2, ttl="1h", tags=["t"], depends_on=["up"])
+        assert cli(*how, "--reason", "why").code == 0
+        found = body(cli("inspect", "down", "--json"))
+        assert (found["valid"], found["stale"]) == (False, False)
+        (why,) = found["why"]
+        assert (why["cause"], why["name"], why["stale"]) == (cause, name, False)
+        assert (why["by"]["reason"], why["by"]["pid"]) == ("why", os.getpid())
+        assert re.fullmatch(told, why["told"])
+        assert why["told"] not in cli("inspect", "llm:a").out
+        assert re.search(told, cli("inspect", "down").out)
+
+    def test_a_dependency_that_was_written_anew_is_named_as_that(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set("job:1", b"another")
+        (why,) = body(cli("inspect", "job:2", "--json"))["why"]
+        assert (why["cause"], why["by"]["op"]) == ("dependency", "set")
+        assert why["told"].startswith("job:1, which it depends on, was written ")
+
+    def test_an_entry_marked_stale_is_valid_and_stale(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set("s", 1, ttl="1h", stale_ttl="1h", tags=["t"])
+        cli("invalidate", "--tag", "t", "--action", "mark-stale")
+        found = body(cli("inspect", "s", "--json"))
+        assert (found["valid"], found["stale"], found["why"][0]["stale"]) == (True, True, True)
+        assert found["why"][0]["told"].startswith("tag t was marked stale ")
+
+    def test_one_whose_time_is_over_says_so(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.set("s", 1, ttl=0.001, stale_ttl="1h")
+        found = body(cli("inspect", "s", "--json"))
+        assert (found["valid"], found["stale"], found["why"][0]["cause"]) == (True, True, "expired")
+        assert "it may be served stale" in cli("inspect", "s").out
+
 
 class TestStats:
     FIELDS = frozenset({
@@ -254,6 +311,31 @@ class TestExplain:
         outcomes = body(cli("explain", "never", "--json"))["outcomes"]
         assert [one["reason"] for one in outcomes] == ["cold"]
         assert outcomes[0]["at"]
+
+    @pytest.mark.parametrize(
+        ("how", "what"),
+        [
+            (("invalidate", "llm:*", "--reason", "release 4.2"), "llm:*"),
+            (("invalidate", "--tag", "model:small", "--reason", "release 4.2"), "tag:model:small"),
+            (("invalidate", "--keys-from", "-", "--reason", "release 4.2"), "llm:a"),
+        ],
+    )
+    def test_who_invalidated_it_and_why(self, how, what, directory, cli):
+        assert cli(*how, stdin="llm:a\n").code == 0
+        cli("get", "llm:a")
+        (miss,) = body(cli("explain", "llm:a", "--json"))["outcomes"]
+        assert miss["reason"] == "invalidated"
+        by = miss["by"]
+        assert (by["what"], by["reason"], by["pid"], by["command"]) == (what, "release 4.2", os.getpid(), "scoutcache")
+        assert by["user"]
+        line = cli("explain", "llm:a").out.splitlines()[1]
+        assert f"invalidate {what} by {by['user']}, process {os.getpid()} (scoutcache): release 4.2" in line
+
+    def test_a_deleted_key_was_invalidated_by_that(self, directory, cli):
+        cli("delete", "llm:a")
+        cli("get", "llm:a")
+        (miss,) = body(cli("explain", "llm:a", "--json"))["outcomes"]
+        assert (miss["reason"], miss["by"]["op"]) == ("invalidated", "delete")
 
     def test_a_key_that_never_missed(self, directory, cli):
         ran = cli("explain", "llm:a", "--json")

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoutcache.insight.operations import explain, read_operations
-from scoutcache.oplog.linelog import LogLimits
-from scoutcache.oplog.recorder import OplogSettings, Recorder
+from scoutcache.insight.operations import read_operations
+from scoutcache.oplog.recorder import Recorder
 
 Say = Callable[..., None]
 START = b'{"time":1.0,"op":"start","process":"me"}\n'
@@ -106,31 +105,12 @@ def test_what_the_writers_left_out_is_summed(directory: Path) -> None:
     assert (list(operations), dict(operations.left_out)) == ([], {"rate": 14})
 
 
-def test_explain_gives_the_last_misses_newest_first_with_what_went_before(
-    recorder: Recorder, say: Say, directory: Path
-) -> None:
-    say("compute", "miss", reason="cold", factory_s=1.5)
-    say("set", "stored")
+def test_who_wrote_a_change_is_told_with_it(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("invalidate", "invalidated", "llm:*", reason="release")
     say("get", "hit", tier="disk")
-    say("evict", "done", reason="size", tier="memory")
-    say("get", "miss", reason="evicted")
-    say("get", "miss", "llm:2", reason="cold")
-    say("get", "miss", namespace="other", reason="cold")
     recorder.close({})
-    outcomes = explain(directory, "default", "llm:1")
-    assert [one["reason"] for one in outcomes] == ["evicted", "cold"]
-    assert (outcomes[0]["after"]["op"], outcomes[0]["after"]["reason"], outcomes[1]["after"]) == ("evict", "size", None)
-    assert outcomes[1]["factory_s"] == 1.5
-    assert outcomes[0]["at"] == "2027-01-15T08:00:04+00:00"
-    assert [one["reason"] for one in explain(directory, "default", "llm:1", limit=1)] == ["evicted"]
-    assert explain(directory, "default", "llm:1", limit=0) == explain(directory, "default", "llm:absent") == []
-
-
-def test_explain_finds_keys_that_json_escapes_and_keys_that_were_redacted(directory: Path, fake_clock: Any) -> None:
-    key = 'llm:"quoted"\\ ünïcode 😀'
-    for redact in (False, True):
-        recorder = Recorder(directory, OplogSettings(limits=LogLimits(redact_keys=redact)), wall=fake_clock.wall,
-                            monotonic_ns=fake_clock.monotonic_ns, token=lambda: os.urandom(8).hex())  # fmt: skip
-        recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=0, ended_ns=1)
-        recorder.close({})
-    assert len(explain(directory, "default", key)) == 2
+    change, asked = read_operations(directory)
+    assert (change.pid, change.process, bool(change.user), bool(change.command)) == (
+        os.getpid(), recorder._process, True, True,
+    )  # fmt: skip
+    assert asked.pid is None

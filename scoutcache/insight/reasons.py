@@ -1,0 +1,157 @@
+"""Why a key was missed and who ended an entry, as far as the operation log knows.
+
+Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
+        at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
+Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
+        clearing the namespace.  What died with a key it depends on is recorded as invalidated, by nobody known.
+Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
+from scoutcache.errors import InvalidKey
+from scoutcache.insight.operations import Operations
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
+from scoutcache.oplog.totals import moment
+from scoutcache.patterns import Pattern
+
+__all__ = ["explain", "who_ended"]
+
+_TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
+_INVALIDATION: Final = b'"op":"invalidate"'
+
+
+def explain(directory: Path, namespace: str, key: str, limit: int = 20) -> list[dict[str, Any]]:
+    """Why the last *limit* misses of *key* missed, newest first.
+
+    Each is ``{at, reason, op, latency_us, factory_s, error, after, by}``.  *after* is the last change before the miss
+    that the log knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is the deletion or
+    invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
+    the log holds redacted are found by their hash.
+    """
+    story = _Story(namespace, key)
+    for line in _lines(directory, namespace, [key]):
+        story.add(line)
+    return story.misses[: -limit - 1 : -1] if limit > 0 else []
+
+
+class _Story:
+    """What happened to one key, in the order it happened."""
+
+    def __init__(self, namespace: str, key: str) -> None:
+        self.misses: list[dict[str, Any]] = []
+        self._hits = _Target(namespace, key)
+        self._changed: dict[str, Any] | None = None
+        self._taken: str | None = None
+        self._by: dict[str, Any] | None = None
+
+    def add(self, line: Line) -> None:
+        """One line about the key, or an invalidation that may be."""
+        if not self._hits(line):
+            return
+        if line.op in REQUESTS:
+            self._asked(line)
+            return
+        self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
+        if line.op == "set" and line.outcome != "refused":
+            self._taken = self._by = None
+        elif line.op in _TAKEN and line.outcome != "absent":
+            self._taken = self._taken or _TAKEN[line.op]
+            if _TAKEN[line.op] == "invalidated":
+                self._taken, self._by = "invalidated", _act(line)
+
+    def _asked(self, line: Line) -> None:
+        if line.outcome in HIT_OUTCOMES:
+            self._taken = self._by = None  # a tier had it all the same
+        elif line.outcome == "miss" and line.tier is None:
+            reason = line.reason or "unknown"
+            self.misses.append({
+                "at": moment(line.time), "reason": (self._taken or reason) if reason == "cold" else reason,
+                "op": line.op, "latency_us": line.latency_us, "factory_s": line.factory_s, "error": line.error,
+                "after": self._changed, "by": self._by,
+            })  # fmt: skip
+
+
+class _Target:
+    """Says whether a line is about a key; remembers the tags it was last written with."""
+
+    def __init__(self, namespace: str, key: str) -> None:
+        self._namespace, self._key = namespace, key
+        self._names = _names(namespace, key)
+        self._tags: frozenset[str] = frozenset()
+
+    def __call__(self, line: Line) -> bool:
+        if line.op == "invalidate":
+            return self._is_hit(line)
+        if line.key not in self._names:
+            return False
+        if line.op == "set" or line.tags:
+            self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, f"tag:{tag}"))
+        return True
+
+    def _is_hit(self, line: Line) -> bool:
+        if line.outcome == "cleared" or line.key in self._names or line.key in self._tags:
+            return True
+        if line.key.startswith("tag:"):
+            return False
+        try:
+            return Pattern.parse(line.key).matches(self._key)
+        except InvalidKey:  # redacted, and by chance no pattern any more
+            return False
+
+
+def who_ended(directory: Path, namespace: str, marks: Sequence[str], since: float) -> dict[str, dict[str, Any] | None]:
+    """For each of *marks* (names of what an entry carries) the last act after *since* that ended or changed it.
+
+    An act is ``{at, op, what, reason, user, pid, command, process}``; None where the log knows of none.  *since* is in
+    seconds since the epoch: when the entry was made.
+    """
+    found: dict[str, dict[str, Any] | None] = dict.fromkeys(marks)
+    keys = [mark[len(KEY_MARK) :] for mark in marks if mark.startswith(KEY_MARK)]
+    concerns = {mark: _concerning(namespace, mark) for mark in marks}
+    for line in _lines(directory, namespace, keys):
+        for mark, concern in concerns.items():
+            if concern(line) and line.time >= since:
+                found[mark] = _act(line)
+    return found
+
+
+def _concerning(namespace: str, mark: str) -> Callable[[Line], bool]:
+    if mark == NAMESPACE_MARK:
+        return lambda line: line.op == "invalidate" and line.outcome == "cleared"
+    if not mark.startswith(KEY_MARK):
+        names = _names(namespace, f"tag:{mark}")
+        return lambda line: line.op == "invalidate" and line.key in names
+    key = mark[len(KEY_MARK) :]
+    target, dependents = _Target(namespace, key), _names(namespace, f"depends-on:{key}")
+    changes = {"set", "delete", "invalidate"}
+    return lambda line: (target(line) or line.key in dependents) and line.op in changes
+
+
+def _names(namespace: str, key: str) -> frozenset[str]:
+    """What the log may call it."""
+    return frozenset({key, redacted(namespace, key)})
+
+
+def _lines(directory: Path, namespace: str, keys: Sequence[str]) -> Iterator[Line]:
+    """The lines about *keys*, and all invalidations of the namespace, in the order of time."""
+    names = {name for key in keys for name in _names(namespace, key)}
+    needles = (*(msgspec.json.encode(name) for name in names), _INVALIDATION)
+    found = [
+        line
+        for line in Operations(directory, needles=needles)
+        if line.namespace == namespace and (line.key in names or line.op == "invalidate")
+    ]
+    return iter(sorted(found, key=lambda line: line.time))
+
+
+def _act(line: Line) -> dict[str, Any]:
+    signed: Mapping[str, Any] = {name: getattr(line, name) for name in ("user", "pid", "command", "process")}
+    return {"at": moment(line.time), "op": line.op, "what": line.key, "reason": line.reason, **signed}

@@ -1,0 +1,148 @@
+"""Why keys were missed, and who ended entries."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
+from scoutcache.insight.reasons import explain, who_ended
+from scoutcache.oplog.linelog import LogLimits
+from scoutcache.oplog.recorder import OplogSettings, Recorder
+
+Say = Callable[..., None]
+
+
+def test_explain_gives_the_last_misses_newest_first_with_what_went_before(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("compute", "miss", reason="cold", factory_s=1.5)
+    say("set", "stored")
+    say("get", "hit", tier="disk")
+    say("evict", "done", reason="size", tier="memory")
+    say("get", "miss", reason="evicted")
+    say("get", "miss", "llm:2", reason="cold")
+    say("get", "miss", namespace="other", reason="cold")
+    recorder.close({})
+    outcomes = explain(directory, "default", "llm:1")
+    assert [one["reason"] for one in outcomes] == ["evicted", "cold"]
+    assert (outcomes[0]["after"]["op"], outcomes[0]["after"]["reason"], outcomes[1]["after"]) == ("evict", "size", None)
+    assert outcomes[1]["factory_s"] == 1.5
+    assert outcomes[0]["at"] == "2027-01-15T08:00:04+00:00"
+    assert [one["reason"] for one in explain(directory, "default", "llm:1", limit=1)] == ["evicted"]
+    assert explain(directory, "default", "llm:1", limit=0) == explain(directory, "default", "llm:absent") == []
+
+
+def test_explain_finds_keys_that_json_escapes_and_keys_that_were_redacted(directory: Path, fake_clock: Any) -> None:
+    key = 'llm:"quoted"\\ ünïcode 😀'
+    for redact in (False, True):
+        recorder = Recorder(directory, OplogSettings(limits=LogLimits(redact_keys=redact)), wall=fake_clock.wall,
+                            monotonic_ns=fake_clock.monotonic_ns, token=lambda: os.urandom(8).hex())  # fmt: skip
+        recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=0, ended_ns=1)
+        recorder.close({})
+    assert len(explain(directory, "default", key)) == 2
+
+
+@pytest.mark.parametrize(
+    ("taken", "outcome", "what", "reason"),
+    [
+        ("delete", "deleted", "llm:1", "invalidated"),
+        ("invalidate", "invalidated", "llm:1", "invalidated"),
+        ("invalidate", "invalidated", "llm:*", "invalidated"),
+        ("invalidate", "invalidated", "tag:t", "invalidated"),
+        ("invalidate", "cleared", "*", "invalidated"),
+        ("evict", "done", "llm:1", "evicted"),
+        ("expire", "done", "llm:1", "expired"),
+        ("delete", "absent", "llm:1", "cold"),
+        ("delete", "deleted", "llm:2", "cold"),
+        ("invalidate", "invalidated", "job:*", "cold"),
+        ("invalidate", "invalidated", "tag:other", "cold"),
+        ("invalidate", "invalidated", "[", "cold"),
+        ("promote", "done", "llm:1", "cold"),
+    ],
+)
+def test_a_miss_nobody_could_explain_has_the_reason_of_what_took_the_key_away(
+    taken: str, outcome: str, what: str, reason: str, recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", tags=("t",))
+    say(taken, outcome, what, reason="release")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    (miss,) = explain(directory, "default", "llm:1")
+    assert miss["reason"] == reason
+    if reason == "invalidated":
+        by = miss["by"]
+        assert (by["op"], by["what"], by["reason"], by["pid"]) == (taken, what, "release", os.getpid())
+        assert by["at"] == "2027-01-15T08:00:01+00:00"
+        assert by["user"]
+    else:
+        assert miss["by"] is None
+
+
+def test_what_was_written_or_found_again_is_not_gone(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored")
+    say("delete", "deleted")
+    say("set", "stored")
+    say("get", "miss", reason="cold")
+    say("evict", "done", tier="memory")
+    say("get", "hit", tier="disk")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert [(one["reason"], one["by"]) for one in explain(directory, "default", "llm:1")] == [("cold", None)] * 2
+
+
+def test_a_reason_that_was_recorded_stands(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored")
+    say("invalidate", "invalidated", "llm:*")
+    say("get", "miss", reason="corrupt")
+    say("get", "miss", reason="bypassed")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["invalidated", "bypassed", "corrupt"]
+
+
+def test_an_invalidation_of_another_namespace_is_none_of_this_key(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored")
+    say("invalidate", "cleared", "*", namespace="other")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert explain(directory, "default", "llm:1")[0]["reason"] == "cold"
+
+
+@pytest.mark.parametrize(("redact", "rate"), [(True, 1.0), (False, 1e-9)])
+def test_invalidations_are_known_though_keys_are_redacted_or_sampled(
+    redact: bool, rate: float, directory: Path, fake_clock: Any
+) -> None:
+    limits = LogLimits(redact_keys=redact, sample_rate=rate)
+    recorder = Recorder(directory, OplogSettings(limits=limits), wall=fake_clock.wall,
+                        monotonic_ns=fake_clock.monotonic_ns, token=lambda: os.urandom(8).hex())  # fmt: skip
+    for what in ("tag:t", "llm:1"):
+        recorder.record("invalidate", "default", what, tier=None, outcome="invalidated", reason="why", began_ns=0,
+                        ended_ns=1)  # fmt: skip
+    recorder.close({})
+    ended = who_ended(directory, "default", ["t", KEY_MARK + "llm:1", "other"], 0.0)
+    assert [by and by["reason"] for by in ended.values()] == ["why", "why", None]
+
+
+def test_the_last_act_since_the_entry_was_made_is_the_one_that_ended_it(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    say("invalidate", "invalidated", "tag:t", reason="before")
+    created = fake_clock.wall()
+    say("invalidate", "invalidated", "tag:t", reason="first")
+    say("invalidate", "invalidated", "tag:t", reason="last")
+    say("set", "stored", "job:1")
+    say("invalidate", "cleared", "*", reason="swept")
+    say("invalidate", "invalidated", "depends-on:job:2", reason="dependents")
+    recorder.close({})
+    marks = ["t", KEY_MARK + "job:1", KEY_MARK + "job:2", NAMESPACE_MARK, "never"]
+    ended = who_ended(directory, "default", marks, created)
+    assert [by and (by["op"], by["reason"]) for by in ended.values()] == [
+        ("invalidate", "last"), ("invalidate", "swept"), ("invalidate", "dependents"), ("invalidate", "swept"), None,
+    ]  # fmt: skip
