@@ -1,8 +1,10 @@
 """How a flow of the engine is driven: blocking, or on an event loop.
 
 Rule 1: a driver closes its flow in ``finally``: a cancelled caller must not leave its flight open.
-Rule 2: on an event loop nothing waits for another process's lock.  Writes to a blocking tier go to a thread; reads
-        never wait and are done in place, because a thread hop costs 3 to 10 times the disk read it would hide.
+Rule 2: on an event loop nothing waits for another process's lock.  Writes to a blocking tier go to a thread.  Reads
+        are done in place, because a thread hop costs 3 to 10 times the disk read it would hide; only where a tier says
+        that this thread isn't ready (its first read, or the store is to be opened anew) another thread reads, and makes
+        this one ready for the next.
 Rule 3: around a factory the context says which flight is being led, so that a circle is seen.
 Rule 4: what runs beside the calls runs in a thread or a task of its own, which the interpreter's end doesn't wait for:
         a factory may hang.
@@ -15,7 +17,7 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
@@ -42,9 +44,10 @@ from scoutcache.engine.effects import (
     Write,
 )
 from scoutcache.engine.flights import LEADING, Flight, TooSlow, blocking
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
+from scoutcache.waits import CHANGES, READS, may_wait
 
 __all__ = ["Ports", "arun", "run", "running_loop"]
 
@@ -63,6 +66,18 @@ class Ports:
     leases: Leases | None = None
     beside: set[Future[None]] = field(default_factory=set)
     """The flows that run beside the calls."""
+
+    def __post_init__(self) -> None:
+        self.ready: list[Callable[[], bool]] = [getattr(tier, "ready", _always) for tier in self.tiers]
+        """By level: would a read by this thread wait for nobody?"""
+
+    def cold(self) -> list[Any]:
+        """The tiers of which this thread isn't ready to read."""
+        return [tier for tier, ready in zip(self.tiers, self.ready, strict=True) if not ready()]
+
+
+def _always() -> bool:
+    return True
 
 
 BESIDE_LIMIT = 32
@@ -96,7 +111,7 @@ async def arun(flow: Flow[T], ports: Ports) -> T:
     try:
         effect = next(flow)
         while True:
-            if _may_wait(ports, effect) and not isinstance(effect, Current | Work):
+            if type(effect) in CHANGES and may_wait(ports, effect):
                 handed_over = True
                 rest = asyncio.ensure_future(_finish(flow, effect, ports))
                 _finishing.add(rest)
@@ -282,8 +297,8 @@ async def _aperform(ports: Ports, effect: Effect) -> Any:
     own = _ON_LOOP.get(type(effect))
     if own is not None:
         return await own(ports, effect)
-    if _may_wait(ports, effect):
-        return await _in_thread(ports, effect)
+    if may_wait(ports, effect):
+        return await (_in_thread if type(effect) not in READS else _read_in_thread)(ports, effect)
     return _BLOCKING[type(effect)](ports, effect)
 
 
@@ -308,16 +323,6 @@ async def _ajoin(ports: Ports, effect: Join) -> Any:
     return joined.result()
 
 
-def _may_wait(ports: Ports, effect: Effect) -> bool:
-    match effect:
-        case Write() | Remove() | Erase() | Clear():
-            return ports.tiers[effect.level].blocking
-        case Current():
-            return effect.create and ports.versions.remembered(effect.namespace, effect.names) is None
-        case _:
-            return isinstance(effect, Renew | Work)
-
-
 async def _announce(ports: Ports, effect: Announce) -> None:
     try:
         ports.announce(effect.message, wait=False)
@@ -337,6 +342,19 @@ _ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
 
 async def _in_thread(ports: Ports, effect: Effect) -> Any:
     perform = partial(_BLOCKING[type(effect)], ports, effect)
+    return await asyncio.get_running_loop().run_in_executor(ports.threads, perform)
+
+
+async def _read_in_thread(ports: Ports, effect: Effect) -> Any:
+    """The same, and the loop's own thread is made ready on the way."""
+    thread, cold = threading.current_thread(), ports.cold()
+
+    def perform() -> Any:
+        for tier in cold:
+            with suppress(TierUnavailable):  # the effect itself says what is wrong
+                tier.make_ready(thread)
+        return _BLOCKING[type(effect)](ports, effect)
+
     return await asyncio.get_running_loop().run_in_executor(ports.threads, perform)
 
 

@@ -11,7 +11,20 @@ import pytest
 
 from scoutcache.coherence.messages import Message
 from scoutcache.drive import Ports, arun, run
-from scoutcache.engine.effects import Announce, Call, Clear, Current, Join, Read, ReadOne, Renew, Work, Write, perform
+from scoutcache.engine.effects import (
+    Announce,
+    Call,
+    Clear,
+    Current,
+    Join,
+    Names,
+    Read,
+    ReadOne,
+    Renew,
+    Work,
+    Write,
+    perform,
+)
 from scoutcache.engine.flights import LEADING, Flight
 from scoutcache.entry import Live, Ref, Sealed
 from scoutcache.errors import CacheError, FlightCycle, TierUnavailable
@@ -54,7 +67,7 @@ class Recording:
     def remembered(self, namespace, names):
         return None
 
-    def renew(self, namespace, names):
+    def renew(self, namespace, names, *, soft=False):
         self._asked("renew")
 
 
@@ -62,8 +75,8 @@ class Recording:
 def make_ports():
     with ThreadPoolExecutor(2) as threads:
 
-        def make(*, blocking=True, announce=lambda message, wait=True: None):
-            tier = Recording(blocking=blocking)
+        def make(*, blocking=True, announce=lambda message, wait=True: None, tier=None):
+            tier = tier or Recording(blocking=blocking)
             return Ports([tier], tier, announce, lambda: 7.0, threads)  # type: ignore[arg-type]
 
         yield make
@@ -255,6 +268,58 @@ def test_on_a_loop_an_announcement_waits_for_no_lock(make_ports, held):
 
     asyncio.run(arun(flow(), make_ports(announce=announce)))
     assert announced == [(MESSAGE, held, not held)]
+
+
+class Cold(Recording):
+    """A tier of which a thread must be made ready before it may read."""
+
+    def __init__(self):
+        super().__init__(blocking=True)
+        self.warm = set()
+
+    def ready(self):
+        return threading.current_thread() in self.warm
+
+    def make_ready(self, thread):
+        self._asked("make_ready")
+        self.warm.add(thread)
+
+    def names(self, namespace, prefix):
+        self._asked("names")
+        return []
+
+
+@pytest.mark.parametrize("first", [Read(0, [REF]), ReadOne(0, REF), Current("ns", ["a"], False), Names("ns", "")])
+def test_a_loop_that_isnt_ready_reads_in_another_thread_once(make_ports, first):
+    ports, here = make_ports(tier=Cold()), threading.get_ident()
+
+    def flow():
+        yield first
+        before = dict(ports.tiers[0].threads)
+        ports.tiers[0].threads.clear()
+        yield first
+        return before, ports.tiers[0].threads
+
+    before, after = asyncio.run(arun(flow(), ports))
+    assert len(before) == 2
+    assert here not in before.values()
+    assert set(after.values()) == {here}
+
+
+def test_a_loop_that_cant_be_made_ready_is_told_by_the_read_itself(make_ports):
+    ports, tried = make_ports(tier=Cold()), []
+
+    def fail(thread):
+        tried.append(thread)
+        raise TierUnavailable("recording", "locked")
+
+    ports.tiers[0].make_ready = fail
+
+    def flow():
+        return (yield ReadOne(0, REF))
+
+    assert asyncio.run(arun(flow(), ports)) == Sealed(b"x")
+    assert tried == [threading.current_thread()]
 
 
 def test_threads_and_loops_can_drive_at_once(make_ports):

@@ -19,6 +19,7 @@ FLOORS = {
         "async_cache",
         "decorators",
         "drive",
+        "waits",
         "assembly",
         "background",
         "calls",

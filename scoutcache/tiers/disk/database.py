@@ -80,7 +80,15 @@ class Database:
     def ready(self) -> bool:
         """Whether this thread has a connection to the database that stands there, as far as is known."""
         cache = self._cache
-        return cache is not None and not cache.shut and "link" in cache.local.__dict__
+        return cache is not None and not cache.shut and ("link" in cache.local.__dict__ or cache.has_link())
+
+    def make_ready(self, thread: threading.Thread) -> None:
+        """Give another thread, which mustn't wait, its connection.  Raises `TierUnavailable`."""
+        cache = self._cache if self._cache is not None else self._reopen()
+        try:
+            cache.link_for(thread)
+        except (sqlite3.Error, OSError) as error:
+            raise self._failed(cache, error) from error
 
     def link(self) -> Link:
         """This thread's connection, marked as busy until its ``with`` block ends."""

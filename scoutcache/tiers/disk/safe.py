@@ -138,11 +138,11 @@ class Link:
 
     __slots__ = ("_closing", "con", "cursor", "depth", "owner", "thread")
 
-    def __init__(self, con: sqlite3.Connection, owner: SafeCache) -> None:
+    def __init__(self, con: sqlite3.Connection, owner: SafeCache, thread: threading.Thread) -> None:
         self.con, self.owner = con, owner
         self.cursor = con.cursor()
         """For statements that are fetched whole at once: a tenth faster than a new cursor for each."""
-        self.thread = threading.current_thread()
+        self.thread = thread
         self.depth = 0
         self._closing = threading.Lock()
 
@@ -189,6 +189,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
     inode: tuple[int, int]
     _guard: Callable[[], contextlib.AbstractContextManager[None]]
     _links: set[Link]
+    _offers: dict[threading.Thread, Link]
     local: threading.local
     _mutex: threading.Lock
 
@@ -206,7 +207,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         cache.__dict__.update(settings)
         cache.access, cache.failed, cache._guard = access, failed, guard
         cache.local, cache._links, cache._mutex = threading.local(), set(), threading.Lock()
-        cache.gate = threading.Lock()
+        cache.gate, cache._offers = threading.Lock(), {}
         status = access.path.stat()
         cache.inode = status.st_dev, status.st_ino
         with _registry:
@@ -228,12 +229,37 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
 
     def _new_link(self) -> Link:
         with self.gate, self._guard():
-            con = connect(self.access, self._timeout)
-            link = self.local.link = Link(con, self)
-            with self._mutex:
-                self._links.add(link)
+            link = self.local.link = self._linked(threading.current_thread())
         self.sweep()
         return link
+
+    def _linked(self, thread: threading.Thread) -> Link:
+        link = Link(connect(self.access, self._timeout), self, thread)
+        with self._mutex:
+            self._links.add(link)
+        return link
+
+    def has_link(self) -> bool:
+        """Whether this thread has its link, or was made one by `link_for`; waits for nobody."""
+        if "link" in self.local.__dict__:
+            return True
+        here = threading.current_thread()
+        if here not in self._offers or not self.gate.acquire(blocking=False):
+            return False
+        try:
+            link = self._offers.pop(here, None)
+            if link is not None:
+                self.local.link = link
+            return link is not None
+        finally:
+            self.gate.release()
+
+    def link_for(self, thread: threading.Thread) -> None:
+        """Make the link of another thread, one that mustn't wait; it takes it when it asks `has_link`."""
+        with self.gate, self._guard():
+            if thread not in self._offers:
+                self._offers[thread] = self._linked(thread)
+        self.sweep()
 
     def sweep(self) -> None:
         """Close what ended threads left."""
@@ -241,6 +267,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             ended = [link for link in self._links if not link.thread.is_alive()]
             self._links.difference_update(ended)
         for link in ended:
+            self._offers.pop(link.thread, None)
             link.close()
 
     def retire(self) -> None:
@@ -273,6 +300,7 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             else:
                 kept.add(link)
         self._links, self.local = kept, threading.local()
+        self._offers.clear()
 
     def after_fork(self) -> None:
         """Go on, in the parent and in the child."""

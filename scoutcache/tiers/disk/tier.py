@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -81,6 +82,10 @@ class DiskTier:
         Without one a read opens it, under the directory's lock, which another process may hold for some seconds.
         """
         return self._database.ready()
+
+    def make_ready(self, thread: threading.Thread) -> None:
+        """Let a read by *thread*, which mustn't wait, wait for nobody; this may.  Raises `TierUnavailable`."""
+        self._database.make_ready(thread)
 
     def read(self, ref: Ref, now: float) -> Sealed | None:
         """The entry, or None when it is absent or expired.  Raises `TierUnavailable`."""
