@@ -115,7 +115,7 @@ def prune(
     ] = None,
     apply_limit: Annotated[
         bool,
-        typer.Option("--apply-limit", help="Make the configured [disk] max_bytes the store's own, and keep to it."),
+        typer.Option("--apply-limit", help="Make the configured disk.max_bytes the store's own, and keep to it."),
     ] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
