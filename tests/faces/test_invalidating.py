@@ -1,0 +1,142 @@
+"""Removing through both faces: by pattern, key, tag, namespace, and what depends on what is removed."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache import CacheError
+from scoutcache.errors import InvalidKey
+
+
+@pytest.fixture
+def filled(cache):
+    cache.set_many({"llm:1": 1, "llm:2": 2}, tags=["red"])
+    cache.set_many({"job:1": 3, "LLM:1": 4}, tags=["blue"])
+    cache.set("job:2", 5, tags=["red", "blue"])
+    return cache
+
+
+def left(cache):
+    return sorted(cache.keys())
+
+
+def test_keys_by_pattern_and_tag(filled):
+    assert left(filled) == ["LLM:1", "job:1", "job:2", "llm:1", "llm:2"]
+    assert sorted(filled.keys("llm:*")) == ["llm:1", "llm:2"]
+    assert sorted(filled.keys("*:1")) == ["LLM:1", "job:1", "llm:1"]
+    assert filled.keys("job:[2-9]") == ["job:2"]
+    assert sorted(filled.keys(tag="red")) == ["job:2", "llm:1", "llm:2"]
+    assert filled.keys("job:*", tag="red") == ["job:2"]
+    assert filled.keys("nothing*") == []
+    with pytest.raises(InvalidKey):
+        filled.keys("[a-")
+
+
+def test_invalidate_by_pattern(filled):
+    result = filled.invalidate("llm:*", "job:1", reason="why not")
+    assert (result.matched, result.invalidated) == (3, 3)
+    assert result.by_tier == {tier.name: 3 for tier in filled.core.tiers}
+    assert left(filled) == ["LLM:1", "job:2"]
+
+
+def test_invalidate_by_key(filled):
+    assert filled.invalidate(keys=["llm:1", "missing"]).invalidated == 1
+    assert left(filled) == ["LLM:1", "job:1", "job:2", "llm:2"]
+
+
+def test_invalidate_by_tag_counts_only_when_asked(filled):
+    result = filled.invalidate(tags=["red"])
+    assert (result.matched, result.invalidated) == (None, None)
+    assert left(filled) == ["LLM:1", "job:1"]
+    assert filled.get("llm:1") is None
+    result = filled.invalidate(tags=["blue"], count=True)
+    assert (result.matched, result.invalidated) == (2, 2)
+    assert left(filled) == []
+
+
+def test_patterns_keys_and_tags_unite(filled):
+    filled.invalidate("LLM*", keys=["job:1"], tags=["red"])
+    assert left(filled) == []
+
+
+def test_or_intersect(filled):
+    result = filled.invalidate("job:*", tags=["red"], match="all")
+    assert result.invalidated == 1
+    assert left(filled) == ["LLM:1", "job:1", "llm:1", "llm:2"]
+    assert filled.invalidate(tags=["red", "blue"], match="all").invalidated == 0
+
+
+def test_a_dry_run_tells_how_many_and_which_and_removes_nothing(filled):
+    result = filled.invalidate("llm:*", tags=["blue"], dry_run=True)
+    assert (result.matched, result.invalidated) == (5, 0)
+    assert sorted(result.sample) == ["LLM:1", "job:1", "job:2", "llm:1", "llm:2"]
+    assert result.by_tier == {tier.name: 5 for tier in filled.core.tiers}
+    assert len(left(filled)) == 5
+    assert filled.invalidate("*", tags=["red", "blue"], match="all", dry_run=True).matched == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [((), {}), (("[a-",), {}), ((), {"keys": [""]}), ((), {"tags": ["\x00"]}), (("*",), {"match": "some"}),
+     (("*",), {"action": "some"}), ((), {"tags": "red"}), ((), {"keys": "llm:1"})],
+)  # fmt: skip
+def test_what_cant_be_invalidated_is_refused_and_nothing_removed(filled, arguments, options):
+    with pytest.raises(CacheError):
+        filled.invalidate(*arguments, **options)
+    assert len(left(filled)) == 5
+
+
+def test_clear_empties_the_namespace(filled):
+    result = filled.clear(reason="enough")
+    assert (result.matched, result.invalidated) == (None, None)
+    assert left(filled) == []
+    filled.set("llm:1", "new")
+    assert filled.get("llm:1") == "new"
+
+
+def test_a_tag_can_be_used_again_after_it_was_invalidated(filled):
+    filled.invalidate(tags=["red"])
+    filled.set("llm:1", "new", tags=["red"])
+    assert filled.get("llm:1") == "new"
+    assert filled.get("llm:2") is None
+
+
+def test_dependents_die_with_what_they_depend_on(cache):
+    cache.set("db:1", 1)
+    cache.set("page", "of 1", depends_on=["db:1"])
+    cache.set("site", "of page", depends_on=["page"])
+    cache.set("db:1", 1)
+    assert cache.get("site") == "of page"
+    cache.set("db:1", 2)
+    assert (cache.get("page"), cache.get("site"), cache.get("db:1")) == (None, None, 2)
+    cache.set("page", "of 2", depends_on=["db:1"])
+    cache.delete("db:1")
+    assert cache.get("page") is None
+
+
+def test_cascading_can_be_switched_off(cache):
+    cache.set("db:1", 1)
+    cache.set("page", "of 1", depends_on=["db:1"])
+    cache.invalidate(keys=["db:1"], cascade=False)
+    assert cache.get("page") == "of 1"
+
+
+def test_an_entry_evicted_or_expired_takes_no_dependent_with_it(cache, fake_clock):
+    cache.set("db:1", 1, ttl=1)
+    cache.set("page", "of 1", depends_on=["db:1"], ttl=100)
+    fake_clock.advance(2)
+    assert cache.get("db:1") is None
+    assert cache.get("page") == "of 1"
+
+
+def test_a_set_with_a_position_is_refused_after_an_invalidation_since(cache, fake_clock):
+    since = cache.position()
+    cache.invalidate(keys=["k"])
+    assert cache.set("k", "old", since=since) is False
+    assert cache.get("k") is None
+    assert cache.set("k", "new", since=cache.position()) is True
+    early = cache.position()
+    fake_clock.advance(0.001)
+    cache.set("k", "later")
+    assert cache.set("k", "earlier", since=early) is False
+    assert cache.get("k") == "later"
