@@ -17,7 +17,7 @@ from scoutcache.fields import Hash
 from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
-from scoutcache.obtaining import How, obtain, obtain_many
+from scoutcache.obtaining import How, obtain, obtain_many, options
 from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import Rules, emit, invalidate_named
 from scoutcache.through import Source, Through
@@ -165,7 +165,7 @@ class Cache(Face):
         It is called once, and not for keys that somebody computes already: those are waited for.  Keys that it leaves
         out are left out here.  *how* are the options of `get_or_compute`; there is no ``ctx``.
         """
-        return self._run(obtain_many(self._calls, keys, factory, How(**how)))
+        return self._run(obtain_many(self._calls, keys, factory, options("get_or_compute_many", how)))
 
     def get_with_validation(
         self,
@@ -239,7 +239,7 @@ class Cache(Face):
     ) -> Behind:
         """Writes that reach a source later: ``set`` returns once the write is safe in a queue on disk, and cached.
 
-        ``writer([(key, value), …])`` gets at most *batch_size* of them as soon as there are so many, or after *interval*
+        ``writer([(key, value), …])`` gets at most *batch_size* of them, once there are so many or after *interval*
         seconds, each key once with its last value.  When it raises they are tried again after *backoff* seconds, then
         twice as long up to *max_backoff*; after so many *attempts* they are kept as ``dead_letters()``.  It may get
         writes twice whose list was under way when a process died.  The queue *name* belongs to the cache directory and

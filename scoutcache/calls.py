@@ -68,9 +68,9 @@ class Calls:
         stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
         return lifetime(fresh, stale)
 
-    def cost(self, cost: float | None) -> float | None:
+    def cost(self, cost: Any) -> float | None:
         """*cost*, checked; raises `CacheError`."""
-        if cost is not None and not 0 <= cost < NEVER:
+        if cost is not None and (isinstance(cost, str | bytes) or not 0 <= cost < NEVER):
             raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r}")
         return cost
 

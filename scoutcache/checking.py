@@ -16,7 +16,7 @@ from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
-from scoutcache.obtaining import How, obtain
+from scoutcache.obtaining import obtain, options
 
 __all__ = ["get_checked", "get_or_reload"]
 
@@ -33,7 +33,7 @@ def get_checked(
     if is_coroutine_function(validate):
         raise CacheError("validate is called with the value and answers at once: it can't be a coroutine function")
     if factory is not None:
-        return (yield from obtain(calls, key, factory, How(**how, validate=validate)))
+        return (yield from obtain(calls, key, factory, options("get_with_validation", {**how, "validate": validate})))
     if how.keys() - {"namespace"}:
         raise CacheError(f"{', '.join(how)}: without a factory nothing is stored")
     namespace = how.get("namespace")
@@ -55,12 +55,12 @@ def get_or_reload(
     how: Mapping[str, Any],
 ) -> Flow[Any]:
     """The cached value if *exists* finds the key at its source still, else *default*; on a miss what *loader* gives."""
-    options = How(**how)
-    ref = calls.ref(key, options.namespace)
-    if exists is not None and (yield from calls.exists(key, options.namespace)):
+    given = options("get_or_reload", how)
+    ref = calls.ref(key, given.namespace)
+    if exists is not None and (yield from calls.exists(key, given.namespace)):
         there = yield from perform(Call(partial(exists, ref.key), Flight([ref], calls.core.world.loop())))
         if not there:
-            yield from calls.delete(key, options.namespace)
+            yield from calls.delete(key, given.namespace)
             return default
-    value = yield from obtain(calls, key, partial(loader, ref.key), options)
+    value = yield from obtain(calls, key, partial(loader, ref.key), given)
     return default if value is MISSING else value

@@ -8,6 +8,8 @@ Rule 2: on an event loop nothing waits for another process's lock.  Writes to a 
 Rule 3: around a factory the context says which flight is being led, so that a circle is seen.
 Rule 4: what runs beside the calls runs in a thread or a task of its own, which the interpreter's end doesn't wait for:
         a factory may hang.
+Rule 5: a flight that is led on an event loop is waited for only as long as that loop runs: one that was left behind by
+        its loop would never end.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import ExitStack, contextmanager, suppress
@@ -43,7 +46,7 @@ from scoutcache.engine.effects import (
     Work,
     Write,
 )
-from scoutcache.engine.flights import LEADING, Flight, TooSlow, blocking
+from scoutcache.engine.flights import LEADING, Abandoned, Flight, TooSlow, blocking
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
@@ -79,6 +82,9 @@ class Ports:
 def _always() -> bool:
     return True
 
+
+LOOK_AGAIN = 0.5
+"""Seconds after which whoever waits for a flight looks whether its event loop still runs."""
 
 BESIDE_LIMIT = 32
 """How many flows that nobody needs run beside the calls of a cache at once."""
@@ -203,19 +209,40 @@ def _join(ports: Ports, effect: Join) -> Any:
     with _told(ports, effect.flight) as stack:
         if loop is not None:
             stack.enter_context(blocking(loop, effect.flight))
-        try:
-            return future.result(effect.timeout)
-        except TimeoutError:
-            if future.done():
-                return future.result()  # the factory's own, or it came in the last moment
-            raise TooSlow from None
+        for seconds in _turns(effect):
+            try:
+                return future.result(seconds)
+            except TimeoutError:
+                if future.done():
+                    return future.result()  # the factory's own, or it came in the last moment
+    raise TooSlow
+
+
+def _turns(effect: Join) -> Iterator[float | None]:
+    """How long to wait until looking whether the flight can still end; raises `Abandoned` when it can't (Rule 5)."""
+    loop = effect.flight.loop
+    if not isinstance(loop, asyncio.AbstractEventLoop) or loop is running_loop():
+        yield effect.timeout
+        return
+    until = None if effect.timeout is None else time.monotonic() + effect.timeout
+    first = True
+    while first or until is None or until > time.monotonic():
+        if not effect.flight.future.done() and not loop.is_running():
+            raise Abandoned
+        yield LOOK_AGAIN if until is None else min(LOOK_AGAIN, max(0.0, until - time.monotonic()))
+        first = False
 
 
 def _told(ports: Ports, flight: Flight) -> ExitStack:
-    """While it is entered, other processes see that the flights around the caller wait for *flight*."""
+    """While it is entered, other processes see that the flights around the caller wait for *flight*, for all of it."""
     stack, holding = ExitStack(), _holding()
     if holding and ports.leases is not None:
-        stack.enter_context(ports.leases.waiting(flight.keys[0], holding))
+        try:
+            for key in flight.keys:
+                stack.enter_context(ports.leases.waiting(key, holding))
+        except BaseException:
+            stack.close()
+            raise
     return stack
 
 
@@ -249,6 +276,7 @@ def _spawn(ports: Ports, effect: Spawn) -> bool:
         threading.Thread(target=work, name="scoutcache-beside", daemon=True).start()
     except RuntimeError:  # no thread is to be had
         ports.beside.discard(done)
+        done.set_result(None)
         return False
     return True
 
@@ -316,11 +344,14 @@ async def _atake(ports: Ports, effect: Take) -> Lease | None:
 
 async def _ajoin(ports: Ports, effect: Join) -> Any:
     joined = asyncio.wrap_future(effect.flight.future)
-    with _told(ports, effect.flight):
-        done, _ = await asyncio.wait({joined}, timeout=effect.timeout)
-    if not done:
-        raise TooSlow
-    return joined.result()
+    try:
+        with _told(ports, effect.flight):
+            for seconds in _turns(effect):
+                if (await asyncio.wait({joined}, timeout=seconds))[0]:
+                    return joined.result()
+    finally:
+        joined.cancel()  # or its error would be called one that nobody asked for; the flight itself refuses
+    raise TooSlow
 
 
 async def _announce(ports: Ports, effect: Announce) -> None:

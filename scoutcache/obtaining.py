@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from scoutcache.callables import is_coroutine_function
 from scoutcache.calls import Calls, Key, several, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Ref
-from scoutcache.errors import InvalidTTL
+from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import key_text
 
-__all__ = ["How", "obtain", "obtain_many"]
+__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options"]
 
 
 class How(NamedTuple):
@@ -35,6 +36,18 @@ class How(NamedTuple):
     error_ttl: object = None
 
 
+def options(call: str, given: Mapping[str, Any]) -> How:
+    """The options of *call*; raises `TypeError` naming one that there isn't, as a signature would."""
+    for name in given:
+        if name not in How._fields:
+            import difflib
+
+            near = difflib.get_close_matches(name, How._fields, 1)
+            meant = f"; did you mean {near[0]!r}?" if near else ""
+            raise TypeError(f"{call}() got an unexpected keyword argument {name!r}{meant}")
+    return How(**given)
+
+
 def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flow[Any]:
     """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
     core = calls.core
@@ -53,6 +66,22 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
         yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], recipe)
     return outcomes[ref].value
+
+
+def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flow[Any]:
+    """What *factory* computes now; what was kept stays until then, and if it raises."""
+    core, ref = calls.core, calls.ref(key, how.namespace)
+    recipe = recipe_of(calls, ref, factory, how)
+    began = core.clocks.monotonic_ns()
+    if _is_bypassed(calls, how):
+        outcomes = yield from core.computing.bypass([ref], recipe)
+        return outcomes[ref].value
+    core.follower.sync()
+    outcome = yield from core.computing.anew(ref, recipe)
+    if not outcome.stored:  # and what was kept is older
+        yield from calls.delete(ref.key, ref.namespace)
+    _record(calls, ref, began, outcome, recipe)
+    return outcome.value
 
 
 def obtain_many(
@@ -87,15 +116,26 @@ def _is_bypassed(calls: Calls, how: How) -> bool:
 def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, many: bool = False) -> Recipe:
     """*how* with the configuration's defaults, checked.
 
-    Raises `InvalidTTL` for what can't be meant.
+    Raises `InvalidTTL` or `CacheError` for what can't be meant, naming the option.
     """
     defaults, read_ttl = calls.core.config.freshness, calls.core.config.ttl.read
 
-    def seconds(name: str, given: object) -> float | None:
-        default: float | None = getattr(defaults, name, None)
-        return default if given is None else read_ttl(given)
+    def seconds(name: str) -> float | None:
+        given: object = getattr(how, name)
+        if given is None:
+            default: float | None = getattr(defaults, name, None)
+            return default
+        try:
+            return read_ttl(given)
+        except InvalidTTL as error:
+            raise InvalidTTL(f"{name}: {error}") from None
 
-    hard = seconds("hard_timeout", how.hard_timeout)
+    _check_callables(factory, how)
+    for name in ("ttl", "stale_ttl"):
+        seconds(name)
+    hard = seconds("hard_timeout")
+    if hard == 0:
+        raise InvalidTTL("hard_timeout: waiting for 0 seconds would never give a value")
     return Recipe(
         factory,
         calls.lifetime(ref, how.ttl, how.stale_ttl),
@@ -105,16 +145,28 @@ def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, 
         how.store_if,
         how.validate,
         _part("refresh_ahead", how.refresh_ahead, defaults.refresh_ahead),
-        seconds("soft_timeout", how.soft_timeout),
+        seconds("soft_timeout"),
         None if hard == NEVER else hard,
-        seconds("negative_ttl", how.negative_ttl),
+        seconds("negative_ttl"),
         _part("jitter", how.jitter, defaults.jitter) or 0.0,
-        seconds("error_ttl", how.error_ttl),
+        seconds("error_ttl"),
         many,
         read_ttl,
         (lambda one: calls.lifetime(one, how.ttl, how.stale_ttl)) if many else None,
         calls.core.world.sliding,
     )
+
+
+def _check_callables(factory: object, how: How) -> None:
+    if not callable(factory):
+        raise CacheError(f"the factory is called for the value, so it can't be {factory!r:.80}",
+                         hint="write a function, such as lambda: …")  # fmt: skip
+    for name in ("condition", "store_if", "validate"):
+        asked = getattr(how, name)
+        if asked is not None and not callable(asked):
+            raise CacheError(f"{name} is a function that is asked, so it can't be {asked!r:.80}")
+        if asked is not None and is_coroutine_function(asked):
+            raise CacheError(f"{name} is a coroutine function: it has to answer at once")
 
 
 def _part(name: str, given: float | None, default: float | None) -> float | None:

@@ -11,7 +11,7 @@ Rule 4: nobody waits for a lease while it holds another of the same call, or two
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -58,6 +58,8 @@ class Job:
     seen: Seen
     results: Results
     patient: bool = True
+    begun: Job | None = None
+    """What it has begun beside the calls."""
 
     def missing(self) -> list[Ref]:
         """The keys without an outcome."""
@@ -72,10 +74,16 @@ class Calling:
 
     def bypass(self, flight: Flight, recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
         """Call the factory without reading or storing anything."""
-        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, {}))
+        job = Job(flight, replace(recipe, error_ttl=None), Seen({}, {}, 0), Results({}, {}))
         values, _, seconds = yield from self._call(job, flight.keys)
         share = seconds / len(flight.keys)
         return {ref: Outcome(values.get(ref, MISSING), "computed", None, "bypassed", share) for ref in flight.keys}
+
+    def anew(self, flight: Flight, recipe: Recipe) -> Flow[Outcome]:
+        """Compute the one key of *flight* whatever there is, which stays until the result is stored."""
+        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, {}))
+        yield from self._compute(job, flight.keys)
+        return job.results.outcomes[flight.keys[0]]
 
     def obtain(self, job: Job, refs: Sequence[Ref]) -> Flow[Results]:
         """Compute *refs*, as far as no other process does; a patient job waits for what others compute."""
@@ -121,11 +129,13 @@ class Calling:
 
     def _compute(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
         reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
-        began = self._writing.moment()
-        values, context, seconds = yield from self._call(job, refs)
-        lives, stored = yield from self._keep(values, context, job.recipe, began)
+        with self._writing.computing(refs, job.recipe.depends_on) as began:
+            values, context, seconds = yield from self._call(job, refs)
+            said = job.recipe if context is None else context.said(job.recipe)
+            if said is not job.recipe:
+                job.flight.late = began.end, said.marks
+            lives, stored = yield from self._keep(values, context, said, began)
         share = seconds / len(refs)
-        cost = job.recipe.cost if context is None else context.cost
         for ref in refs:
             if ref not in values:
                 job.results.outcomes[ref] = Outcome(MISSING, "computed", None, reasons[ref], share)
@@ -133,7 +143,7 @@ class Calling:
             self._world.failures.forget(ref)
             live, kept = lives[ref], ref in stored
             self._world.hooks.emit(events.Computed(*ref, share, kept))
-            outcome = Outcome(values[ref], "computed", None, reasons[ref], share, cost, live.size, kept)
+            outcome = Outcome(values[ref], "computed", None, reasons[ref], share, said.cost, live.size, kept)
             job.results.add(ref, live, outcome)
 
     def _call(self, job: Job, refs: Sequence[Ref]) -> Flow[tuple[dict[Ref, Any], Context | None, float]]:
@@ -148,30 +158,31 @@ class Calling:
         began = self._clock()
         try:
             answer = yield from perform(Call(factory, job.flight))
-            values = _many(answer, refs) if recipe.many else {refs[0]: answer}
+            values = _many(answer, refs) if recipe.many else {} if answer is MISSING else {refs[0]: answer}
         except Exception as error:
             self._failed(refs, recipe, self._clock() - began, error)
             raise
-        if answer is NOT_MODIFIED and old is not None:
+        if answer is NOT_MODIFIED and context is not None and old is not None:
             values = {refs[0]: old.live.value()}
+            context.take_over(old.header)
         return values, context, self._clock() - began
 
     def _failed(self, refs: Sequence[Ref], recipe: Recipe, seconds: float, error: Exception) -> None:
         for ref in refs:
             self._world.hooks.emit(events.FactoryFailed(*ref, seconds, error))
             if recipe.error_ttl:
-                self._world.failures.note(ref, error, recipe.error_ttl)
+                self._world.failures.note(ref, error, keep=recipe.error_ttl)
 
     def _keep(
         self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
     ) -> Flow[tuple[dict[Ref, Live], set[Ref]]]:
         """The values as they are held, and which of them some tier took."""
         lives: dict[Ref, Live] = {}
-        entries, said = [], context or recipe
+        entries, refused = [], set[Ref]()
         for ref, value in values.items():
             lifetime = recipe.lifetime_of(ref, value, context, self._world.dice)
             try:
-                entry = self._writing.entry(ref, value, lifetime, said.cost)
+                entry = self._writing.entry(ref, value, lifetime, recipe.cost)
             except SerializationError as error:
                 self._world.hooks.emit(events.Unstorable(*ref, str(error)))
                 lives[ref] = Live(value, None, 0)
@@ -181,9 +192,11 @@ class Calling:
                 entries.append(entry)
         taken = 0
         if entries:
-            tags, depends_on = list(said.tags), list(said.depends_on)
-            taken = yield from self._writing.store(entries, began, tags=tags, depends_on=depends_on)
-        return lives, {entry.ref for entry in entries} if taken else set()
+            taken = yield from self._writing.store(
+                entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused
+            )
+        kept = {entry.ref for entry in entries if entry.lifetime.fresh > 0} - refused
+        return lives, kept if taken else set()
 
 
 def _many(answer: Any, refs: Sequence[Ref]) -> dict[Ref, Any]:

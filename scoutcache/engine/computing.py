@@ -9,13 +9,20 @@ Rule 4: where a caller may stop waiting (a hard timeout) the computation runs as
         is stored; whoever comes meanwhile waits for that one.
 Rule 5: a caller's own computation ends before it waits for those of others: two batches that overlap can't wait for
         each other.
+Rule 6: a flight ends as soon as it has looked with what it has found, and another one goes on with the rest: who asks
+        for a key that is there waits neither for its neighbours in a batch, nor for as long as another caller's soft
+        timeout lets it.
+Rule 7: a value that was computed from before an invalidation isn't given to who asked after it, also where only its
+        factory knew that it is concerned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from scoutcache import events
+from scoutcache.coherence.messages import concerns
 from scoutcache.engine.calling import Calling, Job, Results, Seen
 from scoutcache.engine.effects import Flow, Join, Spawn, perform
 from scoutcache.engine.flights import Abandoned, Flight, FlightTable, TooSlow, Waiting
@@ -25,7 +32,7 @@ from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import NEVER, Live, Ref
-from scoutcache.errors import FactoryTimeout
+from scoutcache.errors import FactoryTimeout, FlightCycle
 
 __all__ = ["Computing", "Outcome", "Recipe"]
 
@@ -72,6 +79,10 @@ class Computing:
         """Call the factory without reading or storing anything."""
         return (yield from self._calling.bypass(Flight(refs, self._world.loop()), recipe))
 
+    def anew(self, ref: Ref, recipe: Recipe) -> Flow[Outcome]:
+        """Compute *ref* whatever there is, which stays until the result is stored."""
+        return (yield from self._calling.anew(Flight([ref], self._world.loop(), recipe.marks), recipe))
+
     # -- leading and following
 
     def _join(self, flight: Flight, ref: Ref, recipe: Recipe) -> Flow[Outcome | None]:
@@ -80,6 +91,7 @@ class Computing:
             with Waiting(flight):
                 lives: Mapping[Ref, Live] = yield from perform(Join(flight, recipe.hard_timeout))
         except Abandoned:
+            self._forsake(self._world.flights, flight)
             return None
         except TooSlow:
             raise _timeout([ref], recipe) from None
@@ -88,47 +100,80 @@ class Computing:
                 return None
             raise
         live = lives.get(ref)
-        if live is None or not recipe.accepts(value := live.value()):
+        if live is None or self._is_outdated(flight, ref) or not recipe.accepts(value := live.value()):
             return None
+        if (stale := flight.stale.get(ref)) is not None:
+            return (yield from self._follow_stale(ref, stale, recipe))
         return Outcome(value, "joined", cost=recipe.cost)
 
-    def _lead(self, flight: Flight, recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
-        results = yield from self._landing(self._world.flights, flight, self._obtain(flight, recipe))
-        return results.outcomes
+    def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
+        """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
+        job = Job(Flight([ref], self._world.loop()), recipe, Seen({}, {}, 0), Results({}, {}))
+        refresh = self._world.refreshes.get(ref)
+        until = self._clock() + (recipe.soft_timeout or 0.0)
+        yield from self._serve_stale(job, {ref: stale}, {} if refresh is None else {ref: refresh}, until)
+        return job.results.outcomes[ref]
 
-    def _landing(self, table: FlightTable, flight: Flight, flow: Flow[Results]) -> Flow[Results]:
-        """Drive *flow*, and end *flight* with what comes of it, whatever that is."""
+    def _is_outdated(self, flight: Flight, ref: Ref) -> bool:
+        """Was what *flight* computed invalidated while it ran, by a tag that only its factory knew of (Rule 7)?"""
+        if flight.late is None:
+            return False
+        end, marks = flight.late
+        if self._world.invalidated() <= end:
+            return False
+        messages, _ = self._world.since(end)
+        return messages is None or any(one.is_invalidation and concerns(one, ref, marks) for one in messages)
+
+    def _forsake(self, table: FlightTable, flight: Flight) -> None:
+        if not flight.future.done():  # its event loop is gone, or stands still
+            table.forsake(flight)
+
+    def _lead(self, flight: Flight, recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
+        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, {}))
+        yield from self._landing(self._world.flights, job, self._obtain(job))
+        return job.results.outcomes
+
+    def _landing(self, table: FlightTable, job: Job, flow: Flow[Any]) -> Flow[None]:
+        """Drive *flow*, and end the flight of *job* with what comes of it, whatever that is."""
         try:
-            results = yield from flow
+            yield from flow
         except GeneratorExit:
-            table.land(flight, None, Abandoned(*flight.keys))
+            table.land(job.flight, None, Abandoned(*job.flight.keys))
             raise
         except BaseException as error:
-            flight.gave_up = isinstance(error, FactoryTimeout)
-            table.land(flight, None, error if isinstance(error, Exception) else Abandoned(*flight.keys))
+            job.flight.gave_up = isinstance(error, FactoryTimeout)
+            landed = error if isinstance(error, Exception) else Abandoned(*job.flight.keys)
+            table.land(job.flight, None, landed)
             raise
-        table.land(flight, results.lives)
-        return results
+        table.land(job.flight, job.results.lives)
 
     # -- looking
 
-    def _obtain(self, flight: Flight, recipe: Recipe) -> Flow[Results]:
-        seen = yield from self._look(flight.keys, recipe)
-        job = Job(flight, recipe, seen, Results({}, {}))
-        stale, due, now = {}, [], self._world.now()
-        for ref, one in seen.found.items():
+    def _obtain(self, job: Job) -> Flow[None]:
+        job.seen = yield from self._look(job.flight.keys, job.recipe)
+        recipe, now, stale, due = job.recipe, self._world.now(), dict[Ref, Found](), list[Ref]()
+        for ref, one in job.seen.found.items():
             if one.header.fresh_until <= now:
                 stale[ref] = one
             else:
                 job.results.add(ref, one.live, _hit(one))
-            if (ref in stale or recipe.is_due(one.header, now)) and self._world.failures.recent(ref) is None:
+            if (ref in stale or recipe.is_due(one.header, now)) and not self._world.failures.is_paused(ref):
                 due.append(ref)
         running = (yield from self._begin(job, due, optional=True)) if due else {}
+        until = self._clock() + (recipe.soft_timeout or 0.0)
+        missing = [ref for ref in job.flight.keys if ref not in job.seen.found]
+        if (missing and job.seen.found) or stale:
+            self._part(job, missing, stale)
+        if missing:
+            yield from self._compute_missing(job)
         if stale:
-            yield from self._serve_stale(job, stale, running)
-        if missing := job.missing():
-            yield from self._compute_missing(job, missing)
-        return job.results
+            yield from self._serve_stale(job, stale, running, until)
+
+    def _part(self, job: Job, missing: Sequence[Ref], stale: Mapping[Ref, Found]) -> None:
+        """End the flight with what was found, and go on with the rest (Rule 6)."""
+        job.flight.stale = stale
+        lives = job.results.lives | {ref: one.live for ref, one in stale.items()}
+        job.flight = self._world.flights.relay(job.flight, missing, lives)
 
     def _look(self, refs: Sequence[Ref], recipe: Recipe) -> Flow[Seen]:
         """Memory again as well: another flight may have landed since the caller looked."""
@@ -162,84 +207,121 @@ class Computing:
         beside = Job(mine, recipe, job.seen, Results({}, {}), patient=not optional)
 
         def abandon() -> None:
-            if not mine.future.done():
-                refreshes.land(mine, None, Abandoned(*mine.keys))
+            refreshes.land(mine, None, Abandoned(*mine.keys))
 
-        if not (yield Spawn(self._beside(beside), optional, abandon)):
-            abandon()
+        begun = False
+        try:
+            begun = yield Spawn(self._beside(beside), optional, abandon)
+        finally:
+            if not begun:
+                abandon()
+        if not begun:
             return running
+        job.begun = beside
         return running | dict.fromkeys(mine.keys, mine)
 
     def _beside(self, job: Job) -> Flow[None]:
         """A computation beside the calls: nobody need wait for it."""
         refs = job.flight.keys
         try:
-            yield from self._landing(self._world.refreshes, job.flight, self._calling.obtain(job, refs))
+            yield from self._landing(self._world.refreshes, job, self._calling.obtain(job, refs))
         except Exception as error:  # noqa: BLE001  # told by the hooks, and to whoever waits for the flight
             for ref in refs:
                 if ref in job.seen.found:
-                    self._world.failures.note(ref, error, self._world.throttle)
+                    self._world.failures.note(ref, error, pause=self._world.throttle)
             return
+        if job.patient and not job.flight.gave_up:
+            return  # whoever began it has taken the outcome for its own
         for ref, outcome in job.results.outcomes.items():
             if outcome.how == "computed":
                 self._world.hooks.emit(events.Refreshed(*ref, outcome.factory_s or 0.0, outcome.stored))
 
-    def _serve_stale(self, job: Job, stale: Mapping[Ref, Found], running: Mapping[Ref, Flight]) -> Flow[None]:
+    def _serve_stale(
+        self, job: Job, stale: Mapping[Ref, Found], running: Mapping[Ref, Flight], until: float
+    ) -> Flow[None]:
         """The stale values, but for those of which a fresh one comes within the soft timeout."""
-        why = "refreshing"
+        why = dict[Ref, str]()
         if job.recipe.soft_timeout:
-            why = yield from self._wait_softly(job, {ref: running[ref] for ref in stale if ref in running})
+            for other in dict.fromkeys(running.values()):
+                refs = [ref for ref in stale if running.get(ref) is other]
+                why |= dict.fromkeys(refs, (yield from self._wait_softly(job, other, refs, until)) if refs else "")
         for ref, one in stale.items():
             if ref in job.results.outcomes:
                 continue
-            reason = "failed" if self._world.failures.recent(ref) is not None else why
+            reason = "failed" if self._world.failures.is_paused(ref) else why.get(ref, "refreshing")
             outcome = Outcome(one.live.value(), "stale", one.tier, reason, cost=one.header.cost, size=one.size)
             job.results.add(ref, one.live, outcome)
             self._world.hooks.emit(events.ServedStale(*ref, one.tier, reason))
 
-    def _wait_softly(self, job: Job, running: Mapping[Ref, Flight]) -> Flow[str]:
-        """Wait for refreshes; why the values that are still missing after that are."""
+    def _wait_softly(self, job: Job, other: Flight, refs: Sequence[Ref], until: float) -> Flow[str]:
+        """Wait for a refresh; why the values that are still missing after that are."""
         try:
-            yield from self._await(job, running, job.recipe.soft_timeout)
+            yield from self._take_from(job, other, refs, until)
         except TooSlow:
             return "slow"
         except Abandoned:
-            return "refreshing"
+            self._forsake(self._world.refreshes, other)
+        except FlightCycle:
+            pass  # it is this very refresh that asks, or waits for the asker
         except Exception:  # noqa: BLE001  # the hooks were told, and the stale value is the answer
             return "failed"
         return "refreshing"
 
-    def _await(self, job: Job, running: Mapping[Ref, Flight], timeout: float | None) -> Flow[None]:
-        """Take what computations beside the calls give.  Raises what they raise, and `TooSlow`."""
-        until = None if timeout is None or timeout == NEVER else self._clock() + timeout
-        for other in dict.fromkeys(running.values()):
-            job.flight.waits_for.append(other)
-            try:
-                with Waiting(other):
-                    left = None if until is None else max(0.0, until - self._clock())
-                    lives: Mapping[Ref, Live] = yield from perform(Join(other, left))
-            finally:
-                job.flight.waits_for.remove(other)
-            for ref in running:
-                if running[ref] is other and ref in lives:
-                    job.results.add(ref, lives[ref], Outcome(lives[ref].value(), "joined", cost=job.recipe.cost))
+    def _take_from(self, job: Job, other: Flight, refs: Sequence[Ref], until: float) -> Flow[None]:
+        """Take what a computation beside the calls gives.  Raises what it raises, and `TooSlow`."""
+        with Waiting(other, job.flight):
+            left = None if until == NEVER else max(0.0, until - self._clock())
+            lives: Mapping[Ref, Live] = yield from perform(Join(other, left))
+        own = job.begun.results.outcomes if job.begun is not None and job.begun.patient else {}
+        for ref in refs:
+            if ref in own and job.begun is not None and other is job.begun.flight:
+                job.results.outcomes[ref] = own[ref]
+                job.results.lives.update({ref: lives[ref]} if ref in lives else {})
+                continue
+            live = None if self._is_outdated(other, ref) else lives.get(ref)
+            if live is not None and job.recipe.accepts(value := live.value()):
+                job.results.add(ref, live, Outcome(value, "joined", cost=job.recipe.cost))
 
-    def _compute_missing(self, job: Job, missing: Sequence[Ref]) -> Flow[None]:
-        recipe = job.recipe
+    # -- what is missing
+
+    def _compute_missing(self, job: Job) -> Flow[None]:
+        missing, recipe = job.flight.keys, job.recipe
         for ref in missing if recipe.error_ttl is not None else ():
-            if (error := self._world.failures.recent(ref)) is not None:
+            if (error := self._world.failures.kept(ref)) is not None:
                 raise error
-        running = {ref: other for ref in missing if (other := self._world.refreshes.get(ref)) is not None}
-        if recipe.hard_timeout is not None:
-            running |= yield from self._begin(job, missing, optional=False)
-        try:
-            yield from self._await(job, running, recipe.hard_timeout)
-        except TooSlow:
-            raise _timeout(missing, recipe) from None
-        except Abandoned:
-            pass  # computed below
+        until = NEVER if recipe.hard_timeout is None else self._clock() + recipe.hard_timeout
+        while missing and (running := (yield from self._under_way(job, missing))):
+            if not (yield from self._take_all(job, running, until)):
+                break
+            missing = job.missing()
         if missing := job.missing():
             yield from self._calling.obtain(job, missing)
+
+    def _under_way(self, job: Job, missing: Sequence[Ref]) -> Flow[dict[Ref, Flight]]:
+        """The computations of *missing* beside the calls, which are begun if the caller may stop waiting."""
+        if job.recipe.hard_timeout is not None:
+            return (yield from self._begin(job, missing, optional=False))
+        return {ref: other for ref in missing if (other := self._world.refreshes.get(ref)) is not None}
+
+    def _take_all(self, job: Job, running: Mapping[Ref, Flight], until: float) -> Flow[bool]:
+        """Wait for all of *running*; False when the own one was abandoned: its factory ended the thread or task."""
+        begun = None if job.begun is None else job.begun.flight
+        done = False
+        try:
+            for other in dict.fromkeys(running.values()):
+                try:
+                    yield from self._take_from(job, other, [ref for ref in running if running[ref] is other], until)
+                except Abandoned:
+                    self._forsake(self._world.refreshes, other)
+                    if other is begun:
+                        return False
+            done = True
+        except TooSlow:
+            raise _timeout(list(running), job.recipe) from None
+        finally:
+            if begun is not None and not done:
+                begun.gave_up = True
+        return True
 
 
 def _hit(one: Found) -> Outcome:

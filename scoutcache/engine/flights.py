@@ -22,7 +22,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
+from typing import Any, Protocol
 
 from scoutcache.coherence.messages import Message, concerns
 from scoutcache.entry import Live, Ref
@@ -55,10 +55,11 @@ class Flight:
 
     *marks* are the names of the marks that the entries are going to carry, *leases* what it holds against other
     processes; *gave_up* says that its leader stopped waiting, while the computation goes on elsewhere, and *outdated*
-    which of its keys an announcement has named.
+    which of its keys an announcement has named.  *stale* are those of its values that had outlived their time.  *late*
+    are a position of the channel and marks that the factory chose after it: nobody could know of them before.
     """
 
-    __slots__ = ("future", "gave_up", "keys", "leases", "loop", "marks", "outdated", "waits_for")
+    __slots__ = ("future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale", "waits_for")
 
     def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
         self.keys = keys
@@ -67,6 +68,8 @@ class Flight:
         self.gave_up = False
         self.leases: dict[Ref, Lease] = {}
         self.outdated: set[Ref] = set()
+        self.stale: Mapping[Ref, Any] = {}
+        self.late: tuple[int, Sequence[str]] | None = None
         self.waits_for: list[Flight] = []
         self.future: Future[Mapping[Ref, Live]] = Future()
         # A running future refuses cancel(): a cancelled follower must not take the flight down with it.
@@ -117,15 +120,39 @@ class FlightTable:
         return mine, {key: flight for key, flight in flights if flight is not mine}
 
     def land(self, flight: Flight, lives: Mapping[Ref, Live] | None, error: BaseException | None = None) -> None:
-        """End *flight* with its values, or an error."""
+        """End *flight* with its values, or an error; idempotent."""
         for key in flight.keys:
             self._leave(key, flight)
         if leading := LEADING.get():
             _forget(leading[-1], flight)
+        if flight.future.done():
+            return
         if error is not None:
             flight.future.set_exception(error)
         elif lives is not None:
             flight.future.set_result(lives)
+
+    def relay(self, flight: Flight, keys: Sequence[Ref], lives: Mapping[Ref, Live]) -> Flight:
+        """End *flight* with the values it has, and go on computing *keys* of it; the flight that does."""
+        rest = Flight(keys, flight.loop, flight.marks)
+        rest.outdated = flight.outdated
+        if leading := LEADING.get():
+            leading[-1].waits_for.append(rest)
+        for key in keys:
+            if self._flights.get(key) is flight:
+                self._flights[key] = rest
+        self.land(flight, lives)
+        return rest
+
+    def forsake(self, flight: Flight) -> None:
+        """Nobody drives *flight* any more, though it has not ended: let others compute its keys."""
+        for key in flight.keys:
+            self._outdate(key, flight)
+
+    def _outdate(self, key: Ref, flight: Flight) -> None:
+        self._leave(key, flight)
+        flight.outdated.add(key)
+        flight.give_up([key])
 
     def _leave(self, key: Ref, flight: Flight) -> None:
         if self._flights.get(key) is flight:
@@ -135,13 +162,12 @@ class FlightTable:
         """Nobody else joins the flights that *message* names (Rule 5)."""
         for key, flight in list(self._flights.items()):
             if concerns(message, key, flight.marks):
-                self._leave(key, flight)
-                flight.outdated.add(key)
-                flight.give_up([key])
+                self._outdate(key, flight)
 
     def drop(self) -> None:
         """Forget all: a message was missed, or in a forked child nobody leads them any more."""
-        self._flights.clear()
+        for key, flight in list(self._flights.items()):
+            self._outdate(key, flight)
 
 
 class Running:
@@ -153,41 +179,46 @@ class Running:
 
 
 class Waiting:
-    """While it is entered, the flight the caller leads waits for *flight*; raises `FlightCycle` instead of hanging."""
+    """While it is entered, *mine* and the flight around the caller wait for *flight*.
 
-    def __init__(self, flight: Flight) -> None:
-        self._flight = flight
-        self._leader: Flight | None = None
+    Raises `FlightCycle` instead of hanging.  *mine* is a flight that the caller leads and whose factory doesn't run.
+    """
+
+    def __init__(self, flight: Flight, mine: Flight | None = None) -> None:
+        self._flight, self._mine = flight, mine
+        self._waiters: list[Flight] = []
 
     def __enter__(self) -> None:
         leading = LEADING.get()
-        if not leading:
+        own = leading if self._mine is None else (*leading, self._mine)
+        if not own:
             return
-        self._leader = leader = leading[-1]
-        leader.waits_for.append(self._flight)
+        self._waiters = list(own[-1:] if self._mine is None else {self._mine, *leading[-1:]})
+        for waiter in self._waiters:
+            waiter.waits_for.append(self._flight)
         for reached in reachable(self._flight):
-            if reached in leading:
+            if reached in own:
                 self.__exit__()
                 raise FlightCycle(
-                    f"computing {_name(leader)} asks for {_name(self._flight)}, which is waiting for "
+                    f"computing {_name(own[-1])} asks for {_name(self._flight)}, which is waiting for "
                     f"{_name(reached)}: neither could ever end",
                     hint="compute one of them outside the other's factory",
                 )
 
     def __exit__(self, *_: object) -> None:
-        if self._leader is not None:
-            _forget(self._leader, self._flight)
-            self._leader = None
+        for waiter in self._waiters:
+            _forget(waiter, self._flight)
+        self._waiters = []
 
 
 def reachable(flight: Flight) -> Iterator[Flight]:
     """*flight* and every flight it waits for, directly or not."""
-    seen: list[Flight] = []
+    seen: set[Flight] = set()
     todo = [flight]
     while todo:
         one = todo.pop()
         if one not in seen:
-            seen.append(one)
+            seen.add(one)
             yield one
             todo.extend(list(one.waits_for))
             if (blocked_on := _blocked.get(one.loop)) is not None:

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import KEY_MARK, MISSING, NEVER, Header, Ref
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.keys import CacheKey, check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
 __all__ = ["NOT_MODIFIED", "Context", "Outcome", "Recipe", "wants_context"]
@@ -47,6 +48,25 @@ class Context:
         self.depends_on: Sequence[str] = recipe.depends_on
         self.cost = recipe.cost
         self.store = True
+
+    def take_over(self, header: Header) -> None:
+        """The entry lives on: it keeps what it was found by."""
+        self.tags = [*_several(self.tags, "ctx.tags"), *header.tags]
+        self.depends_on = [*_several(self.depends_on, "ctx.depends_on"), *header.depends_on]
+        self.cost = header.cost if self.cost is None else self.cost
+
+    def said(self, recipe: Recipe) -> Recipe:
+        """*recipe* with what the factory said; itself when it said nothing of tags, dependencies and cost.
+
+        Raises `InvalidKey` or `CacheError` for what can't be meant.
+        """
+        tags = list(dict.fromkeys(map(check_tag, _several(self.tags, "ctx.tags"))))
+        depends_on = list(dict.fromkeys(map(key_text, _several(self.depends_on, "ctx.depends_on"))))
+        if self.cost is not None and not 0 <= self.cost < NEVER:
+            raise CacheError(f"ctx.cost is an amount of money of 0 or more, not {self.cost!r}")
+        if (tags, depends_on, self.cost) == (list(recipe.tags), list(recipe.depends_on), recipe.cost):
+            return recipe
+        return replace(recipe, tags=tags, depends_on=depends_on, cost=self.cost)
 
     def not_modified(self) -> Any:
         """To be returned by the factory: the stale value holds for another life.  Raises `CacheError` without one."""
@@ -101,23 +121,28 @@ class Recipe:
 
     def is_due(self, header: Header, now: float) -> bool:
         """Is a fresh entry old enough to be refreshed ahead of its end?"""
-        if self.refresh_ahead is None:
+        if self.refresh_ahead is None or header.fresh_until == NEVER:
             return False
-        fresh = self.given(header.ref).fresh
-        return fresh != NEVER and header.fresh_until - now <= (1 - self.refresh_ahead) * fresh
+        # Its own life: what its factory, chance, or `negative_ttl` gave it may be much shorter than what is told now.
+        life = header.fresh_until - header.created
+        if self._slides(header.ref):
+            life = min(life, self.given(header.ref).fresh)
+        return header.fresh_until - now <= (1 - self.refresh_ahead) * life
+
+    def _slides(self, ref: Ref) -> bool:
+        return self.sliding is not None and self.sliding(ref) is not None
 
     def lifetime_of(self, ref: Ref, value: Any, context: Context | None, dice: Callable[[], float]) -> Lifetime:
         """How long *value* is to live; *dice* gives a number from 0 to 1."""
-        if context is None:
-            given = self.given(ref)
-            fresh, stale = given.fresh, given.stale
-        else:
-            fresh, stale = self.read_ttl(context.ttl), self.read_ttl(context.stale_ttl)
+        fresh, stale = (given := self.given(ref)).fresh, given.stale
+        if context is not None:
+            fresh = fresh if context.ttl is None else self.read_ttl(context.ttl)
+            stale = stale if context.stale_ttl is None else self.read_ttl(context.stale_ttl)
         if value is None and self.negative_ttl is not None:
             fresh, stale = self.negative_ttl, 0.0
-        if self.jitter and fresh != NEVER and (self.sliding is None or self.sliding(ref) is None):
+        if self.jitter and fresh != NEVER and not self._slides(ref):
             fresh *= 1 - self.jitter * dice()
-        return Lifetime(fresh, stale)
+        return Lifetime(fresh, 0.0 if fresh == NEVER else stale)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,4 +169,14 @@ def wants_context(factory: Callable[..., Any]) -> bool:
         parameters = inspect.signature(factory).parameters
     except (TypeError, ValueError):  # some builtins have none
         return False
-    return next(iter(parameters), None) == "ctx"
+    first = next(iter(parameters.values()), None)
+    return first is not None and first.name == "ctx" and first.kind in _BY_POSITION
+
+
+_BY_POSITION: Final = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+
+
+def _several(names: Sequence[Any], what: str) -> Sequence[Any]:
+    if isinstance(names, str | bytes | CacheKey):
+        raise InvalidKey(f"{what} is a list of them, not {names!r} alone", hint=f"write {what} = [{names!r}]")
+    return names

@@ -37,6 +37,10 @@ _COARSE: Final = 0.5
 """Entries that come within so many seconds share one number for when they came."""
 
 
+_STEP: Final = 0.01
+"""Seconds by which the wall clock must be off to have been set."""
+
+
 class Sealer(Protocol):
     """The part of a codec that is needed here."""
 
@@ -362,8 +366,17 @@ class MemoryTier:
         return rows
 
     def _row(self, slot: Slot) -> Row:
-        header, live = slot.header, slot.live
+        header, live = self._as_of_now(slot), slot.live
         return Row(header, live, partial(self._codec.seal, header, live))
+
+    def _as_of_now(self, slot: Slot) -> Header:
+        """Its header in the time that the wall clock shows now, should it have been set since the entry came."""
+        header = slot.header
+        shift = self._wall() - self._monotonic() + slot.until - min(header.fresh_until, header.expires)
+        if not _STEP < abs(shift) < math.inf:  # NaN for what never expires
+            return header
+        fresh_until, expires = header.fresh_until + shift, header.expires + shift
+        return header._replace(created=header.created + shift, fresh_until=fresh_until, expires=expires)
 
     def close(self) -> None:
         """Let go of everything; idempotent."""
