@@ -16,9 +16,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from scoutcache.callables import Described
+from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
 from scoutcache.keys import CacheKey, key_text
+from scoutcache.obtaining import How, obtain_anew
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -91,6 +93,10 @@ class _Wrapper:
             **keeping.more,
         }
 
+    def _computed_anew(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Flow[Any]:
+        key, call = self._key(args, kwargs), self._described.call(args, kwargs)
+        return obtain_anew(self._cache._calls, key, call, How(**self._options(args, kwargs)))
+
     def _in_memory(self, key: str) -> Any:
         """The result if memory has it and nothing else need be asked."""
         keeping = self._keeping
@@ -151,9 +157,8 @@ class CachedFunction(_Wrapper, Generic[P, R]):
         return self._cache.delete(self._key(args, kwargs), self._keeping.namespace)
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Compute the result anew, whatever is kept."""
-        self.invalidate(*args, **kwargs)
-        return self(*args, **kwargs)
+        """Compute the result anew; what is kept stays until then, and if the function raises."""
+        return cast("R", self._cache._run(self._computed_anew(args, kwargs)))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -193,9 +198,8 @@ class AsyncCachedFunction(_Wrapper, Generic[P, R]):
         return await self._cache.delete(self._key(args, kwargs), self._keeping.namespace)
 
     async def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Compute the result anew, whatever is kept."""
-        await self.invalidate(*args, **kwargs)
-        return await self(*args, **kwargs)
+        """Compute the result anew; what is kept stays until then, and if the function raises."""
+        return cast("R", await self._cache._run(self._computed_anew(args, kwargs)))
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -228,7 +232,7 @@ class Bound(Generic[P, R, I]):
         return self._cached.invalidate(self.__self__, *args, **kwargs)  # type: ignore[no-any-return]  # of the wrapper's type
 
     def refresh(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Compute the result anew, whatever is kept."""
+        """Compute the result anew; what is kept stays until then, and if the function raises."""
         return self._cached.refresh(self.__self__, *args, **kwargs)  # type: ignore[no-any-return]  # of the wrapper's type
 
     @property

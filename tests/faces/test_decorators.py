@@ -6,6 +6,8 @@ import asyncio
 import functools
 import inspect
 import operator
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -353,6 +355,59 @@ def test_a_failing_function_is_asked_again(cached):
     with pytest.raises(OSError, match="away"):
         cached.run(ask())
     assert cached.run(ask()) == 5
+
+
+def test_a_refresh_replaces_the_result_and_leaves_it_when_the_function_fails(open_cache, tiers):
+    cache, answers = open_cache(tiers), iter([1, OSError("away"), 2])
+
+    @cache.cache.cached(ttl=60, tags=["t"])
+    def ask():
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    run = cache._ended
+    assert run(ask()) == 1
+    cache.set("page", "made of it", depends_on=[ask.key()])
+    with pytest.raises(OSError, match="away"):
+        run(ask.refresh())
+    assert (run(ask()), cache.get("page")) == (1, "made of it")
+    assert run(ask.refresh()) == run(ask()) == 2
+    assert cache.get("page") is None
+    assert cache.keys(tag="t") == [ask.key()]
+
+
+def test_a_refresh_that_isnt_kept_leaves_nothing_older(open_cache, tiers):
+    cache, answers = open_cache(tiers), iter([1, 2, 3])
+
+    @cache.cache.cached(store_if=lambda value: value != 2)
+    def ask():
+        return next(answers)
+
+    run = cache._ended
+    assert [run(ask()), run(ask()), run(ask.refresh()), run(ask())] == [1, 1, 2, 3]
+
+
+def test_a_refresh_beats_a_computation_that_began_before_it(tmp_path):
+    computing, go_on, answers = threading.Event(), threading.Event(), iter(["old", "new"])
+
+    with Cache(directory=tmp_path) as cache, ThreadPoolExecutor(1) as threads:
+
+        @cache.cached()
+        def ask():
+            answer = next(answers)
+            if answer == "old":
+                computing.set()
+                assert go_on.wait(30)
+            return answer
+
+        began_before = threads.submit(ask)
+        assert computing.wait(30)
+        assert ask.refresh() == "new"
+        go_on.set()
+        assert began_before.result() == "old"
+        assert ask() == "new"
 
 
 def module_level(n: int = 3) -> int:

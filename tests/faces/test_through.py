@@ -57,6 +57,7 @@ def test_a_miss_is_loaded_once_and_kept(through, source, cache):
 
 
 def test_what_the_source_has_not_is_the_default_and_is_asked_for_again(through, source, cache):
+    cache.on("unstorable", pytest.fail)
     assert through.get("z") is None
     assert through.get("z", "none") == "none"
     assert source.asked == [("load", "z")] * 2
