@@ -13,6 +13,7 @@ import os
 import secrets
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -37,6 +38,12 @@ MEMORY_EVERY = 20
 JOURNAL_EVERY = 120
 """Turns between two looks for messages that are older than need be."""
 
+IDLE_NS = 50_000
+"""Nanoseconds of processor time that are nothing: waiting for something takes some as well."""
+
+FLUSH_EVERY = 60
+"""Turns after which counters are written down also where next to nothing was done."""
+
 DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
 
@@ -57,6 +64,7 @@ class Background:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turns = 0
+        self._own_ns = self._used_ns = self._passed_over = 0
 
     def start(self, *, at_once: bool = True) -> None:
         """Start the thread, with a turn *at_once*, unless the clock is moved by hand."""
@@ -140,7 +148,22 @@ class Background:
             self._presence.say(core.follower.seen)
 
     def _write_down(self, core: Core) -> None:
-        core.flush()
+        if self._is_due():
+            core.flush()
+
+    def _is_due(self) -> bool:
+        """Has anybody but the caches' own background done anything since it was last due?
+
+        A hit in memory leaves no trace but its count in the entry, and looking at all entries costs milliseconds.  What
+        shows without looking is the processor time of the process.
+        """
+        self._own_ns = time.thread_time_ns()
+        used = time.process_time_ns() - sum([one._own_ns for one in list(_at_work)])
+        self._passed_over += 1
+        if self._ticking and used - self._used_ns < IDLE_NS and self._passed_over < FLUSH_EVERY:
+            return False
+        self._used_ns, self._passed_over = used, 0
+        return True
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
