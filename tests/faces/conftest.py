@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import functools
 import inspect
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,48 @@ def with_policies(open_cache: Any) -> Any:
         return driven
 
     return make
+
+
+@pytest.fixture
+def sync(tmp_path: Path, clocks: Clocks) -> Iterator[Cache]:
+    """A blocking cache, over the directory of `make_async`."""
+    with Cache({"directory": tmp_path / "c"}, clocks=clocks) as cache:
+        yield cache
+
+
+@pytest.fixture
+def make_async(tmp_path: Path, clocks: Clocks) -> Any:
+    """Makes caches for event loops."""
+    return lambda **more: AsyncCache({"directory": tmp_path / "c", **more}, clocks=clocks)
+
+
+@pytest.fixture
+def no_hang() -> Iterator[None]:
+    """A hang ends the run with every stack."""
+    faulthandler.dump_traceback_later(60.0, exit=True)
+    yield
+    faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture
+def in_threads() -> Any:
+    """Runs each of several callables in a thread of its own; gives their results, or what they raised."""
+
+    def run(*works: Any) -> list[Any]:
+        results: list[Any] = [None] * len(works)
+
+        def work(number: int) -> None:
+            try:
+                results[number] = works[number]()
+            except BaseException as error:
+                results[number] = error
+
+        threads = [threading.Thread(target=work, args=(number,), daemon=True) for number in range(len(works))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(20.0)
+            assert not thread.is_alive(), "it hangs"
+        return results
+
+    return run
