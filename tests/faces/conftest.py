@@ -205,3 +205,14 @@ def in_threads() -> Any:
         return results
 
     return run
+
+
+@pytest.fixture
+def turns() -> Any:
+    """Lets the other tasks of the loop run, for so many turns of it.  No time is waited for."""
+
+    async def run(number: int = 1) -> None:
+        for _ in range(number):
+            await asyncio.sleep(0)
+
+    return run

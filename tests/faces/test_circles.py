@@ -72,7 +72,7 @@ def test_tasks_whose_factories_ask_for_each_others_keys_are_told_so(make_async):
     asyncio.run(main())
 
 
-def test_a_ring_through_a_third_and_through_gathered_tasks_is_seen(make_async):
+def test_a_ring_through_a_third_and_through_gathered_tasks_is_seen(make_async, turns):
     async def main():
         async with make_async() as cache:
 
@@ -86,7 +86,7 @@ def test_a_ring_through_a_third_and_through_gathered_tasks_is_seen(make_async):
             ask_next = {"b": lambda: ask("c", "a"), "c": lambda: ask("a", "b"), "a": lambda: ask("b", "c")}
             with pytest.raises(FlightCycle):
                 await asyncio.wait_for(ask("a", "b"), PATIENCE)
-            await asyncio.sleep(0)
+            await turns()
             for task in asyncio.all_tasks() - {asyncio.current_task()}:
                 await asyncio.wait([task], timeout=PATIENCE)
             assert flights(cache) == 0
@@ -124,7 +124,7 @@ def test_a_blocking_call_on_the_loop_that_leads_is_refused(sync, make_async):
     asyncio.run(main())
 
 
-def test_in_another_thread_a_blocking_call_joins_what_the_loop_leads(sync, make_async):
+def test_in_another_thread_a_blocking_call_joins_what_the_loop_leads(sync, make_async, turns):
     async def main():
         async with make_async() as cache:
             started, go = asyncio.Event(), asyncio.Event()
@@ -137,7 +137,7 @@ def test_in_another_thread_a_blocking_call_joins_what_the_loop_leads(sync, make_
             leader = asyncio.create_task(cache.get_or_compute("k", factory))
             await started.wait()
             thread = asyncio.get_running_loop().run_in_executor(None, sync.get_or_compute, "k", pytest.fail)
-            await asyncio.sleep(0)
+            await turns()
             go.set()
             return await asyncio.wait_for(asyncio.gather(leader, thread), PATIENCE)
 

@@ -89,9 +89,9 @@ def test_a_blocking_cache_refuses_a_coroutine(sync):
     assert flights(sync) == 0
 
 
-def test_a_loops_cache_takes_plain_and_coroutine_functions(make_async):
+def test_a_loops_cache_takes_plain_and_coroutine_functions(make_async, turns):
     async def factory():
-        await asyncio.sleep(0)
+        await turns()
         return "awaited"
 
     async def main():
@@ -125,13 +125,12 @@ def test_64_threads_call_the_factory_once_and_each_gets_a_value_of_its_own(sync,
     assert flights(sync) == 0
 
 
-def test_1000_tasks_call_the_factory_once_and_each_gets_a_value_of_its_own(make_async):
+def test_1000_tasks_call_the_factory_once_and_each_gets_a_value_of_its_own(make_async, turns):
     calls = []
 
     async def factory():
         calls.append(1)
-        for _ in range(5):
-            await asyncio.sleep(0)
+        await turns(5)
         return {"list": [1]}
 
     async def main():
@@ -146,9 +145,9 @@ def test_1000_tasks_call_the_factory_once_and_each_gets_a_value_of_its_own(make_
     assert len(calls) == 1
 
 
-def test_an_error_reaches_every_task_that_waited(make_async):
+def test_an_error_reaches_every_task_that_waited(make_async, turns):
     async def factory():
-        await asyncio.sleep(0)
+        await turns()
         raise LookupError("upstream")
 
     async def main():
@@ -161,7 +160,7 @@ def test_an_error_reaches_every_task_that_waited(make_async):
     asyncio.run(main())
 
 
-def test_a_cancelled_leader_lets_the_followers_finish(make_async):
+def test_a_cancelled_leader_lets_the_followers_finish(make_async, turns):
     calls, started = [], asyncio.Event()
 
     async def factory():
@@ -176,7 +175,7 @@ def test_a_cancelled_leader_lets_the_followers_finish(make_async):
             leader = asyncio.create_task(cache.get_or_compute("k", factory))
             await started.wait()
             followers = [asyncio.create_task(cache.get_or_compute("k", factory)) for _ in range(20)]
-            await asyncio.sleep(0)
+            await turns()
             leader.cancel()
             results = await asyncio.wait_for(asyncio.gather(leader, *followers, return_exceptions=True), PATIENCE)
             assert isinstance(results[0], asyncio.CancelledError)
@@ -187,7 +186,7 @@ def test_a_cancelled_leader_lets_the_followers_finish(make_async):
     asyncio.run(main())
 
 
-def test_a_cancelled_follower_leaves_the_flight_alone(make_async):
+def test_a_cancelled_follower_leaves_the_flight_alone(make_async, turns):
     async def main():
         async with make_async() as cache:
             go = asyncio.Event()
@@ -197,10 +196,9 @@ def test_a_cancelled_follower_leaves_the_flight_alone(make_async):
                 return 7
 
             leader, doomed, third = (asyncio.create_task(cache.get_or_compute("k", factory)) for _ in range(3))
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await turns(3)
             doomed.cancel()
-            await asyncio.sleep(0)
+            await turns()
             go.set()
             results = await asyncio.wait_for(asyncio.gather(leader, doomed, third, return_exceptions=True), PATIENCE)
             assert (results[0], results[2]) == (7, 7)
@@ -210,13 +208,12 @@ def test_a_cancelled_follower_leaves_the_flight_alone(make_async):
     asyncio.run(main())
 
 
-def test_everybody_cancelled_leaves_nothing_behind(make_async):
+def test_everybody_cancelled_leaves_nothing_behind(make_async, turns):
     async def main():
         async with make_async() as cache:
             forever = asyncio.Event()
             tasks = [asyncio.create_task(cache.get_or_compute("k", forever.wait)) for _ in range(10)]
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await turns(3)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -226,7 +223,7 @@ def test_everybody_cancelled_leaves_nothing_behind(make_async):
     asyncio.run(main())
 
 
-def test_threads_and_tasks_share_one_flight(sync, make_async, in_threads):
+def test_threads_and_tasks_share_one_flight(sync, make_async, in_threads, turns):
     """Two caches over one directory in one process: a thread leads, a task joins."""
     started, go, calls = threading.Event(), threading.Event(), []
 
@@ -239,7 +236,7 @@ def test_threads_and_tasks_share_one_flight(sync, make_async, in_threads):
     async def main():
         async with make_async() as cache:
             task = asyncio.create_task(cache.get_or_compute("k", pytest.fail))
-            await asyncio.sleep(0)
+            await turns()
             go.set()
             return await asyncio.wait_for(task, PATIENCE)
 

@@ -87,20 +87,19 @@ def test_many_keys_at_once_read_each_message_once(cache, monkeypatch):
     assert len(reads) < 5
 
 
-def test_a_cancelled_set_is_done_everywhere_or_nowhere(tmp_path):
+def test_a_cancelled_set_is_done_everywhere_or_nowhere(tmp_path, turns):
     async def main():
         async with AsyncCache(directory=tmp_path) as cache:
             await cache.set("k", "old")
             await cache.set("child", "of old", depends_on=["k"])
             task = asyncio.ensure_future(cache.set("k", "new"))
-            for _ in range(3):
-                await asyncio.sleep(0)
+            await turns(3)
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
             await cache.set("later", 1)  # its writes queue behind the cancelled one's
             while await cache.get("k") != "new":
-                await asyncio.sleep(0)
+                await turns()
             cache._core.memory.clear(None)
             return await cache.get("k"), await cache.get("child")
 

@@ -198,7 +198,7 @@ def test_a_value_loaded_before_a_write_loses_against_it(tmp_path):
         assert cache.get("k") == "new"
 
 
-def test_on_a_loop_the_functions_may_be_coroutine_functions_and_a_write_ends_though_its_caller_is_gone(tmp_path):
+def test_on_a_loop_the_functions_may_be_coroutine_functions_and_a_write_ends_though_its_caller_is_gone(tmp_path, turns):
     async def main():
         source, begun = {"a": 1}, asyncio.Event()
 
@@ -207,7 +207,7 @@ def test_on_a_loop_the_functions_may_be_coroutine_functions_and_a_write_ends_tho
 
         async def write(key, value):
             begun.set()
-            await asyncio.sleep(0)
+            await turns()
             source[key] = value
 
         async with AsyncCache(directory=tmp_path) as cache:
