@@ -237,16 +237,16 @@ async def awaiting(get: Callable[[str], Any], times: int = 5) -> float:
 
 
 def awaited(number: int) -> tuple[dict[str, list[float]], list[Goal]]:
-    """An asynchronous `get` as a face writes it, over `peek`, against awaiting a coroutine that asks a dict."""
+    """An asynchronous `get` as a face writes it, over `make_get`, against awaiting a coroutine that asks a dict."""
     tier = filled(text_of)
-    peek = tier.make_peek(position=SharedPage())
+    peek = tier.make_get(lambda *_: MISSING, namespace="default", position=SharedPage())
     plain = {key: text_of(key).held for key in KEYS}
 
     async def floor(key: str) -> Any:
         return plain.get(key)
 
     async def get(key: str, default: Any = None, namespace: str | None = None) -> Any:
-        value = peek("default" if namespace is None else namespace, key)
+        value = peek(key, MISSING, namespace)
         return lost(key, default) if value is MISSING else value
 
     floors, ours = own(awaiting), own(awaiting)

@@ -24,13 +24,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol
 
-from scoutcache.entry import MISSING
 from scoutcache.eviction import Node
 from scoutcache.tiers.memory.slot import Slot
 
 __all__ = [
-    "SLACK", "Get", "Log", "Miss", "Nowhere", "Observers", "Peek", "Position", "Pulse",
-    "build_get", "build_observed_get", "build_peek",
+    "SLACK", "Get", "Log", "Miss", "Nowhere", "Observers", "Position", "Pulse",
+    "build_get", "build_observed_get",
 ]  # fmt: skip
 
 SLACK: Final = 1.5
@@ -49,12 +48,6 @@ class Get(Protocol):
     """The synchronous face's `get`."""
 
     def __call__(self, key: Any, default: Any = None, namespace: str | None = None) -> Any: ...
-
-
-class Peek(Protocol):
-    """The value, or `MISSING`."""
-
-    def __call__(self, namespace: str, key: Any) -> Any: ...
 
 
 class Position(Protocol):
@@ -146,32 +139,3 @@ def build_observed_get(
         return miss(key, default, namespace)
 
     return get
-
-
-def build_peek(
-    pulse: Pulse, tables: Tables, position: Position, monotonic: Callable[[], float], observers: Observers
-) -> Peek:
-    """`peek`: the same checks and counts for callers that have their own slow path."""
-    words, at = position.words, position.index
-    note, log, nanoseconds = observers
-
-    def peek(namespace: str, key: Any) -> Any:
-        began = 0 if log is None else nanoseconds()
-        try:
-            table = tables[namespace]
-            slot = table[key]
-        except (KeyError, TypeError):
-            return MISSING
-        if words[at] != pulse.seen or not (
-            slot.deadline > pulse.horizon or (slot.deadline > monotonic() and key in table and table[key] is slot)
-        ):
-            return MISSING
-        slot.hits += 1
-        if note is not None:
-            note(slot)
-        value = slot.held if slot.decode is None else slot.decode(slot.held)
-        if log is not None:
-            log((began, nanoseconds(), namespace, key, slot.size))
-        return value
-
-    return peek

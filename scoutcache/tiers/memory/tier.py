@@ -93,16 +93,6 @@ class MemoryTier:
         observers = hot.Observers(note, log, nanoseconds)
         return hot.build_observed_get(pulse, spaces, home, position, self._monotonic, miss, observers)
 
-    def make_peek(
-        self, *, position: hot.Position | None = None, log: hot.Log | None = None,
-        nanoseconds: Callable[[], int] = perf_counter_ns,
-    ) -> hot.Peek:  # fmt: skip
-        """A function ``peek(namespace, key)`` that gives the fresh value or `MISSING`, and counts as `make_get`'s."""
-        observers = hot.Observers(self._policy.note, log, nanoseconds)
-        return hot.build_peek(
-            self._pulse, self._tables.spaces, position or hot.Nowhere(), self._monotonic, observers
-        )  # fmt: skip
-
     def table(self, namespace: str) -> dict[str, Slot]:
         """The slots of *namespace* by key, stale ones too; always the same dict, and not to be changed."""
         with self._lock:
