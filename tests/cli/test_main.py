@@ -308,7 +308,7 @@ def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
     )  # fmt: skip
     deadline = time.monotonic() + 30
     while not list(workplace.rglob("cache.db")) and time.monotonic() < deadline:
-        pass
+        pass  # the process says nothing before its end, but for this file
     process.send_signal(sent)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "", "")

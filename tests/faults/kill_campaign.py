@@ -166,7 +166,7 @@ def campaign(kills: int, directory: Path, seed: int = 0) -> Report:
         writer.start()
     try:
         for _ in range(kills):
-            time.sleep(dice.uniform(0.0, 0.25))
+            time.sleep(dice.uniform(0.0, 0.25))  # real processes are to be killed at any moment of their work
             victim = dice.choice(writers)
             victim.kill()
             report.kills += 1
