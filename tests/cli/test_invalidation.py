@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -148,10 +147,14 @@ class TestNaming:
 
 
 LIVING = """
-import sys
+import sys, threading
 from scoutcache import Cache
 with Cache() as cache:
     cache.get("llm:a"), cache.get("llm:a"), cache.get("llm:a")
+    if "stuck" in sys.argv:
+        background, quiet = cache._core.background, threading.Event()
+        background.turn = quiet.set
+        quiet.wait()
     print("here", flush=True)
     for line in sys.stdin:
         print(cache.get(line.strip()), flush=True)
@@ -160,12 +163,15 @@ with Cache() as cache:
 
 @pytest.fixture
 def living(directory) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Start a process that lives with the cache, holds ``llm:a`` in memory, and prints the values it is asked for."""
+    """Start a process that lives with the cache, holds ``llm:a`` in memory, and prints the values it is asked for.
+
+    One that is "stuck" applies nothing until it is asked for something.
+    """
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> subprocess.Popen[str]:
+    def start(*how: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-c", LIVING], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", LIVING, *how], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         started.append(process)
         assert process.stdout.readline() == "here\n"
@@ -187,15 +193,17 @@ class TestWait:
             process.stdin.flush()
             assert process.stdout.readline() == "None\n"
 
-    def test_one_that_is_stopped_is_named_and_it_ends_with_3(self, directory, living, cli):
-        stopped, _ = living(), living()
-        stopped.send_signal(signal.SIGSTOP)
+    def test_one_that_does_not_apply_it_is_named_and_it_ends_with_3(self, directory, living, cli):
+        stuck, _ = living("stuck"), living()
         ran = cli("invalidate", "llm:*", "--wait", "2", "--json")
         assert ran.code == 3
         found = json.loads(ran.out)
-        assert (found["processes"], [one["pid"] for one in found["behind"]]) == (2, [stopped.pid])
-        assert re.fullmatch(rf"warning: process {stopped.pid} \(\S+\) has not applied it after 2\.\d s\n", ran.err)
+        assert (found["processes"], [one["pid"] for one in found["behind"]]) == (2, [stuck.pid])
+        assert re.fullmatch(rf"warning: process {stuck.pid} \(\S+\) has not applied it after 2\.\d s\n", ran.err)
         assert left(cli) == ["job:1", "job:2"], "it is done all the same"
+        stuck.stdin.write("llm:a\n")
+        stuck.stdin.flush()
+        assert stuck.stdout.readline() == "None\n", "and nobody is served what was there before"
 
     def test_one_that_was_killed_is_not_waited_for(self, directory, living, cli):
         living().kill()
@@ -208,12 +216,11 @@ class TestWait:
         assert (found["processes"], found["behind"]) == (0, [])
 
     def test_off_a_terminal_the_table_names_them_too(self, directory, living, cli):
-        stopped = living()
-        stopped.send_signal(signal.SIGSTOP)
+        stuck = living("stuck")
         ran = cli("invalidate", "llm:*", "--wait", "0")
         assert ran.code == 3
         assert re.search(r"^processes +1$", ran.out, re.MULTILINE)
-        assert str(stopped.pid) in ran.out
+        assert str(stuck.pid) in ran.out
 
     @pytest.mark.parametrize("seconds", ["soon", "-1", ""])
     def test_a_wait_that_is_no_time_is_refused(self, seconds, directory, cli):
