@@ -8,6 +8,7 @@ import functools
 import inspect
 import threading
 from collections.abc import Iterator
+from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,9 @@ from scoutcache.through import AsyncThrough, Through
 from scoutcache.versioned import AsyncVersioned, Versioned
 
 PARTS = Through | AsyncThrough | Hash | AsyncHash | Versioned | AsyncVersioned | Behind | AsyncBehind
+PATIENCE = 20.0
+"""Seconds after which a hang is called one; nothing waits so long."""
+
 TIERS = {"memory": ["memory"], "disk": ["disk"], "both": ["memory", "disk"]}
 
 
@@ -68,6 +72,27 @@ class Driven:
     def turn(self) -> None:
         """What the background does twice a second."""
         self.cache._core.background.turn()
+
+    def settle(self) -> None:
+        """Wait until nothing runs beside the calls."""
+        beside = self.core.ports.beside
+        if not self.is_async:
+            assert not wait(list(beside), timeout=PATIENCE).not_done, "a refresh hangs"
+            return
+
+        async def ended() -> None:
+            while beside:
+                await asyncio.wait([asyncio.wrap_future(one) for one in beside], timeout=PATIENCE)
+
+        self.runner.run(asyncio.wait_for(ended(), PATIENCE))
+
+    def left(self) -> list[object]:
+        """What is under way, or was left behind: flights, refreshes, leases."""
+        self.settle()
+        running, leases = self.core.world.running, self.core.directory / "leases"
+        held = list(self.core.ports.leases._held) if self.core.ports.leases is not None else []
+        files = list(leases.iterdir()) if leases.exists() else []
+        return [*running.flights._flights, *running.refreshes._flights, *held, *files]
 
     @property
     def core(self) -> Any:

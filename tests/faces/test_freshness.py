@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from concurrent.futures import wait
 
 import pytest
 
@@ -19,20 +18,6 @@ STALE = {"ttl": 10, "stale_ttl": 100}
 
 def fails():
     raise LookupError("upstream")
-
-
-def settle(cache):
-    """Wait until nothing runs beside the calls."""
-    beside = cache.core.ports.beside
-    if not cache.is_async:
-        assert not wait(list(beside), timeout=PATIENCE).not_done, "a refresh hangs"
-        return
-
-    async def ended():
-        while beside:
-            await asyncio.wait([asyncio.wrap_future(one) for one in beside], timeout=PATIENCE)
-
-    cache.runner.run(asyncio.wait_for(ended(), PATIENCE))
 
 
 class Gate:
@@ -65,7 +50,7 @@ def gate(cache):
     made = Gate(cache.is_async)
     yield made
     made.open()
-    settle(cache)
+    cache.settle()
 
 
 @pytest.fixture
@@ -97,16 +82,6 @@ def logged(cache, monkeypatch):
     return records
 
 
-def nothing_is_left(cache):
-    world, leases = cache.core.world, cache.core.ports.leases
-    settle(cache)
-    folder = cache.core.directory / "leases"
-    return (
-        not len(world.flights) and not len(world.refreshes) and not cache.core.ports.beside
-        and not (leases is not None and len(leases)) and not (folder.exists() and list(folder.iterdir()))
-    )  # fmt: skip
-
-
 # -- stale values
 
 
@@ -114,14 +89,14 @@ def test_a_stale_value_is_served_while_one_refresh_runs(stale, gate, told, logge
     for _ in range(3):
         assert stale.get_or_compute("k", gate.factory(), **STALE) == "old"
     gate.open()
-    settle(stale)
+    stale.settle()
     assert gate.calls == 1
     assert stale.get_or_compute("k", pytest.fail) == stale.get("k") == "new"
     assert told.count(("stale", "refreshing")) == 3
     assert [name for name, _ in told].count("refreshed") == 1
     assert logged.count(("compute", "stale", "refreshing")) == 3
     assert logged.count(("refresh", "stored", None)) == 1
-    assert nothing_is_left(stale)
+    assert not stale.left()
 
 
 def test_only_who_has_a_factory_sees_a_stale_value(stale):
@@ -151,7 +126,7 @@ def test_an_unlimited_value_is_never_stale(cache, fake_clock):
     cache.get_or_compute("k", lambda: 1, ttl="never", stale_ttl=10, refresh_ahead=0.5)
     fake_clock.advance(10**8)
     assert cache.get_or_compute("k", pytest.fail, refresh_ahead=0.5) == 1
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_a_failing_refresh_leaves_the_stale_value_and_the_source_alone_for_a_while(stale, fake_clock, told, logged):
@@ -162,28 +137,28 @@ def test_a_failing_refresh_leaves_the_stale_value_and_the_source_alone_for_a_whi
         fails()
 
     assert stale.get_or_compute("k", failing, **STALE) == "old"
-    settle(stale)
+    stale.settle()
     for _ in range(5):
         assert stale.get_or_compute("k", failing, **STALE) == "old"
-    settle(stale)
+    stale.settle()
     assert calls == [1]
     assert ("factory_failed", None) in told
     assert told.count(("stale", "failed")) == logged.count(("compute", "stale", "failed")) >= 5
     fake_clock.advance(stale.config.freshness.throttle)
     assert stale.get_or_compute("k", lambda: "new", **STALE) == "old"
-    settle(stale)
+    stale.settle()
     assert stale.get("k") == "new"
-    assert nothing_is_left(stale)
+    assert not stale.left()
 
 
 def test_after_its_stale_time_a_source_that_failed_is_asked_at_once(stale, fake_clock):
     stale.get_or_compute("k", fails, **STALE)
-    settle(stale)
+    stale.settle()
     fake_clock.advance(85)  # stale no more, and the pause is over as well
     stale.set("j", "old", ttl=1, stale_ttl=2)
     fake_clock.advance(1.5)
     assert stale.get_or_compute("j", fails, ttl=1, stale_ttl=2) == "old"
-    settle(stale)
+    stale.settle()
     fake_clock.advance(2)
     assert stale.get_or_compute("j", lambda: "new", error_ttl=60) == "new", "a pause is no kept error"
 
@@ -192,7 +167,7 @@ def test_within_the_soft_timeout_the_fresh_value_comes(stale, logged):
     assert stale.get_or_compute("k", lambda: "new", soft_timeout="never", **STALE) == "new"
     assert stale.get("k") == "new"
     assert ("compute", "hit", "joined") in logged
-    assert nothing_is_left(stale)
+    assert not stale.left()
 
 
 def test_past_the_soft_timeout_the_stale_value_comes_and_the_late_result_is_kept(stale, gate, told, logged):
@@ -200,14 +175,14 @@ def test_past_the_soft_timeout_the_stale_value_comes_and_the_late_result_is_kept
     assert ("stale", "slow") in told
     assert ("compute", "stale", "slow") in logged
     gate.open()
-    settle(stale)
+    stale.settle()
     assert stale.get("k") == "new"
 
 
 def test_a_failure_within_the_soft_timeout_gives_the_stale_value(stale, told):
     assert stale.get_or_compute("k", fails, soft_timeout="never", **STALE) == "old"
     assert ("stale", "failed") in told
-    assert nothing_is_left(stale)
+    assert not stale.left()
 
 
 def test_without_a_stale_value_the_soft_timeout_says_nothing(cache):
@@ -219,7 +194,7 @@ def test_marking_stale_keeps_the_value_for_who_has_a_factory(cache):
     cache.invalidate("k", action="mark_stale")
     assert cache.get("k") is None
     assert cache.get_or_compute("k", lambda: "new", **STALE) == "old"
-    settle(cache)
+    cache.settle()
     assert cache.get("k") == "new"
 
 
@@ -236,12 +211,12 @@ def test_an_ageing_value_is_refreshed_once_before_it_ends(cache, fake_clock, gat
     for _ in range(3):
         assert cache.get_or_compute("k", gate.factory(), **ahead) == "old"
     gate.open()
-    settle(cache)
+    cache.settle()
     assert gate.calls == 1
     assert cache.get("k") == "new"
     assert cache.ttl("k") == pytest.approx(10, abs=0.01)
     assert "stale" not in [name for name, _ in told]
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_what_its_factory_gave_a_short_life_is_not_refreshed_at_each_read(cache, fake_clock):
@@ -256,10 +231,10 @@ def test_what_its_factory_gave_a_short_life_is_not_refreshed_at_each_read(cache,
         cache.get_or_compute(key, compute, **options)
         fake_clock.advance(1)
         cache.get_or_compute(key, pytest.fail, **options)
-        assert nothing_is_left(cache)
+        assert not cache.left()
     fake_clock.advance(7.5)
     cache.get_or_compute("k", lambda: "new", **options)
-    settle(cache)
+    cache.settle()
     assert cache.get("k") == "new"
 
 
@@ -272,11 +247,11 @@ def test_past_the_hard_timeout_it_is_raised_and_the_late_result_is_kept(cache, g
     with pytest.raises(FactoryTimeout):
         cache.get_or_compute("k", gate.factory(), hard_timeout=0.02)
     gate.open()
-    settle(cache)
+    cache.settle()
     assert gate.calls == 1, "the second waited for the first one's"
     assert cache.get_or_compute("k", pytest.fail) == "new"
     assert logged.count(("refresh", "stored", None)) == 1
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_within_the_hard_timeout_a_miss_is_a_miss(cache, logged, told):
@@ -284,14 +259,14 @@ def test_within_the_hard_timeout_a_miss_is_a_miss(cache, logged, told):
     assert logged == [("compute", "miss", "cold"), ("set", "stored", None)]
     assert "refreshed" not in [name for name, _ in told]
     assert cache.get("k") == "new"
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_within_the_hard_timeout_an_error_is_the_callers(cache):
     with pytest.raises(LookupError, match="upstream"):
         cache.get_or_compute("k", fails, hard_timeout=PATIENCE)
     assert cache.get_or_compute("k", lambda: 1, hard_timeout="never") == 1
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_a_stale_value_comes_before_any_hard_timeout(stale, gate):
@@ -367,7 +342,7 @@ def test_a_false_condition_goes_past_everything(stale, logged):
 
 def test_store_if_sees_refreshed_values_too(stale):
     assert stale.get_or_compute("k", lambda: "bad", store_if=lambda value: value != "bad", **STALE) == "old"
-    settle(stale)
+    stale.settle()
     assert stale.get_entry("k").value == "old"
 
 
@@ -475,7 +450,7 @@ def test_what_a_factory_says_is_checked(cache, name, value, error):
     with pytest.raises(error):
         cache.get_or_compute("k", factory)
     assert not cache.exists("k")
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_a_parameter_called_ctx_that_is_given_already_is_no_context(cache):
@@ -514,11 +489,11 @@ def test_all_options_at_once(cache, fake_clock, told):
     assert calls == [MISSING]
     fake_clock.advance(6)
     assert ask() == "value 1"
-    settle(cache)
+    cache.settle()
     assert calls == [MISSING, "value 1"], "refreshed ahead, which failed"
     fake_clock.advance(6)
     assert ask() == "value 1"
-    settle(cache)
+    cache.settle()
     assert len(calls) == 2, "left alone"
     fake_clock.advance(cache.config.freshness.throttle)
     assert ask() == "value 3"
@@ -526,7 +501,7 @@ def test_all_options_at_once(cache, fake_clock, told):
     assert ask() == "value 4"
     cache.invalidate(tags=["chosen"])
     assert ask() == "value 5"
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_the_configuration_says_what_callers_leave_out(open_cache, tiers, fake_clock):
@@ -542,18 +517,18 @@ def test_the_configuration_says_what_callers_leave_out(open_cache, tiers, fake_c
     assert cache.ttl("k") == pytest.approx(9, abs=0.01)
     fake_clock.advance(5)
     cache.get_or_compute("k", lambda: "ahead")
-    settle(cache)
+    cache.settle()
     assert cache.get("k") == "ahead"
     fake_clock.advance(20)
     assert cache.get_or_compute("k", lambda: "new", soft_timeout=0) == "ahead", "a caller's own word comes first"
-    settle(cache)
+    cache.settle()
     fake_clock.advance(20)
     assert cache.get_or_compute("k", lambda: "newer") == "newer", "within the soft timeout"
     fake_clock.advance(20)
     cache.get_or_compute("k", fails)
     fake_clock.advance(3)
     assert cache.get_or_compute("k", lambda: "newest") == "newest", "after the throttle"
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 def test_a_cached_function_takes_the_same_options(cache, fake_clock):
@@ -567,13 +542,13 @@ def test_a_cached_function_takes_the_same_options(cache, fake_clock):
     assert [read("a"), read("a"), read("nobody"), read("nobody")] == ["a 1", "a 1", None, None]
     fake_clock.advance(9)
     assert read("a") == "a 1"
-    settle(cache)
+    cache.settle()
     assert read("a") == "a 3"
     assert read("nobody") is None
     assert calls == ["a", "nobody", "a", "nobody"]
     fake_clock.advance(20)
     assert read("a") == "a 3"
-    settle(cache)
+    cache.settle()
     assert read("a") == "a 5"
 
 
@@ -589,7 +564,7 @@ def test_a_cached_function_is_refreshed_ahead_where_the_configuration_says_so(op
     assert read() == 1
     fake_clock.advance(6)
     assert read() == 1
-    settle(cache)
+    cache.settle()
     assert read() == 2
 
 
@@ -617,7 +592,7 @@ def test_setting_the_clock_of_the_machine_makes_no_value_in_memory_younger_or_ol
 def test_a_bad_time_is_refused_by_the_options_name(cache, name, value):
     with pytest.raises(InvalidTTL, match=name):
         cache.get_or_compute("k", pytest.fail, **{name: value})
-    assert nothing_is_left(cache)
+    assert not cache.left()
 
 
 async def _later():
