@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from scoutcache.behind import AsyncBehind, Delivery
 from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.checking import get_checked, get_or_reload
 from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping
@@ -24,6 +23,9 @@ from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import AsyncRules, emit, invalidate_named
 from scoutcache.through import AsyncThrough, Source
 from scoutcache.versioned import AsyncVersioned
+
+if TYPE_CHECKING:
+    from scoutcache.behind import AsyncBehind
 
 __all__ = ["AsyncCache"]
 
@@ -237,6 +239,8 @@ class AsyncCache(Face):
 
         Raises `CacheError` where there can be no queue.
         """
+        from scoutcache.behind import AsyncBehind, Delivery
+
         delivery = Delivery.of(
             writer, batch_size, name, attempts,
             interval=interval, backoff=backoff, max_backoff=max_backoff, drain_timeout=drain_timeout,

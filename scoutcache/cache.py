@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from scoutcache.behind import Behind, Delivery
 from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.checking import get_checked, get_or_reload
 from scoutcache.decorators import CachedFunction, Decorator, Keeping
@@ -22,6 +21,9 @@ from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import Rules, emit, invalidate_named
 from scoutcache.through import Source, Through
 from scoutcache.versioned import Versioned
+
+if TYPE_CHECKING:
+    from scoutcache.behind import Behind
 
 __all__ = ["Cache"]
 
@@ -256,6 +258,8 @@ class Cache(Face):
 
         Raises `CacheError` where there can be no queue.
         """
+        from scoutcache.behind import Behind, Delivery
+
         delivery = Delivery.of(
             writer, batch_size, name, attempts,
             interval=interval, backoff=backoff, max_backoff=max_backoff, drain_timeout=drain_timeout,

@@ -12,15 +12,16 @@ import functools
 import inspect
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from scoutcache.callables import Described
+from scoutcache.calls import tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
-from scoutcache.keys import CacheKey, key_text
-from scoutcache.obtaining import How, obtain_anew
+from scoutcache.keys import CacheKey, check_namespace, key_text
+from scoutcache.obtaining import How, obtain_anew, options
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -49,6 +50,18 @@ class Keeping:
     more: dict[str, Any] = field(default_factory=dict)
 
 
+def _checked(cache: Face, keeping: Keeping) -> Keeping:
+    """The same; what no call could be made with fails at the decoration."""
+    options("cached", keeping.more)
+    if keeping.ttl is not None:
+        cache.config.ttl.read(keeping.ttl)
+    if keeping.namespace is not None:
+        check_namespace(keeping.namespace)
+    if keeping.key is not None and not callable(keeping.key):
+        key_text(keeping.key)
+    return keeping if callable(keeping.tags) else replace(keeping, tags=tag_names(keeping.tags))
+
+
 class _Wrapper:
     """What the wrappers of both faces are the same in."""
 
@@ -56,7 +69,7 @@ class _Wrapper:
 
     def __init__(self, cache: Face, function: Any, keeping: Keeping) -> None:
         self._described = Described(function, self_in_key=keeping.self_in_key, own_key=keeping.key is not None)
-        self._cache, self._keeping = cache, keeping
+        self._cache, self._keeping = cache, _checked(cache, keeping)
         functools.update_wrapper(cast("Any", self), self._described.target)
         if (signature := self._described.signature()) is not None:
             self.__signature__ = signature

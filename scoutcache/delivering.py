@@ -32,7 +32,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache import events
 from scoutcache.callables import is_coroutine_function
-from scoutcache.calls import Calls, Key, Options, Position
+from scoutcache.calls import Calls, Key, Options, Position, tag_names
 from scoutcache.drive import run, running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
@@ -114,7 +114,8 @@ class Line:
             raise CacheError("writer is a coroutine function, and this cache is blocking", hint="use AsyncCache")
         self.calls, self.delivery, self._is_async = calls, delivery, is_async
         self.namespace = calls.ref("k", options.namespace).namespace
-        self.options = options._replace(namespace=self.namespace)
+        self.options = options._replace(namespace=self.namespace, tags=tag_names(options.tags))
+        calls.lifetime(Ref(self.namespace, "k"), options.ttl)  # a wrong one fails here
         self.queue = Queue(calls.core.directory / "queues", self.namespace, delivery.name)
         if any(one.calls.core is calls.core and one.queue.path == self.queue.path for one in list(_lines)):
             self.queue.close()

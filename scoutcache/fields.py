@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
-from scoutcache.calls import Calls, Key, Options
+from scoutcache.calls import Calls, Key, Options, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment
@@ -38,8 +38,9 @@ class _Fields:
     """The flows of both faces."""
 
     def __init__(self, calls: Calls, key: Key, options: Options) -> None:
-        self._calls, self._options = calls, options
+        self._calls, self._options = calls, options._replace(tags=tag_names(options.tags))
         self._ref = calls.ref(key, options.namespace)
+        calls.lifetime(self._ref, options.ttl)  # a wrong one fails here
 
     def all(self, value: Any) -> dict[str, Any]:
         """The fields of what the cache gave."""

@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from scoutcache.alone import alone
 from scoutcache.callables import is_coroutine_function
-from scoutcache.calls import Calls, Key, Options
+from scoutcache.calls import Calls, Key, Options, tag_names
 from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import CacheError
+from scoutcache.obtaining import options
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -51,7 +52,7 @@ class Source(NamedTuple):
         """The options of `get_or_compute`."""
         return {"ttl": self.ttl, "tags": self.tags, "namespace": self.namespace, **self.more}
 
-    def checked(self, *, is_async: bool) -> Source:
+    def checked(self, calls: Calls, *, is_async: bool) -> Source:
         """The same; raises `CacheError` for what no cache of that face can call."""
         for name in ("loader", "writer", "deleter"):
             given = getattr(self, name)
@@ -61,7 +62,9 @@ class Source(NamedTuple):
                 raise CacheError(f"{name} is a coroutine function, and this cache is blocking", hint="use AsyncCache")
         if not any(self[:3]):
             raise CacheError("a cache in front of a source needs a loader, a writer, or both")
-        return self
+        options("through", self.more)
+        calls.lifetime(calls.ref("k", self.namespace), self.ttl)
+        return self._replace(tags=tag_names(self.tags))
 
 
 class _Writes:
@@ -111,8 +114,8 @@ class Through:
     """A cache in front of a source; see `Cache.through`."""
 
     def __init__(self, cache: Cache, source: Source) -> None:
-        self._cache, self._source = cache, source.checked(is_async=False)
-        self._writes = _Writes(cache._calls, source)
+        self._cache, self._source = cache, source.checked(cache._calls, is_async=False)
+        self._writes = _Writes(cache._calls, self._source)
 
     def get(self, key: Key, default: Any = None) -> Any:
         """The value of *key*, loaded when it isn't there; *default* where the source has none either."""
@@ -150,8 +153,8 @@ class AsyncThrough:
     """A cache in front of a source; see `AsyncCache.through`.  Its functions may be coroutine functions."""
 
     def __init__(self, cache: AsyncCache, source: Source) -> None:
-        self._cache, self._source = cache, source.checked(is_async=True)
-        self._writes = _Writes(cache._calls, source)
+        self._cache, self._source = cache, source.checked(cache._calls, is_async=True)
+        self._writes = _Writes(cache._calls, self._source)
 
     async def get(self, key: Key, default: Any = None) -> Any:
         """The value of *key*, loaded when it isn't there; *default* where the source has none either."""

@@ -507,3 +507,32 @@ def test_how_an_argument_is_passed_makes_no_difference(order, positional, values
     args = tuple(values[:positional])
     kwargs = {name: by_name[name] for name in order if name not in "abc"[:positional]}
     assert described.key(args, kwargs) == described.key(tuple(values), {})
+
+
+@pytest.mark.parametrize("wrong", [{"ttl": "soon"}, {"namespace": ""}, {"key": ""}, {"tags": [""]}, {"tags": "t"}])
+def test_what_no_call_could_be_made_with_fails_at_the_decoration(cached, wrong):
+    with pytest.raises(CacheError):
+        cached(**wrong)(module_level)
+    if "key" not in wrong:
+        with pytest.raises(CacheError):
+            cached.cache.through(loader=str, **wrong)
+        with pytest.raises(CacheError):
+            cached.cache.hash("k", **wrong)
+        with pytest.raises(CacheError):
+            cached.cache.behind(writer=print, **wrong)
+
+
+def test_an_option_that_isnt_there_is_named(cached):
+    with pytest.raises(TypeError, match=r"cached\(\) .*'tll'"):
+        cached(tll=5)(module_level)
+    with pytest.raises(TypeError, match=r"through\(\) .*'tll'"):
+        cached.cache.through(loader=str, tll=5)
+
+
+def test_tags_may_be_given_as_an_iterator(cached):
+    @cached(tags=iter(["t"]))
+    def answer(n):
+        return n
+
+    assert [cached.run(answer(n)) for n in (1, 2)] == [1, 2]
+    assert sorted(cached.cache.keys(tag="t")) == sorted([answer.key(1), answer.key(2)])
