@@ -133,6 +133,9 @@ class Assembly:
 
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
+        for tier in tiers:
+            if tier is not authority and hasattr(tier, "leave_marks"):
+                tier.leave_marks()
         versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
         if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
             on_reopen(versions.drop)

@@ -8,6 +8,7 @@ from scoutcache.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.listing import is_valid
+from scoutcache.tiers.base import Versions
 
 __all__ = ["change_limit", "prune_dead"]
 
@@ -19,10 +20,14 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
     """Remove every entry one of whose marks is no longer current; how many, by tier."""
     core.follower.sync()
     pruned = {}
+    authority = next((one for one in core.tiers if isinstance(one, Versions)), None)
     for one in core.tiers:
         if one is not core.memory and tier in {None, one.name}:
             pruned[one.name] = 0
             try:
+                if one is authority and hasattr(one, "reclaim"):  # its rows and its versions in one snapshot
+                    pruned[one.name] = one.reclaim(dry_run=dry_run)
+                    continue
                 for refs in _batches(_dead(core, one.name)):
                     pruned[one.name] += len(refs) if dry_run else one.remove(refs)
             except TierUnavailable as error:

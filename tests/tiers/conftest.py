@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scoutcache.entry import NAMESPACE_MARK, NEVER, Header, Mark, Ref, Row
+from scoutcache.entry import NEVER, Header, Mark, Ref, Row
 from scoutcache.tiers.base import Tier
 from scoutcache.wire.codec import Codec, CodecSettings
 
@@ -55,7 +55,7 @@ def make_row(codec: Codec, fake_clock: Any) -> Callable[..., Row]:
         fresh_until = NEVER if ttl is None else now + ttl
         made = Header(
             ref=Ref(namespace, key), start=start, created=now, fresh_until=fresh_until, expires=fresh_until + stale,
-            marks=(Mark(NAMESPACE_MARK, 1), *marks), **header,
+            marks=marks, **header,
         )  # fmt: skip
         live, encoded = codec.hold(value)
         return Row(made, live, lambda: codec.seal(made, live, encoded))

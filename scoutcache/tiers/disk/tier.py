@@ -185,10 +185,22 @@ class DiskTier:
     def maintain(self, now: float) -> dict[str, int]:
         """What a background thread calls once a second: a few milliseconds of work.
 
-        Notices a replaced directory, removes what is expired, keeps the limit and the log small.  Returns the counts of
-        entries removed since the last call: ``expired``, ``oversize`` (inside sets too).  Raises `TierUnavailable`.
+        Notices a replaced directory, removes what is expired or died by its marks, keeps the limit and the log small.
+        Returns the counts of entries removed since the last call: ``expired``, ``oversize`` (inside sets too).  Raises
+        `TierUnavailable`.
         """
         return self._upkeep.maintain(now)
+
+    def reclaim(self, *, dry_run: bool = False) -> int:
+        """Remove what died by a tag, its namespace or what it depends on; how many.  Raises `TierUnavailable`.
+
+        Judged by the versions in this store: only for a cache that has no other authority.
+        """
+        return self._upkeep.reclaiming.everything(dry_run=dry_run)
+
+    def leave_marks(self) -> None:
+        """Judge no marks in `maintain`: another tier is the authority over versions."""
+        self._upkeep.judges = False
 
     def on_reopen(self, hook: Callable[[], None]) -> None:
         """Call *hook* when another database may stand where the old one stood: what is remembered of that is void."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
+from scoutcache.tiers.disk.reclaiming import Reclaiming
 from scoutcache.tiers.disk.removing import Removing
 from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED
 from scoutcache.tiers.disk.space import BATCH, PAGE, batch_for, delete_expired, delete_oldest, entry_count
@@ -28,6 +29,9 @@ class Upkeep:
 
     def __init__(self, database: Database, removing: Removing) -> None:
         self._database, self._removing = database, removing
+        self.reclaiming = Reclaiming(database, removing)
+        self.judges = True
+        """Whether marks are judged by the versions in this store."""
 
     def maintain(self, now: float) -> dict[str, int]:
         """See `DiskTier.maintain`."""
@@ -41,6 +45,8 @@ class Upkeep:
         with contextlib.suppress(TierUnavailable):
             counts["expired"] += self._expired(now)
             counts["oversize"] += self._oversize()
+            if self.judges:
+                self.reclaiming.turn()
             self._give_back()
         database.ballast.load(database.space.max_bytes)
         return counts

@@ -7,11 +7,15 @@ from __future__ import annotations
 import secrets
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
 
 from scoutcache.entry import softened
 from scoutcache.tiers.disk.database import Database
 
-__all__ = ["DiskVersions"]
+__all__ = ["RENEWALS", "DiskVersions", "found_versions", "renew"]
+
+RENEWALS: Final = "renewals"
+"""The name in ``Store`` of the number of times that something was renewed, so that entries may have died."""
 
 _AT_ONCE = 500
 
@@ -25,7 +29,7 @@ class DiskVersions:
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """The versions there are; with *create* those missing are made.  Raises `TierUnavailable`."""
         with self._database.link() as con:
-            found = _found(con, namespace, names)
+            found = found_versions(con, namespace, names)
         missing = [name for name in names if name not in found] if create else ()
         if not missing:
             return found
@@ -33,7 +37,7 @@ class DiskVersions:
         def make(con: sqlite3.Connection) -> dict[str, int]:
             # Another process may have made one meanwhile: its version stands.
             con.executemany("INSERT OR IGNORE INTO Versions VALUES (?, ?, ?)", _fresh(namespace, missing))
-            return _found(con, namespace, missing)
+            return found_versions(con, namespace, missing)
 
         return found | self._database.transact(make)
 
@@ -59,9 +63,12 @@ def renew(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None
     sql = ("INSERT INTO Versions VALUES (?, ?, ?)"
            " ON CONFLICT (namespace, name) DO UPDATE SET version = excluded.version")  # fmt: skip
     con.executemany(sql, _fresh(namespace, names))
+    sql = "INSERT INTO Store VALUES (?, 1) ON CONFLICT (name) DO UPDATE SET value = value + 1"
+    con.execute(sql, (RENEWALS,))
 
 
-def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dict[str, int]:
+def found_versions(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dict[str, int]:
+    """The versions there are of *names*."""
     found: dict[str, int] = {}
     for at in range(0, len(names), _AT_ONCE):
         some = names[at : at + _AT_ONCE]
@@ -77,7 +84,7 @@ def _found(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> dic
 def _soften(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None:
     con.executemany(
         "UPDATE Versions SET version = ? WHERE namespace = ? AND name = ?",
-        [(softened(version), namespace, name) for name, version in _found(con, namespace, names).items()],
+        [(softened(version), namespace, name) for name, version in found_versions(con, namespace, names).items()],
     )
 
 

@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from scoutcache.entry import NAMESPACE_MARK, Mark, Ref
+from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Versions
@@ -225,7 +225,7 @@ def test_a_listing_of_many_streams_and_may_be_left_early(disk, make_row, fake_cl
     assert [one.header.ref.key for one in disk.scan("other")] == [f"k:{n:05}" for n in range(500)]
     listing = disk.scan("default", Pattern.parse("k:01*"))
     first = next(listing)
-    assert first.header.marks == (Mark(NAMESPACE_MARK, 1), Mark("tag", 3))
+    assert first.header.marks == (Mark("tag", 3),)
     listing.close()
     assert disk.clear("default") == 2345
 

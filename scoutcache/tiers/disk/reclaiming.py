@@ -1,0 +1,150 @@
+"""Giving back the space of entries that died by their marks: by a tag, by their namespace, by what they depend on.
+
+Rules.
+
+- Invalidating is one write, so what dies of it stands where it stood until a pass over the table has come by.  A pass
+  goes in the order of the table, some thousand rows in each call of `maintain`, and holds no lock to look at them.
+- Rows and versions are read from one snapshot.  What is dead in it stays dead, for no version is used twice; so it is
+  removed afterwards, in a small transaction, if the entry there is still the same (number, key and start).
+- The store counts renewals, and a pass is due when there was one since the last whole pass began: a store where nothing
+  is invalidated is not read over and over.  How far a pass has come stands in the store as well, so that the processes
+  of a directory do it together, and those that live shortly too.
+"""
+
+# ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from scoutcache.entry import life_of
+from scoutcache.tiers.disk.database import Database
+from scoutcache.tiers.disk.removing import Removing
+from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, header_of, key_bytes
+from scoutcache.tiers.disk.schema import recorded
+from scoutcache.tiers.disk.versions import RENEWALS, found_versions
+
+__all__ = ["Reclaiming"]
+
+_AT_ONCE: Final = 500
+"""Rows looked at in one snapshot."""
+
+_LOOKS: Final = 4
+"""Snapshots between two transactions, unless there is something to remove before."""
+
+_ROUNDS: Final = 8
+"""Transactions in one call of `maintain`, as long as each finds something to remove."""
+
+_FOR: Final = "pass_for"
+_AT: Final = "pass_at"
+_DONE: Final = "passed_for"
+
+_BEGINNING: Final = -(1 << 62)
+
+_Row = tuple[int, bytes, float]
+
+
+class _Seen(NamedTuple):
+    """What was found dead, and the number of the last row looked at; None at the end of the table."""
+
+    dead: list[_Row]
+    last: int | None
+
+
+class Reclaiming:
+    """The one pass over a store, done by whoever is there."""
+
+    def __init__(self, database: Database, removing: Removing) -> None:
+        self._database, self._removing = database, removing
+
+    def turn(self) -> int:
+        """Go on with the pass that is under way, or begin one if it is due; how many rows were removed.
+
+        Raises `TierUnavailable`, also when somebody else writes just now.
+        """
+        removed = 0
+        for _ in range(_ROUNDS):
+            with self._database.link() as con:
+                store = recorded(con)
+            renewals = store.get(RENEWALS, 0)
+            if store.get(_DONE) == renewals:
+                break
+            seen = self._look(store.get(_AT, _BEGINNING))
+            removed += self._removing.batch(partial(_advance, seen, store), patience=0.0)
+            if not seen.dead or seen.last is None:
+                break
+        return removed
+
+    def everything(self, *, dry_run: bool) -> int:
+        """Make a whole pass; how many rows were removed, or would be.  Raises `TierUnavailable`."""
+        with self._database.link() as con:
+            renewals = recorded(con).get(RENEWALS, 0)
+        number, at = 0, _BEGINNING
+        while True:
+            dead, last = self._look(at)
+            number += len(dead) if dry_run or not dead else self._removing.batch(partial(_remove, dead))
+            if last is None:
+                break
+            at = last
+        if not dry_run:
+            self._removing.batch(lambda con: _finish(con, renewals))
+        return number
+
+    def _look(self, last: int) -> _Seen:
+        dead: list[_Row] = []
+        for _ in range(_LOOKS):
+            with self._database.link() as con:
+                con.execute("BEGIN")
+                try:
+                    rows, found = _dead_after(con, last)
+                finally:
+                    con.execute("ROLLBACK")
+            dead += found
+            if len(rows) < _AT_ONCE:
+                return _Seen(dead, None)
+            last = rows[-1][0]
+            if dead:
+                break
+        return _Seen(dead, last)
+
+
+def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int, str, float, object]], list[_Row]]:
+    sql = f"SELECT rowid, key, store_time, {TAG} FROM Cache WHERE rowid > ? AND {PLAIN} ORDER BY rowid LIMIT {_AT_ONCE}"
+    rows = con.execute(sql, (last,)).fetchall()
+    headers = [(row, header) for row in rows if (header := header_of(row[3])) is not None]
+    names: dict[str, set[str]] = {}
+    for _, header in headers:
+        names.setdefault(header.ref.namespace, set()).update([mark.name for mark in header.marks])
+    versions = {space: found_versions(con, space, sorted(some)) for space, some in names.items()}
+    dead = [row for row, header in headers if life_of(header.marks, versions[header.ref.namespace]) == "dead"]
+    return rows, [(number, key_bytes(key), start) for number, key, start, _ in dead]
+
+
+def _advance(seen: _Seen, store: dict[str, int], con: sqlite3.Connection) -> int:
+    """Remove what was seen, and note how far the pass has come, unless another process has come further."""
+    removed = _remove(seen.dead, con)
+    if recorded(con).get(_AT, _BEGINNING) != store.get(_AT, _BEGINNING):
+        return removed
+    begun = store.get(_FOR, store.get(RENEWALS, 0))
+    if seen.last is None:
+        _finish(con, begun)
+    else:
+        _note(con, {_FOR: begun, _AT: seen.last})
+    return removed
+
+
+def _finish(con: sqlite3.Connection, renewals: int) -> None:
+    con.execute("DELETE FROM Store WHERE name IN (?, ?)", (_AT, _FOR))
+    _note(con, {_DONE: renewals})
+
+
+def _remove(rows: Sequence[_Row], con: sqlite3.Connection) -> int:
+    sql = f"DELETE FROM Cache WHERE rowid = ? AND key = {BYTES} AND store_time IS ?"
+    return con.executemany(sql, rows).rowcount if rows else 0
+
+
+def _note(con: sqlite3.Connection, values: dict[str, int]) -> None:
+    con.executemany("INSERT OR REPLACE INTO Store VALUES (?, ?)", values.items())
