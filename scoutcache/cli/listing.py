@@ -152,6 +152,7 @@ def explain(
     """
     from scoutcache.cli.telling import act
     from scoutcache.insight.reasons import explain as why
+    from scoutcache.insight.reasons import last_act
     from scoutcache.keys import key_text
 
     session.look_for_cache()
@@ -162,4 +163,6 @@ def explain(
         shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
         session.out.rows("outcomes", shown, ("at", "reason", "op", "by"))
     if not outcomes:
-        session.note(f"the log knows of no miss of {key}")
+        last = last_act(session.place, session.config.namespace, key)
+        ended = "" if last is None else f"; it was taken away at {last['at']}: {act(last)}"
+        session.note(f"the log knows of no miss of {key}{ended}")

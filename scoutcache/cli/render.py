@@ -1,6 +1,7 @@
 """Tables for people at a terminal, with Rich.
 
-Rules: nothing is cut (long cells fold), nothing from outside is markup, columns of figures stand to the right.
+Rules: nothing is cut (long cells fold), nothing from outside is markup, columns of figures stand to the right, and a
+table of many columns that has no room stands downwards, a row below the other.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 _LEAST_WIDTH: Final = 40
 """A terminal narrower than this would fold every word."""
+
+_MANY: Final = 6
+"""Columns that are readable side by side though some of them fold."""
 
 _STATUS_STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -44,6 +48,11 @@ def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: b
     columns = columns or tuple(rows[0])
     drawn = Table(box=SIMPLE_HEAD, show_header=header, show_edge=False, pad_edge=False, header_style="bold")
     plain = [{name: _value(row.get(name)) for name in columns} for row in rows]
+    if len(columns) > _MANY and _width(plain, columns) > console(out).width:
+        for place, row in enumerate(plain):
+            out.write("\n" if place else "")
+            pairs(out, row)
+        return
     for place, name in enumerate(columns):
         right = any(_is_figure(row[name]) for row in plain)
         drawn.add_column(
@@ -56,6 +65,12 @@ def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: b
     for row in plain:
         drawn.add_row(*(_cell(name, row[name]) for name in columns))
     console(out).print(drawn)
+
+
+def _width(rows: Sequence[Row], columns: Sequence[str]) -> int:
+    """The columns that the table needs so that nothing folds."""
+    cells = [[len(text.label(name)), *(len(text.human(name, row[name])) for row in rows)] for name in columns]
+    return sum(map(max, cells)) + 3 * (len(columns) - 1)
 
 
 def sections(

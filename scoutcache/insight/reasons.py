@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -22,7 +22,7 @@ from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
 
-__all__ = ["explain", "who_ended"]
+__all__ = ["explain", "last_act", "who_ended"]
 
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
 _INVALIDATION: Final = b'"op":"invalidate"'
@@ -36,10 +36,12 @@ def explain(directory: Path, namespace: str, key: str, limit: int = 20) -> list[
     invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
     the log holds redacted are found by their hash.
     """
-    story = _Story(namespace, key)
-    for line in _lines(directory, namespace, [key]):
-        story.add(line)
-    return story.misses[: -limit - 1 : -1] if limit > 0 else []
+    return _Story.of(directory, namespace, key).misses[: -limit - 1 : -1] if limit > 0 else []
+
+
+def last_act(directory: Path, namespace: str, key: str) -> dict[str, Any] | None:
+    """The deletion or invalidation that took *key* away, if nothing brought it back; see `explain`."""
+    return _Story.of(directory, namespace, key).by
 
 
 class _Story:
@@ -50,7 +52,15 @@ class _Story:
         self._hits = _Target(namespace, key)
         self._changed: dict[str, Any] | None = None
         self._taken: str | None = None
-        self._by: dict[str, Any] | None = None
+        self.by: dict[str, Any] | None = None
+
+    @classmethod
+    def of(cls, directory: Path, namespace: str, key: str) -> Self:
+        """The story that the log tells."""
+        story = cls(namespace, key)
+        for line in _lines(directory, namespace, [key]):
+            story.add(line)
+        return story
 
     def add(self, line: Line) -> None:
         """One line about the key, or an invalidation that may be."""
@@ -61,21 +71,21 @@ class _Story:
             return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
         if line.op == "set" and line.outcome != "refused":
-            self._taken = self._by = None
+            self._taken = self.by = None
         elif line.op in _TAKEN and line.outcome != "absent":
             self._taken = self._taken or _TAKEN[line.op]
             if _TAKEN[line.op] == "invalidated":
-                self._taken, self._by = "invalidated", _act(line)
+                self._taken, self.by = "invalidated", _act(line)
 
     def _asked(self, line: Line) -> None:
         if line.outcome in HIT_OUTCOMES:
-            self._taken = self._by = None  # a tier had it all the same
+            self._taken = self.by = None  # a tier had it all the same
         elif line.outcome == "miss" and line.tier is None:
             reason = line.reason or "unknown"
             self.misses.append({
                 "at": moment(line.time), "reason": (self._taken or reason) if reason == "cold" else reason,
                 "op": line.op, "latency_us": line.latency_us, "factory_s": line.factory_s, "error": line.error,
-                "after": self._changed, "by": self._by,
+                "after": self._changed, "by": self.by,
             })  # fmt: skip
 
 

@@ -331,6 +331,21 @@ class TestExplain:
         line = cli("explain", "llm:a").out.splitlines()[1]
         assert f"invalidate {what} by {by['user']}, process {os.getpid()} (scoutcache): release 4.2" in line
 
+    def test_without_a_miss_it_tells_at_least_who_took_the_key_away(self, directory, cli):
+        cli("invalidate", "llm:*", "--reason", "release 4.2")
+        ran = cli("explain", "llm:a")
+        assert (ran.code, ran.out) == (0, "")
+        told = r"the log knows of no miss of llm:a; it was taken away at \S+: invalidate llm:\* by .+: release 4.2\n"
+        assert re.fullmatch(told, ran.err)
+
+    def test_on_a_terminal_it_is_a_table_that_cannot_act(self, directory, terminal, cli):
+        cli("invalidate", "llm:*", "--reason", "\x1b[2Jwhy")
+        cli("get", "llm:a")
+        ran = terminal("explain", "llm:a")
+        assert "\x1b[2J" not in ran.out
+        assert "\\x1b[2Jwhy" in ran.out
+        assert "─" in ran.out
+
     def test_a_deleted_key_was_invalidated_by_that(self, directory, cli):
         cli("delete", "llm:a")
         cli("get", "llm:a")

@@ -122,6 +122,18 @@ def test_a_misspelt_option_is_refused_by_each_command_with_the_nearest(name: str
     assert ran.err == f"error: no such option for scoutcache {name}: --formt\nhint: did you mean --format?\n"
 
 
+@pytest.mark.parametrize(
+    "path",
+    [("rules", "list"), ("rules", "run"), ("rules", "test"), ("events", "emit"), ("tasks", "list"), ("config", "show"),
+     ("profiles", "list"), ("bench", "compare")],
+)  # fmt: skip
+def test_so_does_each_command_of_a_group(path, cli):
+    ran = cli(*path, "--formt", "json")
+    name = " ".join(path)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"error: no such option for scoutcache {name}: --formt\nhint: did you mean --format?\n"
+
+
 def test_help_on_a_terminal_is_drawn_and_keeps_its_examples(terminal):
     ran = terminal("keys", "--help")
     assert ran.code == 0

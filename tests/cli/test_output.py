@@ -150,6 +150,14 @@ def test_no_colour_where_none_is_wanted(way: str, screen: Screen, monkeypatch: p
     assert "\x1b" not in screen.getvalue()
 
 
+def test_a_table_of_many_columns_without_room_stands_downwards(screen: Screen):
+    rows = [{f"column_{number}": f"{'x' * 9}{number}{letter}" for number in range(9)} for letter in "ab"]
+    Output("table", color=False, stream=screen).rows("rows", rows)
+    lines = screen.getvalue().splitlines()
+    assert lines[0].split() == ["column", "0", "xxxxxxxxx0a"]
+    assert (len(lines), lines[9]) == (19, "")
+
+
 def test_pages_of_a_long_listing_have_one_header(screen: Screen):
     rows = ({"key": f"k{number}", "size_bytes": 1, "ttl_s": 1, "tags": []} for number in range(1200))
     assert Output("table", color=False, stream=screen).listing("keys", rows, COLUMNS) == 1200
