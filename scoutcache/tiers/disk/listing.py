@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from scoutcache.entry import Listed
 from scoutcache.keys import HASHED, physical_prefix, physical_scan_prefix
-from scoutcache.patterns import Pattern
+from scoutcache.patterns import Pattern, escape
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, bounds, header_of, key_bytes
 from scoutcache.tiers.disk.space import entry_count
@@ -45,6 +45,13 @@ class Range(NamedTuple):
             return cls("", "\U0010ffff", 0)
         prefix = physical_scan_prefix(namespace, pattern.prefix if pattern is not None else "")
         return cls(*bounds(prefix), len(physical_prefix(namespace)))
+
+    @classmethod
+    def exactly(cls, namespace: str, pattern: Pattern) -> Range | None:
+        """The range that holds what *pattern* matches and nothing else: that of a short prefix and a star."""
+        span = cls.of(namespace, pattern)
+        whole = span.low == physical_prefix(namespace) + pattern.prefix  # else the prefix reaches into what is hashed
+        return span if whole and pattern.text == f"{escape(pattern.prefix)}*" else None
 
 
 def listed(database: Database, namespace: str | None, pattern: Pattern | None) -> Iterator[Listed]:

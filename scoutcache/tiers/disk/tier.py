@@ -143,6 +143,8 @@ class DiskTier:
         """Remove every key that matches and return how many.  Raises `TierUnavailable`."""
         if pattern.matches_all:
             return self.clear(namespace)
+        if (span := Range.exactly(namespace, pattern)) is not None:
+            return self._removing.span(span)
         batches = matching(self._database, namespace, pattern)
         return sum(self._removing.batch(partial(remove_rows, rows)) for rows in batches)
 

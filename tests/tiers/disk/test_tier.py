@@ -345,3 +345,31 @@ def test_a_lock_that_another_process_holds_is_a_tier_away_after_the_timeout(disk
     finally:
         con.close()
     assert put(disk, "other", "x") == 1
+
+
+@pytest.mark.parametrize("letter", ["p", "ü", "🎉"])
+@pytest.mark.parametrize("length", [1, 49, 50, 51, 99, 100, 101, 199, 200, 201, 400])
+def test_a_prefix_removes_what_begins_with_it_and_nothing_else(letter, length, disk, put):
+    """Keys hashed for their length are found by their first 200 bytes only, and told apart by their headers."""
+    others = "q*[\\"
+    keys = {letter * n + other + "z" * rest for n in (1, 50, 100, 200, 400) for other in others for rest in (0, 600)}
+    keys |= {letter * 700, letter * 700 + "q"}
+    for key in keys:
+        put(disk, key)
+        put(disk, key, namespace="another")
+    pattern = Pattern.parse(letter * length + "*")
+    gone = {key for key in keys if key.startswith(letter * length)}
+    assert disk.remove_matching("default", pattern) == len(gone)
+    assert {one.header.ref.key for one in disk.scan("default")} == keys - gone
+    assert disk.count("another", None, 0.0) == len(keys)
+
+
+@pytest.mark.parametrize("text", ["a\\*", "a\\**", "a[*]*", "a**", "a*?", "a\\b*", "a?*"])
+def test_a_pattern_that_only_looks_like_a_prefix_removes_what_it_matches(text, disk, put):
+    keys = ["a", "a*", "a*x", "ab", "abc", "b*", "a\\*", "a\\b"]
+    for key in keys:
+        put(disk, key)
+    pattern = Pattern.parse(text)
+    gone = {key for key in keys if pattern.matches(key)}
+    assert disk.remove_matching("default", pattern) == len(gone)
+    assert {one.header.ref.key for one in disk.scan("default")} == set(keys) - gone
