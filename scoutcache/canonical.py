@@ -96,8 +96,13 @@ def _fields(value: object) -> dict[str, object] | None:
 
 
 def _mapping(value: Mapping[Any, object], where: str, depth: int) -> str:
-    pairs = sorted((_text(key, f"a key of {where}", depth), _text(item, f"{where}[{shown(key)}]", depth))
-                   for key, item in value.items())  # fmt: skip
+    pairs = []
+    for key, item in value.items():
+        # Where something stands is put together only for what may need it: it costs more than all the rest.
+        name = _string(key) if type(key) is str else _text(key, f"a key of {where}", depth)
+        simple = _SIMPLE.get(type(item))
+        pairs.append((name, _text(item, f"{where}[{shown(key)}]", depth) if simple is None else simple(item)))
+    pairs.sort()
     return f"{{{','.join(f'{key}={item}' for key, item in pairs)}}}"
 
 

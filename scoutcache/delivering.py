@@ -39,6 +39,7 @@ from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
 from scoutcache.errors import CacheError, CorruptEntry, PolicyError
 from scoutcache.queues.store import Queue, Waiting
 from scoutcache.ttl import parse_ttl
+from scoutcache.wire.codec import UnknownType
 
 __all__ = ["DeadLetter", "Delivery", "Line"]
 
@@ -176,12 +177,18 @@ class Line:
         value = yield from self.calls.get(key, MISSING, self.namespace)
         if value is MISSING:
             ref = self.calls.ref(key, self.namespace)
-            sealed = self.queue.get(ref.key)
-            value = default if sealed is None else self._opened(ref.key, sealed)
+            sealed = yield from perform(Work(lambda: self.queue.get(ref.key)))
+            value = default if sealed is None else self._opened_or(ref.key, sealed, default)
         return value
 
     def _opened(self, key: str, sealed: Sealed) -> Any:
         return self.calls.core.world.codec.open(Ref(self.namespace, key), sealed).value
+
+    def _opened_or(self, key: str, sealed: Sealed, default: Any) -> Any:
+        try:
+            return self._opened(key, sealed)
+        except (CorruptEntry, UnknownType):
+            return default
 
     # -- delivering
 
@@ -191,7 +198,7 @@ class Line:
         with self._turning:
             if not self.queue.claim():
                 return False
-            while rows := self.queue.due(core.world.now(), self.delivery.size):
+            while rows := self.queue.due(core.world.now(), self.delivery.size, self.delivery.max_backoff):
                 if not self._deliver(rows):
                     left -= 1
                     if not left:
@@ -206,6 +213,8 @@ class Line:
                 readable.append(row)
             except CorruptEntry as error:
                 self._bury([row], error)
+            except UnknownType as error:  # another process may know it
+                self._failed([row], error)
         if not batch:
             return True
         try:
@@ -293,10 +302,7 @@ class Line:
         """What the writer refused too often, oldest first."""
         letters = []
         for row in self.queue.buried():
-            try:
-                value = self._opened(row.key, row.sealed)
-            except CorruptEntry:
-                value = MISSING
+            value = self._opened_or(row.key, row.sealed, MISSING)
             died = datetime.fromtimestamp(row.died, UTC)
             letters.append(DeadLetter(row.key, value, row.attempts, row.error, died, row.superseded))
         return letters

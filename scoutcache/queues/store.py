@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import secrets
 import sqlite3
@@ -28,7 +29,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, TypeVar
 from urllib.parse import quote
 
-from scoutcache.entry import Sealed
+from scoutcache.entry import NEVER, Sealed
 from scoutcache.errors import CacheError
 from scoutcache.oplog.files import make_folder, open_private
 
@@ -145,16 +146,20 @@ class Queue:
             self._claim = fd
             return True
 
-    def due(self, now: float, size: Callable[[int], int]) -> list[Waiting]:
-        """The writes to hand out together: those that failed equally often, at most ``size(attempts)`` of them."""
+    def due(self, now: float, size: Callable[[int], int], longest: float = NEVER) -> list[Waiting]:
+        """The writes to hand out together: those that failed equally often, at most ``size(attempts)`` of them.
+
+        What is not due within *longest* seconds is due now: somebody has set the clock back.
+        """
 
         def work(con: sqlite3.Connection) -> list[Waiting]:
-            sql = "SELECT attempts FROM Pending WHERE due <= ? ORDER BY place LIMIT 1"
-            if (first := con.execute(sql, (now,)).fetchone()) is None:
+            sql = "SELECT attempts FROM Pending WHERE due NOT BETWEEN ? AND ? ORDER BY place LIMIT 1"
+            later = math.nextafter(now, NEVER), now + longest
+            if (first := con.execute(sql, later).fetchone()) is None:
                 return []
-            sql = ("SELECT key, stamp, source, attempts, entry FROM Pending WHERE due <= ? AND attempts = ?"
-                   " ORDER BY place LIMIT ?")  # fmt: skip
-            rows = con.execute(sql, (now, first[0], size(first[0])))
+            sql = ("SELECT key, stamp, source, attempts, entry FROM Pending WHERE due NOT BETWEEN ? AND ?"
+                   " AND attempts = ? ORDER BY place LIMIT ?")  # fmt: skip
+            rows = con.execute(sql, (*later, first[0], size(first[0])))
             return [Waiting(key, stamp, source, attempts, _unpacked(entry))
                     for key, stamp, source, attempts, entry in rows]  # fmt: skip
 

@@ -15,6 +15,7 @@ import pytest
 from scoutcache import MISSING, AsyncCache, Cache
 from scoutcache.delivering import Delivery
 from scoutcache.errors import CacheError, InvalidTTL, SerializationError
+from scoutcache.wire.codec import UnknownType
 
 
 class Source:
@@ -148,6 +149,31 @@ def test_a_write_that_cant_be_read_any_more_is_a_dead_letter(behind, source, cac
     assert source.held == {"b": 2}
     (letter,) = behind.dead_letters()
     assert (letter.key, letter.value) == ("a", MISSING)
+
+
+def test_a_write_whose_class_isnt_known_here_waits_for_a_process_that_knows_it(behind, source, monkeypatch):
+    behind.set_many({"a": 1, "b": 2})
+    line = behind.cache._line
+    opened = line._opened
+
+    def unknowing(key, sealed):
+        if key == "a":
+            raise UnknownType("no such class")
+        return opened(key, sealed)
+
+    monkeypatch.setattr(line, "_opened", unknowing)
+    assert turn(behind) is True
+    assert (source.held, behind.pending(), behind.dead_letters()) == ({"b": 2}, 1, [])
+
+
+def test_a_clock_that_was_set_back_puts_no_retry_off_for_long(behind, source, fake_clock):
+    source.bad = {"a"}
+    behind.set("a", 1)
+    turn(behind)
+    source.bad = set()
+    fake_clock.step_wall(-1_000_000)
+    turn(behind)
+    assert source.held == {"a": 1}
 
 
 def test_failures_are_told_to_hooks(behind, source, cache):

@@ -536,3 +536,18 @@ def test_tags_may_be_given_as_an_iterator(cached):
 
     assert [cached.run(answer(n)) for n in (1, 2)] == [1, 2]
     assert sorted(cached.cache.keys(tag="t")) == sorted([answer.key(1), answer.key(2)])
+
+
+@given(st.lists(st.integers(), max_size=4), st.dictionaries(st.sampled_from("abcd"), st.integers()))
+def test_a_call_that_the_function_wouldnt_take_has_no_key(args, kwargs):
+    def function(a, b, c=None):
+        return a, b, c
+
+    described = Described(function)
+    try:
+        taken = function(*args, **kwargs)
+    except TypeError:
+        with pytest.raises(TypeError):
+            described.key(tuple(args), kwargs)
+    else:
+        assert described.key(tuple(args), kwargs) == described.key(taken, {})
