@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -29,6 +30,7 @@ from scoutcache.ttl import parse_duration
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.cli.waiting import Waited
+    from scoutcache.coherence.messages import Action
     from scoutcache.entry import Header
     from scoutcache.models import InvalidationResult
 
@@ -211,12 +213,10 @@ class Wanted:
             for header in _depending(cache, self._depends_on, every=True)
             if target is None or target.takes(header)
         )
-        nothing = True
-        for piece in _pieces(found):
-            nothing = False
-            yield cache.invalidate(keys=piece, **how)
-        if nothing:
-            yield _result(0, [])
+        with _failures(cache) as away:
+            for piece in _pieces(found):
+                yield cache.invalidate(keys=piece, **how)
+            yield _result(0, [], away)
 
 
 def _pieces(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -234,10 +234,24 @@ def _depending(cache: Cache, keys: Sequence[str], *, every: bool = False) -> Ite
             yield entry.header
 
 
-def _result(matched: int | None, sample: Sequence[str], *, dry_run: bool = False) -> InvalidationResult:
+@contextmanager
+def _failures(cache: Cache) -> Iterator[dict[str, str]]:
+    """The tiers that could not be asked meanwhile, and why."""
+    away: dict[str, str] = {}
+    take_off = cache.on("tier_down", lambda record: away.setdefault(record.tier, record.problem))
+    try:
+        yield away
+    finally:
+        take_off()
+
+
+def _result(
+    matched: int | None, sample: Sequence[str], away: dict[str, str], *, dry_run: bool = False
+) -> InvalidationResult:
     from scoutcache.models import InvalidationResult
 
-    return InvalidationResult(matched=matched, invalidated=0 if dry_run else matched, sample=tuple(sample))
+    invalidated = 0 if dry_run else matched
+    return InvalidationResult(matched=matched, invalidated=invalidated, sample=tuple(sample), failed=away)
 
 
 def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Iterator[InvalidationResult]:
@@ -245,24 +259,28 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
 
     One write, whatever the number of entries; how many they are is known only with a count or a dry run, which scan.
     """
+    matched, sample = None, []
+    with _failures(cache) as away:
+        if how["dry_run"] or how["count"]:
+            found = [header.ref.key for header in _depending(cache, keys)]
+            matched, sample = len(found), found[:SAMPLE]
+        if not how["dry_run"]:
+            _end_dependents(cache, keys, how["action"], how["reason"])
+    yield _result(matched, sample, away, dry_run=how["dry_run"])
+
+
+def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: str | None) -> None:
     from scoutcache.drive import run
 
-    core, space = cache._core, cache.config.namespace
-    matched, sample = None, []
-    if how["dry_run"] or how["count"]:
-        found = [header.ref.key for header in _depending(cache, keys)]
-        matched, sample = len(found), found[:SAMPLE]
-    if not how["dry_run"]:
-        began, action, reason = core.clocks.monotonic_ns(), how["action"], how["reason"]
-        if action == "delete":
-            # Not in a cascade: what depends on a key says so of every key behind it too.
-            run(core.removing.tags(space, [KEY_MARK + key for key in keys], cascade=False, reason=reason), core.ports)
-        else:
-            run(core.staling.dependents(space, keys, action, reason), core.ports)
-        for key in keys:
-            name = Ref(space, f"depends-on:{key}")
-            cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
-    yield _result(matched, sample, dry_run=how["dry_run"])
+    core, space, began = cache._core, cache.config.namespace, cache._core.clocks.monotonic_ns()
+    if action == "delete":
+        # Not in a cascade: what depends on a key says so of every key behind it too.
+        run(core.removing.tags(space, [KEY_MARK + key for key in keys], cascade=False, reason=reason), core.ports)
+    else:
+        run(core.staling.dependents(space, keys, action, reason), core.ports)
+    for key in keys:
+        name = Ref(space, f"depends-on:{key}")
+        cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
 
 
 def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int) -> None:

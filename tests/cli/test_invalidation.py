@@ -142,6 +142,12 @@ class TestNaming:
         assert (ran.code, ran.err) == (1, "error: 2 keys match, more than --max 1; nothing was invalidated\n")
         assert len(left(cli)) == 4
 
+    @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--match", "all"), ("--action", "mark-stale")])
+    def test_dependents_in_a_store_that_cannot_be_asked_end_with_10(self, more, cli):
+        ran = cli("invalidate", "--depends-on", "a", "--directory", "/proc/nowhere", *more)
+        assert ran.code == 10, ran.out + ran.err
+        assert "disk" in ran.err
+
     def test_a_dry_run_can_not_be_waited_for(self, directory, cli):
         assert cli("invalidate", "llm:*", "--dry-run", "--wait", "1").code == 2
 
