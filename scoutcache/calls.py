@@ -124,12 +124,15 @@ class Calls:
 
     def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[dict[str, Any]]:
         """The fresh values of those *keys* that are there."""
+        core = self.core
         refs = [self.ref(key, namespace) for key in several(keys, "keys")]
-        began = self.core.clocks.monotonic_ns()
+        began = core.clocks.monotonic_ns()
         values: dict[str, Any] = {}
         wanted = []
+        core.follower.sync()
+        memory = core.memory if core.config.enabled else None
         for ref in refs:
-            live = self.peek(ref)
+            live = None if memory is None else memory.live(ref)
             if live is None:
                 wanted.append(ref)
             else:

@@ -85,10 +85,11 @@ def physical_key(ref: Ref) -> str:
 
     Over 512 bytes of UTF-8, the first 200 bytes' worth of the key's characters and a digest of it all.
     """
-    text = physical_prefix(ref.namespace) + ref.key
+    namespace, key = ref
+    text = f"{len(namespace)}:{namespace}:{key}"  # `physical_prefix` in place: this is asked on every read
     if len(text) * 4 <= MAX_PHYSICAL_BYTES or len(text.encode()) <= MAX_PHYSICAL_BYTES:
         return text
-    return f"{physical_scan_prefix(ref.namespace, ref.key)}{HASHED}{hashlib.sha256(text.encode()).hexdigest()}"
+    return f"{physical_scan_prefix(namespace, key)}{HASHED}{hashlib.sha256(text.encode()).hexdigest()}"
 
 
 def physical_scan_prefix(namespace: str, prefix: str) -> str:
