@@ -389,6 +389,14 @@ class Cache(Face):
 
         *condition*, called with the function's arguments, bypasses the cache when it is false.  Raises `CacheError` for
         generators, and for coroutine functions.
+
+        >>> import tempfile
+        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+        ...     @cache.cached(ttl="1h")
+        ...     def double(n):
+        ...         return n * 2
+        ...     double(21), double.invalidate(21), double.refresh(4), double.key(4) == double.key(n=4)
+        (42, True, 8, True)
         """
         keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
         return lambda function: CachedFunction(self, function, keeping)

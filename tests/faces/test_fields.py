@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.alone import _table_of
 from scoutcache.errors import CacheError, InvalidKey, SerializationError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -228,3 +229,11 @@ def test_hooks_and_rules_hear_of_a_change(open_cache):
     cache.hash("k").set_field("a", 1)
     cache.hash("k").set_field("b", 1)
     assert told == [("k", ("memory", "disk"))] * 2
+
+
+def test_nothing_is_left_over_of_waiting(tmp_path):
+    with Cache(directory=tmp_path) as cache:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda number: cache.hash("k").set_field(str(number), number), range(20)))
+        assert len(_table_of(cache._core)) == 0
+        assert list((tmp_path / "leases").iterdir()) == []
