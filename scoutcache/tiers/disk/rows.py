@@ -75,6 +75,7 @@ class Record(NamedTuple):
     values: tuple[object, ...]
     chunks: tuple[bytes, ...]
     size: int
+    renews: str | None
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -87,7 +88,7 @@ def record(row: Row) -> Record:
     size = sealed.size
     expires = None if header.expires == NEVER else header.expires
     return Record(header, (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks),
-                           _pack(header), size, sealed.head), sealed.chunks, size)  # fmt: skip
+                           _pack(header), size, sealed.head), sealed.chunks, size, row.renews)  # fmt: skip
 
 
 def key_bytes(key: str) -> bytes:

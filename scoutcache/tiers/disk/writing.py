@@ -145,6 +145,8 @@ def _put(database: Database, records: Sequence[Record], now: float, allow: Allow
             taken, written = taken + 1, written + one.size
             if one.chunks:
                 _put_chunks(con, one)
+            if one.renews is not None:
+                renew(con, one.header.ref.namespace, [one.renews])
     if taken:
         space.check(con, written, now)
     return taken
