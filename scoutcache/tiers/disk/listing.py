@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scoutcache.entry import Listed
 from scoutcache.keys import HASHED, physical_prefix, physical_scan_prefix
@@ -58,11 +58,18 @@ def listed(database: Database, namespace: str | None, pattern: Pattern | None) -
     """Entries without their values, expired ones too; rows whose header can't be read are left out."""
     span = Range.of(namespace, pattern)
     every = pattern is None or pattern.matches_all
-    rows = _by_number if _is_most(database, span) else _by_key
-    for tag, size in rows(database, span):
-        header = header_of(tag)
-        if header is not None and (every or pattern.matches(header.ref.key)):  # type: ignore[union-attr]  # see `every`
-            yield Listed(header, "disk", size, None)
+    batches = _by_number if _is_most(database, span) else _by_key
+    for rows in batches(database, span):
+        for tag, size, _ in rows:
+            header = header_of(tag)
+            if header is not None and (every or pattern.matches(header.ref.key)):  # type: ignore[union-attr]  # see `every`
+                yield _new(Listed, (header, "disk", size, None))
+
+
+_new = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``."""
+
+_Row = tuple[object, int, Any]
 
 
 def _is_most(database: Database, span: Range) -> bool:
@@ -72,31 +79,31 @@ def _is_most(database: Database, span: Range) -> bool:
         return bool(con.execute(sql, (span.low, span.high, quarter + 1)).fetchone()[0] > quarter)
 
 
-def _by_key(database: Database, span: Range) -> Iterator[tuple[object, int]]:
-    sql = (f"SELECT {TAG}, size, key FROM Cache WHERE key {{}} {BYTES} AND key < ? AND {PLAIN}"
+def _by_key(database: Database, span: Range) -> Iterator[list[_Row]]:
+    sql = (f"SELECT {TAG}, size, CAST(key AS BLOB) FROM Cache WHERE key {{}} {BYTES} AND key < ? AND {PLAIN}"
            f" ORDER BY key LIMIT {_AT_ONCE}")  # fmt: skip
-    after, compare = span.low, ">="
+    after, compare = span.low.encode(), ">="
     while True:
         with database.link() as con:
-            rows = con.execute(sql.format(compare), (key_bytes(after), span.high)).fetchall()
-        yield from ((tag, size) for tag, size, _ in rows)
+            rows = con.execute(sql.format(compare), (after, span.high)).fetchall()
+        yield rows
         if len(rows) < _AT_ONCE:
             return
         after, compare = rows[-1][2], ">"
 
 
-def _by_number(database: Database, span: Range) -> Iterator[tuple[object, int]]:
-    sql = f"SELECT {TAG}, size, key, rowid FROM Cache WHERE rowid > ? AND {PLAIN} ORDER BY rowid LIMIT {_AT_ONCE}"
+def _by_number(database: Database, span: Range) -> Iterator[list[_Row]]:
+    # With the plus the index on keys is not used.  Text is all that lies between two texts, whatever a row has for key.
+    sql = (f"SELECT {TAG}, size, rowid FROM Cache WHERE rowid > ? AND +key >= ? AND +key < ? AND {PLAIN}"
+           f" ORDER BY rowid LIMIT {_AT_ONCE}")  # fmt: skip
     last = -(1 << 63)
     while True:
         with database.link() as con:
-            rows = con.execute(sql, (last,)).fetchall()
-        for tag, size, key, _ in rows:
-            if type(key) is str and span.low <= key < span.high:
-                yield tag, size
+            rows = con.execute(sql, (last, span.low, span.high)).fetchall()
+        yield rows
         if len(rows) < _AT_ONCE:
             return
-        last = rows[-1][3]
+        last = rows[-1][2]
 
 
 def matching(database: Database, namespace: str, pattern: Pattern, now: float | None = None) -> Iterator[
