@@ -16,7 +16,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from scoutcache.coherence.messages import Message
 
@@ -71,7 +71,7 @@ class Follower:
     ) -> None:  # fmt: skip
         self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
         self._moved, self._watched, self._settled, self._blind = moved, watched, settled, False
-        self._listeners: set[weakref.WeakMethod[Callable[[], None]]] = set()
+        self._listeners: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
         self.applied: Callable[[int], object] = _nobody
         """Told of each position too, whoever watches hits."""
         self._lock = threading.RLock()
@@ -120,16 +120,17 @@ class Follower:
             self._drop()
             self._journal.reopen()
             self._drop()  # also what came while nobody was listening
-            for listener in list(self._listeners):
-                if (look_anew := listener()) is not None:
-                    look_anew()
+            for owner, look_anew in list(self._listeners.items()):
+                look_anew(owner)
             self._blind = False
             self._advance(self._journal.end())
         return True
 
     def on_reopen(self, listener: Callable[[], None]) -> None:
         """Call the method *listener* whenever the journal has been opened anew, as long as its object lives."""
-        self._listeners.add(weakref.WeakMethod(listener, self._listeners.discard))
+        # Not a WeakMethod: at the interpreter's end, where threads still hold us, its callback says so on stderr.
+        method: Any = listener
+        self._listeners[method.__self__] = method.__func__
 
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""

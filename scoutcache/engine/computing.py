@@ -108,10 +108,12 @@ class Computing:
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
-        job = Job(Flight([ref], self._world.loop()), recipe, Seen({}, {}, 0), Results({}, {}))
-        refresh = self._world.refreshes.get(ref)
+        job = Job(Flight([ref], self._world.loop()), recipe, Seen({ref: stale}, {}, -1), Results({}, {}))
         until = self._clock() + (recipe.soft_timeout or 0.0)
-        yield from self._serve_stale(job, {ref: stale}, {} if refresh is None else {ref: refresh}, until)
+        running: dict[Ref, Flight] = {}
+        if recipe.soft_timeout and not self._world.failures.is_paused(ref):
+            running = yield from self._begin(job, [ref], optional=True)  # the leader's, if it has begun it
+        yield from self._serve_stale(job, {ref: stale}, running, until)
         return job.results.outcomes[ref]
 
     def _is_outdated(self, flight: Flight, ref: Ref) -> bool:
@@ -150,7 +152,7 @@ class Computing:
     # -- looking
 
     def _obtain(self, job: Job) -> Flow[None]:
-        job.seen = yield from self._look(job.flight.keys, job.recipe)
+        job.seen = yield from self._look(job)
         recipe, now, stale, due = job.recipe, self._world.now(), dict[Ref, Found](), list[Ref]()
         for ref, one in job.seen.found.items():
             if one.header.fresh_until <= now:
@@ -159,11 +161,11 @@ class Computing:
                 job.results.add(ref, one.live, _hit(one))
             if (ref in stale or recipe.is_due(one.header, now)) and not self._world.failures.is_paused(ref):
                 due.append(ref)
-        running = (yield from self._begin(job, due, optional=True)) if due else {}
         until = self._clock() + (recipe.soft_timeout or 0.0)
         missing = [ref for ref in job.flight.keys if ref not in job.seen.found]
-        if (missing and job.seen.found) or stale:
-            self._part(job, missing, stale)
+        if (missing and job.seen.found) or stale or due:
+            self._part(job, missing, stale)  # first, or a refresh that asks for its own key would find it in its way
+        running = (yield from self._begin(job, due, optional=True)) if due else {}
         if missing:
             yield from self._compute_missing(job)
         if stale:
@@ -175,8 +177,9 @@ class Computing:
         lives = job.results.lives | {ref: one.live for ref, one in stale.items()}
         job.flight = self._world.flights.relay(job.flight, missing, lives)
 
-    def _look(self, refs: Sequence[Ref], recipe: Recipe) -> Flow[Seen]:
+    def _look(self, job: Job) -> Flow[Seen]:
         """Memory again as well: another flight may have landed since the caller looked."""
+        refs, recipe = job.flight.keys, job.recipe
         end, reasons = self._world.end(), dict[Ref, str]()
         found = {ref: one for ref in refs if (one := self._peek(ref)) is not None}
         below = [ref for ref in refs if ref not in found]
@@ -187,14 +190,20 @@ class Computing:
         elif below:
             found |= yield from self._reading.find(below, reasons)
         if recipe.validate is not None:
-            yield from self._drop_refused(found, reasons, recipe)
+            yield from self._drop_refused(job.flight, found, reasons, recipe)
         return Seen(found, reasons, end)
 
-    def _drop_refused(self, found: dict[Ref, Found], reasons: dict[Ref, str], recipe: Recipe) -> Flow[None]:
+    def _drop_refused(
+        self, flight: Flight, found: dict[Ref, Found], reasons: dict[Ref, str], recipe: Recipe
+    ) -> Flow[None]:
         for ref in [ref for ref, one in found.items() if not recipe.accepts(one.live.value())]:
             del found[ref]
             reasons[ref] = "refused"
-            yield from self._removing.keys(ref.namespace, [ref.key])
+            flight.dropping.add(ref)
+            try:
+                yield from self._removing.keys(ref.namespace, [ref.key])
+            finally:
+                flight.dropping.discard(ref)
 
     # -- stale values and refreshes
 

@@ -55,11 +55,14 @@ class Flight:
 
     *marks* are the names of the marks that the entries are going to carry, *leases* what it holds against other
     processes; *gave_up* says that its leader stopped waiting, while the computation goes on elsewhere, and *outdated*
-    which of its keys an announcement has named.  *stale* are those of its values that had outlived their time.  *late*
-    are a position of the channel and marks that the factory chose after it: nobody could know of them before.
+    which of its keys an announcement has named; *dropping* are keys that it announces itself before it computes them.
+    *stale* are those of its values that had outlived their time.  *late* are a position of the channel and marks that
+    the factory chose after it: nobody could know of them before.
     """
 
-    __slots__ = ("future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale", "waits_for")
+    __slots__ = (
+        "dropping", "future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale", "waits_for",
+    )  # fmt: skip
 
     def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
         self.keys = keys
@@ -68,6 +71,7 @@ class Flight:
         self.gave_up = False
         self.leases: dict[Ref, Lease] = {}
         self.outdated: set[Ref] = set()
+        self.dropping: set[Ref] = set()
         self.stale: Mapping[Ref, Any] = {}
         self.late: tuple[int, Sequence[str]] | None = None
         self.waits_for: list[Flight] = []
@@ -161,7 +165,7 @@ class FlightTable:
     def apply(self, message: Message) -> None:
         """Nobody else joins the flights that *message* names (Rule 5)."""
         for key, flight in list(self._flights.items()):
-            if concerns(message, key, flight.marks):
+            if key not in flight.dropping and concerns(message, key, flight.marks):
                 self._outdate(key, flight)
 
     def drop(self) -> None:
