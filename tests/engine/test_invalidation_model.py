@@ -4,7 +4,10 @@ One key.  Process P has a memory tier and remembers versions; process Q shares t
 promises:
 
     a read that begins after an invalidation has returned never answers what was there before it;
-    when everybody is done, what P's memory answers is what the store answers.
+    when everybody is done, what P's memory answers is what the store answers, and that was not computed from what
+    changed since; also where Q was killed at any moment, once that was noticed.
+
+Not promised: a child computed in the very instant between the parent's commit and Q's death.
 
 Rule 1: a step is atomic exactly where the real thing is: one transaction of the store, one append to the channel, one
         section under the memory tier's own lock, one load from shared memory.
@@ -43,6 +46,12 @@ class Protocol:
     refused_by_memory_is_swept: bool = True
     tell_after_storing: bool = True
     sync_before_reading: bool = True
+    death_is_noticed: bool = True
+    """Who dies in the middle of a change is found to have, and everybody drops what it remembers."""
+    in_the_middle_from_the_first_step: bool = True
+    in_the_middle_to_the_last_step: bool = True
+    renewed_inside_the_write: bool = True
+    """Whoever writes a key that others depend on kills those with the same transaction."""
 
 
 class Value(NamedTuple):
@@ -65,6 +74,10 @@ class World(NamedTuple):
     remembered: int | None = 0
     applied: int = 0
     returned: bool = False
+    changing: bool = False
+    """Is process Q in the middle of a change?"""
+    dead: bool = False
+    """Was it killed?"""
 
 
 class Actor:
@@ -217,8 +230,74 @@ def invalidator(rules: Protocol, process: str, kind: str) -> Actor:
         return w._replace(returned=True), me, None
 
     before = [announce] if rules.announce_before else []
-    after = [announce] if rules.announce_after else []
+
+    def announce_again(w, me):
+        return announced(w, kind, process), me, None
+
+    after = [announce_again] if rules.announce_after else []
     return Actor("I", process, change, *before, remove, *after, done)
+
+
+# -- killed in the middle
+
+
+def mortal(rules: Protocol, actor: Actor, first: str, last: str) -> Actor:
+    """In Q, which may be killed before any step; it says that it is in the middle from step *first* to step *last*."""
+
+    def begin(w, me):
+        return (w if w.dead else w._replace(changing=True)), me, ("end" if w.dead else None)
+
+    def over(w, me):
+        return (w if w.dead else w._replace(changing=False)), me, None
+
+    def until_killed(step):
+        def living(w, me):
+            return (w, me, "end") if w.dead else step(w, me)
+
+        living.__name__ = step.__name__
+        return living
+
+    steps: list[Callable] = []
+    for step in actor.steps:
+        if step.__name__ == first and rules.in_the_middle_from_the_first_step:
+            steps.append(begin)
+        if step.__name__ == last and not rules.in_the_middle_to_the_last_step:
+            steps.append(over)
+        steps.append(until_killed(step))
+        if step.__name__ == first and not rules.in_the_middle_from_the_first_step:
+            steps.append(begin)
+        if step.__name__ == last and rules.in_the_middle_to_the_last_step:
+            steps.append(over)
+    return Actor(actor.name, Q, *steps)
+
+
+def killer() -> Actor:
+    return Actor("kill", Q, lambda w, me: (w._replace(dead=True), me, None))
+
+
+def recovered(rules: Protocol, w: World) -> World:
+    """What comes of it sooner or later, in P: a gap."""
+    if w.dead and w.changing and rules.death_is_noticed:
+        return w._replace(memory=None, remembered=None, applied=len(w.channel))
+    return w
+
+
+def parent_writer(rules: Protocol) -> Actor:
+    """Writes the key that the entry depends on, whose value is the source, and renews its implicit tag."""
+
+    def store(w, me):
+        return w._replace(source=1, version=w.version + rules.renewed_inside_the_write), me, None
+
+    def announce(w, me):
+        return announced(w, "tag", Q), me, None
+
+    def renew(w, me):
+        return w._replace(version=w.version + 1), me, None
+
+    def announce_again(w, me):
+        return announced(w, "tag", Q), me, None
+
+    return Actor("parent", Q, store, announce, renew, announce_again)
 
 
 # -- exploring
@@ -279,6 +358,24 @@ def two_writers(rules: Protocol, first: str, second: str, *others: Actor):
     return explore(actors, memory_agrees)
 
 
+def killed(rules: Protocol) -> Iterator[tuple[str, int, str | None]]:
+    """Somebody in Q is killed at every step, while P reads and remembers."""
+
+    def agrees(w: World) -> None:
+        memory_agrees(recovered(rules, w))
+
+    def dead(w: World) -> None:
+        if w.source == 1:
+            nothing_dead(recovered(rules, w))
+
+    writing = mortal(rules, writer(rules, "W", Q, fresh=1), "store", "tell")
+    yield "writer killed", *explore([writing, killer(), reader(rules, "R"), syncer()], agrees)
+    removing = mortal(rules, invalidator(rules, Q, "key"), "announce", "announce_again")
+    yield "invalidator killed", *explore([removing, killer(), reader(rules, "R"), syncer()], agrees)
+    parent = mortal(rules, parent_writer(rules), "store", "announce_again")
+    yield "parent's writer killed", *explore([parent, killer(), reader(rules, "R"), reader(rules, "S")], dead)
+
+
 def scenarios(rules: Protocol) -> Iterator[tuple[str, int, str | None]]:
     for kind in ("key", "tag"):
         for process in (Q, P):
@@ -286,6 +383,7 @@ def scenarios(rules: Protocol) -> Iterator[tuple[str, int, str | None]]:
     for first, second in ((P, P), (P, Q)):
         yield f"writers in {first} and {second}", *two_writers(rules, first, second)
         yield f"writers in {first} and {second}, read in P", *two_writers(rules, first, second, reader(rules, "R"))
+    yield from killed(rules)
 
 
 def test_the_protocol_as_built_holds_at_every_interleaving():
