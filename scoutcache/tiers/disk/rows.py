@@ -10,6 +10,8 @@ Listings leave such rows out, `verify` counts them, `prune` removes them.
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Sequence
+from functools import cache
 from typing import Final, NamedTuple
 
 import msgspec
@@ -20,9 +22,8 @@ from scoutcache.tiers.disk.safe import LONGEST
 from scoutcache.tiers.disk.stamps import WINS
 
 __all__ = [
-    "BYTES", "DELETE_OLDER", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE", "Record",
-    "bounds",
-    "header_of", "key_bytes", "read_one", "read_whole", "reading_many", "record",
+    "AT_ONCE", "BYTES", "DELETE_OLDER", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE",
+    "Record", "bounds", "header_of", "key_bytes", "read_one", "read_rows", "read_whole", "record",
 ]  # fmt: skip
 
 PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
@@ -65,7 +66,8 @@ UPSERT: Final = (
     " OR typeof(Cache.store_time) != 'real'"
 )
 
-_LARGEST_IN: Final = 512
+AT_ONCE: Final = 512
+"""Keys that one statement reads."""
 
 
 class Record(NamedTuple):
@@ -106,15 +108,27 @@ def header_of(tag: object) -> Header | None:
         return None
 
 
-def reading_many(count: int) -> tuple[str, int]:
-    """The statement that reads up to 512 keys at once, and for how many keys it was made.
+def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[bytes, object, int]]:
+    """Key, value and number of chunks of those of at most `AT_ONCE` keys that are there and not expired.
 
     Keys come back as bytes: made by the connection's text factory, as text, they take a tenth of the whole longer.
+    """
+    places = 1 << (len(keys) - 1).bit_length()
+    values = (now, *keys, *(None,) * (places - len(keys)))
+    try:
+        return con.execute(_reading("value", places), values).fetchall()
+    except sqlite3.DataError:  # one is longer than any of ours, and must not spoil the rest
+        return con.execute(_reading(VALUE, places), values).fetchall()
+
+
+@cache
+def _reading(value: str, places: int) -> str:
+    """The statement for so many keys.
+
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
     """
-    places = min(_LARGEST_IN, 1 << (count - 1).bit_length())
-    return (f"SELECT CAST(key AS BLOB), {VALUE}, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
-            f" AND key IN ({','.join('?' * places)})"), places  # fmt: skip
+    return (f"SELECT CAST(key AS BLOB), {value}, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
+            f" AND key IN ({','.join('?' * places)})")  # fmt: skip
 
 
 def bounds(prefix: str) -> tuple[str, str]:

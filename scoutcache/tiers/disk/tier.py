@@ -28,7 +28,7 @@ from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import Range, listed, matching, remove_rows
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import NO_ENTRY, PLAIN, READ, read_one, reading_many, record
+from scoutcache.tiers.disk.rows import AT_ONCE, NO_ENTRY, PLAIN, READ, read_one, read_rows, record
 from scoutcache.tiers.disk.space import entry_bytes, entry_count
 from scoutcache.tiers.disk.upkeep import Upkeep
 from scoutcache.tiers.disk.versions import DiskVersions
@@ -112,13 +112,8 @@ class DiskTier:
         by_key = {physical_key(ref).encode(): ref for ref in refs}
         keys, found = [key.decode() for key in sorted(by_key)], {}  # sorted, SQLite finds them a sixth faster
         with self._database.link() as con:
-            at = 0
-            while at < len(keys):
-                sql, places = reading_many(len(keys) - at)
-                some = keys[at : at + places]
-                at += places
-                rows = con.execute(sql, (now, *some, *(None,) * (places - len(some)))).fetchall()
-                for key, head, chunks in rows:
+            for at in range(0, len(keys), AT_ONCE):
+                for key, head, chunks in read_rows(con, keys[at : at + AT_ONCE], now):
                     if type(head) is bytes and not chunks:
                         found[by_key[key]] = _new(Sealed, (head, ()))
                     elif (sealed := read_one(con, key.decode(), now)) is not None:
