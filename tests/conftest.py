@@ -1,4 +1,4 @@
-"""Fixtures for every test: a clock that stands still, an environment of its own, a real Redis-compatible server."""
+"""Fixtures for every test: a clock that stands still, an environment of its own, other processes, a real server."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -78,6 +79,24 @@ def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     for name in ("CACHE", "CONFIG", "DATA", "STATE"):
         monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
     return home
+
+
+@pytest.fixture
+def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Start a Python process with some code, lines of text on its pipes; whatever still runs is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
+        head = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n"
+        process = subprocess.Popen([sys.executable, "-W", "error", "-c", head + code, *map(str, arguments)], text=True,
+                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture(scope="session")

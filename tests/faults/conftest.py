@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from scoutcache.entry import NEVER, Header, Ref, Row
 from scoutcache.wire.codec import Codec
 
-PROJECT = Path(__file__).resolve().parents[2]
 CODEC = Codec()
 
 
@@ -56,21 +54,3 @@ def small_disk() -> Iterator[Path]:
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
     folder.rmdir()
-
-
-@pytest.fixture
-def run_python() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start a Python process with some code, lines of text on its pipes; whatever still runs is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        head = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
-        process = subprocess.Popen([sys.executable, "-W", "error", "-c", head + code, *map(str, arguments)], text=True,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -14,8 +12,6 @@ import pytest
 
 from scoutcache.entry import Ref
 from scoutcache.tiers.disk import DiskTier
-
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -98,21 +94,3 @@ def raw_sql(folder: Path) -> Callable[..., list[tuple[Any, ...]]]:
             return rows
 
     return run
-
-
-@pytest.fixture
-def run_python(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
-    """Start a Python process with some code, lines of text on its pipes; whatever still runs is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(code: str, *arguments: object, **options: Any) -> subprocess.Popen[str]:
-        head = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\n"
-        process = subprocess.Popen([sys.executable, "-W", "error", "-c", head + code, *map(str, arguments)], text=True,
-                                   stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)  # fmt: skip
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
