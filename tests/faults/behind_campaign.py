@@ -94,7 +94,8 @@ class Writer:
         self.reader.join()
         assert self.process.stdout is not None
         self.process.stdout.close()
-        self.first = max(self.acknowledged.values(), default=self.first) + 100
+        # Also where nothing was acknowledged since the last time: its successor must not write the same numbers.
+        self.first = max([self.first, *self.acknowledged.values()]) + 100
 
 
 @dataclass
