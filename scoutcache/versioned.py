@@ -8,12 +8,13 @@ its directory, say) makes no old key reachable again.  What was left behind goes
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from scoutcache.calls import Calls, Key
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow
+from scoutcache.entry import VERSION_MARK
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import check_namespace, key_text
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 __all__ = ["AsyncVersioned", "Versioned"]
 
 Identifier = Key | int | UUID
-
-VERSION_MARK: Final = "\0version:"
-"""What the name of a version begins with; a tag of the user's can't hold a NUL."""
 
 
 class _Version:
