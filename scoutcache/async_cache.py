@@ -47,6 +47,10 @@ class AsyncCache(Face):
     {'text': 'hello'}
     """
 
+    def _quicken(self) -> None:
+        super()._quicken()
+        self._quicken_compute(AsyncCache.get_or_compute)
+
     async def _run(self, flow: Flow[T]) -> T:
         self._check_open(flow)
         return await arun(flow, self._core.ports)

@@ -49,6 +49,7 @@ class Cache(Face):
         if memory is not None and self.config.enabled and type(self).get is Cache.get:
             # A hit in memory is one Python frame: the closure stands in for the method below, which it calls on a miss.
             vars(self)["get"] = memory.make_get(self._get, **self._hot_options())
+        self._quicken_compute(Cache.get_or_compute)
 
     def _run(self, flow: Flow[T]) -> T:
         self._check_open(flow)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MethodType
 from typing import Any, Self
 
 from scoutcache.assembly import open_core
@@ -20,6 +23,38 @@ __all__ = ["Face"]
 
 def _missing(*_: object) -> Any:
     return MISSING
+
+
+_LOOKED_AT = frozenset(("condition", "validate", "refresh_ahead", "namespace"))
+"""The options of `get_or_compute` for which a hit in memory is no answer yet, or not by this short way."""
+
+
+def quick_compute(peek: Callable[[Any, Any], Any], slow: Callable[..., Any]) -> Callable[..., Any]:
+    """`get_or_compute` of which a hit in memory costs little more than `get`: defaults of 15 options cost as much."""
+
+    @functools.wraps(slow)
+    def get_or_compute(key: Key, factory: Callable[..., Any], **how: Any) -> Any:
+        if not how or _LOOKED_AT.isdisjoint(how):
+            value = peek(key, MISSING)
+            if value is not MISSING:
+                return value
+        return slow(key, factory, **how)
+
+    return get_or_compute
+
+
+def quick_compute_async(peek: Callable[[Any, Any], Any], slow: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, to be awaited."""
+
+    @functools.wraps(slow)
+    async def get_or_compute(key: Key, factory: Callable[..., Any], **how: Any) -> Any:
+        if not how or _LOOKED_AT.isdisjoint(how):
+            value = peek(key, MISSING)
+            if value is not MISSING:
+                return value
+        return await slow(key, factory, **how)
+
+    return get_or_compute
 
 
 class Face:
@@ -61,6 +96,12 @@ class Face:
         self._peek = memory.make_get(_missing, **self._hot_options()) if memory is not None and fast else _missing
         # What may have to be refreshed ahead of its end needs a closer look than a hit is.
         self._peek_settled = self._peek if self.config.freshness.refresh_ahead is None else _missing
+
+    def _quicken_compute(self, method: Callable[..., Any]) -> None:
+        """Let *method*, the own `get_or_compute`, be answered from memory by a closure."""
+        if self._peek_settled is not _missing and getattr(type(self), "get_or_compute", None) is method:
+            make = quick_compute_async if inspect.iscoroutinefunction(method) else quick_compute
+            vars(self)["get_or_compute"] = make(self._peek_settled, MethodType(method, self))
 
     @property
     def config(self) -> CacheConfig:

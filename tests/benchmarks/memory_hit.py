@@ -14,6 +14,7 @@ import gc
 import mmap
 import resource
 import sys
+import tempfile
 import threading
 import time
 import tracemalloc
@@ -27,6 +28,7 @@ from typing import Any
 import cachetools
 import msgspec
 
+from scoutcache import Cache
 from scoutcache.entry import MISSING, NAMESPACE_MARK, Header, Live, Mark, Ref, Row, Sealed
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.wire.codec import Codec
@@ -89,6 +91,36 @@ def turn(get: Callable[[Any], Any], keys: list[str], times: int = 5) -> float:
         for _ in range(times):
             for key in keys:
                 get(key)
+        took = time.perf_counter_ns() - began
+        if resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before:
+            break
+    return took / (times * len(keys))
+
+
+def turn_of_computing(compute: Callable[..., Any], keys: list[str], times: int = 5, factory: Any = None) -> float:
+    """`turn`, for calls that bring a factory; one that nothing calls unless it is given."""
+    factory = factory or lost
+    for _ in range(20):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        began = time.perf_counter_ns()
+        for _ in range(times):
+            for key in keys:
+                compute(key, factory)
+        took = time.perf_counter_ns() - began
+        if resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before:
+            break
+    return took / (times * len(keys))
+
+
+def turn_with_options(compute: Callable[..., Any], keys: list[str], times: int = 5) -> float:
+    """`turn_of_computing`, for calls that say how to keep the value."""
+    factory = lost
+    for _ in range(20):
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        began = time.perf_counter_ns()
+        for _ in range(times):
+            for key in keys:
+                compute(key, factory, ttl=60, tags=("red",))
         took = time.perf_counter_ns() - began
         if resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw == before:
             break
@@ -178,6 +210,40 @@ def single_thread(number: int) -> tuple[dict[str, list[float]], list[Goal]]:
              median(a / b for a, b in zip(results["hit, 1 KB dict"], decoded, strict=True)), 1.5),
         Goal("what the log adds to a hit", added, 350, "ns"),
     ]  # fmt: skip
+
+
+def whole_cache(number: int) -> tuple[dict[str, list[float]], list[Goal]]:
+    """Hits of an open cache over a directory, logged: with a factory, and of entries with tags."""
+    tagged = [f"tagged:{key}" for key in KEYS]
+    with tempfile.TemporaryDirectory() as directory, Cache(directory=directory) as cache:
+        cache.set_many({key: f"{key} {TEXT}" for key in KEYS})
+        cache.set_many({key: f"{key} {TEXT}" for key in tagged}, tags=["a", "b", "c"])
+        for key in KEYS + tagged:
+            cache.get(key)
+        hit, tags, compute, options = own(turn), own(turn), own(turn_of_computing), own(turn_with_options)
+        results = rounds({
+            "Cache.get": lambda: hit(cache.get, KEYS),
+            "Cache.get, 3 tags": lambda: tags(cache.get, tagged),
+            "Cache.get_or_compute": lambda: compute(cache.get_or_compute, KEYS),
+            "Cache.get_or_compute, ttl= tags=": lambda: options(cache.get_or_compute, KEYS),
+        }, number)  # fmt: skip
+    return results, [
+        Goal("a hit of get_or_compute over one of get", ratio(results, "Cache.get_or_compute", "Cache.get"), 1.5),
+        Goal("a hit with 3 tags over one without", ratio(results, "Cache.get, 3 tags", "Cache.get"), 2),
+    ]
+
+
+def computed(number: int) -> tuple[dict[str, list[float]], list[Goal]]:
+    """What asking other processes for the right to compute adds to a computation that nobody else wants."""
+    with tempfile.TemporaryDirectory() as directory, Cache(directory=directory, tiers=["disk"]) as cache:
+        world, keys = cache._core.world, iter(range(10**9))
+
+        def take(leased: bool) -> float:
+            world.leased = leased
+            return turn_of_computing(lambda _, factory: cache.get_or_compute(f"k:{next(keys)}", factory), KEYS, 1, dict)
+
+        results = rounds({"compute": lambda: take(False), "compute, leased": lambda: take(True)}, number)
+    return results, []
 
 
 def together(get: Callable[[Any], Any], keys: list[str], threads: int = 4, times: int = 200) -> float:
@@ -290,7 +356,7 @@ def main() -> int:
     arguments = parser.parse_args()
     goals: list[Goal] = []
     print(sys.version)
-    for measure in (single_thread, four_threads, awaited):
+    for measure in (single_thread, whole_cache, computed, four_threads, awaited):
         results, reached = measure(arguments.rounds)
         for name, figures in results.items():
             print(f"       {median(figures):8.1f} ns     {name}")

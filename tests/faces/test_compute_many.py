@@ -344,7 +344,7 @@ def _counting():
     return calls, factory
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(batches=BATCHES)
 def test_overlapping_batches_of_threads_compute_each_key_once(tmp_path_factory, batches):
     with Cache({"directory": tmp_path_factory.mktemp("c")}) as cache:
@@ -362,7 +362,7 @@ def test_overlapping_batches_of_threads_compute_each_key_once(tmp_path_factory, 
         assert not list((cache._core.directory / "leases").iterdir())
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(batches=BATCHES, pauses=st.lists(st.integers(0, 3), min_size=6, max_size=6), doomed=st.sets(st.integers(0, 5)))
 def test_overlapping_batches_of_tasks_end_whoever_is_cancelled(tmp_path_factory, batches, pauses, doomed):
     async def main():
@@ -394,7 +394,7 @@ def test_overlapping_batches_of_tasks_end_whoever_is_cancelled(tmp_path_factory,
     asyncio.run(main())
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(asks=st.lists(ASKS, min_size=2, max_size=4))
 def test_factories_that_ask_for_others_at_random_end_with_a_value_or_a_circle(tmp_path_factory, asks):
     """Whoever asks for whatever from within, stale or missing: a value or `FlightCycle`, and never a hang."""
