@@ -5,6 +5,7 @@ lock, reads no clock and starts no thread; whoever drives it decides between thr
 
     effects     the vocabulary between a flow and its driver
     flights     one computation per key, and who waits for whom
+    moments     what running computations are told meanwhile
     reading     look into the tiers, judge what was found, promote
     writing     mark, seal, store downwards, announce
     computing   get_or_compute: read, else fly once
