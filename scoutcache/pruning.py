@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
 
 from scoutcache.core import Core
 from scoutcache.entry import Ref
@@ -10,7 +12,7 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.listing import is_valid
 from scoutcache.tiers.base import Versions
 
-__all__ = ["change_limit", "prune_dead"]
+__all__ = ["change_limit", "forget_unused_tags", "prune_dead"]
 
 BATCH = 500
 """Entries removed at a time, so that memory stays flat and no lock is held for long."""
@@ -33,6 +35,32 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
             except TierUnavailable as error:
                 core.world.down(one.name, error)
     return pruned
+
+
+def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:
+    """Let the authority forget the versions that no entry carries any more; how many.  Raises `TierUnavailable`.
+
+    Announced as the invalidation that it is for whatever carries one all the same, in some process's memory perhaps.
+    """
+    authority: Any = next((one for one in core.tiers if isinstance(one, Versions)), None)
+    if not hasattr(authority, "unused_versions"):
+        return 0
+    number = 0
+    for batch in authority.unused_versions():
+        for namespace, some in groupby(sorted(batch.items()), key=lambda item: item[0][0]):
+            versions = [(name, version) for (_, name), version in some]
+            for at in range(0, len(versions), BATCH):
+                part = dict(versions[at : at + BATCH])
+                number += len(part) if dry_run else _forget(core, authority, namespace, part)
+    return number
+
+
+def _forget(core: Core, authority: Any, namespace: str, versions: dict[str, int]) -> int:
+    message = core.world.message("mark", namespace, list(versions), "unused")
+    core.follower.announce(message)
+    number: int = authority.forget_versions(namespace, versions)
+    core.follower.announce(message)
+    return number
 
 
 def change_limit(core: Core, *, dry_run: bool = False) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.text import size
-from scoutcache.pruning import change_limit, prune_dead
+from scoutcache.pruning import change_limit, forget_unused_tags, prune_dead
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -144,9 +144,12 @@ def prune(
             for one in core.tiers
             if tier in {None, one.name} and one is not core.memory
         ]
+        tags = forget_unused_tags(core, dry_run=dry_run) if tier is None else 0
     names = dict.fromkeys(name for row in counts for name in row if name != "name")
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
-    session.out.record({**total, "pruned": sum(total.values()), "dry_run": dry_run, "tiers": counts})
+    session.out.record(
+        {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts}
+    )
 
 
 @command(

@@ -232,6 +232,15 @@ def test_prune_tells_what_it_removed_by_tier(directory, cli):
     assert left(cli) == []
 
 
+def test_prune_forgets_tags_that_nothing_carries(directory, cli):
+    assert cli("set", "tagged", "1", "--tag", "nobody-else").code == 0
+    before = body(cli("prune", "--dry-run", "--json"))["unused_tags"]
+    assert cli("delete", "tagged").code == 0
+    assert body(cli("prune", "--dry-run", "--json"))["unused_tags"] == before + 1
+    assert body(cli("prune", "--json"))["unused_tags"] == before + 1
+    assert body(cli("prune", "--json"))["unused_tags"] == 0
+
+
 @pytest.mark.parametrize("option", [("--older-than", "soon"), ("--max-size", "big")])
 def test_prune_refuses_what_it_cannot_read(option, directory, cli):
     assert cli("prune", *option).code == 2

@@ -59,6 +59,7 @@ class Reclaiming:
 
     def __init__(self, database: Database, removing: Removing) -> None:
         self._database, self._removing = database, removing
+        self._uncounted = 0
 
     def turn(self) -> int:
         """Go on with the pass that is under way, or begin one if it is due; how many rows were removed.
@@ -73,13 +74,17 @@ class Reclaiming:
             if store.get(_DONE) == renewals:
                 break
             seen = self._look(store.get(_AT, _BEGINNING))
-            removed += self._removing.batch(partial(_advance, seen, store), patience=0.0)
+            gone = self._removing.batch(partial(_advance, seen, store), patience=0.0)
+            removed, self._uncounted = removed + gone, self._uncounted + gone
             if not seen.dead or seen.last is None:
                 break
         return removed
 
     def everything(self, *, dry_run: bool) -> int:
-        """Make a whole pass; how many rows were removed, or would be.  Raises `TierUnavailable`."""
+        """Make a whole pass; how many rows were removed, or would be.  Raises `TierUnavailable`.
+
+        Counted are those as well that `turn` removed since this was last asked: it may have come a moment before.
+        """
         with self._database.link() as con:
             renewals = recorded(con).get(RENEWALS, 0)
         number, at = 0, _BEGINNING
@@ -91,6 +96,7 @@ class Reclaiming:
             at = last
         if not dry_run:
             self._removing.batch(lambda con: _finish(con, renewals))
+            number, self._uncounted = number + self._uncounted, 0
         return number
 
     def _look(self, last: int) -> _Seen:

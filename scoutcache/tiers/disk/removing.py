@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
@@ -14,12 +15,21 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_of
 from scoutcache.tiers.disk.listing import Range
+from scoutcache.tiers.disk.rows import BYTES
 
 __all__ = ["Removing"]
 
 T = TypeVar("T")
 
 _AT_ONCE: Final = 500
+_MOST_AT_ONCE: Final = 10_000
+_LONG: Final = 0.1
+"""Seconds of the write lock that a batch may take: the next one is larger when there is time left.
+
+Rows lie scattered, and pages that several batches change are written by each: 10,000 of a million rows in 20 batches
+took 2.3 times as long as one statement.
+"""
+
 _VACUUM_PAGES: Final = 256
 _GIVEN_BACK: Final = 1 << 14
 """Pages that clearing one namespace gives back; pages of others have to be moved for it, and `maintain` goes on."""
@@ -82,6 +92,7 @@ class Removing:
     def _all(self, step: _Step) -> int:
         removed, size, last = 0, _AT_ONCE, -(1 << 63)
         while True:
+            started = time.monotonic()
             try:
                 done = self.batch(partial(step, size, last))
             except TierUnavailable as error:
@@ -95,6 +106,8 @@ class Removing:
                 return removed
             if size < _AT_ONCE:
                 self._empty_log()
+            else:
+                size = min(size * _larger(time.monotonic() - started), _MOST_AT_ONCE)
 
     def give_back(self, most: int = 1 << 20) -> None:
         """Return free pages to the disk, a mebibyte at a time, until at most a tenth of the file is free."""
@@ -108,15 +121,22 @@ class Removing:
             con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
+def _larger(taken: float) -> int:
+    """How many times as large the next batch may be after one that took so many seconds."""
+    return 4 if taken < _LONG / 4 else 2 if taken < _LONG / 2 else 1
+
+
 def _remove_keys(keys: Sequence[tuple[str]], con: sqlite3.Connection) -> int:
     return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", keys).rowcount
 
 
 def _step_in_range(span: Range, size: int, last: int, con: sqlite3.Connection) -> _Removed:
-    """The index finds them, and they are gone from it once removed."""
-    sql = "DELETE FROM Cache WHERE rowid IN (SELECT rowid FROM Cache WHERE key >= ? AND key < ? LIMIT ?)"
-    rows = con.execute(sql, (span.low, span.high, size)).rowcount
-    return _Removed(rows, rows == size, last)
+    """The first of them by key, in one range: finding each by its number would take a fifth longer."""
+    edge = con.execute("SELECT CAST(key AS BLOB) FROM Cache WHERE key >= ? AND key < ? ORDER BY key LIMIT 1 OFFSET ?",
+                       (span.low, span.high, size)).fetchone()  # fmt: skip
+    sql = f"DELETE FROM Cache WHERE key >= ? AND key < {BYTES}"
+    rows = con.execute(sql, (span.low, span.high.encode() if edge is None else edge[0])).rowcount
+    return _Removed(rows, edge is not None, last)
 
 
 def _step_in_table(condition: str, values: Sequence[object], size: int, last: int,

@@ -73,6 +73,7 @@ class DiskTier:
         self._upkeep = Upkeep(self._database, self._removing)
         versions = DiskVersions(self._database)
         self.current, self.renew, self.names = versions.current, versions.renew, versions.names
+        self.unused_versions, self.forget_versions = versions.unused, versions.forget
 
     # -- reading
 
@@ -193,7 +194,8 @@ class DiskTier:
     def reclaim(self, *, dry_run: bool = False) -> int:
         """Remove what died by a tag, its namespace or what it depends on; how many.  Raises `TierUnavailable`.
 
-        Judged by the versions in this store: only for a cache that has no other authority.
+        Those that `maintain` removed since this was last asked are counted too, but not in a dry run.  Judged by the
+        versions in this store: only for a cache that has no other authority.
         """
         return self._upkeep.reclaiming.everything(dry_run=dry_run)
 

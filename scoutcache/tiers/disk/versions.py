@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from scoutcache.entry import softened
@@ -56,6 +57,22 @@ class DiskVersions:
             self._database.transact(lambda con: _soften(con, namespace, names))
             return
         self._database.transact(lambda con: renew(con, namespace, names))
+
+
+    def unused(self) -> Iterator[dict[tuple[str, str], int]]:
+        """Batches of versions, by namespace and name, that no entry here carries.  Raises `TierUnavailable`."""
+        from scoutcache.tiers.disk.collecting import unused
+
+        return unused(self._database)
+
+    def forget(self, namespace: str, versions: Mapping[str, int]) -> int:
+        """Remove those that are still the current ones; how many.  Raises `TierUnavailable`.
+
+        Announce it before and after, as if they were renewed: others remember them.
+        """
+        from scoutcache.tiers.disk.collecting import forget
+
+        return self._database.transact(partial(forget, namespace, versions))
 
 
 def renew(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None:
