@@ -13,7 +13,6 @@ import os
 import secrets
 import sys
 import threading
-import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -33,16 +32,10 @@ INTERVAL = 0.5
 """Seconds between two turns; the slack of the memory tier's coarse clock is three of them."""
 
 MEMORY_EVERY = 20
-"""Turns between two sweeps of expired entries out of memory: looking at 100,000 of them takes some milliseconds."""
+"""Turns between two looks at every entry in memory: at 100,000 of them that takes some milliseconds."""
 
 JOURNAL_EVERY = 120
 """Turns between two looks for messages that are older than need be."""
-
-IDLE_NS = 50_000
-"""Nanoseconds of processor time that are nothing: waiting for something takes some as well."""
-
-FLUSH_EVERY = 60
-"""Turns after which counters are written down also where next to nothing was done."""
 
 DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
@@ -64,7 +57,6 @@ class Background:
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._turns = 0
-        self._own_ns = self._used_ns = self._passed_over = 0
 
     def start(self, *, at_once: bool = True) -> None:
         """Start the thread, with a turn *at_once*, unless the clock is moved by hand."""
@@ -148,22 +140,7 @@ class Background:
             self._presence.say(core.follower.seen)
 
     def _write_down(self, core: Core) -> None:
-        if self._is_due():
-            core.flush()
-
-    def _is_due(self) -> bool:
-        """Has anybody but the caches' own background done anything since it was last due?
-
-        A hit in memory leaves no trace but its count in the entry, and looking at all entries costs milliseconds.  What
-        shows without looking is the processor time of the process.
-        """
-        self._own_ns = time.thread_time_ns()
-        used = time.process_time_ns() - sum([one._own_ns for one in list(_at_work)])
-        self._passed_over += 1
-        if self._ticking and used - self._used_ns < IDLE_NS and self._passed_over < FLUSH_EVERY:
-            return False
-        self._used_ns, self._passed_over = used, 0
-        return True
+        core.flush(searching=not self._ticking or self._turns % MEMORY_EVERY == 0)
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)

@@ -90,10 +90,9 @@ class Core:
         """The tier called *name*, if this cache has one."""
         return next((tier for tier in self.tiers if tier.name == name), None)
 
-    def flush(self) -> None:
-        """Write counters and log down now."""
-        self.recorder.publish(harvest(self.recorder, self.tiers))
-        self.rulebook.write()
+    def flush(self, *, searching: bool = True) -> None:
+        """Write counters and log down now; without *searching* hits that the log doesn't know of may wait."""
+        self.recorder.publish(harvest(self.recorder, self.tiers, searching=searching))
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
@@ -113,13 +112,18 @@ class Core:
             self.background.after_fork()
 
 
-def harvest(recorder: Recorder, tiers: Sequence[Tier]) -> dict[str, Usage | None]:
-    """Count the hits that memory had, and give the tiers in order with the sizes that only this process can see."""
+def harvest(recorder: Recorder, tiers: Sequence[Tier], *, searching: bool = True) -> dict[str, Usage | None]:
+    """Count the hits that memory had, and give the tiers in order with the sizes that only this process can see.
+
+    A hit leaves its count in the entry, and looking at all of them costs milliseconds.  Without *searching* nobody
+    looks while the log says that there was no hit, so that a process at rest costs nothing.
+    """
     usages: dict[str, Usage | None] = {}
     for tier in tiers:
         usages[tier.name] = None
         if isinstance(tier, MemoryTier):
-            hits, costs = tier.harvest()
-            recorder.count_hits(hits, tier.name, costs)
+            if searching or recorder.may_have_hits:
+                hits, costs = tier.harvest()
+                recorder.count_hits(hits, tier.name, costs)
             usages[tier.name] = tier.usage()
     return usages

@@ -168,6 +168,11 @@ class Recorder:
                 self._harvested += times
             self._changed = self._changed or bool(harvest)
 
+    @property
+    def may_have_hits(self) -> bool:
+        """Were there hits in memory since the last publication, as far as the log knows?  Without a log: perhaps."""
+        return self.hit_log is None or bool(self._hits)
+
     def publish(self, usages: Mapping[str, Usage | None]) -> None:
         """Write counters, tier sizes and log lines; for a background thread, about once a second.
 
