@@ -141,7 +141,7 @@ class Writing:
         self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str]
     ) -> Flow[int]:
         """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
-        taken = yield from self.write(rows, began.end, began.heard)
+        taken = yield from self._write(rows, began.end, began.heard)
         try:
             awaited += yield from self._late_dependents(namespace, rows, versions)
             if awaited:
@@ -268,17 +268,20 @@ class Writing:
             yield Renew(namespace, names, soft=action != "delete")
             yield from effects.announce(message)
 
-    def write(self, rows: Sequence[Row], end: int, heard: Heard | None = None) -> Flow[int]:
+    def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
         """Write sealed rows from the lowest tier up; return how many some tier took."""
+        with self._world.changing():
+            return (yield from self._write(rows, end))
+
+    def _write(self, rows: Sequence[Row], end: int, heard: Heard | None = None) -> Flow[int]:
         world = self._world
         placed = self._placed(rows)
         taken: dict[int, int] = {}
-        with world.changing():
-            for level in reversed(world.lower):
-                taken[level] = yield from self._write_level(level, placed[level], end, heard=heard)
-            unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
-            if world.shared and (unwritten or any(taken.values())):
-                yield from self._tell(rows)
+        for level in reversed(world.lower):
+            taken[level] = yield from self._write_level(level, placed[level], end, heard=heard)
+        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
+        if world.shared and (unwritten or any(taken.values())):
+            yield from self._tell(rows)
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None:
