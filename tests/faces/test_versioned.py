@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 
-from scoutcache import Cache, CacheKey
+from scoutcache import Cache, CacheKey, pruning
 from scoutcache.errors import InvalidKey, TierUnavailable
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -99,3 +99,15 @@ def test_without_the_authority_every_key_is_a_miss_and_a_bump_fails(open_cache, 
     assert catalog.key("a") != catalog.key("a")
     with pytest.raises(TierUnavailable):
         catalog.bump()
+
+
+def test_pruning_forgets_no_version(open_cache):
+    cache = open_cache()
+    catalog = cache.versioned("catalog")
+    version = catalog.version()
+    cache.set("k", 1, tags=["t"])
+    cache.delete("k")
+    pruning.prune_dead(cache.core)
+    pruning.forget_unused_tags(cache.core)
+    assert catalog.version() == version
+    assert open_cache().versioned("catalog").version() == version
