@@ -37,6 +37,10 @@ from scoutcache.errors import FactoryTimeout, FlightCycle
 __all__ = ["Computing", "Outcome", "Recipe"]
 
 
+ELSEWHERE = 0.25
+"""Seconds for which nobody here looks again whether another process has ended refreshing a value."""
+
+
 class Computing:
     """Computations for one cache.
 
@@ -239,6 +243,8 @@ class Computing:
                 if ref in job.seen.found:
                     self._world.failures.note(ref, error, pause=self._world.throttle)
             return
+        for ref in [] if job.patient else job.missing():
+            self._world.failures.pause(ref, ELSEWHERE)
         if job.patient and not job.flight.gave_up:
             return  # whoever began it has taken the outcome for its own
         for ref, outcome in job.results.outcomes.items():
@@ -257,7 +263,7 @@ class Computing:
         for ref, one in stale.items():
             if ref in job.results.outcomes:
                 continue
-            reason = "failed" if self._world.failures.is_paused(ref) else why.get(ref, "refreshing")
+            reason = "failed" if self._world.failures.has_failed(ref) else why.get(ref, "refreshing")
             outcome = Outcome(one.live.value(), "stale", one.tier, reason, cost=one.header.cost, size=one.size)
             job.results.add(ref, one.live, outcome)
             self._world.hooks.emit(events.ServedStale(*ref, one.tier, reason))

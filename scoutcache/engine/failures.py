@@ -1,7 +1,8 @@
 """What a process remembers of factories that failed: for a while it doesn't ask them again.
 
 Rule 1: where a stale value is served instead, the factory is left alone for *throttle* seconds, so that a source in
-        trouble isn't asked at every read.
+        trouble isn't asked at every read.  Likewise for a moment where another process is refreshing the value, or
+        each read would begin a thread to find that out.
 Rule 2: an error is answered to later callers only where they ask for that (`error_ttl`).
 Rule 3: an announcement that names the key ends it: what was wrong may be right now.
 Rule 4: an error is kept, and given out, as a copy without its traceback: that would keep alive every frame it went
@@ -22,9 +23,12 @@ __all__ = ["Failures"]
 
 @dataclass(slots=True)
 class _Failed:
-    """*paused* and *kept* are monotonic: until when the factory is left alone, and until when *error* is answered."""
+    """*paused* and *kept* are monotonic: until when the factory is left alone, and until when *error* is answered.
 
-    error: Exception
+    Without an error it has not failed: another process is at it.
+    """
+
+    error: Exception | None
     paused: float
     kept: float
 
@@ -47,15 +51,26 @@ class Failures:
         paused, kept = (old.paused, old.kept) if old is not None else (now, now)
         self._failed[ref] = _Failed(_copied(error) or error, max(paused, now + pause), max(kept, now + keep))
 
+    def pause(self, ref: Ref, seconds: float) -> None:
+        """Leave the factory of *ref* alone for *seconds*: another process computes it."""
+        if ref not in self._failed and len(self._failed) < self._capacity:
+            now = self._clock()
+            self._failed[ref] = _Failed(None, now + seconds, now)
+
     def is_paused(self, ref: Ref) -> bool:
         """Is its factory to be left alone?"""
         failed = self._current(ref)
         return failed is not None and failed.paused > self._clock()
 
+    def has_failed(self, ref: Ref) -> bool:
+        """Is that because it failed?"""
+        failed = self._current(ref)
+        return failed is not None and failed.error is not None and failed.paused > self._clock()
+
     def kept(self, ref: Ref) -> Exception | None:
         """The error that callers are answered with, one of their own each time."""
         failed = self._current(ref)
-        if failed is None or failed.kept <= self._clock():
+        if failed is None or failed.error is None or failed.kept <= self._clock():
             return None
         return _copied(failed.error) or failed.error.with_traceback(None)
 

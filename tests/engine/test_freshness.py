@@ -177,6 +177,18 @@ def test_a_kept_error_has_its_time(world):
     assert answer(world, "k", error_ttl=5.0).value == "new"
 
 
+def test_while_another_process_refreshes_nobody_here_tries_at_each_read(stale):
+    """The world has no leases, so one that is taken is played by a job that comes back without an outcome."""
+    stale.computing._calling.obtain = lambda job, refs: iter(())
+    assert answer(stale, "k", pytest.fail).reason == "refreshing"
+    stale.refresh()
+    assert answer(stale, "k", pytest.fail).reason == "refreshing"
+    assert not stale.beside
+    stale.now += 0.3
+    answer(stale, "k", pytest.fail)
+    assert len(stale.beside) == 1
+
+
 # -- what a factory says
 
 
@@ -224,6 +236,29 @@ def test_only_a_first_parameter_named_ctx_is_given_a_context():
     assert not wants_context(lambda: 1)
     assert not wants_context(lambda x=1, ctx=2: x)
     assert not wants_context(print)
+
+
+def test_nobody_is_given_what_began_before_an_invalidation_of_a_tag_that_its_factory_chose(world):
+    """While it runs nobody can know of the tag; once it has ended, those who asked after the invalidation can."""
+
+    def chooses(ctx):
+        ctx.tags = ["red"]
+        return "old"
+
+    early = world.compute("k", chooses)
+    call, _ = world.drive_until(early, lambda effect: type(effect).__name__ == "Call")
+    world.hear("mark", "red")
+    late = world.compute("k", lambda: "new")
+    join = next(late)
+    assert world.finish(early, call).value == "old"
+    assert world.finish(late, join).value == "new"
+    other = world.compute("j", chooses)
+    call, _ = world.drive_until(other, lambda effect: type(effect).__name__ == "Call")
+    world.hear("mark", "blue")
+    late = world.compute("j", pytest.fail)
+    join = next(late)
+    world.finish(other, call)
+    assert world.finish(late, join).value == "old", "another tag is no reason to compute anew"
 
 
 # -- many
