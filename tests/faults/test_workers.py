@@ -81,7 +81,7 @@ if __name__ == "__main__":
 '''
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_workers_compute_once_and_see_what_any_of_them_invalidates(tmp_path, method):
     script = tmp_path / "service.py"
     script.write_text(SERVICE)
