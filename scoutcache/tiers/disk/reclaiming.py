@@ -3,7 +3,7 @@
 Rules.
 
 - Invalidating is one write, so what dies of it stands where it stood until a pass over the table has come by.  A pass
-  goes in the order of the table, some thousand rows in each call of `maintain`, and holds no lock to look at them.
+  goes in the order of the table, a thousand rows in each call of `maintain`, and holds no lock to look at them.
 - Rows and versions are read from one snapshot.  What is dead in it stays dead, for no version is used twice; so it is
   removed afterwards, in a small transaction, if the entry there is still the same (number, key and start).
 - The store counts renewals, and a pass is due when there was one since the last whole pass began: a store where nothing
@@ -20,10 +20,10 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from scoutcache.entry import life_of
+from scoutcache.entry import Header, Mark, life_of
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, header_of, key_bytes
+from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, header_of
 from scoutcache.tiers.disk.schema import recorded
 from scoutcache.tiers.disk.versions import RENEWALS, found_versions
 
@@ -32,10 +32,13 @@ __all__ = ["Reclaiming"]
 _AT_ONCE: Final = 500
 """Rows looked at in one snapshot."""
 
-_LOOKS: Final = 4
+_LOOKS: Final = 2
 """Snapshots between two transactions, unless there is something to remove before."""
 
-_ROUNDS: Final = 8
+_PATIENCE: Final = 0.05
+"""Seconds to wait for who writes just now: where sets never pause, this would otherwise never have its turn."""
+
+_ROUNDS: Final = 3
 """Transactions in one call of `maintain`, as long as each finds something to remove."""
 
 _FOR: Final = "pass_for"
@@ -64,17 +67,17 @@ class Reclaiming:
     def turn(self) -> int:
         """Go on with the pass that is under way, or begin one if it is due; how many rows were removed.
 
-        Raises `TierUnavailable`, also when somebody else writes just now.
+        Raises `TierUnavailable`, also when somebody else writes all the time.
         """
         removed = 0
         for _ in range(_ROUNDS):
             with self._database.link() as con:
                 store = recorded(con)
             renewals = store.get(RENEWALS, 0)
-            if store.get(_DONE) == renewals:
+            if store.get(_DONE, 0) == renewals:
                 break
             seen = self._look(store.get(_AT, _BEGINNING))
-            gone = self._removing.batch(partial(_advance, seen, store), patience=0.0)
+            gone = self._removing.batch(partial(_advance, seen, store), _PATIENCE)
             removed, self._uncounted = removed + gone, self._uncounted + gone
             if not seen.dead or seen.last is None:
                 break
@@ -117,16 +120,31 @@ class Reclaiming:
         return _Seen(dead, last)
 
 
-def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int, str, float, object]], list[_Row]]:
-    sql = f"SELECT rowid, key, store_time, {TAG} FROM Cache WHERE rowid > ? AND {PLAIN} ORDER BY rowid LIMIT {_AT_ONCE}"
+def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int, bytes, float, object]], list[_Row]]:
+    sql = (f"SELECT rowid, CAST(key AS BLOB), store_time, {TAG} FROM Cache WHERE rowid > ? AND {PLAIN}"
+           f" AND typeof(key) = 'text' ORDER BY rowid LIMIT {_AT_ONCE}")  # fmt: skip
     rows = con.execute(sql, (last,)).fetchall()
     headers = [(row, header) for row in rows if (header := header_of(row[3])) is not None]
     names: dict[str, set[str]] = {}
-    for _, header in headers:
-        names.setdefault(header.ref.namespace, set()).update([mark.name for mark in header.marks])
+    for namespace, marks in {(header.ref.namespace, header.marks) for _, header in headers}:
+        names.setdefault(namespace, set()).update([mark.name for mark in marks])
+    lives: _Lives = {}
     versions = {space: found_versions(con, space, sorted(some)) for space, some in names.items()}
-    dead = [row for row, header in headers if life_of(header.marks, versions[header.ref.namespace]) == "dead"]
-    return rows, [(number, key_bytes(key), start) for number, key, start, _ in dead]
+    dead = [row for row, header in headers if _is_dead(header, versions, lives)]
+    return rows, [row[:3] for row in dead]
+
+
+_Lives = dict[tuple[str, tuple[Mark, ...]], bool]
+
+
+def _is_dead(header: Header, versions: dict[str, dict[str, int]], lives: _Lives) -> bool:
+    """Most entries of a batch carry the same marks, and are judged once."""
+    namespace = header.ref.namespace
+    what = namespace, header.marks
+    dead = lives.get(what)
+    if dead is None:
+        dead = lives[what] = life_of(header.marks, versions[namespace]) == "dead"
+    return dead
 
 
 def _advance(seen: _Seen, store: dict[str, int], con: sqlite3.Connection) -> int:

@@ -107,7 +107,7 @@ def test_processes_of_a_directory_share_a_pass(open_tier, put_tagged, fake_clock
     for tier in (first, second, first, second):
         tier.maintain(fake_clock.wall())
         places.append(raw_sql("SELECT value FROM Store WHERE name = 'pass_at'"))
-    assert places == [[(2000,)], [(4000,)], [], []]
+    assert places == [[(1000,)], [(2000,)], [(3000,)], [(4000,)]]
 
 
 def test_an_invalidation_during_a_pass_makes_another_one(disk, put_tagged, fake_clock):
