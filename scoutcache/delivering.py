@@ -26,7 +26,7 @@ import os
 import random
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
@@ -159,7 +159,7 @@ class Line:
             self._runner.told(len(entries), self.delivery.batch_size)
         options = self.options._replace(since=Position(stamps[-1], end))
         if not (yield from calls.set_many(values.items(), options)):
-            yield from calls.delete_many(list(values), self.namespace)  # an older value must not answer
+            yield from self._end_older({Ref(self.namespace, key): stamps[-1] for key in values})
 
     def _sealed(self, key: str, value: Any) -> Sealed:
         world, ref = self.calls.core.world, Ref(self.namespace, key)
@@ -252,15 +252,20 @@ class Line:
 
     def _forget_older(self, rows: Sequence[Waiting]) -> None:
         """Of writes that another process put, the cache may have an older value, if that process died in between."""
-        foreign = {Ref(self.namespace, row.key): row for row in rows if row.source != self.queue.source}
-        if not foreign or not self.calls.core.config.enabled:
-            return
+        foreign = {Ref(self.namespace, row.key): row.stamp for row in rows if row.source != self.queue.source}
+        if foreign:
+            run(self._end_older(foreign), self.calls.core.ports)
+
+    def _end_older(self, stamps: Mapping[Ref, int]) -> Flow[None]:
+        """Remove what the cache has from before those stamps: it must not answer any more."""
         core = self.calls.core
+        if not core.config.enabled:
+            return
         core.follower.sync()
-        standing = run(core.writing.standing(list(foreign)), core.ports)
-        older = [ref.key for ref, (header, _) in standing.items() if header.start < foreign[ref].stamp]
+        standing = yield from core.writing.standing(list(stamps))
+        older = [ref.key for ref, (header, _) in standing.items() if header.start < stamps[ref]]
         if older:
-            run(core.removing.keys(self.namespace, older), core.ports)
+            yield from core.removing.keys(self.namespace, older)
 
     # -- ending
 
