@@ -175,6 +175,7 @@ class CacheMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.call("close")
+        self.now += 0.001  # stamps are times: a process that opens in the same moment would write with earlier ones
         self.open()
 
     # -- what must hold
