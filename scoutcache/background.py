@@ -144,7 +144,7 @@ class Background:
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
-        core.factories.run_due()
+        core.factories.begin_due(lambda error: core.hooks.emit(events.Trouble("refresh", repr(error))))
         if self._turns % JOURNAL_EVERY == 0:
             core.journal.trim()
         now = core.world.now()
@@ -183,11 +183,13 @@ class Background:
         below, now = core.tiers[level], core.world.now()
         allow = core.reading.unless_announced(level, end)
         for at in range(0, len(rows), DEMOTED_AT_ONCE):
-            below.write(rows[at : at + DEMOTED_AT_ONCE], now, allow)  # what stays, stays in memory too
+            below.write(rows[at : at + DEMOTED_AT_ONCE], now, allow)
         for row in rows:
             ref = row.header.ref
-            memory.discard([row])
-            core.hooks.emit(events.Demoted(*ref, memory.name, below.name))
+            if below.read(ref, now) is None:
+                continue  # it was not taken, and stays where it is
+            if memory.discard([row]):
+                core.hooks.emit(events.Demoted(*ref, memory.name, below.name))
 
 
 _at_work: set[Background] = set()

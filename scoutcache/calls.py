@@ -238,6 +238,7 @@ class Calls:
         fresh = self.lifetime(ref, ttl).fresh
         if fresh == 0:
             return (yield from self.delete(key, namespace))
+        self.core.follower.sync()  # or what was announced before it would seem to have come after
         began = self.core.writing.moment()
         found = yield from self._fresh(key, namespace)
         return found is not None and (yield from self.core.removing.touch(found, fresh, began))

@@ -106,6 +106,8 @@ class Core:
         self.rulebook.after_fork()
         self.world.flights.drop()
         self.world.refreshes.drop()
+        self.reading.renewing.drop()
+        self.factories.renew_lock()
         if self.memory is not None:
             self.memory.harvest()  # hits that the parent is going to count
         if not self.closed:

@@ -2,13 +2,15 @@
 
 Rule 1: only what lives as long as the program is remembered, never the closure of one call: that would keep alive
         whatever it refers to.
-Rule 2: applying a message only notes what is due; the background calls the factories, once for however many messages.
+Rule 2: applying a message only notes what is due; a thread of its own calls the factories, once for however many
+        messages: they may take their time, or hang, and nothing else must wait for that.
 Rule 3: being called is all: the caller's way finds the stale value, begins one refresh, and leases elect one process.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -33,34 +35,50 @@ class Factories:
         self._capacity = capacity
         self._known: dict[Ref, Known] = {}
         self._due: dict[Ref, None] = {}
+        self._lock = threading.Lock()
 
     def remember(
         self, ref: Ref, call: Callable[[], Any], tags: Iterable[str] = (), loop: asyncio.AbstractEventLoop | None = None
     ) -> None:
         """Calling *call* asks for *ref* again, with its factory."""
-        self._known.pop(ref, None)
-        while len(self._known) >= self._capacity:
-            self._known.pop(next(iter(self._known)), None)
-        self._known[ref] = Known(call, tuple(tags), loop)
+        with self._lock:
+            self._known.pop(ref, None)
+            while len(self._known) >= self._capacity:
+                self._known.pop(next(iter(self._known)))
+            self._known[ref] = Known(call, tuple(tags), loop)
 
     def apply(self, message: Message) -> None:
         """Note what *message* asks to be refreshed."""
         if message.action == "refresh":
-            for ref, known in list(self._known.items()):
-                if concerns(message, ref, known.tags):
-                    self._due[ref] = None
+            with self._lock:
+                named = [ref for ref, known in self._known.items() if concerns(message, ref, known.tags)]
+                self._due.update(dict.fromkeys(named))
 
     def drop(self) -> None:
         """A message was missed, perhaps one of these; what it named is computed when somebody asks for it."""
 
-    def run_due(self) -> None:
-        """Ask again for what is due.  Raises what the factories raise."""
-        while self._due:
-            ref, _ = self._due.popitem()
-            known = self._known.get(ref)
-            if known is None:
-                continue
+    def renew_lock(self) -> None:
+        """Called in a forked child."""
+        self._lock = threading.Lock()
+
+    def begin_due(self, failed: Callable[[Exception], None]) -> threading.Thread | None:
+        """Ask again for what is due, in a thread; *failed* is told what the factories raise."""
+        with self._lock:
+            due = [self._known[ref] for ref in self._due if ref in self._known]
+            self._due.clear()
+        if not due:
+            return None
+        thread = threading.Thread(target=_ask, args=(due, failed), name="scoutcache-refresh", daemon=True)
+        thread.start()
+        return thread
+
+
+def _ask(due: Iterable[Known], failed: Callable[[Exception], None]) -> None:
+    for known in due:
+        try:
             if known.loop is None:
                 known.call()
             elif not known.loop.is_closed() and asyncio.iscoroutine(work := known.call()):
                 asyncio.run_coroutine_threadsafe(work, known.loop)
+        except Exception as error:  # noqa: BLE001  # a factory raises what it likes, and the next one must be asked
+            failed(error)

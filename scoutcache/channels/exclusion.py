@@ -41,7 +41,8 @@ class Exclusion:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self.renew()
-        weakref.finalize(self, os.close, fd)
+        # Not at the interpreter's end: the application's own handlers run after that, and may still announce something.
+        weakref.finalize(self, os.close, fd).atexit = False
 
     def renew(self) -> None:
         """Called in a forked child: the threads that held the mutexes don't exist here, and no lock was inherited."""

@@ -46,6 +46,10 @@ class Renewing:
         self._world, self._reading = world, reading
         self._under_way: set[Ref] = set()
 
+    def drop(self) -> None:
+        """In a forked child: nobody here does what the parent's threads had begun."""
+        self._under_way.clear()
+
     def after_hit(self, level: int, header: Header, live: Live, end: int) -> Flow[Row | None]:
         """Renew an entry found at *level* if that is due; the entry as it stands now, None when it is unchanged.
 

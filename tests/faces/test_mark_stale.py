@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from concurrent.futures import wait
 
 import pytest
@@ -147,6 +148,9 @@ def test_a_refresh_is_done_by_whoever_holds_a_factory(cache, target):
 
 
 def _wait_for_refreshes(cache):
+    for thread in threading.enumerate():
+        if thread.name == "scoutcache-refresh":
+            thread.join(10)
     if not cache.is_async:
         wait(list(cache.core.ports.beside), timeout=10)
         return
