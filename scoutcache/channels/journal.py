@@ -295,10 +295,14 @@ class Journal:
         return found
 
     def _settle(self, lock: Exclusion, slot: int) -> bool:
-        """Nobody has *slot*: if its last owner was in the middle of a change, there is a gap."""
+        """Nobody has *slot*: if its last owner was in the middle of a change, there is a gap.
+
+        Raises `BlockingIOError` instead of waiting: every change of this process, an event loop's too, waits for
+        *counting* meanwhile.
+        """
         if not self.words[_SLOT + slot]:
             return False
-        with lock.held():
+        with lock.held(wait=False):
             self._gap()
         self.words[_SLOT + slot] = 0
         return True

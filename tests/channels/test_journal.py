@@ -206,6 +206,27 @@ def test_whoever_takes_a_dead_processs_slot_says_that_there_is_a_gap(journal, di
     assert not journal.recover()
 
 
+@pytest.mark.parametrize("taken", [False, True])
+def test_nobody_waits_for_a_writer_to_say_that_a_process_died(journal, directory, monkeypatch, taken):
+    """Whoever begins a change waits for that, an event loop too."""
+    if taken:
+        with journal.changing():
+            pass
+    death = die_in(lambda: Journal(directory).changing())
+    next(death)
+    before = journal.end()
+    next(death, None)
+    other = Journal(directory)
+    monkeypatch.setattr("scoutcache.channels.exclusion.time.sleep", lambda _: pytest.fail("it waits"))
+    monkeypatch.setattr(other._lock, "_try", lambda byte, ask=other._lock._try: byte != 0 and ask(byte))
+    assert not other.recover()
+    with other.changing():
+        assert other.end() == before
+    monkeypatch.undo()
+    assert journal.recover(), "it is found the next time"
+    assert journal.since(before)[0] is None
+
+
 def test_a_forked_child_counts_its_own_changes(journal, in_child):
     with journal.changing():
         before = journal.end()
