@@ -118,7 +118,8 @@ class Follower:
             self._blind = True
             self.say_position()
             self._drop()
-            self._journal.reopen()
+        self._journal.reopen()  # which may wait for another process; what is read meanwhile is a gap
+        with self._lock:
             self._drop()  # also what came while nobody was listening
             for owner, look_anew in list(self._listeners.items()):
                 look_anew(owner)

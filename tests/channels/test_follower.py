@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 
 import pytest
 
@@ -146,6 +147,22 @@ def test_a_replaced_journal_is_opened_anew_and_whoever_looks_at_its_page_looks_a
     follower.sync()
     assert holding.told == ["b"]
     assert positions[-1] == looking.words[END]
+
+
+def test_while_a_replaced_journal_is_opened_nobody_waits_for_it(follower, journal, positions, monkeypatch):
+    def reopen(reopen=journal.reopen):
+        reading = threading.Thread(target=follower.sync)
+        journal.words[END] += 1  # the old page's
+        reading.start()
+        reading.join(20)
+        assert not reading.is_alive()
+        assert positions[-1] == -1
+        reopen()
+
+    monkeypatch.setattr(journal, "reopen", reopen)
+    shutil.rmtree(journal.directory)
+    assert follower.reopen_if_replaced()
+    assert positions[-1] == journal.end()
 
 
 def test_while_a_replaced_journal_cannot_be_opened_hits_ask(follower, journal, positions):
