@@ -24,7 +24,7 @@ from scoutcache.channels.leases import Leases
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core, harvest
-from scoutcache.drive import Ports, running_loop
+from scoutcache.drive import goes_on, running_loop
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import Running
@@ -35,16 +35,18 @@ from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, ConfigError, SerializationError, TierUnavailable
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.eviction import make_policy
 from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
+from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.ruling import Dependents
 from scoutcache.settings import default_directory, load_config, needs_trust
+from scoutcache.telling import say_hook_failed, tell_recorder, warn_of_trouble
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -59,9 +61,6 @@ _log = logging.getLogger("scoutcache")
 
 LATE_RESULTS = 5.0
 """Seconds for which closing waits for computations beside the calls, so that their results are stored."""
-
-WARNED_LIMIT = 100
-"""Different problems with values that are logged; all of them are counted."""
 
 
 def open_core(
@@ -106,7 +105,7 @@ class Assembly:
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         self._source = secrets.token_hex(8)
-        self._hooks = Hooks(on_error=_say_hook_failed)
+        self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
         self._codec = Codec(_codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
         self._journal = _open_journal(self._directory)
@@ -125,8 +124,8 @@ class Assembly:
         core = self._assemble(tiers, raise_errors=self._raise_errors)
         core.dependents = core.world.watch = Dependents(core)
         core.background = Background(core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook))
-        _warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
-        _tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
+        warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
+        tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()
         return core
@@ -155,7 +154,7 @@ class Assembly:
             ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
             writing=writing, computing=computing, removing=removing,
             staling=Staling(world, reading, writing, removing), factories=factories, journal=self._journal,
-            rulebook=RuleBook(self._config.rules, self._directory / "rules", _say_hook_failed),
+            rulebook=RuleBook(self._config.rules, self._directory / "rules", say_hook_failed),
         )  # fmt: skip
 
     def _make_world(
@@ -171,7 +170,7 @@ class Assembly:
             applied=lambda: follower.seen, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             policy=self._keeping.policy, sliding=self._keeping.sliding,
-            running=running, failures=failures, loop=running_loop,
+            running=running, failures=failures, loop=running_loop, goes_on=goes_on,
             moments=self._moments, changing=self._journal.changing,
             leased="disk" in names, throttle=self._config.freshness.throttle, dice=random.random,
         )  # fmt: skip
@@ -314,55 +313,6 @@ def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(max_workers=4, thread_name_prefix="scoutcache-io")
 
 
-def _say_hook_failed(hook: events.Hook, record: events.Event | events.Emitted, error: Exception) -> None:
-    _log.error("the hook %r raised on %r", hook, record.name, exc_info=error)
-
-
-def _tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) -> None:
-    """What the engine and the background do of their own accord belongs into the log as well."""
-
-    def moved(record: events.Promoted | events.Demoted) -> None:
-        now, kind = clock(), "promote" if record.name == "promoted" else "demote"
-        recorder.record(
-            kind, record.namespace, record.key, tier=record.to_tier, outcome="done", began_ns=now, ended_ns=now
-        )
-
-    def refreshed(record: events.Refreshed) -> None:
-        now, outcome = clock(), "stored" if record.stored else "refused"
-        recorder.record(
-            "refresh", record.namespace, record.key, tier=None, outcome=outcome, factory_s=record.seconds,
-            began_ns=now - int(record.seconds * 1e9), ended_ns=now,
-        )  # fmt: skip
-
-    hooks.add("promoted", moved)
-    hooks.add("demoted", moved)
-    hooks.add("refreshed", refreshed)
-    hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
-    warned: set[str] = set()
-
-    def unkept(record: events.Unstorable | events.Unreadable) -> None:
-        tier = getattr(record, "tier", None)
-        recorder.error(tier, SerializationError(record.problem), namespace=record.namespace, key=record.key)
-        if record.problem not in warned and len(warned) < WARNED_LIMIT:
-            warned.add(record.problem)
-            _log.warning("%s: %s; it is computed anew each time", record.key, record.problem)
-
-    def refused(record: events.Refused) -> None:
-        now = clock()
-        recorder.record(
-            "set", record.namespace, record.key, tier=None, outcome="refused", reason=record.reason,
-            size=record.size_bytes, began_ns=now, ended_ns=now,
-        )  # fmt: skip
-        if record.policy not in warned:
-            warned.add(record.policy)
-            _log.warning("%s takes %d bytes, more than the policy %r allows: it is not stored, nor are others that "
-                         "are too large", record.key, record.size_bytes, record.policy)  # fmt: skip
-
-    hooks.add("refused", refused)
-    hooks.add("unstorable", unkept)
-    hooks.add("unreadable", unkept)
-
-
 def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook) -> None:
     """Write down what is pending and let go of files and threads."""
     wait(list(ports.beside), timeout=LATE_RESULTS)
@@ -372,18 +322,6 @@ def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook
     for tier in ports.tiers:
         tier.close()
     journal.close()
-
-
-def _warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:
-    """One log line when a tier goes away, not one for each call; those in *warned* say so themselves."""
-    down: dict[str, str] = {}
-
-    def warn(record: events.TierDown) -> None:
-        if record.tier not in warned and down.get(record.tier) != record.problem:
-            down[record.tier] = record.problem
-            _log.warning("%s; it counts as a miss until it answers again", record.problem)
-
-    hooks.add("tier_down", warn)
 
 
 _running: weakref.WeakValueDictionary[str, Running] = weakref.WeakValueDictionary()

@@ -9,7 +9,6 @@ from typing import Protocol
 
 from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
-from scoutcache.drive import Ports
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
@@ -20,6 +19,7 @@ from scoutcache.entry import Usage
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.oplog.recorder import Recorder
+from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.memory import MemoryTier
@@ -93,6 +93,7 @@ class Core:
     def flush(self, *, searching: bool = True) -> None:
         """Write counters and log down now; without *searching* hits that the log doesn't know of may wait."""
         self.recorder.publish(harvest(self.recorder, self.tiers, searching=searching))
+        self.rulebook.write()
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""

@@ -18,15 +18,14 @@ import asyncio
 import inspect
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from contextvars import copy_context
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from scoutcache.channels.leases import Lease, Leases
+from scoutcache.channels.leases import Lease
 from scoutcache.engine.effects import (
     Announce,
     Call,
@@ -46,10 +45,10 @@ from scoutcache.engine.effects import (
     Work,
     Write,
 )
+from scoutcache.engine.failures import copied
 from scoutcache.engine.flights import LEADING, Abandoned, Flight, TooSlow, blocking
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.tiers.base import Tier
-from scoutcache.tiers.versions import RememberedVersions
+from scoutcache.ports import BESIDE_LIMIT, Ports
 from scoutcache.waits import CHANGES, READS, may_wait
 
 __all__ = ["Ports", "arun", "run", "running_loop"]
@@ -57,37 +56,8 @@ __all__ = ["Ports", "arun", "run", "running_loop"]
 T = TypeVar("T")
 
 
-@dataclass
-class Ports:
-    """What effects are performed on.  *now* gives seconds since the epoch; *threads* are other ones after a fork."""
-
-    tiers: Sequence[Tier]
-    versions: RememberedVersions
-    announce: Callable[..., None]
-    now: Callable[[], float]
-    threads: Executor
-    leases: Leases | None = None
-    beside: set[Future[None]] = field(default_factory=set)
-    """The flows that run beside the calls."""
-
-    def __post_init__(self) -> None:
-        self.ready: list[Callable[[], bool]] = [getattr(tier, "ready", _always) for tier in self.tiers]
-        """By level: would a read by this thread wait for nobody?"""
-
-    def cold(self) -> list[Any]:
-        """The tiers of which this thread isn't ready to read."""
-        return [tier for tier, ready in zip(self.tiers, self.ready, strict=True) if not ready()]
-
-
-def _always() -> bool:
-    return True
-
-
 LOOK_AGAIN = 0.5
 """Seconds after which whoever waits for a flight looks whether its event loop still runs."""
-
-BESIDE_LIMIT = 32
-"""How many flows that nobody needs run beside the calls of a cache at once."""
 
 
 def run(flow: Flow[T], ports: Ports) -> T:
@@ -174,6 +144,11 @@ async def _finish(flow: Flow[T], effect: Effect, ports: Ports) -> T:
         flow.close()
 
 
+def goes_on(loop: object | None) -> bool:
+    """Can what *loop* drives end?  What a thread drives (None) can."""
+    return not isinstance(loop, asyncio.AbstractEventLoop) or loop.is_running()
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the calling thread, if one is running."""
     try:
@@ -210,12 +185,21 @@ def _join(ports: Ports, effect: Join) -> Any:
         if loop is not None:
             stack.enter_context(blocking(loop, effect.flight))
         for seconds in _turns(effect):
-            try:
-                return future.result(seconds)
-            except TimeoutError:
-                if future.done():
-                    return future.result()  # the factory's own, or it came in the last moment
+            with suppress(TimeoutError):
+                future.exception(seconds)
+            if future.done():
+                return _landed(future)
     raise TooSlow
+
+
+def _landed(future: Future[T]) -> T:
+    """Its result, or its error as one of this caller's own: where it is raised it grows a traceback."""
+    error = future.exception()
+    if not isinstance(error, Exception) or (own := copied(error)) is None:
+        return future.result()
+    own.__cause__, own.__context__ = error.__cause__, error.__context__
+    own.__suppress_context__ = error.__suppress_context__
+    raise own.with_traceback(error.__traceback__)
 
 
 def _turns(effect: Join) -> Iterator[float | None]:
@@ -227,7 +211,7 @@ def _turns(effect: Join) -> Iterator[float | None]:
     until = None if effect.timeout is None else time.monotonic() + effect.timeout
     first = True
     while first or until is None or until > time.monotonic():
-        if not effect.flight.future.done() and not loop.is_running():
+        if not effect.flight.future.done() and not goes_on(loop):
             raise Abandoned
         yield LOOK_AGAIN if until is None else min(LOOK_AGAIN, max(0.0, until - time.monotonic()))
         first = False
@@ -281,19 +265,31 @@ def _spawn(ports: Ports, effect: Spawn) -> bool:
     return True
 
 
+def _clear_away(ports: Ports) -> None:
+    """Forget what loops that were closed have left: it never ends."""
+    for done, loop in list(ports.loops.items()):
+        if loop.is_closed():
+            ports.beside.discard(done)
+            ports.loops.pop(done, None)
+
+
 async def _aspawn(ports: Ports, effect: Spawn) -> bool:
+    loop = asyncio.get_running_loop()
+    _clear_away(ports)
     if effect.optional and len(ports.beside) >= BESIDE_LIMIT:
         return False
     done: Future[None] = Future()
     ports.beside.add(done)
+    ports.loops[done] = loop
     context = copy_context()
     context.run(LEADING.set, ())
-    task = asyncio.get_running_loop().create_task(arun(effect.flow, ports), context=context)
+    task = loop.create_task(arun(effect.flow, ports), context=context)
 
     def end(ended: asyncio.Future[None]) -> None:
         if ended.cancelled():
             effect.abandoned()  # a task that is cancelled before its first step runs nothing at all
         ports.beside.discard(done)
+        ports.loops.pop(done, None)
         done.set_result(None)
         _finished(ended)
 
@@ -348,7 +344,8 @@ async def _ajoin(ports: Ports, effect: Join) -> Any:
         with _told(ports, effect.flight):
             for seconds in _turns(effect):
                 if (await asyncio.wait({joined}, timeout=seconds))[0]:
-                    return joined.result()
+                    joined.exception()  # it counts as asked for
+                    return _landed(effect.flight.future)
     finally:
         joined.cancel()  # or its error would be called one that nobody asked for; the flight itself refuses
     raise TooSlow

@@ -20,7 +20,7 @@ from scoutcache.engine.effects import (
 )
 
 if TYPE_CHECKING:
-    from scoutcache.drive import Ports
+    from scoutcache.ports import Ports
 
 __all__ = ["CHANGES", "READS", "may_wait"]
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
 
 import pytest
 
 from scoutcache.coherence.messages import Message
-from scoutcache.drive import Ports, arun, run
+from scoutcache.drive import arun, run
 from scoutcache.engine.effects import (
     Announce,
     Call,
@@ -28,6 +29,7 @@ from scoutcache.engine.effects import (
 from scoutcache.engine.flights import LEADING, Flight
 from scoutcache.entry import Live, Ref, Sealed
 from scoutcache.errors import CacheError, FlightCycle, TierUnavailable
+from scoutcache.ports import Ports
 
 REF = Ref("ns", "k")
 MESSAGE = Message("key", "ns", ("k",), 1, "me")
@@ -212,6 +214,36 @@ def test_a_join_gives_the_outcome(drive):
         return (yield Join(flight))
 
     assert drive(flow()).value() == 1
+
+
+class Uncopied(Exception):
+    """One that can't be made anew from its arguments."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+@pytest.mark.parametrize(("make", "own"), [(lambda: ValueError("x", 1), True), (lambda: Uncopied(1, 2), False)])
+def test_whoever_joins_is_given_an_error_of_its_own(drive, make, own):
+    """Raised to each of them, one error would grow a traceback through all of their frames."""
+    flight = Flight([REF], None)
+    try:
+        raise make() from KeyError("why")
+    except Exception as error:
+        flight.future.set_exception(error)
+        landed, places = error, len(traceback.extract_tb(error.__traceback__))
+
+    def flow():
+        return (yield Join(flight))
+
+    for _ in range(2):
+        with pytest.raises(type(landed)) as caught:
+            drive(flow())
+        assert (caught.value is not landed) == own
+        assert (caught.value.args, caught.value.__cause__) == (landed.args, landed.__cause__)
+        assert len(traceback.extract_tb(caught.value.__traceback__)) > places, "where it came from is to be seen"
+    if own:
+        assert len(traceback.extract_tb(landed.__traceback__)) == places
 
 
 def test_a_blocking_join_on_the_loop_that_leads_is_refused(make_ports):

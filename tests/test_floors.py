@@ -32,6 +32,8 @@ FLOORS = {
         "marking",
         "locking",
         "obtaining",
+        "ports",
+        "telling",
         "pruning",
         "reckoning",
         "targets",

@@ -214,6 +214,9 @@ class Computing:
     def _begin(self, job: Job, refs: Sequence[Ref], *, optional: bool) -> Flow[dict[Ref, Flight]]:
         """Begin computing those of *refs* beside the calls that nobody does; the flights of all that run now."""
         refreshes, recipe = self._world.refreshes, job.recipe
+        for other in [other for ref in refs if (other := refreshes.get(ref)) is not None]:
+            if not self._world.goes_on(other.loop):
+                self._forsake(refreshes, other)
         mine, running = refreshes.board(refs, self._world.loop(), recipe.marks, awaited=False)
         if not mine.keys:
             return running

@@ -89,6 +89,8 @@ class World:
     """Who wants to know which values changed."""
     loop: Callable[[], object | None] = lambda: None
     """The event loop that drives the caller, None for a thread."""
+    goes_on: Callable[[object | None], bool] = lambda _: True
+    """Does what that drives go on?  Not on a loop that was closed or stands still."""
 
     doubts: list[Doubt] = field(init=False)
     """By level: what this process doesn't believe the tier about."""

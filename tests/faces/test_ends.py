@@ -422,3 +422,33 @@ if {closed}:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, timeout=PATIENCE,
                           check=False)  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "timed out\n", "")
+
+
+def test_what_a_closed_loop_was_refreshing_is_refreshed_by_another(tmp_path):
+    """A caller that is served the stale value joins nobody, so it must look itself whether the refresh goes on."""
+    started = []
+
+    async def factory():
+        started.append(1)
+        if len(started) == 2:
+            await asyncio.Event().wait()
+        return len(started)
+
+    def ask(loop):
+        return loop.run_until_complete(cache.get_or_compute("k", factory, ttl="1ms", stale_ttl="1h", soft_timeout=0))
+
+    cache = AsyncCache(directory=tmp_path)
+    first, other = asyncio.new_event_loop(), asyncio.new_event_loop()
+    assert ask(first) == 1
+    while other.run_until_complete(cache.exists("k")):
+        pass  # a millisecond
+    assert ask(first) == 1
+    first.run_until_complete(asyncio.sleep(0))
+    first.close()
+    assert ask(other) == 1
+    settled = [asyncio.wrap_future(one, loop=other) for one in cache._core.ports.beside]
+    if settled:
+        other.run_until_complete(asyncio.wait(settled, timeout=10))
+    assert len(started) == 3
+    other.run_until_complete(cache.close())
+    other.close()

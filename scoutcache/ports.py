@@ -1,0 +1,46 @@
+"""What the effects of a flow are performed on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field
+from typing import Any
+
+from scoutcache.channels.leases import Leases
+from scoutcache.tiers.base import Tier
+from scoutcache.tiers.versions import RememberedVersions
+
+__all__ = ["BESIDE_LIMIT", "Ports"]
+
+BESIDE_LIMIT = 32
+"""How many flows that nobody needs run beside the calls of a cache at once."""
+
+
+@dataclass
+class Ports:
+    """What effects are performed on.  *now* gives seconds since the epoch; *threads* are other ones after a fork."""
+
+    tiers: Sequence[Tier]
+    versions: RememberedVersions
+    announce: Callable[..., None]
+    now: Callable[[], float]
+    threads: Executor
+    leases: Leases | None = None
+    beside: set[Future[None]] = field(default_factory=set)
+    """The flows that run beside the calls."""
+    loops: dict[Future[None], asyncio.AbstractEventLoop] = field(default_factory=dict)
+    """The event loops that drive them, for those that a loop drives."""
+
+    def __post_init__(self) -> None:
+        self.ready: list[Callable[[], bool]] = [getattr(tier, "ready", _always) for tier in self.tiers]
+        """By level: would a read by this thread wait for nobody?"""
+
+    def cold(self) -> list[Any]:
+        """The tiers of which this thread isn't ready to read."""
+        return [tier for tier, ready in zip(self.tiers, self.ready, strict=True) if not ready()]
+
+
+def _always() -> bool:
+    return True
