@@ -223,7 +223,8 @@ class Calls:
             if entry.ref in refused:  # recorded with the reason where it was refused
                 continue
             self.record("set", entry.ref, began_ns, outcome=outcome, reason=reason, size=entry.live.size,
-                        tags=tuple(tags), cost=cost)  # fmt: skip
+                        tags=tuple(tags), cost=cost, depends_on=tuple(depends_on),
+                        ttl=entry.lifetime.fresh + entry.lifetime.stale)  # fmt: skip
         return taken
 
     def _end_older(self, refused: Collection[Ref]) -> Flow[None]:
@@ -260,6 +261,15 @@ class Calls:
             self.record("delete", ref, began, outcome="deleted")
         yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count
+
+    def delete_older(self, ref: Ref, start: int) -> Flow[bool]:
+        """`delete`, unless what stands began after *start*: then a later writer won."""
+        core = self.core
+        core.follower.sync()
+        standing = (yield from core.writing.standing([ref])) if core.config.enabled else {}
+        if ref in standing and standing[ref][0].start > start:
+            return False
+        return (yield from self.delete(ref.key, ref.namespace))
 
     def clear(self, namespace: str | None = None, *, reason: str | None = None) -> Flow[InvalidationResult]:
         """Everything in the namespace is gone, by one write; what the tiers gave back at once is counted."""

@@ -80,24 +80,26 @@ class _Fields:
     def _rewrite(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> Flow[bool]:
         """Read, change, write; again if a writer of the whole key came in between."""
         calls, core = self._calls, self._calls.core
-        before: int | None = -1
+        before: tuple[int | None, int] | None = None
         for _ in range(_TRIES):
             core.follower.sync()
-            began = core.writing.moment()
+            began, told = core.writing.moment(), core.world.invalidated()
             found = yield from self._found()
-            start = None if found is None else found.header.start
-            if start == before:
+            seen = None if found is None else found.header.start, told
+            if seen == before:
                 break  # nobody came in between: no tier takes it
-            before = start
+            before, refused = seen, set[Ref]()
             fields = change({} if found is None else _mapping(found.value, self._ref))
             if fields is None:
                 return False
-            if found is None or not fields:
-                taken = yield from self._replace(fields)
-            else:
-                taken = yield from self._write(found, fields, began)
+            if fields:
+                taken = yield from self._write(found, fields, began, refused)
+            else:  # an entry without fields is none
+                taken = yield from calls.delete_older(self._ref, began.start)
             if taken:
                 return True
+            if refused and found is None:
+                break
         calls.record("set", self._ref, core.clocks.monotonic_ns(), outcome="refused")
         return False
 
@@ -105,27 +107,25 @@ class _Fields:
         found = yield from self._calls.find(self._ref.key, self._ref.namespace)
         return None if found is None or found.header.fresh_until <= self._calls.core.world.now() else found
 
-    def _replace(self, fields: dict[str, Any]) -> Flow[bool]:
-        """An entry without fields is none."""
-        key, options = self._ref.key, self._options._replace(namespace=self._ref.namespace)
-        if not fields:
-            return (yield from self._calls.delete(key, self._ref.namespace))
-        return (yield from self._calls.set(key, fields, options))
-
-    def _write(self, found: Found, fields: dict[str, Any], began: Moment) -> Flow[bool]:
-        """Write the entry with other fields; it keeps its end."""
-        calls, core, header = self._calls, self._calls.core, found.header
-        began_ns, refused = core.clocks.monotonic_ns(), set[Ref]()
-        entry = core.writing.entry(self._ref, fields, Lifetime(NEVER), header.cost)
-        entry = replace(entry, ends=(header.fresh_until, header.expires))
-        depends_on = list(header.depends_on)
-        taken = yield from core.writing.store(
-            [entry], began, tags=header.tags, depends_on=depends_on, refused=refused
-        )
+    def _write(
+        self, found: Found | None, fields: dict[str, Any], began: Moment, refused: set[Ref]
+    ) -> Flow[bool]:  # fmt: skip
+        """Write the entry with other fields; it keeps its end.  *refused* tells of a policy that forbids it."""
+        calls, core, options = self._calls, self._calls.core, self._options
+        began_ns = core.clocks.monotonic_ns()
+        tags, depends_on = tuple(options.tags), list[str]()
+        if found is None:
+            entry = core.writing.entry(self._ref, fields, calls.lifetime(self._ref, options.ttl))
+        else:
+            header = found.header
+            entry = core.writing.entry(self._ref, fields, Lifetime(NEVER), header.cost)
+            entry = replace(entry, ends=(header.fresh_until, header.expires))
+            tags, depends_on = header.tags, list(header.depends_on)
+        taken = yield from core.writing.store([entry], began, tags=tags, depends_on=depends_on, refused=refused)
         if taken:
-            calls.record("set", self._ref, began_ns, outcome="stored", size=entry.live.size, tags=header.tags)
-        elif refused:  # a policy forbids it, and the fields that were are no longer right
-            yield from calls.delete(self._ref.key, self._ref.namespace)
+            calls.record("set", self._ref, began_ns, outcome="stored", size=entry.live.size, tags=tags)
+        elif refused:  # and the fields that were are no longer right
+            yield from calls.delete_older(self._ref, began.start)
         return bool(taken)
 
 

@@ -76,10 +76,10 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     if _is_bypassed(calls, how):
         outcomes = yield from core.computing.bypass([ref], recipe)
         return outcomes[ref].value
-    core.follower.sync()
+    start = calls.position().start
     outcome = yield from core.computing.anew(ref, recipe)
-    if not outcome.stored:  # and what was kept is older
-        yield from calls.delete(ref.key, ref.namespace)
+    if not outcome.stored:  # what was kept before is older; a later writer's stands
+        yield from calls.delete_older(ref, start)
     _record(calls, ref, began, outcome, recipe)
     return outcome.value
 

@@ -389,6 +389,20 @@ def test_a_refresh_that_isnt_kept_leaves_nothing_older(open_cache, tiers):
     assert [run(ask()), run(ask()), run(ask.refresh()), run(ask())] == [1, 1, 2, 3]
 
 
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_refresh_leaves_what_began_after_it(tmp_path, tiers, kept):
+    with Cache(tiers=tiers, directory=tmp_path) as cache:
+
+        @cache.cached(key="k", store_if=lambda value: kept)
+        def ask():
+            cache.set("k", "newer")
+            return "computed"
+
+        cache.set("k", "older")
+        assert ask.refresh() == "computed"
+        assert cache.get("k") == "newer"
+
+
 def test_a_refresh_beats_a_computation_that_began_before_it(tmp_path):
     computing, go_on, answers = threading.Event(), threading.Event(), iter(["old", "new"])
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.alone import _table_of
+from scoutcache.calls import Options
 from scoutcache.errors import CacheError, InvalidKey, SerializationError
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -220,6 +221,40 @@ def test_a_policy_that_forbids_the_size_ends_the_entry(open_cache, tiers):
     assert fields.set_field("a", "x" * 50) is True
     assert fields.set_field("b", "x" * 500) is False
     assert fields.get_all() == {}
+
+
+@pytest.fixture
+def meanwhile() -> Any:
+    """Lets another caller's change of the key happen once, between the reading of the fields and their writing."""
+
+    def intrude(fields: Any, change: Callable[[Any], Any]) -> None:
+        flows = fields.cache._fields
+        found, todo = flows._found, [change]
+
+        def read() -> Any:
+            read = yield from found()
+            if todo:
+                yield from todo.pop()(flows._calls)
+            return read
+
+        flows._found = read
+
+    return intrude
+
+
+def test_of_a_set_and_a_change_of_fields_at_once_the_one_that_began_later_stands(cart, cache, meanwhile):
+    meanwhile(cart, lambda calls: calls.set("cart:1", {"b": 2}, Options()))
+    assert cart.set_field("a", 1) is True
+    assert cache.get("cart:1") == {"a": 1, "b": 2}
+    meanwhile(cart, lambda calls: calls.set("cart:1", {"c": 3}, Options()))
+    assert cart.delete_field("a", "b") == 0
+    assert cache.get("cart:1") == {"c": 3}
+
+
+def test_a_deletion_in_between_doesnt_hinder_the_first_field(cart, cache, meanwhile):
+    meanwhile(cart, lambda calls: calls.delete("cart:1"))
+    assert cart.set_field("a", 1) is True
+    assert cache.get("cart:1") == {"a": 1}
 
 
 def test_hooks_and_rules_hear_of_a_change(open_cache):
