@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from scoutcache.coherence.messages import Message, concerns
 from scoutcache.entry import Ref
 
-__all__ = ["Failures"]
+__all__ = ["Failures", "copied"]
 
 
 @dataclass(slots=True)
@@ -49,7 +49,7 @@ class Failures:
         while len(self._failed) >= self._capacity:
             self._failed.pop(next(iter(self._failed), ref), None)
         paused, kept = (old.paused, old.kept) if old is not None else (now, now)
-        self._failed[ref] = _Failed(_copied(error) or error, max(paused, now + pause), max(kept, now + keep))
+        self._failed[ref] = _Failed(copied(error) or error, max(paused, now + pause), max(kept, now + keep))
 
     def pause(self, ref: Ref, seconds: float) -> None:
         """Leave the factory of *ref* alone for *seconds*: another process computes it."""
@@ -72,7 +72,7 @@ class Failures:
         failed = self._current(ref)
         if failed is None or failed.error is None or failed.kept <= self._clock():
             return None
-        return _copied(failed.error) or failed.error.with_traceback(None)
+        return copied(failed.error) or failed.error.with_traceback(None)
 
     def _current(self, ref: Ref) -> _Failed | None:
         failed = self._failed.get(ref)
@@ -102,10 +102,13 @@ class Failures:
         self._failed.clear()
 
 
-def _copied(error: Exception) -> Exception | None:
+def copied(error: Exception) -> Exception | None:
     """A copy without a traceback, None where there can be none."""
     try:
         other = copy.copy(error)
     except Exception:  # noqa: BLE001  # an exception's own constructor may raise anything
         return None
-    return other.with_traceback(None) if type(other) is type(error) and other is not error else None
+    if type(other) is not type(error) or other is error:
+        return None
+    other.args = error.args  # its constructor may have made others of them
+    return other.with_traceback(None)

@@ -36,6 +36,18 @@ class Awkward(Exception):
         self.two = two
 
 
+class Worded(Exception):
+    """One that makes its message of what it is given."""
+
+    def __init__(self, what):
+        super().__init__(f"no {what}")
+
+
+def test_a_copy_says_what_the_error_said(failures):
+    failures.note(K, Worded("bread"), keep=5)
+    assert failures.kept(K).args == ("no bread",)
+
+
 def raised(error):
     with pytest.raises(type(error)) as caught:
         raise error
