@@ -191,4 +191,6 @@ def _record(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe
         factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags,
     )  # fmt: skip
     if outcome.stored:
-        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost)
+        life = recipe.given(ref)
+        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost,
+                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale)  # fmt: skip

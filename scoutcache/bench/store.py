@@ -9,7 +9,7 @@ from typing import Final
 
 from scoutcache.bench.records import BenchResult
 from scoutcache.errors import CacheError, ConfigError
-from scoutcache.oplog.files import make_folder, replace
+from scoutcache.oplog.files import make_folder, put
 
 __all__ = ["check_name", "default_folder", "load", "save", "saved_names"]
 
@@ -38,7 +38,7 @@ def save(result: BenchResult, name: str, folder: Path | None = None) -> Path:
     path = _path(name, folder)
     try:
         make_folder(path.parent)
-        replace(path, json.dumps(result.as_dict(), indent=1, allow_nan=False).encode() + b"\n")
+        put(path, json.dumps(result.as_dict(), indent=1, allow_nan=False).encode() + b"\n")
     except OSError as problem:
         raise CacheError(f"{path}: can't be written: {problem.strerror}") from problem
     return path

@@ -99,7 +99,23 @@ def _write_raw(content: bytes) -> None:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, and a failure leaves what was there before."""
+    """Write a file so that nobody ever sees half of it, and a failure leaves what was there before.
+
+    Links are followed, and a device or a FIFO is written into.
+    """
+    from scoutcache.oplog.files import to_replace
+
+    try:
+        file = to_replace(path)
+        if file is None:
+            path.write_bytes(content)
+        else:
+            _replace(file, content)
+    except OSError as error:
+        raise CommandError(f"can't write {path}: {error.strerror}") from error
+
+
+def _replace(path: Path, content: bytes) -> None:
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
@@ -107,9 +123,9 @@ def write_whole(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    except OSError as error:
+    except OSError:
         draft.unlink(missing_ok=True)
-        raise CommandError(f"can't write {path}: {error.strerror}") from error
+        raise
 
 
 @command(

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from scoutcache.insight.report import Report, Section
 from scoutcache.insight.shown import as_cell, as_html
-from scoutcache.oplog.files import make_folder, replace
+from scoutcache.oplog.files import make_folder, put
 from scoutcache.oplog.totals import moment
 
 __all__ = ["report_csv", "report_html"]
@@ -138,6 +138,6 @@ def report_csv(report: Report, directory: Path) -> list[Path]:
         writer.writerow(section.columns)
         writer.writerows([as_cell(row[name]) for name in section.columns] for row in section.rows)
         path = directory / f"{section.name}.csv"
-        replace(path, out.getvalue().encode("utf-8"))
+        put(path, out.getvalue().encode("utf-8"))
         written.append(path)
     return written

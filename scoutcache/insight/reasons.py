@@ -3,12 +3,16 @@
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
-        clearing the namespace.  What died with a key it depends on is recorded as invalidated, by nobody known.
+        clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
+Rule 4: only the first act after the entry was last known to live, and within its ttl, ended it; later ones found
+        nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't say: when
+        something else could have ended it after that, nobody is named.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
@@ -25,6 +29,8 @@ from scoutcache.patterns import Pattern
 __all__ = ["explain", "last_act", "who_ended"]
 
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
+DEPTH: Final = 8
+"""Through how many keys a dependency is followed."""
 _INVALIDATION: Final = b'"op":"invalidate"'
 
 
@@ -47,46 +53,97 @@ def last_act(directory: Path, namespace: str, key: str) -> dict[str, Any] | None
 class _Story:
     """What happened to one key, in the order it happened."""
 
-    def __init__(self, namespace: str, key: str) -> None:
+    def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
         self.misses: list[dict[str, Any]] = []
         self._hits = _Target(namespace, key)
+        self._behind = {one: _changing(namespace, one) for one in behind}
+        self._depends_on: tuple[str, ...] = ()
         self._changed: dict[str, Any] | None = None
         self._taken: str | None = None
+        self._known = False
+        """Was there an entry, as far as the log knows?"""
+        self._until = math.inf
+        self._doubtful = False
+        """Was it ended for certain, or perhaps by a write of what it depends on?"""
         self.by: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, directory: Path, namespace: str, key: str) -> Self:
         """The story that the log tells."""
-        story = cls(namespace, key)
-        for line in _lines(directory, namespace, [key]):
+        lines = list(_lines(directory, namespace, [key]))
+        behind: list[str] = []
+        found = _named_by(lines)
+        for _ in range(DEPTH):  # what those depend on ends it as well
+            if found <= {*behind}:
+                break
+            behind = sorted(found | {*behind})
+            lines = list(_lines(directory, namespace, [key, *behind]))
+            found = _named_by(lines)
+        story = cls(namespace, key, behind)
+        for line in lines:
             story.add(line)
         return story
 
     def add(self, line: Line) -> None:
-        """One line about the key, or an invalidation that may be."""
-        if not self._hits(line):
-            return
+        """One line about the key or one it depends on, or an invalidation that may be."""
+        if self._hits(line):
+            self._own(line)
+        elif self._depends_on and any(changes(line) for changes in self._behind.values()):
+            self._ended(line, doubtful=line.op == "set")
+
+    def _own(self, line: Line) -> None:
         if line.op in REQUESTS:
             self._asked(line)
             return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
         if line.op == "set" and line.outcome != "refused":
-            self._taken = self.by = None
+            self._lives(math.inf if line.ttl is None else line.time + line.ttl)
+            self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
-            self._taken = self._taken or _TAKEN[line.op]
             if _TAKEN[line.op] == "invalidated":
-                self._taken, self.by = "invalidated", _act(line)
+                self._ended(line, doubtful=False)
+            else:
+                self._taken = self._taken or _TAKEN[line.op]
+                self._until = line.time if line.op == "expire" else self._until
+
+    def _lives(self, until: float) -> None:
+        self._taken, self._known, self._until, self._doubtful, self.by = None, True, until, False, None
+
+    def _ended(self, line: Line, *, doubtful: bool) -> None:
+        """An act that would end the entry, if there is one."""
+        if not self._known or line.time >= self._until:
+            return
+        if self._taken != "invalidated":
+            self._taken, self.by, self._doubtful = "invalidated", _act(line), doubtful
+        elif self._doubtful:  # one or the other
+            self.by, self._doubtful = None, False
 
     def _asked(self, line: Line) -> None:
-        if line.outcome in HIT_OUTCOMES:
-            self._taken = self.by = None  # a tier had it all the same
+        if line.outcome in HIT_OUTCOMES:  # a tier had it all the same
+            self._lives(self._until if line.time < self._until else math.inf)
         elif line.outcome == "miss" and line.tier is None:
             reason = line.reason or "unknown"
+            reason = (self._reason_at(line.time) or reason) if reason == "cold" else reason
             self.misses.append({
-                "at": moment(line.time), "reason": (self._taken or reason) if reason == "cold" else reason,
+                "at": moment(line.time), "reason": reason,
                 "op": line.op, "latency_us": line.latency_us, "factory_s": line.factory_s, "error": line.error,
-                "after": self._changed, "by": self.by,
+                "after": self._changed, "by": self.by if reason == "invalidated" else None,
             })  # fmt: skip
+
+    def _reason_at(self, time: float) -> str | None:
+        return self._taken or ("expired" if self._known and time >= self._until else None)
+
+
+def _named_by(lines: Sequence[Line]) -> set[str]:
+    """The keys that entries are said to depend on."""
+    return {name for line in lines for name in line.depends_on}
+
+
+def _changing(namespace: str, key: str) -> Callable[[Line], bool]:
+    """Says whether a line changes *key*, so that what depends on it ends."""
+    target, dependents = _Target(namespace, key), _names(namespace, f"depends-on:{key}")
+    changes = {"set", "delete", "invalidate"}
+    return lambda line: (target(line) or line.key in dependents) and line.op in changes and line.outcome != "refused"
 
 
 class _Target:
@@ -140,9 +197,7 @@ def _concerning(namespace: str, mark: str) -> Callable[[Line], bool]:
         names = _names(namespace, f"tag:{mark}")
         return lambda line: line.op == "invalidate" and line.key in names
     key = mark[len(KEY_MARK) :]
-    target, dependents = _Target(namespace, key), _names(namespace, f"depends-on:{key}")
-    changes = {"set", "delete", "invalidate"}
-    return lambda line: (target(line) or line.key in dependents) and line.op in changes
+    return _changing(namespace, key)
 
 
 def _names(namespace: str, key: str) -> frozenset[str]:

@@ -14,11 +14,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "replace", "shared", "was_locked"]
+__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "put", "replace", "shared", "to_replace",
+           "was_locked"]  # fmt: skip
 
 _mutex = threading.Lock()
 
@@ -73,6 +75,27 @@ def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+def put(path: Path, content: bytes) -> None:
+    """Put *content* where somebody asked for it: into a device or a FIFO, else by `replace`, behind links."""
+    file = to_replace(path)
+    if file is None:
+        path.write_bytes(content)
+    else:
+        replace(file, content)
+
+
+def to_replace(path: Path) -> Path | None:
+    """The file to replace when *path* is written, which is where links lead; None for what can only be written into.
+
+    Raises OSError where that can't be found out.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            return None
+    return Path(os.path.realpath(path))
 
 
 def _write_all(fd: int, content: bytes) -> None:

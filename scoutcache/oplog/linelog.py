@@ -15,6 +15,7 @@ Rule 4: one write per batch, whole lines; a write cut short (full disk) is ended
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -140,13 +141,16 @@ class LineLog:
         return Line(now, "left_out", reason=reason, count=count, rate=rate)
 
     def _line(self, event: Event, offset_ns: int) -> Line:
-        kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags = event
+        (kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags, depends_on,
+         ttl) = event  # fmt: skip
         if self._limits.redact_keys:
             key = redacted(namespace, key) if key else key
+            depends_on = tuple([redacted(namespace, one) for one in depends_on])
             error = error and error.partition(":")[0]  # a message may quote the key
         return Line(
             (offset_ns + began) / 1e9, kind, key, namespace, tier or None, outcome, reason or None,
-            (ended - began) / 1000, size, factory_s, cost, error, tags,
+            (ended - began) / 1000, size, factory_s, cost, error, tags, depends_on=depends_on,
+            ttl=ttl if ttl is not None and math.isfinite(ttl) else None,
         )  # fmt: skip
 
     def _encoded(self, lines: list[Line | HitLine | HitsLine]) -> bytes:
@@ -214,6 +218,7 @@ def _printable(line: Line | HitLine | HitsLine) -> Line | HitLine | HitsLine:
     cleaned: dict[str, Any] = {name: _replaced(value) for name, value in texts.items()}
     if isinstance(line, Line):
         cleaned["tags"] = tuple(map(_replaced, line.tags))
+        cleaned["depends_on"] = tuple(map(_replaced, line.depends_on))
     return msgspec.structs.replace(line, **cleaned)
 
 

@@ -116,7 +116,8 @@ class Recorder:
     def record(self, kind: str, namespace: str, key: str, *, tier: str | None, outcome: str, reason: str | None = None,
                began_ns: int, ended_ns: int, size: int | None = None, error: str | None = None,
                cost: float | None = None, factory_s: float | None = None,
-               tags: tuple[str, ...] = ()) -> None:  # fmt: skip
+               tags: tuple[str, ...] = (), depends_on: tuple[str, ...] = (),
+               ttl: float | None = None) -> None:  # fmt: skip
         """Record one event; `scoutcache.oplog.records` lists kinds and outcomes and says what *tier* means.
 
         Times are monotonic nanoseconds, *size* bytes, *cost* USD of the call that was saved or made, *factory_s* the
@@ -124,7 +125,7 @@ class Recorder:
         """
         # Not Event(…): the Python frame of a NamedTuple's own __new__ costs more than everything else here.
         self._waiting.append(_new(Event, (kind, namespace, key, tier or "", outcome, reason or "", began_ns, ended_ns,
-                                          size, error, cost, factory_s, tags)))  # fmt: skip
+                                          size, error, cost, factory_s, tags, depends_on, ttl)))  # fmt: skip
         if len(self._waiting) > WAITING_LIMIT:
             with self._lock:
                 self._absorb()

@@ -53,6 +53,8 @@ class Event(NamedTuple):
     cost: float | None
     factory_s: float | None
     tags: tuple[str, ...]
+    depends_on: tuple[str, ...] = ()
+    ttl: float | None = None
 
 
 class Line(msgspec.Struct, gc=False, omit_defaults=True):
@@ -61,6 +63,7 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     *time* is when the operation began (seconds since the epoch, UTC), *latency_us* how long it took, *size* bytes,
     *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines, *more_ns* to lines
     of several hits (`scoutcache.oplog.hits`; reading makes single ones of them).  What does not apply is not written.
+    A set says the keys that the entry *depends_on* and its *ttl* (seconds until it expires; not written: not known).
     *process* (a random name), *user*, *pid* and *command* stand in the ``start`` line of each file: who wrote it.
     """
 
@@ -84,6 +87,8 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     count: int | None = None
     rate: float | None = None
     more_ns: list[int] | None = None
+    depends_on: tuple[str, ...] = ()
+    ttl: float | None = None
 
 
 def redacted(namespace: str, key: str) -> str:

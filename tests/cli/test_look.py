@@ -114,6 +114,27 @@ class TestGet:
         assert (workplace / "out.bin").read_bytes() == b"\x00\xff"
         assert sorted(path.name for path in workplace.iterdir()) == ["cache", "out.bin"]
 
+    def test_a_link_is_followed_and_stays(self, directory, cli, workplace):
+        (workplace / "kept").write_text("before")
+        (workplace / "link").symlink_to("kept")
+        assert cli("get", "llm:a", "-o", "link").code == 0
+        assert (workplace / "link").is_symlink()
+        assert (workplace / "kept").read_text() == "hello"
+        (workplace / "dangling").symlink_to("made")
+        assert cli("config", "init", "dangling").code == 0
+        assert (workplace / "dangling").is_symlink()
+        assert (workplace / "made").is_file()
+
+    @pytest.mark.parametrize("arguments", [("get", "llm:a", "-o"), ("report", "--html"), ("config", "init", "--force")])
+    def test_a_fifo_is_written_into(self, arguments, directory, cli, workplace):
+        os.mkfifo(workplace / "pipe")
+        reader = os.open(workplace / "pipe", os.O_RDWR)  # keeps it open, so that nobody waits
+        os.set_blocking(reader, False)
+        with os.fdopen(reader, "rb", buffering=0) as pipe:
+            assert cli(*arguments, "pipe").code == 0
+            assert pipe.read(5)
+        assert (workplace / "pipe").is_fifo()
+
     def test_json_beside_a_file_names_it(self, directory, cli):
         found = body(cli("get", "job:1", "-o", "out.bin", "--json"))
         assert (found["schema_version"], found["file"], found["size_bytes"]) == (1, "out.bin", 2)

@@ -103,3 +103,10 @@ def test_csv_files_hold_the_rows_of_the_report_and_no_formula(report: Report, tm
                 assert not isinstance(value, str) or cell in {printable(value), f"'{printable(value)}"}
                 assert not isinstance(value, str) or not cell.lstrip(" ").startswith(("=", "+", "-", "@", "\t", "\r"))
                 assert cell.isprintable()
+
+
+def test_a_link_to_a_section_is_followed(report: Report, tmp_path: Path) -> None:
+    (tmp_path / "summary.csv").symlink_to("elsewhere")
+    report_csv(report, tmp_path)
+    assert (tmp_path / "summary.csv").is_symlink()
+    assert (tmp_path / "elsewhere").read_text().startswith("requests")

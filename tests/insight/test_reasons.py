@@ -146,3 +146,71 @@ def test_the_last_act_since_the_entry_was_made_is_the_one_that_ended_it(
     assert [by and (by["op"], by["reason"]) for by in ended.values()] == [
         ("invalidate", "last"), ("invalidate", "swept"), ("invalidate", "dependents"), ("invalidate", "swept"), None,
     ]  # fmt: skip
+
+
+def last(directory: Path) -> tuple[str, str | None]:
+    """The reason of the last miss, and of whom the log blames for it."""
+    miss = explain(directory, "default", "llm:1")[0]
+    return miss["reason"], miss["by"] and (miss["by"]["op"], miss["by"]["what"])
+
+
+@pytest.mark.parametrize("op", ["set", "delete"])
+def test_what_died_of_a_key_it_depends_on_names_the_change_of_that_key(
+    op: str, recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", "llm:parent")
+    say("set", "stored", depends_on=("llm:parent",))
+    say(op, "stored", "llm:parent")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert last(directory) == ("invalidated", (op, "llm:parent"))
+
+
+def test_dependencies_are_followed_to_the_keys_behind(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored", "job:2", depends_on=("job:1",))
+    say("set", "stored", depends_on=("job:2",))
+    say("invalidate", "invalidated", "job:1")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert last(directory) == ("invalidated", ("invalidate", "job:1"))
+
+
+def test_who_came_after_the_entry_had_ended_is_not_blamed(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored")
+    say("delete", "deleted")
+    say("invalidate", "invalidated", "llm:*", reason="innocent")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert last(directory) == ("invalidated", ("delete", "llm:1"))
+
+
+def test_of_a_changed_dependency_and_a_later_invalidation_neither_is_named(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    """The dependency may have been written with the value it had, which ends nothing."""
+    say("set", "stored", depends_on=("job:1",))
+    say("set", "stored", "job:1")
+    say("invalidate", "invalidated", "llm:*", reason="innocent")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert last(directory) == ("invalidated", None)
+
+
+@pytest.mark.parametrize("recorded", ["cold", "expired"])
+def test_who_came_after_the_end_of_its_ttl_is_not_blamed(
+    recorded: str, recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", ttl=0.5)
+    say("invalidate", "invalidated", "llm:*", reason="innocent")
+    say("get", "miss", reason=recorded)
+    recorder.close({})
+    assert last(directory) == ("expired", None)
+
+
+def test_an_invalidation_before_anything_was_known_to_be_there_is_not_blamed(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("invalidate", "invalidated", "llm:*", reason="innocent")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert last(directory) == ("cold", None)
