@@ -135,7 +135,9 @@ class Assembly:
         for tier in tiers:
             if tier is not authority and hasattr(tier, "leave_marks"):
                 tier.leave_marks()
-        versions = RememberedVersions(authority or LocalVersions(lambda: secrets.randbits(63)), self._journal.end)
+        carried = self._memory.carried if self._memory is not None and len(tiers) == 1 else None
+        local = LocalVersions(lambda: secrets.randbits(63), carried)
+        versions = RememberedVersions(authority or local, self._journal.end)
         if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
             on_reopen(versions.drop)
         shared = len(tiers) > (self._memory is not None)

@@ -6,13 +6,16 @@ Rule 2: a remembered version is dropped when a message names it.  One read from 
         nothing was announced between noting the position and having the answer.
 Rule 3: that a version does *not* exist is remembered only of `DEPENDED_MARK`, whose maker announces it; of any other
         name another process may make one and tell nobody.
+Rule 4: where everything that carries a mark is at hand, what nothing carries needs no version: it is forgotten now and
+        then.  One that was forgotten while its first entry was on its way is found again by that entry, or whoever
+        writes what the entry depends on would believe that nothing does.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Mark, softened
@@ -24,28 +27,67 @@ _ABSENT: Final = -1
 """Remembered in place of a version: there is none.  Versions are not negative."""
 
 
-class LocalVersions:
-    """The authority inside one process; *random_version* gives a fresh number each time."""
+_FEW: Final = 1000
+"""Versions that need not be looked through for what could go."""
 
-    def __init__(self, random_version: Callable[[], int]) -> None:
-        self._random = random_version
+
+class Marked(Protocol):
+    """Something that carries marks."""
+
+    @property
+    def marks(self) -> Iterable[Mark]: ...
+
+
+class LocalVersions:
+    """The authority inside one process; *random_version* gives a fresh number each time.
+
+    *carried* is everything there is, by namespace and the name of each mark it carries (Rule 4); None: it isn't known.
+    """
+
+    def __init__(
+        self, random_version: Callable[[], int], carried: Mapping[tuple[str, str], Iterable[Marked]] | None = None
+    ) -> None:
+        self._random, self._carried = random_version, carried
         self._versions: dict[tuple[str, str], int] = {}
+        self._most = _FEW
+
+    def __len__(self) -> int:
+        return len(self._versions)
+
+    def _find(self, pair: tuple[str, str]) -> int | None:
+        version = self._versions.get(pair)
+        if version is not None or not self._carried:
+            return version
+        marks = [mark for one in list(self._carried.get(pair, ())) for mark in one.marks]
+        return next((self._versions.setdefault(pair, version) for name, version in marks if name == pair[1]), None)
+
+    def _forget(self, carried: Mapping[tuple[str, str], Iterable[Marked]]) -> None:
+        """Rule 4; a namespace's own, and that keys in it are depended on, nothing needs to carry."""
+        for pair in list(self._versions):
+            if pair not in carried and pair[1] not in (NAMESPACE_MARK, DEPENDED_MARK):
+                self._versions.pop(pair, None)
+        self._most = 2 * len(self._versions) + _FEW
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """See `Versions`."""
-        if create:
-            return {name: self._versions.setdefault((namespace, name), self._random()) for name in names}
-        versions = ((name, self._versions.get((namespace, name))) for name in names)
-        return {name: version for name, version in versions if version is not None}
+        answer = {name: version for name in names if (version := self._find((namespace, name))) is not None}
+        if create and len(answer) < len(names):
+            if self._carried is not None and len(self._versions) > self._most:
+                self._forget(self._carried)
+            for name in names:
+                if name not in answer:
+                    answer[name] = self._versions.setdefault((namespace, name), self._random())
+        return answer
 
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`."""
-        return [name for space, name in list(self._versions) if space == namespace and name.startswith(prefix)]
+        pairs = {**self._versions, **dict.fromkeys(self._carried or ())}
+        return [name for space, name in pairs if space == namespace and name.startswith(prefix)]
 
     def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
         """See `Versions`."""
         for name in names:
-            old = self._versions.get((namespace, name))
+            old = self._find((namespace, name))
             if not soft:
                 self._versions[namespace, name] = self._random()
             elif old is not None:

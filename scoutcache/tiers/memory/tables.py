@@ -6,7 +6,7 @@ Nothing here locks: whoever writes holds the tier's lock.  Readers without one s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from scoutcache.entry import NAMESPACE_MARK, Mark
@@ -66,6 +66,11 @@ class Tables:
         if NAMESPACE_MARK in names:
             return set(self.slots(namespace))
         return set().union(*(self._tagged.get((namespace, name), ()) for name in names))
+
+    @property
+    def carried(self) -> Mapping[tuple[str, str], set[Slot]]:
+        """The slots by namespace and the name of each mark they carry, but for the namespace's own; it stays alive."""
+        return self._tagged
 
     def put(self, slot: Slot) -> None:
         """Add *slot*; one of the same key leaves in the same moment."""

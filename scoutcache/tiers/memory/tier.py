@@ -70,6 +70,7 @@ class MemoryTier:
         self._on_evict, self._told_from = on_evict, told_from
         self._policy = make_policy(strategy, max_entries, max_bytes)
         self._tables = Tables()
+        self.carried = self._tables.carried
         self._pulse = hot.Pulse()
         self._coarse = -math.inf
         self._lock = threading.RLock()
