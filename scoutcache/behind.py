@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls import Key, Options, pairs
-from scoutcache.delivering import DeadLetter, Delivery, Line
+from scoutcache.delivering import Line
+from scoutcache.delivery import DeadLetter, Delivery
 from scoutcache.through import to_its_end
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Behind:
         self._cache._run(self._line.put(pairs(mapping)))
 
     def get(self, key: Key, default: Any = None) -> Any:
-        """The value last written that the cache has, or that is pending; else *default*."""
+        """The value that is pending, else the one that the cache has; else *default*."""
         return self._cache._run(self._line.find(key, default))
 
     def pending(self) -> int:
@@ -46,7 +47,10 @@ class Behind:
         return self._line.queue.count()
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Deliver now; False when something is pending still after *timeout* seconds."""
+        """Have all delivered now; False when something is pending still after *timeout* seconds.
+
+        No longer is waited, even for a writer that hangs: it runs in the thread that delivers.  0 wakes that only.
+        """
         return self._line.drain(timeout)
 
     def dead_letters(self) -> list[DeadLetter]:
@@ -84,7 +88,7 @@ class AsyncBehind:
         await to_its_end(self._cache._run(self._line.put(pairs(mapping))))
 
     async def get(self, key: Key, default: Any = None) -> Any:
-        """The value last written that the cache has, or that is pending; else *default*."""
+        """The value that is pending, else the one that the cache has; else *default*."""
         return await self._cache._run(self._line.find(key, default))
 
     async def pending(self) -> int:
@@ -92,7 +96,10 @@ class AsyncBehind:
         return await asyncio.to_thread(self._line.queue.count)
 
     async def flush(self, timeout: float = 10.0) -> bool:  # noqa: ASYNC109  # the same as of the blocking face
-        """Deliver now; False when something is pending still after *timeout* seconds."""
+        """Have all delivered now; False when something is pending still after *timeout* seconds.
+
+        No longer is waited, even for a writer that hangs: it runs in the thread that delivers.  0 wakes that only.
+        """
         return await asyncio.to_thread(self._line.drain, timeout)
 
     async def dead_letters(self) -> list[DeadLetter]:

@@ -2,9 +2,10 @@
 
 Rules.
 
-- The write goes into a queue on disk, then into the cache; `get` sees it at once, out of the queue if the cache has
-  lost it.  A crash between the two leaves an older value in the cache: whoever delivers a write of another
-  process removes what the cache has from before it.
+- The write goes into a queue on disk, then into the cache; `get` sees what is pending first, because the cache may have
+  lost it and loaded the older value from the source.
+- Whoever delivers a write removes what the cache was given after it and before the source had it.  A crash between
+  queue and cache leaves an older value there: of another process's write what is from before it is removed as well.
 - The writer is handed lists of (key, value), each key once with its last value, the keys about in the order in which
   they were first written.  Of one key a later value never comes before an earlier one.
 - A list is done when the writer returns.  When it raises, its writes are tried again, later and later, in lists half as
@@ -23,88 +24,35 @@ import concurrent.futures
 import inspect
 import logging
 import os
-import random
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from scoutcache import events
 from scoutcache.callables import is_coroutine_function
 from scoutcache.calls import Calls, Key, Options, Position, tag_names
+from scoutcache.delivery import Batch, DeadLetter, Delivery
 from scoutcache.drive import run, running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
 from scoutcache.errors import CacheError, CorruptEntry, PolicyError
 from scoutcache.queues.store import Queue, Waiting
-from scoutcache.ttl import parse_ttl
 from scoutcache.wire.codec import UnknownType
 
-__all__ = ["DeadLetter", "Delivery", "Line"]
+__all__ = ["Line"]
 
 _log = logging.getLogger("scoutcache")
-
-Batch = list[tuple[str, Any]]
 
 _LOOK: Final = 0.2
 """Seconds between two looks whether an event loop still runs that a coroutine of the writer's was given to."""
 
+_POLL: Final = 0.02
+"""Seconds between two looks whether all has arrived, at most."""
+
 _FAILURES_WHILE_DRAINING: Final = 3
 """Lists that may fail before closing gives the source up for now."""
-
-
-class DeadLetter(NamedTuple):
-    """A write that the writer refused too often.
-
-    *value* is `MISSING` where it can't be read any more.  A *superseded* one has a later write of its key behind it,
-    and isn't retried.
-    """
-
-    key: str
-    value: Any
-    attempts: int
-    error: str
-    died_at: datetime
-    superseded: bool
-
-
-class Delivery(NamedTuple):
-    """How writes are delivered: the arguments of `Cache.behind`.  Times are seconds."""
-
-    writer: Callable[[Batch], Any]
-    batch_size: int
-    interval: float
-    name: str
-    attempts: int
-    backoff: float
-    max_backoff: float
-    drain_timeout: float
-
-    @classmethod
-    def of(cls, writer: Any, batch_size: int, name: str, attempts: int, **times: object) -> Delivery:
-        """The same as the caller wrote it.  Raises `CacheError` and `InvalidTTL`."""
-        if not callable(writer):
-            raise CacheError(f"writer is a function of a list of (key, value), not {writer!r:.80}")
-        if not isinstance(name, str) or not name:
-            raise CacheError("the name of a queue is a text that is not empty")
-        for what, number in (("batch_size", batch_size), ("attempts", attempts)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
-                raise CacheError(f"{what} is a whole number of 1 or more, not {number!r:.80}")
-        seconds = {what: parse_ttl(given) for what, given in times.items()}
-        for what, given in seconds.items():
-            if given == NEVER or (given == 0 and what == "interval"):
-                raise CacheError(f"{what} is a time in seconds, not {times[what]!r:.80}")
-        return cls(writer, batch_size, name=name, attempts=attempts, **seconds)
-
-    def size(self, attempts: int) -> int:
-        """How many writes share a list that failed so often."""
-        return 1 if attempts >= self.attempts - 1 > 0 else max(1, self.batch_size >> attempts)
-
-    def pause(self, attempts: int) -> float:
-        """Seconds until the next try, a random part of them less so that many don't come back at once."""
-        most = min(self.max_backoff, self.backoff * 2.0 ** min(attempts, 60))
-        return most * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
 
 
 class Line:
@@ -173,13 +121,11 @@ class Line:
         return codec.seal(header, live, encoded)
 
     def find(self, key: Key, default: Any) -> Flow[Any]:
-        """The cached value, else the pending one, else *default*."""
-        value = yield from self.calls.get(key, MISSING, self.namespace)
-        if value is MISSING:
-            ref = self.calls.ref(key, self.namespace)
-            sealed = yield from perform(Work(lambda: self.queue.get(ref.key)))
-            value = default if sealed is None else self._opened_or(ref.key, sealed, default)
-        return value
+        """The pending value, else the cached one, else *default*."""
+        ref = self.calls.ref(key, self.namespace)
+        sealed = yield from perform(Work(lambda: self.queue.get(ref.key)))
+        value = MISSING if sealed is None else self._opened_or(ref.key, sealed, MISSING)
+        return (yield from self.calls.get(key, default, self.namespace)) if value is MISSING else value
 
     def _opened(self, key: str, sealed: Sealed) -> Any:
         return self.calls.core.world.codec.open(Ref(self.namespace, key), sealed).value
@@ -222,8 +168,8 @@ class Line:
         except Exception as error:  # noqa: BLE001  # whatever the writer raises, the writes are kept
             self._failed(readable, error)
             return False
-        self.queue.done(readable)
-        self._forget_older(readable)
+        self._forget_older(readable, self.calls.core.world.stamp())
+        self.queue.done(readable)  # only now, or the older value would answer for a moment
         return True
 
     def _write(self, batch: Batch) -> None:
@@ -250,37 +196,51 @@ class Line:
         self.queue.bury(rows, f"{type(error).__name__}: {error}"[:2000], self.calls.core.world.now())
         _log.error("%d writes of queue %r became dead letters: %s", len(rows), self.delivery.name, type(error).__name__)
 
-    def _forget_older(self, rows: Sequence[Waiting]) -> None:
-        """Of writes that another process put, the cache may have an older value, if that process died in between."""
-        foreign = {Ref(self.namespace, row.key): row.stamp for row in rows if row.source != self.queue.source}
-        if foreign:
-            run(self._end_older(foreign), self.calls.core.ports)
+    def _forget_older(self, rows: Sequence[Waiting], arrived: int) -> None:
+        """Remove what the cache has of *rows* that isn't from after the stamp *arrived*, and isn't a later write."""
+        put = {Ref(self.namespace, row.key): row for row in rows}
+
+        def older(ref: Ref, start: int) -> bool:
+            row = put[ref]
+            if start < row.stamp:  # the put itself sees to that, unless its process died in between
+                return row.source != self.queue.source
+            return row.stamp < start < arrived and self.queue.get(ref.key) == row.sealed
+
+        run(self._end(put, older), self.calls.core.ports)
 
     def _end_older(self, stamps: Mapping[Ref, int]) -> Flow[None]:
         """Remove what the cache has from before those stamps: it must not answer any more."""
+        yield from self._end(stamps, lambda ref, start: start < stamps[ref])
+
+    def _end(self, refs: Iterable[Ref], condemned: Callable[[Ref, int], bool]) -> Flow[None]:
+        """Remove those entries whose starts are *condemned*."""
         core = self.calls.core
         if not core.config.enabled:
             return
         core.follower.sync()
-        standing = yield from core.writing.standing(list(stamps))
-        older = [ref.key for ref, (header, _) in standing.items() if header.start < stamps[ref]]
-        if older:
-            yield from core.removing.keys(self.namespace, older)
+        standing = yield from core.writing.standing(list(refs))
+        keys = [ref.key for ref, (header, _) in standing.items() if condemned(ref, header.start)]
+        if keys:
+            yield from core.removing.keys(self.namespace, keys)
 
     # -- ending
 
     def drain(self, timeout: float) -> bool:
-        """Deliver until nothing is pending, for *timeout* seconds at most; whether that was so in the end."""
-        clocks = self.calls.core.clocks
-        until = clocks.monotonic() + timeout
-        pause = threading.Event()
-        while True:
+        """Have the thread deliver, and wait until nothing is pending, for *timeout* seconds at most; whether it was so.
+
+        The writer may hang: it runs here only where there is no thread, because the clock is moved by hand.
+        """
+        if self._runner is None:
             self.turn(_FAILURES_WHILE_DRAINING)
-            if not self.queue.count():
-                return True
-            if not clocks.ticking or clocks.monotonic() >= until:
+            return not self.queue.count()
+        clocks, pause = self.calls.core.clocks, threading.Event()
+        until = clocks.monotonic() + timeout
+        while self.queue.count():
+            if (left := until - clocks.monotonic()) <= 0:
                 return False
-            pause.wait(0.02)
+            self._runner.wake()
+            pause.wait(min(left, _POLL))
+        return True
 
     def close(self, timeout: float | None = None) -> None:
         """Deliver what can be delivered at once, and let go; what is left stays on the disk.  Idempotent."""
@@ -289,7 +249,7 @@ class Line:
         self._closed = True
         _lines.discard(self)
         timeout = self.delivery.drain_timeout if timeout is None else timeout
-        ending = threading.Thread(target=self._end, name="scoutcache-behind-end", daemon=True)
+        ending = threading.Thread(target=self._deliver_rest, name="scoutcache-behind-end", daemon=True)
         ending.start()
         ending.join(timeout)
         if ending.is_alive():
@@ -297,7 +257,7 @@ class Line:
         if self.close in self.calls.core.at_close:
             self.calls.core.at_close.remove(self.close)
 
-    def _end(self) -> None:
+    def _deliver_rest(self) -> None:
         if self._runner is not None:
             self._runner.stop()
         _turn_in_peace(self, _FAILURES_WHILE_DRAINING)
@@ -350,6 +310,10 @@ class _Thread:
         self._new += number  # two threads may lose one another's: then the list goes after the interval
         if self._new >= batch_size:
             self._wake.set()
+
+    def wake(self) -> None:
+        """Deliver what is due now, not after the interval."""
+        self._wake.set()
 
     def stop(self) -> None:
         """End it, after the list that is under way."""

@@ -48,6 +48,7 @@ FLOORS = {
         "versioned",
         "behind",
         "delivering",
+        "delivery",
     },
     "tiers": {"tiers", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},

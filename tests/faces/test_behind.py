@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from scoutcache import MISSING, AsyncCache, Cache
-from scoutcache.delivering import Delivery
+from scoutcache.delivery import Delivery
 from scoutcache.errors import CacheError, InvalidTTL, SerializationError
 from scoutcache.wire.codec import UnknownType
 
@@ -81,6 +81,34 @@ def test_what_the_cache_lost_is_read_from_the_queue(behind, cache):
     assert behind.get("z", MISSING) is MISSING
     turn(behind)
     assert behind.get("a") is None
+
+
+def test_what_was_loaded_while_a_write_was_pending_doesnt_hide_it(behind, source, cache):
+    behind.set("a", "new")
+    cache.delete("a")
+    assert cache.get_or_compute("a", lambda: "old", ttl=60) == "old"
+    assert behind.get("a") == "new"
+    turn(behind)
+    assert source.held == {"a": "new"}
+    assert (behind.get("a"), cache.get("a")) == (None, None)
+    assert cache.get_or_compute("a", lambda: "new", ttl=60) == "new"
+    turn(behind)
+    assert behind.get("a") == "new"
+
+
+def test_a_delivery_leaves_a_later_write_in_the_cache(cache):
+    seen = []
+
+    def writer(batch):
+        seen.append((batch, cache.get("a")))
+        if len(seen) == 1:
+            behind.set("a", 2)
+
+    behind = cache.behind(writer=writer)
+    behind.set("a", 1)
+    turn(behind)
+    assert seen == [([("a", 1)], 1), ([("a", 2)], 2)]
+    assert cache.get("a") == 2
 
 
 def test_what_cant_be_stored_is_not_acknowledged(behind, cache):
@@ -365,6 +393,26 @@ def test_a_writer_that_hangs_doesnt_hold_up_closing_for_ever(tmp_path, caplog):
     go_on.set()
     thread.join(30)
     assert not thread.is_alive()
+
+
+def test_flush_waits_no_longer_for_a_writer_that_hangs(tmp_path):
+    begun, go_on = threading.Event(), threading.Event()
+
+    def writer(batch):
+        begun.set()
+        assert go_on.wait(30)
+
+    with Cache(directory=tmp_path) as cache:
+        behind = cache.behind(writer=writer, interval=1000)
+        behind.set("a", 1)
+        with ThreadPoolExecutor(1) as threads:
+            flushed = threads.submit(behind.flush, 0.01)
+            try:
+                assert flushed.result(10) is False
+                assert begun.wait(30)
+            finally:
+                go_on.set()
+        assert behind.flush(30) is True
 
 
 # -- on a loop
