@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.calls import Key, Options, pairs
 from scoutcache.delivering import Line
 from scoutcache.delivery import DeadLetter, Delivery
-from scoutcache.through import to_its_end
+from scoutcache.drive import to_its_end
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache

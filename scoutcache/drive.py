@@ -51,7 +51,7 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.ports import BESIDE_LIMIT, Ports
 from scoutcache.waits import CHANGES, READS, may_wait
 
-__all__ = ["Ports", "arun", "run", "running_loop"]
+__all__ = ["Ports", "arun", "run", "running_loop", "to_its_end"]
 
 T = TypeVar("T")
 
@@ -89,10 +89,7 @@ async def arun(flow: Flow[T], ports: Ports) -> T:
         while True:
             if type(effect) in CHANGES and may_wait(ports, effect):
                 handed_over = True
-                rest = asyncio.ensure_future(_finish(flow, effect, ports))
-                _finishing.add(rest)
-                rest.add_done_callback(_finished)
-                return await asyncio.shield(rest)
+                return await to_its_end(_finish(flow, effect, ports))
             effect = await _step(flow, effect, ports)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # the flow's own return type
@@ -111,13 +108,21 @@ class _Ended(Exception):
 
 
 _finishing: set[asyncio.Future[Any]] = set()
-"""Flows that go on whatever becomes of their callers; an event loop alone would let them be collected."""
+"""What goes on whatever becomes of its callers; an event loop alone would let it be collected."""
 
 
 def _finished(rest: asyncio.Future[Any]) -> None:
     _finishing.discard(rest)
     if not rest.cancelled():
         rest.exception()  # whoever still waits is told; nobody waiting is no reason to complain
+
+
+async def to_its_end(work: Awaitable[T]) -> T:
+    """Await *work*, which goes on though the caller is cancelled: half of it done would leave two truths."""
+    rest = asyncio.ensure_future(work)
+    _finishing.add(rest)
+    rest.add_done_callback(_finished)
+    return await asyncio.shield(rest)
 
 
 async def _step(flow: Flow[Any], effect: Effect, ports: Ports) -> Effect:

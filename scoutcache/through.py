@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoutcache.alone import alone
 from scoutcache.callables import is_coroutine_function
 from scoutcache.calls import Calls, Key, Options, tag_names
+from scoutcache.drive import to_its_end
 from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.entry import MISSING, Ref
@@ -32,9 +33,7 @@ if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
     from scoutcache.cache import Cache
 
-__all__ = ["AsyncThrough", "Source", "Through", "to_its_end"]
-
-T = TypeVar("T")
+__all__ = ["AsyncThrough", "Source", "Through"]
 
 
 class Source(NamedTuple):
@@ -196,21 +195,3 @@ def _there(values: dict[str, Any]) -> dict[str, Any]:
 async def _awaited(function: Callable[[str], Any], key: str) -> Any:
     value = function(key)
     return await value if inspect.isawaitable(value) else value
-
-
-_unfinished: set[asyncio.Future[Any]] = set()
-"""Those an event loop alone would let be collected."""
-
-
-async def to_its_end(work: Awaitable[T]) -> T:
-    """Await *work*, which goes on though the caller is cancelled: half of it done would leave two truths."""
-    future = asyncio.ensure_future(work)
-    _unfinished.add(future)
-    future.add_done_callback(_ended)
-    return await asyncio.shield(future)
-
-
-def _ended(future: asyncio.Future[Any]) -> None:
-    _unfinished.discard(future)
-    if not future.cancelled():
-        future.exception()  # whoever still waits is told
