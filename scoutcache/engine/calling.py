@@ -176,7 +176,7 @@ class Calling:
     def _keep(
         self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
     ) -> Flow[tuple[dict[Ref, Live], set[Ref]]]:
-        """The values as they are held, and which of them some tier took."""
+        """The values as they are held, and which of them some tier took, as far as tiers tell."""
         lives: dict[Ref, Live] = {}
         entries, refused = [], set[Ref]()
         for ref, value in values.items():
@@ -193,7 +193,7 @@ class Calling:
         taken = 0
         if entries:
             taken = yield from self._writing.store(
-                entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused
+                entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused
             )
         kept = {entry.ref for entry in entries if entry.lifetime.fresh > 0} - refused
         return lives, kept if taken else set()

@@ -102,11 +102,12 @@ class Writing:
 
     def store(
         self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = (),
-        refused: set[Ref] | None = None,
+        refused: set[Ref] | None = None, unstored: set[Ref] | None = None,
     ) -> Flow[int]:  # fmt: skip
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
 
-        *refused* collects those that a policy forbids.  Raises `PolicyError` for what must not be written in plain.
+        *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier.
+         Raises `PolicyError` for what must not be written in plain.
         """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
         if self._world.policy is not None:
@@ -132,16 +133,17 @@ class Writing:
         for row in rows if awaited else ():
             row.renews = name if (name := KEY_MARK + row.header.ref.key) in awaited else None
         with self._world.changing():
-            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited)
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited, unstored)
         if changed and taken:
             yield from self._tell_watch(namespace, changed)
         return taken
 
     def _write_and_renew(
-        self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str]
-    ) -> Flow[int]:
+        self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str],
+        unstored: set[Ref] | None,
+    ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
-        taken = yield from self._write(rows, began.end, began.heard)
+        taken = yield from self._write(rows, began.end, began.heard, unstored)
         try:
             awaited += yield from self._late_dependents(namespace, rows, versions)
             if awaited:
@@ -273,19 +275,24 @@ class Writing:
         with self._world.changing():
             return (yield from self._write(rows, end))
 
-    def _write(self, rows: Sequence[Row], end: int, heard: Heard | None = None) -> Flow[int]:
+    def _write(
+        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None
+    ) -> Flow[int]:
         world = self._world
         placed = self._placed(rows)
         taken: dict[int, int] = {}
+        forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
         for level in reversed(world.lower):
-            taken[level] = yield from self._write_level(level, placed[level], end, heard=heard)
+            taken[level] = yield from self._write_level(
+                level, placed[level], end, None if unstored is None else forbidden[level], heard
+            )
         unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
         if world.shared and (unwritten or any(taken.values())):
             yield from self._tell(rows)
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None:
-            refused: list[Ref] = []
+            refused = forbidden[memory]
             taken[memory] = yield from self._write_level(memory, placed[memory], end, refused, heard)
             if refused:
                 # What a reader promoted between the write below and its announcement is older than what is there.
@@ -295,6 +302,10 @@ class Writing:
         if not world.shared and world.moments is not None:
             world.moments.wrote_here([row.header.ref for row in rows])
         self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
+        if unstored is not None:
+            refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
+            kept = [refs[level].difference(forbidden[level]) for level in refs]
+            unstored.update({row.header.ref for row in rows}.difference(*kept))
         return _count(placed, taken)
 
     def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:

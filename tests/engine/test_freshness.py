@@ -272,6 +272,18 @@ def many(world, keys, factory, **options):
     return world.drive(world.computing.compute_many([world.ref(key) for key in keys], recipe))
 
 
+@pytest.mark.parametrize("tiers", [("memory", "disk"), ("memory",)])
+def test_what_is_invalidated_while_it_is_computed_is_not_said_to_be_stored_and_the_rest_is(make_world, tiers):
+    world = make_world(tiers)
+
+    def factory(keys):
+        world.hear("key", "b")
+        return dict.fromkeys(keys, 0)
+
+    outcomes = many(world, "abc", factory)
+    assert {ref.key: one.stored for ref, one in outcomes.items()} == {"a": True, "b": False, "c": True}
+
+
 def test_what_is_missing_is_computed_by_one_call(world):
     world.put("b", "there")
     calls = []
