@@ -51,6 +51,8 @@ class Exclusion:
         """Held while a slot is taken, counted in, or looked at; the other one may be taken inside it."""
         self.slot: int | None = None
         """This process's."""
+        self.unsaid: list[contextlib.AbstractContextManager[None]] = []
+        """Changes that could not be announced: they are in progress until there is a gap."""
 
     @contextlib.contextmanager
     def held(self, *, wait: bool = True) -> Iterator[None]:

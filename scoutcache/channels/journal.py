@@ -19,6 +19,8 @@ Rule 6: positions begin at the time in nanoseconds, which no journal outruns: a 
 Rule 7: who changes what others hold copies of says so in its slot, from before the first announcement to after the
         last (`changing`).  A slot that counts changes and belongs to nobody was left by a process that died in the
         middle of one: what it changed is unknown, so there is a gap (`recover`).
+Rule 8: what could not be announced, because the lock was held too long, is a gap as soon as this process has the lock:
+        before its next message, or at the next `recover`.  Until then it is a change in progress, should it die first.
 """
 
 from __future__ import annotations
@@ -132,6 +134,8 @@ class Journal:
         payload = encode(message)
         frame = _FRAME.pack(len(payload), zlib.crc32(payload)) + payload
         try:
+            if self._locked().unsaid:
+                self._make_up(self._locked(), wait=wait)
             with self._locked().held(wait=wait):
                 end = self.words[END]
                 try:
@@ -146,10 +150,27 @@ class Journal:
                 return end, after
         except BlockingIOError:
             if wait:
+                self._leave_unsaid()
                 raise TierUnavailable("journal", f"another process has locked it for {PATIENCE:g} s") from None
             raise
         except (OSError, ValueError) as error:
+            self._leave_unsaid()
             raise TierUnavailable("journal", f"{self.directory}: {error}") from error
+
+    def _leave_unsaid(self) -> None:
+        """A message could not be announced (Rule 8)."""
+        lock = self._lock
+        if lock is not None and not lock.unsaid:
+            change = self.changing()
+            change.__enter__()
+            lock.unsaid.append(change)
+
+    def _make_up(self, lock: Exclusion, *, wait: bool) -> None:
+        """Everybody has missed what was left unsaid; raises `BlockingIOError` while the lock is somebody else's."""
+        with contextlib.ExitStack() as over, lock.held(wait=wait):  # the changes end when the lock is free again
+            while lock.unsaid:
+                over.push(lock.unsaid.pop())
+            self._gap()
 
     def _write(self, end: int, frame: bytes) -> None:
         if end - self.words[CURRENT] > self._segment:
@@ -278,14 +299,20 @@ class Journal:
         return None
 
     def recover(self) -> bool:
-        """Has a process died in the middle of a change?  Then everybody has missed something.
+        """Has a process died in the middle of a change, or was one not announced?  Then everybody missed something.
 
         Costs nothing while nobody is in the middle of one; ask about twice a second.
         """
         lock = self._lock
-        if lock is None or self._map[8 * _SLOT : 8 * (_SLOT + SLOTS)] == _IDLE:
+        if lock is None:
             return False
         found = False
+        if lock.unsaid:
+            with contextlib.suppress(BlockingIOError):  # next time
+                self._make_up(lock, wait=False)
+                found = True
+        if self._map[8 * _SLOT : 8 * (_SLOT + SLOTS)] == _IDLE:
+            return found
         with lock.counting:
             for slot in range(SLOTS):
                 if self.words[_SLOT + slot] and slot != lock.slot and lock.take_slot(slot):
