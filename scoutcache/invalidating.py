@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final, get_args
 
 from scoutcache.calls import Calls
-from scoutcache.coherence.messages import Action
+from scoutcache.coherence.messages import Action, intersection
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.engine.removing import Removed
 from scoutcache.entry import Ref
@@ -68,7 +68,10 @@ def invalidate(
 def _result(target: Target, removed: Removed, survey: Survey | None) -> InvalidationResult:
     if survey is not None:
         survey.failed |= removed.failed
-        return InvalidationResult(matched=survey.matched, invalidated=survey.matched, **survey.more())
+        done = [number or 0 for tier, number in survey.by_tier.items() if tier not in removed.failed]
+        number = min(survey.matched, max(done, default=0)) if removed.failed else survey.matched
+        survey.by_tier = {tier: number for tier, number in survey.by_tier.items() if tier not in removed.failed}
+        return InvalidationResult(matched=survey.matched, invalidated=number, **survey.more())
     if target.tags and target.match == "any":
         return InvalidationResult(by_tier=dict.fromkeys(removed.by_tier), failed=removed.failed)
     number = removed.count
@@ -90,10 +93,14 @@ def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> F
 
 
 def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:
-    removed = Removed()
-    while keys := (yield from perform(Work(lambda: some_keys(calls.core, target)))):
-        gone = yield from calls.core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
+    """It is announced as one, for what is being computed and not stored yet, and then by its keys."""
+    core, names = calls.core, intersection([one.text for one in target.patterns], target.keys, target.tags)
+    message = core.world.message("all", target.namespace, names, reason)
+    removed = yield from core.removing.announce(message)
+    while keys := (yield from perform(Work(lambda: some_keys(core, target)))):
+        gone = yield from core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
         removed.add(gone)
         if not gone.count:
             break  # what can't be removed would be found for ever
+    removed.add((yield from core.removing.announce(message)))
     return removed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from scoutcache.coherence.messages import Action, Message
+from scoutcache.coherence.messages import Action, Message, intersection
 from scoutcache.core import Core
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.engine.removing import Removed
@@ -31,6 +31,8 @@ def mark_stale(core: Core, target: Target, action: Action, *, cascade: bool, rea
     except TierUnavailable as error:
         core.world.down(error.tier, error)
         marked.failed[error.tier] = error.reason
+    for tier in marked.failed:
+        marked.by_tier.pop(tier, None)
     return marked
 
 
@@ -39,32 +41,39 @@ def _united(
 ) -> Flow[None]:
     namespace, staling = target.namespace, core.staling
     if messages := _messages(core, target, action, reason):
-        yield from staling.announce(messages)
-        keys = fresh_keys(core, _physical(target), marked.failed)
+        marked.failed |= yield from staling.announce(messages)
+        unread: dict[str, str] = {}
+        keys = fresh_keys(core, _physical(target), unread)
         while batch := (yield from perform(Work(lambda: _batch(keys)))):
             marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
-        yield from staling.announce(messages)
+        staling.unread(unread, namespace, target.patterns, target.keys)
+        marked.failed |= unread
+        marked.failed |= yield from staling.announce(messages)
     if cascade and messages:
         awaited = yield from core.removing.depended_on(namespace)
         hit = [key for key in awaited if key in target.keys or any(one.matches(key) for one in target.patterns)]
-        yield from staling.dependents(namespace, hit, action, reason)
+        marked.failed |= yield from staling.dependents(namespace, hit, action, reason)
     if target.tags:
-        yield from staling.tags(namespace, target.tags, action, cascade=cascade, reason=reason)
+        marked.failed |= yield from staling.tags(namespace, target.tags, action, cascade=cascade, reason=reason)
 
 
 def _each(
     core: Core, target: Target, action: Action, marked: Removed, *, cascade: bool, reason: str | None
 ) -> Flow[None]:
-    """An intersection has no name of its own: its keys are announced."""
+    """It is announced as one, for what is being computed and not stored yet, and then by its keys."""
     namespace, staling = target.namespace, core.staling
+    names = intersection([one.text for one in target.patterns], target.keys, target.tags)
+    whole = [core.world.message("all", namespace, names, reason, action)]
+    marked.failed |= yield from staling.announce(whole)
     keys = fresh_keys(core, target, marked.failed)
     while batch := (yield from perform(Work(lambda: _batch(keys)))):
         message = core.world.message("key", namespace, batch, reason, action)
-        yield from staling.announce([message])
+        marked.failed |= yield from staling.announce([message])
         marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
-        yield from staling.announce([message])
+        marked.failed |= yield from staling.announce([message])
         if cascade:
-            yield from staling.dependents(namespace, batch, action, reason)
+            marked.failed |= yield from staling.dependents(namespace, batch, action, reason)
+    marked.failed |= yield from staling.announce(whole)
 
 
 def _physical(target: Target) -> Target:

@@ -1,14 +1,15 @@
 """A message says what died or was written, so that whoever holds a copy can drop it.
 
 Rule 1: a message never carries a value, only names.
-Rule 2: *invalidations* (key, pattern, mark, namespace) are what a running computation must look out for; a *written*
-        message only tells others to drop their copy, and never makes a slow answer unkeepable.
+Rule 2: *invalidations* (key, pattern, mark, namespace, all) are what a running computation must look out for; a
+        *written* message only tells others to drop their copy, and never makes a slow answer unkeepable.
+        An intersection (all) names what may not be kept; of what is stored its keys are announced, one by one.
 Rule 3: a message that can't be read might have named anything: the reader must drop its memory tier.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import msgspec
@@ -17,16 +18,17 @@ from scoutcache.entry import KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Action", "Kind", "Message", "concerns", "decode", "encode", "invalidates"]
+__all__ = ["Action", "Kind", "Message", "concerns", "decode", "encode", "intersection", "invalidates"]
 
-Kind = Literal["key", "pattern", "mark", "namespace", "written"]
+Kind = Literal["key", "pattern", "mark", "namespace", "written", "all"]
 Action = Literal["delete", "mark_stale", "refresh"]
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True):
     """One announcement.
 
-    *names* are keys (``key``, ``written``), patterns, or names of marks; empty for ``namespace``.  *stamp* is
+    *names* are keys (``key``, ``written``), patterns, or names of marks; empty for ``namespace``; for ``all`` see
+    `intersection`.  *stamp* is
     nanoseconds since the epoch: when it was announced, or for ``written`` the start of what was written.
     """
 
@@ -46,6 +48,15 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
         return self.kind != "written"
 
 
+_KEY, _PATTERN, _TAG = "k", "p", "t"
+"""What a name of an intersection begins with."""
+
+
+def intersection(patterns: Iterable[str], keys: Iterable[str], tags: Iterable[str]) -> list[str]:
+    """The names of a message ``all``: of entries that match all *patterns*, carry all *tags*, and are one of *keys*."""
+    return [*(_PATTERN + text for text in patterns), *(_KEY + key for key in keys), *(_TAG + tag for tag in tags)]
+
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Message)
 
@@ -59,11 +70,16 @@ def decode(data: bytes) -> Message:
     """The message, or `CorruptEntry`; whoever applies it may rely on its patterns being patterns."""
     try:
         message = _decoder.decode(data)
-        for text in message.names if message.kind == "pattern" else ():
+        for text in message.names if message.kind == "pattern" else _of(message, _PATTERN):
             Pattern.parse(text)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InvalidKey) as error:
         raise CorruptEntry(f"a message that can't be read: {error}") from error
     return message
+
+
+def _of(message: Message, kind: str) -> list[str]:
+    """Those names of an intersection that are of one kind."""
+    return [name[1:] for name in message.names if name.startswith(kind)] if message.kind == "all" else []
 
 
 def invalidates(message: Message, header: Header) -> bool:
@@ -90,3 +106,16 @@ def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
             return any(name in message.names for name in marks)
         case "namespace":
             return True
+        case "all":
+            return _intersects(message, ref, marks)
+
+
+def _intersects(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
+    """Is *ref* in the intersection, or may a key be that its entry depends on?  Which tags that has nobody knows."""
+    patterns, keys = [Pattern.parse(text) for text in _of(message, _PATTERN)], _of(message, _KEY)
+
+    def names(key: str) -> bool:
+        return (not keys or key in keys) and all(pattern.matches(key) for pattern in patterns)
+
+    own = names(ref.key) and set(marks).issuperset(_of(message, _TAG))
+    return own or any(names(mark[len(KEY_MARK) :]) for mark in marks if mark.startswith(KEY_MARK))

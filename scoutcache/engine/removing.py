@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from scoutcache import events
-from scoutcache.coherence.messages import Kind
+from scoutcache.coherence.messages import Kind, Message
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, Renew
 from scoutcache.engine.reading import Found
@@ -190,7 +190,8 @@ class Removing:
         """Try again what could not be removed from a tier, with its announcements."""
         doubt = self._world.doubts[level]
         for namespace in {ref.namespace for ref in doubt.refs}:
-            yield from self.keys(namespace, [ref.key for ref in doubt.refs if ref.namespace == namespace])
+            keys = [ref.key for ref in doubt.refs if ref.namespace == namespace]
+            yield from self._remove_below(level, namespace, keys)
         for owed in list(doubt.owed):
             match owed:
                 case Erase():
@@ -202,6 +203,25 @@ class Removing:
             doubt.owed.remove(owed)
             if removed.failed:
                 return
+
+    def _remove_below(self, level: int, namespace: str, keys: Sequence[str]) -> Flow[None]:
+        """Remove *keys* from one tier, and whatever depends on them.
+
+        What this process's memory has of them is newer and stays; others drop theirs, as after a write.
+        """
+        refs = [Ref(namespace, key) for key in keys]
+        yield from self._announced("written", namespace, keys, None, [Remove(level, refs)])
+        if (yield from self._cascade(namespace, keys, None)).failed:
+            self._doubt(Remove(level, refs))
+
+    def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
+        """*renewal* failed by *error*, and is to be made good; the tier that failed, and why."""
+        self._doubt(renewal)
+        return self._failed(error).failed
+
+    def announce(self, message: Message) -> Flow[Removed]:
+        """Announce *message* as part of a removal: a channel that is away is reported, and the others go on."""
+        return (yield from self._sweep([Announce(message)]))
 
     def touch(self, found: Found, fresh: float, began: Moment) -> Flow[bool]:
         """Give an entry *fresh* seconds from now, in every tier that takes it."""

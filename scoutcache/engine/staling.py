@@ -6,21 +6,23 @@ Rule 2: for tags it is one write at the authority, the next version of the same 
 Rule 3: it beats a computation that began before it, as an invalidation does.
 Rule 4: an entry is written again only as long as nothing was announced since it was read.  Where that fails time and
         again, because others are at the same key, it is removed: that is the stronger word.
+Rule 5: so it is where a tier can't be told: the tier isn't believed, and what it has is removed when it answers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from scoutcache.coherence.messages import Action, Message
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Remove
+from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import KEY_MARK, Header, Live, Ref, Row
 from scoutcache.errors import CorruptEntry, TierUnavailable
+from scoutcache.patterns import Pattern
 from scoutcache.wire.unknown import UnknownType
 
 __all__ = ["Staling"]
@@ -34,23 +36,40 @@ class Staling:
     def __init__(self, world: World, reading: Reading, writing: Writing, removing: Removing) -> None:
         self._world, self._reading, self._writing, self._removing = world, reading, writing, removing
 
-    def announce(self, messages: Sequence[Message]) -> Flow[None]:
-        """Say what is going to be, or has been, marked."""
+    def announce(self, messages: Sequence[Message]) -> Flow[dict[str, str]]:
+        """Say what is going to be, or has been, marked; the channel if it could not be said, and why."""
+        failed: dict[str, str] = {}
         for message in messages:
-            yield from effects.announce(message)
+            failed |= (yield from self._removing.announce(message)).failed
+        return failed
 
     def tags(
         self, namespace: str, tags: Sequence[str], action: Action, *, cascade: bool, reason: str | None
-    ) -> Flow[None]:
-        """Every entry that carries one of *tags* is stale, and with *cascade* whatever depends on one."""
-        names = (yield from self._removing.with_dependents(namespace, tags)) if cascade else list(tags)
-        yield from self._writing.renew(namespace, names, reason, action)
+    ) -> Flow[dict[str, str]]:
+        """Every entry that carries one of *tags* is stale, and with *cascade* whatever depends on one.
 
-    def dependents(self, namespace: str, keys: Sequence[str], action: Action, reason: str | None) -> Flow[None]:
-        """Whatever depends on one of *keys* is stale."""
-        awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
-        if awaited:
-            yield from self._writing.renew(namespace, list(awaited), reason, action)
+        The tier that could not be told, and why.
+        """
+        names = list(tags)
+        try:
+            names = (yield from self._removing.with_dependents(namespace, tags)) if cascade else names
+            yield from self._writing.renew(namespace, names, reason, action)
+        except TierUnavailable as error:
+            return self._removing.owe(Renew(namespace, names), error)
+        return {}
+
+    def dependents(
+        self, namespace: str, keys: Sequence[str], action: Action, reason: str | None
+    ) -> Flow[dict[str, str]]:
+        """Whatever depends on one of *keys* is stale; the tier that could not be told, and why."""
+        names = [KEY_MARK + key for key in keys]
+        try:
+            names = list((yield from effects.current(namespace, names)))
+            if names:
+                yield from self._writing.renew(namespace, names, reason, action)
+        except TierUnavailable as error:
+            return self._removing.owe(Renew(namespace, names), error)
+        return {}
 
     def mark(self, refs: Sequence[Ref]) -> Flow[dict[str, str]]:
         """Write *refs* again below memory, fresh until now; the tiers that could not, and why.
@@ -62,9 +81,18 @@ class Staling:
             try:
                 yield from self._mark(level, refs)
             except TierUnavailable as error:
+                self._world.doubts[level].about(refs, [Clear(level, refs[0].namespace)])  # Rule 5
                 self._world.down(error.tier, error)
                 failed[error.tier] = error.reason
         return failed
+
+    def unread(self, tiers: Collection[str], namespace: str, patterns: Sequence[Pattern], keys: Iterable[str]) -> None:
+        """*tiers* could not be searched for what was to be marked, so they owe its removal (Rule 5)."""
+        refs = [Ref(namespace, key) for key in keys]
+        for level in self._world.lower:
+            if self._world.names[level] in tiers:
+                self._world.doubts[level].owed.extend([Erase(level, namespace, pattern) for pattern in patterns])
+                self._world.doubts[level].about(refs, [Clear(level, namespace)])
 
     def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:
         for _ in range(_ATTEMPTS):

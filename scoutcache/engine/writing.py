@@ -196,7 +196,15 @@ class Writing:
         return standing
 
     def _store_in_memory(self, entries: Sequence[Entry], began: Moment, names: Sequence[str]) -> Flow[int]:
-        """Without the authority there are no versions: only memory, which is told of each event, may keep it."""
+        """Without the authority there are no versions: only memory, which is told of each event, may keep it.
+
+        What the tiers below have is older, so they aren't believed, and others drop their copies.
+        """
+        refs = [entry.ref for entry in entries]
+        for level in self._world.lower:
+            self._world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
+        if self._world.shared:
+            yield from self._tell(refs)
         if self._world.memory is None:
             return 0
         marks = tuple([Mark(name, UNVERSIONED) for name in names])
@@ -288,7 +296,7 @@ class Writing:
             )
         unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
         if world.shared and (unwritten or any(taken.values())):
-            yield from self._tell(rows)
+            yield from self._tell([row.header.ref for row in rows])
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None:
@@ -338,9 +346,9 @@ class Writing:
                     ttl = header.fresh_until - header.created
                     hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
 
-    def _tell(self, rows: Sequence[Row]) -> Flow[None]:
+    def _tell(self, refs: Sequence[Ref]) -> Flow[None]:
         world = self._world
-        message = world.message("written", rows[0].header.ref.namespace, [row.header.ref.key for row in rows])
+        message = world.message("written", refs[0].namespace, [ref.key for ref in refs])
         try:
             yield from effects.announce(message)
         except TierUnavailable as error:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoutcache.coherence.messages import Message, concerns, decode, encode, invalidates
+from scoutcache.coherence.messages import Message, concerns, decode, encode, intersection, invalidates
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Mark, Ref
 from scoutcache.errors import CorruptEntry
 
@@ -73,6 +73,33 @@ def test_a_pattern_that_is_none_is_corrupt_so_that_nobody_fails_applying_it():
 )
 def test_what_invalidates_an_entry_tagged_red_that_depends_on_another(said, named):
     assert invalidates(said, header("red", KEY_MARK + "db:1")) is named
+
+
+@pytest.mark.parametrize(
+    ("patterns", "keys", "tags", "named"),
+    [
+        (["llm:*"], [], ["red"], True),
+        (["llm:*", "*:1"], ["llm:1", "x"], ["red", "hot"], True),
+        (["llm:*"], [], ["blue"], False),
+        (["llm:*"], [], ["red", "blue"], False),
+        (["job:*"], [], ["red"], False),
+        (["llm:*", "job:*"], [], [], False),
+        (["llm:*"], ["llm:2"], [], False),
+        ([], [], ["red"], True),
+        (["db:*"], [], ["blue"], True),  # what it depends on may carry any tag
+        (["db:*"], ["llm:1"], [], False),
+    ],
+)
+def test_an_intersection_names_what_satisfies_all_of_it(patterns, keys, tags, named):
+    said = message("all", *intersection(patterns, keys, tags))
+    assert decode(encode(said)) == said
+    assert invalidates(said, header("red", "hot", KEY_MARK + "db:1")) is named
+    assert not invalidates(message("all", *said.names, namespace="other"), header("red", "hot"))
+
+
+def test_an_intersection_with_a_pattern_that_is_none_is_corrupt():
+    with pytest.raises(CorruptEntry):
+        decode(encode(message("all", *intersection(["[a-"], [], []))))
 
 
 def test_a_write_concerns_the_key_and_what_depends_on_it():

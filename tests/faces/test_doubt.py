@@ -25,7 +25,11 @@ def full(cache, monkeypatch):
     def refuse(*_, **__):
         raise TierUnavailable("disk", "full")
 
+    def known(*args, create=False, current=disk.current):
+        return refuse() if create else current(*args)
+
     def fill():
+        monkeypatch.setattr(disk, "current", known)
         for name in ("write", "remove", "remove_matching", "clear", "renew"):
             monkeypatch.setattr(disk, name, refuse)
 
@@ -34,7 +38,12 @@ def full(cache, monkeypatch):
 
 CHANGES = {
     "set": (lambda cache: cache.set("llm:a", "new"), "new"),
+    "set with a new tag": (lambda cache: cache.set("llm:a", "new", tags=["blue"]), "new"),
     "delete": (lambda cache: cache.delete("llm:a"), None),
+    "mark a key": (lambda cache: cache.invalidate(keys=["llm:a"], action="mark_stale"), None),
+    "mark a pattern": (lambda cache: cache.invalidate("llm:*", action="mark_stale"), None),
+    "mark a tag": (lambda cache: cache.invalidate(tags=["red"], action="mark_stale"), None),
+    "mark both": (lambda cache: cache.invalidate("llm:*", tags=["red"], match="all", action="mark_stale"), None),
     "pattern": (lambda cache: cache.invalidate("llm:*"), None),
     "tag": (lambda cache: cache.invalidate(tags=["red"]), None),
     "clear": (lambda cache: cache.clear(), None),
@@ -57,6 +66,65 @@ def test_the_old_value_never_comes_back(change, cache, full, monkeypatch, tmp_pa
     assert cache.get("llm:a") is None
     with Cache(directory=tmp_path) as other:
         assert other.get("llm:a") is None
+
+
+@pytest.mark.parametrize("tags", [[], ["blue"]], ids=["known tags", "a new tag"])
+def test_memory_keeps_what_the_disk_could_not_take(tags, cache, full, monkeypatch):
+    cache.set("a", "old")
+    full()
+    cache.set("a", "new", tags=tags)
+    monkeypatch.undo()
+    cache._core.background.turn()
+    assert cache.get("a") == "new"
+
+
+def test_dependents_end_when_the_disk_answers_again(cache, full, monkeypatch):
+    cache.set("a", "old")
+    cache.set("child", "of old", depends_on=["a"])
+    full()
+    cache.set("a", "new", tags=["blue"])
+    monkeypatch.undo()
+    cache._core.background.turn()
+    assert (cache.get("a"), cache.get("child")) == ("new", None)
+
+
+def test_others_drop_what_a_new_tag_kept_off_the_disk(cache, full, tmp_path):
+    with Cache(directory=tmp_path) as other:
+        cache.set("a", "old")
+        for _ in range(3):
+            other.get("a")
+        assert other.get_entry("a").backend == "memory"
+        full()
+        cache.set("a", "new", tags=["blue"])
+        other._core.follower.sync()
+        assert other._core.memory.usage().entries == 0
+
+
+@pytest.mark.parametrize("count", [False, True])
+@pytest.mark.parametrize("target", [{"patterns": ["a"]}, {"patterns": ["a"], "tags": ["red"], "match": "all"}])
+def test_what_could_not_be_marked_is_not_counted(target, count, cache, full):
+    cache.set("a", "old", tags=["red"])
+    cache._core.memory.clear(None)
+    full()
+    patterns = target["patterns"]
+    more = {name: value for name, value in target.items() if name != "patterns"}
+    result = cache.invalidate(*patterns, **more, action="mark_stale", count=count)
+    assert (result.invalidated, dict(result.by_tier)) == (0, {"memory": 0})
+    assert "disk" in result.failed
+
+
+def test_what_could_not_be_searched_owes_what_was_to_be_marked(cache, monkeypatch):
+    def refuse(*_, **__):
+        raise TierUnavailable("disk", "busy")
+
+    cache.set("a", "old")
+    monkeypatch.setattr(cache._core.tier("disk"), "scan", refuse)
+    assert "disk" in cache.invalidate("a*", action="mark_stale").failed
+    cache._core.memory.clear(None)
+    assert cache.get("a") is None
+    monkeypatch.undo()
+    cache._core.background.turn()
+    assert cache.get("a") is None
 
 
 def test_a_key_written_again_is_believed_again(cache, full, monkeypatch):

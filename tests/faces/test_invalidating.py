@@ -140,3 +140,24 @@ def test_a_set_with_a_position_is_refused_after_an_invalidation_since(cache, fak
     cache.set("k", "later")
     assert cache.set("k", "earlier", since=early) is False
     assert cache.get("k") == "later"
+
+
+@pytest.mark.parametrize("action", ["delete", "mark_stale"])
+@pytest.mark.parametrize(("tags", "kept"), [(["red"], None), (["blue"], "from before")])
+def test_an_intersection_beats_what_began_before_it_and_is_not_stored_yet(cache, action, tags, kept):
+    position = cache.position()
+    cache.invalidate("llm:*", tags=["red"], match="all", action=action)
+    cache.set("llm:1", "from before", tags=tags, since=position)
+    assert cache.get("llm:1") == kept
+
+
+@pytest.mark.parametrize("action", ["delete", "mark_stale"])
+def test_nobody_joins_or_keeps_a_computation_that_an_intersection_names(sync, action):
+    def compute():
+        assert len(sync._core.world.flights) == 1
+        sync.invalidate("llm:*", tags=["red"], match="all", action=action)
+        assert len(sync._core.world.flights) == 0
+        return 1
+
+    assert sync.get_or_compute("llm:1", compute, tags=["red"]) == 1
+    assert sync.get("llm:1") is None
