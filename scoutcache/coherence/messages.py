@@ -41,6 +41,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     reason: str | None = None
     action: Action = "delete"
     """What becomes of the entries that are named; ``refresh`` marks them stale and asks who has a factory to use it."""
+    same: tuple[str, ...] = ()
+    """Of the names that were ``written``, those that got the value they had: nothing changed for dependents."""
 
     @property
     def is_invalidation(self) -> bool:
@@ -97,7 +99,9 @@ def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
         return False
     match message.kind:
         case "key" | "written":
-            return ref.key in message.names or any(KEY_MARK + key in marks for key in message.names)
+            return ref.key in message.names or any(
+                KEY_MARK + key in marks and key not in message.same for key in message.names
+            )
         case "pattern":
             keys = [ref.key, *(name[len(KEY_MARK) :] for name in marks if name.startswith(KEY_MARK))]
             patterns = [Pattern.parse(text) for text in message.names]

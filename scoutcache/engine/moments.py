@@ -40,6 +40,8 @@ class Told(NamedTuple):
     invalidations: list[Message]
     written: dict[Ref, set[str]]
     """By whom each of the keys it looks at was written."""
+    changed: set[Ref]
+    """Which of them got another value."""
 
 
 class _Settled(NamedTuple):
@@ -53,12 +55,13 @@ class _Settled(NamedTuple):
 class Heard:
     """What one computation, which looks at *refs*, has been told; it began at position *end*."""
 
-    __slots__ = ("_before", "_first", "_moments", "end", "gap", "refs", "written")
+    __slots__ = ("_before", "_first", "_moments", "changed", "end", "gap", "refs", "written")
 
     def __init__(self, moments: Moments, refs: frozenset[Ref]) -> None:
         self._moments, self.refs = moments, refs
         self.gap = False
         self.written: dict[Ref, set[str]] = {}
+        self.changed: set[Ref] = set()
         self.end = self._first = 0
         self._before = moments.count_here
 
@@ -74,6 +77,8 @@ class Heard:
             ref = Ref(message.namespace, key)
             if ref in self.refs:
                 self.written.setdefault(ref, set()).add(message.source)
+                if key not in message.same:
+                    self.changed.add(ref)
 
     def wrote_here(self, refs: Iterable[Ref]) -> bool:
         """Were any of *refs* written by this process since it began, without an announcement?"""
@@ -85,7 +90,7 @@ class Heard:
         messages = self._moments.since(self._first)
         if self.gap or messages is None:
             return None
-        return Told(end, messages, dict(self.written))
+        return Told(end, messages, dict(self.written), set(self.changed))
 
 
 class Moments:

@@ -213,7 +213,7 @@ class Watch:
 
     def _take_over(self, heard: Heard, told: Told) -> None:
         self._read_to, self._invalidations, self._known = told.end, told.invalidations, heard.refs
-        self._written.update(told.written)
+        self._written.update(told.changed)
         self._overwritten.update([ref for ref, sources in told.written.items() if sources != {self._own_source}])
 
     def prepare(self, headers: Sequence[Header]) -> None:
@@ -265,7 +265,7 @@ class Watch:
                 self._invalidations.append(message)
                 continue
             refs = [Ref(message.namespace, key) for key in message.names]
-            self._written.update(refs)
+            self._written.update([ref for ref in refs if ref.key not in message.same])
             if message.source != self._own_source:
                 self._overwritten.update(refs)
         self._read_to = end

@@ -20,10 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from msgspec.structs import replace as replace_fields
+
 from scoutcache import events
 from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Remove, Renew
+from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Heard
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
@@ -107,7 +110,7 @@ class Writing:
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
 
         *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier.
-         Raises `PolicyError` for what must not be written in plain.
+        Raises `PolicyError` for what must not be written in plain.
         """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
         if self._world.policy is not None:
@@ -128,23 +131,25 @@ class Writing:
             return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
-        changed = yield from self._changed(rows, versions)
+        equal = Equal(self._world)
+        changed = yield from self._changed(rows, versions, equal)
         awaited = [name for ref in changed if (name := KEY_MARK + ref.key) in versions]
         for row in rows if awaited else ():
             row.renews = name if (name := KEY_MARK + row.header.ref.key) in awaited else None
         with self._world.changing():
-            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited, unstored)
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited, unstored, equal)
         if changed and taken:
             yield from self._tell_watch(namespace, changed)
         return taken
 
     def _write_and_renew(
         self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str],
-        unstored: set[Ref] | None,
+        unstored: set[Ref] | None, equal: Equal,
     ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
-        taken = yield from self._write(rows, began.end, began.heard, unstored)
+        taken = yield from self._write(rows, began.end, began.heard, unstored, equal)
         try:
+            awaited += [name for ref in equal.doubtful if (name := KEY_MARK + ref.key) in versions]
             awaited += yield from self._late_dependents(namespace, rows, versions)
             if awaited:
                 yield from self.renew(namespace, awaited)
@@ -241,7 +246,7 @@ class Writing:
         )
         return Row(header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded))
 
-    def _changed(self, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[Ref]]:
+    def _changed(self, rows: Sequence[Row], versions: Mapping[str, int], equal: Equal) -> Flow[list[Ref]]:
         """Which of *rows*, among those that others depend on or watch, are other values than the stored ones."""
         watch = self._world.watch
         awaited = {
@@ -250,9 +255,8 @@ class Writing:
             if KEY_MARK + (ref := row.header.ref).key in versions or (watch is not None and watch.watches(ref.key))
         }
         stored = (yield from self.standing(list(awaited))) if awaited else {}
-        return [
-            ref for ref, row in awaited.items() if ref not in stored or not self._equal(stored[ref][1], row.live)
-        ]
+        equal.refs = {ref for ref in stored if ref in awaited and self._equal(stored[ref][1], awaited[ref].live)}
+        return [ref for ref in awaited if ref not in equal.refs]
 
     def _equal(self, stored: Live, new: Live) -> bool:
         if type(stored.held) is not type(new.held) or stored.held != new.held:
@@ -281,10 +285,12 @@ class Writing:
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
         """Write sealed rows from the lowest tier up; return how many some tier took."""
         with self._world.changing():
-            return (yield from self._write(rows, end))
+            equal = Equal(self._world, [row.header.ref for row in rows], always=True)  # they keep value and start
+            return (yield from self._write(rows, end, equal=equal))
 
     def _write(
-        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None
+        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None,
+        equal: Equal | None = None,
     ) -> Flow[int]:
         world = self._world
         placed = self._placed(rows)
@@ -296,7 +302,7 @@ class Writing:
             )
         unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
         if world.shared and (unwritten or any(taken.values())):
-            yield from self._tell([row.header.ref for row in rows])
+            yield from self._tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None:
@@ -346,13 +352,13 @@ class Writing:
                     ttl = header.fresh_until - header.created
                     hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
 
-    def _tell(self, refs: Sequence[Ref]) -> Flow[None]:
-        world = self._world
-        message = world.message("written", refs[0].namespace, [ref.key for ref in refs])
+    def _tell(self, refs: Sequence[Ref], same: Sequence[str] = ()) -> Flow[None]:
+        said = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
+        message = replace_fields(said, same=tuple(same)) if same else said
         try:
             yield from effects.announce(message)
         except TierUnavailable as error:
-            world.down("journal", error)
+            self._world.down("journal", error)
 
     def _write_level(
         self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None

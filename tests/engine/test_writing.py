@@ -174,6 +174,27 @@ def test_a_dependent_lives_when_the_value_is_the_same(family):
     assert [m.kind for m in family.messages] == ["written"]
 
 
+def test_a_computation_is_kept_though_what_it_depends_on_is_set_to_the_same_value(family):
+    began = family.writing.moment()
+    family.put("parent", {"a": 1})
+    assert family.put("child", "slow", depends_on=["parent"], began=began)
+    family.put("parent", {"a": 2})
+    assert not family.put("child", "slower", depends_on=["parent"], began=began)
+
+
+@pytest.mark.parametrize("kind", ["written", "key"])
+def test_it_is_not_where_another_value_came_between_the_look_and_the_write(family, kind):
+    began = family.writing.moment()
+    flow = family.set("parent", {"a": 1})
+    effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Write))
+    family.hear(kind, "parent")
+    family.finish(flow, effect)
+    late = family.writing.moment()
+    assert [m.same for m in family.messages if m.source == "me" and m.kind == "written"] in ([()], [])
+    assert not family.put("child", "slow", depends_on=["parent"], began=began)
+    assert family.put("child", "after", depends_on=["parent"], began=late)
+
+
 @pytest.mark.parametrize(("old", "new"), [(1, 1.0), (1, True), ((1,), (True,)), ((1, (0,)), (1, (0.0,)))])
 def test_equal_is_what_is_stored_and_not_what_python_calls_equal(world, old, new):
     world.put("parent", old)
