@@ -94,6 +94,11 @@ def _configuration(
         raise ConfigError("config and profile were both given", hint="load_config(profile=…) starts from a profile")
     if isinstance(config, CacheConfig):
         return config.replace(**given) if given else config
+    if not isinstance(config, Mapping):
+        raise ConfigError(
+            f"config takes a CacheConfig or a mapping of settings, not {config!r:.200}",
+            hint='a file is read by load_config: Cache(load_config(file="scoutcache.toml").config)',
+        )
     return CacheConfig(**{**config, **given})
 
 

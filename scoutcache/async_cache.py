@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.checking import get_checked, get_or_reload
-from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping
+from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping, refuse_bare
 from scoutcache.drive import arun
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
@@ -345,6 +345,8 @@ class AsyncCache(Face):
 
     def cached(
         self,
+        bare: None = None,
+        /,
         *,
         ttl: object = None,
         key: Key | Callable[..., Key] | None = None,
@@ -364,6 +366,7 @@ class AsyncCache(Face):
         *condition*, called with the function's arguments, bypasses the cache when it is false.  Raises `CacheError` for
         generators.
         """
+        refuse_bare(bare)
         keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
         return lambda function: AsyncCachedFunction(self, function, keeping)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
 from scoutcache.checking import get_checked, get_or_reload
-from scoutcache.decorators import CachedFunction, Decorator, Keeping
+from scoutcache.decorators import CachedFunction, Decorator, Keeping, refuse_bare
 from scoutcache.drive import run
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
@@ -372,6 +372,8 @@ class Cache(Face):
 
     def cached(
         self,
+        bare: None = None,
+        /,
         *,
         ttl: object = None,
         key: Key | Callable[..., Key] | None = None,
@@ -399,6 +401,7 @@ class Cache(Face):
         ...     double(21), double.invalidate(21), double.refresh(4), double.key(4) == double.key(n=4)
         (42, True, 8, True)
         """
+        refuse_bare(bare)
         keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
         return lambda function: CachedFunction(self, function, keeping)
 

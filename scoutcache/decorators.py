@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.face import Face
 
-__all__ = ["AsyncCachedFunction", "AsyncDecorator", "CachedFunction", "Decorator", "Keeping"]
+__all__ = ["AsyncCachedFunction", "AsyncDecorator", "CachedFunction", "Decorator", "Keeping", "refuse_bare"]
 
 Key = str | CacheKey
 P = ParamSpec("P")
@@ -48,6 +48,12 @@ class Keeping:
     namespace: str | None = None
     self_in_key: bool = False
     more: dict[str, Any] = field(default_factory=dict)
+
+
+def refuse_bare(function: object) -> None:
+    """Raise `CacheError` for ``@cache.cached`` without parentheses, which passes the function where nothing goes."""
+    if function is not None:
+        raise CacheError("cached is called before it decorates: write @cache.cached()", hint="or @cache.cached(ttl=…)")
 
 
 def _checked(cache: Face, keeping: Keeping) -> Keeping:

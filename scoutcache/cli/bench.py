@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import MISSED, Usage
+from scoutcache.cli.errors import MISSED, Usage, did_you_mean
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 
@@ -186,6 +186,9 @@ def compare(
     from scoutcache.bench import compare as comparing
     from scoutcache.bench.store import load
 
+    for name in (before, after):
+        if not name.endswith(".json"):
+            _check_saved(name)
     found = comparing.compare(load(before), load(after), fail or None)
     rows = [asdict(change) for change in found.changes]
     session.out.rows("changes", rows, () if session.form == "json" else _CHANGE, warnings=list(found.warnings))
@@ -194,6 +197,16 @@ def compare(
     for change in found.missed:
         session.note(f"missed: {change.tier} {change.operation} {change.metric} is {change.worse_percent:.1f} % worse")
     return MISSED if found.missed else None
+
+
+def _check_saved(name: str) -> None:
+    """Refuse a name that nothing was saved as."""
+    from scoutcache.bench.store import check_name, saved_names
+
+    check_name(name)
+    if name not in (known := saved_names()):
+        saved = f"saved: {', '.join(known) or 'none yet'}; `bench --save NAME` saves one"
+        raise Usage(f"there is no saved benchmark {name!r}", hint=did_you_mean(name, known, saved))
 
 
 _CHANGE: Final = ("tier", "operation", "metric", "before", "after", "worse_percent", "noise", "missed")

@@ -104,7 +104,9 @@ def invalidate(
     After it has returned nobody reads what was there before. What is named is united; --match all takes only what
     fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
     while it is computed anew, where it has a time to be stale; refresh also tells the processes that can compute it.
-    An event has the actions of its rules; events emit gives it fields.
+    An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
+    as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
+    may stand in any order.
     """  # fmt: skip
     named = list(patterns or ())
     if everything and not named:
@@ -121,7 +123,8 @@ def invalidate(
             session.note("no keys were given")
             session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
             return None
-        raise Usage("nothing to invalidate was named", hint="name a PATTERN, --tag, --keys-from, --depends-on or --all")
+        known = "name a PATTERN, --tag, --event, --keys-from, --depends-on or --all"
+        raise Usage("nothing to invalidate was named", hint=known)
     with session.cache(raising=False) as cache:
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
@@ -129,8 +132,16 @@ def invalidate(
             _check_most(session, cache, wanted, most)
         with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
             result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
+        if event is not None and not _listened(cache, event):
+            session.note(f"no rule listens to {event}")
         waited = _wait(session, cache, seconds) if seconds is not None else None
     return _told(session, result, waited, dry_run=dry_run)
+
+
+def _listened(cache: Cache, event: str) -> bool:
+    from scoutcache.rules.planning import by_event
+
+    return bool(by_event(cache._core.rulebook.ruleset, event, {}))
 
 
 def _check_sweep(patterns: Sequence[str], *, everything: bool) -> None:

@@ -38,6 +38,9 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "�
 _WIDE: Final = 8
 """A single row of more columns reads better downwards."""
 
+_PADDED: Final = 60
+"""How far a column off a terminal is padded at most."""
+
 Row = Mapping[str, Any]
 
 
@@ -234,6 +237,7 @@ class Output:
         found, columns = _with_columns(rows, columns)
         cells = [tuple(columns), *(tuple(self._cell(name, row.get(name)) for name in columns) for row in found)]
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        widths = [min(width, _PADDED) for width in widths]  # one long value is no reason to pad all the others
         for row in cells if len(cells) > 1 else ():
             self.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
 
@@ -93,6 +93,7 @@ def run(
 
     if due and names:
         raise Usage("--due and rules by their id exclude each other")
+    _check_names(session, names or ())
     wait, results = parse_duration(lock_timeout), []
     chosen = names or [rule.rule_id for rule, at in _standing(session) if at.now]
     if chosen:
@@ -106,6 +107,15 @@ def run(
         session.note("no rule is due" if any_timed else "no time rules are configured: nothing to do")
     quiet = not (names or dry_run or session.out.on_terminal or session.verbose)
     return told(session, results, quiet=quiet)
+
+
+def _check_names(session: Session, names: Sequence[str]) -> None:
+    """Refuse names that no rule has, before anything is opened."""
+    known = [name for rule in session.config.rules for name in (rule.rule_id, rule.name)]
+    for name in names:
+        if name not in known:
+            rules = f"there are: {', '.join(rule.rule_id for rule in session.config.rules) or 'none'}"
+            raise Usage(f"there is no rule {name!r:.200}", hint=did_you_mean(name, known, rules))
 
 
 @command(

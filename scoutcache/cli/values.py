@@ -145,7 +145,7 @@ def set_(
         str, choices(("text", "json", "bytes"), "--value", help="What the value is. Default: text.", show_default=False)
     ] = "text",
     ttl: Annotated[
-        str | None, typer.Option("--ttl", metavar="D", help="How long it lives: 90s, 2h, 7d, never.")
+        str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never; over 1000 years is never.")
     ] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
     depends_on: Annotated[

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,11 +72,11 @@ def warm(
                "lock_timeout": parse_duration(lock_timeout)}  # fmt: skip
     if source is None and not task and not due_any(session):
         return _told(session, [])
-    with session.cache() as cache:
+    with _accounted(session) as progress, session.cache() as cache:
         runs = (
-            _from(session, cache, source, function, options)
+            _from(cache, source, function, partial(progress, source), options)
             if source is not None
-            else _tasks(session, cache, task, options)
+            else _tasks(cache, task, progress, options)
         )
     session.progress_done()
     return _told(session, runs)
@@ -125,27 +127,41 @@ def _function(name: str) -> Callable[..., Any]:
 
 
 def _from(
-    session: Session, cache: Cache, source: str, call: Callable[..., Any] | None, options: dict[str, Any]
-) -> list[TaskRun]:
+    cache: Cache, source: str, call: Callable[..., Any] | None, progress: Callable[[WarmResult], None],
+    options: dict[str, Any],
+) -> list[TaskRun]:  # fmt: skip
     from scoutcache.warming.fill import warm_from
     from scoutcache.warming.tasks import TaskRun
 
-    def show(result: WarmResult) -> None:
-        _bar(session, source, result)
-
     lines = sys.stdin.buffer if source == "-" else source
-    return [TaskRun("", warm_from(cache, lines, call=call, progress=show, **options))]
+    return [TaskRun("", warm_from(cache, lines, call=call, progress=progress, **options))]
 
 
-def _tasks(session: Session, cache: Cache, names: list[str] | None, options: dict[str, Any]) -> list[TaskRun]:
+def _tasks(
+    cache: Cache, names: list[str] | None, progress: Callable[[str, WarmResult], None], options: dict[str, Any]
+) -> list[TaskRun]:
     from scoutcache.warming.tasks import run_tasks
 
-    return run_tasks(cache, names or None, progress=lambda name, result: _bar(session, name, result), **options)
+    return run_tasks(cache, names or None, progress=progress, **options)
 
 
-def _bar(session: Session, name: str, result: WarmResult) -> None:
-    """Progress of a filling.  How many lines are to come is not known, so the counts are what there is to show."""
-    session.progress(f"{name}: {result.warmed} warmed, {result.skipped} skipped, {result.failed} failed")
+@contextmanager
+def _accounted(session: Session) -> Iterator[Callable[[str, WarmResult], None]]:
+    """Show the progress of fillings, and when a signal breaks one off, what was done until then."""
+    done: dict[str, str] = {}
+
+    def progress(name: str, result: WarmResult) -> None:
+        # How many lines are to come is not known, so the counts are what there is to show.
+        done[name] = f"{result.warmed} warmed, {result.skipped} skipped, {result.failed} failed"
+        session.progress(f"{name}: {done[name]}")
+
+    try:
+        yield progress
+    except BaseException as error:
+        if not isinstance(error, Exception):
+            session.progress_done()
+            session.warn(f"broken off: {'; '.join(f'{name}: {told}' for name, told in done.items()) or 'none warmed'}")
+        raise
 
 
 def _told(session: Session, runs: Sequence[TaskRun]) -> int | None:

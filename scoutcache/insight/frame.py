@@ -54,15 +54,19 @@ def _cells(line: Line) -> tuple[Any, ...]:
     return tuple(getattr(line, name) for name in _FIELDS)
 
 
-def by_key(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row per key: requests, hits, sets, computations, their seconds and cost, the largest size seen."""
+def by_key(frame: pd.DataFrame, price: float | None = None) -> pd.DataFrame:
+    """One row per key: requests, hits, sets, computations, their seconds and cost, the largest size seen.
+
+    *price* is what a computation cost, in USD, where the log doesn't say.
+    """
     computed = frame["request"] & frame["factory_s"].notna()
+    spent_usd = frame["cost"] if price is None else frame["cost"].fillna(price)
     table = frame.assign(
         write=(frame["op"].eq("set") & frame["outcome"].ne("refused") & frame["tier"].isna()) | computed,
         computation=computed,
         read=frame["hit"] & frame["reason"].ne("joined"),
         spent_s=frame["factory_s"].where(computed),
-        spent_usd=frame["cost"].where(computed),
+        spent_usd=spent_usd.where(computed),
     )
     return table.groupby(["namespace", "key"], sort=True).agg(
         requests=("request", "sum"), hits=("hit", "sum"), reads=("read", "sum"), writes=("write", "sum"),

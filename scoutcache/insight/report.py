@@ -91,15 +91,15 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     counts = read_counts(directory, since=since, now=now, by_minute=True)
     operations = Operations(directory, since)
     table = frame.as_frame(operations, namespace)
-    keys = frame.by_key(table)
+    keys = frame.by_key(table, costs)
     money = _money(stats.total, costs)
     wasted = frame.wasted(keys)
     sections = (
         _summary(stats, money, frame.seconds_saved(table, _hits(counts, namespace)), len(table)),
         _advice(stats, prefixes, money, wasted),
         _over_time(counts, namespace, since, now),
-        _groups(stats, by),
-        *([_prefixes(prefixes)] if by != "prefix" else []),
+        _groups(stats, by, costs),
+        *([_groups(prefixes, "prefix", costs)] if by != "prefix" else []),
         *([_tiers(stats)] if by != "tier" else []),
         _reasons("miss_reasons", "Why requests missed", stats.total.misses_by_reason),
         _reasons("evictions", "Evictions by reason", stats.total.evictions_by_reason),
@@ -132,7 +132,13 @@ def _money(total: Group, price: float | None) -> float | None:
     unknown = total.hits - total.hits_with_cost
     if price is None or not unknown:
         return total.cost_saved_usd
-    return (total.cost_saved_usd or 0.0) + price * unknown
+    return round((total.cost_saved_usd or 0.0) + price * unknown, 9)
+
+
+def _priced(group: Mapping[str, Any], price: float | None) -> dict[str, Any]:
+    """The same of a group."""
+    known = Group(hits=group["hits"], cost_saved_usd=group["cost_saved_usd"], hits_with_cost=group["hits_with_cost"])
+    return {**group, "cost_saved_usd": _money(known, price)}
 
 
 def _latency(counts: Counts, namespace: str | None) -> Section:
@@ -201,15 +207,12 @@ def _over_time(counts: Counts, namespace: str | None, since: float | None, now: 
                    COUNTERS, note)  # fmt: skip
 
 
-def _groups(stats: Stats, by: By) -> Section:
+def _groups(stats: Stats, by: By, price: float | None) -> Section:
     if by == "tier":
         return _tiers(stats)
-    rows = [{name: group[name] for name in (by, *_COUNTS)} for group in stats.groups[:100]]
+    groups = [_priced(group, price) for group in stats.groups[:100]]
+    rows = [{name: group[name] for name in (by, *_COUNTS)} for group in groups]
     return Section(f"by_{by}", f"By {by}", (by, *_COUNTS), rows, LOG if by == "tag" else COUNTERS)
-
-
-def _prefixes(stats: Stats) -> Section:
-    return _groups(stats, "prefix")
 
 
 def _tiers(stats: Stats) -> Section:

@@ -93,6 +93,14 @@ class TestEvents:
         assert body(cli("invalidate", "--event", "nobody.listens", "--json"))["matched"] == 0
         assert len(left(cli)) == 4
 
+    @pytest.mark.parametrize("more", [(), ("--dry-run",)])
+    def test_an_event_nobody_listens_to_is_told(self, more, cli):
+        assert cli("invalidate", "--event", "nobody.listens", *more).err == "no rule listens to nobody.listens\n"
+        assert "listens" not in cli("invalidate", "--event", "users.changed", *more).err
+
+    def test_who_names_nothing_is_told_of_events_too(self, cli):
+        assert "--event" in cli("invalidate").err
+
     def test_an_event_that_needs_a_field_is_refused_and_nothing_is_touched(self, cli):
         ran = cli("invalidate", "llm:*", "--event", "user.changed")
         assert (ran.code, ran.out) == (2, "")

@@ -200,3 +200,12 @@ def test_a_lone_surrogate_does_not_stop_the_printing():
     Output("json", stream=stream).record({"key": "a\ud800b"})
     stream.flush()
     assert json.loads(stream.buffer.getvalue())["key"] == "a\ud800b"
+
+
+def test_one_long_value_does_not_pad_all_the_others():
+    stream = io.StringIO()
+    rows = [{"a": "x" * 600, "b": 1}, {"a": "y", "b": 2}]
+    Output(stream=stream).rows("rows", rows, ("a", "b"))
+    lines = stream.getvalue().splitlines()
+    assert [len(line) < 70 for line in lines] == [True, False, True]
+    assert "x" * 600 in lines[1]

@@ -121,7 +121,7 @@ class TestRun:
     @pytest.mark.parametrize(
         ("arguments", "code", "said"),
         [
-            (["jbs"], 1, "there is no rule 'jbs'"),
+            (["jbs"], 2, "there is no rule 'jbs'"),
             (["users"], 2, "rule 'users': the field 'id' is missing"),
             (["jobs", "--due"], 2, "exclude each other"),
             (["jobs", "--lock-timeout", "soon"], 2, "soon"),

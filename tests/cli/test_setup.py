@@ -265,7 +265,7 @@ class TestBench:
 
     def test_an_unknown_result_is_named(self, cli):
         ran = cli("bench", "compare", "nowhere", "nothing")
-        assert ran.code == 1
+        assert ran.code == 2
         assert "nowhere" in ran.err
 
     def test_compression_of_files(self, cli, workplace):

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from scoutcache import CacheError
+from scoutcache import AsyncCache, Cache, CacheError
+from scoutcache.errors import ConfigError
+from scoutcache.settings import load_config
 
 
 def test_a_cached_function_is_called_once_for_the_same_arguments(cache):
@@ -100,3 +102,20 @@ def test_a_generator_has_no_result_to_cache(cache):
 
     with pytest.raises(CacheError, match="generator"):
         cache.cached()(numbers)
+
+
+@pytest.mark.parametrize("face", [Cache, AsyncCache])
+def test_a_decorator_without_parentheses_says_what_to_write(face, tmp_path):
+    cache = face(directory=tmp_path / "cache")
+    with pytest.raises(CacheError, match=r"write @cache\.cached\(\)"):
+        cache.cached(len)
+
+
+@pytest.mark.parametrize("face", [Cache, AsyncCache])
+def test_a_path_given_as_configuration_says_how_a_file_is_read(face, tmp_path):
+    (tmp_path / "mine.toml").write_text("namespace = 'mine'")
+    with pytest.raises(ConfigError, match="takes a CacheConfig or a mapping") as caught:
+        face(config=str(tmp_path / "mine.toml"))
+    assert "load_config(file=" in (caught.value.hint or "")
+    with Cache(load_config(file=tmp_path / "mine.toml").config, directory=tmp_path / "cache") as cache:
+        assert cache.config.namespace == "mine"

@@ -44,6 +44,20 @@ def test_a_price_given_counts_for_hits_of_unknown_cost(report: Report, directory
     assert row["cost_saved_usd"] == pytest.approx(2.3)
 
 
+def test_a_price_given_counts_the_same_everywhere(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    say("compute", "miss", reason="cold", factory_s=1.0, tags=("t",))
+    say("set", "stored", tags=("t",))
+    say("get", "hit", tier="disk")
+    recorder.close({})
+    for by in ("namespace", "prefix", "tag"):
+        found = build_report(directory, by=by, costs=2.0, now=fake_clock.wall())
+        sections = "summary", f"by_{by}", "by_prefix"
+        assert [found.section(name).rows[0]["cost_saved_usd"] for name in sections] == [2.0] * 3
+        assert found.section("most_costly").rows[0]["cost_usd"] == 2.0
+
+
 def test_without_any_cost_money_is_unknown(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:
     say("get", "hit", tier="disk")
     recorder.close({})
