@@ -6,8 +6,8 @@ Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the 
         clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
 Rule 4: only the first act after the entry was last known to live, and within its ttl, ended it; later ones found
-        nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't say: when
-        something else could have ended it after that, nobody is named.
+        nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't
+        say: when something else could have ended it after that, nobody is named.
 """
 
 from __future__ import annotations
