@@ -1,4 +1,4 @@
-"""At the interpreter's end what an application still changes is announced: the lock's descriptor outlives its handlers."""
+"""At the interpreter's end what an application still changes is announced."""
 
 from __future__ import annotations
 
