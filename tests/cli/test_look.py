@@ -19,6 +19,14 @@ def body(ran):
     return json.loads(ran.out)
 
 
+@pytest.fixture
+def nothing_tidied(monkeypatch):
+    """What has died stays where it lies, or a turn in the background may take it away before it is looked at."""
+    from scoutcache.tiers.disk.reclaiming import Reclaiming
+
+    monkeypatch.setattr(Reclaiming, "turn", lambda _: 0)
+
+
 class TestKeys:
     def test_json_rows_hold_the_fields_of_the_contract(self, directory, cli):
         found = body(cli("keys", "llm:*", "--json"))
@@ -209,7 +217,9 @@ class TestInspect:
             (("invalidate", "u*"), "dependency", "up", r"up, which it depends on, was invalidated .+: why"),
         ],
     )
-    def test_what_ended_an_entry_is_named_with_who_did_it(self, how, cause, name, told, directory, cli):
+    def test_what_ended_an_entry_is_named_with_who_did_it(
+        self, how, cause, name, told, directory, cli, nothing_tidied
+    ):
         from scoutcache import Cache
 
         with Cache(directory=directory) as cache:
@@ -225,7 +235,7 @@ class TestInspect:
         assert why["told"] not in cli("inspect", "llm:a").out
         assert re.search(told, cli("inspect", "down").out)
 
-    def test_a_dependency_that_was_written_anew_is_named_as_that(self, directory, cli):
+    def test_a_dependency_that_was_written_anew_is_named_as_that(self, directory, cli, nothing_tidied):
         from scoutcache import Cache
 
         with Cache(directory=directory) as cache:

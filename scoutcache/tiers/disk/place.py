@@ -75,6 +75,8 @@ def foreign_file(directory: Path) -> str | None:
             status = path.lstat()
         except FileNotFoundError:
             continue
+        if status.st_nlink == 0:  # it was removed between being found and being looked at
+            continue
         if not stat.S_ISREG(status.st_mode):
             return f"{name} is not a plain file"
         if status.st_uid != os.geteuid() or status.st_nlink != 1:

@@ -12,6 +12,7 @@ import pytest
 
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.tiers.disk.place import foreign_file
 
 FIRST_OPENS = """
 import threading, time
@@ -57,6 +58,21 @@ def test_144_first_opens_at_once_all_succeed(folder, run_python, open_tier, warn
     tier = open_tier()
     assert tier.usage().entries == 144
     assert warned == []
+
+
+def test_a_file_that_is_removed_while_it_is_looked_at_is_no_foreign_one(disk, put, folder, monkeypatch):
+    """The last connection to close takes the log away, at any moment: a file just found may have no name any more."""
+    put(disk, "key", "value")
+    real = Path.lstat
+
+    def removed_meanwhile(path):
+        fields = list(real(path))
+        if path.name == "cache.db-shm":
+            fields[stat.ST_NLINK] = 0
+        return os.stat_result(fields)
+
+    monkeypatch.setattr(Path, "lstat", removed_meanwhile)
+    assert foreign_file(folder) is None
 
 
 def test_the_directory_is_closed_to_others_and_so_is_every_file(disk, put, folder):
