@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scoutcache import events
 from scoutcache.background import Background
@@ -52,6 +52,10 @@ from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
 from scoutcache.tiers.versions import LocalVersions, RememberedVersions
 from scoutcache.wire.codec import Codec, CodecSettings
+
+if TYPE_CHECKING:
+    from scoutcache.channels.listener import Listener
+    from scoutcache.remote import Remote
 
 __all__ = ["REAL_CLOCKS", "open_core"]
 
@@ -113,11 +117,24 @@ class Assembly:
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
         self._codec = Codec(_codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
-        self._journal = _open_journal(self._directory)
+        self._remote = self._make_remote()
+        self._journal: Channel = _open_journal(self._directory) if self._remote is None else self._remote.channel
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
         self._moments = Moments(threading.Lock())
         self._raise_errors = raise_errors
+
+    def _make_remote(self) -> Remote | None:
+        """The server that the tiers name; it is asked where its stream ends."""
+        if "redis" not in self._config.tiers:
+            return None
+        if not self._config.redis.configured:
+            raise ConfigError("the tiers name redis, and [redis] names no server", hint="set redis.url, or nodes")
+        from scoutcache.remote import Remote
+
+        remote = Remote(self._config.redis, self._clocks.monotonic)
+        remote.open()
+        return remote
 
     def open(self) -> Core:
         """The cache, with its background at work.
@@ -128,15 +145,27 @@ class Assembly:
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
         core.dependents = core.world.watch = Dependents(core)
-        core.background = Background(core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook))
+        core.background = Background(
+            core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
+        )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()
         return core
 
+    def _make_listener(self, core: Core) -> Listener | None:
+        if self._remote is None:
+            return None
+        hooks = self._hooks
+        return self._remote.listen(
+            core.follower, lambda error: hooks.emit(events.Trouble("listening", repr(error)))
+        )
+
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
-        authority = next((tier for tier in tiers if isinstance(tier, Versions)), None)
+        candidates = [tier for tier in tiers if isinstance(tier, Versions)]
+        # A server knows for all machines; the disk is the authority only where there is none.
+        authority = next((tier for tier in candidates if tier.name == "redis"), next(iter(candidates), None))
         for tier in tiers:
             if tier is not authority and hasattr(tier, "leave_marks"):
                 tier.leave_marks()
@@ -152,6 +181,8 @@ class Assembly:
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
         leases = Leases(self._directory / "leases") if world.leased else None
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
+        if self._remote is not None:
+            ports.authority, ports.announcing = self._remote.tier, self._remote.announcing(follower)
         reading = Reading(world)
         writing = Writing(world, reading)
         removing = Removing(world, writing)
@@ -179,7 +210,8 @@ class Assembly:
             policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop, goes_on=goes_on,
             moments=self._moments, changing=self._journal.changing,
-            leased="disk" in names, throttle=self._config.freshness.throttle, dice=random.random,
+            leased="disk" in names or "redis" in names, tells=_telling(tiers, memory),
+            throttle=self._config.freshness.throttle, dice=random.random,
         )  # fmt: skip
 
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
@@ -209,8 +241,8 @@ class Assembly:
             return self._memory
         if name == "disk":
             return self._make_disk()
-        if name == "redis":
-            raise ConfigError("the redis tier is not available in this version", hint="use tiers memory and disk")
+        if self._remote is not None and name == "redis":
+            return self._remote.make_tier(self._codec)
         return _custom_tier(name)
 
     def _make_memory(self) -> MemoryTier:
@@ -243,6 +275,12 @@ class Assembly:
     def _peek(self, ref: Ref) -> Found | None:
         row = None if self._memory is None else self._memory.look(ref)
         return None if row is None else Found.in_memory(row.header, row.live, self._codec.settings.serializer)
+
+
+def _telling(tiers: Sequence[Tier], memory: int | None) -> int | None:
+    """The level that announces what it takes, if it is written last of those that bytes lie in."""
+    first = 0 if memory is None else 1
+    return first if len(tiers) > first and getattr(tiers[first], "tells", False) else None
 
 
 def _refuse_unbuilt(config: CacheConfig) -> None:

@@ -16,7 +16,7 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from scoutcache import events
 from scoutcache.core import Core
@@ -41,6 +41,19 @@ DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
 
 
+class Listening(Protocol):
+    """What hears a server in a thread of its own; see `scoutcache.channels.listener`."""
+
+    def start(self) -> None:
+        """Begin."""
+
+    def forget(self) -> None:
+        """In a forked child: the thread is the parent's."""
+
+    def close(self) -> None:
+        """End; idempotent."""
+
+
 class Background:
     """The background thread of *core*, which it doesn't keep alive: a cache nobody holds is collected.
 
@@ -49,8 +62,8 @@ class Background:
     its own thread holds), or at the interpreter's end.
     """
 
-    def __init__(self, core: Core, shut: Callable[[], None]) -> None:
-        self._core, self._shut = weakref.ref(core), shut
+    def __init__(self, core: Core, shut: Callable[[], None], listener: Listening | None = None) -> None:
+        self._core, self._shut, self._listener = weakref.ref(core), shut, listener
         self._presence = Presence(core.directory, lambda: secrets.token_hex(8))
         self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
@@ -66,6 +79,8 @@ class Background:
             self._appear()
             self._thread = threading.Thread(target=partial(self._run, at_once=at_once), name="scoutcache", daemon=True)
             self._thread.start()
+            if self._listener is not None:
+                self._listener.start()
 
     def close(self) -> None:
         """Stop the thread, wait for its turn to end, and shut the cache; idempotent."""
@@ -73,6 +88,8 @@ class Background:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
         self._thread = None
+        if self._listener is not None:
+            self._listener.close()
         if self._shutting.acquire(blocking=False):  # for good
             _at_work.discard(self)
             self._shut()
@@ -99,6 +116,8 @@ class Background:
         self._presence.forget()
         self._stop = threading.Event()
         self._thread = None
+        if self._listener is not None:
+            self._listener.forget()
         # Not at once: others have yet to renew what the parent's threads held, and the tiers must not be asked before.
         self.start(at_once=False)
 

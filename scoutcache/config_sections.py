@@ -135,7 +135,11 @@ class RedisSection(Section):
     max_bytes: Room | None = None
     max_entries: Count | None = None
     max_stale: Wait = 2.0
-    """How long memory may answer without a sign of life from the server."""
+    """How long memory may answer without a sign of life from a server that can be reached."""
+    max_offline: Wait | None = None
+    """How long what this machine holds may be served while the server can't be reached; None: as long as it lives."""
+    max_events: Count = 200_000
+    """Announcements that the server's stream is kept at, a little more at times: some 20 MB."""
     tracking: bool = False
     """True asks the server to tell of foreign writers' changes (client tracking)."""
     publish: bool = False

@@ -25,6 +25,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
+from scoutcache.awaiting import awaited
 from scoutcache.channels.leases import Lease
 from scoutcache.engine.effects import (
     Announce,
@@ -171,7 +172,9 @@ def _read_one(ports: Ports, effect: ReadOne) -> Any:
 
 
 def _write(ports: Ports, effect: Write) -> int:
-    return ports.tiers[effect.level].write(effect.rows, ports.now(), effect.allow)
+    tier: Any = ports.tiers[effect.level]
+    with_it = () if effect.message is None else (effect.message,)
+    return tier.write(effect.rows, ports.now(), effect.allow, *with_it)  # type: ignore[no-any-return]
 
 
 def _call(_: Ports, effect: Call) -> Any:
@@ -323,6 +326,8 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
 
 
 async def _aperform(ports: Ports, effect: Effect) -> Any:
+    if (answer := awaited(ports, effect)) is not None:
+        return await answer
     own = _ON_LOOP.get(type(effect))
     if own is not None:
         return await own(ports, effect)

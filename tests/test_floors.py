@@ -20,6 +20,8 @@ FLOORS = {
         "decorators",
         "drive",
         "waits",
+        "awaiting",
+        "remote",
         "assembly",
         "background",
         "calls",
@@ -50,7 +52,7 @@ FLOORS = {
         "delivering",
         "delivery",
     },
-    "tiers": {"tiers", "channels", "queues", "oplog", "settings", "semantic"},
+    "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
     "parts": {"eviction", "rules", "wire", "coherence"},
     "words": {
@@ -81,7 +83,12 @@ FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 NOT_FOR = {"tiers": {"engine"}}
 # Floors whose rooms are one whole; elsewhere the rooms of a floor stay strangers, but for these.
 OPEN_FLOORS = {"words", "faces", "engine"}
-NEIGHBOURS: set[tuple[str, str]] = {("__main__", "cli"), ("queues", "oplog")}
+NEIGHBOURS: set[tuple[str, str]] = {
+    ("__main__", "cli"),
+    ("queues", "oplog"),
+    ("tiers", "server"),
+    ("channels", "server"),
+}
 
 NO_OUTSIDE_WORLD = {"asyncio", "threading", "time", "random", "logging", "sqlite3", "redis"}
 PURE_FLOORS = {"engine", "parts", "words"}

@@ -99,7 +99,10 @@ class Follower:
 
     def announce(self, message: Message, *, wait: bool = True) -> None:
         """Tell every process, this one included.  Raises `TierUnavailable`; without *wait* `BlockingIOError`."""
-        before, after = self._journal.append(message, wait=wait)
+        self.announced(message, *self._journal.append(message, wait=wait))
+
+    def announced(self, message: Message, before: int, after: int) -> None:
+        """This process's own *message* stands between those positions; it is applied when this returns."""
         with self._lock:
             if self.seen == before:
                 self._apply(message)

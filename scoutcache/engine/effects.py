@@ -65,6 +65,8 @@ class Write:
     level: int
     rows: Sequence[Row]
     allow: Allow | None
+    message: Message | None = None
+    """To be announced with it, by a tier that can (`World.tells`); then it says what it took."""
 
 
 @dataclass(slots=True)
@@ -198,9 +200,9 @@ def read_one(level: int, ref: Ref) -> Flow[Sealed | None]:
     return found
 
 
-def write(level: int, rows: Sequence[Row], allow: Allow | None) -> Flow[int]:
+def write(level: int, rows: Sequence[Row], allow: Allow | None, message: Message | None = None) -> Flow[int]:
     """`Write`."""
-    taken: int = yield Write(level, rows, allow)
+    taken: int = yield Write(level, rows, allow, message)
     return taken
 
 

@@ -64,6 +64,8 @@ class World:
     """The messages after a position, None when some are gone, and the position after them."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
+    tells: int | None = None
+    """The level of a tier that announces what it takes in the same transaction, so that nobody need do it after it."""
     outlived: Callable[[Ref], bool] = lambda _: False
     """Does memory still hold an entry whose time is over?  Then a miss is no cold one."""
     promote_on_hits: int = 2

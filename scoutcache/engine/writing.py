@@ -23,7 +23,7 @@ from typing import Any
 from msgspec.structs import replace as replace_fields
 
 from scoutcache import events
-from scoutcache.coherence.messages import Action
+from scoutcache.coherence.messages import Action, Message
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Remove, Renew
 from scoutcache.engine.equal import Equal
@@ -298,10 +298,12 @@ class Writing:
         forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
         for level in reversed(world.lower):
             taken[level] = yield from self._write_level(
-                level, placed[level], end, None if unstored is None else forbidden[level], heard
-            )
+                level, placed[level], end, None if unstored is None else forbidden[level], heard,
+                self._told_with(level, placed[level], equal),
+            )  # fmt: skip
         unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
-        if world.shared and (unwritten or any(taken.values())):
+        told = any(level == world.tells and number == len(rows) for level, number in taken.items())
+        if world.shared and (unwritten or any(taken.values())) and not (told and self._may_tell_with(equal)):
             yield from self._tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
@@ -321,6 +323,17 @@ class Writing:
             kept = [refs[level].difference(forbidden[level]) for level in refs]
             unstored.update({row.header.ref for row in rows}.difference(*kept))
         return _count(placed, taken)
+
+    def _may_tell_with(self, equal: Equal | None) -> bool:
+        """May others be told by the write itself?  Not where it shows only after it which keys kept their values."""
+        return equal is None or not equal.refs
+
+    def _told_with(self, level: int, rows: Sequence[Row], equal: Equal | None) -> Message | None:
+        """What the tier at *level* announces with the write (Rule 4); None where that is done after it."""
+        if level != self._world.tells or not rows or not self._may_tell_with(equal):
+            return None
+        first = rows[0].header.ref
+        return self._world.message("written", first.namespace, [row.header.ref.key for row in rows])
 
     def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:
         """The rows that a write puts into each tier."""
@@ -361,7 +374,8 @@ class Writing:
             self._world.down("journal", error)
 
     def _write_level(
-        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None
+        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None,
+        message: Message | None = None,
     ) -> Flow[int]:  # fmt: skip
         """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
         allow = self._reading.unless_announced(level, end, heard=heard)
@@ -377,7 +391,7 @@ class Writing:
             return 0
         doubt = self._world.doubts[level]
         try:
-            taken = yield from effects.write(level, rows, allow if refused is None else ask)
+            taken = yield from effects.write(level, rows, allow if refused is None else ask, message)
         except TierUnavailable as error:
             if level != self._world.memory:  # or an older entry there would answer for these
                 spaces = {row.header.ref.namespace for row in rows}

@@ -126,16 +126,29 @@ class RememberedVersions:
         answer = self.remembered(namespace, names)
         if answer is not None and not (create and len(answer) < len(names)):
             return answer
-        before = self._end()
+        begun = self.begun()
         answer = self._authority.current(namespace, names, create=create)
+        self.keep(begun, namespace, names, answer)
+        return answer
+
+    def answers(self, namespace: str, names: Sequence[str], *, create: bool = False) -> bool:
+        """Is it known without asking the authority?"""
+        answer = self.remembered(namespace, names)
+        return answer is not None and not (create and len(answer) < len(names))
+
+    def begun(self) -> int:
+        """To be noted before the authority is asked, for `keep`."""
+        return self._end()
+
+    def keep(self, begun: int, namespace: str, names: Sequence[str], answer: Mapping[str, int]) -> None:
+        """Remember the authority's *answer*, unless something was announced since it was asked (Rule 2)."""
         with self._lock:
-            if self._end() == before:
+            if self._end() == begun:
                 if len(self._known) > self._capacity:
                     self._known.clear()
                 self._known.update({(namespace, name): version for name, version in answer.items()})
                 if DEPENDED_MARK in names and DEPENDED_MARK not in answer:
                     self._known[namespace, DEPENDED_MARK] = _ABSENT
-        return answer
 
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`; asks the authority each time."""
@@ -144,9 +157,10 @@ class RememberedVersions:
     def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
         """See `Versions`."""
         self._authority.renew(namespace, names, soft=soft)
-        self._forget(namespace, names)
+        self.forget(namespace, names)
 
-    def _forget(self, namespace: str, names: Sequence[str]) -> None:
+    def forget(self, namespace: str, names: Sequence[str]) -> None:
+        """They were renewed."""
         with self._lock:
             for name in names:
                 self._known.pop((namespace, name), None)
@@ -154,9 +168,9 @@ class RememberedVersions:
     def apply(self, message: Message) -> None:
         """Forget what *message* renewed."""
         if message.kind == "mark":
-            self._forget(message.namespace, message.names)
+            self.forget(message.namespace, message.names)
         elif message.kind == "namespace":
-            self._forget(message.namespace, [NAMESPACE_MARK])
+            self.forget(message.namespace, [NAMESPACE_MARK])
 
     def renew_lock(self) -> None:
         """Called in a forked child."""

@@ -1,0 +1,195 @@
+"""The thread that hears what a server's stream says, and so knows first whether the server is there.
+
+Rule 1: it has a connection of its own, on which it waits for messages, half a second at most: an answer, be it that
+        there was nothing, is a sign of life and closes the breaker.
+Rule 2: where messages come one after the other it reads them some milliseconds apart, for each wakes the process.
+Rule 3: a connection that was lost is made anew at once; only when that fails is the server away.  After that it is
+        tried again and again, and what was announced meanwhile is read before anybody is told that the server is back.
+Rule 4: nothing that goes wrong here ends it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from redis.exceptions import RedisError, ResponseError
+
+from scoutcache.channels.stream import StreamChannel, id_text
+from scoutcache.errors import TierUnavailable
+from scoutcache.server.breaker import Breaker
+from scoutcache.server.commands import Batch, Command, perform, text_of
+from scoutcache.server.faults import fault_of, unavailable
+
+if TYPE_CHECKING:
+    from scoutcache.server.connecting import Source
+
+__all__ = ["Listener"]
+
+BLOCK: Final = 0.5
+"""Seconds to wait for a message."""
+
+PAUSE: Final = 0.005
+"""Seconds between two reads where there was something to read."""
+
+RETRY: Final = 0.5
+"""Seconds between two tries to reach a server that is away."""
+
+_AT_ONCE: Final = 1000
+
+
+class Listener:
+    """Hears *channel* for a cache.
+
+    *heard* is called after messages were heard, *released* with the names of leases that were, *turn* about twice a
+    second, with whether the server answers.  What they raise goes to *trouble*.
+    """
+
+    def __init__(
+        self, source: Source, channel: StreamChannel, breaker: Breaker, *, heard: Callable[[], None],
+        released: Callable[[str], None], turn: Callable[[bool], None], trouble: Callable[[Exception], None],
+    ) -> None:  # fmt: skip
+        self._source, self._channel, self._breaker = source, channel, breaker
+        self._heard, self._released, self._turn, self._trouble = heard, released, turn, trouble
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._connection: Any = None
+        self._woken = "$"
+
+    def start(self) -> None:
+        """Begin to listen."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="scoutcache-listener", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening; idempotent."""
+        self._stop.set()
+        thread, self._thread = self._thread, None
+        connection = self._connection
+        if connection is not None and thread is not None and thread is not threading.current_thread():
+            with suppress(RedisError, OSError, AttributeError):
+                connection._sock.shutdown(2)  # or it would wait for the next message
+            thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: thread and connection are the parent's."""
+        self._stop, self._thread, self._connection = threading.Event(), None, None
+
+    def _run(self) -> None:
+        stop = self._stop
+        while not stop.is_set():
+            connection = None
+            try:
+                connection = self._connection = self._connect()
+                self._listen(connection, stop)
+            except (RedisError, OSError) as error:
+                if connection is None:
+                    self._breaker.failed(fault_of(error))
+            except TierUnavailable:
+                pass  # the breaker knows
+            except Exception as error:  # noqa: BLE001  # Rule 4
+                self._trouble(error)
+            finally:
+                _disconnect(connection)
+            if connection is None and not stop.is_set():
+                self._do(lambda: self._turn(False))
+                stop.wait(RETRY)
+
+    def _connect(self) -> Any:
+        source, patience = self._source, BLOCK + self._source.section.timeout
+        if source.is_cluster:
+            client: Any = self._channel.conduit
+            node = client.client.get_node_from_key(self._channel.layout.events)
+            connection = source.connection_to(node, patience)
+        else:
+            kind, options = source.connection_kind(asynchronous=False, timeout=patience)
+            connection = kind(**options)
+        try:
+            connection.connect()
+            perform(self._channel.check(), _Alone(connection))
+        except BaseException:
+            _disconnect(connection)
+            raise
+        self._sign_of_life()
+        return connection
+
+    def _listen(self, connection: Any, stop: threading.Event) -> None:
+        channel, layout = self._channel, self._channel.layout
+        self._do(self._heard)
+        while not stop.is_set():
+            after = id_text(channel.end())
+            connection.send_command("XREAD", "COUNT", _AT_ONCE, "BLOCK", round(BLOCK * 1000), "STREAMS",
+                                    layout.events, layout.wakes, after, self._woken, check_health=False)  # fmt: skip
+            answer = connection.read_response()
+            self._sign_of_life()
+            if not answer:
+                perform(channel.check(), _Alone(connection))
+                self._do(lambda: self._turn(True))
+                continue
+            for name, entries in answer.items() if isinstance(answer, dict) else answer:
+                if name == layout.events.encode():
+                    channel.feed(entries)
+                else:
+                    self._wake(entries)
+            self._do(self._heard)
+            stop.wait(PAUSE)
+
+    def _wake(self, entries: Any) -> None:
+        for identity, fields in entries:
+            self._woken = identity.decode()
+            self._do(partial(self._released, fields[1].decode("utf-8", "surrogateescape")))
+
+    def _sign_of_life(self) -> None:
+        self._channel.heard_at = self._channel._now()
+        self._breaker.answered()
+
+    def _do(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001  # Rule 4
+            self._trouble(error)
+
+
+class _Alone:
+    """A conduit over one connection, which nobody else uses."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, batch: Batch) -> list[Any]:
+        connection = self._connection
+        connection.send_packed_command(connection.pack_commands([_plain(one) for one in batch.commands]),
+                                       check_health=False)  # fmt: skip
+        answers = []
+        for _ in batch.commands:
+            try:
+                answers.append(connection.read_response())
+            except RedisError as error:
+                if not isinstance(error, ResponseError):
+                    raise
+                if fault_of(error).away:
+                    raise unavailable(fault_of(error)) from None
+                answers.append(error)
+        return answers
+
+    def nodes(self) -> list[Any]:
+        return [None]
+
+    def close(self) -> None:
+        """Whoever made the connection closes it."""
+
+
+def _plain(command: Command) -> Command:
+    return text_of(command) if command[0] == "EVALSHA" else command
+
+
+def _disconnect(connection: Any) -> None:
+    if connection is not None:
+        with suppress(RedisError, OSError):
+            connection.disconnect()
+
+

@@ -1,0 +1,310 @@
+"""A server's stream as the channel by which the processes of many machines tell each other what died or was written.
+
+The stream is the source of truth; a process keeps the last messages of it in memory, and how far it has heard is its
+*position*.  `Listener` feeds it; who announces or is told that it is behind reads the rest itself.
+
+A position is a number made of a stream's id: milliseconds since 2020, the id's sequence, and 8 bits for what only this
+process was told (by server-assisted tracking, say), so that positions of all processes compare.
+
+Rule 1: each message names the id before it.  Whoever reads one that doesn't continue what it has read missed something
+        for good: the stream was trimmed, lost with its server, or emptied.  Then there is a gap, and everything held in
+        memory is dropped.
+Rule 2: `end` moves only after the message it covers is in the buffer, so that `since` finds it.
+Rule 3: an invalidation moves the position that writes compare in the script that appends it; on a cluster, where that
+        lies in other slots, after it, and before anything is removed.  A write's message moves no position.
+Rule 4: a position that was lost (evicted, emptied) is no position: who finds that appends a message that continues
+        nothing, which is a gap for everybody, and goes on from there.
+Rule 5: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from scoutcache.coherence.messages import Message, decode, encode
+from scoutcache.entry import Ref
+from scoutcache.errors import CorruptEntry
+from scoutcache.server.commands import Command, Conduit, Plan, Script, perform, replies
+from scoutcache.server.layout import Layout, position_text
+
+__all__ = ["ANNOUNCE", "StreamChannel", "id_text", "position_of"]
+
+END, INVALIDATED = 0, 1
+"""The words of `words`."""
+
+_SINCE: Final = 1_577_836_800_000
+"""The beginning of 2020 in milliseconds: 42 bits of them last till 2159."""
+_SEQUENCE, _OWN = 14, 8
+_AT_ONCE: Final = 1000
+"""Messages that are read at a time."""
+
+LOST: Final = b"lost"
+"""What a message that continues nothing names as the one before it."""
+
+_FORMAT: Final = """
+local function text(id)
+  local ms, number = string.match(id, '(%d+)-(%d+)')
+  return string.format('%015.0f-%010.0f', tonumber(ms), tonumber(number))
+end
+local function append(stream, payload, most)
+  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  local before = last[1] and last[1][1] or '0-0'
+  return before, redis.call('XADD', stream, 'MAXLEN', '~', most, '*', 'p', before, 'm', payload)
+end
+"""
+
+ANNOUNCE: Final = Script(_FORMAT + """
+local before, id = append(KEYS[1], ARGV[1], ARGV[2])
+if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
+return {before, id}
+""")
+"""Append a message, and move the position where one is named; the ids before it and of it."""
+
+_BUMP: Final = Script("""
+local standing = redis.call('GET', KEYS[1])
+if not standing or standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1
+""")
+
+_LOSE: Final = Script(_FORMAT + """
+if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('GET', KEYS[2]) end
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'p', 'lost', 'm', '')
+if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
+return text(id)
+""")
+"""Say that what was announced before may be lost, unless somebody else has."""
+
+
+def position_of(identity: bytes) -> int:
+    """The position of a stream's id."""
+    milliseconds, _, number = identity.partition(b"-")
+    since = max(0, int(milliseconds) - _SINCE)
+    return (since << (_SEQUENCE + _OWN)) | min(int(number or 0), (1 << _SEQUENCE) - 1) << _OWN
+
+
+def _split(position: int) -> tuple[int, int]:
+    since, number = position >> (_SEQUENCE + _OWN), (position >> _OWN) & ((1 << _SEQUENCE) - 1)
+    return (since + _SINCE, number) if since else (0, number)
+
+
+def id_text(position: int) -> str:
+    """The stream's id of a position."""
+    milliseconds, number = _split(position)
+    return f"{milliseconds}-{number}"
+
+
+class StreamChannel:
+    """The stream of the cache that *layout* names.  *kept* messages stay in memory, *most* in the stream.
+
+    *now* is monotonic seconds.  It hears nothing before `open_plan` was carried out.
+    """
+
+    index = END
+    """The word of `words` that a hit in memory compares."""
+
+    def __init__(self, layout: Layout, conduit: Conduit, *, most: int, now: Callable[[], float],
+                 kept: int = 50_000) -> None:  # fmt: skip
+        self.layout, self.conduit, self._most, self._kept, self._now = layout, conduit, most, kept, now
+        self.words = memoryview(bytearray(64)).cast("Q")
+        self._lock = threading.Lock()
+        self._positions: list[int] = []
+        self._messages: list[Message] = []
+        self._base = 0
+        self._last = b"0-0"
+        """The id that the next message must continue."""
+        self.heard_at = now()
+        """When the server gave the last sign of life."""
+
+    # -- what followers and flows ask
+
+    def end(self) -> int:
+        """The position after the last message that was heard."""
+        return self.words[END]
+
+    def invalidated(self) -> int:
+        """The position after the last invalidation that was heard."""
+        return self.words[INVALIDATED]
+
+    def seen(self) -> bytes:
+        """How far this process has heard, as the scripts of a write compare it."""
+        return position_text(*_split(self.words[END]))
+
+    def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]:  # noqa: ARG002
+        """The messages after *position* and the position after them; None for them when some are gone."""
+        with self._lock:
+            end = self.words[END]
+            if position < self._base or position > end:
+                return None, end
+            return self._messages[bisect_right(self._positions, position) :], end
+
+    # -- what is heard
+
+    def feed(self, entries: Sequence[tuple[bytes, Any]]) -> None:
+        """Messages of the stream in their order, as XREAD and XRANGE give them; those known already are passed over."""
+        with self._lock:
+            for identity, fields in entries:
+                position = position_of(identity)
+                if position > self.words[END]:
+                    self._take(identity, position, _field(fields, b"p"), _field(fields, b"m"))
+
+    def _take(self, identity: bytes, position: int, before: bytes, payload: bytes) -> None:
+        message = None
+        if before == self._last:
+            with contextlib.suppress(CorruptEntry):
+                message = decode(payload)
+        if message is None:  # Rule 1; what can't be read might have named anything
+            self._gap(identity, position)
+        else:
+            self._keep(identity, position, message)
+
+    def _keep(self, identity: bytes, position: int, message: Message) -> None:
+        if len(self._messages) >= self._kept:
+            half = self._kept // 2
+            self._base = self._positions[half - 1]
+            del self._positions[:half], self._messages[:half]
+        self._positions.append(position)
+        self._messages.append(message)
+        self._last = identity
+        self.words[END] = position  # Rule 2; and first this, for who sees an invalidation must find its message
+        if message.is_invalidation:
+            self.words[INVALIDATED] = position
+
+    def _gap(self, identity: bytes, position: int) -> None:
+        self._positions.clear()
+        self._messages.clear()
+        self._base = position
+        self._last = identity
+        self.words[END] = self.words[INVALIDATED] = position
+
+    def note(self, message: Message) -> None:
+        """Something that only this process was told, as if it stood in the stream behind what was heard."""
+        with self._lock:
+            position = self.words[END] + 1
+            if position & ((1 << _OWN) - 1) == 0:  # more of them than there are numbers: drop everything instead
+                self._gap(self._last, position - 1)
+                self._base = position
+                return
+            self._keep(self._last, position, message)
+
+    def told(self, message: Message, before: bytes, identity: bytes) -> bool:
+        """This process appended *message*; false where others came in between, which are yet to be heard."""
+        with self._lock:
+            if before != self._last:
+                return False
+            self._keep(identity, position_of(identity), message)
+            return True
+
+    # -- plans
+
+    def open_plan(self, known: bytes | None = None) -> Plan[bool]:
+        """Begin at the stream's end, or after the id *known*; false where what came after that is gone."""
+        names = self.layout.positions
+        yield from replies(*[("SET", name, position_text(0, 0), "NX") for name in names])
+        (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
+        newest = last[0][0] if last else b"0-0"
+        begin = newest if known is None else known
+        if position_of(begin) > position_of(newest):  # the server has lost what was known
+            begin = newest
+        with self._lock:
+            self._gap(begin, position_of(begin))
+        if begin != newest:
+            yield from self.catch_up()
+        return known in (None, begin) and self._base == position_of(begin)
+
+    def catch_up(self) -> Plan[None]:
+        """Hear everything that stands in the stream by now."""
+        while True:
+            after = f"({id_text(self.words[END])}"
+            (entries,) = yield from replies(("XRANGE", self.layout.events, after, "+", "COUNT", _AT_ONCE))
+            self.feed(entries)
+            if len(entries) < _AT_ONCE:
+                return
+
+    def check(self) -> Plan[None]:
+        """Is the stream still the one that was heard?  A server that lost it has nothing to tell of that."""
+        heard = self._last  # first: ids only grow
+        (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
+        newest = last[0][0] if last else b"0-0"
+        if position_of(newest) < position_of(heard):
+            yield from self.lose(self.layout.positions[0])
+        elif newest != heard:
+            yield from self.catch_up()
+
+    def announce(self, message: Message) -> Plan[tuple[int, int]]:
+        """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
+        ((before, identity),) = yield from replies(self.appending(message))
+        if self.layout.sharded and message.is_invalidation:
+            mark = position_text(*_split(position_of(identity)))
+            yield from replies(*[_BUMP.call([name], mark) for name in self._concerned(message)])
+        if not self.told(message, before, identity):
+            yield from self.catch_up()  # Rule 5
+        return position_of(before), position_of(identity)
+
+    def appending(self, message: Message) -> Command:
+        """The command that appends *message*; its answer is for `told`."""
+        keys = [self.layout.events]
+        if message.is_invalidation and not self.layout.sharded:
+            keys.append(self.layout.positions[0])
+        return ANNOUNCE.call(keys, encode(message), self._most)
+
+    def _concerned(self, message: Message) -> Sequence[str]:
+        if message.kind != "key":
+            return self.layout.positions
+        return list(dict.fromkeys([self.layout.position(Ref(message.namespace, key)) for key in message.names]))
+
+    def lose(self, position: str) -> Plan[None]:
+        """Rule 4, for the position named so."""
+        if self.layout.sharded:
+            (mark,) = yield from replies(_LOSE.call([self.layout.events], self._most))
+            yield from replies(("SET", position, mark, "NX"))
+        else:
+            yield from replies(_LOSE.call([self.layout.events, position], self._most))
+        yield from self.catch_up()
+
+    # -- what a follower asks of any channel
+
+    def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]:
+        """`announce`, blocking.  Raises `TierUnavailable`; without *wait* `BlockingIOError`, for it has to."""
+        if not wait:
+            raise BlockingIOError
+        return perform(self.announce(message), self.conduit)
+
+    def trim(self) -> None:
+        """It is trimmed as it grows."""
+
+    def changing(self) -> contextlib.AbstractContextManager[None]:
+        """A write and its announcement are one script, so nothing can be left half done."""
+        return contextlib.nullcontext()
+
+    def recover(self) -> bool:
+        """See `changing`."""
+        return False
+
+    def replaced(self) -> bool:
+        """It has no directory; what happens to its server shows as a gap."""
+        return False
+
+    def reopen(self) -> None:
+        """It is never replaced."""
+
+    def renew_mutex(self) -> None:
+        """Called in a forked child."""
+        self._lock = threading.Lock()
+
+    def close(self) -> None:
+        """The conduit is closed by whoever made it."""
+
+
+def _field(fields: Any, name: bytes) -> bytes:
+    """A field of a message, as XRANGE gives it with any version of redis-py: a flat list or a mapping."""
+    if isinstance(fields, dict):
+        value = fields.get(name, b"")
+    else:
+        value = next((fields[at + 1] for at in range(0, len(fields) - 1, 2) if fields[at] == name), b"")
+    return value if isinstance(value, bytes) else b""
+
+

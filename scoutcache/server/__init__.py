@@ -1,0 +1,11 @@
+"""How one talks to a Redis or Valkey server, a cluster of them, or one behind sentinels.
+
+    commands     what is sent: commands, scripts, and plans that yield them and are told the replies
+    layout       under which names a cache's things lie on a server, and how an entry's bytes are framed
+    connecting   the client library's connections, with every option set
+    direct       performs plans for threads, one connection each
+    coalescing   performs plans on an event loop: one batch in flight, the rest buffers
+    cluster      the same two for a cluster
+    breaker      keeps calls fast while a server is away
+    faults       what an error means, and what to do about it
+"""

@@ -1,0 +1,104 @@
+"""A circuit breaker: while a server is away, calls fail at once instead of waiting for it.
+
+Rule 1: the first error that says nobody is answered opens it: a call that waited out its timeout has cost enough.  It
+        is cheap to be wrong, for the listener, which hears from the server twice a second, closes it again.
+Rule 2: only an answer of the server closes it.  Where no listener runs, one caller at a time is let through as a probe
+        once *patience* seconds have passed.
+Rule 3: waiting for a free connection says nothing about the server.
+Rule 4: each change of state is told once, however many calls met it; so is that a server which answers takes no writes.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from scoutcache.server.faults import Fault, Kind, unavailable
+
+__all__ = ["Breaker"]
+
+_REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM})
+
+PATIENCE = 1.0
+"""Seconds between two probes."""
+
+
+class Breaker:
+    """The breaker of one server; *monotonic* is a clock, *say* is told of each change in a sentence."""
+
+    def __init__(self, server: str, monotonic: Callable[[], float], say: Callable[[str], None],
+                 patience: float = PATIENCE) -> None:  # fmt: skip
+        self.server, self._monotonic, self._say, self._patience = server, monotonic, say, patience
+        self._lock = threading.Lock()
+        self._fault: Fault | None = None
+        self.refusing: Kind | None = None
+        """Why the server takes no writes, though it answers."""
+        self._since = self._probed = 0.0
+        self.on_open: list[Callable[[], None]] = []
+        """Called whenever it opens: connections that were made before are of no use."""
+        self.on_close: list[Callable[[], None]] = []
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why it is open, None while it is closed."""
+        return self._fault
+
+    @property
+    def open_for(self) -> float:
+        """Seconds since it opened, 0 while it is closed."""
+        return self._monotonic() - self._since if self._fault is not None else 0.0
+
+    def check(self) -> None:
+        """Raise `TierUnavailable` unless a call may be tried."""
+        fault = self._fault
+        if fault is None:
+            return
+        with self._lock:
+            now = self._monotonic()
+            if self._fault is None or now - self._probed >= self._patience:
+                self._probed = now
+                return
+        raise unavailable(fault)
+
+    def failed(self, fault: Fault) -> None:
+        """A call met *fault*."""
+        if not fault.away:
+            self._refused(fault)
+            return
+        with self._lock:
+            opened = self._fault is None
+            self._fault, self._probed = fault, self._monotonic()
+            if opened:
+                self._since = self._probed
+        if opened:
+            self._say(f"{self.server} can't be used ({fault.reason}): going on without it")
+            for listener in self.on_open:
+                listener()
+
+    def answered(self) -> None:
+        """The server answered."""
+        if self._fault is None:
+            return
+        with self._lock:
+            closed, lasted = self._fault is not None, self._monotonic() - self._since
+            self._fault = None
+        if closed:
+            self._say(f"{self.server} is back after {lasted:.1f} s")
+            for listener in self.on_close:
+                listener()
+
+    def _refused(self, fault: Fault) -> None:
+        """The server answers, and doesn't do what it was asked; told once until it does again."""
+        if fault.kind in _REFUSALS and self.refusing is not fault.kind:
+            self.refusing = fault.kind
+            self._say(f"{self.server} takes no writes ({fault.reason}): going on without them")
+
+    def accepted(self) -> None:
+        """The server did something that it had refused."""
+        if self.refusing is not None:
+            self.refusing = None
+            self._say(f"{self.server} takes writes again")
+
+    def restart(self) -> None:
+        """In a forked child: no thread that held the lock exists here."""
+        self._lock = threading.Lock()

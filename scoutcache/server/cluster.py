@@ -1,0 +1,259 @@
+"""Carries plans out on a cluster: the commands of a batch go to the nodes of their slots, a pipeline for each node.
+
+Rule 1: a node that is away has a breaker of its own, so that the others answer on; the batch that needed it fails.
+Rule 2: a slot that has moved answers so; the map of slots is asked for anew and those commands are sent again, which
+        redis-py does.  Nothing that is sent twice does harm (`commands`, rule 4).
+Rule 3: scripts are sent with their text: a node that just became a primary may not know them.
+Rule 4: all breakers closed again, or any of them: the cluster as a whole is away only where no node answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+
+from scoutcache.server.breaker import Breaker
+from scoutcache.server.commands import Batch, Command, text_of
+from scoutcache.server.faults import fault_of, unavailable
+
+if TYPE_CHECKING:
+    from scoutcache.server.connecting import Source
+
+__all__ = ["AsyncCluster", "Breakers", "Cluster"]
+
+_ELSEWHERE = (MovedError, AskError, TryAgainError)
+_READS = frozenset({"GET", "MGET", "GETRANGE", "STRLEN", "HMGET", "HGETALL", "PTTL"})
+
+
+class Breakers:
+    """A breaker for each node, by its name; *whole* is that of the cluster, which callers look at."""
+
+    def __init__(self, whole: Breaker, make: Callable[[str], Breaker]) -> None:
+        self.whole, self._make = whole, make
+        self._of: dict[str, Breaker] = {}
+
+    def of(self, node: Any) -> Breaker:
+        """The breaker of a node."""
+        breaker = self._of.get(node.name)
+        return breaker if breaker is not None else self._of.setdefault(node.name, self._make(str(node.name)))
+
+    def failed(self, node: Any, error: BaseException) -> Exception:
+        """What to raise for an error on the way to *node*."""
+        fault = fault_of(error)
+        self.of(node).failed(fault)
+        return unavailable(fault)
+
+    def answered(self, node: Any) -> None:
+        """A node answered."""
+        self.of(node).answered()
+        self.whole.answered()
+
+
+def _slot_of(command: Command) -> int:
+    """The slot of a command's first key."""
+    key = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
+    return key_slot(key if isinstance(key, bytes) else str(key).encode())
+
+
+def _whole(command: Command) -> Command:
+    return text_of(command) if command[0] == "EVALSHA" else command
+
+
+def _by_node(client: Any, commands: Sequence[Command], *, replicas: bool) -> dict[Any, list[int]]:
+    """Which of *commands* each node is to be sent."""
+    groups: dict[Any, list[int]] = {}
+    for at, command in enumerate(commands):
+        reads = replicas and command[0] in _READS
+        node = client.nodes_manager.get_node_from_slot(_slot_of(command), read_from_replicas=reads)
+        groups.setdefault(node, []).append(at)
+    return groups
+
+
+def _moved(answers: Iterable[Any]) -> list[int]:
+    return [at for at, answer in enumerate(answers) if isinstance(answer, _ELSEWHERE)]
+
+
+class Cluster:
+    """A conduit to a cluster for threads."""
+
+    def __init__(self, source: Source, breakers: Breakers) -> None:
+        self._source, self._breakers = source, breakers
+        self.breaker = breakers.whole
+        self._replicas = source.section.read_from != "primary"
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """redis-py's client, made when it is first needed.  Raises `TierUnavailable`."""
+        if self._client is None:
+            try:
+                self._client = self._source.cluster(self._source.section.timeout)
+            except (RedisError, OSError) as error:
+                fault = fault_of(error)
+                self.breaker.failed(fault)
+                raise unavailable(fault) from None
+        return self._client
+
+    def nodes(self) -> Sequence[Any]:
+        """The primaries."""
+        return list(self.client.get_primaries())
+
+    def execute(self, batch: Batch) -> list[Any]:
+        """The replies, errors among them.  Raises `TierUnavailable`."""
+        self.breaker.check()
+        client, commands = self.client, [_whole(command) for command in batch.commands]
+        if batch.node is not None:
+            return self._at(client, batch.node, commands)
+        answers: list[Any] = [None] * len(commands)
+        try:
+            groups = _by_node(client, commands, replicas=self._replicas)
+        except (RedisError, KeyError, IndexError) as error:
+            raise unavailable(fault_of(error)) from None
+        for node, places in groups.items():
+            found = self._at(client, node, [commands[at] for at in places])
+            for at, answer in zip(places, found, strict=True):
+                answers[at] = answer
+        for at in _moved(answers):
+            answers[at] = self._again(client, commands[at])
+        return answers
+
+    def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
+        self._breakers.of(node).check()
+        try:
+            pipeline = client.get_redis_connection(node).pipeline(transaction=False)
+            for command in commands:
+                pipeline.execute_command(*command)
+            answers: list[Any] = pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            raise self._lost(client, node, error) from None
+        for answer in answers:
+            if isinstance(answer, ResponseError) and not isinstance(answer, _ELSEWHERE) and fault_of(answer).away:
+                raise self._lost(client, node, answer)
+        self._breakers.answered(node)
+        return answers
+
+    def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
+        """A node doesn't answer: another may have taken its place."""
+        failure = self._breakers.failed(node, error)
+        try:
+            client.nodes_manager.initialize()
+        except (RedisError, OSError) as worse:
+            self.breaker.failed(fault_of(worse))
+        return failure
+
+    def _again(self, client: Any, command: Command) -> Any:
+        try:
+            return client.execute_command(*command)
+        except ResponseError as error:
+            return error
+        except (RedisError, OSError) as error:
+            raise unavailable(fault_of(error)) from None
+
+    def close(self) -> None:
+        """Close the connections; idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+
+class AsyncCluster:
+    """A conduit to a cluster for the tasks of one event loop."""
+
+    def __init__(self, source: Source, breakers: Breakers) -> None:
+        self._source, self._breakers = source, breakers
+        self.breaker = breakers.whole
+        self._replicas = source.section.read_from != "primary"
+        self._client: Any = None
+
+    async def _opened(self) -> Any:
+        if self._client is None:
+            client = self._source.async_cluster(self._source.section.timeout)
+            try:
+                await client.initialize()
+            except (RedisError, OSError, TimeoutError) as error:
+                fault = fault_of(error)
+                self.breaker.failed(fault)
+                raise unavailable(fault) from None
+            self._client = client
+        return self._client
+
+    async def nodes(self) -> Sequence[Any]:
+        """The primaries."""
+        return list((await self._opened()).get_primaries())
+
+    async def execute(self, batch: Batch) -> list[Any]:
+        """The replies, errors among them.  Raises `TierUnavailable`."""
+        import asyncio
+
+        self.breaker.check()
+        client, commands = await self._opened(), [_whole(command) for command in batch.commands]
+        if batch.node is not None:
+            return await self._at(client, batch.node, commands)
+        answers: list[Any] = [None] * len(commands)
+        try:
+            groups = _by_node(client, commands, replicas=self._replicas)
+        except (RedisError, KeyError, IndexError) as error:
+            raise unavailable(fault_of(error)) from None
+        works = [self._at(client, node, [commands[at] for at in places]) for node, places in groups.items()]
+        for places, found in zip(groups.values(), await asyncio.gather(*works), strict=True):
+            for at, answer in zip(places, found, strict=True):
+                answers[at] = answer
+        for at in _moved(answers):
+            answers[at] = await self._again(client, commands[at])
+        return answers
+
+    async def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
+        self._breakers.of(node).check()
+        connection = None
+        try:
+            connection = node.acquire_connection()
+            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            answers = [await self._reply(connection) for _ in commands]
+        except (RedisError, OSError, TimeoutError) as error:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            raise await self._lost(client, node, error) from None
+        except BaseException:
+            if connection is not None:
+                await connection.disconnect(nowait=True)
+            raise
+        finally:
+            if connection is not None:
+                node.release(connection)
+        self._breakers.answered(node)
+        return answers
+
+    async def _reply(self, connection: Any) -> Any:
+        try:
+            return await connection.read_response()
+        except _ELSEWHERE as error:
+            return error
+        except ResponseError as error:
+            if fault_of(error).away:
+                raise
+            return error
+
+    async def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
+        failure = self._breakers.failed(node, error)
+        try:
+            await client.nodes_manager.initialize()
+        except (RedisError, OSError, TimeoutError) as worse:
+            self.breaker.failed(fault_of(worse))
+        return failure
+
+    async def _again(self, client: Any, command: Command) -> Any:
+        try:
+            return await client.execute_command(*command)
+        except ResponseError as error:
+            return error
+        except (RedisError, OSError, TimeoutError) as error:
+            raise unavailable(fault_of(error)) from None
+
+    async def close(self) -> None:
+        """Close the connections; idempotent."""
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()

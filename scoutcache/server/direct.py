@@ -1,0 +1,174 @@
+"""Carries plans out for threads: each call takes a connection, sends its batch, and reads as many replies.
+
+Rule 1: a connection that failed in the middle of an exchange is closed: another call would read its replies.
+Rule 2: one that was not used for a moment is looked at first, for a server that was restarted has closed it; and when
+        the breaker opens all of them go.
+Rule 3: connections are used last in, first out, so that a quiet cache keeps few.  There are *most* at a time; who finds
+        none waits as long as for an answer.
+Rule 4: redis-py's connections are used, and not its client: finding out what a command may be and counting it takes
+        longer than the command (22 of 53 us a GET are left).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+
+from scoutcache.server.breaker import Breaker
+from scoutcache.server.commands import Batch, Command, text_of
+from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
+
+if TYPE_CHECKING:
+    from scoutcache.server.connecting import Source
+
+__all__ = ["Direct", "note"]
+
+_WRITES = frozenset({"EVALSHA", "EVAL", "SET", "HSET"})
+
+_IDLE = 1.0
+"""Seconds after which a connection is looked at before it is used."""
+
+
+class Direct:
+    """A conduit to one server, or to the one that sentinels know, for any number of threads."""
+
+    def __init__(self, source: Source, breaker: Breaker, *, replica: bool = False) -> None:
+        section = source.section
+        kind, options = source.connection_kind(asynchronous=False, timeout=section.timeout, replica=replica)
+        self._make: Callable[[], Any] = lambda: kind(**options)
+        self.breaker, self._wait = breaker, section.timeout
+        self._most = section.max_connections
+        self._begin()
+        breaker.on_open.append(self._drop_idle)
+        _all.add(self)
+
+    def _begin(self) -> None:
+        self._idle: deque[tuple[Any, float]] = deque()
+        self._room = threading.BoundedSemaphore(self._most)
+        self._closed = False
+
+    def nodes(self) -> Sequence[Any]:
+        """There is one server."""
+        return [None]
+
+    def execute(self, batch: Batch) -> list[Any]:
+        """The replies, errors among them.  Raises `TierUnavailable`."""
+        self.breaker.check()
+        with self._connection() as connection:
+            answers = _exchange(connection, batch.commands)
+        note(self.breaker, batch.commands, answers)
+        unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            again = self.execute(Batch([text_of(batch.commands[at]) for at in unknown]))
+            for at, answer in zip(unknown, again, strict=True):
+                answers[at] = answer
+        return answers
+
+    @contextmanager
+    def _connection(self) -> Iterator[Any]:
+        room = self._room
+        if not room.acquire(blocking=False) and not room.acquire(timeout=self._wait):
+            raise unavailable(Fault(Kind.POOL, f"all {self._most} connections are in use", None, away=False))
+        try:
+            connection = None
+            try:
+                connection = self._ready()
+                yield connection
+            except (RedisError, OSError) as error:
+                self._fail(connection, error)
+            except BaseException:  # the caller was interrupted between sending and reading
+                _close(connection)
+                raise
+            else:
+                if self._closed:
+                    _close(connection)
+                else:
+                    self._idle.append((connection, time.monotonic()))
+        finally:
+            room.release()
+
+    def _fail(self, connection: Any, error: RedisError | OSError) -> None:
+        _close(connection)
+        fault = fault_of(error)
+        self.breaker.failed(fault)
+        raise unavailable(fault) from None  # what redis-py raises holds the options of its connection
+
+    def _ready(self) -> Any:
+        try:
+            connection, used = self._idle.pop()
+        except IndexError:
+            connection, used = self._make(), 0.0
+        if connection._sock is None:
+            connection.connect()
+        elif time.monotonic() - used > _IDLE and connection.can_read(0):  # closed by the server, or out of step
+            connection.disconnect()
+            connection.connect()
+        return connection
+
+    def _drop_idle(self) -> None:
+        while self._idle:
+            with suppress(IndexError):
+                _close(self._idle.pop()[0])
+
+    def after_fork(self) -> None:
+        """In a forked child: the connections are the parent's."""
+        self._begin()
+        self.breaker.restart()
+
+    def close(self) -> None:
+        """Close what is idle; what is in use closes when its call ends."""
+        self._closed = True
+        self._drop_idle()
+
+
+def note(breaker: Breaker, commands: Sequence[Command], answers: Sequence[Any]) -> None:
+    """What the answers say of the server."""
+    breaker.answered()
+    for answer in answers:
+        if isinstance(answer, ResponseError):
+            breaker.failed(fault_of(answer))
+            return
+    if breaker.refusing is not None and any(command[0] in _WRITES for command in commands):
+        breaker.accepted()
+
+
+def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
+    if len(commands) == 1:
+        connection.send_command(*commands[0], check_health=False)
+        return [_reply(connection)]
+    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    return [_reply(connection) for _ in commands]
+
+
+def _reply(connection: Any) -> Any:
+    try:
+        return connection.read_response()
+    except ResponseError as error:
+        if fault_of(error).away:
+            raise
+        return error
+
+
+def _close(connection: Any) -> None:
+    if connection is not None:
+        with suppress(RedisError, OSError):
+            connection.disconnect()
+
+
+_all: weakref.WeakSet[Direct] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for conduit in list(_all):
+        conduit.after_fork()
+
+
+os.register_at_fork(after_in_child=_after_fork)

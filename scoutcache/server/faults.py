@@ -1,0 +1,125 @@
+"""What an error of a server or of the way to it means, and what to do about it.
+
+Rule 1: only what says that the server can't be reached or answers nobody opens the breaker.  A server that refuses
+        writes (full, a replica, unable to save) still answers reads.
+Rule 2: the classes of redis-py are told apart from the most special: `AuthenticationError` is a `ConnectionError`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+from redis import exceptions as told
+
+from scoutcache.errors import TierUnavailable
+
+__all__ = ["Fault", "Kind", "fault_of", "unavailable"]
+
+
+class Kind(Enum):
+    """What is wrong, by the word that operators know it by."""
+
+    UNREACHABLE = "unreachable"
+    TIMEOUT = "timeout"
+    TLS = "tls"
+    POOL = "pool"
+    LOADING = "loading"
+    NOAUTH = "noauth"
+    NOPERM = "noperm"
+    OOM = "oom"
+    READONLY = "readonly"
+    MISCONF = "misconf"
+    MASTERDOWN = "masterdown"
+    CLUSTERDOWN = "clusterdown"
+    BUSY = "busy"
+    OTHER = "other"
+
+
+class Fault(NamedTuple):
+    """An error, sorted.  *away* says that nobody can be answered."""
+
+    kind: Kind
+    reason: str
+    hint: str | None
+    away: bool
+
+
+_AWAY = {Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.CLUSTERDOWN, Kind.BUSY}
+
+_HINTS = {
+    Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks",
+    Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
+    Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
+    Kind.POOL: "raise [redis] max_connections",
+    Kind.LOADING: "the server reads its data; it will be there when that is done",
+    Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
+    Kind.NOPERM: "scoutcache doctor --acl prints the rights that are needed",
+    Kind.OOM: "give the server more maxmemory, or a maxmemory-policy that evicts",
+    Kind.READONLY: "name the primary, or let [redis] sentinel find it",
+    Kind.MISCONF: "the server can't save to its disk: see its log, and its disk's space",
+    Kind.MASTERDOWN: "the replica has lost its primary",
+    Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
+    Kind.BUSY: "somebody's script runs too long; SCRIPT KILL ends it",
+}
+
+
+def fault_of(error: BaseException) -> Fault:
+    """What *error*, of redis-py or of the system, means."""
+    kind = _kind(error)
+    return Fault(kind, _reason(kind, error), _HINTS.get(kind), kind in _AWAY)
+
+
+def _kind(error: BaseException) -> Kind:
+    if not isinstance(error, _ANSWERS) and _is_tls(error):
+        return Kind.TLS
+    found = next((kind for kinds, kind in _CLASSES if isinstance(error, kinds)), Kind.OTHER)
+    return _by_word(str(error)) if found is Kind.OTHER else found
+
+
+_ANSWERS = (told.ResponseError, told.AuthenticationError, told.BusyLoadingError, told.MaxConnectionsError)
+_CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kind], ...] = (
+    (told.MaxConnectionsError, Kind.POOL),
+    (told.BusyLoadingError, Kind.LOADING),
+    ((told.AuthenticationError, told.AuthorizationError), Kind.NOAUTH),
+    ((told.ClusterDownError, told.RedisClusterException, told.SlotNotCoveredError), Kind.CLUSTERDOWN),
+    (told.NoPermissionError, Kind.NOPERM),
+    (told.OutOfMemoryError, Kind.OOM),
+    (told.ReadOnlyError, Kind.READONLY),
+    (told.MasterDownError, Kind.MASTERDOWN),
+    (told.ResponseError, Kind.OTHER),
+    ((told.TimeoutError, TimeoutError), Kind.TIMEOUT),
+    ((told.ConnectionError, OSError), Kind.UNREACHABLE),
+)
+"""From the most special class on (Rule 2)."""
+
+
+_WORDS = {
+    "NOAUTH": Kind.NOAUTH, "WRONGPASS": Kind.NOAUTH, "NOPERM": Kind.NOPERM, "OOM": Kind.OOM, "BUSY": Kind.BUSY,
+    "READONLY": Kind.READONLY, "MISCONF": Kind.MISCONF, "LOADING": Kind.LOADING, "MASTERDOWN": Kind.MASTERDOWN,
+    "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY,
+}  # fmt: skip
+
+
+def _by_word(message: str) -> Kind:
+    """What a server's error says: its first word, or the one that a script's error quotes."""
+    for word, kind in _WORDS.items():
+        if message.startswith(f"{word} ") or f"-{word} " in message or f": {word} " in message:
+            return kind
+    return Kind.OOM if "command not allowed when used memory > 'maxmemory'" in message else Kind.OTHER
+
+
+def _is_tls(error: BaseException) -> bool:
+    text = f"{type(error).__name__} {error} {error.__cause__!r} {error.__context__!r}"
+    return "SSL" in text or "certificate" in text.lower()
+
+
+def _reason(kind: Kind, error: BaseException) -> str:
+    text = str(error).strip() or type(error).__name__
+    plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data"}
+    return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
+
+
+def unavailable(fault: Fault) -> TierUnavailable:
+    """What to raise for a fault."""
+    return TierUnavailable("redis", fault.reason, hint=fault.hint)

@@ -1,0 +1,148 @@
+"""Entries by namespace and pattern: listed, counted, measured and removed by SCAN, so that memory stays flat.
+
+Rule 1: the server is asked for what may match (`Layout.glob`); whether a key does is decided by the one grammar of
+        patterns, on the key the user wrote.  That of a long key stands in its entry.
+Rule 2: what was found is removed in the same batch that goes on with the scan, so that neither waits for the other.
+Rule 3: a listing reads the beginnings of the values, and the rest of a header that is longer.  Sizes and counts need
+        none of them.
+Rule 4: while a server makes its table larger or smaller a scan may meet a key twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from scoutcache.entry import Header, Listed
+from scoutcache.errors import CorruptEntry
+from scoutcache.keys import HASHED, physical_prefix
+from scoutcache.patterns import Pattern
+from scoutcache.server.commands import Batch, Command, Plan, checked, replies
+from scoutcache.server.layout import FRAME, Layout, head_of
+from scoutcache.tiers.redis.scripts import USAGE
+from scoutcache.wire.envelope import header_length, read_checked
+
+__all__ = ["Listing", "Stored", "listed"]
+
+COUNT: Final = 1000
+"""Keys that a server looks at in one step of a scan."""
+
+BEGINNING: Final = 512
+"""Bytes of a value in which most headers end."""
+
+_LENGTH: Final = 11
+"""Bytes of a head that say how long its header is."""
+
+
+class Stored(NamedTuple):
+    """An entry as a scan meets it.  *header* is None where the bytes are none of ours."""
+
+    name: bytes
+    header: Header | None
+    size: int
+
+
+class Listing:
+    """Plans that scan the cache that *layout* names."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def step(self, cursor: int, glob: str, node: Any, *more: Command) -> Plan[tuple[int, list[bytes]]]:
+        """One step of a scan: where it goes on (0 at its end) and the names it met; *more* is sent along."""
+        *_, (cursor, names) = checked((yield Batch([*more, ("SCAN", cursor, "MATCH", glob, "COUNT", COUNT)], node)))
+        return int(cursor), names
+
+    def matching(self, names: Sequence[bytes], namespace: str | None, pattern: Pattern | None) -> Plan[list[bytes]]:
+        """Those of *names* whose keys match (Rule 1)."""
+        if pattern is None or pattern.matches_all:
+            return list(names)
+        if namespace is None:
+            stored = yield from self.beginnings(names)
+            return [one.name for one in stored if one.header is not None and pattern.matches(one.header.ref.key)]
+        skip, layout = len(physical_prefix(namespace)), self.layout
+        keys = {name: layout.physical(name)[skip:] for name in names}
+        hashed = [name for name, key in keys.items() if HASHED in key]
+        found = [name for name, key in keys.items() if HASHED not in key and pattern.matches(key)]
+        if hashed:
+            stored = yield from self.beginnings(hashed)
+            found += [one.name for one in stored if one.header is not None and pattern.matches(one.header.ref.key)]
+        return found
+
+    def beginnings(self, names: Sequence[bytes]) -> Plan[list[Stored]]:
+        """What the entries of those *names* say of themselves, those that are there."""
+        if not names:
+            return []
+        asked = [command for name in names
+                 for command in (("GETRANGE", name, 0, BEGINNING - 1), ("STRLEN", name))]  # fmt: skip
+        answers = yield Batch(asked)
+        stored, longer = [], dict[bytes, tuple[int, int]]()
+        for name, start, size in zip(names, answers[::2], answers[1::2], strict=True):
+            if isinstance(start, Exception) or isinstance(size, Exception) or not size:
+                continue  # gone meanwhile, or no string: nothing of ours
+            header, end = _header(start, size)
+            if end is not None:
+                longer[name] = end, size
+            else:
+                stored.append(Stored(name, header, size))
+        if longer:
+            parts = yield from replies(*[("GETRANGE", name, 0, end) for name, (end, _) in longer.items()])
+            for (name, (_, size)), part in zip(longer.items(), parts, strict=True):
+                stored.append(Stored(name, _header(part, len(part))[0], size))
+        return stored
+
+    # -- removing
+
+    def remove_matching(self, namespace: str | None, pattern: Pattern | None, node: Any,
+                        told: Callable[[int], None]) -> Plan[None]:  # fmt: skip
+        """Remove what matches on one node; *told* is given the number that each batch removed."""
+        glob, cursor = self.layout.glob(namespace, pattern), 0
+        while True:
+            cursor, names = yield from self.step(cursor, glob, node)
+            doomed = yield from self.matching(names, namespace, pattern)
+            if doomed:
+                commands = [("UNLINK", name) for name in doomed] if self.layout.sharded else [("UNLINK", *doomed)]
+                told(sum((yield from replies(*commands))))
+            if not cursor:
+                return
+
+    def usage(self, node: Any) -> Plan[tuple[int, int]]:
+        """How many entries one node has, and their bytes."""
+        glob, cursor, entries, size = self.layout.glob(None), 0, 0, 0
+        while True:
+            ((cursor, number, more),) = yield from replies(USAGE.call([], cursor, glob, COUNT), node=node)
+            entries, size = entries + int(number), size + int(more)
+            if not int(cursor):
+                return entries, size
+
+    def count(self, namespace: str | None, pattern: Pattern | None, node: Any) -> Plan[int]:
+        """How many entries of one node match."""
+        glob, cursor, number = self.layout.glob(namespace, pattern), 0, 0
+        while True:
+            cursor, names = yield from self.step(cursor, glob, node)
+            number += len((yield from self.matching(names, namespace, pattern)))
+            if not cursor:
+                return number
+
+
+def _header(start: bytes, size: int) -> tuple[Header | None, int | None]:
+    """The header in the beginning of a value of *size* bytes; or the byte up to which more is needed."""
+    head = head_of(start)
+    try:
+        if len(head) < _LENGTH and size > len(start):
+            return None, len(start) - len(head) + _LENGTH + BEGINNING  # many chunks stand before it
+        length = header_length(head[:_LENGTH])
+        if length > len(head) and len(start) < size:
+            return None, len(start) - len(head) + length
+        return read_checked(head).header, None
+    except CorruptEntry:
+        return None, None
+
+
+def listed(stored: Stored) -> Listed | None:
+    """What a listing shows of an entry; None for what is none."""
+    if stored.header is None:
+        return None
+    return Listed(stored.header, "redis", max(0, stored.size - FRAME), None)
+
+

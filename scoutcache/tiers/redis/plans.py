@@ -1,0 +1,182 @@
+"""What is sent for each call of the tier protocol, and what becomes of the replies.
+
+Rule 1: a write goes through a script that compares the position of the last invalidation, and the start of what stands.
+        Where the position has moved the writer reads what was announced, asks `allow` again, and tries once more, three
+        times in all; what could not be written then isn't.
+Rule 2: a single row's message is appended by its own script.  That of several follows their scripts in the same batch;
+        on a cluster it is sent when they were answered, or a reader who hears it would find the old entry still there.
+Rule 3: an entry that is larger than a server takes, or that expires at once, isn't taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Final, Protocol
+
+from scoutcache.coherence.messages import Message, encode
+from scoutcache.entry import NEVER, Header, Ref, Row, Sealed
+from scoutcache.server.commands import Batch, Command, Plan, checked, replies
+from scoutcache.server.layout import Layout, expiry_of, frame, start_text, unframe
+from scoutcache.tiers.base import AHEAD
+from scoutcache.tiers.redis.scripts import LOST, MOVED, TAKEN, WRITE
+from scoutcache.tiers.redis.versions import version_text
+
+__all__ = ["Events", "RedisPlans"]
+
+ATTEMPTS: Final = 3
+LARGEST: Final = 512 << 20
+"""Bytes that a server takes in one string at most (its ``proto-max-bulk-len``)."""
+
+_AT_ONCE: Final = 512
+"""Keys, or rows, that share a batch."""
+_BYTES: Final = 4 << 20
+
+
+class Events(Protocol):
+    """What a write must know of the stream; see `scoutcache.channels.stream`."""
+
+    def seen(self) -> bytes: ...
+    def told(self, message: Message, before: bytes, identity: bytes) -> bool: ...
+    def appending(self, message: Message) -> Command: ...
+    def catch_up(self) -> Plan[None]: ...
+    def lose(self, position: str) -> Plan[None]: ...
+
+
+class RedisPlans:
+    """Plans for the entries of the cache that *layout* names.
+
+    *stream_length* is what the stream is kept at, *draw* gives a new version.
+    """
+
+    def __init__(self, layout: Layout, events: Events, *, stream_length: int, draw: Callable[[], int]) -> None:
+        self.layout, self._events, self._length, self._draw = layout, events, stream_length, draw
+
+    # -- reading
+
+    def read(self, ref: Ref, now: float) -> Plan[Sealed | None]:
+        """The entry, or None when it is absent or expired."""
+        (value,) = yield from replies(("GET", self.layout.entry(ref)))
+        return None if value is None or expiry_of(value) <= now else unframe(value)
+
+    def read_many(self, refs: Sequence[Ref], now: float) -> Plan[dict[Ref, Sealed]]:
+        """Those that are there, 512 in a batch."""
+        found = {}
+        for at in range(0, len(refs), _AT_ONCE):
+            some = refs[at : at + _AT_ONCE]
+            for ref, value in zip(some, (yield from self._values(some)), strict=True):
+                if value is not None and expiry_of(value) > now:
+                    found[ref] = unframe(value)
+        return found
+
+    def _values(self, refs: Sequence[Ref]) -> Plan[list[bytes | None]]:
+        names = [self.layout.entry(ref) for ref in refs]
+        if self.layout.sharded:
+            return (yield from replies(*[("GET", name) for name in names]))
+        (values,) = yield from replies(("MGET", *names))
+        return list(values)
+
+    # -- writing
+
+    def write(
+        self, rows: Sequence[Row], now: float, allow: Callable[[Header], bool] | None, message: Message | None = None
+    ) -> Plan[int]:
+        """Store those of *rows* that *allow* lets, and announce *message* with them; how many were taken."""
+        left, taken = list(rows), 0
+        for _ in range(ATTEMPTS):
+            seen = self._events.seen()  # before `allow` looks at what was heard
+            wanted = [row for row in left if allow is None or allow(row.header)]
+            if not wanted:
+                break
+            answers = yield from self._sent(wanted, seen, now, message)
+            left = [row for row, answer in zip(wanted, answers, strict=True) if answer in (MOVED, LOST)]
+            taken += sum(answer == TAKEN for answer in answers)
+            if not left:
+                break
+            lost = [row for row, answer in zip(wanted, answers, strict=True) if answer == LOST]
+            for name in dict.fromkeys(self.layout.position(row.header.ref) for row in lost):
+                yield from self._events.lose(name)
+            yield from self._events.catch_up()
+        return taken
+
+    def _sent(self, rows: Sequence[Row], seen: bytes, now: float, message: Message | None) -> Plan[list[int]]:
+        """What became of each row, by the codes of `WRITE`."""
+        if len(rows) == 1 and not self.layout.sharded:
+            answers = checked((yield Batch([self._command(rows[0], seen, now, message)])))
+            return [self._code(answers[0], message)]
+        codes: list[int] = []
+        for some in _batches(rows):
+            commands = [self._command(row, seen, now, None) for row in some]
+            if message is not None and not self.layout.sharded:
+                *answers, told = checked((yield Batch([*commands, self._events.appending(_naming(message, some))])))
+                self._events.told(_naming(message, some), *told)
+            else:
+                answers = checked((yield Batch(commands)))
+                if message is not None and TAKEN in answers:
+                    named = _naming(message, some)
+                    (told,) = yield from replies(self._events.appending(named))
+                    self._events.told(named, *told)
+            codes += answers
+        return codes
+
+    def _code(self, answer: Any, message: Message | None) -> int:
+        if isinstance(answer, int):
+            return answer
+        if message is not None:
+            self._events.told(message, *answer)
+        return TAKEN
+
+    def _command(self, row: Row, seen: bytes, now: float, message: Message | None) -> Command:
+        header, layout = row.header, self.layout
+        left = "" if header.expires == NEVER else max(1, math.ceil((header.expires - now) * 1000))
+        latest = start_text(int((now + AHEAD) * 1e9))
+        arguments: list[Any] = [seen, frame(header, row.sealed), latest, left]
+        keys = [layout.entry(header.ref), layout.position(header.ref)]
+        if layout.sharded:
+            return WRITE.call(keys, *arguments)
+        keys.append(layout.events)
+        arguments += [b"" if message is None else encode(message), self._length]
+        if row.renews is not None:
+            keys.append(layout.versions(header.ref.namespace))
+            arguments += [row.renews, version_text(self._draw())]
+        return WRITE.call(keys, *arguments)
+
+    # -- removing
+
+    def remove(self, refs: Sequence[Ref]) -> Plan[int]:
+        """Remove them; how many were there."""
+        return (yield from self.unlink([self.layout.entry(ref) for ref in refs]))
+
+    def unlink(self, names: Sequence[str | bytes]) -> Plan[int]:
+        """Remove entries by their names; how many were there."""
+        removed = 0
+        for at in range(0, len(names), _AT_ONCE):
+            some = names[at : at + _AT_ONCE]
+            commands = [("UNLINK", name) for name in some] if self.layout.sharded else [("UNLINK", *some)]
+            removed += sum((yield from replies(*commands)))
+        return removed
+
+
+def _naming(message: Message, rows: Sequence[Row]) -> Message:
+    """*message* as far as it is about *rows*."""
+    import msgspec
+
+    keys = [row.header.ref.key for row in rows]
+    if len(keys) == len(message.names):
+        return message
+    same = tuple(key for key in message.same if key in set(keys))
+    return msgspec.structs.replace(message, names=tuple(keys), same=same)
+
+
+def _batches(rows: Sequence[Row]) -> list[list[Row]]:
+    """*rows* in parts that a server is sent at once."""
+    batches: list[list[Row]] = [[]]
+    size = 0
+    for row in rows:
+        own = row.sealed.size
+        if batches[-1] and (len(batches[-1]) >= _AT_ONCE or size + own > _BYTES):
+            batches.append([])
+            size = 0
+        batches[-1].append(row)
+        size += own
+    return batches

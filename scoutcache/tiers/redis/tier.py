@@ -1,0 +1,269 @@
+"""The Redis tier: `RedisTier`, which hands each call of the protocol to a plan and carries that out.
+
+Rules.
+
+- Threads and event loops carry out the same plans: `read` and the others block, `on_loop` gives what awaits them.
+- A read is one round trip, a write is one too, its announcement included; those of many keys share a few.
+- What can't be done now raises `TierUnavailable`, and nothing else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import secrets
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from scoutcache.coherence.messages import Message
+from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
+from scoutcache.errors import CorruptEntry
+from scoutcache.patterns import Pattern
+from scoutcache.server.commands import AsyncConduit, Conduit, Plan, aperform, perform, replies
+from scoutcache.server.layout import Layout, expiry_of, unframe
+from scoutcache.tiers.base import Allow
+from scoutcache.tiers.redis.listing import Listing, Stored, listed
+from scoutcache.tiers.redis.plans import Events, RedisPlans
+from scoutcache.tiers.redis.versions import RedisVersions
+
+if TYPE_CHECKING:
+    from scoutcache.wire.codec import Codec
+
+__all__ = ["RedisTier"]
+
+T = TypeVar("T")
+
+_LOOK_EVERY: Final = 60.0
+"""Seconds between two looks at whether the cache is within its limits, among all processes."""
+
+
+class RedisTier:
+    """Entries of the cache that *layout* names, on the server that *conduit* leads to.
+
+    *on_loop* makes a conduit for the running event loop.  *max_bytes* and *max_entries* bound the cache's own entries.
+    """
+
+    name = "redis"
+    blocking = True
+    tells = True
+    """A write appends its announcement itself."""
+    warns = True
+    """Its breaker says, once an episode, that it can't answer."""
+
+    def __init__(
+        self, layout: Layout, conduit: Conduit, on_loop: Callable[[], AsyncConduit], events: Events, codec: Codec, *,
+        stream_length: int, max_bytes: int | None = None, max_entries: int | None = None,
+    ) -> None:  # fmt: skip
+        self.layout, self.conduit, self._make_on_loop, self._codec = layout, conduit, on_loop, codec
+        self.max_bytes, self.max_entries = max_bytes, max_entries
+        self.plans = RedisPlans(layout, events, stream_length=stream_length, draw=lambda: secrets.randbits(63))
+        self.version_plans = RedisVersions(layout)
+        self._listing = Listing(layout)
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConduit] = weakref.WeakKeyDictionary()
+
+    def do(self, plan: Plan[T]) -> T:
+        """Carry a plan out, blocking.  Raises `TierUnavailable`."""
+        return perform(plan, self.conduit)
+
+    async def on_loop(self, plan: Plan[T]) -> T:
+        """Carry a plan out on the running event loop.  Raises `TierUnavailable`."""
+        loop = asyncio.get_running_loop()
+        conduit = self._loops.get(loop)
+        if conduit is None:
+            conduit = self._loops[loop] = self._make_on_loop()
+        return await aperform(plan, conduit)
+
+    # -- reading and writing
+
+    def read(self, ref: Ref, now: float) -> Sealed | None:
+        """The entry, or None when it is absent or expired.  Raises `TierUnavailable`."""
+        return self.do(self.plans.read(ref, now))
+
+    def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
+        """Those that are there, 512 in a round trip.  Raises `TierUnavailable`."""
+        return self.do(self.plans.read_many(refs, now))
+
+    def write(
+        self, rows: Sequence[Row], now: float, allow: Allow | None = None, message: Message | None = None
+    ) -> int:
+        """Store them, and announce *message* with them; how many were taken.  Raises `TierUnavailable`."""
+        return self.do(self.plans.write(rows, now, allow, message))
+
+    def remove(self, refs: Sequence[Ref]) -> int:
+        """Remove them and return how many were there.  Raises `TierUnavailable`."""
+        return self.do(self.plans.remove(refs))
+
+    def remove_matching(self, namespace: str, pattern: Pattern) -> int:
+        """Remove every key that matches and return how many; memory stays flat.  Raises `TierUnavailable`."""
+        if pattern.literal is not None:
+            return self.remove([Ref(namespace, pattern.literal)])
+        return self._remove(namespace, pattern)
+
+    def clear(self, namespace: str | None) -> int:
+        """Remove a whole namespace, or every entry of this cache for None.  Raises `TierUnavailable`."""
+        return self._remove(namespace, None)
+
+    def _remove(self, namespace: str | None, pattern: Pattern | None) -> int:
+        removed: list[int] = []
+        for node in self.conduit.nodes():
+            self.do(self._listing.remove_matching(namespace, pattern, node, removed.append))
+        return sum(removed)
+
+    # -- versions
+
+    def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
+        """See `Versions`.  Raises `TierUnavailable`."""
+        return self.do(self.version_plans.current(namespace, names, create=create))
+
+    def names(self, namespace: str, prefix: str) -> list[str]:
+        """See `Versions`.  Raises `TierUnavailable`."""
+        return self.do(self.version_plans.names(namespace, prefix))
+
+    def renew(self, namespace: str, names: Sequence[str], *, soft: bool = False) -> None:
+        """See `Versions`.  Raises `TierUnavailable`."""
+        self.do(self.version_plans.renew(namespace, names, soft=soft))
+
+    def forget_versions(self, namespace: str, versions: Mapping[str, int]) -> int:
+        """Remove those that are still the current ones; how many.  Announce it before and after."""
+        return self.do(self.version_plans.forget(namespace, versions))
+
+    # -- listing
+
+    def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
+        """List entries in no particular order, without reading values.  Raises `TierUnavailable`."""
+        for one in self._stored(namespace, pattern):
+            found = listed(one)
+            if found is not None:
+                yield found
+
+    def _stored(self, namespace: str | None, pattern: Pattern | None) -> Iterator[Stored]:
+        glob = self.layout.glob(namespace, pattern)
+        for node in self.conduit.nodes():
+            cursor = 0
+            while True:
+                cursor, names = self.do(self._listing.step(cursor, glob, node))
+                for one in self.do(self._listing.beginnings(names)):
+                    if _matches(one, namespace, pattern):
+                        yield one
+                if not cursor:
+                    break
+
+    def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:  # noqa: ARG002  # the server
+        """How many unexpired entries match.  Raises `TierUnavailable`."""
+        return sum(self.do(self._listing.count(namespace, pattern, node)) for node in self.conduit.nodes())
+
+    def usage(self) -> Usage:
+        """How many entries this cache has, and their bytes: not the server's memory.  Raises `TierUnavailable`."""
+        found = [self.do(self._listing.usage(node)) for node in self.conduit.nodes()]
+        entries, size = sum(number for number, _ in found), sum(size for _, size in found)
+        return Usage(entries, size, self.max_entries, self.max_bytes)
+
+    # -- upkeep
+
+    def prune(self, now: float, *, older_than: float | None = None, max_bytes: int | None = None,
+              dry_run: bool = False) -> dict[str, int]:  # fmt: skip
+        """Remove what was created more than *older_than* seconds ago, is no entry, or is the oldest beyond *max_bytes*.
+
+        The server itself removes what expires.  Raises `TierUnavailable`.
+        """
+        counts = {"expired": 0, "older": 0, "oversize": 0, "orphaned": 0}
+        doomed: list[bytes] = []
+        left: list[tuple[float, int, bytes]] = []
+        for one in self._stored(None, None):
+            if one.header is None:
+                counts["orphaned"] += 1
+                doomed.append(one.name)
+            elif older_than is not None and one.header.created < now - older_than:
+                counts["older"] += 1
+                doomed.append(one.name)
+            elif max_bytes is not None:
+                left.append((one.header.created, one.size, one.name))
+        if max_bytes is not None:
+            beyond = _oldest_beyond(left, max_bytes=max_bytes, max_entries=None)
+            counts["oversize"] = len(beyond)
+            doomed += beyond
+        if not dry_run:
+            self.do(self.plans.unlink(doomed))
+        return counts
+
+    def maintain(self, now: float) -> dict[str, int]:  # noqa: ARG002  # the server has a clock of its own
+        """Keep the cache within its limits: once a minute, by one process of all.  Raises `TierUnavailable`."""
+        if self.max_bytes is None and self.max_entries is None:
+            return {}
+        turn = ("SET", f"{self.layout.prefix}pruning", "1", "NX", "PX", round(_LOOK_EVERY * 1000))
+        if self.do(replies(turn))[0] is None:
+            return {}
+        usage = self.usage()
+        over = (usage.size_bytes or 0) > (self.max_bytes or float("inf")), (usage.entries or 0) > (
+            self.max_entries or float("inf")
+        )
+        if not any(over):
+            return {}
+        rows = [(one.header.created, one.size, one.name) for one in self._stored(None, None) if one.header is not None]
+        beyond = _oldest_beyond(rows, max_bytes=self.max_bytes, max_entries=self.max_entries)
+        return {"oversize": self.do(self.plans.unlink(beyond))}
+
+    def verify(self, repair: bool = False) -> dict[str, Any]:
+        """Open every envelope; with *repair* remove what is no entry.
+
+        Returns ``integrity``, ``entries``, ``corrupt`` (the keys), ``foreign``, ``orphaned``, ``removed``.  Raises
+        `TierUnavailable`.
+        """
+        corrupt: list[str] = []
+        entries = foreign = removed = 0
+        for one in self._stored(None, None):
+            entries += 1
+            ref = None if one.header is None else one.header.ref
+            if ref is not None and self._is_sound(ref):
+                continue
+            foreign += ref is None
+            if ref is not None:
+                corrupt.append(ref.key)
+            if repair:
+                removed += self.do(self.plans.unlink([one.name]))
+        return {"integrity": "ok", "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": 0,
+                "removed": removed}  # fmt: skip
+
+    def _is_sound(self, ref: Ref) -> bool:
+        (value,) = self.do(replies(("GET", self.layout.entry(ref))))
+        if value is None:
+            return True  # gone meanwhile
+        try:
+            self._codec.open(ref, unframe(value))
+        except CorruptEntry:
+            return False
+        except Exception:  # noqa: BLE001  # of a type that this process doesn't know: sound all the same
+            return expiry_of(value) > 0
+        return True
+
+    def close(self) -> None:
+        """Let go of the connections of threads and of loops that were closed; idempotent."""
+        self.conduit.close()
+
+    async def close_on_loop(self) -> None:
+        """Let go of the running event loop's connection."""
+        conduit = self._loops.pop(asyncio.get_running_loop(), None)
+        if conduit is not None:
+            await conduit.close()
+
+
+def _matches(one: Stored, namespace: str | None, pattern: Pattern | None) -> bool:
+    if one.header is None:
+        return pattern is None
+    ref = one.header.ref
+    return namespace in (None, ref.namespace) and (pattern is None or pattern.matches(ref.key))
+
+
+def _oldest_beyond(
+    rows: list[tuple[float, int, bytes]], *, max_bytes: int | None, max_entries: int | None
+) -> list[bytes]:
+    """The names of what was written longest ago, until the rest is within the limits."""
+    size, number = sum(row[1] for row in rows), len(rows)
+    heapq.heapify(rows)
+    beyond = []
+    while rows and (size > (max_bytes or float("inf")) or number > (max_entries or float("inf"))):
+        _, own, name = heapq.heappop(rows)
+        beyond.append(name)
+        size, number = size - own, number - 1
+    return beyond
