@@ -6,6 +6,8 @@ Rules.
   keys, indexes and versions too.  A database always has its first 256 KiB of pages; below that only entries count.
 - A commit never leaves more than the limit: whoever writes looks before committing, and removes in the same
   transaction.
+- A write removes what it needs and a sixteenth of the limit at most beyond, so that not every write has to, and never
+  rows of its own transaction.  What doesn't fit though all others were gone is not taken, and nothing goes for it.
 - From 5 MB up a directory takes at most 1.1 times its limit: what the log (3 % of the limit, 16 MiB at most), the
   ballast (a 64th, 1 MiB at most) and the pages changed by one transaction (a ninth, 1 MB at most: evicting a hundred
   small rows changes three pages for each) leave of that is the database's, if it is less than the limit.  What is
@@ -21,11 +23,18 @@ Rules.
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
+from itertools import islice
 from typing import Final
 
 from scoutcache.tiers.disk.ballast import ballast_bytes
+from scoutcache.tiers.disk.rows import Record
 
-__all__ = ["BATCH", "PAGE", "Space", "batch_for", "delete_expired", "delete_oldest", "entry_bytes", "entry_count"]
+__all__ = [
+    "BATCH", "PAGE", "Space", "TooMuch", "batch_for", "delete_expired", "delete_oldest", "entry_bytes", "entry_count",
+]  # fmt: skip
 
 PAGE: Final = 4096
 _FLOOR: Final = (256 << 10) // PAGE
@@ -40,6 +49,17 @@ _CHANGED: Final = 1_000_000
 _ROOM: Final = 256 << 10
 """Bytes a write makes room for beyond its own, so that not every write has to."""
 
+_BOUNDED: Final = 5_000_000
+"""From this limit up a directory takes at most 1.1 times of it; below, what stands beside the database would leave it
+too little of that."""
+
+
+class TooMuch(Exception):
+    """Records that don't fit into the store, even if nothing but their transaction were there."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        self.records = records
+
 
 class Space:
     """The limit of a store and what its entries take; `check` is asked inside each write."""
@@ -53,30 +73,50 @@ class Space:
         `maintain` mostly does it before.
         """
         beside = self.log_pages * PAGE + ballast_bytes(max_bytes) + _INDEX_OF_LOG + min(_CHANGED, max_bytes // 9)
-        self._in_pages = max(_FLOOR * PAGE, min(max_bytes, max_bytes * 11 // 10 - beside))
+        most = max_bytes if max_bytes < _BOUNDED else min(max_bytes, max_bytes * 11 // 10 - beside)
+        self._in_pages = max(_FLOOR * PAGE, most)
         """Bytes of pages the database may use."""
         self._most_pages = self._in_pages // PAGE
-        self._evicted = 0
+        self._left: Counter[str] = Counter()
 
-    def check(self, con: sqlite3.Connection, written: int, now: float) -> None:
-        """Make the transaction under way fit, after *written* bytes went into it."""
+    def check(self, con: sqlite3.Connection, records: Sequence[Record], now: float) -> Counter[str]:
+        """Make the transaction under way fit, after *records* went into it; what was removed for it, by reason.
+
+        Raises `TooMuch`: then the transaction must be tried again without some of them.
+        """
+        removed: Counter[str] = Counter()
         (pages,) = con.execute("PRAGMA page_count").fetchone()
         # Pages hold whatever entries hold, so where they are few enough the entries are too, but for the floor.
         if pages <= self._most_pages and (self._most_pages > _FLOOR or entry_bytes(con) <= self.max_bytes):
-            return
-        room = max(2 * written, min(_ROOM, self.max_bytes // 256))
-        while self._exceeds(con, room):
-            removed = delete_expired(con, now, BATCH)
-            if not removed:
-                removed = delete_oldest(con, batch_for(con, room))
-                self._evicted += removed
-            if not removed:
+            return removed
+        written = sum([one.size for one in records])
+        room = max(min(2 * written, self.max_bytes // 16), min(_ROOM, self.max_bytes // 256))
+        hand = None
+        while (excess := self._excess(con, room)) > 0:
+            if expired := delete_expired(con, now, BATCH):
+                removed["expired"] += expired
+                continue
+            hand = hand or _Hand(_numbers(con, records))
+            if (evicted := hand.move(con, batch_for(con, excess // 2))) is None:
                 break
+            removed["oversize"] += evicted
+        self._refuse(con, records)
+        return removed
 
-    def _exceeds(self, con: sqlite3.Connection, room: int) -> bool:
-        if entry_bytes(con) > self.max_bytes:
-            return True
-        return used_pages(con) * PAGE > max(_FLOOR * PAGE, self._in_pages - room)
+    def _refuse(self, con: sqlite3.Connection, records: Sequence[Record]) -> None:
+        """Raise `TooMuch` for the last of *records*, which can't stay, now that nothing else is there."""
+        if (excess := self._excess(con, 0)) <= 0:
+            return
+        refused = 0
+        while excess > 0 and refused < len(records):
+            refused += 1
+            excess -= records[-refused].size
+        raise TooMuch(records[-refused:])
+
+    def _excess(self, con: sqlite3.Connection, room: int) -> int:
+        """Bytes that are too much if *room* is to be left; of entries or of pages, whichever is more."""
+        pages = used_pages(con) * PAGE - max(_FLOOR * PAGE, self._in_pages - room)
+        return max(entry_bytes(con) - self.max_bytes, pages)
 
     def over(self, con: sqlite3.Connection) -> bool:
         """Whether there is more than the limit says."""
@@ -88,10 +128,14 @@ class Space:
             return False
         return used_pages(con) <= max(_FLOOR, self._most_pages * 97 // 100)
 
-    def take_evicted(self) -> int:
-        """How many were removed inside writes since this was last asked."""
-        evicted, self._evicted = self._evicted, 0
-        return evicted
+    def left(self, removed: Counter[str]) -> None:
+        """What a write removed has been committed."""
+        self._left += removed
+
+    def take_left(self) -> Counter[str]:
+        """How many were removed inside writes since this was last asked, by reason."""
+        left, self._left = self._left, Counter()
+        return left
 
 
 def entry_bytes(con: sqlite3.Connection) -> int:
@@ -125,13 +169,38 @@ def delete_expired(con: sqlite3.Connection, now: float, most: int) -> int:
 
 def delete_oldest(con: sqlite3.Connection, most: int) -> int:
     """Move the hand over up to *most* rows; returns how many were removed."""
-    rows = con.execute("SELECT store_time, rowid FROM Cache ORDER BY rowid LIMIT ?", (most,)).fetchall()
-    if not rows:
-        return 0
+    return _Hand().move(con, most) or 0
+
+
+def _numbers(con: sqlite3.Connection, records: Sequence[Record]) -> frozenset[int]:
+    """The numbers of the rows that *records* became."""
+    sql = "SELECT rowid FROM Cache WHERE key = ? AND raw = 1"
+    return frozenset([number for one in records for (number,) in con.execute(sql, one.values[:1])])
+
+
+class _Hand:
+    """Goes over the table once, and passes over the rows *kept*."""
+
+    def __init__(self, kept: AbstractSet[int] = frozenset()) -> None:
+        self._kept, self._at = kept, -(1 << 63)
+
+    def move(self, con: sqlite3.Connection, most: int) -> int | None:
+        """Go over up to *most* rows; how many were removed, None at the end of the table."""
+        found = con.execute("SELECT store_time, rowid FROM Cache WHERE rowid > ? ORDER BY rowid", (self._at,))
+        rows = list(islice((row for row in found if row[1] not in self._kept), most))
+        found.close()
+        if not rows:
+            return None
+        self._at = rows[-1][1]
+        return _remove_old(con, rows)
+
+
+def _remove_old(con: sqlite3.Connection, rows: Collection[tuple[float, int]]) -> int:
+    """Remove *rows*, or move those that were written again lately to the end of the table; how many were removed."""
     (middle,) = con.execute(
         "SELECT store_time FROM Cache WHERE rowid >= (SELECT (min(rowid) + max(rowid)) / 2 FROM Cache) LIMIT 1"
     ).fetchone()
-    rows.sort()
+    rows = sorted(rows)
     half = (len(rows) + 1) // 2
     kept = [(number,) for time, number in rows[half:] if time > middle]
     gone = [(number,) for _, number in rows[: len(rows) - len(kept)]]

@@ -37,7 +37,7 @@ class Upkeep:
         """See `DiskTier.maintain`."""
         database = self._database
         database.watch()
-        counts = {"expired": 0, "oversize": database.space.take_evicted()}
+        counts = {"expired": 0, "oversize": 0, **database.space.take_left()}
         database.follow_limit()
         if database.read_only:
             return counts

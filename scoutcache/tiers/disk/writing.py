@@ -6,13 +6,15 @@ Rule 1: who finds the mutex free and nobody queued writes at once.  Others put t
 Rule 2: *allow* is asked after the write lock was taken, and again when a transaction is tried again.
 Rule 3: an error reaches its own caller only: where a shared transaction fails, each job is done again by itself.
 Rule 4: whoever is interrupted leaves the jobs of the others undone, and they do them themselves.
+Rule 5: what doesn't fit into the store is not taken, and nothing else goes for it: the transaction is done again
+        without it.  Where several jobs don't fit together, each is done by itself.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -23,6 +25,7 @@ from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_of
 from scoutcache.tiers.disk.rows import DELETE_OLDER, UPSERT, Record
+from scoutcache.tiers.disk.space import TooMuch
 from scoutcache.tiers.disk.stamps import horizon
 from scoutcache.tiers.disk.versions import renew
 
@@ -40,6 +43,8 @@ class _Job:
     now: float
     allow: Allow | None
     deadline: float
+    unfit: set[int] = field(default_factory=set)
+    """The records, by `id`, that were found not to fit."""
     taken: int = 0
     done: bool = False
     error: Exception | None = field(default=None, repr=False)
@@ -56,13 +61,13 @@ class Writer:
     def write(self, records: Sequence[Record], now: float, allow: Allow | None) -> int:
         """Store them in one transaction, perhaps with those of other callers; returns how many were taken."""
         database = self._database
-        deadline = time.monotonic() + database.timeout
+        job = _Job(records, now, allow, time.monotonic() + database.timeout)
         if not self._queue and database.writing.acquire(blocking=False):
             try:
-                return database.transact_alone(partial(_put, database, records, now, allow), deadline)
+                self._commit([job])
             finally:
                 database.writing.release()
-        job = _Job(records, now, allow, deadline)
+            return job.taken
         self._queue.append(job)
         self._wait(job)
         if job.error is not None:
@@ -114,12 +119,17 @@ class Writer:
                 job.error, job.done = error, True
 
     def _commit(self, jobs: Sequence[_Job]) -> None:
-        database = self._database
-
-        def put_all(con: sqlite3.Connection) -> list[int]:
-            return [_put(database, job.records, job.now, job.allow, con) for job in jobs]
-
-        taken = database.transact_alone(put_all, max([job.deadline for job in jobs]))
+        database, latest = self._database, max([job.deadline for job in jobs])
+        try:
+            taken, removed = database.transact_alone(partial(_put_all, database, jobs), latest)
+        except TooMuch as error:
+            if len(jobs) > 1:
+                raise
+            jobs[0].unfit.update([id(one) for one in error.records])
+            self._commit(jobs)
+            return
+        if removed:
+            database.space.left(removed)
         for job, number in zip(jobs, taken, strict=True):
             job.taken, job.done = number, True
 
@@ -131,24 +141,30 @@ def _concerns_all(error: Exception) -> bool:
             and not (isinstance(cause, sqlite3.Error) and fault_of(cause) in {Fault.FULL, Fault.OTHER}))  # fmt: skip
 
 
-def _put(database: Database, records: Sequence[Record], now: float, allow: Allow | None,
-         con: sqlite3.Connection) -> int:  # fmt: skip
+def _put_all(database: Database, jobs: Sequence[_Job], con: sqlite3.Connection) -> tuple[list[int], Counter[str]]:
+    """How many of each job were taken, and what was removed for them."""
     space = database.space  # asked now: opening the database may have taken over the store's own limit
-    taken, written, latest = 0, 0, horizon(now)
-    for one in records:
-        if one.size > space.max_bytes:
+    taken = [_put(space.max_bytes, job, con) for job in jobs]
+    together = taken[0] if len(taken) == 1 else [one for some in taken for one in some]
+    removed = space.check(con, together, jobs[0].now) if together else Counter[str]()
+    return [len(some) for some in taken], removed
+
+
+def _put(max_bytes: int, job: _Job, con: sqlite3.Connection) -> list[Record]:
+    taken, written, latest = list[Record](), 0, horizon(job.now)
+    for one in job.records:
+        if written + one.size > max_bytes or (job.unfit and id(one) in job.unfit):
             # What is there would answer for the newer one.
             con.execute(DELETE_OLDER, (one.values[0], one.header.start / 1e9, latest))
-        elif allow is None or allow(one.header):
+        elif job.allow is None or job.allow(one.header):
             if not con.execute(UPSERT, (*one.values, latest)).rowcount:
                 continue  # a later one is there
-            taken, written = taken + 1, written + one.size
+            taken.append(one)
+            written += one.size
             if one.chunks:
                 _put_chunks(con, one)
             if one.renews is not None:
                 renew(con, one.header.ref.namespace, [one.renews])
-    if taken:
-        space.check(con, written, now)
     return taken
 
 
