@@ -24,6 +24,7 @@ from scoutcache.drive import run
 from scoutcache.entry import Row
 from scoutcache.errors import CacheError
 from scoutcache.oplog.presence import Presence
+from scoutcache.telling import tell_left, tell_what_writes_removed
 from scoutcache.tiers.memory import MemoryTier
 
 __all__ = ["Background"]
@@ -64,6 +65,7 @@ class Background:
 
     def __init__(self, core: Core, shut: Callable[[], None], listener: Listening | None = None) -> None:
         self._core, self._shut, self._listener = weakref.ref(core), shut, listener
+        self._recorder, self._tiers = core.recorder, core.tiers
         self._presence = Presence(core.directory, lambda: secrets.token_hex(8))
         self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
@@ -92,6 +94,8 @@ class Background:
             self._listener.close()
         if self._shutting.acquire(blocking=False):  # for good
             _at_work.discard(self)
+            core = self._core()
+            tell_what_writes_removed(self._recorder, None if core is None else core.hooks, self._tiers)
             self._shut()
             self._presence.end()
 
@@ -174,14 +178,13 @@ class Background:
             self._demote(core)
         for tier in core.tiers:
             maintain = getattr(tier, "maintain", None)
-            for reason, times in (maintain(now) if maintain is not None else {}).items():
-                if times:
-                    core.recorder.left(tier.name, reason, times)
+            if maintain is not None:
+                tell_left(core.recorder, core.hooks, tier.name, maintain(now))
 
     def _make_good(self, core: Core) -> None:
         """Remove at last what a tier could not remove, or has kept in place of what it could not write."""
         for level, doubt in enumerate(core.world.doubts):
-            if doubt:
+            if doubt.owes:
                 run(core.removing.make_good(level), core.ports)
 
     def _demote(self, core: Core) -> None:

@@ -99,18 +99,24 @@ class Removed(OfKey, frozen=True):
 
 
 class Evicted(OfKey, frozen=True):
-    """An entry left *tier* to make room.  *reason*: entries, bytes."""
+    """An entry left *tier* to make room.  *reason*: entries, bytes; oversize, older.
+
+    The disk tier removes many at once and notes no names: one record tells of *count* of them, with an empty namespace
+    and key, within a second after they left.
+    """
 
     name: ClassVar[str] = "evicted"
     tier: str
     reason: str
+    count: int = 1
 
 
 class Expired(OfKey, frozen=True):
-    """An entry was found past its time in *tier* and removed."""
+    """An entry was found past its time in *tier* and removed; of the disk tier's *count* at once, as for `Evicted`."""
 
     name: ClassVar[str] = "expired"
     tier: str
+    count: int = 1
 
 
 class Promoted(OfKey, frozen=True):

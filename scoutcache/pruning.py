@@ -10,9 +10,10 @@ from scoutcache.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.listing import is_valid
-from scoutcache.tiers.base import Versions
+from scoutcache.telling import tell_left
+from scoutcache.tiers.base import Tier, Versions
 
-__all__ = ["change_limit", "forget_unused_tags", "prune_dead"]
+__all__ = ["change_limit", "forget_unused_tags", "prune_dead", "prune_tier"]
 
 BATCH = 500
 """Entries removed at a time, so that memory stays flat and no lock is held for long."""
@@ -35,6 +36,19 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
             except TierUnavailable as error:
                 core.world.down(one.name, error)
     return pruned
+
+
+def prune_tier(
+    core: Core, tier: Tier, *, older_than: float | None, max_bytes: int | None, dry_run: bool
+) -> dict[str, int]:
+    """`Tier.prune`; what was removed counts as expired and evicted (``older``, ``oversize``).
+
+    What is ``orphaned`` was no entry, and belongs to neither.  Raises `TierUnavailable`.
+    """
+    counts = tier.prune(core.world.now(), older_than=older_than, max_bytes=max_bytes, dry_run=dry_run)
+    if not dry_run:
+        tell_left(core.recorder, core.hooks, tier.name, {name: counts[name] for name in counts if name != "orphaned"})
+    return counts
 
 
 def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:

@@ -12,6 +12,7 @@ from scoutcache.entry import NEVER, Usage
 from scoutcache.errors import TierUnavailable
 from scoutcache.models import CacheEntry, CacheStatistics, CompressionType, SerializationType
 from scoutcache.oplog.totals import By, Latency, Stats, TierStats, collect_stats
+from scoutcache.telling import tell_what_writes_removed
 from scoutcache.tiers.base import Tier
 from scoutcache.ttl import parse_duration
 
@@ -74,6 +75,7 @@ def health_of(core: Core) -> dict[str, Any]:
 
 def statistics_of(core: Core, period: object) -> CacheStatistics:
     """What happened in the last *period* (None: all that is kept), in every process that uses this cache."""
+    tell_what_writes_removed(core.recorder, core.hooks, core.tiers)
     core.flush()
     now = core.world.now()
     seconds = None if period is None else parse_duration(period)
@@ -101,7 +103,7 @@ def statistics_of(core: Core, period: object) -> CacheStatistics:
         stats_by_tier={tier.name: tier.as_dict() for tier in found.tiers},
         most_accessed_keys=_most_accessed(core),
         largest_entries=_largest(core),
-        eviction_count=total.evictions,
+        eviction_count=total.evictions_by_reason.total(),
         evictions_by_reason=dict(total.evictions_by_reason),
         expirations=total.expirations,
         errors=total.errors,

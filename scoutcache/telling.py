@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from scoutcache import events
 from scoutcache.errors import CacheError, SerializationError
 from scoutcache.events import Hooks
 from scoutcache.oplog.recorder import Recorder
+from scoutcache.tiers.base import Tier
 
-__all__ = ["say_hook_failed", "tell_recorder", "warn_of_trouble"]
+__all__ = ["say_hook_failed", "tell_left", "tell_recorder", "tell_what_writes_removed", "warn_of_trouble"]
 
 _log = logging.getLogger("scoutcache")
 
@@ -77,3 +78,21 @@ def warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:
             _log.warning("%s; it counts as a miss until it answers again", record.problem)
 
     hooks.add("tier_down", warn)
+
+
+def tell_left(recorder: Recorder, hooks: Hooks | None, tier: str, counts: Mapping[str, int]) -> None:
+    """So many entries left *tier*, by reason; their keys nobody noted."""
+    for reason, times in counts.items():
+        if times:
+            recorder.left(tier, reason, times)
+            if hooks is not None:
+                expired = reason == "expired"
+                hooks.emit(events.Expired("", "", tier, times) if expired
+                           else events.Evicted("", "", tier, reason, times))  # fmt: skip
+
+
+def tell_what_writes_removed(recorder: Recorder, hooks: Hooks | None, tiers: Sequence[Tier]) -> None:
+    """What tiers had to remove inside writes, as far as it wasn't told yet."""
+    for tier in tiers:
+        if hasattr(tier, "take_left"):
+            tell_left(recorder, hooks, tier.name, tier.take_left())

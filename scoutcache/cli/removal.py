@@ -15,7 +15,7 @@ from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.text import size
-from scoutcache.pruning import change_limit, forget_unused_tags, prune_dead
+from scoutcache.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def prune(
             {
                 "name": one.name,
                 "dead": dead[one.name],
-                **one.prune(core.world.now(), older_than=age, max_bytes=limit, dry_run=dry_run),
+                **prune_tier(core, one, older_than=age, max_bytes=limit, dry_run=dry_run),
             }
             for one in core.tiers
             if tier in {None, one.name} and one is not core.memory

@@ -174,7 +174,7 @@ def _summary(stats: Stats, money: float | None, seconds: float | None, records: 
         "requests": total.requests, "hits": total.hits, "misses": total.misses, "hit_rate": total.hit_rate,
         "calls_saved": total.calls_saved, "seconds_saved": seconds, "cost_saved_usd": money,
         "hit_p50_us": stats.hit.p50_us, "hit_p95_us": stats.hit.p95_us, "miss_p50_us": stats.miss.p50_us,
-        "miss_p95_us": stats.miss.p95_us, "evictions": total.evictions, "expirations": total.expirations,
+        "miss_p95_us": stats.miss.p95_us, "evictions": total.evictions, "expirations": total.as_dict()["expirations"],
         "sets": total.sets, "deletes": total.deletes, "errors": total.errors, "log_records": records,
         "log_left_out": sum(count for reason, count in stats.left_out.items() if reason != "sampled"),
     }  # fmt: skip

@@ -34,10 +34,12 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     from scoutcache.insight.operations import Operations
 
     since = None if period_s is None else now - period_s
-    return dataclasses.replace(found, groups=_by_tag(Operations(directory, since), namespace))
+    return dataclasses.replace(found, groups=_by_tag(Operations(directory, since), namespace, found.unnamed))
 
 
-def _by_tag(lines: Iterable[Line], namespace: str | None) -> tuple[dict[str, Any], ...]:
+def _by_tag(
+    lines: Iterable[Line], namespace: str | None, unnamed: frozenset[tuple[str, str]]
+) -> tuple[dict[str, Any], ...]:
     tags: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
     counters: dict[tuple[str, str], dict[tuple[str, str, str], Counted]] = {}
     for line in lines:
@@ -50,7 +52,7 @@ def _by_tag(lines: Iterable[Line], namespace: str | None) -> tuple[dict[str, Any
     groups: dict[str, Group] = {}
     for ref, (_, names) in tags.items():
         for name in names:
-            group = groups.setdefault(name, Group(name))
+            group = groups.setdefault(name, Group(name, unnamed=unnamed))
             for row in counters[ref].values():
                 group.add(row)
     shown = sorted(groups.values(), key=lambda group: (-group.requests, group.name))

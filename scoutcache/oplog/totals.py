@@ -5,6 +5,7 @@ Rules.
 - A request is a ``get`` or a ``compute`` that ended as a hit or as a miss without a tier.  Requests = hits + misses.
 - Every hit saved a call, also one that waited for another caller's computation (reason ``joined``; no tier's hit).
 - Money is the sum over the hits whose cost is known; without any, it is unknown.
+- What left a tier unnamed (the disk's, many at once) is known for the whole, not for a namespace or a prefix.
 - A tier nobody looked into in the period has no hit figures.  Whatever no higher tier answered was looked for in it.
 - A tier's size is what the caller says (*usages*), or for memory the sum over the processes that live.
 """
@@ -76,6 +77,8 @@ class Group:
     misses_by_reason: Counter[str] = field(default_factory=Counter)
     cost_saved_usd: float | None = None
     hits_with_cost: int = 0
+    unnamed: frozenset[tuple[str, str]] = frozenset()
+    """Kinds and reasons of what left tiers unnamed, so that nobody knows how much of it was this group's."""
 
     @property
     def requests(self) -> int:
@@ -88,9 +91,13 @@ class Group:
         return self.hits / self.requests if self.requests else None
 
     @property
-    def evictions(self) -> int:
+    def evictions(self) -> int | None:
         """Entries that left for want of room."""
-        return sum(self.evictions_by_reason.values())
+        return None if "evict" in dict(self.unnamed) else self.evictions_by_reason.total()
+
+    @property
+    def _evictions_by_reason(self) -> dict[str, int | None]:
+        return {**self.evictions_by_reason, **{reason: None for kind, reason in self.unnamed if kind == "evict"}}
 
     @property
     def calls_saved(self) -> int:
@@ -130,8 +137,9 @@ class Group:
         return {
             "requests": self.requests, "hits": self.hits, "misses": self.misses, "hit_rate": self.hit_rate,
             "evictions": self.evictions, "sets": self.sets, "deletes": self.deletes, "errors": self.errors,
-            "expirations": self.expirations, "promotions": self.promotions, "demotions": self.demotions,
-            "invalidations": self.invalidations, "evictions_by_reason": dict(self.evictions_by_reason),
+            "expirations": None if "expire" in dict(self.unnamed) else self.expirations,
+            "promotions": self.promotions, "demotions": self.demotions,
+            "invalidations": self.invalidations, "evictions_by_reason": self._evictions_by_reason,
             "misses_by_reason": dict(self.misses_by_reason), "calls_saved": self.calls_saved,
             "cost_saved_usd": _money(self.cost_saved_usd), "hits_with_cost": self.hits_with_cost,
         }  # fmt: skip
@@ -175,7 +183,8 @@ class TierStats:
 class Stats:
     """What happened in a period.  Times are seconds since the epoch; *period_start* is None when nothing is kept.
 
-    *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*.
+    *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*; *unnamed* is what
+    `Group.unnamed` is for them.
     """
 
     period_start: float | None
@@ -187,6 +196,7 @@ class Stats:
     processes: int
     left_out: Mapping[str, int]
     skipped_files: int
+    unnamed: frozenset[tuple[str, str]] = frozenset()
     by: By | None = None
     groups: tuple[dict[str, Any], ...] = ()
 
@@ -217,14 +227,16 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     since = None if period_s is None else now - period_s
     counts = read_counts(directory, since=since, now=now, extra=extra)
     rows = [row for row in counts.tally.counters.values() if namespace in {None, row.namespace}]
+    unnamed = _unnamed(counts)
     spreads = _spreads(counts, namespace)
-    total = _sum(rows)
+    total = _sum(rows, unnamed=frozenset() if namespace is None else unnamed)
     return Stats(
         period_start=_start(counts), period_end=now, total=total,
         hit=Latency.of(Histogram.merged(h for (_, what), h in spreads.items() if what == "hit")),
         miss=Latency.of(spreads.get(("", "miss"), Histogram())),
         tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
-        left_out=_left_out(counts), skipped_files=counts.skipped, by=by, groups=_groups(rows, by),
+        left_out=_left_out(counts), skipped_files=counts.skipped, unnamed=unnamed, by=by,
+        groups=_groups(rows, by, unnamed),
     )  # fmt: skip
 
 
@@ -235,8 +247,13 @@ def _start(counts: Counts) -> float | None:
     return min(minutes) * 60.0 if minutes else None
 
 
-def _sum(rows: Sequence[Counted], name: str = "") -> Group:
-    group = Group(name)
+def _unnamed(counts: Counts) -> frozenset[tuple[str, str]]:
+    rows = counts.tally.counters.values()
+    return frozenset({(row.kind, row.reason) for row in rows if not row.namespace and row.kind in {"evict", "expire"}})
+
+
+def _sum(rows: Sequence[Counted], name: str = "", unnamed: frozenset[tuple[str, str]] = frozenset()) -> Group:
+    group = Group(name, unnamed=unnamed)
     for row in rows:
         group.add(row)
     return group
@@ -259,7 +276,7 @@ def _left_out(counts: Counts) -> dict[str, int]:
     return dict(found)
 
 
-def _groups(rows: Sequence[Counted], by: By | None) -> tuple[dict[str, Any], ...]:
+def _groups(rows: Sequence[Counted], by: By | None, unnamed: frozenset[tuple[str, str]]) -> tuple[dict[str, Any], ...]:
     if by not in {"namespace", "prefix"}:
         return ()
     # An invalidation is named by a pattern or a tag, which is no key and has no prefix; what belongs to no namespace
@@ -269,7 +286,8 @@ def _groups(rows: Sequence[Counted], by: By | None) -> tuple[dict[str, Any], ...
     for row in rows:
         if row.namespace and row.kind not in left_out:
             parts.setdefault(getattr(row, by), []).append(row)
-    groups = sorted((_sum(part, name) for name, part in parts.items()), key=lambda group: (-group.requests, group.name))
+    sums = [_sum(part, name, unnamed) for name, part in parts.items()]
+    groups = sorted(sums, key=lambda group: (-group.requests, group.name))
     unknown = {"invalidations": None} if by == "prefix" else {}
     return tuple({by: group.name, **group.as_dict(), **unknown} for group in groups)
 

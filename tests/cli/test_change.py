@@ -232,6 +232,22 @@ def test_prune_tells_what_it_removed_by_tier(directory, cli):
     assert left(cli) == []
 
 
+def test_what_prune_removed_is_counted(directory, cli):
+    assert cli("set", "job:3", "x", "--ttl", "1ms").code == 0
+    assert body(cli("prune", "--older-than", "0s", "--json"))["older"] == 5  # the other one the background may take
+    found = body(cli("stats", "--json"))
+    assert (found["expirations"], found["evictions"], found["evictions_by_reason"]) == (1, 5, {"older": 5})
+
+
+def test_what_a_single_set_had_to_evict_is_counted(workplace, cli):
+    place = ("--directory", str(workplace / "small"))
+    (workplace / "scoutcache.toml").write_text('[disk]\nmax_bytes = "400KB"\n[compression]\ntype = "none"\n')
+    for number in range(6):
+        assert cli(*place, "set", f"k:{number}", "-", stdin="x" * 100_000).code == 0
+    left = len(body(cli(*place, "keys", "--json"))["keys"])
+    assert body(cli(*place, "stats", "--json"))["evictions"] == 6 - left > 0
+
+
 def test_prune_forgets_tags_that_nothing_carries(directory, cli):
     assert cli("set", "tagged", "1", "--tag", "nobody-else").code == 0
     before = body(cli("prune", "--dry-run", "--json"))["unused_tags"]

@@ -100,3 +100,47 @@ def test_an_event_that_doesnt_exist_is_refused_with_the_nearest(cache):
     assert "hit" in caught.value.hint
     with pytest.raises(CacheError):
         cache.on("hit", "no callable")
+
+
+def fill_over(cache):
+    """Ten entries for a disk tier that holds about four."""
+    for number in range(10):
+        cache.set(f"k:{number}", bytes([number]) * 100_000)
+    return 10 - len(list(cache.keys("k:*")))
+
+
+@pytest.fixture
+def small(open_cache):
+    """A cache of a small disk tier, which is given back by opening it again."""
+    return lambda **more: open_cache(["disk"], disk={"max_bytes": 400_000}, compression={"type": "none"}, **more)
+
+
+def test_evictions_of_the_disk_are_told_with_their_number_and_counted_at_once(small):
+    told, cache = [], small()
+    cache.on("evicted", told.append)
+    gone = fill_over(cache)
+    stats = cache.stats()
+    assert (stats.eviction_count, stats.evictions_by_reason) == (gone, {"oversize": gone})
+    assert [(one.tier, one.reason, one.namespace, one.key) for one in told] == [("disk", "oversize", "", "")]
+    assert sum(one.count for one in told) == gone > 0
+    cache.turn()
+    assert cache.stats().eviction_count == gone
+
+
+def test_evictions_of_the_disk_are_counted_though_the_cache_is_closed_at_once(small):
+    told, cache = [], small()
+    cache.on("evicted", told.append)
+    gone = fill_over(cache)
+    cache.close()
+    assert sum(one.count for one in told) == gone
+    assert small().stats().eviction_count == gone > 0
+
+
+def test_expirations_of_the_disk_are_told_with_their_number(open_cache, fake_clock):
+    told, cache = [], open_cache(["disk"])
+    cache.on("expired", told.append)
+    cache.set_many({"a": 1, "b": 2}, ttl=1)
+    fake_clock.advance(2)
+    cache.turn()
+    assert [(one.tier, one.count, one.key) for one in told] == [("disk", 2, "")]
+    assert cache.stats().expirations == 2

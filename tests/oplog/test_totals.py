@@ -132,6 +132,27 @@ def test_what_names_no_key_is_no_prefix(recorder: Recorder, directory: Path, fak
     assert [(group["namespace"], group["invalidations"]) for group in by_namespace] == [("default", 2)]
 
 
+def test_what_left_a_tier_unnamed_is_unknown_by_group_and_not_0(
+    recorder: Recorder, directory: Path, fake_clock: Any
+) -> None:
+    say(recorder, "get", "hit", tier="disk")
+    say(recorder, "evict", "done", tier="memory", reason="bytes")
+    recorder.left("disk", "oversize", 3)
+    recorder.publish({})
+    now = fake_clock.wall()
+    for by, noun in (("namespace", "namespaces"), ("prefix", "prefixes")):
+        found = collect_stats(directory, now=now, by=by).as_dict()
+        (group,) = found[noun]
+        assert (group["evictions"], group["evictions_by_reason"]) == (None, {"bytes": 1, "oversize": None})
+        assert group["expirations"] == 0
+        assert (found["evictions"], found["evictions_by_reason"]) == (4, {"bytes": 1, "oversize": 3})
+    recorder.left("disk", "expired", 2)
+    recorder.publish({})
+    found = collect_stats(directory, now=now, namespace="default").as_dict()
+    assert (found["evictions"], found["expirations"]) == (None, None)
+    assert collect_stats(directory, now=now).as_dict()["expirations"] == 2
+
+
 def test_the_memory_of_living_processes_is_summed_and_what_the_caller_sees_counts_for_the_rest(
     make_recorder: Callable[..., Recorder], directory: Path, fake_clock: Any
 ) -> None:

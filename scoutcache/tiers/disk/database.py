@@ -163,7 +163,7 @@ class Database:
         """Record another limit in the store; this process goes by it at once, others within a second."""
         sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
         self.transact(lambda con: con.execute(sql, (max_bytes,)))
-        self.space, self.asked, self.differences = Space(max_bytes), max_bytes, []
+        self.space, self.asked, self.differences = self.space.resized(max_bytes), max_bytes, []
 
     def follow_limit(self) -> None:
         """Go by the limit that the store records now: another process may have changed it."""
@@ -291,7 +291,7 @@ class Database:
         if form != schema.FORMAT or not 0 < limit < _LARGEST_LIMIT:
             return "it doesn't record its format and limits"
         if limit != self.space.max_bytes:
-            self.space = Space(limit)
+            self.space = self.space.resized(limit)
         self.differences = []
         if limit != self.asked:
             self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
@@ -352,6 +352,7 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self.writing, self._opening, self._changing = threading.Lock(), threading.Lock(), threading.Lock()
+        self.space.take_left()  # the parent tells of it
         for forget in self.after_fork:
             forget()
 

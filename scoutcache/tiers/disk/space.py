@@ -23,7 +23,7 @@ Rules.
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Sequence
 from collections.abc import Set as AbstractSet
 from itertools import islice
@@ -77,7 +77,7 @@ class Space:
         self._in_pages = max(_FLOOR * PAGE, most)
         """Bytes of pages the database may use."""
         self._most_pages = self._in_pages // PAGE
-        self._left: Counter[str] = Counter()
+        self._left: deque[Counter[str]] = deque()
 
     def check(self, con: sqlite3.Connection, records: Sequence[Record], now: float) -> Counter[str]:
         """Make the transaction under way fit, after *records* went into it; what was removed for it, by reason.
@@ -129,13 +129,21 @@ class Space:
         return used_pages(con) <= max(_FLOOR, self._most_pages * 97 // 100)
 
     def left(self, removed: Counter[str]) -> None:
-        """What a write removed has been committed."""
-        self._left += removed
+        """What a write *removed* has been committed."""
+        self._left.append(removed)
 
     def take_left(self) -> Counter[str]:
         """How many were removed inside writes since this was last asked, by reason."""
-        left, self._left = self._left, Counter()
+        left: Counter[str] = Counter()
+        while self._left:  # one at a time, since writers go on
+            left += self._left.popleft()
         return left
+
+    def resized(self, max_bytes: int) -> Space:
+        """Another limit; what wasn't asked for yet goes along."""
+        space = Space(max_bytes)
+        space._left = self._left
+        return space
 
 
 def entry_bytes(con: sqlite3.Connection) -> int:

@@ -191,6 +191,10 @@ class DiskTier:
         """
         return self._upkeep.maintain(now)
 
+    def take_left(self) -> dict[str, int]:
+        """The same counts of what sets removed since the last call of either, without doing any work."""
+        return dict(self._database.space.take_left())
+
     def reclaim(self, *, dry_run: bool = False) -> int:
         """Remove what died by a tag, its namespace or what it depends on; how many.  Raises `TierUnavailable`.
 
