@@ -2,6 +2,8 @@
 
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
+        What was stored before and that nobody took away has expired if its ttl was over, or else was evicted: the disk
+        tier notes no names of what it removes.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
         clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
@@ -62,7 +64,7 @@ class _Story:
         self._taken: str | None = None
         self._known = False
         """Was there an entry, as far as the log knows?"""
-        self._until = math.inf
+        self._since, self._until = 0.0, math.inf
         self._doubtful = False
         """Was it ended for certain, or perhaps by a write of what it depends on?"""
         self.by: dict[str, Any] | None = None
@@ -98,6 +100,7 @@ class _Story:
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
         if line.op == "set" and line.outcome != "refused":
             self._lives(math.inf if line.ttl is None else line.time + line.ttl)
+            self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
             if _TAKEN[line.op] == "invalidated":
@@ -131,7 +134,9 @@ class _Story:
             })  # fmt: skip
 
     def _reason_at(self, time: float) -> str | None:
-        return self._taken or ("expired" if self._known and time >= self._until else None)
+        if self._taken or not self._known or time < self._since:
+            return self._taken
+        return "expired" if time >= self._until else "evicted"
 
 
 def _named_by(lines: Sequence[Line]) -> set[str]:

@@ -57,12 +57,12 @@ def test_explain_finds_keys_that_json_escapes_and_keys_that_were_redacted(direct
         ("invalidate", "cleared", "*", "invalidated"),
         ("evict", "done", "llm:1", "evicted"),
         ("expire", "done", "llm:1", "expired"),
-        ("delete", "absent", "llm:1", "cold"),
-        ("delete", "deleted", "llm:2", "cold"),
-        ("invalidate", "invalidated", "job:*", "cold"),
-        ("invalidate", "invalidated", "tag:other", "cold"),
-        ("invalidate", "invalidated", "[", "cold"),
-        ("promote", "done", "llm:1", "cold"),
+        ("delete", "absent", "llm:1", "evicted"),
+        ("delete", "deleted", "llm:2", "evicted"),
+        ("invalidate", "invalidated", "job:*", "evicted"),
+        ("invalidate", "invalidated", "tag:other", "evicted"),
+        ("invalidate", "invalidated", "[", "evicted"),
+        ("promote", "done", "llm:1", "evicted"),
     ],
 )
 def test_a_miss_nobody_could_explain_has_the_reason_of_what_took_the_key_away(
@@ -92,7 +92,30 @@ def test_what_was_written_or_found_again_is_not_gone(recorder: Recorder, say: Sa
     say("get", "hit", tier="disk")
     say("get", "miss", reason="cold")
     recorder.close({})
-    assert [(one["reason"], one["by"]) for one in explain(directory, "default", "llm:1")] == [("cold", None)] * 2
+    assert [(one["reason"], one["by"]) for one in explain(directory, "default", "llm:1")] == [("evicted", None)] * 2
+
+
+def test_what_was_stored_and_is_gone_was_evicted_or_had_expired(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("get", "miss", reason="cold")
+    say("set", "stored", ttl=1.5)
+    say("get", "miss", reason="cold")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["expired", "evicted", "cold"]
+
+
+def test_a_miss_while_the_key_was_being_computed_is_a_cold_one(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    began = fake_clock.monotonic_ns()
+    fake_clock.advance(1)
+    say("get", "miss", reason="cold")
+    recorder.record("set", "default", "llm:1", tier=None, outcome="stored", began_ns=began,
+                    ended_ns=fake_clock.monotonic_ns())  # fmt: skip
+    recorder.close({})
+    assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["cold"]
 
 
 def test_a_reason_that_was_recorded_stands(recorder: Recorder, say: Say, directory: Path) -> None:
@@ -112,7 +135,7 @@ def test_an_invalidation_of_another_namespace_is_none_of_this_key(
     say("invalidate", "cleared", "*", namespace="other")
     say("get", "miss", reason="cold")
     recorder.close({})
-    assert explain(directory, "default", "llm:1")[0]["reason"] == "cold"
+    assert last(directory) == ("evicted", None)
 
 
 @pytest.mark.parametrize(("redact", "rate"), [(True, 1.0), (False, 1e-9)])
