@@ -85,7 +85,8 @@ def most_requested(keys: pd.DataFrame) -> list[dict[str, Any]]:
 
 def most_costly(keys: pd.DataFrame) -> list[dict[str, Any]]:
     """The keys whose computing cost most: by money where it is known, then by seconds."""
-    found = keys[keys["computations"] > 0].assign(money=keys["cost_usd"].fillna(0.0))
+    found = keys[keys["computations"] > 0]
+    found = found.assign(money=found["cost_usd"].fillna(0.0))  # with all keys' money pandas brings empty rows back
     found = found.sort_values(["money", "factory_s", "key"], ascending=[False, False, True]).head(TOP)
     return _rows(found, "key", "namespace", "computations", "factory_s", "cost_usd")
 

@@ -39,6 +39,13 @@ def test_the_summary_says_calls_seconds_and_money_saved(report: Report) -> None:
     assert (row["log_records"], row["evictions"], row["sets"]) == (11, 1, 3)
 
 
+def test_nothing_computed_is_nothing_costly(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:
+    say("set", "stored")
+    say("get", "hit", tier="disk")
+    recorder.close({})
+    assert build_report(directory, now=fake_clock.wall()).section("most_costly").rows == []
+
+
 def test_a_price_given_counts_for_hits_of_unknown_cost(report: Report, directory: Path, fake_clock: Any) -> None:
     (row,) = build_report(directory, costs=2.0, now=fake_clock.wall()).section("summary").rows
     assert row["cost_saved_usd"] == pytest.approx(2.3)
