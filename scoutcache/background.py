@@ -184,7 +184,7 @@ class Background:
     def _make_good(self, core: Core) -> None:
         """Remove at last what a tier could not remove, or has kept in place of what it could not write."""
         for level, doubt in enumerate(core.world.doubts):
-            if doubt.owes:
+            if doubt:
                 run(core.removing.make_good(level), core.ports)
 
     def _demote(self, core: Core) -> None:
