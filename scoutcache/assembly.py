@@ -25,6 +25,7 @@ from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import goes_on, running_loop
+from scoutcache.engine.amends import Amends
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import Running
@@ -54,8 +55,10 @@ from scoutcache.tiers.versions import LocalVersions, RememberedVersions
 from scoutcache.wire.codec import Codec, CodecSettings
 
 if TYPE_CHECKING:
+    from scoutcache.channels.leasing import Leasing
     from scoutcache.channels.listener import Listener
     from scoutcache.remote import Remote
+    from scoutcache.tiers.disk.holder import DiskHolder
 
 __all__ = ["REAL_CLOCKS", "open_core"]
 
@@ -113,14 +116,17 @@ class Assembly:
         _refuse_unbuilt(config)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
+        _claim(self._directory)
         self._source = secrets.token_hex(8)
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
         self._codec = Codec(_codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
+        self._machine, self._remote_knows = "", False
         self._remote = self._make_remote()
         self._journal: Channel = _open_journal(self._directory) if self._remote is None else self._remote.channel
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
+        self._disk_holder: DiskHolder | None = None
         self._moments = Moments(threading.Lock())
         self._raise_errors = raise_errors
 
@@ -131,10 +137,13 @@ class Assembly:
         if not self._config.redis.configured:
             raise ConfigError("the tiers name redis, and [redis] names no server", hint="set redis.url, or nodes")
         from scoutcache.remote import Remote
+        from scoutcache.tiers.disk.holder import heard_before, machine_of
 
-        remote = Remote(self._config.redis, self._clocks.monotonic)
-        remote.open()
-        return remote
+        self._machine = machine_of(self._directory)
+        self._source = _source_on(self._machine)
+        known = heard_before(self._directory) if "disk" in self._config.tiers else None
+        self._remote_knows = known is not None
+        return Remote(self._config.redis, self._clocks.monotonic, known)
 
     def open(self) -> Core:
         """The cache, with its background at work.
@@ -144,23 +153,29 @@ class Assembly:
         """
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
+        if self._remote is not None:
+            lower = [core.world.doubts[level] for level in core.world.lower if core.tiers[level].name != "redis"]
+            self._remote.open(core.follower, self._disk_holder, lower)
+            core.sure = self._remote.sure
+            for doubt in lower:
+                doubt.also = self._disk_holder
         core.dependents = core.world.watch = Dependents(core)
         core.background = Background(
-            core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
+            core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener()
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()
+        if self._remote is not None and self._clocks.ticking:
+            self._remote.appear()
         return core
 
-    def _make_listener(self, core: Core) -> Listener | None:
+    def _make_listener(self) -> Listener | None:
         if self._remote is None:
             return None
         hooks = self._hooks
-        return self._remote.listen(
-            core.follower, lambda error: hooks.emit(events.Trouble("listening", repr(error)))
-        )
+        return self._remote.listen(lambda error: hooks.emit(events.Trouble("listening", repr(error))))
 
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         candidates = [tier for tier in tiers if isinstance(tier, Versions)]
@@ -179,7 +194,7 @@ class Assembly:
         failures, factories = Failures(self._clocks.monotonic), Factories()
         follower = self._make_follower(versions, [running.flights, running.refreshes, failures, factories])
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
-        leases = Leases(self._directory / "leases") if world.leased else None
+        leases = self._make_leases() if world.leased else None
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
         if self._remote is not None:
             ports.authority, ports.announcing = self._remote.tier, self._remote.announcing(follower)
@@ -191,9 +206,14 @@ class Assembly:
             config=self._config, directory=self._directory, clocks=self._clocks, hooks=self._hooks, world=world,
             ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
             writing=writing, computing=computing, removing=removing,
-            staling=Staling(world, reading, writing, removing), factories=factories, journal=self._journal,
+            staling=Staling(world, reading, writing, removing), amends=Amends(world, reading, removing),
+            factories=factories, journal=self._journal,
             rulebook=RuleBook(self._config.rules, self._directory / "rules", say_hook_failed),
         )  # fmt: skip
+
+    def _make_leases(self) -> Leasing:
+        here = Leases(self._directory / "leases")
+        return here if self._remote is None else self._remote.make_leases(here)
 
     def _make_world(
         self, tiers: Sequence[Tier], versions: RememberedVersions, running: Running, failures: Failures,
@@ -217,11 +237,17 @@ class Assembly:
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
         memory = self._memory
         holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
+        if self._disk_holder is not None:
+            holders.append(self._disk_holder)
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
-            watchers=[*watchers, self._moments], watched=lambda: self._hooks.wants("hit"),
+            watchers=[*watchers, self._moments], watched=self._hits_are_watched,
             settled=self._moments.applied,
         )  # fmt: skip
+
+    def _hits_are_watched(self) -> bool:
+        """Must hits in memory go the long way: because somebody wants to see them, or the server is asked first?"""
+        return self._hooks.wants("hit") or not (self._remote is None or self._remote.sure())
 
     def _make_recorder(self) -> Recorder:
         oplog, costs = self._config.oplog, self._config.costs
@@ -257,13 +283,24 @@ class Assembly:
         from scoutcache.tiers.disk import DiskTier
 
         disk = self._config.disk
-        return DiskTier(
+        tier = DiskTier(
             self._directory / "disk",
             self._codec,
             max_bytes=disk.max_bytes,
             timeout=disk.timeout,
             wall=self._clocks.wall,
         )
+        if self._remote is not None:
+            self._disk_holder = self._make_disk_holder(tier)
+        return tier
+
+    def _make_disk_holder(self, tier: Tier) -> DiskHolder:
+        from scoutcache.tiers.disk.holder import DiskHolder
+
+        holder = DiskHolder(tier, self._directory, self._machine)
+        if not self._remote_knows:
+            holder.drop()  # it has never heard of the server, which alone can say what is valid
+        return holder
 
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
@@ -273,7 +310,9 @@ class Assembly:
         return self._memory is not None and self._memory.outlived(ref)
 
     def _peek(self, ref: Ref) -> Found | None:
-        row = None if self._memory is None else self._memory.look(ref)
+        if self._memory is None or not (self._remote is None or self._remote.sure()):
+            return None
+        row = self._memory.look(ref)
         return None if row is None else Found.in_memory(row.header, row.live, self._codec.settings.serializer)
 
 
@@ -297,17 +336,30 @@ def _open_journal(directory: Path) -> Channel:
     """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = directory.stat().st_uid
-        if owner != os.geteuid():
-            raise CacheError(
-                f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
-                hint="name a folder of your own with --directory or `directory` in the configuration",
-            )
         return Journal(directory / "journal")
     except (OSError, TierUnavailable) as error:
         problem = str(error)
     _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, problem)
     return PrivateJournal()
+
+
+def _claim(directory: Path) -> None:
+    """Make the cache's directory, where that can be.  Raises `CacheError` for another user's."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat().st_uid
+    except OSError:
+        return  # whoever needs it says what is wrong
+    if owner != os.geteuid():
+        raise CacheError(
+            f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
+            hint="name a folder of your own with --directory or `directory` in the configuration",
+        )
+
+
+def _source_on(machine: str) -> str:
+    """A name for this process among those that share a cache; its machine's comes first."""
+    return f"{machine}.{secrets.token_hex(8)}"
 
 
 def _codec_settings(config: CacheConfig) -> CodecSettings:
@@ -364,6 +416,8 @@ def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook
     recorder.close(harvest(recorder, ports.tiers))
     rulebook.write()
     ports.threads.shutdown(wait=True)
+    if ports.leases is not None:
+        ports.leases.close()
     for tier in ports.tiers:
         tier.close()
     journal.close()
@@ -383,7 +437,8 @@ _open_cores: weakref.WeakSet[Core] = weakref.WeakSet()
 def _after_fork() -> None:
     """The child is another process to its parent, and a lock that a thread of the parent's held will never be free."""
     for core in list(_open_cores):
-        core.follower.source = core.world.source = secrets.token_hex(8)
+        machine, dot, _ = core.world.source.rpartition(".")
+        core.follower.source = core.world.source = f"{machine}{dot}{secrets.token_hex(8)}"
         core.world.stamp = _stamps(core.clocks.wall)
         if core.world.moments is not None:
             core.world.moments.restart(threading.Lock())

@@ -48,6 +48,9 @@ class Listening(Protocol):
     def start(self) -> None:
         """Begin."""
 
+    def hear(self) -> None:
+        """Hear now, in the caller's thread, what there is to hear."""
+
     def forget(self) -> None:
         """In a forked child: the thread is the parent's."""
 
@@ -155,9 +158,12 @@ class Background:
             core.memory.tick(core.clocks.monotonic())
 
     def _keep_up(self, core: Core) -> None:
+        if self._listener is not None and not self._ticking:
+            self._listener.hear()
         core.journal.recover()
         core.follower.sync()
         core.follower.reopen_if_replaced()
+        core.follower.say_position()  # a server may have been silent for too long, or be heard of again
         if self._ticking:
             self._appear()  # again, should somebody have removed the directory
             self._presence.say(core.follower.seen)
@@ -184,8 +190,8 @@ class Background:
     def _make_good(self, core: Core) -> None:
         """Remove at last what a tier could not remove, or has kept in place of what it could not write."""
         for level, doubt in enumerate(core.world.doubts):
-            if doubt:
-                run(core.removing.make_good(level), core.ports)
+            if doubt.owes:
+                run(core.amends.make(level), core.ports)
 
     def _demote(self, core: Core) -> None:
         """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""

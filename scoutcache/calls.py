@@ -101,7 +101,7 @@ class Calls:
         """What memory has, fresh and after applying what other processes announced."""
         core = self.core
         core.follower.sync()
-        return None if core.memory is None or not core.config.enabled else core.memory.live(ref)
+        return None if core.memory is None or not core.may_peek() else core.memory.live(ref)
 
     def renew(self, refs: Sequence[Ref]) -> Flow[None]:
         """Renew the lives of entries that were hit in memory, where a policy says so and it is due."""
@@ -130,7 +130,7 @@ class Calls:
         values: dict[str, Any] = {}
         wanted = []
         core.follower.sync()
-        memory = core.memory if core.config.enabled else None
+        memory = core.memory if core.may_peek() else None
         for ref in refs:
             live = None if memory is None else memory.live(ref)
             if live is None:

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
+from scoutcache.engine.amends import Amends
 from scoutcache.engine.computing import Computing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
@@ -72,11 +73,14 @@ class Core:
     writing: Writing
     computing: Computing
     removing: Removing
+    amends: Amends
     staling: Staling
     factories: Factories
     background: Ticker = field(init=False)
     dependents: Watch = field(init=False)
     """Told of every removal that a caller asked for."""
+    sure: Callable[[], bool] = lambda: True
+    """May memory answer without a shared server having been asked?"""
     closed: bool = False
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""
@@ -85,6 +89,10 @@ class Core:
     def tiers(self) -> Sequence[Tier]:
         """From the highest down."""
         return self.ports.tiers
+
+    def may_peek(self) -> bool:
+        """May memory answer at all?"""
+        return self.config.enabled and self.sure()
 
     def tier(self, name: str) -> Tier | None:
         """The tier called *name*, if this cache has one."""

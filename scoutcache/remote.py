@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from scoutcache.channels.follower import Follower
+from scoutcache.channels.lease_plans import LeasePlans
+from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener
-from scoutcache.channels.stream import StreamChannel
+from scoutcache.channels.members import Membership
+from scoutcache.channels.remote_leases import RemoteLeases
+from scoutcache.channels.stream import StreamChannel, id_text
 from scoutcache.coherence.messages import Message
 from scoutcache.config_sections import RedisSection
 from scoutcache.errors import TierUnavailable
@@ -22,6 +27,8 @@ from scoutcache.server.layout import Layout
 from scoutcache.tiers.redis import RedisTier
 
 if TYPE_CHECKING:
+    from scoutcache.engine.doubt import Doubt
+    from scoutcache.tiers.disk.holder import DiskHolder
     from scoutcache.wire.codec import Codec
 
 __all__ = ["Remote"]
@@ -30,9 +37,12 @@ _log = logging.getLogger("scoutcache")
 
 
 class Remote:
-    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error."""
+    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error.
 
-    def __init__(self, section: RedisSection, monotonic: Callable[[], float]) -> None:
+    *known* is the id up to which what this machine keeps has heard the stream.
+    """
+
+    def __init__(self, section: RedisSection, monotonic: Callable[[], float], known: bytes | None = None) -> None:
         self.source, self._monotonic = Source(section), monotonic
         self.breaker = self._breaker(server_name(section))
         self._breakers = Breakers(self.breaker, self._breaker)
@@ -40,8 +50,13 @@ class Remote:
         self.conduit: Conduit = (
             Cluster(self.source, self._breakers) if self.source.is_cluster else Direct(self.source, self.breaker)
         )
-        self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic)
+        self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic, known=known)
         self.tier: RedisTier | None = None
+        self._disk: DiskHolder | None = None
+        self._doubts: Sequence[Doubt] = ()
+        self._listener: Listener | None = None
+        self._leases: RemoteLeases | None = None
+        self._away_since: float | None = None
 
     def _breaker(self, server: str) -> Breaker:
         return Breaker(server, self._monotonic, lambda what: _log.warning("%s", what))
@@ -51,12 +66,49 @@ class Remote:
             return AsyncCluster(self.source, self._breakers)
         return Coalescing(self.source, self.breaker)
 
-    def open(self) -> None:
-        """Hear the stream from its end on; where the server is away, from where it is when it comes back."""
-        try:
+    def open(self, follower: Follower, disk: DiskHolder | None, doubts: Sequence[Doubt]) -> None:
+        """Hear the stream from its end on; where the server is away, from where it is when it comes back.
+
+        *disk* drops what it missed, before anybody reads it; *doubts* are those in the tiers that this machine keeps.
+        """
+        self._follower, self._disk, self._doubts = follower, disk, doubts
+        with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
-        except TierUnavailable:
-            return  # the breaker has said so
+        with suppress(TierUnavailable):  # it stays in doubt, and is done later
+            self._heard()
+
+    def sure(self) -> bool:
+        """May memory answer without asking the server?
+
+        Where it was heard of lately, or where it can't be asked: then what this machine has is all there is.
+        """
+        if self._listener is None or not self._listener.is_listening or self.breaker.fault is not None:
+            return True
+        return self._monotonic() - self.channel.heard_at <= self.source.section.max_stale
+
+    def _heard(self) -> None:
+        self._follower.sync()
+        if self._disk is not None:
+            self._disk.work(lambda: id_text(self._follower.seen).encode())
+
+    def _turn(self, answers: bool) -> None:
+        """About twice a second: is what this machine keeps too old to be served without the server?"""
+        if answers:
+            self._away_since = None
+            self._shut(False)
+            self._heard()
+            return
+        now, most = self._monotonic(), self.source.section.max_offline
+        if self._away_since is None:
+            self._away_since = self.channel.heard_at
+        if most is not None and now - self._away_since > most:
+            self._away_since = now  # what is kept from now on may be as old again
+            self._follower.drop()
+            self._shut(True)
+
+    def _shut(self, shut: bool) -> None:
+        for doubt in self._doubts:
+            doubt.shut = shut
 
     def make_tier(self, codec: Codec) -> RedisTier:
         """The tier on this server."""
@@ -72,14 +124,44 @@ class Remote:
 
         async def announce(message: Message) -> None:
             assert self.tier is not None
-            positions = await self.tier.on_loop(self.channel.announce(message))
+            try:
+                positions = await self.tier.on_loop(self.channel.announce(message))
+            except TierUnavailable:
+                follower.sync()  # it was noted for this process
+                raise
             follower.announced(message, *positions)
 
         return announce
 
-    def listen(self, follower: Follower, trouble: Callable[[Exception], None]) -> Listener:
+    def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""
-        return Listener(
-            self.source, self.channel, self.breaker, heard=follower.sync, released=lambda _: None,
-            turn=lambda _: None, trouble=trouble,
+        follower = self._follower
+        member = Membership(self.layout, lambda: follower.seen, self.channel.invalidated, self._monotonic)
+        self._listener = Listener(
+            self.source, self.channel, self.breaker, heard=self._heard, released=self._released, turn=self._turn,
+            trouble=trouble, member=member,
         )  # fmt: skip
+        return self._listener
+
+    def appear(self) -> None:
+        """Be known to whoever waits for all processes, and hear what was announced before, ere anybody is served."""
+        if self._listener is None:
+            return
+        with suppress(TierUnavailable):  # the listener says so when the server is back
+            perform(self._listener.member.say(), self.conduit)
+            perform(self.channel.check(), self.conduit)
+            self._heard()
+
+    def make_leases(self, here: Leases) -> RemoteLeases:
+        """The leases on this server; *here* are the machine's own, for when it is away."""
+        assert self.tier is not None
+        leases = RemoteLeases(LeasePlans(self.layout, self.channel), self.conduit, self.tier.on_loop, here,
+                              self.channel)  # fmt: skip
+        self.breaker.on_open.append(leases.server_changed)
+        self.breaker.on_close.append(leases.server_changed)
+        self._leases = leases
+        return leases
+
+    def _released(self, name: bytes | None) -> None:
+        if self._leases is not None:
+            self._leases.released(name)

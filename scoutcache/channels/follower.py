@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scoutcache.coherence.messages import Message
+from scoutcache.errors import TierUnavailable
 
 __all__ = ["Channel", "Follower", "Holder"]
 
@@ -99,7 +100,12 @@ class Follower:
 
     def announce(self, message: Message, *, wait: bool = True) -> None:
         """Tell every process, this one included.  Raises `TierUnavailable`; without *wait* `BlockingIOError`."""
-        self.announced(message, *self._journal.append(message, wait=wait))
+        try:
+            positions = self._journal.append(message, wait=wait)
+        except TierUnavailable:
+            self.sync()  # the channel may have noted it for this process
+            raise
+        self.announced(message, *positions)
 
     def announced(self, message: Message, before: int, after: int) -> None:
         """This process's own *message* stands between those positions; it is applied when this returns."""
@@ -139,6 +145,11 @@ class Follower:
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""
         self._moved(-1 if self._blind or self._watched() else self.seen)
+
+    def drop(self) -> None:
+        """Drop everything that is held here: it has grown too old."""
+        with self._lock:
+            self._drop()
 
     def renew_lock(self) -> None:
         """Called in a forked child."""

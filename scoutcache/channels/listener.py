@@ -6,11 +6,14 @@ Rule 2: where messages come one after the other it reads them some milliseconds 
 Rule 3: a connection that was lost is made anew at once; only when that fails is the server away.  After that it is
         tried again and again, and what was announced meanwhile is read before anybody is told that the server is back.
 Rule 4: nothing that goes wrong here ends it.
+Rule 5: what was heard and applied is said on the server at once, and otherwise once a second
+        (`scoutcache.channels.members`), over the same connection.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -18,10 +21,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import RedisError, ResponseError
 
+from scoutcache.channels.members import Membership
 from scoutcache.channels.stream import StreamChannel, id_text
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.commands import Batch, Command, perform, text_of
+from scoutcache.server.commands import Batch, Command, perform, replies, text_of
 from scoutcache.server.faults import fault_of, unavailable
 
 if TYPE_CHECKING:
@@ -44,20 +48,34 @@ _AT_ONCE: Final = 1000
 class Listener:
     """Hears *channel* for a cache.
 
-    *heard* is called after messages were heard, *released* with the names of leases that were, *turn* about twice a
-    second, with whether the server answers.  What they raise goes to *trouble*.
+    *heard* is called after messages were heard, *released* with the names of leases that were (with None when some
+    may have been missed), *turn* about twice a second, with whether the server answers.  What they raise goes to
+    *trouble*.  *member* is this process as others see it.
     """
 
     def __init__(
         self, source: Source, channel: StreamChannel, breaker: Breaker, *, heard: Callable[[], None],
-        released: Callable[[str], None], turn: Callable[[bool], None], trouble: Callable[[Exception], None],
+        released: Callable[[bytes | None], None], turn: Callable[[bool], None], trouble: Callable[[Exception], None],
+        member: Membership,
     ) -> None:  # fmt: skip
         self._source, self._channel, self._breaker = source, channel, breaker
         self._heard, self._released, self._turn, self._trouble = heard, released, turn, trouble
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._connection: Any = None
-        self._woken = "$"
+        self.member = member
+        self._woken = "0-0"
+        self._turned = 0.0
+
+    @property
+    def is_listening(self) -> bool:
+        """Does the thread run?"""
+        return self._thread is not None
+
+    def hear(self) -> None:
+        """Hear now what there is to hear, for a cache whose clock is moved by hand.  Raises `TierUnavailable`."""
+        perform(self._channel.check(), self._channel.conduit)
+        self._heard()
 
     def start(self) -> None:
         """Begin to listen."""
@@ -74,10 +92,13 @@ class Listener:
             with suppress(RedisError, OSError, AttributeError):
                 connection._sock.shutdown(2)  # or it would wait for the next message
             thread.join()
+            with suppress(TierUnavailable):  # then it is taken for dead half a minute later
+                perform(self.member.leave(), self._channel.conduit)
 
     def forget(self) -> None:
         """In a forked child: thread and connection are the parent's."""
         self._stop, self._thread, self._connection = threading.Event(), None, None
+        self.member.begin_anew()
 
     def _run(self) -> None:
         stop = self._stop
@@ -118,30 +139,45 @@ class Listener:
         return connection
 
     def _listen(self, connection: Any, stop: threading.Event) -> None:
-        channel, layout = self._channel, self._channel.layout
-        self._do(self._heard)
+        channel, layout, alone = self._channel, self._channel.layout, _Alone(connection)
+        self._begin_to_wake(alone)
+        self._go_round(alone)
         while not stop.is_set():
-            after = id_text(channel.end())
-            connection.send_command("XREAD", "COUNT", _AT_ONCE, "BLOCK", round(BLOCK * 1000), "STREAMS",
+            after, patience = id_text(channel.end()), min(BLOCK, max(PAUSE, self.member.rest()))
+            connection.send_command("XREAD", "COUNT", _AT_ONCE, "BLOCK", round(patience * 1000), "STREAMS",
                                     layout.events, layout.wakes, after, self._woken, check_health=False)  # fmt: skip
             answer = connection.read_response()
             self._sign_of_life()
-            if not answer:
-                perform(channel.check(), _Alone(connection))
-                self._do(lambda: self._turn(True))
-                continue
-            for name, entries in answer.items() if isinstance(answer, dict) else answer:
+            for name, entries in (answer.items() if isinstance(answer, dict) else answer) or ():
                 if name == layout.events.encode():
                     channel.feed(entries)
                 else:
                     self._wake(entries)
-            self._do(self._heard)
-            stop.wait(PAUSE)
+            if not answer:
+                perform(channel.check(), alone)
+            self._go_round(alone)
+            if answer:
+                stop.wait(PAUSE)
+
+    def _begin_to_wake(self, alone: _Alone) -> None:
+        """Hear of leases from now on; whoever waits must look once, for those that were released before."""
+        (last,) = perform(replies(("XREVRANGE", self._channel.layout.wakes, "+", "-", "COUNT", 1)), alone)
+        self._woken = last[0][0].decode() if last else "0-0"
+        self._do(partial(self._released, None))
+
+    def _go_round(self, alone: _Alone) -> None:
+        """Apply what was heard, say so, and do what is due."""
+        self._do(self._heard)
+        if not self.member.rest():
+            perform(self.member.say(), alone)
+        if (now := time.monotonic()) - self._turned >= BLOCK:
+            self._turned = now
+            self._do(lambda: self._turn(True))
 
     def _wake(self, entries: Any) -> None:
         for identity, fields in entries:
             self._woken = identity.decode()
-            self._do(partial(self._released, fields[1].decode("utf-8", "surrogateescape")))
+            self._do(partial(self._released, fields[1]))
 
     def _sign_of_life(self) -> None:
         self._channel.heard_at = self._channel._now()

@@ -3,8 +3,9 @@
 The stream is the source of truth; a process keeps the last messages of it in memory, and how far it has heard is its
 *position*.  `Listener` feeds it; who announces or is told that it is behind reads the rest itself.
 
-A position is a number made of a stream's id: milliseconds since 2020, the id's sequence, and 8 bits for what only this
-process was told (by server-assisted tracking, say), so that positions of all processes compare.
+A position is a number made of a stream's id: milliseconds since 2020, the id's sequence, and 14 bits for what only this
+process was told (by server-assisted tracking, or by itself while the server is away), so that those of all processes
+compare.
 
 Rule 1: each message names the id before it.  Whoever reads one that doesn't continue what it has read missed something
         for good: the stream was trimmed, lost with its server, or emptied.  Then there is a gap, and everything held in
@@ -15,6 +16,7 @@ Rule 3: an invalidation moves the position that writes compare in the script tha
 Rule 4: a position that was lost (evicted, emptied) is no position: who finds that appends a message that continues
         nothing, which is a gap for everybody, and goes on from there.
 Rule 5: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
+        An invalidation that can't be appended is noted all the same: this process must not serve what it names.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from typing import Any, Final
 
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.entry import Ref
-from scoutcache.errors import CorruptEntry
+from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.server.commands import Command, Conduit, Plan, Script, perform, replies
 from scoutcache.server.layout import Layout, position_text
 
@@ -37,8 +39,8 @@ END, INVALIDATED = 0, 1
 """The words of `words`."""
 
 _SINCE: Final = 1_577_836_800_000
-"""The beginning of 2020 in milliseconds: 42 bits of them last till 2159."""
-_SEQUENCE, _OWN = 14, 8
+"""The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
+_SEQUENCE, _OWN = 10, 14
 _AT_ONCE: Final = 1000
 """Messages that are read at a time."""
 
@@ -107,7 +109,7 @@ class StreamChannel:
     """The word of `words` that a hit in memory compares."""
 
     def __init__(self, layout: Layout, conduit: Conduit, *, most: int, now: Callable[[], float],
-                 kept: int = 50_000) -> None:  # fmt: skip
+                 kept: int = 50_000, known: bytes | None = None) -> None:  # fmt: skip
         self.layout, self.conduit, self._most, self._kept, self._now = layout, conduit, most, kept, now
         self.words = memoryview(bytearray(64)).cast("Q")
         self._lock = threading.Lock()
@@ -116,6 +118,9 @@ class StreamChannel:
         self._base = 0
         self._last = b"0-0"
         """The id that the next message must continue."""
+        self._known, self._opened = known, False
+        if known is not None:
+            self._gap(known, position_of(known))
         self.heard_at = now()
         """When the server gave the last sign of life."""
 
@@ -200,20 +205,22 @@ class StreamChannel:
 
     # -- plans
 
-    def open_plan(self, known: bytes | None = None) -> Plan[bool]:
-        """Begin at the stream's end, or after the id *known*; false where what came after that is gone."""
-        names = self.layout.positions
+    def heard(self) -> bytes:
+        """The id of the last message that was heard."""
+        return self._last
+
+    def open_plan(self) -> Plan[None]:
+        """Begin at the stream's end, or after the id that was *known*, where what came since is still there."""
+        known, names = self._known, self.layout.positions
         yield from replies(*[("SET", name, position_text(0, 0), "NX") for name in names])
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
-        begin = newest if known is None else known
-        if position_of(begin) > position_of(newest):  # the server has lost what was known
-            begin = newest
-        with self._lock:
-            self._gap(begin, position_of(begin))
-        if begin != newest:
+        self._opened = True
+        if known is None or position_of(known) > position_of(newest):  # or the server has lost it
+            with self._lock:
+                self._gap(newest, position_of(newest))
+        elif known != newest:
             yield from self.catch_up()
-        return known in (None, begin) and self._base == position_of(begin)
 
     def catch_up(self) -> Plan[None]:
         """Hear everything that stands in the stream by now."""
@@ -226,6 +233,8 @@ class StreamChannel:
 
     def check(self) -> Plan[None]:
         """Is the stream still the one that was heard?  A server that lost it has nothing to tell of that."""
+        if not self._opened:
+            yield from self.open_plan()
         heard = self._last  # first: ids only grow
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
@@ -236,6 +245,14 @@ class StreamChannel:
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
+        try:
+            return (yield from self._announce(message))
+        except TierUnavailable:
+            if message.is_invalidation:
+                self.note(message)
+            raise
+
+    def _announce(self, message: Message) -> Plan[tuple[int, int]]:
         ((before, identity),) = yield from replies(self.appending(message))
         if self.layout.sharded and message.is_invalidation:
             mark = position_text(*_split(position_of(identity)))

@@ -4,13 +4,14 @@ Rule 1: what can't be written or removed below (a full disk, a lock held too lon
         process doesn't ask that tier for such a key until the key is written there, or removed at last.
 Rule 2: the removal is made good beside the calls (`Background`), with its announcements, so that other processes and
         the next start are right as well as soon as the tier answers.
-Rule 3: for a pattern, a tag, a namespace, or more than *capacity* keys the tier isn't believed about anything.
+Rule 3: what other machines have announced is not believed either until it was removed here (`also`).
+Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier isn't believed about anything.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
 from scoutcache.entry import Ref
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     from scoutcache.engine.effects import Clear, Erase, Renew
 
 __all__ = ["Doubt"]
+
+_MOST_OWED: Final = 1000
+
+
+class Also(Protocol):
+    """Somebody else who knows what is not to be believed."""
+
+    def __bool__(self) -> bool: ...
+    def covers(self, ref: Ref) -> bool: ...
 
 
 class Doubt:
@@ -28,19 +38,35 @@ class Doubt:
         self.refs: set[Ref] = set()
         self.owed: list[Clear | Erase | Renew] = []
         """What could not be done, to be done when the tier answers."""
+        self.also: Also | None = None
+        self.shut = False
+        """Not asked for anything: what it holds may be older than it may be."""
 
     def __bool__(self) -> bool:
+        return bool(self.refs or self.owed or self.also or self.shut)
+
+    @property
+    def owes(self) -> bool:
+        """Is there something to be made good?"""
         return bool(self.refs or self.owed)
 
     def covers(self, ref: Ref) -> bool:
         """Must the tier not be asked for this entry?"""
-        return ref in self.refs or bool(self.owed)
+        return ref in self.refs or bool(self.owed) or self.shut or (self.also is not None and self.also.covers(ref))
+
+    def owe(self, doom: Clear | Erase | Renew, clear_instead: Clear) -> None:
+        """*doom* is to be done when the tier answers; when there are too many, *clear_instead* is."""
+        if doom in self.owed or clear_instead in self.owed:
+            return
+        self.owed.append(doom)
+        if len(self.owed) > _MOST_OWED:
+            self.owed = [*(one for one in self.owed if one.namespace != clear_instead.namespace), clear_instead]
 
     def about(self, refs: Iterable[Ref], clear_instead: Iterable[Clear] = ()) -> None:
         """Doubt *refs*; when there are too many, *clear_instead* is owed."""
         self.refs.update(refs)
         if len(self.refs) > self._capacity:
-            self.owed.extend(clear_instead)
+            self.owed.extend(clear for clear in clear_instead if clear not in self.owed)
             self.refs.clear()
 
     def settle(self, refs: Iterable[Ref]) -> None:

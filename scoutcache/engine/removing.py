@@ -30,7 +30,6 @@ __all__ = ["Removed", "Removing"]
 
 Doom = Remove | Erase | Clear | Renew
 
-
 @dataclass(slots=True)
 class Removed:
     """How many entries each tier removed, and which tiers could not be asked."""
@@ -61,34 +60,35 @@ class Removing:
     ) -> Flow[Removed]:
         """Remove *keys*, and with *cascade* whatever depends on them."""
         refs = [Ref(namespace, key) for key in keys]
-        removed = yield from self._announced("key", namespace, keys, reason, [Remove(i, refs) for i in self._levels()])
+        removed = yield from self.announced("key", namespace, keys, reason, [Remove(i, refs) for i in self._levels()])
         tiers = tuple(tier for tier, number in removed.by_tier.items() if number)
         for key in keys if tiers else ():
             self._world.hooks.emit(events.Removed(namespace, key, tiers))
         if cascade:
-            removed.add((yield from self._cascade(namespace, keys, reason)))
+            removed.add((yield from self.cascade(namespace, keys, reason)))
         return removed
 
-    def _cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
+    def cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
+        """Whatever depends on one of *keys* is dead."""
         try:
             awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
         except TierUnavailable as error:
             return self._failed(error)
-        return (yield from self._renew(namespace, list(awaited), reason)) if awaited else Removed()
+        return (yield from self.renew(namespace, list(awaited), reason)) if awaited else Removed()
 
     def pattern(
         self, namespace: str, pattern: Pattern, *, cascade: bool = True, reason: str | None = None
     ) -> Flow[Removed]:
         """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
-        removed = yield from self._announced("pattern", namespace, [pattern.text], reason, doomed)
+        removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
         if cascade:
             try:
                 keys = [key for key in (yield from self.depended_on(namespace)) if pattern.matches(key)]
             except TierUnavailable as error:
                 removed.add(self._failed(error))
             else:
-                removed.add((yield from self._renew(namespace, [KEY_MARK + key for key in keys], reason)))
+                removed.add((yield from self.renew(namespace, [KEY_MARK + key for key in keys], reason)))
         return removed
 
     def tags(
@@ -99,7 +99,7 @@ class Removing:
             names = (yield from self.with_dependents(namespace, tags)) if cascade else list(tags)
         except TierUnavailable as error:
             return self._failed(error)
-        return (yield from self._renew(namespace, names, reason))
+        return (yield from self.renew(namespace, names, reason))
 
     def with_dependents(self, namespace: str, tags: Sequence[str]) -> Flow[list[str]]:
         """The names of the marks *tags*, and of those that dependents of their entries carry."""
@@ -118,13 +118,14 @@ class Removing:
             return []
         return [name[len(KEY_MARK) :] for name in (yield from effects.names(namespace, KEY_MARK))]
 
-    def _renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
+    def renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
+        """Whatever carries one of the marks *names* is dead."""
         if not names:
             return Removed()
         try:
             yield from self._writing.renew(namespace, names, reason)
         except TierUnavailable as error:
-            self._doubt(Renew(namespace, names))
+            self.doubt(Renew(namespace, names))
             return self._failed(error)
         return Removed()
 
@@ -136,14 +137,14 @@ class Removing:
         """Everything in *namespace* is dead by one write; its space is given back as far as the tiers can."""
         doomed: list[Doom] = [Renew(namespace, [NAMESPACE_MARK])]
         doomed += [Clear(level, namespace) for level in self._levels()]
-        removed = yield from self._announced("namespace", namespace, [NAMESPACE_MARK], reason, doomed)
+        removed = yield from self.announced("namespace", namespace, [NAMESPACE_MARK], reason, doomed)
         self._world.hooks.emit(events.Cleared(namespace))
         return removed
 
     def _levels(self) -> range:
         return range(len(self._world.names))
 
-    def _announced(
+    def announced(
         self,
         kind: Kind,
         namespace: str,
@@ -151,6 +152,7 @@ class Removing:
         reason: str | None,
         doomed: Sequence[Doom],
     ) -> Flow[Removed]:
+        """Announce, remove, announce again (Rule 1)."""
         message = self._world.message(kind, namespace, names, reason)
         in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == self._world.memory]
         announced = Announce(message)
@@ -171,52 +173,25 @@ class Removing:
                     if isinstance(doom, Remove):
                         self._world.doubts[doom.level].settle(doom.refs)
             except TierUnavailable as error:
-                self._doubt(doom)
+                self.doubt(doom)
                 removed.add(self._failed(error))
         return removed
 
-    def _doubt(self, doom: Doom | Announce) -> None:
+    def doubt(self, doom: Doom | Announce) -> None:
         """What was not removed is not to be believed."""
-        doubts, lower = self._world.doubts, self._world.lower
+        doubts = self._world.doubts
         if isinstance(doom, Remove):
             clears = [Clear(doom.level, space) for space in {ref.namespace for ref in doom.refs}]
             doubts[doom.level].about(doom.refs, clears)
         elif isinstance(doom, Erase | Clear):
-            doubts[doom.level].owed.append(doom)
-        elif isinstance(doom, Renew) and lower:
-            doubts[lower[-1]].owed.append(doom)
-
-    def make_good(self, level: int) -> Flow[None]:
-        """Try again what could not be removed from a tier, with its announcements."""
-        doubt = self._world.doubts[level]
-        for namespace in {ref.namespace for ref in doubt.refs}:
-            keys = [ref.key for ref in doubt.refs if ref.namespace == namespace]
-            yield from self._remove_below(level, namespace, keys)
-        for owed in list(doubt.owed):
-            match owed:
-                case Erase():
-                    removed = yield from self.pattern(owed.namespace, owed.pattern)
-                case Clear():
-                    removed = yield from self.clear(owed.namespace)
-                case Renew():
-                    removed = yield from self._renew(owed.namespace, owed.names, None)
-            doubt.owed.remove(owed)
-            if removed.failed:
-                return
-
-    def _remove_below(self, level: int, namespace: str, keys: Sequence[str]) -> Flow[None]:
-        """Remove *keys* from one tier, and whatever depends on them.
-
-        What this process's memory has of them is newer and stays; others drop theirs, as after a write.
-        """
-        refs = [Ref(namespace, key) for key in keys]
-        yield from self._announced("written", namespace, keys, None, [Remove(level, refs)])
-        if (yield from self._cascade(namespace, keys, None)).failed:
-            self._doubt(Remove(level, refs))
+            doubts[doom.level].owe(doom, Clear(doom.level, doom.namespace))
+        elif isinstance(doom, Renew):
+            for level in self._world.judged_by_versions:
+                doubts[level].owe(doom, Clear(level, doom.namespace))
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
         """*renewal* failed by *error*, and is to be made good; the tier that failed, and why."""
-        self._doubt(renewal)
+        self.doubt(renewal)
         return self._failed(error).failed
 
     def announce(self, message: Message) -> Flow[Removed]:

@@ -91,7 +91,8 @@ class Staling:
         refs = [Ref(namespace, key) for key in keys]
         for level in self._world.lower:
             if self._world.names[level] in tiers:
-                self._world.doubts[level].owed.extend([Erase(level, namespace, pattern) for pattern in patterns])
+                for pattern in patterns:
+                    self._world.doubts[level].owe(Erase(level, namespace, pattern), Clear(level, namespace))
                 self._world.doubts[level].about(refs, [Clear(level, namespace)])
 
     def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:

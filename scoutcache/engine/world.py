@@ -106,6 +106,12 @@ class World:
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
 
     @property
+    def judged_by_versions(self) -> Sequence[int]:
+        """The levels whose entries are as dead as their marks say, where a renewal could not be told: all that one
+        process shares with others, or the lowest where the authority lies in it."""
+        return self.lower if self.tells is not None else self.lower[-1:]
+
+    @property
     def flights(self) -> FlightTable:
         """The computations that callers wait for."""
         return self.running.flights

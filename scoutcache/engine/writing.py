@@ -371,7 +371,7 @@ class Writing:
         try:
             yield from effects.announce(message)
         except TierUnavailable as error:
-            self._world.down("journal", error)
+            self._world.down(error.tier, error)
 
     def _write_level(
         self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None,

@@ -1,0 +1,113 @@
+"""Make good what a tier could not be told while it could not answer.
+
+Rule 1: a tier that others share is given what it could not take, as far as this process still has it: what others wrote
+        there since stays, if they began later.  Of everything else the older entry is removed.
+Rule 2: all of it is announced, as it would have been then.
+Rule 3: what fails once more is still owed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final
+
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.removing import Removing
+from scoutcache.engine.world import World
+from scoutcache.entry import Header, Live, Ref, Row, Sealed
+from scoutcache.errors import CorruptEntry, TierUnavailable
+from scoutcache.wire.unknown import UnknownType
+
+__all__ = ["Amends"]
+
+_AT_ONCE: Final = 500
+"""Entries that are written at once."""
+
+
+class Amends:
+    """What one cache owes its tiers."""
+
+    def __init__(self, world: World, reading: Reading, removing: Removing) -> None:
+        self._world, self._reading, self._removing = world, reading, removing
+
+    def make(self, level: int) -> Flow[None]:
+        """Try again what a tier could not be told."""
+        doubt = self._world.doubts[level]
+        if doubt.refs and level == self._world.tells and not (yield from self._give(level)):
+            return
+        for namespace in {ref.namespace for ref in doubt.refs}:
+            keys = [ref.key for ref in doubt.refs if ref.namespace == namespace]
+            yield from self._remove(level, namespace, keys)
+        for owed in list(doubt.owed):
+            if owed in doubt.owed:
+                doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
+            match owed:
+                case Erase():
+                    removed = yield from self._removing.pattern(owed.namespace, owed.pattern)
+                case Clear():
+                    removed = yield from self._removing.clear(owed.namespace)
+                case Renew():
+                    removed = yield from self._removing.renew(owed.namespace, owed.names, None)
+            if removed.failed:
+                return
+
+    def _give(self, level: int) -> Flow[bool]:
+        """Write what others share and could not take (Rule 1); whether the tier answered."""
+        world, doubt = self._world, self._world.doubts[level]
+        end = world.applied()
+        for refs in _some(doubt.refs):
+            rows = yield from self._held_beside(level, refs)
+            for namespace in {ref.namespace for ref in rows}:
+                mine = [row for ref, row in rows.items() if ref.namespace == namespace]
+                message = world.message("written", namespace, [row.header.ref.key for row in mine])
+                allow = self._reading.unless_announced(level, end)
+                try:
+                    yield from effects.write(level, mine, allow, message)
+                except TierUnavailable as error:
+                    world.down(world.names[level], error)
+                    return False
+                # What was refused there is later, or was invalidated since: right in both cases.
+                doubt.settle([row.header.ref for row in mine])
+        return True
+
+    def _held_beside(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Row]]:
+        """What the tiers beside *level* have of *refs*, from the highest down."""
+        world, rows = self._world, dict[Ref, Row]()
+        for other in range(len(world.names)):
+            wanted = [ref for ref in refs if ref not in rows and not world.doubts[other].covers(ref)]
+            if other == level or not wanted:
+                continue
+            try:
+                found = yield from effects.read(other, wanted)
+            except TierUnavailable:
+                continue
+            for ref, sealed in found.items():
+                try:
+                    opened = world.codec.open(ref, sealed)
+                except (CorruptEntry, UnknownType):
+                    continue
+                if all(mark.version for mark in opened.header.marks):  # else it was never told its versions
+                    rows[ref] = _as_it_is(opened.header, opened.live, sealed)
+        return rows
+
+    def _remove(self, level: int, namespace: str, keys: Sequence[str]) -> Flow[None]:
+        """Remove *keys* from one tier, and whatever depends on them.
+
+        What this process's memory has of them is newer and stays; others drop theirs, as after a write.
+        """
+        refs = [Ref(namespace, key) for key in keys]
+        yield from self._removing.announced("written", namespace, keys, None, [Remove(level, refs)])
+        if (yield from self._removing.cascade(namespace, keys, None)).failed:
+            self._removing.doubt(Remove(level, refs))
+
+
+def _as_it_is(header: Header, live: Live, sealed: Sealed) -> Row:
+    return Row(header, live, lambda: sealed)
+
+
+def _some(refs: Iterable[Ref]) -> Iterator[list[Ref]]:
+    left = list(refs)
+    for at in range(0, len(left), _AT_ONCE):
+        yield left[at : at + _AT_ONCE]

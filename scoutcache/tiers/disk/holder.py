@@ -1,0 +1,155 @@
+"""What a disk tier below a server drops when a message arrives, though not at once.
+
+The disk is shared by the processes of a machine, the server by many machines.  What another machine announces may stand
+here as well, and must not be found any more; but removing it may wait for a lock, and messages are applied on event
+loops too.  So it is noted first, and from then on not believed; the removal follows in a thread that may wait.
+
+Rule 1: what this machine's own processes announce they have done to the disk themselves.
+Rule 2: up to where everything was removed is written down, so that a machine that was off, or whose processes were, can
+        do the rest before anybody asks.  Where that rest is gone, everything on the disk is.
+Rule 3: marks need no removal: their versions are the server's.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from scoutcache.coherence.messages import Message
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.patterns import Pattern
+from scoutcache.tiers.base import Tier
+
+__all__ = ["DiskHolder", "heard_before", "machine_of"]
+
+MANY: Final = 10_000
+"""Messages to be noted before everything is to be removed instead."""
+
+_HEARD: Final = "heard"
+_MACHINE: Final = "machine"
+
+
+def machine_of(directory: Path) -> str:
+    """The random name that the processes which share *directory* go by; a new one where none can be kept."""
+    path, drawn = directory / _MACHINE, secrets.token_hex(8)
+    try:
+        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return _known(path) or drawn
+    except OSError:
+        return drawn
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(drawn)
+    return drawn
+
+
+def _known(path: Path) -> str | None:
+    try:
+        text = path.read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text if len(text) == 16 and text.isalnum() else None
+
+
+def heard_before(directory: Path) -> bytes | None:
+    """The id up to which the disk in *directory* was told everything; None where that isn't known."""
+    try:
+        identity = (directory / _HEARD).read_bytes()
+    except OSError:
+        return None
+    first, dash, second = identity.partition(b"-")
+    return identity if dash and first.isdigit() and second.isdigit() else None
+
+
+class DiskHolder:
+    """Applies messages to *tier*, which lies in *directory* and belongs to *machine*."""
+
+    def __init__(self, tier: Tier, directory: Path, machine: str) -> None:
+        self._tier, self._path, self._own = tier, directory / _HEARD, f"{machine}."
+        self._lock = threading.Lock()
+        self._working = threading.Lock()
+        self._pending: list[Message] = []
+        self._everything = False
+        self._recorded: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return self._everything or bool(self._pending)
+
+    def covers(self, ref: Ref) -> bool:
+        """Is the removal of *ref* noted, and perhaps not done?"""
+        return self._everything or any(_names(message, ref) for message in list(self._pending))
+
+    def apply(self, message: Message) -> None:
+        """Note what *message* names."""
+        if message.source.startswith(self._own) or message.kind == "mark" or message.action != "delete":
+            return
+        with self._lock:
+            self._pending.append(message)
+            if len(self._pending) > MANY:
+                self._everything = True
+
+    def drop(self) -> None:
+        """Everything is to be removed: a message was missed."""
+        self._everything = True
+
+    def work(self, heard: Callable[[], bytes]) -> None:
+        """Remove what was noted; *heard* gives the id of the last message that has been applied.
+
+        May wait for another process's write.  Raises `TierUnavailable`; then it stays noted.
+        """
+        with self._working:
+            identity = heard()  # first: what is applied after it is in the next turn
+            if self:
+                self._remove()
+            if identity != self._recorded:
+                self._record(identity)
+
+    def _remove(self) -> None:
+        with self._lock:
+            messages, everything = list(self._pending), self._everything
+        if everything:
+            self._tier.clear(None)
+        else:
+            self._remove_named(messages)
+        with self._lock:
+            del self._pending[: len(messages)]
+            self._everything = self._everything and not everything
+
+    def _remove_named(self, messages: list[Message]) -> None:
+        refs = [Ref(one.namespace, key) for one in messages if one.kind in {"key", "written"} for key in one.names]
+        if refs:
+            self._tier.remove(list(dict.fromkeys(refs)))
+        for message in messages:
+            if message.kind == "pattern":
+                for text in message.names:
+                    self._tier.remove_matching(message.namespace, Pattern.parse(text))
+            elif message.kind == "namespace":
+                self._tier.clear(message.namespace)
+
+    def _record(self, identity: bytes) -> None:
+        draft = self._path.with_name(f"{_HEARD}.{secrets.token_hex(4)}")
+        try:
+            fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(identity)
+            draft.replace(self._path)
+        except OSError as error:
+            raise TierUnavailable("disk", f"{self._path} can't be written: {error.strerror}") from error
+        self._recorded = identity
+
+    def renew_lock(self) -> None:
+        """Called in a forked child."""
+        self._lock, self._working = threading.Lock(), threading.Lock()
+
+
+def _names(message: Message, ref: Ref) -> bool:
+    if message.namespace != ref.namespace:
+        return False
+    if message.kind == "pattern":
+        return any(Pattern.parse(text).matches(ref.key) for text in message.names)
+    return message.kind == "namespace" or ref.key in message.names
