@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Keeping", "check_protection", "default_ttl", "keeping_of"]
 
-_log = logging.getLogger("scoutcache")
+POLICY_LOG = "scoutcache.policies"
+"""Its warnings repeat what ``config validate`` and ``doctor`` list, so that other commands may keep quiet about it."""
+
+_log = logging.getLogger(POLICY_LOG)
 
 
 class Keeping(NamedTuple):

@@ -15,6 +15,7 @@ from scoutcache.cli.errors import UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
 from scoutcache.errors import CacheError
+from scoutcache.keeping import POLICY_LOG
 
 
 def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = None) -> Cache:
@@ -70,8 +71,12 @@ class _Heard(logging.Handler):
 
 @contextmanager
 def _speaking(*, verbose: bool) -> Iterator[None]:
-    """Show the library's warnings on stderr: at the end, unless an error ended it all; at once with ``--verbose``."""
+    """Show the library's warnings on stderr: at the end, unless an error ended it all; at once with ``--verbose``.
+
+    Conflicts of policies only with ``--verbose``: they are no news of this run, and cron would mail them each time.
+    """
     logger, handler = logging.getLogger("scoutcache"), _Heard(at_once=verbose)
+    handler.addFilter(lambda record: verbose or record.name != POLICY_LOG)
     before = logger.propagate
     logger.addHandler(handler)
     logger.propagate = False

@@ -85,6 +85,14 @@ class TestConfig:
         [conflict] = body(cli("config", "validate", "--json"))["conflicts"]
         assert (conflict["winner"], conflict["loser"], conflict["setting"]) == ("answers", "small", "ttl_seconds")
 
+    @pytest.mark.parametrize("command", [("stats",), ("set", "k", "v", "-q"), ("rules", "run", "--due"), ("warm",)])
+    def test_conflicting_policies_are_told_by_other_commands_only_when_asked(self, command, cli, workplace):
+        (workplace / "scoutcache.toml").write_text(CONFLICT)
+        place = ("--directory", str(workplace / "cache"))
+        assert "conflict" not in cli("set", "there", "1", *place).err
+        assert "conflict" not in cli(*command, *place).err
+        assert "conflict" in cli("get", "there", *place, "--verbose").err
+
     def test_a_policy_that_opening_would_refuse_is_wrong(self, cli, workplace):
         policy = '[[policies]]\nname = "secret"\napplies_to = "key:*"\nencrypt_at_rest = true\n'
         (workplace / "scoutcache.toml").write_text(policy)
