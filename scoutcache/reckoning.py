@@ -30,7 +30,8 @@ def entry_of(core: Core, found: Found) -> CacheEntry:
         key=header.ref.key,
         value=found.value,
         created_at=datetime.fromtimestamp(header.created, UTC),
-        accessed_at=None if slot is None else _time(slot.accessed),
+        # Memory knows the time to half a second only, and nobody asked for an entry before it was made.
+        accessed_at=None if slot is None else _time(max(slot.accessed, header.created)),
         expires_at=_time(header.expires),
         fresh_until=_time(header.fresh_until),
         access_count=0 if slot is None else slot.hits,

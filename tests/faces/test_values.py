@@ -106,3 +106,13 @@ def test_what_the_caller_does_to_a_value_later_changes_nothing(cache):
     many = cache.get_many(["k", "c"])
     many["k"]["list"].clear()
     assert cache.get_many(["k"]) == {"k": {"list": [1]}}
+
+
+def test_an_entry_was_not_asked_for_before_it_was_made(open_cache, fake_clock):
+    """Memory takes the time from its last tick."""
+    cache = open_cache(["memory"])
+    cache.core.memory.tick(fake_clock.monotonic())
+    fake_clock.advance(0.4)
+    cache.set("k", 1)
+    entry = cache.get_entry("k")
+    assert entry.accessed_at == entry.created_at
