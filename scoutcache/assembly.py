@@ -12,16 +12,13 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoutcache import events
 from scoutcache.background import Background
 from scoutcache.channels.follower import Channel, Follower, Holder
-from scoutcache.channels.journal import Journal
 from scoutcache.channels.leases import Leases
-from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import goes_on, running_loop
@@ -36,11 +33,11 @@ from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+from scoutcache.errors import ConfigError
 from scoutcache.events import Hooks
-from scoutcache.eviction import make_policy
 from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
+from scoutcache.opening import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.ports import Ports
@@ -52,13 +49,12 @@ from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
 from scoutcache.tiers.versions import LocalVersions, RememberedVersions
-from scoutcache.wire.codec import Codec, CodecSettings
+from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
     from scoutcache.channels.leasing import Leasing
     from scoutcache.channels.listener import Listener
     from scoutcache.remote import Remote
-    from scoutcache.tiers.disk.holder import DiskHolder
 
 __all__ = ["REAL_CLOCKS", "open_core"]
 
@@ -113,37 +109,20 @@ class Assembly:
     """Puts one cache together."""
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
-        _refuse_unbuilt(config)
+        refuse_unbuilt(config)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
-        _claim(self._directory)
-        self._source = secrets.token_hex(8)
+        claim(self._directory)
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
-        self._codec = Codec(_codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
-        self._machine, self._remote_knows = "", False
-        self._remote = self._make_remote()
-        self._journal: Channel = _open_journal(self._directory) if self._remote is None else self._remote.channel
+        self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
+        self._remote = _make_remote(config, self._directory, clocks)
+        self._source = _source_on(None if self._remote is None else self._remote.machine)
+        self._journal: Channel = open_journal(self._directory) if self._remote is None else self._remote.channel
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
-        self._disk_holder: DiskHolder | None = None
         self._moments = Moments(threading.Lock())
         self._raise_errors = raise_errors
-
-    def _make_remote(self) -> Remote | None:
-        """The server that the tiers name; it is asked where its stream ends."""
-        if "redis" not in self._config.tiers:
-            return None
-        if not self._config.redis.configured:
-            raise ConfigError("the tiers name redis, and [redis] names no server", hint="set redis.url, or nodes")
-        from scoutcache.remote import Remote
-        from scoutcache.tiers.disk.holder import heard_before, machine_of
-
-        self._machine = machine_of(self._directory)
-        self._source = _source_on(self._machine)
-        known = heard_before(self._directory) if "disk" in self._config.tiers else None
-        self._remote_knows = known is not None
-        return Remote(self._config.redis, self._clocks.monotonic, known)
 
     def open(self) -> Core:
         """The cache, with its background at work.
@@ -154,11 +133,7 @@ class Assembly:
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
         if self._remote is not None:
-            lower = [core.world.doubts[level] for level in core.world.lower if core.tiers[level].name != "redis"]
-            self._remote.open(core.follower, self._disk_holder, lower)
-            core.sure = self._remote.sure
-            for doubt in lower:
-                doubt.also = self._disk_holder
+            self._remote.open(core)
         core.dependents = core.world.watch = Dependents(core)
         core.background = Background(
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener()
@@ -237,8 +212,8 @@ class Assembly:
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
         memory = self._memory
         holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
-        if self._disk_holder is not None:
-            holders.append(self._disk_holder)
+        if self._remote is not None and self._remote.disk is not None:
+            holders.append(self._remote.disk)
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
             watchers=[*watchers, self._moments], watched=self._hits_are_watched,
@@ -269,7 +244,7 @@ class Assembly:
             return self._make_disk()
         if self._remote is not None and name == "redis":
             return self._remote.make_tier(self._codec)
-        return _custom_tier(name)
+        return custom_tier(name)
 
     def _make_memory(self) -> MemoryTier:
         memory = self._config.memory
@@ -291,16 +266,8 @@ class Assembly:
             wall=self._clocks.wall,
         )
         if self._remote is not None:
-            self._disk_holder = self._make_disk_holder(tier)
+            self._remote.keep(tier)
         return tier
-
-    def _make_disk_holder(self, tier: Tier) -> DiskHolder:
-        from scoutcache.tiers.disk.holder import DiskHolder
-
-        holder = DiskHolder(tier, self._directory, self._machine)
-        if not self._remote_knows:
-            holder.drop()  # it has never heard of the server, which alone can say what is valid
-        return holder
 
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
@@ -322,73 +289,20 @@ def _telling(tiers: Sequence[Tier], memory: int | None) -> int | None:
     return first if len(tiers) > first and getattr(tiers[first], "tells", False) else None
 
 
-def _refuse_unbuilt(config: CacheConfig) -> None:
-    """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
-    if config.security.encryption != "none":
-        raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
-    try:
-        make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
-    except ConfigError as error:
-        raise ConfigError(f"memory.strategy: {error}") from error
+def _make_remote(config: CacheConfig, directory: Path, clocks: Clocks) -> Remote | None:
+    """The server that the tiers name."""
+    if "redis" not in config.tiers:
+        return None
+    if not config.redis.configured:
+        raise ConfigError("the tiers name redis, and [redis] names no server", hint="set redis.url, or nodes")
+    from scoutcache.remote import Remote
+
+    return Remote(config, directory, clocks.monotonic)
 
 
-def _open_journal(directory: Path) -> Channel:
-    """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Journal(directory / "journal")
-    except (OSError, TierUnavailable) as error:
-        problem = str(error)
-    _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, problem)
-    return PrivateJournal()
-
-
-def _claim(directory: Path) -> None:
-    """Make the cache's directory, where that can be.  Raises `CacheError` for another user's."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = directory.stat().st_uid
-    except OSError:
-        return  # whoever needs it says what is wrong
-    if owner != os.geteuid():
-        raise CacheError(
-            f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
-            hint="name a folder of your own with --directory or `directory` in the configuration",
-        )
-
-
-def _source_on(machine: str) -> str:
-    """A name for this process among those that share a cache; its machine's comes first."""
-    return f"{machine}.{secrets.token_hex(8)}"
-
-
-def _codec_settings(config: CacheConfig) -> CodecSettings:
-    compression, security = config.compression, config.security
-    dictionary = None if compression.dictionary is None else _dictionary(compression.dictionary)
-    return CodecSettings(
-        serializer=config.serializer.type, compression=compression.type, threshold=compression.threshold,
-        level=compression.level, dictionary=dictionary, active_key=security.active_key,
-        signing_keys={name: key.get_secret_value().encode() for name, key in security.signing_keys.items()},
-        allow_pickle=config.serializer.type == "pickle",
-    )  # fmt: skip
-
-
-def _dictionary(path: str) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise ConfigError(f"compression.dictionary: {path}: {error.strerror}") from error
-
-
-def _custom_tier(name: str) -> Tier:
-    module, _, cls = name.partition(":")
-    try:
-        tier: Tier = getattr(import_module(module), cls)()
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"tiers: {name!r} can't be used: {error}") from error
-    if not isinstance(tier, Tier):
-        raise ConfigError(f"tiers: {name!r} is not a tier", hint="it needs the methods of scoutcache.tiers.base.Tier")
-    return tier
+def _source_on(machine: str | None) -> str:
+    """A name for this process among those that share a cache; its machine's comes first, where there are several."""
+    return secrets.token_hex(8) if machine is None else f"{machine}.{secrets.token_hex(8)}"
 
 
 def _stamps(wall: Callable[[], float]) -> Callable[[], int]:
@@ -437,8 +351,7 @@ _open_cores: weakref.WeakSet[Core] = weakref.WeakSet()
 def _after_fork() -> None:
     """The child is another process to its parent, and a lock that a thread of the parent's held will never be free."""
     for core in list(_open_cores):
-        machine, dot, _ = core.world.source.rpartition(".")
-        core.follower.source = core.world.source = f"{machine}{dot}{secrets.token_hex(8)}"
+        core.follower.source = core.world.source = _source_on(core.world.source.rpartition(".")[0] or None)
         core.world.stamp = _stamps(core.clocks.wall)
         if core.world.moments is not None:
             core.world.moments.restart(threading.Lock())

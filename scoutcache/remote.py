@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scoutcache.channels.follower import Follower
@@ -15,7 +16,7 @@ from scoutcache.channels.members import Membership
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel, id_text
 from scoutcache.coherence.messages import Message
-from scoutcache.config_sections import RedisSection
+from scoutcache.config import CacheConfig
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
@@ -24,11 +25,13 @@ from scoutcache.server.commands import AsyncConduit, Conduit, perform
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.tiers.base import Tier
+from scoutcache.tiers.disk.holder import DiskHolder, heard_before, machine_of
 from scoutcache.tiers.redis import RedisTier
 
 if TYPE_CHECKING:
+    from scoutcache.core import Core
     from scoutcache.engine.doubt import Doubt
-    from scoutcache.tiers.disk.holder import DiskHolder
     from scoutcache.wire.codec import Codec
 
 __all__ = ["Remote"]
@@ -37,12 +40,13 @@ _log = logging.getLogger("scoutcache")
 
 
 class Remote:
-    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error.
+    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error."""
 
-    *known* is the id up to which what this machine keeps has heard the stream.
-    """
-
-    def __init__(self, section: RedisSection, monotonic: Callable[[], float], known: bytes | None = None) -> None:
+    def __init__(self, config: CacheConfig, directory: Path, monotonic: Callable[[], float]) -> None:
+        section, self._directory = config.redis, directory
+        self.machine = machine_of(directory)
+        # What lies on the disk has heard the stream up to there.
+        self._heard_before = heard_before(directory) if "disk" in config.tiers else None
         self.source, self._monotonic = Source(section), monotonic
         self.breaker = self._breaker(server_name(section))
         self._breakers = Breakers(self.breaker, self._breaker)
@@ -50,9 +54,10 @@ class Remote:
         self.conduit: Conduit = (
             Cluster(self.source, self._breakers) if self.source.is_cluster else Direct(self.source, self.breaker)
         )
-        self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic, known=known)
+        self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
+                                     known=self._heard_before)  # fmt: skip
         self.tier: RedisTier | None = None
-        self._disk: DiskHolder | None = None
+        self.disk: DiskHolder | None = None
         self._doubts: Sequence[Doubt] = ()
         self._listener: Listener | None = None
         self._leases: RemoteLeases | None = None
@@ -66,12 +71,22 @@ class Remote:
             return AsyncCluster(self.source, self._breakers)
         return Coalescing(self.source, self.breaker)
 
-    def open(self, follower: Follower, disk: DiskHolder | None, doubts: Sequence[Doubt]) -> None:
+    def keep(self, tier: Tier) -> None:
+        """Let the disk *tier* of this machine drop what other machines announce."""
+        self.disk = DiskHolder(tier, self._directory, self.machine)
+        if self._heard_before is None:
+            self.disk.drop()  # it has never heard of the server, which alone can say what is valid
+
+    def open(self, core: Core) -> None:
         """Hear the stream from its end on; where the server is away, from where it is when it comes back.
 
-        *disk* drops what it missed, before anybody reads it; *doubts* are those in the tiers that this machine keeps.
+        The disk drops what it missed before anybody reads it.
         """
-        self._follower, self._disk, self._doubts = follower, disk, doubts
+        world, self._follower = core.world, core.follower
+        self._doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
+        for doubt in self._doubts:
+            doubt.also = self.disk
+        core.sure = self.sure
         with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
         with suppress(TierUnavailable):  # it stays in doubt, and is done later
@@ -88,8 +103,8 @@ class Remote:
 
     def _heard(self) -> None:
         self._follower.sync()
-        if self._disk is not None:
-            self._disk.work(lambda: id_text(self._follower.seen).encode())
+        if self.disk is not None:
+            self.disk.work(lambda: id_text(self._follower.seen).encode())
 
     def _turn(self, answers: bool) -> None:
         """About twice a second: is what this machine keeps too old to be served without the server?"""

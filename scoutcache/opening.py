@@ -1,0 +1,87 @@
+"""What a cache is opened on: its directory, its journal, how its entries are written, tiers of one's own."""
+
+from __future__ import annotations
+
+import logging
+import os
+from importlib import import_module
+from pathlib import Path
+
+from scoutcache.channels.follower import Channel
+from scoutcache.channels.journal import Journal
+from scoutcache.channels.private import PrivateJournal
+from scoutcache.config import CacheConfig
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+from scoutcache.eviction import make_policy
+from scoutcache.tiers.base import Tier
+from scoutcache.wire.codec import CodecSettings
+
+__all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_unbuilt"]
+
+_log = logging.getLogger("scoutcache")
+
+
+def refuse_unbuilt(config: CacheConfig) -> None:
+    """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
+    if config.security.encryption != "none":
+        raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
+    try:
+        make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
+    except ConfigError as error:
+        raise ConfigError(f"memory.strategy: {error}") from error
+
+
+def open_journal(directory: Path) -> Channel:
+    """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return Journal(directory / "journal")
+    except (OSError, TierUnavailable) as error:
+        problem = str(error)
+    _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, problem)
+    return PrivateJournal()
+
+
+def claim(directory: Path) -> None:
+    """Make the cache's directory, where that can be.  Raises `CacheError` for another user's."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = directory.stat().st_uid
+    except OSError:
+        return  # whoever needs it says what is wrong
+    if owner != os.geteuid():
+        raise CacheError(
+            f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
+            hint="name a folder of your own with --directory or `directory` in the configuration",
+        )
+
+
+def codec_settings(config: CacheConfig) -> CodecSettings:
+    """How this cache writes its entries.  Raises `ConfigError` for a dictionary that can't be read."""
+    compression, security = config.compression, config.security
+    dictionary = None if compression.dictionary is None else _dictionary(compression.dictionary)
+    return CodecSettings(
+        serializer=config.serializer.type, compression=compression.type, threshold=compression.threshold,
+        level=compression.level, dictionary=dictionary, active_key=security.active_key,
+        signing_keys={name: key.get_secret_value().encode() for name, key in security.signing_keys.items()},
+        allow_pickle=config.serializer.type == "pickle",
+    )  # fmt: skip
+
+
+def _dictionary(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"compression.dictionary: {path}: {error.strerror}") from error
+
+
+def custom_tier(name: str) -> Tier:
+    """The tier that `module:Class` names.  Raises `ConfigError`."""
+    module, _, cls = name.partition(":")
+    try:
+        tier: Tier = getattr(import_module(module), cls)()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"tiers: {name!r} can't be used: {error}") from error
+    if not isinstance(tier, Tier):
+        raise ConfigError(f"tiers: {name!r} is not a tier", hint="it needs the methods of scoutcache.tiers.base.Tier")
+    return tier
