@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 
 from .servers.fixtures import (  # noqa: F401 - pytest finds a fixture where a conftest knows its name
+    make_remote,
     proxy,
     redis_cluster,
     redis_sentinel,

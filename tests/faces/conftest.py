@@ -6,6 +6,7 @@ import asyncio
 import faulthandler
 import functools
 import inspect
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import wait
@@ -21,11 +22,20 @@ from scoutcache.fields import AsyncHash, Hash
 from scoutcache.through import AsyncThrough, Through
 from scoutcache.versioned import AsyncVersioned, Versioned
 
+from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
+
 PARTS = Through | AsyncThrough | Hash | AsyncHash | Versioned | AsyncVersioned | Behind | AsyncBehind
 PATIENCE = 20.0
 """Seconds after which a hang is called one; nothing waits so long."""
 
 TIERS = {"memory": ["memory"], "disk": ["disk"], "both": ["memory", "disk"]}
+
+ON_SERVER = {"redis": ["redis"], "memory+redis": ["memory", "redis"], "all_three": ["memory", "redis", "disk"]}
+
+BY_DEFAULT = {"test_contract", "test_invalidating"}
+"""The modules whose tests run over a server too; all of them do where TEST_EVERYWHERE is set."""
+
+EVERYWHERE = bool(os.environ.get("TEST_EVERYWHERE"))
 
 
 class Driven:
@@ -125,21 +135,31 @@ def face(request: pytest.FixtureRequest) -> str:
     return name
 
 
-@pytest.fixture(params=list(TIERS))
-def tiers(request: pytest.FixtureRequest) -> list[str]:
-    """Every test that uses it runs once per set of tiers."""
-    return TIERS[request.param]
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that uses `tiers` runs once per set of tiers."""
+    marked = any("tiers" in str(mark.args[0]) for mark in metafunc.definition.iter_markers("parametrize"))
+    if "tiers" in metafunc.fixturenames and not marked:
+        more = ON_SERVER if metafunc.module.__name__.split(".")[-1] in BY_DEFAULT or EVERYWHERE else {}
+        sets = {**TIERS, **more}
+        metafunc.parametrize("tiers", list(sets.values()), ids=list(sets))
 
 
 @pytest.fixture
-def open_cache(face: str, clocks: Clocks, runner: asyncio.Runner, tmp_path: Path) -> Iterator[Any]:
-    """Open caches of the test's face over the test's directory; all are closed with the test."""
+def open_cache(
+    face: str, clocks: Clocks, runner: asyncio.Runner, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Any]:
+    """Open caches of the test's face over the test's directory and server; all are closed with the test."""
     opened: list[Driven] = []
 
     def make(tiers: list[str] | None = None, *, directory: Path | None = None, **settings: Any) -> Driven:
         kind = {"sync": Cache, "async": AsyncCache}[face]
         settings |= {"tiers": tiers or ["memory", "disk"], "directory": directory or tmp_path / "cache"}
+        if "redis" in settings["tiers"]:
+            server = {"url": request.getfixturevalue("redis_url"), "timeout": 5.0}  # a busy machine is no failure
+            settings["redis"] = {**server, **settings.get("redis", {})}
         cache = kind(settings, clocks=clocks)
+        if "redis" in settings["tiers"]:
+            slow_down(cache._core.tier("redis"))
         opened.append(Driven(cache, runner))
         return opened[-1]
 

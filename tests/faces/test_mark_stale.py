@@ -157,8 +157,7 @@ def _wait_for_refreshes(cache):
 
     async def ended():
         await asyncio.sleep(0)  # what the background has handed to this loop begins
-        await asyncio.sleep(0)
-        while beside := [asyncio.wrap_future(one) for one in cache.core.ports.beside]:
-            await asyncio.wait(beside, timeout=10)
+        while others := asyncio.all_tasks() - {asyncio.current_task()}:
+            assert not (await asyncio.wait(others, timeout=10))[1], "a refresh hangs"
 
     cache.runner.run(ended())

@@ -233,3 +233,48 @@ def test_when_the_background_ends_no_entry_stays_fresh_on_its_last_word(open_cac
     background._stop.set()
     background._run()
     assert memory._pulse.horizon == float("inf")
+
+
+# -- with a server
+
+
+@pytest.fixture(params=["memory+redis", "all_three"])
+def on_server(request, open_cache):
+    """Memory over a server, with and without a disk below."""
+    return open_cache(["memory", "redis", "disk"] if request.param == "all_three" else ["memory", "redis"])
+
+
+def test_what_a_server_has_is_promoted_after_two_hits_with_the_rest_of_its_life(on_server, fake_clock):
+    on_server.set("k", {"a": 1}, ttl=10, tags=["red"])
+    on_server.tier("memory").remove([ref("k")])
+    fake_clock.advance(6)
+    assert on_server.get("k") == {"a": 1}
+    assert not in_memory(on_server, "k")
+    assert on_server.get("k") == {"a": 1}
+    assert in_memory(on_server, "k")
+    assert on_server.ttl("k") == pytest.approx(4, abs=1e-4)
+    on_server.invalidate(tags=["red"])
+    assert on_server.get("k") is None
+
+
+def test_what_only_the_disk_has_goes_up_to_the_server(open_cache, fake_clock):
+    cache = open_cache(["memory", "redis", "disk"])
+    cache.set("k", "value")
+    for tier in ("memory", "redis"):
+        cache.tier(tier).remove([ref("k")])
+    assert cache.get("k") == cache.get("k") == "value"
+    assert in_memory(cache, "k")
+    assert cache.tier("redis").read(ref("k"), fake_clock.wall()) is not None
+
+
+def test_damage_on_the_server_is_a_miss_reported_and_removed(on_server, redis_server, fake_clock):
+    told = []
+    on_server.on("corrupt", told.append)
+    on_server.set("spoilt", "x" * 200)
+    for tier in {"memory", "disk"} & {tier.name for tier in on_server.core.tiers}:
+        on_server.tier(tier).remove([ref("spoilt")])
+    name = on_server.tier("redis").layout.entry(ref("spoilt"))
+    redis_server.cli("SETRANGE", name, redis_server.cli("STRLEN", name) // 2, b"\xff\x00\xff")
+    assert on_server.get("spoilt", "default") == "default"
+    assert [(one.key, one.tier) for one in told] == [("spoilt", "redis")]
+    assert redis_server.cli("EXISTS", name) == 0

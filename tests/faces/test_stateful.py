@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.core import Clocks
+
+from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
 
 KEYS = st.sampled_from(["a", "a:1", "a:2", "b:1", "b:é", "c" * 600])
 VALUES = st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers(), max_size=3) | st.just("x" * 3000)
@@ -48,7 +51,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     face: type = Cache
     tiers: tuple[str, ...] = ("memory", "disk")
-    memory_entries = 3  # so that overflowing is common where there is a disk below
+    memory_entries = 3  # so that overflowing is common where there is a tier below
+    server: str | None = None
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,9 +67,13 @@ class CacheMachine(RuleBasedStateMachine):
             return self.now - 1_700_000_000.0
 
         clocks = Clocks(lambda: self.now, clock, lambda: int(clock() * 1e9), ticking=False)
-        memory = {"max_entries": self.memory_entries if "disk" in self.tiers else 1000}
+        memory = {"max_entries": 1000 if self.tiers == ("memory",) else self.memory_entries}
         config = {"tiers": self.tiers, "directory": self.directory, "memory": memory, "placement": {"demote_after": 3}}
+        if "redis" in self.tiers:
+            config["redis"] = {"url": self.server, "key_prefix": f"{self.directory.name}:", "timeout": 5.0}
         self.cache = self.face(config, clocks=clocks)
+        if "redis" in self.tiers:
+            slow_down(self.cache._core.tier("redis"))
 
     def teardown(self) -> None:
         self.call("close")
@@ -171,7 +179,7 @@ class CacheMachine(RuleBasedStateMachine):
     def turn(self):
         self.cache._core.background.turn()
 
-    @precondition(lambda self: "disk" in self.tiers)
+    @precondition(lambda self: self.tiers != ("memory",))
     @rule()
     def reopen(self):
         self.call("close")
@@ -218,12 +226,25 @@ async def _listed(results: Any) -> list[Any]:
     return [result async for result in results]
 
 
-@pytest.mark.parametrize("tiers", [("memory",), ("disk",), ("memory", "disk")], ids="+".join)
+LOCAL = [("memory",), ("disk",), ("memory", "disk")]
+ON_SERVER = [("redis",), ("memory", "redis"), ("memory", "redis", "disk")]
+
+
+@pytest.mark.parametrize("tiers", LOCAL, ids="+".join)
 @pytest.mark.parametrize("face", [Cache, AsyncCache], ids=lambda face: face.__name__)
 def test_a_cache_answers_as_a_dict_does(face, tiers):
-    machine = type("Machine", (CacheMachine,), {"face": face, "tiers": tiers})
-    examples = settings(
-        max_examples=40 if tiers == ("memory",) else 25, stateful_step_count=30, deadline=None,
-        suppress_health_check=list(HealthCheck),
-    )  # fmt: skip
-    run_state_machine_as_test(machine, settings=examples)
+    run_machine(40 if tiers == ("memory",) else 25, face=face, tiers=tiers)
+
+
+@pytest.mark.parametrize("tiers", ON_SERVER, ids="+".join)
+@pytest.mark.parametrize("face", [Cache, AsyncCache], ids=lambda face: face.__name__)
+def test_a_cache_on_a_server_answers_as_a_dict_does(face, tiers, redis_url):
+    run_machine(int(os.environ.get("TEST_EXAMPLES", "6")), face=face, tiers=tiers, server=redis_url)
+
+
+def run_machine(examples, **attributes):
+    machine = type("Machine", (CacheMachine,), attributes)
+    chosen = settings(
+        max_examples=examples, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    run_state_machine_as_test(machine, settings=chosen)

@@ -5,7 +5,10 @@ Those of the session are shared: whoever kills, pauses or reconfigures a server 
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +17,11 @@ from .process import AclServer, RedisServer, Servers
 from .proxy import Proxy
 from .sentinel import Sentinel
 from .waiting import until as wait_until
+
+if TYPE_CHECKING:
+    from scoutcache.remote import Remote
+
+_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -101,3 +109,30 @@ def start_proxy() -> Iterator[Callable[..., Proxy]]:
 def proxy(start_proxy: Callable[..., Proxy], redis_server: RedisServer, redis_url: str) -> Proxy:
     """A proxy before the session's server, which is emptied before the test."""
     return start_proxy(redis_server.port)
+
+
+@pytest.fixture
+def make_remote() -> Iterator[Callable[..., Remote]]:
+    """What a cache has of a server, opened: `make_remote(url, timeout=1.0)`, or of a cluster: `make_remote(cluster)`.
+
+    Each has a key prefix of its own, unless told; all are closed with the test.
+    """
+    from scoutcache.config_sections import RedisSection
+    from scoutcache.remote import Remote
+
+    made: list[Remote] = []
+
+    def make(server: str | Cluster, *, monotonic: Callable[[], float] = time.monotonic, **settings: Any) -> Remote:
+        if isinstance(server, str):
+            where: dict[str, Any] = {"url": server}
+        else:
+            where = {"nodes": [f"{host}:{port}" for host, port in server.nodes]}
+        own = {"key_prefix": f"test{next(_numbers)}:", "timeout": 5.0}  # a busy machine is no failure
+        remote = Remote(RedisSection(**{**own, **where, **settings}), monotonic)
+        made.append(remote)
+        remote.open()
+        return remote
+
+    yield make
+    for remote in made:
+        remote.conduit.close()

@@ -10,7 +10,10 @@ import pytest
 
 from scoutcache.entry import NEVER, Header, Mark, Ref, Row
 from scoutcache.tiers.base import Tier
+from scoutcache.tiers.redis import RedisTier
 from scoutcache.wire.codec import Codec, CodecSettings
+
+from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
 
 
 def _memory(directory: Path, codec: Codec, clock: Any) -> Tier:
@@ -26,7 +29,10 @@ def _disk(directory: Path, codec: Codec, clock: Any) -> Tier:
 
 
 FACTORIES: dict[str, Callable[[Path, Codec, Any], Tier]] = {"memory": _memory, "disk": _disk}
-"""A new kind of tier joins the contract by an entry here."""
+"""A new kind of tier that needs no server joins the contract by an entry here."""
+
+SERVERS = {"redis": "redis_url", "cluster": "redis_cluster"}
+"""Kinds of servers, and the fixtures that start them."""
 
 
 @pytest.fixture(scope="session")
@@ -35,12 +41,31 @@ def codec() -> Codec:
     return Codec(CodecSettings())
 
 
-@pytest.fixture(params=sorted(FACTORIES))
+def on_server(make_remote: Callable[..., Any], server: Any, codec: Codec, **settings: Any) -> Tier:
+    """A tier on a server or a cluster."""
+    made: RedisTier = make_remote(server, max_bytes=100_000_000, **settings).make_tier(codec)
+    slow_down(made)
+    return made
+
+
+@pytest.fixture(params=[*sorted(FACTORIES), *SERVERS])
 def tier(request: pytest.FixtureRequest, tmp_path: Path, codec: Codec, fake_clock: Any) -> Iterator[Tier]:
     """Each kind of tier in turn, empty, under the fake clock."""
-    made = FACTORIES[request.param](tmp_path, codec, fake_clock)
+    kind = request.param
+    if kind in FACTORIES:
+        made = FACTORIES[kind](tmp_path, codec, fake_clock)
+    else:
+        server = request.getfixturevalue(SERVERS[kind])
+        made = on_server(request.getfixturevalue("make_remote"), server, codec)
     yield made
     made.close()
+
+
+@pytest.fixture
+def own_clock(request: pytest.FixtureRequest) -> None:
+    """Skips where the tier itself removes what has expired, by another clock than the test's."""
+    if request.node.callspec.params["tier"] in SERVERS:
+        pytest.skip("a server removes what expires by itself")
 
 
 @pytest.fixture

@@ -239,6 +239,7 @@ def test_clearing_everything_clears_every_namespace(put, tier, listed):
     assert put("key", namespace="a") == 1
 
 
+@pytest.mark.usefixtures("own_clock")
 def test_counting_leaves_expired_entries_out_and_listing_does_not(put, tier, listed, fake_clock):
     put("short", ttl=1)
     put("long", ttl=100)
@@ -247,6 +248,7 @@ def test_counting_leaves_expired_entries_out_and_listing_does_not(put, tier, lis
     assert listed() == [("default", "long"), ("default", "short")]
 
 
+@pytest.mark.usefixtures("own_clock")
 def test_pruning_removes_what_is_expired(put, tier, listed, fake_clock):
     put("short", ttl=1)
     put("long", ttl=100)
