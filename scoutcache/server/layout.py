@@ -99,7 +99,7 @@ class Layout:
         """
         tag = "{*}" if self.sharded else ""
         if namespace is None:
-            return f"{escape(self.entries)}{tag}*"
+            return f"{escape(self.entries)}{tag}[0-9]*"  # not what another cache's prefix makes begin like ours
         literal = "" if pattern is None else pattern.prefix
         return f"{escape(self.entries)}{tag}{escape(physical_scan_prefix(namespace, literal))}*"
 
