@@ -1,11 +1,12 @@
 """The one way to invalidate, for the library and the command line alike: by pattern, key and tag.
 
 Tags are one write, so how many entries they covered is not known (None) unless one asks for a count or a dry run, which
-scan.
+scan.  A result names some of the keys that patterns and names hit; those of tags only where it scans.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, get_args
 
 from scoutcache.calls import Calls
@@ -18,7 +19,7 @@ from scoutcache.events import Invalidated
 from scoutcache.marking import mark_stale
 from scoutcache.models import InvalidationResult
 from scoutcache.rules.planning import Change
-from scoutcache.targets import SAMPLE, Match, Survey, Target, some_keys, survey_of, target_of
+from scoutcache.targets import SAMPLE, Match, Survey, Target, sample_of, some_keys, survey_of, target_of
 
 __all__ = ["SAMPLE", "Action", "Match", "Target", "invalidate", "target_of"]
 
@@ -48,6 +49,7 @@ def invalidate(
         survey = yield from perform(Work(lambda: survey_of(calls.core, target)))
         if dry_run:
             return InvalidationResult(matched=survey.matched, invalidated=0, **survey.more())
+    sample = [] if survey is not None else (yield from _sample(calls, target))
     began = calls.core.clocks.monotonic_ns()
     if action != "delete":
         removed = yield from mark_stale(calls.core, target, action, cascade=cascade, reason=reason)
@@ -55,7 +57,7 @@ def invalidate(
         removed = yield from (_intersection if target.match == "all" else _union)(calls, target, cascade, reason)
     for what in [*(one.text for one in target.patterns), *sorted(target.keys), *(f"tag:{tag}" for tag in target.tags)]:
         calls.record("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
-    result = _result(target, removed, survey)
+    result = _result(target, removed, survey, sample)
     patterns, keys = tuple(one.text for one in target.patterns), tuple(sorted(target.keys))
     calls.core.hooks.emit(
         Invalidated(target.namespace, patterns, keys, target.tags, event, action, result.invalidated, reason)
@@ -65,7 +67,22 @@ def invalidate(
     return result
 
 
-def _result(target: Target, removed: Removed, survey: Survey | None) -> InvalidationResult:
+def _sample(calls: Calls, target: Target) -> Flow[list[str]]:
+    """Some of the keys that are there; of an intersection, which is found by a scan, none but what that finds first."""
+    if target.match == "all":
+        return (yield from perform(Work(lambda: some_keys(calls.core, target, SAMPLE))))
+    literal = {one.literal for one in target.patterns if one.literal is not None}
+    keys = sorted(target.keys | literal)[:SAMPLE]
+    there = (yield from calls.core.writing.standing([Ref(target.namespace, key) for key in keys])) if keys else {}
+    named = [key for key in keys if Ref(target.namespace, key) in there]
+    patterns = tuple([one for one in target.patterns if one.literal is None])
+    if not patterns or len(named) == SAMPLE:
+        return named
+    matched = yield from perform(Work(lambda: sample_of(calls.core, target._replace(patterns=patterns))))
+    return list(dict.fromkeys([*named, *matched]))[:SAMPLE]
+
+
+def _result(target: Target, removed: Removed, survey: Survey | None, sample: Sequence[str]) -> InvalidationResult:
     if survey is not None:
         survey.failed |= removed.failed
         done = [number or 0 for tier, number in survey.by_tier.items() if tier not in removed.failed]
@@ -73,9 +90,13 @@ def _result(target: Target, removed: Removed, survey: Survey | None) -> Invalida
         survey.by_tier = {tier: number for tier, number in survey.by_tier.items() if tier not in removed.failed}
         return InvalidationResult(matched=survey.matched, invalidated=number, **survey.more())
     if target.tags and target.match == "any":
-        return InvalidationResult(by_tier=dict.fromkeys(removed.by_tier), failed=removed.failed)
+        return InvalidationResult(
+            by_tier=dict.fromkeys(removed.by_tier), sample=tuple(sample), failed=removed.failed
+        )  # fmt: skip
     number = removed.count
-    return InvalidationResult(matched=number, invalidated=number, by_tier=dict(removed.by_tier), failed=removed.failed)
+    return InvalidationResult(
+        matched=number, invalidated=number, by_tier=dict(removed.by_tier), sample=tuple(sample), failed=removed.failed
+    )
 
 
 def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:

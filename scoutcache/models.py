@@ -172,7 +172,7 @@ class InvalidationResult(BaseModel):
     invalidated: int | None = None
     by_tier: Mapping[str, int | None] = Field(default_factory=dict)
     sample: tuple[str, ...] = ()
-    """Some of the keys, for a person to look at."""
+    """Up to twenty of the keys, for a person to look at; those hit by tags alone only where entries were counted."""
     failed: dict[str, str] = Field(default_factory=dict)
     """Tiers that could not be asked, and why; what they still hold dies by its versions or its time."""
 

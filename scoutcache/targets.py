@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from scoutcache.calls import Calls, Key, several, tag_names
@@ -15,14 +16,20 @@ from scoutcache.entry import Header
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.keys import check_namespace, key_text
 from scoutcache.listing import is_valid
-from scoutcache.patterns import Pattern
+from scoutcache.patterns import Pattern, escape
+from scoutcache.tiers.base import Tier
 
-__all__ = ["BATCH", "SAMPLE", "Match", "Survey", "Target", "fresh_keys", "some_keys", "survey_of", "target_of"]
+__all__ = [
+    "BATCH", "SAMPLE", "Match", "Survey", "Target", "fresh_keys", "sample_of", "some_keys", "survey_of", "target_of",
+]  # fmt: skip
 
 Match = Literal["any", "all"]
 
 SAMPLE = 20
 """How many keys a result names."""
+
+LOOKED = 10_000
+"""How many entries of a tier are looked at for a pattern to name some keys: some hundredths of a second on disk."""
 
 BATCH = 500
 """How many keys an intersection removes at a time, so that memory stays flat."""
@@ -83,14 +90,38 @@ def target_of(
     return target
 
 
-def some_keys(core: Core, target: Target) -> list[str]:
-    """At most `BATCH` keys of entries of *target*."""
+def some_keys(core: Core, target: Target, most: int = BATCH) -> list[str]:
+    """At most so many keys of entries of *target*."""
     keys: dict[str, None] = {}
     for _, header in _matching(core, target, {}):
         keys[header.ref.key] = None
-        if len(keys) == BATCH:
+        if len(keys) == most:
             break
     return list(keys)
+
+
+def sample_of(core: Core, target: Target) -> list[str]:
+    """Up to `SAMPLE` keys that the patterns of *target* match, among the first `LOOKED` that may be there."""
+    found: dict[str, None] = {}
+    for tier in core.tiers:
+        for pattern in target.patterns:
+            for key in _looked_at(core, tier, target.namespace, pattern):
+                found[key] = None
+                if len(found) == SAMPLE:
+                    return list(found)
+    return list(found)
+
+
+def _looked_at(core: Core, tier: Tier, namespace: str, pattern: Pattern) -> Iterator[str]:
+    # By the beginning alone a tier hands up what doesn't match as well, so that what is looked at is bounded.
+    beginning, now = Pattern.parse(f"{escape(pattern.prefix)}*"), core.world.now()
+    try:
+        for entry in islice(tier.scan(namespace, beginning), LOOKED):
+            header = entry.header
+            if pattern.matches(header.ref.key) and header.expires > now and is_valid(core, header):
+                yield header.ref.key
+    except TierUnavailable:
+        return  # the removal itself says so
 
 
 def survey_of(core: Core, target: Target) -> Survey:

@@ -75,6 +75,20 @@ def test_a_dry_run_tells_how_many_and_which_and_removes_nothing(filled):
     assert filled.invalidate("*", tags=["red", "blue"], match="all", dry_run=True).matched == 1
 
 
+def test_some_of_what_was_hit_is_named(filled):
+    """Those that are there, by pattern, by key and by a pattern that is one; of tags only with a count."""
+    assert sorted(filled.invalidate("llm:*", keys=["job:1", "absent"]).sample) == ["job:1", "llm:1", "llm:2"]
+    filled.set_many({f"many:{number}": number for number in range(50)}, tags=["many"])
+    assert len(set(filled.invalidate("many:1*", action="mark_stale").sample)) == 11
+    sample = filled.invalidate("*ny:*", "LLM:1", tags=["many"]).sample
+    assert (len(set(sample)), sample[0]) == (20, "LLM:1")
+    assert filled.invalidate("many:*").sample == ()
+    filled.set("job:3", 1, tags=["red"])
+    assert filled.invalidate("job:*", tags=["red"], match="all").sample in {("job:2", "job:3"), ("job:3", "job:2")}
+    filled.set("job:3", 1, tags=["red"])
+    assert filled.invalidate(tags=["red"]).sample == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "options"),
     [((), {}), (("[a-",), {}), ((), {"keys": [""]}), ((), {"tags": ["\x00"]}), (("*",), {"match": "some"}),
