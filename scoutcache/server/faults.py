@@ -81,12 +81,12 @@ _ANSWERS = (told.ResponseError, told.AuthenticationError, told.BusyLoadingError,
 _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kind], ...] = (
     (told.MaxConnectionsError, Kind.POOL),
     (told.BusyLoadingError, Kind.LOADING),
-    ((told.AuthenticationError, told.AuthorizationError), Kind.NOAUTH),
+    ((told.AuthenticationError, told.AuthorizationError, told.AuthenticationWrongNumberOfArgsError), Kind.NOAUTH),
+    (told.MasterDownError, Kind.MASTERDOWN),  # which is a ClusterDownError
     ((told.ClusterDownError, told.RedisClusterException, told.SlotNotCoveredError), Kind.CLUSTERDOWN),
     (told.NoPermissionError, Kind.NOPERM),
     (told.OutOfMemoryError, Kind.OOM),
     (told.ReadOnlyError, Kind.READONLY),
-    (told.MasterDownError, Kind.MASTERDOWN),
     (told.ResponseError, Kind.OTHER),
     ((told.TimeoutError, TimeoutError), Kind.TIMEOUT),
     ((told.ConnectionError, OSError), Kind.UNREACHABLE),
@@ -99,6 +99,11 @@ _WORDS = {
     "READONLY": Kind.READONLY, "MISCONF": Kind.MISCONF, "LOADING": Kind.LOADING, "MASTERDOWN": Kind.MASTERDOWN,
     "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY,
 }  # fmt: skip
+_TEXTS = {
+    "command not allowed when used memory > 'maxmemory'": Kind.OOM,
+    "The user executing the script can't": Kind.NOPERM,  # Redis up to 7.0 says it without the word
+    "ACL failure in script": Kind.NOPERM,
+}
 
 
 def _by_word(message: str) -> Kind:
@@ -106,7 +111,7 @@ def _by_word(message: str) -> Kind:
     for word, kind in _WORDS.items():
         if message.startswith(f"{word} ") or f"-{word} " in message or f": {word} " in message:
             return kind
-    return Kind.OOM if "command not allowed when used memory > 'maxmemory'" in message else Kind.OTHER
+    return next((kind for text, kind in _TEXTS.items() if text in message), Kind.OTHER)
 
 
 def _is_tls(error: BaseException) -> bool:

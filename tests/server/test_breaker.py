@@ -1,0 +1,144 @@
+"""The circuit breaker, rule by rule, under a clock that stands still."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from scoutcache.errors import TierUnavailable
+from scoutcache.server.breaker import PATIENCE
+from scoutcache.server.faults import Fault, Kind
+
+GONE = Fault(Kind.TIMEOUT, "no answer in time", "look", away=True)
+FULL = Fault(Kind.POOL, "all are in use", None, away=False)
+
+
+def refusal(kind):
+    return Fault(kind, kind.value, None, away=False)
+
+
+def may_try(breaker):
+    try:
+        breaker.check()
+    except TierUnavailable:
+        return False
+    return True
+
+
+def test_it_is_closed_at_first_and_says_nothing(breaker, said):
+    assert (may_try(breaker), breaker.fault, breaker.open_for) == (True, None, 0.0)
+    breaker.answered()
+    assert said == []
+
+
+def test_the_first_error_that_says_nobody_answers_opens_it(breaker, fake_clock):
+    breaker.failed(GONE)
+    assert breaker.fault is GONE
+    with pytest.raises(TierUnavailable, match="no answer in time") as raised:
+        breaker.check()
+    assert raised.value.hint == "look"
+    fake_clock.advance(0.5)
+    assert breaker.open_for == 0.5
+
+
+def test_one_caller_at_a_time_is_let_through_as_a_probe(breaker, fake_clock):
+    breaker.failed(GONE)
+    for _ in range(3):
+        fake_clock.advance(PATIENCE - 0.001)
+        assert not may_try(breaker)
+        fake_clock.advance(0.001)
+        assert [may_try(breaker) for _ in range(5)] == [True, False, False, False, False]
+
+
+def test_a_probe_that_failed_begins_the_wait_anew(breaker, fake_clock, said):
+    breaker.failed(GONE)
+    fake_clock.advance(PATIENCE)
+    assert may_try(breaker)
+    fake_clock.advance(0.9)
+    breaker.failed(GONE)
+    fake_clock.advance(0.9)
+    assert not may_try(breaker)
+    assert breaker.open_for == pytest.approx(PATIENCE + 1.8)
+    assert len(said) == 1
+
+
+def test_of_many_threads_one_is_the_probe(breaker, fake_clock):
+    breaker.failed(GONE)
+    fake_clock.advance(PATIENCE)
+    start, let_through = threading.Barrier(8), []
+
+    def ask():
+        start.wait()
+        if may_try(breaker):
+            let_through.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(let_through) == 1
+
+
+def test_only_an_answer_closes_it(breaker, fake_clock):
+    breaker.failed(GONE)
+    fake_clock.advance(100)
+    assert may_try(breaker)
+    assert not may_try(breaker)
+    breaker.answered()
+    assert all(may_try(breaker) for _ in range(5))
+    assert (breaker.fault, breaker.open_for) == (None, 0.0)
+
+
+def test_waiting_for_a_connection_says_nothing_about_the_server(breaker, said):
+    breaker.failed(FULL)
+    assert may_try(breaker)
+    assert said == []
+
+
+def test_each_change_is_told_once_however_many_met_it(breaker, fake_clock, said):
+    for _ in range(10):
+        breaker.failed(GONE)
+    fake_clock.advance(2)
+    for _ in range(10):
+        breaker.answered()
+    assert said == [
+        "the server can't be used (no answer in time): going on without it", "the server is back after 2.0 s",
+    ]  # fmt: skip
+
+
+def test_who_listens_is_told_of_both_changes_once(breaker):
+    told = []
+    breaker.on_open.append(lambda: told.append("open"))
+    breaker.on_close.append(lambda: told.append("close"))
+    for _ in range(2):
+        breaker.failed(GONE), breaker.failed(GONE), breaker.answered(), breaker.answered()
+    assert told == ["open", "close"] * 2
+
+
+@pytest.mark.parametrize("kind", [Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM])
+def test_a_server_that_takes_no_writes_is_told_once_and_stays_in_use(breaker, said, kind):
+    for _ in range(5):
+        breaker.failed(refusal(kind))
+    assert may_try(breaker)
+    assert breaker.refusing is kind
+    breaker.accepted()
+    breaker.accepted()
+    assert breaker.refusing is None
+    assert len(said) == 2
+    assert "takes no writes" in said[0]
+    assert "takes writes again" in said[1]
+
+
+def test_other_errors_are_the_callers_alone(breaker, said):
+    breaker.failed(refusal(Kind.OTHER))
+    assert (may_try(breaker), breaker.refusing, said) == (True, None, [])
+
+
+def test_a_forked_child_can_use_it_though_a_thread_held_its_lock(breaker):
+    breaker.failed(GONE)
+    breaker._lock.acquire()
+    breaker.restart()
+    breaker.answered()
+    assert breaker.fault is None

@@ -1,0 +1,130 @@
+"""What each error means: classes of redis-py, words of servers, also where a script's error quotes them."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from redis import exceptions as told
+from redis._parsers.base import BaseParser
+
+from scoutcache.errors import TierUnavailable
+from scoutcache.server.faults import Kind, fault_of, unavailable
+
+CLASSES = [
+    (told.ConnectionError("Error 111 connecting to h:1. Connection refused."), Kind.UNREACHABLE, True),
+    (ConnectionRefusedError(111, "Connection refused"), Kind.UNREACHABLE, True),
+    (BrokenPipeError(), Kind.UNREACHABLE, True),
+    (told.TimeoutError("Timeout reading from socket"), Kind.TIMEOUT, True),
+    (TimeoutError(), Kind.TIMEOUT, True),
+    (told.BusyLoadingError("Redis is loading the dataset in memory"), Kind.LOADING, True),
+    (told.AuthenticationError("invalid password"), Kind.NOAUTH, True),
+    (told.AuthorizationError("no"), Kind.NOAUTH, True),
+    (told.AuthenticationWrongNumberOfArgsError("no"), Kind.NOAUTH, True),
+    (told.MaxConnectionsError("Too many connections"), Kind.POOL, False),
+    (told.NoPermissionError("this user has no permissions"), Kind.NOPERM, False),
+    (told.OutOfMemoryError("command not allowed"), Kind.OOM, False),
+    (told.ReadOnlyError("You can't write"), Kind.READONLY, False),
+    (told.MasterDownError("Link with MASTER is down"), Kind.MASTERDOWN, False),
+    (told.ClusterDownError("CLUSTERDOWN The cluster is down"), Kind.CLUSTERDOWN, True),
+    (told.SlotNotCoveredError("Slot 1 is not covered"), Kind.CLUSTERDOWN, True),
+    (told.RedisClusterException("Redis Cluster cannot be connected"), Kind.CLUSTERDOWN, True),
+    (told.ResponseError("WRONGTYPE Operation against a key"), Kind.OTHER, False),
+    (told.NoScriptError("No matching script."), Kind.OTHER, False),
+    (told.DataError("Invalid input"), Kind.OTHER, False),
+    (ssl.SSLCertVerificationError(1, "certificate verify failed"), Kind.TLS, True),
+    (told.ConnectionError("Error 1 connecting to h:1. [SSL: WRONG_VERSION_NUMBER] wrong"), Kind.TLS, True),
+]
+
+
+@pytest.mark.parametrize(("error", "kind", "away"), CLASSES, ids=lambda value: type(value).__name__)
+def test_each_class_has_its_kind(error, kind, away):
+    fault = fault_of(error)
+    assert (fault.kind, fault.away) == (kind, away)
+    assert fault.reason
+    assert (fault.hint is None) == (kind is Kind.OTHER)
+
+
+OOM = "OOM command not allowed when used memory > 'maxmemory'."
+READONLY = "READONLY You can't write against a read only replica."
+MISCONF = "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."
+BUSY = "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+IN_SCRIPT = {
+    "6.2": "ERR Error running script (call to f_8a1f): @user_script:7: @user_script: 7: -{} ",
+    "7.0": "{} script: 8a1f, on @user_script:7.",
+    "7.2": "{} script: 8a1f, on @user_script:7.",
+    "valkey": "{} script: 8a1f, on @user_script:7.",
+    "pcall": "ERR user_script:7: {} script: 8a1f, on @user_script:7.",
+}
+WORDS = [
+    (OOM, Kind.OOM), (READONLY, Kind.READONLY), (MISCONF, Kind.MISCONF), (BUSY, Kind.BUSY),
+    ("BUSY Valkey is busy running a script.", Kind.BUSY),
+    ("NOREPLICAS Not enough good replicas to write.", Kind.READONLY),
+    ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Kind.MASTERDOWN),
+    ("CLUSTERDOWN Hash slot not served", Kind.CLUSTERDOWN),
+    ("LOADING Redis is loading the dataset in memory", Kind.LOADING),
+    ("NOAUTH Authentication required.", Kind.NOAUTH),
+    ("WRONGPASS invalid username-password pair or user is disabled.", Kind.NOAUTH),
+    ("NOPERM this user has no permissions to run the 'get' command", Kind.NOPERM),
+    ("ERR wrong number of arguments for 'get' command", Kind.OTHER),
+    ("ERR no such thing as -OOM", Kind.OTHER),
+]  # fmt: skip
+"""As they stand on the wire."""
+
+
+def parsed(text):
+    """What redis-py makes of an error on the wire."""
+    return BaseParser.parse_error(text)
+
+
+@pytest.mark.parametrize(("text", "kind"), WORDS, ids=lambda value: str(value)[:12])
+def test_each_word_of_a_server_has_its_kind(text, kind):
+    assert fault_of(parsed(text)).kind is kind
+
+
+@pytest.mark.parametrize("server", IN_SCRIPT)
+@pytest.mark.parametrize(("text", "kind"), WORDS[:6], ids=lambda value: str(value)[:12])
+def test_a_script_that_met_it_says_the_same(server, text, kind):
+    assert fault_of(parsed(IN_SCRIPT[server].format(text))).kind is kind
+
+
+BY_6 = "ERR Error running script (call to f_8a1f): @user_script:7: @user_script: 7: "
+DENIED = [
+    BY_6 + "The user executing the script can't run this command or subcommand",
+    BY_6 + "The user executing the script can't access at least one of the keys mentioned in the command arguments",
+    "ERR The user executing the script can't run this command or subcommand script: 8a1f, on @user_script:7.",
+    "ERR ACL failure in script: User alice has no permissions to run the 'xadd' command script: 8a1f, on f:7.",
+    "NOPERM ACL failure in script: User alice has no permissions to run the 'xadd' command script: 8a1f, on f:1.",
+]
+
+
+@pytest.mark.parametrize("text", DENIED)
+def test_a_script_that_may_not_do_its_work_is_a_right_that_is_missing(text):
+    assert fault_of(parsed(text)).kind is Kind.NOPERM
+
+
+def test_what_a_real_server_says_is_understood(start_redis_with_acl, start_redis):
+    """Rights that a script lacks, and memory that is full."""
+    import redis
+
+    server = start_redis_with_acl("alice", "secret", "~*", "+evalsha", "+eval", "+get")
+    with redis.Redis.from_url(server.url) as client, pytest.raises(redis.ResponseError) as denied:
+        client.eval("return redis.call('SET', KEYS[1], 1)", 1, "k")
+    assert fault_of(denied.value).kind is Kind.NOPERM
+    with redis.Redis.from_url(server.url) as client, pytest.raises(redis.ResponseError) as denied:
+        client.xadd("k", {"a": 1})
+    assert fault_of(denied.value).kind is Kind.NOPERM
+    full = start_redis("--maxmemory", "1", "--maxmemory-policy", "noeviction")
+    with redis.Redis.from_url(full.url) as client:
+        for call in (lambda: client.set("k", 1), lambda: client.eval("return redis.call('SET', KEYS[1], 1)", 1, "k")):
+            with pytest.raises(redis.ResponseError) as refused:
+                call()
+            assert fault_of(refused.value).kind is Kind.OOM
+
+
+@pytest.mark.parametrize("error", [one for one, _, _ in CLASSES], ids=lambda value: type(value).__name__)
+def test_what_is_raised_for_it_names_the_tier_and_what_to_do(error):
+    fault = fault_of(error)
+    raised = unavailable(fault)
+    assert isinstance(raised, TierUnavailable)
+    assert (raised.tier, raised.reason, raised.hint) == ("redis", fault.reason, fault.hint)
