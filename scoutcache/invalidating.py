@@ -70,7 +70,8 @@ def invalidate(
 def _sample(calls: Calls, target: Target) -> Flow[list[str]]:
     """Some of the keys that are there; of an intersection, which is found by a scan, none but what that finds first."""
     if target.match == "all":
-        return (yield from perform(Work(lambda: some_keys(calls.core, target, SAMPLE))))
+        found: list[str] = yield from perform(Work(lambda: some_keys(calls.core, target, SAMPLE)))
+        return found
     literal = {one.literal for one in target.patterns if one.literal is not None}
     keys = sorted(target.keys | literal)[:SAMPLE]
     there = (yield from calls.core.writing.standing([Ref(target.namespace, key) for key in keys])) if keys else {}

@@ -97,8 +97,8 @@ class TestRun:
     def test_a_rule_runs_by_its_id_due_or_not(self, ruled, cli):
         (row,) = body(cli("rules", "run", "jobs", "--json"))["rules"]
         assert row == {
-            "rule_id": "jobs", "matched": 2, "invalidated": 2, "by_tier": {"memory": 0, "disk": 2}, "sample": ["job:1", "job:2"],
-            "action": "delete", "target_pattern": "job:*", "target_tags": [],
+            "rule_id": "jobs", "matched": 2, "invalidated": 2, "by_tier": {"memory": 0, "disk": 2},
+            "sample": ["job:1", "job:2"], "action": "delete", "target_pattern": "job:*", "target_tags": [],
         }  # fmt: skip
         assert cli("rules", "run", "jobs").out.split() == [
             "rule_id", "action", "target", "matched", "invalidated", "jobs", "delete", "job:*", "0", "0"
