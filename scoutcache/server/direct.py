@@ -108,7 +108,7 @@ class Direct:
             connection, used = self._make(), 0.0
         if connection._sock is None:
             connection.connect()
-        elif time.monotonic() - used > _IDLE and connection.can_read(0):  # closed by the server, or out of step
+        elif time.monotonic() - used > _IDLE and _is_spoilt(connection):
             connection.disconnect()
             connection.connect()
         return connection
@@ -155,6 +155,14 @@ def _reply(connection: Any) -> Any:
         if fault_of(error).away:
             raise
         return error
+
+
+def _is_spoilt(connection: Any) -> bool:
+    """Was it closed by the server, or is there a reply that nobody waits for?"""
+    try:
+        return bool(connection.can_read(0))
+    except (RedisError, OSError):  # so hiredis says that it was closed
+        return True
 
 
 def _close(connection: Any) -> None:
