@@ -200,7 +200,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
-            applied=lambda: follower.seen, is_current=versions.are_current, outlived=self._outlived,
+            applied=lambda: follower.seen, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop, goes_on=goes_on,

@@ -40,7 +40,7 @@ def _read(ports: Ports, effect: Read) -> Awaited:
 
 def _read_one(ports: Ports, effect: ReadOne) -> Awaited:
     tier = ports.awaiting[effect.level]
-    return None if tier is None else tier.on_loop(tier.plans.read(effect.ref, ports.now()))
+    return None if tier is None else tier.read_on_loop(effect.ref, ports.now())
 
 
 def _write(ports: Ports, effect: Write) -> Awaited:

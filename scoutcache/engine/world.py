@@ -62,6 +62,8 @@ class World:
     """The channel's position after the last message that was an invalidation."""
     since: Callable[[int], tuple[list[Message] | None, int]]
     """The messages after a position, None when some are gone, and the position after them."""
+    known: Callable[[str, Sequence[str]], dict[str, int] | None]
+    """The versions of names, as far as there are any, if this process knows that without asking the authority."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
     tells: int | None = None

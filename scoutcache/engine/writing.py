@@ -221,12 +221,19 @@ class Writing:
         self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
     ) -> Flow[dict[str, int]]:
         """The versions of *names*, and of the implicit tags of *refs* that somebody depends on."""
-        depended = yield from effects.current(namespace, [DEPENDED_MARK])
+        depended = yield from self._current(namespace, [DEPENDED_MARK])
         own = (yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])) if depended else {}
         if depends and not depended:
             yield from effects.current(namespace, [DEPENDED_MARK], create=True)
             yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
-        return own | (yield from effects.current(namespace, names, create=True))
+        return own | (yield from self._current(namespace, names, create=True))
+
+    def _current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> Flow[dict[str, int]]:
+        """`effects.current`, but without asking anybody for what is known: most writes ask for nothing else."""
+        known = self._world.known(namespace, names)
+        if known is not None and not (create and len(known) < len(names)):
+            return known
+        return (yield from effects.current(namespace, names, create=create))
 
     def _row(self, entry: Entry, began: Moment, marks: tuple[Mark, ...]) -> Row:
         now = self._world.now()
@@ -268,7 +275,7 @@ class Writing:
     def _late_dependents(self, namespace: str, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
         """The implicit tags that came into being while *rows* were written: who made them may know the old values."""
         names = [name for row in rows if (name := KEY_MARK + row.header.ref.key) not in versions]
-        if not (yield from effects.current(namespace, [DEPENDED_MARK])):
+        if not (yield from self._current(namespace, [DEPENDED_MARK])):
             return []
         return list((yield from effects.current(namespace, names)))
 

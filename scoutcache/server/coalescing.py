@@ -8,14 +8,16 @@ Rule 3: each caller waits for a future of its own: who is cancelled takes nothin
 Rule 4: a connection that failed, or whose caller was cancelled, in the middle of an exchange is closed.
 Rule 5: a batch as each turn of the loop ends would be slower than no batches as soon as callers drift apart (measured
         0.64 times); one in flight gains in both cases.
+Rule 6: where the loop itself was busy for so long that the time is over, the answer may lie there unread: it is waited
+        for once more, or an application that computes would believe its server away.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -40,11 +42,17 @@ BYTES: Final = 1 << 20
 _PER_SECOND: Final = 20_000_000
 """Bytes a second that a way to a server should carry: so much longer may a larger batch take."""
 
+_LATE: Final = 0.02
+"""Seconds by which a timer that goes off later shows that the loop was busy."""
+
 
 class _Waiting(NamedTuple):
+    """A caller: *commands*, or the one *key* that it gets; *future* is what it waits for."""
+
     commands: Sequence[Command]
+    key: str | None
     size: int
-    future: asyncio.Future[list[Any]]
+    future: asyncio.Future[Any]
 
 
 class Coalescing:
@@ -70,9 +78,7 @@ class Coalescing:
 
     async def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
-        self.breaker.check()
-        if self._closed:
-            raise CacheError("the cache is closed")
+        self._check()
         answers = await self._answers(batch.commands)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -81,11 +87,30 @@ class Coalescing:
                 answers[at] = answer
         return answers
 
+    def get(self, key: str) -> Awaitable[bytes | None | ResponseError]:
+        """What gives the value of *key*, with no more frames around it than need be.  Raises `TierUnavailable`."""
+        self._check()
+        if self._busy:
+            return self._joined((), key, len(key))
+        return self._get_alone(key)
+
+    async def _get_alone(self, key: str) -> Any:
+        return (await self._answers([("GET", key)]))[0]
+
+    def _check(self) -> None:
+        self.breaker.check()
+        if self._closed:
+            raise CacheError("the cache is closed")
+
+    def _joined(self, commands: Sequence[Command], key: str | None, size: int) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(commands, key, size, future))
+        return future
+
     async def _answers(self, commands: Sequence[Command]) -> list[Any]:
         if self._busy:
-            future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
-            self._waiting.append(_Waiting(commands, _size(commands), future))
-            return await future
+            answers: list[Any] = await self._joined(commands, None, _size(commands))
+            return answers
         self._busy = True
         try:
             return await self._exchange(commands, _size(commands))
@@ -116,39 +141,48 @@ class Coalescing:
         count = size = 0
         while self._waiting:
             one = self._waiting[0]
-            if some and (count + len(one.commands) > self._most or size + one.size > self._most_bytes):
+            own = len(one.commands) or 1
+            if some and (count + own > self._most or size + one.size > self._most_bytes):
                 break
             self._waiting.popleft()
             if not one.future.done():
                 some.append(one)
-                count, size = count + len(one.commands), size + one.size
+                count, size = count + own, size + one.size
         return some
 
     async def _carry_out(self, some: Sequence[_Waiting]) -> None:
-        commands = [command for one in some for command in one.commands]
+        gets = [one for one in some if one.key is not None]
+        others = [one for one in some if one.key is None]
+        sent = [command for one in others for command in one.commands]
+        if gets:
+            sent.append(("MGET", *[one.key for one in gets]))
         try:
-            answers = await self._exchange(commands, sum(one.size for one in some))
+            answers = await self._exchange(sent, sum([one.size for one in some]))
         except Exception as error:  # noqa: BLE001  # each caller is told
             for one in some:
                 if not one.future.done():
                     one.future.set_exception(error)
             return
+        if gets:
+            found = answers.pop()
+            values = [found] * len(gets) if isinstance(found, Exception) else found
+            for one, value in zip(gets, values, strict=True):
+                if not one.future.done():
+                    one.future.set_result(value)
         at = 0
-        for one in some:
+        for one in others:
             if not one.future.done():
                 one.future.set_result(answers[at : at + len(one.commands)])
             at += len(one.commands)
 
     async def _exchange(self, commands: Sequence[Command], size: int) -> list[Any]:
         connection = self._connection
-        keys = [command[1] for command in commands if command[0] == "GET"] if len(commands) > 1 else ()
-        sent = commands if len(keys) < 2 else [*(one for one in commands if one[0] != "GET"), ("MGET", *keys)]
         try:
-            async with asyncio.timeout(self._timeout + size / _PER_SECOND) as patience:
-                if not connection.is_connected or self._stale:
-                    await self._connect(connection, patience, size)
-                await connection.send_packed_command(connection.pack_commands(sent), check_health=False)
-                answers = [await self._reply(connection) for _ in sent]
+            if not connection.is_connected or self._stale:
+                await self._connect(connection)
+            async with _patience(self._timeout + size / _PER_SECOND):
+                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                answers = [await self._reply(connection) for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
             await self._disconnect()
             fault = fault_of(error)
@@ -157,17 +191,14 @@ class Coalescing:
         except BaseException:
             await self._disconnect()
             raise
-        note(self.breaker, sent, answers)
-        return answers if sent is commands else _spread(commands, answers)
+        note(self.breaker, commands, answers)
+        return answers
 
-    async def _connect(self, connection: Any, patience: asyncio.Timeout, size: int) -> None:
-        loop = asyncio.get_running_loop()
-        patience.reschedule(None)  # connecting has a time limit of its own
+    async def _connect(self, connection: Any) -> None:
         if self._stale:
             self._stale = False
             await connection.disconnect(nowait=True)
         await connection.connect()
-        patience.reschedule(loop.time() + self._timeout + size / _PER_SECOND)
 
     async def _reply(self, connection: Any) -> Any:
         try:
@@ -187,15 +218,23 @@ class Coalescing:
         await self._disconnect()
 
 
+@asynccontextmanager
+async def _patience(seconds: float) -> AsyncIterator[None]:
+    """Raise `TimeoutError` after *seconds* in which the loop was not busy with something else (Rule 6)."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(None) as limit:
+
+        def end() -> None:
+            late = loop.time() - due > _LATE
+            limit.reschedule(loop.time() + seconds if late else loop.time())
+
+        due = loop.time() + seconds
+        timer = loop.call_at(due, end)
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
 def _size(commands: Sequence[Command]) -> int:
-    return sum(len(part) for command in commands for part in command if isinstance(part, bytes | str))
-
-
-def _spread(commands: Sequence[Command], answers: list[Any]) -> list[Any]:
-    """The answers in the order of *commands*, where the GETs were sent as one MGET at the end."""
-    found = answers.pop()
-    if isinstance(found, Exception):
-        gets, others = iter([found] * len(commands)), iter(answers)
-    else:
-        gets, others = iter(found), iter(answers)
-    return [next(gets) if command[0] == "GET" else next(others) for command in commands]
+    return sum([len(part) for command in commands for part in command if isinstance(part, bytes | str)])

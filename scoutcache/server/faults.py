@@ -48,7 +48,7 @@ class Fault(NamedTuple):
 _AWAY = {Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.CLUSTERDOWN, Kind.BUSY}
 
 _HINTS = {
-    Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks",
+    Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
     Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
     Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
     Kind.POOL: "raise [redis] max_connections",

@@ -9,7 +9,7 @@ Everything begins with the cache's *prefix*, so that caches and other applicatio
     {events}:wakes         the stream of leases that were released
     position               the position of the last invalidation, as `position_text`
     lease:<physical key>   who computes a key
-    member:<name>          a living process, and up to where it applied the stream
+    {events}:members       a hash: the name of a living process to who it is and up to where it applied the stream
 
 On a cluster an entry lies in one of `SHARDS` slots, chosen by its name, each with a `position` key of its own, so that
 a script can compare the one while it writes the other: ``e:{<shard>}…`` and ``position:{<shard>}``.
@@ -37,7 +37,7 @@ from scoutcache.patterns import Pattern, escape
 
 __all__ = [
     "FRAME", "SHARDS", "START_DIGITS", "Layout", "expiry_of", "frame", "head_of", "position_text", "start_text",
-    "unframe",
+    "unexpired", "unframe",
 ]  # fmt: skip
 
 SHARDS: Final = 128
@@ -57,6 +57,7 @@ class Layout:
         self.prefix, self.sharded = prefix, sharded
         self.events = f"{prefix}{{events}}"
         self.wakes = f"{prefix}{{events}}:wakes"
+        self.members = f"{prefix}{{events}}:members"
         self.entries = f"{prefix}e:"
         self.positions = [f"{prefix}position:{{{tag}}}" for tag in shard_tags()] if sharded else [f"{prefix}position"]
         self._heads = [f"{self.entries}{{{tag}}}" for tag in shard_tags()] if sharded else [self.entries]
@@ -87,10 +88,6 @@ class Layout:
     def lease(self, ref: Ref) -> str:
         """The name of a key's lease."""
         return f"{self.prefix}lease:{physical_key(ref)}"
-
-    def member(self, name: str) -> str:
-        """The name under which a process says that it lives."""
-        return f"{self.prefix}member:{name}"
 
     def glob(self, namespace: str | None, pattern: Pattern | None = None) -> str:
         """What SCAN is to match: all entries that may match *pattern*, and few others.
@@ -152,6 +149,18 @@ def unframe(value: bytes) -> Sealed:
         return _in_parts(value)
     except struct.error:
         return Sealed(b"")
+
+
+def unexpired(value: bytes, now: float) -> Sealed | None:
+    """The entry in a value, None where it has expired by *now*."""
+    if len(value) > FRAME and value[FRAME] != _IN_PARTS:  # nearly every one, so in place
+        (expires,) = _EXPIRY.unpack_from(value, START_DIGITS)
+        return None if expires <= now else _new(Sealed, (value[FRAME:], ()))
+    return None if expiry_of(value) <= now else unframe(value)
+
+
+_new = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``."""
 
 
 def _in_parts(value: bytes) -> Sealed:

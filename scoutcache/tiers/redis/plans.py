@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 from scoutcache.coherence.messages import Message, encode
 from scoutcache.entry import NEVER, Header, Ref, Row, Sealed
 from scoutcache.server.commands import Batch, Command, Plan, checked, replies
-from scoutcache.server.layout import Layout, expiry_of, frame, start_text, unframe
+from scoutcache.server.layout import Layout, frame, start_text, unexpired
 from scoutcache.tiers.base import AHEAD
 from scoutcache.tiers.redis.scripts import LOST, MOVED, TAKEN, WRITE
 from scoutcache.tiers.redis.versions import version_text
@@ -57,7 +57,7 @@ class RedisPlans:
     def read(self, ref: Ref, now: float) -> Plan[Sealed | None]:
         """The entry, or None when it is absent or expired."""
         (value,) = yield from replies(("GET", self.layout.entry(ref)))
-        return None if value is None or expiry_of(value) <= now else unframe(value)
+        return None if value is None else unexpired(value, now)
 
     def read_many(self, refs: Sequence[Ref], now: float) -> Plan[dict[Ref, Sealed]]:
         """Those that are there, 512 in a batch."""
@@ -65,8 +65,8 @@ class RedisPlans:
         for at in range(0, len(refs), _AT_ONCE):
             some = refs[at : at + _AT_ONCE]
             for ref, value in zip(some, (yield from self._values(some)), strict=True):
-                if value is not None and expiry_of(value) > now:
-                    found[ref] = unframe(value)
+                if value is not None and (sealed := unexpired(value, now)) is not None:
+                    found[ref] = sealed
         return found
 
     def _values(self, refs: Sequence[Ref]) -> Plan[list[bytes | None]]:

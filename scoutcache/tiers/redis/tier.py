@@ -14,18 +14,23 @@ import heapq
 import secrets
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
 from scoutcache.errors import CorruptEntry
+from scoutcache.keys import asked_for
 from scoutcache.patterns import Pattern
 from scoutcache.server.commands import AsyncConduit, Conduit, Plan, aperform, perform, replies
-from scoutcache.server.layout import Layout, expiry_of, unframe
+from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.layout import Layout, unexpired, unframe
 from scoutcache.tiers.base import Allow
-from scoutcache.tiers.redis.listing import Listing, Stored, listed
+from scoutcache.tiers.redis.information import run_of
+from scoutcache.tiers.redis.listing import Listing, Pace, Stored, Unpaced, listed
 from scoutcache.tiers.redis.plans import Events, RedisPlans
 from scoutcache.tiers.redis.versions import RedisVersions
+from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
     from scoutcache.wire.codec import Codec
@@ -60,6 +65,8 @@ class RedisTier:
         self.plans = RedisPlans(layout, events, stream_length=stream_length, draw=lambda: secrets.randbits(63))
         self.version_plans = RedisVersions(layout)
         self._listing = Listing(layout)
+        self.pace: Pace = Unpaced()
+        """Asked between the steps of scans and of removals by pattern."""
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConduit] = weakref.WeakKeyDictionary()
 
     def do(self, plan: Plan[T]) -> T:
@@ -68,11 +75,25 @@ class RedisTier:
 
     async def on_loop(self, plan: Plan[T]) -> T:
         """Carry a plan out on the running event loop.  Raises `TierUnavailable`."""
+        return await aperform(plan, self._loop_conduit())
+
+    def _loop_conduit(self) -> Any:
         loop = asyncio.get_running_loop()
         conduit = self._loops.get(loop)
         if conduit is None:
             conduit = self._loops[loop] = self._make_on_loop()
-        return await aperform(plan, conduit)
+        return conduit
+
+    async def read_on_loop(self, ref: Ref, now: float) -> Sealed | None:
+        """`read`, awaited: by the short way where there is one, for a hit has few other parts."""
+        conduit = self._loop_conduit()
+        get = getattr(conduit, "get", None)
+        if get is None:
+            return await aperform(self.plans.read(ref, now), conduit)
+        value = await get(self.layout.entry(ref))
+        if isinstance(value, Exception):
+            raise unavailable(fault_of(value))
+        return None if value is None else unexpired(value, now)
 
     # -- reading and writing
 
@@ -104,11 +125,32 @@ class RedisTier:
         """Remove a whole namespace, or every entry of this cache for None.  Raises `TierUnavailable`."""
         return self._remove(namespace, None)
 
+    def erase(self) -> int:
+        """Remove all that this cache has on the server, its stream and versions too; nobody may use it meanwhile."""
+        return sum(self.do(self._listing.erase(node)) for node in self.conduit.nodes())
+
     def _remove(self, namespace: str | None, pattern: Pattern | None) -> int:
         removed: list[int] = []
-        for node in self.conduit.nodes():
-            self.do(self._listing.remove_matching(namespace, pattern, node, removed.append))
+        what = _asked(namespace, pattern)
+        for node, name, cursor in self._nodes_from(what):
+            goes_on = partial(self._goes_on, what, name)
+            if not self.do(self._listing.remove_matching(namespace, pattern, node, removed.append, goes_on, cursor)):
+                break
         return sum(removed)
+
+    def _nodes_from(self, what: str) -> Iterator[tuple[Any, str, int]]:
+        """The nodes, and the cursor of each at which a scan for *what* begins there."""
+        nodes = sorted(self.conduit.nodes(), key=lambda node: str(getattr(node, "name", "")))
+        paced = not isinstance(self.pace, Unpaced)
+        names = [self.do(run_of(node)) if paced else "" for node in nodes]
+        begin = self.pace.from_(self.name, what, names)
+        if begin is None:
+            return
+        for number in range(begin[0], len(nodes)):
+            yield nodes[number], names[number], int(begin[1] or 0) if number == begin[0] else 0
+
+    def _goes_on(self, what: str, node: str, cursor: int) -> bool:
+        return self.pace.goes_on(self.name, what, node, str(cursor))
 
     # -- versions
 
@@ -138,9 +180,9 @@ class RedisTier:
                 yield found
 
     def _stored(self, namespace: str | None, pattern: Pattern | None) -> Iterator[Stored]:
-        glob = self.layout.glob(namespace, pattern)
-        for node in self.conduit.nodes():
-            cursor = 0
+        glob, what = self.layout.glob(namespace, pattern), _asked(namespace, pattern)
+        for node, node_name, begin in self._nodes_from(what):
+            cursor = begin
             while True:
                 cursor, names = self.do(self._listing.step(cursor, glob, node))
                 for one in self.do(self._listing.beginnings(names)):
@@ -148,6 +190,8 @@ class RedisTier:
                         yield one
                 if not cursor:
                     break
+                if not self._goes_on(what, node_name, cursor):
+                    return
 
     def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:  # noqa: ARG002  # the server
         """How many unexpired entries match.  Raises `TierUnavailable`."""
@@ -233,8 +277,8 @@ class RedisTier:
             self._codec.open(ref, unframe(value))
         except CorruptEntry:
             return False
-        except Exception:  # noqa: BLE001  # of a type that this process doesn't know: sound all the same
-            return expiry_of(value) > 0
+        except UnknownType:
+            return True  # this process doesn't know its type; it is sound all the same
         return True
 
     def close(self) -> None:
@@ -246,6 +290,10 @@ class RedisTier:
         conduit = self._loops.pop(asyncio.get_running_loop(), None)
         if conduit is not None:
             await conduit.close()
+
+
+def _asked(namespace: str | None, pattern: Pattern | None) -> str:
+    return asked_for(namespace, None if pattern is None else pattern.text)
 
 
 def _matches(one: Stored, namespace: str | None, pattern: Pattern | None) -> bool:
