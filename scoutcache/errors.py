@@ -4,6 +4,7 @@
 
     CacheError                  the root: catch this to catch all of them
     ├── ConfigError             wrong settings; every one is listed, with its place and the nearest right name
+    │   └── InvalidDeclaration  (ValueError) … of a policy, a rule or a task that is made in code
     ├── InvalidKey              (ValueError) a key, namespace, tag or pattern that can't be one
     ├── InvalidTTL              (ValueError) a time to live that is negative, NaN or unreadable
     ├── InvalidSize             (ValueError) a size in bytes that is negative or unreadable
@@ -27,9 +28,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 __all__ = [
-    "CacheError", "ConfigError", "CorruptEntry", "FactoryTimeout", "FlightCycle", "IntegrityError", "InvalidKey",
-    "InvalidSize", "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError", "TierUnavailable", "TransferError",
-    "WarmingError",
+    "CacheError", "ConfigError", "CorruptEntry", "FactoryTimeout", "FlightCycle", "IntegrityError",
+    "InvalidDeclaration", "InvalidKey", "InvalidSize", "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError",
+    "TierUnavailable", "TransferError", "WarmingError",
 ]  # fmt: skip
 
 
@@ -47,6 +48,10 @@ class ConfigError(CacheError):
     def __init__(self, message: str, *, problems: Sequence[str] = (), hint: str | None = None) -> None:
         super().__init__("\n".join([message, *(f"  - {problem}" for problem in problems)]), hint=hint)
         self.problems = tuple(problems)
+
+
+class InvalidDeclaration(ConfigError, ValueError):
+    """A policy, a rule or a task, made in code, that can't be one."""
 
 
 class InvalidKey(CacheError, ValueError):

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from pydantic import (
     AfterValidator,
@@ -20,9 +20,11 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    ValidationError,
     model_validator,
 )
 
+from scoutcache.errors import InvalidDeclaration
 from scoutcache.keys import check_name, check_namespace, check_tag
 from scoutcache.patterns import Pattern
 from scoutcache.rule_checks import rule_problems
@@ -171,7 +173,30 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 DECLARED: Final = ConfigDict(frozen=True, extra="forbid", defer_build=True, allow_inf_nan=True)
 
 
-class CachePolicy(BaseModel):
+class _Declaring(type(BaseModel)):  # type: ignore[misc]  # pydantic's own metaclass has no public name
+    """Says in our words what is wrong with what is declared in code; what stands in a file `CacheConfig` speaks of."""
+
+    if not TYPE_CHECKING:  # what a model takes are its fields
+
+        def __call__(cls, /, **fields: Any) -> Any:
+            try:
+                return super().__call__(**fields)
+            except ValidationError:
+                from scoutcache.config_problems import problems_of
+
+                raise InvalidDeclaration(f"this is no {cls.__name__}:", problems=problems_of(
+                    fields, cls, cls._attempt, lambda _: ""
+                )) from None  # fmt: skip
+
+        def _attempt(cls, fields: Mapping[str, Any]) -> ValidationError | None:
+            try:
+                super().__call__(**fields)
+            except ValidationError as error:
+                return error
+            return None
+
+
+class CachePolicy(BaseModel, metaclass=_Declaring):
     """How entries of *namespaces* whose keys match one of *applies_to* are kept.
 
     Only what is set says anything.  Where several policies say something of the same setting, the one of the highest
@@ -224,7 +249,7 @@ class CachePolicy(BaseModel):
         return self
 
 
-class InvalidationRule(BaseModel):
+class InvalidationRule(BaseModel, metaclass=_Declaring):
     """What becomes invalid when something happens: an event, a time of a schedule, or a change of other keys.
 
     >>> InvalidationRule(rule_id="users", event_types=["db.users.*"], target_pattern="user:{id}:*").priority
@@ -271,7 +296,7 @@ class InvalidationRule(BaseModel):
         return self
 
 
-class WarmingTask(BaseModel):
+class WarmingTask(BaseModel, metaclass=_Declaring):
     """A filling of the cache ahead of need, by schedule, at start-up, or by hand; and how its last run went."""
 
     model_config = DECLARED

@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from scoutcache import models
+from scoutcache.errors import InvalidDeclaration
 from scoutcache.models import (
     CacheBackend,
     CacheEntry,
@@ -147,7 +148,7 @@ def test_a_name_serves_as_id_and_an_id_as_name():
     assert CachePolicy(name="answers").policy_id == "answers"
     assert InvalidationRule(rule_id="r", event_types="db.users.updated", target_pattern="user:{id}:*").name == "r"
     assert WarmingTask(name="t", source="keys.jsonl").task_id == "t"
-    with pytest.raises(ValidationError):
+    with pytest.raises(InvalidDeclaration):
         WarmingTask(source="keys.jsonl")
 
 
@@ -162,14 +163,26 @@ def test_a_name_serves_as_id_and_an_id_as_name():
     ],
 )
 def test_a_rule_that_could_never_work_is_refused(fields, said):
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(InvalidDeclaration, match=said):
         InvalidationRule(rule_id="r", **fields)
+
+
+def test_what_is_wrong_with_a_declaration_is_said_in_our_words():
+    """Every problem in a line of its own, and no link to somebody else's pages."""
+    with pytest.raises(InvalidDeclaration) as caught:
+        InvalidationRule(schedule="x", event_tipes=["a"])
+    first, second, third = caught.value.problems
+    assert (first, third) == ("rule_id: is missing", "event_tipes: unknown setting; did you mean 'event_types'?")
+    assert second.startswith("schedule: 'x' is no cron expression (Wrong number of fields); expected five fields")
+    assert str(caught.value).startswith("this is no InvalidationRule:\n  - rule_id")
+    assert isinstance(caught.value, ValueError)
+    assert caught.value.__cause__ is None
 
 
 def test_a_policy_reads_durations_and_sizes_as_people_write_them():
     policy = CachePolicy(policy_id="p", applies_to="llm:*", ttl_seconds="2h", max_entry_size="1MB")
     assert (policy.applies_to, policy.ttl_seconds, policy.max_entry_size) == (("llm:*",), 7200.0, 10**6)
-    with pytest.raises(ValidationError, match="allowed_backends"):
+    with pytest.raises(InvalidDeclaration, match="allowed_backends"):
         CachePolicy(policy_id="p", allowed_backends=["memory"], preferred_backend="disk")
 
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from pydantic import ValidationError
 
 from scoutcache.config import CacheConfig
-from scoutcache.errors import ConfigError, InvalidKey
+from scoutcache.errors import ConfigError, InvalidDeclaration, InvalidKey
 from scoutcache.policies import InvalidationRule
 from scoutcache.rule_checks import check_event, names_nothing
 
@@ -50,7 +49,7 @@ def watching(*keys, **fields):
     ],
 )
 def test_each_problem_is_named(make, said):
-    with pytest.raises(ValidationError, match=said):
+    with pytest.raises(InvalidDeclaration, match=said):
         make()
 
 
