@@ -12,6 +12,7 @@ import sqlite3
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache import __version__
@@ -103,10 +104,19 @@ def _policies(config: CacheConfig) -> Iterator[Check]:
 def _directory(place: Path) -> Check:
     if not place.exists():
         above = next(folder for folder in place.absolute().parents if folder.exists())
-        if os.access(above, os.W_OK | os.X_OK):
+        if _takes_folders(above):
             return Check("directory", "ok", f"{place} will be made at the first write")
         return Check("directory", "fail", f"{place} can't be made: {above} is not writable", "name another --directory")
     return _directory_there(place, place.stat())
+
+
+def _takes_folders(place: Path) -> bool:
+    """Whether a folder can be made there; found by making one, since what forbids it is not always the mode."""
+    try:
+        Path(mkdtemp(prefix=".scoutcache-", dir=place)).rmdir()
+    except OSError:
+        return False
+    return True
 
 
 def _directory_there(place: Path, status: os.stat_result) -> Check:

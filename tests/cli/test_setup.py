@@ -153,6 +153,16 @@ class TestDoctor:
             check["name"] for check in checks
         }
 
+    def test_a_directory_that_can_not_be_made_is_told(self, cli, workplace):
+        """Where the mode says nothing of it: to root everything in /proc seems writable."""
+        ran = cli("doctor", "--directory", "/proc/xx", "--json")
+        checks = {one["name"]: one for one in json.loads(ran.out)["checks"]}
+        assert (checks["directory"]["status"], "can't be made" in checks["directory"]["detail"]) == ("fail", True)
+        place = workplace / "deep" / "cache"
+        checks = {one["name"]: one for one in body(cli("doctor", "--directory", str(place), "--json"))["checks"]}
+        assert checks["directory"]["status"] == "ok"
+        assert list(workplace.iterdir()) == []
+
     def test_conflicting_policies_are_a_warning(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(CONFLICT)
         [found] = [check for check in body(cli("doctor", "--json"))["checks"] if check["name"] == "policies"]
