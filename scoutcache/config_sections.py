@@ -42,6 +42,15 @@ def mask_url(url: str) -> str:
         return MASK
 
 
+def _is_whole(url: str) -> bool:
+    """Does it name a place?  A password with the wrong signs in it would be taken for a port or a path, and shown."""
+    try:
+        parts = urlsplit(url)
+        return parts.port is None or parts.port > 0 if "@" not in parts.path + parts.fragment else False
+    except ValueError:
+        return False
+
+
 class SecretUrl(Secret[str]):
     """A URL that shows itself without its password."""
 
@@ -150,6 +159,8 @@ class RedisSection(Section):
     def _known_scheme(cls, url: SecretUrl | None) -> SecretUrl | None:
         if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
+        if url is not None and not _is_whole(url.get_secret_value()):
+            raise ValueError("it can't be read; in a password write %2F for /, %23 for #, %3F for ?, %40 for @")
         return url
 
     @model_validator(mode="after")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
 from scoutcache.config import CacheConfig
 from scoutcache.config_sections import RedisSection
@@ -88,15 +89,30 @@ def check_protection(config: CacheConfig) -> None:
             f"its entries could come to stand in plain in {' and '.join(lasting)}",
             hint='set allowed_backends = ["memory"] in it',
         )
-    open_servers = ["redis"] if "redis" in config.tiers and not _authenticated(config.redis) else []
+    server = ["redis"] if "redis" in config.tiers else []
+    open_servers = [] if _authenticated(config.redis) else server
     if exposed := unprotected(config.policies, "require_authentication", open_servers):
         raise PolicyError(
             f"the policy {exposed[0]!r} requires authentication, and the Redis tier is configured without",
             hint="set redis.password_file, or a client certificate in redis.tls_cert_file",
         )
+    if exposed := unprotected(config.policies, "require_tls", [] if _encrypted(config.redis) else server):
+        raise PolicyError(
+            f"the policy {exposed[0]!r} requires TLS, and the Redis tier is configured without",
+            hint='set redis.tls = true, or a redis.url of rediss://…; or keep its entries elsewhere: allowed_backends',
+        )
 
 
 def _authenticated(redis: RedisSection) -> bool:
-    url = redis.url.get_secret_value() if redis.url is not None else ""
-    in_url = bool(url.partition("://")[2].rpartition("@")[0].partition(":")[2])
-    return in_url or redis.password is not None or redis.password_file is not None or redis.tls_cert_file is not None
+    url = urlsplit(redis.url.get_secret_value() if redis.url is not None else "")
+    in_url = bool(url.password or any(value for _, value in _named(url.query, "password")))
+    certificate = redis.tls_cert_file is not None and _encrypted(redis)
+    return in_url or redis.password is not None or redis.password_file is not None or certificate
+
+
+def _named(query: str, name: str) -> list[tuple[str, str]]:
+    return [pair for pair in parse_qsl(query) if pair[0] == name]
+
+
+def _encrypted(redis: RedisSection) -> bool:
+    return redis.tls or (redis.url is not None and redis.url.get_secret_value().startswith("rediss://"))

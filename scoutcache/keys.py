@@ -25,7 +25,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import InvalidKey
 
 __all__ = [
-    "CacheKey", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "physical_key",
+    "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "physical_key",
     "physical_prefix", "physical_scan_prefix", "prefix_of",
 ]  # fmt: skip
 
@@ -73,6 +73,11 @@ def prefix_of(key: str) -> str:
     """The text before the first ``:``, by which TTLs, policies and statistics go; empty when there is none."""
     prefix, colon, _ = key.partition(":")
     return prefix if colon else ""
+
+
+def asked_for(namespace: str | None, pattern: str | None) -> str:
+    """What a scan looks for, as a cursor names it: a pattern (None: any key) in a namespace (None: in any)."""
+    return f"{'*' if namespace is None else physical_prefix(namespace)}{'*' if pattern is None else pattern}"
 
 
 def physical_prefix(namespace: str) -> str:

@@ -233,6 +233,8 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     """Only memory may hold such entries as long as entries can't be encrypted: otherwise opening is refused."""
     require_authentication: bool = False
     """Refuses to open with a Redis tier that has neither a password nor a client certificate."""
+    require_tls: bool = False
+    """Refuses to open with a Redis tier whose connections are not encrypted."""
 
     @model_validator(mode="before")
     @classmethod

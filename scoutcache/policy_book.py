@@ -4,8 +4,8 @@ Rule 1: a policy speaks of the entries whose namespace is among its *namespaces*
         matches one of its patterns.
 Rule 2: it says only what is set in it.  Each setting is taken from the policy of the highest priority that says it; of
         equal ones the first in the configuration wins, and `policy_checks.conflicts` tells where that decides.
-Rule 3: what is required (encryption, authentication, compression) holds as soon as one policy requires it: a false one
-        says nothing.  Rules add up as well.
+Rule 3: what is required (encryption, authentication, TLS, compression) holds as soon as one policy requires it: a
+        false one says nothing.  Rules add up as well.
 Rule 4: `allowed_backends`: tiers that are not allowed do not exist for the entry; it is neither written to them nor
         read from them.  "hybrid" stands for all tiers.
 Rule 5: `preferred_backend`: a write begins at that tier and goes down; the tiers above get the entry by promotion only.
@@ -48,7 +48,7 @@ SETTINGS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
 )
 """What one policy decides before the others, and how what it says is to be read."""
 
-REQUIREMENTS: Final = ("compression_required", "encrypt_at_rest", "require_authentication")
+REQUIREMENTS: Final = ("compression_required", "encrypt_at_rest", "require_authentication", "require_tls")
 
 
 def says(policy: CachePolicy, setting: str) -> Any:
@@ -78,6 +78,7 @@ class Effective:
     compression_required: bool = False
     encrypt_at_rest: bool = False
     require_authentication: bool = False
+    require_tls: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     """The id of the policy that said it, by setting."""
 

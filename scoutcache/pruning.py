@@ -23,7 +23,7 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
     """Remove every entry one of whose marks is no longer current; how many, by tier."""
     core.follower.sync()
     pruned = {}
-    authority = next((one for one in core.tiers if isinstance(one, Versions)), None)
+    authority = _authority(core)
     for one in core.tiers:
         if one is not core.memory and tier in {None, one.name}:
             pruned[one.name] = 0
@@ -33,9 +33,15 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
                     continue
                 for refs in _batches(_dead(core, one.name)):
                     pruned[one.name] += len(refs) if dry_run else one.remove(refs)
-            except TierUnavailable as error:
-                core.world.down(one.name, error)
+            except TierUnavailable as error:  # the tier, or the authority that would know what is dead in it
+                core.world.down(error.tier, error)
     return pruned
+
+
+def _authority(core: Core) -> Any:
+    """The tier that knows what is dead: a server's knows for all machines."""
+    candidates = [one for one in core.tiers if isinstance(one, Versions)]
+    return next((one for one in candidates if one.name == "redis"), next(iter(candidates), None))
 
 
 def prune_tier(
@@ -56,7 +62,7 @@ def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:
 
     Announced as the invalidation that it is for whatever carries one all the same, in some process's memory perhaps.
     """
-    authority: Any = next((one for one in core.tiers if isinstance(one, Versions)), None)
+    authority = _authority(core)
     if not hasattr(authority, "unused_versions"):
         return 0
     number = 0
@@ -71,7 +77,7 @@ def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:
 
 def _forget(core: Core, authority: Any, namespace: str, versions: dict[str, int]) -> int:
     message = core.world.message("mark", namespace, list(versions), "unused")
-    core.follower.announce(message)
+    core.follower.announce(message.opening)
     number: int = authority.forget_versions(namespace, versions)
     core.follower.announce(message)
     return number

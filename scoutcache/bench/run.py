@@ -17,7 +17,7 @@ import asyncio
 import secrets
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,6 +30,8 @@ from scoutcache.bench.machine import describe_machine
 from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
 from scoutcache.bench.workload import Workload
 from scoutcache.config import CacheConfig
+from scoutcache.config_sections import RedisSection, mask_url
+from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -75,9 +77,15 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
                     setups[name].measure(plans, options.warmup)
                 measured[name].append(setups[name].measure(plans, options.duration))
     rows = tuple(row for name in options.tiers for row in _rows(name, measured[name]))
-    return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=asdict(options),
+    return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=_shown(options),
                        started_at=started.isoformat(timespec="seconds"), overhead_ns=overhead_ns(),
                        notes=tuple(_notes(rows, options, machine)))  # fmt: skip
+
+
+def _shown(options: BenchOptions) -> dict[str, Any]:
+    """The options for people to read: a saved result holds no password."""
+    url = options.redis_url
+    return {**asdict(options), "redis_url": None if url is None else mask_url(url)}
 
 
 def _rotated(names: Sequence[str], by: int) -> Sequence[str]:
@@ -104,13 +112,29 @@ def _config(name: str, options: BenchOptions, workload: Workload, base: CacheCon
     hybrid = ("memory", "redis", "disk") if options.redis_url else ("memory", "disk")
     # Room for everything, so that a tier is measured and not its eviction, except where that is the point.
     entries = max(1, workload.distinct // 10) if name == "hybrid" else workload.distinct + 1000
-    server = {"redis": {"url": options.redis_url, "key_prefix": f"scoutcache-bench:{secrets.token_hex(8)}:"}}
     return base.replace(
         enabled=True, tiers=layers.get(name, hybrid), directory=folder / name, namespace="bench", default_ttl="never",
         memory={"max_entries": entries, "max_bytes": "8GiB", "strategy": base.memory.strategy},
         disk={"max_bytes": "64GiB", "timeout": base.disk.timeout}, raise_errors=True,
-        rules=(), tasks=(), policies=(), **(server if options.redis_url else {}),
+        rules=(), tasks=(), policies=(), **({"redis": _server(options, base.redis)} if options.redis_url else {}),
     )  # fmt: skip
+
+
+def _server(options: BenchOptions, section: RedisSection) -> RedisSection:
+    """The configured server, or the one that *options* name, under a key prefix of the benchmark's own."""
+    own = {"key_prefix": f"scoutcache-bench:{secrets.token_hex(8)}:", "max_bytes": None, "max_entries": None}
+    if section.configured:
+        return section.model_copy(update=own)
+    return RedisSection(url=options.redis_url, **own)  # type: ignore[arg-type]  # it takes text
+
+
+def _sweep(cache: Any) -> None:
+    """Remove what the benchmark left on a server; where that went away, what expires is left."""
+    tier = cache._core.tier("redis")
+    if tier is not None:
+        with suppress(TierUnavailable):
+            tier.erase()
+        tier.close()
 
 
 class _Setup(Protocol):
@@ -148,9 +172,8 @@ def _sync_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     try:
         yield _SyncSetup(cache, options.rate)
     finally:
-        if "redis" in config.tiers:
-            cache.clear()
         cache.close()
+        _sweep(cache)
 
 
 class _AsyncSetup:
@@ -192,9 +215,8 @@ def _async_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]
             yield _AsyncSetup(runner, caches[0], options.rate)
         finally:
             for cache in caches:
-                if "redis" in config.tiers:
-                    runner.run(cache.clear())
                 runner.run(cache.close())
+                _sweep(cache)
 
 
 def _alone(plans: Plans) -> dict[str, Plans]:

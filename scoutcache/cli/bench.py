@@ -48,6 +48,8 @@ def _bench(
 ) -> None:
     """Measure latency and throughput of the tiers on this machine, in a cache of its own.
 
+    A server is measured under a key prefix of the benchmark's own, which is cleared when it ends or is interrupted.
+
     Runs are warmed up, interleaved and repeated. With --rate the time counts from when a request was due, so that a
     stall is charged to every request that had to wait for it.
     """
@@ -58,20 +60,32 @@ def _bench(
 
     if save is not None:
         check_name(save)
-    url = session.config.redis.url
+    server = _server(session)
     options = BenchOptions(
         tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=workload, keys=keys,
         value_size=parse_size(value_size), values=values, ratio=_ratio(ratio), clients=clients, use_async=use_async,
         duration=parse_duration(duration), warmup=parse_duration(warmup), runs=runs, rate=rate, seed=seed,
-        redis_url=None if url is None else url.get_secret_value(),
+        redis_url=server,
     )  # fmt: skip
     _run(session, options, save, run_bench)
 
 
+def _server(session: Session) -> str | None:
+    """The address of the configured server, without secrets; None for none."""
+    if not session.config.redis.configured:
+        return None
+    from scoutcache.server.connecting import server_name
+
+    session.ask_password()
+    return server_name(session.config.redis)
+
+
 def _run(session: Session, options: BenchOptions, save: str | None, run_bench: Any) -> None:
     from scoutcache.bench.store import save as keep
+    from scoutcache.cli.opening import speaking
 
-    result = run_bench(options, base=session.config, progress=session.progress)
+    with speaking(verbose=session.verbose, said=session.said):
+        result = run_bench(options, base=session.config, progress=session.progress)
     session.progress_done()
     told = result.as_dict()
     rows = told.pop("results")

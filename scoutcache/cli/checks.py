@@ -62,10 +62,17 @@ def run_checks(session: Session) -> Iterator[Check]:
     if directory.status == "ok" and session.homeless:
         directory = Check("directory", "warn", f"{directory.detail}: {NO_HOME}", "set `directory`")
     yield directory
-    yield _space(place, config.disk.max_bytes)
+    if "disk" in config.tiers:
+        yield _space(place, config.disk.max_bytes)
+    away = False
+    if "redis" in config.tiers:
+        session.ask_password()
+        for check in _server(session):
+            away = away or (check.status == "fail" and check.name.startswith("redis connection"))
+            yield check
     if directory.status == "fail":
         return
-    yield from _store(session)
+    yield from _store(session, without="redis" if away else None)
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
 
@@ -151,12 +158,23 @@ def _damaged(place: Path) -> Iterator[Check]:
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
 
 
-def _store(session: Session) -> Iterator[Check]:
+def _server(session: Session) -> Iterator[Check]:
+    from scoutcache.cli.server_checks import server_checks
+
+    for check in server_checks(session.config.redis):
+        if check.status == "fail":  # and nobody need warn of it any more
+            session.said.add(check.detail.partition(": ")[2])
+            session.said.add("can't be used")
+        yield check
+
+
+def _store(session: Session, without: str | None) -> Iterator[Check]:
     """Open the cache as a reader would and ask each tier."""
     try:
         with session.cache(reading=True, told=False) as cache:
             for tier in cache._core.tiers:
-                yield from _tier(cache._core, tier)
+                if tier.name != without:  # that it is away was said
+                    yield from _tier(cache._core, tier)
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -21,14 +21,25 @@ _COLUMNS: Final = ("status", "name", "detail", "fix")
     examples="""
     scoutcache doctor
     scoutcache doctor --json | jq '.checks[] | select(.status != "ok")'
+    scoutcache doctor --acl                   the least that a server's user must be allowed
     """,
 )
-def doctor(session: Session) -> int | None:
+def doctor(
+    session: Session,
+    acl: Annotated[
+        bool, typer.Option("--acl", help="Print the server's command that makes a user with the rights needed.")
+    ] = False,
+) -> int | None:
     """Check the interpreter, the configuration, the directory, the store, the space and the log.
 
-    Changes nothing, but that a damaged store is set aside, as by any command. Exit code 1 when a check fails; a
+    Of a server: whether it answers and takes writes, how far away it is, its version, clock, persistence, eviction,
+    TLS and password; of a cluster all its nodes. Changes nothing, but that a damaged store is set aside, as by any
+    command, and that a key of the cache's own is written to a server and removed. Exit code 1 when a check fails; a
     warning is no failure. Off a terminal: status, name and detail of each check in a line, then what to do.
     """
+    if acl:
+        _acl(session)
+        return None
     from scoutcache.cli.checks import run_checks
 
     checks = [check._asdict() for check in run_checks(session)]
@@ -37,6 +48,18 @@ def doctor(session: Session) -> int | None:
     else:
         session.out.rows("checks", checks, _COLUMNS)
     return FAILED if any(check["status"] == "fail" for check in checks) else None
+
+
+def _acl(session: Session) -> None:
+    """The line, for the configured prefix; it needs no server."""
+    from scoutcache.insight.rights import acl_line, rights_for
+
+    section = session.config.redis
+    if session.form == "table":
+        session.out.write(f"{acl_line(section)}\n")
+        session.note("put a password in its place; CONFIG REWRITE or ACL SAVE keeps the user")
+    else:
+        session.out.record({"acl": acl_line(section), "rights": rights_for(section), "key_prefix": section.key_prefix})
 
 
 def _lines(session: Session, checks: list[dict[str, Any]]) -> None:

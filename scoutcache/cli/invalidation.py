@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -19,11 +18,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.removal import failed
+from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, pace, walking
 from scoutcache.cli.state import Session
 from scoutcache.entry import KEY_MARK, Ref
+from scoutcache.keys import asked_for
 from scoutcache.listing import list_entries
+from scoutcache.patterns import Pattern
 from scoutcache.ruling import united
 from scoutcache.ttl import parse_duration
 
@@ -98,6 +101,8 @@ def invalidate(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     most: _Max = None,
     wait: _Wait = None,
+    cursor: Cursor = None,
+    interval: Interval = "0",
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
@@ -106,7 +111,8 @@ def invalidate(
     while it is computed anew, where it has a time to be stale; refresh also tells the processes that can compute it.
     An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
     as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
-    may stand in any order.
+    may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody
+    told; it exits with 130 and says how to go on.
     """  # fmt: skip
     named = list(patterns or ())
     if everything and not named:
@@ -118,6 +124,9 @@ def invalidate(
         {"cascade": not no_cascade, "action": action.replace("-", "_"), "reason": reason}, every=match == "all",
     )  # fmt: skip
     wanted.check(dry_run=dry_run, wait=seconds)
+    resumes = wanted.can_resume and not dry_run and not count and most is None
+    if cursor is not None and not resumes:
+        raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
     if wanted.is_empty():
         if keys_from is not None:
             session.note("no keys were given")
@@ -125,17 +134,25 @@ def invalidate(
             return None
         known = "name a PATTERN, --tag, --event, --keys-from, --depends-on or --all"
         raise Usage("nothing to invalidate was named", hint=known)
-    with session.cache(raising=False) as cache:
+    with session.cache(raising=False) as cache, walking(cursor, interval, catching=resumes) as walk:
+        check_same(walk, cache.config.namespace, named)
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
         if most is not None:
             _check_most(session, cache, wanted, most)
         with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
+            pace(cache._core, walk)
             result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
         waited = _wait(session, cache, seconds) if seconds is not None else None
-    return _told(session, result, waited, dry_run=dry_run)
+    code = _told(session, result, waited, dry_run=dry_run)
+    if walk.place is None:
+        return code
+    left = named[[asked_for(cache.config.namespace, Pattern.parse(one).text) for one in named].index(walk.place.what) :]
+    return ended(session, walk, "invalidate", *left, tag=tag, depends_on=depends_on, event=event, all=everything,
+                 no_cascade=no_cascade, reason=reason, wait=wait, keys_from=None if keys_from == "-" else keys_from,
+                 interval=None if interval == "0" else interval)  # fmt: skip
 
 
 def _listened(cache: Cache, event: str) -> bool:
@@ -145,8 +162,6 @@ def _listened(cache: Cache, event: str) -> bool:
 
 
 def _check_sweep(patterns: Sequence[str], *, everything: bool) -> None:
-    from scoutcache.patterns import Pattern
-
     for pattern in patterns:
         whole = Pattern.parse(pattern).matches_all
         # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
@@ -179,6 +194,11 @@ class Wanted:
     ) -> None:  # fmt: skip
         self._patterns, self._keys, self._tags, self._event = patterns, keys, tags, event
         self._depends_on, self._every, self._how = depends_on, every, how
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether it removes by patterns, step by step."""
+        return bool(self._patterns) and not self._every and self._how["action"] == "delete"
 
     def is_empty(self) -> bool:
         """Whether nothing was named."""
@@ -224,7 +244,7 @@ class Wanted:
             for header in _depending(cache, self._depends_on, every=True)
             if target is None or target.takes(header)
         )
-        with _failures(cache) as away:
+        with failures(cache._core) as away:
             for piece in _pieces(found):
                 yield cache.invalidate(keys=piece, **how)
             yield _result(0, [], away)
@@ -245,17 +265,6 @@ def _depending(cache: Cache, keys: Sequence[str], *, every: bool = False) -> Ite
             yield entry.header
 
 
-@contextmanager
-def _failures(cache: Cache) -> Iterator[dict[str, str]]:
-    """The tiers that could not be asked meanwhile, and why."""
-    away: dict[str, str] = {}
-    take_off = cache.on("tier_down", lambda record: away.setdefault(record.tier, record.problem))
-    try:
-        yield away
-    finally:
-        take_off()
-
-
 def _result(
     matched: int | None, sample: Sequence[str], away: dict[str, str], *, dry_run: bool = False
 ) -> InvalidationResult:
@@ -271,7 +280,7 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
     One write, whatever the number of entries; how many they are is known only with a count or a dry run, which scan.
     """
     matched, sample = None, []
-    with _failures(cache) as away:
+    with failures(cache._core) as away:
         if how["dry_run"] or how["count"]:
             found = [header.ref.key for header in _depending(cache, keys)]
             matched, sample = len(found), found[:SAMPLE]
@@ -310,7 +319,9 @@ def _size_of(cache: Cache) -> str:
     from scoutcache.errors import TierUnavailable
 
     try:
-        entries = [tier.usage().entries for tier in cache._core.tiers if tier is not cache._core.memory]
+        # What is paced has to be scanned to be counted.
+        cheap = [tier for tier in cache._core.tiers if tier is not cache._core.memory and not hasattr(tier, "pace")]
+        entries = [tier.usage().entries for tier in cheap]
     except TierUnavailable:
         return "the store"
     known = max((number for number in entries if number is not None), default=None)
@@ -339,6 +350,8 @@ def _told(session: Session, result: InvalidationResult, waited: Waited | None, *
     code = failed(session, result)
     if waited is None or not waited.behind:
         return code
+    from scoutcache.cli.waiting import named
+
     for member in waited.behind:
-        session.warn(f"{member.who or member.name} has not applied it after {waited.seconds:.1f} s")
+        session.warn(f"{named(member)} has not applied it after {waited.seconds:.1f} s")
     return code or PARTLY

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from scoutcache.cli import filters
-from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
+from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
 from scoutcache.cli.state import Session
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
+    from scoutcache.walking import Walk
 
 app = typer.Typer()
 
@@ -49,30 +52,42 @@ def keys(
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
     null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
     all_namespaces: Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")] = False,
-) -> None:
+    cursor: Cursor = None,
+    interval: Interval = "0",
+) -> int | None:
     """List keys that can still be read, each once, from the highest tier that has it.
 
     Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
-    live, tags and namespace, with tabs between; with --quiet the keys alone.
+    live, tags and namespace, with tabs between; with --quiet the keys alone. Interrupted, it ends after the batch at
+    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning.
     """
     wanted = Pattern.parse(pattern)
     for text in chosen or ():
         filters.parse_filter(text)
     if sort is not None:
         filters.parse_sort(sort)
-    with session.core() as core:
+        if cursor is not None:
+            raise Usage("--cursor does not go with --sort", hint="what is sorted is read whole before it is printed")
+    with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
-        rows = _rows(core, namespace, wanted, tag, tier)
-        found = filters.select(rows, chosen or (), sort, limit)
-        if null:
-            for row in found:
-                session.out.write(f"{row['key']}\0")
-        else:
-            bare = session.quiet and session.form == "table"
-            session.out.listing("keys", found, ("key",) if bare else COLUMNS)
+        check_same(walk, namespace, [pattern])
+        rows = _rows(core, namespace, wanted, tag, tier, walk)
+        _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
+        check_answered(core, away, tier)
         if tier == "memory":
             session.note("the memory of running processes can't be listed from here")
+    return ended(session, walk, "keys", pattern, tag=tag, tier=tier, filter=chosen, null=null,
+                 all_namespaces=all_namespaces, interval=None if interval == "0" else interval)  # fmt: skip
+
+
+def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) -> None:
+    if null:
+        for row in found:
+            session.out.write(f"{row['key']}\0")
+    else:
+        bare = session.quiet and session.form == "table"
+        session.out.listing("keys", found, ("key",) if bare else COLUMNS)
 
 
 def check_tier(core: Core, tier: str | None) -> None:
@@ -82,11 +97,13 @@ def check_tier(core: Core, tier: str | None) -> None:
         raise Usage(f"no such tier: {tier}", hint=f"the tiers are {', '.join(names)}")
 
 
-def _rows(core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None) -> Iterator[Any]:
+def _rows(
+    core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None, walk: Walk
+) -> Iterator[Any]:
     from scoutcache.listing import list_entries
 
     now = core.world.now()
-    for entry in list_entries(core, namespace, pattern, tag=tag, tier=tier):
+    for entry in list_entries(core, namespace, pattern, tag=tag, tier=tier, unchecked=True, walk=walk):
         header = entry.header
         yield {
             "key": header.ref.key,
@@ -120,11 +137,17 @@ def inspect(
     """
     from scoutcache.cli.looking import look_at
 
-    with session.core() as core:
+    with session.core(raising=False) as core, failures(core) as away:
         check_tier(core, tier)
         found = look_at(core, key, tier)
+        if not any(one["present"] for one in found["tiers"]):
+            check_answered(core, away, tier)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
-    if all(one["present"] is False for one in found["tiers"] if one["name"] != "memory") and tier != "memory":
+    lower = [one for one in found["tiers"] if one["name"] != "memory"]
+    if not any(one["present"] for one in lower) and tier != "memory":
+        if any(one["present"] is None for one in lower):
+            raise CommandError(f"{key} is in no tier that can answer: {'; '.join(away.values())}", code=UNREACHABLE,
+                               hint="scoutcache doctor says what is wrong with it")  # fmt: skip
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.telling import reasons
 from scoutcache.entry import Ref
-from scoutcache.errors import CorruptEntry
+from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.keys import key_text
 from scoutcache.listing import life
 from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
+    from scoutcache.entry import Header, Life
     from scoutcache.tiers.base import Tier
     from scoutcache.wire.codec import Opened
 
@@ -47,7 +48,11 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
     if tier is core.memory:
         return shown, None
     now = core.world.now()
-    sealed = tier.read(ref, now)
+    try:
+        sealed = tier.read(ref, now)
+    except TierUnavailable as error:
+        core.world.down(tier.name, error)
+        return {**shown, "problem": str(error)}, None
     if sealed is None:
         return {**shown, "present": False}, None
     shown |= {"present": True, "size_bytes": sealed.size}
@@ -62,7 +67,7 @@ def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
     if opened is None:
         return {**dict.fromkeys(_DESCRIBED), "why": []}
     header, now = opened.header, core.world.now()
-    state = life(core, header)
+    state = _life(core, header)
     return {
         "tags": header.tags,
         "depends_on": header.depends_on,
@@ -72,10 +77,19 @@ def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
         "fresh_until": moment(header.fresh_until),
         "expires_at": moment(header.expires),
         "cost": header.cost,
-        "valid": header.expires > now and state != "dead",
-        "stale": header.expires > now and (state == "stale" or (state == "current" and header.fresh_until <= now)),
-        "why": reasons(core, header, now),
+        "valid": None if state is None and header.expires > now else header.expires > now and state != "dead",
+        "stale": header.expires > now and (state == "stale" or (state != "dead" and header.fresh_until <= now)),
+        "why": [] if state is None else reasons(core, header, now),
     }
+
+
+def _life(core: Core, header: Header) -> Life | None:
+    """What the authority says of it, None where it can't be asked."""
+    try:
+        return life(core, header)
+    except TierUnavailable as error:
+        core.world.down(error.tier, error)
+        return None
 
 
 def _hits(core: Core, ref: Ref) -> int | None:

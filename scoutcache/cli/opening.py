@@ -6,8 +6,9 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from scoutcache.cache import Cache
 from scoutcache.cli import text
@@ -16,6 +17,9 @@ from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
 from scoutcache.errors import CacheError
 from scoutcache.keeping import POLICY_LOG
+
+if TYPE_CHECKING:
+    from scoutcache.core import Core
 
 
 def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = None) -> Cache:
@@ -29,28 +33,48 @@ def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = No
 
 
 @contextmanager
-def opened(config: CacheConfig, *, verbose: bool, raising: bool) -> Iterator[Cache]:
+def opened(config: CacheConfig, *, verbose: bool, raising: bool, said: set[str]) -> Iterator[Cache]:
     """A cache to change, closed at the end."""
-    with _speaking(verbose=verbose), closing(_open(config, raise_errors=raising)) as cache:
+    with speaking(verbose=verbose, said=said), closing(_open(config, raise_errors=raising)) as cache:
         yield cache
 
 
 @contextmanager
-def observed(config: CacheConfig, *, verbose: bool, counting: bool = False) -> Iterator[Cache]:
+def observed(
+    config: CacheConfig, *, verbose: bool, raising: bool, said: set[str], counting: bool = False
+) -> Iterator[Cache]:
     """A cache to look into: nothing runs beside it, and it publishes nothing of itself but what *counting* asks for."""
     clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
-    with _speaking(verbose=verbose):
-        core = _open(config, raise_errors=True, clocks=clocks)._core
+    with speaking(verbose=verbose, said=said):
+        core = _open(config, raise_errors=raising, clocks=clocks)._core
         try:
             yield Cache(_core=core)
         finally:
             # Not `core.close()`, which publishes this process's counters: an observer has none, unless it asked.
-            if counting and os.access(core.directory, os.W_OK):
+            if counting and (os.access(core.directory, os.W_OK) or not core.directory.exists()):
                 core.recorder.close(harvest(core.recorder, core.tiers))
             core.ports.threads.shutdown(wait=True)
             for tier in core.tiers:
                 tier.close()
             core.journal.close()
+
+
+@contextmanager
+def failures(core: Core) -> Iterator[dict[str, str]]:
+    """The tiers that could not be asked meanwhile, and why."""
+    away: dict[str, str] = {}
+    take_off = core.hooks.add("tier_down", lambda record: away.setdefault(record.tier, record.problem))
+    try:
+        yield away
+    finally:
+        take_off()
+
+
+def check_answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> None:
+    """Raise `CommandError` where no tier that was asked, *tier* or all, could answer; memory here knows nothing."""
+    asked = [one.name for one in core.tiers if one is not core.memory and tier in {None, one.name}]
+    if asked and all(name in away for name in asked):
+        raise CommandError(away[asked[0]], code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")
 
 
 class _Heard(logging.Handler):
@@ -70,10 +94,11 @@ class _Heard(logging.Handler):
 
 
 @contextmanager
-def _speaking(*, verbose: bool) -> Iterator[None]:
+def speaking(*, verbose: bool, said: set[str]) -> Iterator[None]:
     """Show the library's warnings on stderr: at the end, unless an error ended it all; at once with ``--verbose``.
 
     Conflicts of policies only with ``--verbose``: they are no news of this run, and cron would mail them each time.
+    What was *said* already, the line itself or the reason in it, is not said again.
     """
     logger, handler = logging.getLogger("scoutcache"), _Heard(at_once=verbose)
     handler.addFilter(lambda record: verbose or record.name != POLICY_LOG)
@@ -88,4 +113,7 @@ def _speaking(*, verbose: bool) -> Iterator[None]:
     finally:
         logger.removeHandler(handler)
         logger.propagate = before
-        sys.stderr.writelines(dict.fromkeys(handler.kept))
+        for line in dict.fromkeys(handler.kept):
+            if not any(one in line for one in said):
+                sys.stderr.write(line)
+                said.add(line)

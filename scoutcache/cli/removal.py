@@ -12,15 +12,19 @@ import typer
 
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage
 from scoutcache.cli.listing import check_tier
+from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.text import size
+from scoutcache.errors import TierUnavailable
 from scoutcache.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.core import Core
     from scoutcache.models import InvalidationResult
+    from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
 
@@ -31,6 +35,7 @@ def failed(session: Session, result: InvalidationResult) -> int | None:
     """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
     for tier, reason in result.failed.items():
         session.warn(f"the {tier} tier could not be asked: {reason}")
+        session.said.add(reason)
     if not result.failed:
         return None
     return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
@@ -119,15 +124,16 @@ def prune(
     ] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
-) -> None:
+) -> int | None:
     """Remove what is expired, dead or orphaned, tier by tier, and give its space back.
 
     A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
-    changes it for every process.
+    changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
+    asked, 10 when none could.
     """
     age = None if older_than is None else parse_duration(older_than)
     limit = None if max_size is None else parse_size(max_size)
-    with session.core(reading=dry_run) as core:
+    with session.core(reading=dry_run, raising=False) as core, failures(core) as away:
         check_tier(core, tier)
         if apply_limit:
             before, most = change_limit(core, dry_run=dry_run)
@@ -136,20 +142,29 @@ def prune(
             session.note(f"the limit of the disk tier {now} {size(most)}, it was {size(before)}")
         dead = prune_dead(core, tier=tier, dry_run=dry_run)
         counts = [
-            {
-                "name": one.name,
-                "dead": dead[one.name],
-                **prune_tier(core, one, older_than=age, max_bytes=limit, dry_run=dry_run),
-            }
+            {"name": one.name, "dead": dead[one.name], **found}
             for one in core.tiers
             if tier in {None, one.name} and one is not core.memory
-        ]
-        tags = forget_unused_tags(core, dry_run=dry_run) if tier is None else 0
+            and (found := _pruned(core, one, older_than=age, max_bytes=limit, dry_run=dry_run)) is not None
+        ]  # fmt: skip
+        check_answered(core, away, tier)
+        tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
     names = dict.fromkeys(name for row in counts for name in row if name != "name")
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
     session.out.record(
-        {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts}
-    )
+        {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,
+         **({"failed": dict(away)} if away else {})}
+    )  # fmt: skip
+    return PARTLY if away else None
+
+
+def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
+    """What was removed, None from a tier that can't answer."""
+    try:
+        return prune_tier(core, tier, **how)
+    except TierUnavailable as error:
+        core.world.down(tier.name, error)
+        return None
 
 
 @command(
@@ -167,20 +182,27 @@ def verify(
 ) -> int | None:
     """Read every stored entry of every namespace and check that it is whole and its own.
 
-    Exit code 1 when something is damaged and was left.
+    Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
     """
     rows: list[dict[str, Any]] = []
-    with session.core(reading=not repair) as core:
+    with session.core(reading=not repair, raising=False) as core, failures(core) as away:
         check_tier(core, tier)
         for one in core.tiers:
             if tier in {None, one.name} and hasattr(one, "verify"):
-                rows += [{"name": one.name, **one.verify(repair)}]
+                try:
+                    rows += [{"name": one.name, **one.verify(repair)}]
+                except TierUnavailable as error:
+                    core.world.down(one.name, error)
+        check_answered(core, away, tier)
     damaged = sum(_damaged(row) for row in rows)
     removed = sum(row["removed"] for row in rows)
     session.out.record(
-        {"checked": sum(row["entries"] for row in rows), "damaged": damaged, "removed": removed, "tiers": rows}
-    )
-    return FAILED if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows) else None
+        {"checked": sum(row["entries"] for row in rows), "damaged": damaged, "removed": removed, "tiers": rows,
+         **({"failed": dict(away)} if away else {})}
+    )  # fmt: skip
+    if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows):
+        return FAILED
+    return PARTLY if away else None
 
 
 def _damaged(row: dict[str, Any]) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -15,6 +15,8 @@ from scoutcache.cli.output import Output, is_terminal
 from scoutcache.cli.trust import check_trust
 
 if TYPE_CHECKING:
+    from pydantic import SecretStr
+
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
     from scoutcache.core import Core
@@ -55,6 +57,10 @@ class Session:
         self._shown: str | None = None
         self._loaded: Loaded | None = None
         self._said_where = False
+        self._password: SecretStr | None = None
+        self._asked = False
+        self.said: set[str] = set()
+        """Warnings that were given, and reasons that were named: nothing is said twice."""
 
     def update(self, given: Mapping[str, Any]) -> None:
         """Take over the global options that were given at one place of the command line."""
@@ -85,6 +91,10 @@ class Session:
     def warn(self, message: str) -> None:
         """A line on stderr that ``--quiet`` does not leave out: something failed."""
         sys.stderr.write(f"warning: {text.visible(message)}\n")
+
+    def say_hint(self, message: str) -> None:
+        """A line on stderr that says what to do next; ``--quiet`` does not leave it out."""
+        sys.stderr.write(f"hint: {text.visible(message)}\n")
 
     def progress(self, what: str, done: int | None = None, of: int = 0) -> None:
         """A line on stderr that says how far the work is; only on a terminal, and only when it has changed."""
@@ -157,15 +167,28 @@ class Session:
             given["redis"] = {"url": self.redis_url}
         return given
 
-    def again(self, command: str, *words: str) -> str:
-        """A command line for a hint: *command* on the same cache, with *words* quoted for the shell."""
+    def again(self, command: str, *words: str, **options: str | bool | Sequence[str] | None) -> str:
+        """A command line for a hint: *command* on the same cache, with *words* quoted for the shell.
+
+        *options* are the command's own, by their names; the values of a list each stand after the name.
+        """
         import shlex
 
-        given = {"--config": self.config_file, "--profile": self.profile, "--directory": self.directory,
-                 "--namespace": self.namespace}  # fmt: skip
-        options = [word for name, value in given.items() if value is not None for word in (name, value)]
-        apart = ["--"] if any(word.startswith("-") for word in words) else []
-        return shlex.join(["scoutcache", command, *options, *apart, *words])
+        given = {**options, "config": self.config_file, "profile": self.profile, "directory": self.directory,
+                 "namespace": self.namespace, "redis_url": self._shown_url}  # fmt: skip
+        line = ["scoutcache", command]
+        for name, value in given.items():
+            several = [value] if isinstance(value, str | bool) else value or ()
+            for one in several:
+                if one is not False:
+                    line += [f"--{name.replace('_', '-')}", *([one] if isinstance(one, str) else [])]
+        return shlex.join([*line, *(["--"] if any(word.startswith("-") for word in words) else []), *words])
+
+    @property
+    def _shown_url(self) -> str | None:
+        from scoutcache.cli.password import without_password
+
+        return None if self.redis_url is None else without_password(self.redis_url)
 
     @property
     def loaded(self) -> Loaded:
@@ -178,12 +201,27 @@ class Session:
 
             file = Path(self.config_file) if self.config_file is not None else None
             self._loaded = load_config(file=file, profile=self.profile, overrides=self.overrides)
+            if self.redis_url is not None:
+                from scoutcache.cli.password import warn_of
+
+                warn_of(self, self.redis_url)
         return self._loaded
 
     @property
     def config(self) -> CacheConfig:
-        """The configuration in force."""
-        return self.loaded.config
+        """The configuration in force, with a password that was typed."""
+        config = self.loaded.config
+        if self._password is None:
+            return config
+        return config.replace(redis=config.redis.model_copy(update={"password": self._password}))
+
+    def ask_password(self) -> None:
+        """On a terminal, once: ask for the server's password if it wants one and none is configured."""
+        if not self._asked:
+            self._asked = True
+            from scoutcache.cli.password import asked
+
+            self._password = asked(self, self.loaded.config)
 
     @property
     def place(self) -> Path:
@@ -231,11 +269,15 @@ class Session:
         check_trust(self, self.loaded)
         check_strategy(self.loaded)
         self._say_where()
+        if "redis" in self.config.tiers:
+            self.ask_password()
+        speaks: dict[str, Any] = {"verbose": self.verbose, "raising": raising, "said": self.said}
+        counts = counting and "redis" in self.config.tiers  # a request to a server counts wherever it is made
         if not reading:
-            with opened(self.config, verbose=self.verbose, raising=raising) as cache:
+            with opened(self.config, **speaks) as cache:
                 yield cache
-        elif self.look_for_cache(told=told):
-            with observed(self.config, verbose=self.verbose, counting=counting) as cache:
+        elif self.look_for_cache(told=told) or counts:
+            with observed(self.config, counting=counting, **speaks) as cache:
                 yield cache
         else:
             from tempfile import TemporaryDirectory
@@ -243,7 +285,7 @@ class Session:
             # Where no cache has been yet, an empty one elsewhere answers as it would.
             with TemporaryDirectory(prefix="scoutcache-") as empty:
                 elsewhere = self.config.replace(directory=empty)
-                with observed(elsewhere, verbose=self.verbose) as cache:
+                with observed(elsewhere, **speaks) as cache:
                     yield cache
 
     def _say_where(self) -> None:
@@ -253,7 +295,7 @@ class Session:
             self.note(f"the cache is in {self.place}: {NO_HOME}")
 
     @contextmanager
-    def core(self, *, reading: bool = True) -> Iterator[Core]:
+    def core(self, *, reading: bool = True, raising: bool = True) -> Iterator[Core]:
         """What the cache is made of, for the commands that look at tiers one by one."""
-        with self.cache(reading=reading) as cache:
+        with self.cache(reading=reading, raising=raising) as cache:
             yield cache._core

@@ -51,15 +51,17 @@ def stats(
     """Show requests, hits, misses, evictions, sizes, latencies and what was saved, over all processes.
 
     Rates are shares of 0 to 1 in JSON; money is null until a price is configured. What nobody knows is - and never 0.
+    A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
+    server, its replicas' lag and the nodes of a cluster included.
     """
     from scoutcache.ttl import parse_duration
 
     seconds = None if period is None else parse_duration(period)
-    with session.core() as core:
+    with session.core(raising=False) as core:
         check_tier(core, tier)
         while True:
             found = _collect(session, core, seconds, by)
-            _show(session, found, by, tier)
+            _show(session, found, by, tier, _server(core))
             if not watch:
                 break
             session.out.flush()
@@ -83,12 +85,24 @@ def _usage(session: Session, tier: Tier) -> Usage | None:
     try:
         return tier.usage()
     except TierUnavailable as error:
-        session.warn(str(error))
+        if str(error) not in session.said:
+            session.warn(str(error))
+            session.said |= {str(error), error.reason}
         return None
 
 
-def _show(session: Session, found: Stats, by: str | None, tier: str | None) -> None:
-    fields = found.as_dict()
+def _server(core: Core) -> dict[str, Any] | None:
+    """What the server says of itself, None without one."""
+    tier = core.tier("redis")
+    if tier is None:
+        return None
+    from scoutcache.insight.server import server_view
+
+    return server_view(tier)
+
+
+def _show(session: Session, found: Stats, by: str | None, tier: str | None, server: dict[str, Any] | None) -> None:
+    fields = {**found.as_dict(), "server": server}
     tiers = fields["tiers"] = [row for row in fields["tiers"] if tier in {None, row["name"]}]
     if by is not None:
         rows, noun = (tiers, "tiers") if by == "tier" else (list(found.groups), _NOUNS[by])
@@ -97,10 +111,14 @@ def _show(session: Session, found: Stats, by: str | None, tier: str | None) -> N
                          **period)  # fmt: skip
     elif session.form == "table":
         session.out.record({name: fields[name] for name in _SHOWN} | {"tiers": [_short(row) for row in tiers]})
+        if server is not None:
+            nodes = server.get("nodes")
+            session.out.section("server", nodes or [server], _NODE if nodes else tuple(server))
     else:
         session.out.record(fields)
 
 
+_NODE: Final = ("name", "version", "role", "used_memory", "maxmemory", "evicted_keys", "connected_clients", "uptime_s")
 _NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
 _GROUP: Final = (
     "requests",

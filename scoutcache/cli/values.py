@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoutcache.cli import filters, text
-from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.entry import MISSING, Ref
@@ -46,9 +47,14 @@ def get(
 
     It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
     """
-    with session.cache(reading=True, counting=True) as cache:
+    with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
+        if value is MISSING and away:
+            raise CommandError(
+                f"{key} is in no tier that can answer: {'; '.join(away.values())}", code=UNREACHABLE,
+                hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
+            )  # fmt: skip
     if value is MISSING:
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     if output is not None and output != "-":

@@ -6,23 +6,24 @@ Rule 2: what was found is removed in the same batch that goes on with the scan, 
 Rule 3: a listing reads the beginnings of the values, and the rest of a header that is longer.  Sizes and counts need
         none of them.
 Rule 4: while a server makes its table larger or smaller a scan may meet a key twice.
+Rule 5: a scan may be paced, and broken off between two steps (`Pace`).  A server's cursors are those of its own run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from scoutcache.entry import Header, Listed
 from scoutcache.errors import CorruptEntry
 from scoutcache.keys import HASHED, physical_prefix
-from scoutcache.patterns import Pattern
+from scoutcache.patterns import Pattern, escape
 from scoutcache.server.commands import Batch, Command, Plan, checked, replies
 from scoutcache.server.layout import FRAME, Layout, head_of
 from scoutcache.tiers.redis.scripts import USAGE
 from scoutcache.wire.envelope import header_length, read_checked
 
-__all__ = ["Listing", "Stored", "listed"]
+__all__ = ["Listing", "Pace", "Stored", "Unpaced", "listed"]
 
 COUNT: Final = 1000
 """Keys that a server looks at in one step of a scan."""
@@ -32,6 +33,25 @@ BEGINNING: Final = 512
 
 _LENGTH: Final = 11
 """Bytes of a head that say how long its header is."""
+
+
+class Pace(Protocol):
+    """Who paces scans and takes them up again; see `scoutcache.walking.Walk`."""
+
+    def from_(self, tier: str, what: str, nodes: Sequence[str]) -> tuple[int, str] | None: ...
+    def goes_on(self, tier: str, what: str, node: str, at: str) -> bool: ...
+
+
+class Unpaced:
+    """Nobody does."""
+
+    def from_(self, tier: str, what: str, nodes: Sequence[str]) -> tuple[int, str] | None:  # noqa: ARG002
+        """From the beginning."""
+        return 0, ""
+
+    def goes_on(self, tier: str, what: str, node: str, at: str) -> bool:  # noqa: ARG002
+        """At once."""
+        return True
 
 
 class Stored(NamedTuple):
@@ -93,10 +113,13 @@ class Listing:
 
     # -- removing
 
-    def remove_matching(self, namespace: str | None, pattern: Pattern | None, node: Any,
-                        told: Callable[[int], None]) -> Plan[None]:  # fmt: skip
-        """Remove what matches on one node; *told* is given the number that each batch removed."""
-        glob, cursor = self.layout.glob(namespace, pattern), 0
+    def remove_matching(self, namespace: str | None, pattern: Pattern | None, node: Any, told: Callable[[int], None],
+                        goes_on: Callable[[int], bool] = lambda _: True, cursor: int = 0) -> Plan[bool]:  # fmt: skip
+        """Remove what matches on one node from *cursor* on; *told* is given the number that each batch removed.
+
+        Between two steps *goes_on* is asked; false where it said no.
+        """
+        glob = self.layout.glob(namespace, pattern)
         while True:
             cursor, names = yield from self.step(cursor, glob, node)
             doomed = yield from self.matching(names, namespace, pattern)
@@ -104,7 +127,19 @@ class Listing:
                 commands = [("UNLINK", name) for name in doomed] if self.layout.sharded else [("UNLINK", *doomed)]
                 told(sum((yield from replies(*commands))))
             if not cursor:
-                return
+                return True
+            if not goes_on(cursor):
+                return False
+
+    def erase(self, node: Any) -> Plan[int]:
+        """Remove whatever begins with the cache's prefix on one node: entries, versions, the stream; how much."""
+        glob, cursor, number = f"{escape(self.layout.prefix)}*", 0, 0
+        while True:
+            cursor, names = yield from self.step(cursor, glob, node)
+            if names:
+                number += sum((yield from replies(*[("UNLINK", name) for name in names])))
+            if not cursor:
+                return number
 
     def usage(self, node: Any) -> Plan[tuple[int, int]]:
         """How many entries one node has, and their bytes."""
