@@ -62,9 +62,10 @@ class Terminated(BaseException):
 
 
 def nearest(word: str, known: Collection[str]) -> str | None:
-    """The word of *known* that *word* was probably meant to be."""
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return found[0] if found else None
+    """The word of *known* that *word* was probably meant to be; the dashes of options make none alike."""
+    bare = {one.lstrip("-"): one for one in known}
+    found = difflib.get_close_matches(word.lstrip("-"), bare, n=1, cutoff=0.6)
+    return bare[found[0]] if found else None
 
 
 def did_you_mean(word: str, known: Collection[str], otherwise: str | None = None) -> str | None:

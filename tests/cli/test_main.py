@@ -91,6 +91,11 @@ def test_an_unknown_command_names_the_nearest(cli):
     assert cli("invaldate", "x") == (2, "", "error: no such command: invaldate\nhint: did you mean invalidate?\n")
 
 
+def test_an_option_that_is_like_none_is_taken_for_none(cli):
+    said = "error: no such option for scoutcache set: --cost\nhint: see scoutcache set --help\n"
+    assert cli("set", "k", "v", "--cost", "3") == (2, "", said)
+
+
 def test_an_unknown_option_before_the_command_names_the_nearest(cli):
     ran = cli("--frmat", "json", "stats")
     assert ran == (2, "", "error: no such option for scoutcache: --frmat\nhint: did you mean --format?\n")
