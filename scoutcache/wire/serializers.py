@@ -138,8 +138,9 @@ _CUSTOM: dict[str, _Custom] = {}
 def register_serializer(
     name: str, encode: Callable[[Any], bytes], decode: Callable[[Any], Any], *, number: int = FIRST_CUSTOM
 ) -> None:
-    """Add a serializer to every cache of this process, to be chosen by *name* in the configuration.
+    """Add a serializer to every cache of this process that is opened afterwards, to be chosen by *name*.
 
+    ``serializer.type`` in a configuration knows one such name: ``custom``.
     *number* (64 to 255) stands in the stored entries: every process must use the same for the same serializer.
     Registering a name again replaces it.  Raises `ConfigError` for a name or a number that is taken.
     """
@@ -182,7 +183,10 @@ class Serializers:
     def __init__(self, name: str, *, pickle: bool) -> None:
         if name not in _BUILT_IN and name not in _CUSTOM:
             known = ", ".join([*_BUILT_IN, *_CUSTOM])
-            raise ConfigError(f"serializer: {name!r:.40} is none of {known}", hint="register_serializer adds one")
+            raise ConfigError(f"serializer.type: {str(name)!r:.40} is not registered; there are {known}", hint=(
+                "before the cache is opened, in each process: from scoutcache.wire.codec import register_serializer; "
+                f"register_serializer({str(name)!r:.40}, encode, decode)"
+            ))  # fmt: skip
         if name == "pickle" and not pickle:
             raise ConfigError("serializer: pickle has to be switched on with allow_pickle, and needs a signing key")
         self._encode = _BUILT_IN.get(name) or _encode_custom(name)

@@ -16,7 +16,8 @@ from uuid import UUID
 
 import pytest
 
-from scoutcache.errors import SerializationError
+from scoutcache.errors import ConfigError, SerializationError
+from scoutcache.wire.codec import register_serializer
 
 
 class Colour(Enum):
@@ -116,3 +117,16 @@ def test_an_entry_was_not_asked_for_before_it_was_made(open_cache, fake_clock):
     cache.set("k", 1)
     entry = cache.get_entry("k")
     assert entry.accessed_at == entry.created_at
+
+
+def test_a_serializer_of_ones_own_is_registered_before_the_cache_is_opened(open_cache, monkeypatch):
+    """What isn't registered is said in words, with what to do."""
+    monkeypatch.setattr("scoutcache.wire.serializers._CUSTOM", {})
+    own = {"serializer": {"type": "custom"}}
+    with pytest.raises(ConfigError, match="'custom' is not registered") as caught:
+        open_cache(["disk"], **own)
+    assert "register_serializer('custom', encode, decode)" in caught.value.hint
+    register_serializer("custom", lambda value: repr(value).encode(), lambda data: f"read {data.decode()}")
+    cache = open_cache(["disk"], **own)
+    cache.set("k", [1])
+    assert cache.get("k") == "read [1]"
