@@ -63,6 +63,7 @@ class Coalescing:
         kind, options = source.connection_kind(asynchronous=True, timeout=None)
         self._connection = kind(**options)
         self.breaker, self._timeout = breaker, source.section.timeout
+        self._connect_timeout = source.section.connect_timeout
         self._most, self._most_bytes = most, most_bytes
         self._waiting: deque[_Waiting] = deque()
         self._busy = self._stale = self._closed = False
@@ -157,6 +158,7 @@ class Coalescing:
         if gets:
             sent.append(("MGET", *[one.key for one in gets]))
         try:
+            self.breaker.check()  # who waited behind the call that opened it need not find out again
             answers = await self._exchange(sent, sum([one.size for one in some]))
         except Exception as error:  # noqa: BLE001  # each caller is told
             for one in some:
@@ -198,7 +200,8 @@ class Coalescing:
         if self._stale:
             self._stale = False
             await connection.disconnect(nowait=True)
-        await connection.connect()
+        async with _patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
+            await connection.connect()
 
     async def _reply(self, connection: Any) -> Any:
         try:

@@ -61,3 +61,16 @@ def coalescing(source: Callable[..., Source], breaker: Breaker) -> Callable[...,
 def runner() -> Iterator[asyncio.Runner]:
     with asyncio.Runner() as one:
         yield one
+
+
+@pytest.fixture
+def in_threads() -> Callable[..., list[Any]]:
+    """Run callables in threads of their own; their results, or what they raised."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(*works: Callable[[], Any]) -> list[Any]:
+        with ThreadPoolExecutor(len(works)) as threads:
+            calls = [threads.submit(work) for work in works]
+            return [call.exception(30) or call.result() for call in calls]
+
+    return run
