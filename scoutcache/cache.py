@@ -344,7 +344,8 @@ class Cache(Face):
 
         After it has returned nobody reads what was there before it, nor what was computed from before it.  Counts of
         tags are None unless *count* or *dry_run*, which scan.  *event* adds what `emit` would do, for events without
-        fields; *action* is for what is named, rules have their own.
+        fields; *action* is for what is named, rules have their own: ``refresh`` marks stale, and has functions under
+        `cached` run anew in every process, where the factory of any other call is left to the next reader.
         """
         flow = invalidate_named(
             self._calls, patterns, keys, tags, match, namespace, event,

@@ -1,7 +1,7 @@
-"""The factories that outlive a call, so that a process told to refresh a key can do so: cached functions and sources.
+"""The factories that outlive a call, so that a process told to refresh a key can do so: those of cached functions.
 
-Rule 1: only what lives as long as the program is remembered, never the closure of one call: that would keep alive
-        whatever it refers to.
+Rule 1: only what lives as long as the program is remembered, never the closure of one call, such as that given to
+        `get_or_compute`: it would keep alive whatever it refers to, or, held weakly, be gone at once.
 Rule 2: applying a message only notes what is due; a thread of its own calls the factories, once for however many
         messages: they may take their time, or hang, and nothing else must wait for that.
 Rule 3: being called is all: the caller's way finds the stale value, begins one refresh, and leases elect one process.
