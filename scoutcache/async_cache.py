@@ -266,10 +266,6 @@ class AsyncCache(Face):
         """
         return AsyncVersioned(self, name, namespace)
 
-    def position(self) -> Position:
-        """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
-        return self._calls.position()
-
     async def exists(self, key: Key, namespace: str | None = None) -> bool:
         """Is there a fresh entry?  Not counted as a request."""
         return await self._run(self._calls.exists(key, namespace))

@@ -274,33 +274,12 @@ class Cache(Face):
 
         A change of a field leaves the others and the entry's time as they are, and no two changes lose each other's,
         in any process.  *ttl* and *tags* are for an entry that isn't there yet.
-
-        >>> import tempfile
-        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
-        ...     cart = cache.hash("cart:7", ttl="1h")
-        ...     cart.set_field("apples", 3), cart.set_fields({"pears": 1, "plums": 5}), cart.delete_field("pears")
-        ...     cart.get_field("apples"), cart.get_all()
-        (True, True, 1)
-        (3, {'apples': 3, 'plums': 5})
         """
         return Hash(self, key, Options(ttl, tags=tags, namespace=namespace))
 
     def versioned(self, name: str, *, namespace: str | None = None) -> Versioned:
-        """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind.
-
-        >>> import tempfile
-        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
-        ...     catalog = cache.versioned("catalog")
-        ...     old = catalog.key(42)
-        ...     _ = cache.set(old, "a chair"), catalog.bump()
-        ...     cache.get(catalog.key(42), "gone"), old.startswith("catalog:42:v")
-        ('gone', True)
-        """
+        """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind."""
         return Versioned(self, name, namespace)
-
-    def position(self) -> Position:
-        """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
-        return self._calls.position()
 
     def exists(self, key: Key, namespace: str | None = None) -> bool:
         """Is there a fresh entry?  Not counted as a request."""

@@ -10,7 +10,7 @@ from types import MethodType
 from typing import Any, Self
 
 from scoutcache.assembly import open_core
-from scoutcache.calls import Calls, Key
+from scoutcache.calls import Calls, Key, Position
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
 from scoutcache.engine.effects import Flow
@@ -134,6 +134,10 @@ class Face:
     def key(self, key: Key) -> str:
         """The text a key is stored under; raises `InvalidKey`."""
         return self._calls.ref(key, None).key
+
+    def position(self) -> Position:
+        """This moment, to be handed to ``set(since=…)`` after computing outside the cache."""
+        return self._calls.position()
 
     def _peek_many(self, keys: Sequence[Key], namespace: str | None) -> tuple[dict[Any, Any], list[Key]]:
         """What memory has of *keys* at once, and the keys that need a closer look."""

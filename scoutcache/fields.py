@@ -143,7 +143,17 @@ def _mapping(value: Any, ref: Ref) -> dict[str, Any]:
 
 
 class Hash:
-    """The fields of one key; see `Cache.hash`."""
+    """The fields of one key; see `Cache.hash`.
+
+    >>> import tempfile
+    >>> from scoutcache import Cache
+    >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+    ...     cart = cache.hash("cart:7", ttl="1h")
+    ...     cart.set_field("apples", 3), cart.set_fields({"pears": 1, "plums": 5}), cart.delete_field("pears")
+    ...     cart.get_field("apples"), cart.get_all()
+    (True, True, 1)
+    (3, {'apples': 3, 'plums': 5})
+    """
 
     def __init__(self, cache: Cache, key: Key, options: Options) -> None:
         self._cache, self._fields = cache, _Fields(cache._calls, key, options)

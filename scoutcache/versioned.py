@@ -58,7 +58,17 @@ class _Version:
 
 
 class Versioned:
-    """The keys of one version; see `Cache.versioned`."""
+    """The keys of one version; see `Cache.versioned`.
+
+    >>> import tempfile
+    >>> from scoutcache import Cache
+    >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+    ...     catalog = cache.versioned("catalog")
+    ...     old = catalog.key(42)
+    ...     _ = cache.set(old, "a chair"), catalog.bump()
+    ...     cache.get(catalog.key(42), "gone"), old.startswith("catalog:42:v")
+    ('gone', True)
+    """
 
     def __init__(self, cache: Cache, name: str, namespace: str | None) -> None:
         self._cache, self._version = cache, _Version(cache._calls, name, namespace)
