@@ -9,6 +9,7 @@ Rule 4: all breakers closed again, or any of them: the cluster as a whole is awa
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -62,12 +63,12 @@ def _whole(command: Command) -> Command:
     return text_of(command) if command[0] == "EVALSHA" else command
 
 
-def _by_node(client: Any, commands: Sequence[Command], *, replicas: bool) -> dict[Any, list[int]]:
+def _by_node(client: Any, commands: Sequence[Command], balancing: Any) -> dict[Any, list[int]]:
     """Which of *commands* each node is to be sent."""
     groups: dict[Any, list[int]] = {}
     for at, command in enumerate(commands):
-        reads = replicas and command[0] in _READS
-        node = client.nodes_manager.get_node_from_slot(_slot_of(command), read_from_replicas=reads)
+        spread = balancing if command[0] in _READS else None
+        node = client.nodes_manager.get_node_from_slot(_slot_of(command), load_balancing_strategy=spread)
         groups.setdefault(node, []).append(at)
     return groups
 
@@ -82,7 +83,7 @@ class Cluster:
     def __init__(self, source: Source, breakers: Breakers) -> None:
         self._source, self._breakers = source, breakers
         self.breaker = breakers.whole
-        self._replicas = source.section.read_from != "primary"
+        self._balancing = source.balancing
         self._client: Any = None
 
     @property
@@ -109,7 +110,7 @@ class Cluster:
             return self._at(client, batch.node, commands)
         answers: list[Any] = [None] * len(commands)
         try:
-            groups = _by_node(client, commands, replicas=self._replicas)
+            groups = _by_node(client, commands, self._balancing)
         except (RedisError, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         for node, places in groups.items():
@@ -123,16 +124,31 @@ class Cluster:
     def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
         self._breakers.of(node).check()
         try:
-            pipeline = client.get_redis_connection(node).pipeline(transaction=False)
-            for command in commands:
-                pipeline.execute_command(*command)
-            answers: list[Any] = pipeline.execute(raise_on_error=False)
+            answers = self._exchange(client.get_redis_connection(node).connection_pool, commands)
         except (RedisError, OSError) as error:
             raise self._lost(client, node, error) from None
         for answer in answers:
             if isinstance(answer, ResponseError) and not isinstance(answer, _ELSEWHERE) and fault_of(answer).away:
                 raise self._lost(client, node, answer)
         self._breakers.answered(node)
+        return answers
+
+    def _exchange(self, pool: Any, commands: Sequence[Command]) -> list[Any]:
+        """The replies as they came: redis-py's own pipeline makes something else of some."""
+        connection = pool.get_connection()
+        try:
+            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            answers = []
+            for _ in commands:
+                try:
+                    answers.append(connection.read_response())
+                except ResponseError as error:
+                    answers.append(error)
+        except BaseException:
+            connection.disconnect()
+            raise
+        finally:
+            pool.release(connection)
         return answers
 
     def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
@@ -165,20 +181,29 @@ class AsyncCluster:
     def __init__(self, source: Source, breakers: Breakers) -> None:
         self._source, self._breakers = source, breakers
         self.breaker = breakers.whole
-        self._replicas = source.section.read_from != "primary"
+        self._balancing = source.balancing
         self._client: Any = None
+        self._opening = asyncio.Lock()
 
     async def _opened(self) -> Any:
         if self._client is None:
-            client = self._source.async_cluster(self._source.section.timeout)
-            try:
-                await client.initialize()
-            except (RedisError, OSError, TimeoutError) as error:
-                fault = fault_of(error)
-                self.breaker.failed(fault)
-                raise unavailable(fault) from None
-            self._client = client
+            async with self._opening:  # one client, however many tasks come first
+                if self._client is None:
+                    self._client = await self._open()
         return self._client
+
+    async def _open(self) -> Any:
+        client = self._source.async_cluster(self._source.section.timeout)
+        try:
+            await client.initialize()
+        except BaseException as error:
+            await client.aclose()
+            if not isinstance(error, RedisError | OSError):
+                raise
+            fault = fault_of(error)
+            self.breaker.failed(fault)
+            raise unavailable(fault) from None
+        return client
 
     async def nodes(self) -> Sequence[Any]:
         """The primaries."""
@@ -186,15 +211,13 @@ class AsyncCluster:
 
     async def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
-        import asyncio
-
         self.breaker.check()
         client, commands = await self._opened(), [_whole(command) for command in batch.commands]
         if batch.node is not None:
             return await self._at(client, batch.node, commands)
         answers: list[Any] = [None] * len(commands)
         try:
-            groups = _by_node(client, commands, replicas=self._replicas)
+            groups = _by_node(client, commands, self._balancing)
         except (RedisError, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         works = [self._at(client, node, [commands[at] for at in places]) for node, places in groups.items()]

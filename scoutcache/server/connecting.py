@@ -178,6 +178,14 @@ class Source:
         nodes = [ClusterNode(*_address(one)) for one in self.section.nodes]
         return RedisCluster(startup_nodes=nodes, **self._cluster_options(timeout))
 
+    @property
+    def balancing(self) -> Any:
+        """How reads are spread over a primary and its replicas; None where primaries alone are asked."""
+        from redis.cluster import LoadBalancingStrategy
+
+        spread = {"any": LoadBalancingStrategy.ROUND_ROBIN, "replica": LoadBalancingStrategy.ROUND_ROBIN_REPLICAS}
+        return spread.get(self.section.read_from)
+
     def _cluster_options(self, timeout: float) -> dict[str, Any]:
         from redis.backoff import ExponentialWithJitterBackoff
         from redis.retry import Retry
@@ -186,10 +194,12 @@ class Source:
         options.pop("retry_on_error")
         # To follow a slot that moved takes a second try; what is sent again does no harm (`commands`, rule 4).
         options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.2), 3)
-        if self.section.read_from != "primary":
-            options["read_from_replicas"] = True
+        if self.balancing is not None:
+            options["load_balancing_strategy"] = self.balancing
         if self.encrypts:
             options["ssl"] = True
+        # After five slots that moved redis-py would close all connections on an event loop, those in use too.
+        options["reinitialize_steps"] = 0
         return {**options, "require_full_coverage": False, "max_connections": self.section.max_connections}
 
 

@@ -19,7 +19,7 @@ from .sentinel import Sentinel
 from .waiting import until as wait_until
 
 if TYPE_CHECKING:
-    from scoutcache.remote import Remote
+    from .remotes import OnServer
 
 _numbers = itertools.count()
 
@@ -112,26 +112,25 @@ def proxy(start_proxy: Callable[..., Proxy], redis_server: RedisServer, redis_ur
 
 
 @pytest.fixture
-def make_remote() -> Iterator[Callable[..., Remote]]:
-    """What a cache has of a server, opened: `make_remote(url, timeout=1.0)`, or of a cluster: `make_remote(cluster)`.
+def make_remote() -> Iterator[Callable[..., OnServer]]:
+    """The way to a server: `make_remote(url, timeout=1.0)`, or to a cluster: `make_remote(cluster)`.
 
     Each has a key prefix of its own, unless told; all are closed with the test.
     """
     from scoutcache.config_sections import RedisSection
-    from scoutcache.remote import Remote
 
-    made: list[Remote] = []
+    from .remotes import OnServer
 
-    def make(server: str | Cluster, *, monotonic: Callable[[], float] = time.monotonic, **settings: Any) -> Remote:
+    made: list[OnServer] = []
+
+    def make(server: str | Cluster, *, monotonic: Callable[[], float] = time.monotonic, **settings: Any) -> OnServer:
         if isinstance(server, str):
             where: dict[str, Any] = {"url": server}
         else:
             where = {"nodes": [f"{host}:{port}" for host, port in server.nodes]}
         own = {"key_prefix": f"test{next(_numbers)}:", "timeout": 5.0}  # a busy machine is no failure
-        remote = Remote(RedisSection(**{**own, **where, **settings}), monotonic)
-        made.append(remote)
-        remote.open()
-        return remote
+        made.append(OnServer(RedisSection(**{**own, **where, **settings}), monotonic))
+        return made[-1]
 
     yield make
     for remote in made:
