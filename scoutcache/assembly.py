@@ -53,8 +53,7 @@ from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
     from scoutcache.channels.leasing import Leasing
-    from scoutcache.channels.listener import Listener
-    from scoutcache.remote import Remote
+    from scoutcache.remote import Remote, Together
 
 __all__ = ["REAL_CLOCKS", "open_core"]
 
@@ -136,7 +135,7 @@ class Assembly:
             self._remote.open(core)
         core.dependents = core.world.watch = Dependents(core)
         core.background = Background(
-            core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener()
+            core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
@@ -146,11 +145,17 @@ class Assembly:
             self._remote.appear()
         return core
 
-    def _make_listener(self) -> Listener | None:
+    def _make_listener(self, core: Core) -> Together | None:
         if self._remote is None:
             return None
+        from scoutcache.remote import Together
+
         hooks = self._hooks
-        return self._remote.listen(lambda error: hooks.emit(events.Trouble("listening", repr(error))))
+
+        def trouble(error: Exception) -> None:
+            hooks.emit(events.Trouble("listening", repr(error)))
+
+        return Together(self._remote.listen(trouble), self._remote.hear_foreign(core, trouble))
 
     def _assemble(self, tiers: Sequence[Tier], *, raise_errors: bool) -> Core:
         candidates = [tier for tier in tiers if isinstance(tier, Versions)]

@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import logging
+import socket
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from scoutcache.calls import Calls
 from scoutcache.channels.follower import Follower
+from scoutcache.channels.foreign import Foreign
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener
-from scoutcache.channels.members import Membership
+from scoutcache.channels.members import Membership, Process
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel, id_text
+from scoutcache.channels.tracking import Sent, Tracked
+from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
-from scoutcache.errors import TierUnavailable
+from scoutcache.drive import run
+from scoutcache.entry import Row
+from scoutcache.errors import ConfigError, TierUnavailable
+from scoutcache.invalidating import invalidate, target_of
+from scoutcache.oplog.who import this_process
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
 from scoutcache.server.coalescing import Coalescing
-from scoutcache.server.commands import AsyncConduit, Conduit, perform
+from scoutcache.server.commands import AsyncConduit, Batch, Conduit, Plan, perform
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
@@ -34,9 +44,12 @@ if TYPE_CHECKING:
     from scoutcache.engine.doubt import Doubt
     from scoutcache.wire.codec import Codec
 
-__all__ = ["Remote"]
+__all__ = ["Remote", "Together"]
 
 _log = logging.getLogger("scoutcache")
+
+_BEGUN = 1000
+"""Invalidations under way at once that are remembered; those beyond are not published."""
 
 
 class Remote:
@@ -44,6 +57,9 @@ class Remote:
 
     def __init__(self, config: CacheConfig, directory: Path, monotonic: Callable[[], float]) -> None:
         section, self._directory = config.redis, directory
+        if section.tracking and section.nodes:
+            raise ConfigError("redis.tracking: of a cluster each server tells of its own keys only",
+                              hint="set it to false; what scoutcache itself changes is heard all the same")  # fmt: skip
         self.machine = machine_of(directory)
         # What lies on the disk has heard the stream up to there.
         self._heard_before = heard_before(directory) if "disk" in config.tiers else None
@@ -62,6 +78,10 @@ class Remote:
         self._listener: Listener | None = None
         self._leases: RemoteLeases | None = None
         self._away_since: float | None = None
+        self._sent = Sent() if section.tracking else None
+        if section.publish:
+            self.channel.publishing = self._publish
+        self._begun: dict[int, None] = {}
 
     def _breaker(self, server: str) -> Breaker:
         return Breaker(server, self._monotonic, lambda what: _log.warning("%s", what))
@@ -132,6 +152,8 @@ class Remote:
             self.layout, self.conduit, self._on_loop, self.channel, codec, stream_length=section.max_events,
             max_bytes=section.max_bytes, max_entries=section.max_entries,
         )  # fmt: skip
+        if self._sent is not None:
+            _noting(self.tier, self._sent)
         return self.tier
 
     def announcing(self, follower: Follower) -> Callable[[Message], Awaitable[None]]:
@@ -151,12 +173,41 @@ class Remote:
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""
         follower = self._follower
-        member = Membership(self.layout, lambda: follower.seen, self.channel.invalidated, self._monotonic)
+        member = Membership(self.layout, _this_process, lambda: follower.seen, self.channel.invalidated, self._monotonic)
         self._listener = Listener(
             self.source, self.channel, self.breaker, heard=self._heard, released=self._released, turn=self._turn,
             trouble=trouble, member=member,
         )  # fmt: skip
         return self._listener
+
+    def hear_foreign(self, core: Core, trouble: Callable[[Exception], None]) -> Foreign:
+        """Who hears applications that know nothing of us; it doesn't keep *core*."""
+        held = weakref.ref(core)
+
+        def carry_out(order: Order) -> None:
+            if (core := held()) is not None and not core.closed:
+                calls = Calls(core, core.config.namespace)
+                target = target_of(calls, order.patterns, order.keys, order.tags, namespace=order.namespace)
+                run(invalidate(calls, target, reason=order.reason), core.ports)
+
+        tracked = None if self._sent is None else Tracked(self.layout, core.memory, self._sent, self.channel.note)
+        return Foreign(self.source, self.channel, carry_out=carry_out, heard=self._heard, tracked=tracked,
+                       trouble=trouble)  # fmt: skip
+
+    def _publish(self, message: Message) -> Plan[None]:
+        """Tell other applications of an invalidation that is over; who can't be told is no reason for it to fail.
+
+        It is announced before the removal and after it, so the second time is the one.
+        """
+        if message.is_invalidation and message.stamp not in self._begun:
+            self._begun[message.stamp] = None
+            if len(self._begun) > _BEGUN:
+                self._begun.pop(next(iter(self._begun)), None)
+            return
+        self._begun.pop(message.stamp, None)
+        with suppress(TierUnavailable):
+            for text in texts_for(message, self.layout.prefix):
+                yield Batch([("PUBLISH", CHANNEL, text)])
 
     def appear(self) -> None:
         """Be known to whoever waits for all processes, and hear what was announced before, ere anybody is served."""
@@ -180,3 +231,45 @@ class Remote:
     def _released(self, name: bytes | None) -> None:
         if self._leases is not None:
             self._leases.released(name)
+
+
+def _noting(tier: RedisTier, sent: Sent) -> None:
+    """Let *sent* know what *tier* sends, of threads and of event loops."""
+    write = tier.plans.write
+
+    def noted(rows: Sequence[Row], *more: Any) -> Plan[int]:
+        sent.note(rows)
+        return write(rows, *more)
+
+    vars(tier.plans)["write"] = noted  # so that a cache which isn't told of changes pays nothing
+
+
+class Together:
+    """Who hears the stream and who hears others, as one that the background starts and ends."""
+
+    def __init__(self, listener: Listener, foreign: Foreign) -> None:
+        self._listener, self._foreign, self.member = listener, foreign, listener.member
+
+    def start(self) -> None:
+        """Begin."""
+        self._listener.start()
+        self._foreign.start()
+
+    def hear(self) -> None:
+        """Hear the stream now; what others publish is heard by a thread or not at all."""
+        self._listener.hear()
+
+    def forget(self) -> None:
+        """In a forked child: the threads are the parent's."""
+        self._listener.forget()
+        self._foreign.forget()
+
+    def close(self) -> None:
+        """End, first who may be changing something; idempotent."""
+        self._foreign.close()
+        self._listener.close()
+
+
+def _this_process() -> Process:
+    who = this_process()
+    return Process(who.pid, socket.gethostname(), who.user, who.command)

@@ -123,6 +123,8 @@ class StreamChannel:
             self._gap(known, position_of(known))
         self.heard_at = now()
         """When the server gave the last sign of life."""
+        self.publishing: Callable[[Message], Plan[None]] | None = None
+        """What is done after an announcement, to tell those who don't hear the stream."""
 
     # -- what followers and flows ask
 
@@ -190,10 +192,14 @@ class StreamChannel:
         with self._lock:
             position = self.words[END] + 1
             if position & ((1 << _OWN) - 1) == 0:  # more of them than there are numbers: drop everything instead
-                self._gap(self._last, position - 1)
-                self._base = position
+                self._gap(self._last, position)
                 return
             self._keep(self._last, position, message)
+
+    def miss(self) -> None:
+        """Something that only this process is told may have been missed, and might have named anything."""
+        with self._lock:
+            self._gap(self._last, self.words[END] + 1)
 
     def told(self, message: Message, before: bytes, identity: bytes) -> bool:
         """This process appended *message*; false where others came in between, which are yet to be heard."""
@@ -246,11 +252,14 @@ class StreamChannel:
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
         try:
-            return (yield from self._announce(message))
+            positions = yield from self._announce(message)
         except TierUnavailable:
             if message.is_invalidation:
                 self.note(message)
             raise
+        if self.publishing is not None:
+            yield from self.publishing(message)
+        return positions
 
     def _announce(self, message: Message) -> Plan[tuple[int, int]]:
         ((before, identity),) = yield from replies(self.appending(message))

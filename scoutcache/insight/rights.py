@@ -7,9 +7,10 @@ Rule 2: no KEYS, no FLUSHALL, no FLUSHDB, no CONFIG, ever; keys of the cache's p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
+from scoutcache.coherence.foreign import CHANNEL
 from scoutcache.config_sections import RedisSection
 
 __all__ = ["COMMANDS", "Right", "acl_line", "rights_for"]
@@ -23,15 +24,16 @@ COMMANDS: Final[dict[Right, str]] = {
     "eval": "scripts that a server doesn't know yet", "evalsha": "scripts",
     "hmget": "versions of tags", "hget": "versions", "hset": "versions", "hsetnx": "versions", "hdel": "versions",
     "hscan": "versions", "hexists": "leases", "hgetall": "leases, living processes", "del": "leases",
-    "pexpire": "leases, living processes", "pttl": "leases", "xadd": "announcements", "xrange": "announcements", "xrevrange": "announcements",
-    "xread": "announcements", "client|setname": "the name of a connection", "ping": "doctor", "info": "stats, doctor",
-    "time": "doctor",
+    "pexpire": "leases, living processes", "pttl": "leases", "xadd": "announcements",
+    "xrange": "announcements", "xrevrange": "announcements", "xread": "announcements",
+    "client|setname": "the name of a connection", "subscribe": "what others publish",
+    "ping": "doctor", "info": "stats, doctor", "time": "doctor",
 }  # fmt: skip
 """The rights that every cache needs, and what for."""
 
 _SETINFO: Final = "client|setinfo"  # redis-py says its version, and does without where that is refused
 _CLUSTER: Final = ("cluster|slots", "cluster|info", "command", "readonly")
-_TRACKING: Final = ("client|tracking", "client|id", "subscribe")
+_TRACKING: Final = ("client|tracking",)
 
 
 def rights_for(section: RedisSection) -> list[Right]:
@@ -61,15 +63,11 @@ def _database(section: RedisSection) -> bool:
     return named not in {"", "0"}
 
 
-def _channels(section: RedisSection) -> Sequence[str]:
-    return (["&cache:invalidate"] if section.publish else []) + (["&__redis__:invalidate"] if section.tracking else [])
-
-
 def acl_line(section: RedisSection, *, user: str = "scoutcache", word: str = "<password>") -> str:
     """The command that makes such a user; *word* is for the tests, nobody else has a password to show."""
     keys = f"~{_escaped(section.key_prefix)}*"
     rights = " ".join(f"+{right}" for right in rights_for(section))
-    return " ".join(["ACL SETUSER", user, "reset on", f">{word}", keys, *_channels(section), "-@all", rights])
+    return " ".join(["ACL SETUSER", user, "reset on", f">{word}", keys, f"&{CHANNEL}", "-@all", rights])
 
 
 def _escaped(prefix: str) -> str:

@@ -100,9 +100,9 @@ class Source:
             return {}
         files = {"ssl_ca_certs": section.tls_ca_file, "ssl_certfile": section.tls_cert_file,
                  "ssl_keyfile": section.tls_key_file}  # fmt: skip
-        for name, path in files.items():
+        for name, path in zip(("tls_ca_file", "tls_cert_file", "tls_key_file"), files.values(), strict=True):
             if path is not None and not path.is_file():
-                raise ConfigError(f"redis.{name.replace('ssl_ca_certs', 'tls_ca_file')}: {path}: there is no such file")
+                raise ConfigError(f"redis.{name}: {path}: there is no such file")
         given: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
         given["ssl_cert_reqs"] = "required" if section.tls_verify else "none"
         given["ssl_check_hostname"] = section.tls_verify
@@ -156,12 +156,12 @@ class Source:
 
     # -- a cluster
 
-    def connection_to(self, node: Any, timeout: float | None) -> Any:
+    def connection_to(self, node: Any, timeout: float | None, **more: Any) -> Any:
         """A connection for threads to one node of the cluster."""
         from redis.connection import Connection, SSLConnection
 
         kind = SSLConnection if self.encrypts else Connection
-        return kind(host=node.host, port=node.port, **self.options(timeout))
+        return kind(host=node.host, port=node.port, **self.options(timeout, **more))
 
     def cluster(self, timeout: float) -> RedisCluster:
         """A client of the cluster for threads.  Raises redis-py's errors where no node answers."""
