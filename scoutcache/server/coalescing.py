@@ -64,6 +64,7 @@ class Coalescing:
         self._connection = kind(**options)
         self.breaker, self._timeout = breaker, source.section.timeout
         self._connect_timeout = source.section.connect_timeout
+        self._encrypts = source.encrypts
         self._most, self._most_bytes = most, most_bytes
         self._waiting: deque[_Waiting] = deque()
         self._busy = self._stale = self._closed = False
@@ -88,7 +89,7 @@ class Coalescing:
                 answers[at] = answer
         return answers
 
-    def get(self, key: str) -> Awaitable[bytes | None | ResponseError]:
+    def get(self, key: str) -> Awaitable[bytes | ResponseError | None]:
         """What gives the value of *key*, with no more frames around it than need be.  Raises `TierUnavailable`."""
         self._check()
         if self._busy:
@@ -201,7 +202,18 @@ class Coalescing:
             self._stale = False
             await connection.disconnect(nowait=True)
         async with _patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
-            await connection.connect()
+            try:
+                await connection.connect()
+            except ConnectionResetError as error:
+                raise self._reset(error) from None
+            except RedisError as error:
+                raise (self._reset(error) if "reset by peer" in str(error) else error) from None
+
+    def _reset(self, error: Exception) -> Exception:
+        """Who wants a client's certificate and gets none says so after the handshake, where a loop overhears it."""
+        if not self._encrypts:
+            return error
+        return ConnectionResetError(f"reset as it was greeted: is a client's certificate asked for? ({error})")
 
     async def _reply(self, connection: Any) -> Any:
         try:
