@@ -1,5 +1,6 @@
 """What it costs that processes hear of each other: ``python tests/benchmarks/coherence.py [--long]``.
 
+The exit code is 1 when a goal was missed.
 Real processes over one directory.  With *--long* a computation takes a minute, beside another process that makes
 2,000 sets and 20 invalidations a second, and a million keys go through a small cache.
 """
@@ -29,6 +30,9 @@ from scoutcache.entry import Ref
 
 ROUNDS = 30
 
+Met = bool
+"""Whether the goals of a measurement were met."""
+
 
 def each(work: Callable[[], object], number: int, rounds: int = 5) -> float:
     """Microseconds that *work* takes, in the best of some rounds."""
@@ -41,7 +45,7 @@ def each(work: Callable[[], object], number: int, rounds: int = 5) -> float:
     return best / number * 1e6
 
 
-def generation_check(folder: Path) -> None:
+def generation_check(folder: Path) -> Met:
     """The comparison that a hit in memory makes, and the hit."""
     with Cache(directory=folder) as cache:
         cache.set("k", 1)
@@ -59,9 +63,10 @@ def generation_check(folder: Path) -> None:
         ratios = [(each(compare, 500, 1) - each(nothing, 500, 1)) * 10 for _ in range(ROUNDS)]
         hits = [each(lambda: [get("k") for _ in hundred], 200, 1) * 10 for _ in range(ROUNDS)]
     print(f"generation check {min(ratios):.0f} ns of a hit of {min(hits):.0f} ns (goal: 60)")
+    return min(ratios) <= 60
 
 
-def messages(folder: Path) -> None:
+def messages(folder: Path) -> Met:
     journal, leases = Journal(folder / "journal"), Leases(folder / "leases")
     message = Message("written", "default", ("user:123",), 1, "0123456789abcdef")
 
@@ -74,9 +79,11 @@ def messages(folder: Path) -> None:
         assert lease is not None
         lease.release()
 
-    print(f"announce {each(lambda: journal.append(message), 2000):.1f} us, say that a change is in progress "
-          f"{each(change, 5000):.1f} us, take and release a lease {each(take, 2000):.1f} us (goal: 40)")  # fmt: skip
+    announced, said, taken = each(lambda: journal.append(message), 2000), each(change, 5000), each(take, 2000)
+    print(f"announce {announced:.1f} us, say that a change is in progress {said:.1f} us, take and release a lease "
+          f"{taken:.1f} us (goal: 40)")  # fmt: skip
     journal.close()
+    return max(announced, said, taken) <= 40
 
 
 INVALIDATOR = """
@@ -90,7 +97,7 @@ with Cache(directory=sys.argv[1]) as cache:
 """
 
 
-def seen_elsewhere(folder: Path) -> None:
+def seen_elsewhere(folder: Path) -> Met:
     """How long after an invalidation in another process returned memory still answered: never, if all is well."""
     command = [sys.executable, "-c", INVALIDATOR, str(folder)]
     with (
@@ -117,9 +124,10 @@ def seen_elsewhere(folder: Path) -> None:
     print(f"invalidate 'llm:*' in another process took {statistics.median(took):.1f} ms and was seen "
           f"{statistics.median(delays):.2f} ms after it began, at most {max(delays):.1f} (goal: 50); "
           f"{stale} stale reads after it returned")  # fmt: skip
+    return max(delays) <= 50 and not stale
 
 
-def takeover(folder: Path) -> None:
+def takeover(folder: Path) -> Met:
     """From the owner's kill -9 to the successor's having the lease."""
     leases, ref, took = Leases(folder / "leases"), Ref("default", "k"), {None: [], 60.0: []}
     for timeout in (None, 60.0) * 15:
@@ -145,13 +153,14 @@ def takeover(folder: Path) -> None:
         os.close(hear), os.close(say)
     print(f"a killed owner's lease is another's after {statistics.median(took[None]):.1f} ms, "
           f"of a waiter with a timeout {statistics.median(took[60.0]):.1f} ms (goal: 2,000)")  # fmt: skip
+    return max(map(max, took.values())) <= 2000
 
 
 def resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def unique_keys(folder: Path, number: int) -> None:
+def unique_keys(folder: Path, number: int) -> Met:
     """Memory that keys leave behind which went through a small cache."""
     settings = {"tiers": ["memory"], "memory": {"max_entries": 1000}, "oplog": {"enabled": False}}
     with Cache(settings, directory=folder) as cache:
@@ -165,6 +174,7 @@ def unique_keys(folder: Path, number: int) -> None:
         left = len(world.flights), len(world.refreshes), len(world.moments or ())
     print(f"{number:,} unique keys through a cache of 1,000: {grown:+.1f} MB after warm-up (goal: 5); "
           f"left under way: {left}")  # fmt: skip
+    return grown <= 5 and not any(left)
 
 
 BUSY = """
@@ -182,7 +192,7 @@ with Cache(directory=sys.argv[1]) as cache:
 """
 
 
-def long_computation(folder: Path, seconds: float) -> None:
+def long_computation(folder: Path, seconds: float) -> Met:
     """Is it kept, and what was there to read when it was done?"""
     with Cache(directory=folder) as cache:
         other = subprocess.Popen(
@@ -210,9 +220,10 @@ def long_computation(folder: Path, seconds: float) -> None:
         other.wait()
     print(f"a computation of {took:.0f} s beside {value}: {'kept' if kept else 'LOST'}, "
           f"{sum(read)} messages to read in the write")  # fmt: skip
+    return kept
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--long", action="store_true")
     given = parser.parse_args()
@@ -221,10 +232,12 @@ def main() -> None:
         partial(unique_keys, number=1_000_000 if given.long else 50_000),
         partial(long_computation, seconds=60 if given.long else 3),
     ]  # fmt: skip
+    met = []
     for measure in measures:
         with tempfile.TemporaryDirectory() as folder:
-            measure(Path(folder))
+            met.append(measure(Path(folder)))
+    return 0 if all(met) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

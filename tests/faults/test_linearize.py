@@ -23,10 +23,10 @@ def linearize():
 
 
 def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
-    """Less where the machine is slow: half a minute is enough."""
-    reads, invalidations, wrong = linearize.campaign(processes=4, threads=2, operations=100_000, seconds=15)
+    """However long it takes: some seconds, more where the machine is busy."""
+    reads, invalidations, wrong = linearize.campaign(processes=4, threads=2, operations=100_000, seconds=300)
     assert wrong == []
-    assert reads > 1000
+    assert reads >= 100_000
     assert invalidations > len(linearize.KINDS)
 
 
