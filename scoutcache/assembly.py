@@ -173,6 +173,8 @@ class Assembly:
         running = _running_in(self._directory) if shared else Running()
         failures, factories = Failures(self._clocks.monotonic), Factories()
         follower = self._make_follower(versions, [running.flights, running.refreshes, failures, factories])
+        self._moments.opened = follower.opened.messages
+        versions.under_way = follower.opened.__bool__
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
         leases = self._make_leases() if world.leased else None
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
@@ -205,7 +207,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
-            applied=lambda: follower.seen, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
+            applied=follower.noted, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop, goes_on=goes_on,

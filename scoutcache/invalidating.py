@@ -118,7 +118,7 @@ def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | Non
     """It is announced as one, for what is being computed and not stored yet, and then by its keys."""
     core, names = calls.core, intersection([one.text for one in target.patterns], target.keys, target.tags)
     message = core.world.message("all", target.namespace, names, reason)
-    removed = yield from core.removing.announce(message)
+    removed = yield from core.removing.announce(message.opening)
     while keys := (yield from perform(Work(lambda: some_keys(core, target)))):
         gone = yield from core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
         removed.add(gone)

@@ -24,6 +24,7 @@ from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
 from scoutcache.drive import run
+from scoutcache.engine.doubt import Doubt, Settling
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
@@ -41,7 +42,6 @@ from scoutcache.tiers.redis import RedisTier
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
-    from scoutcache.engine.doubt import Doubt
     from scoutcache.wire.codec import Codec
 
 __all__ = ["Remote", "Together"]
@@ -107,6 +107,7 @@ class Remote:
         for doubt in self._doubts:
             doubt.also = self.disk
         core.sure = self.sure
+        self._follower.watch(Settling(world.doubts, lambda: world.source))
         with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
         with suppress(TierUnavailable):  # it stays in doubt, and is done later
@@ -172,8 +173,8 @@ class Remote:
 
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""
-        follower = self._follower
-        member = Membership(self.layout, _this_process, lambda: follower.seen, self.channel.invalidated, self._monotonic)
+        follower, heard = self._follower, self.channel.invalidated
+        member = Membership(self.layout, _this_process, lambda: follower.seen, heard, self._monotonic)
         self._listener = Listener(
             self.source, self.channel, self.breaker, heard=self._heard, released=self._released, turn=self._turn,
             trouble=trouble, member=member,

@@ -4,7 +4,8 @@ Rule 1: `seen` moves only after everything up to it has been applied.
 Rule 2: what this process announced is applied here too, at once, except its own writes: the engine puts those into
         memory itself.
 Rule 3: a gap drops everything held in memory: a missed message might have named any of it.
-Rule 4: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: while a
+Rule 4: what a computation or a read is to note is `noted`: an invalidation that is under way counts as not begun.
+Rule 5: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: while a
         replaced journal is opened anew, until whoever looks at its page looks at the new one (`on_reopen`; who keeps
         looking at the old one finds a position there that is never the new one's), and as long as `watched` says.
 """
@@ -14,11 +15,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from scoutcache.coherence.messages import Message
+from scoutcache.coherence.opened import Opened
 from scoutcache.errors import TierUnavailable
 
 __all__ = ["Channel", "Follower", "Holder"]
@@ -48,6 +51,7 @@ class Channel(Protocol):
     def end(self) -> int: ...
     def invalidated(self) -> int: ...
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
+    def recent(self) -> tuple[list[Message], int]: ...
     def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]: ...
     def trim(self) -> None: ...
     def changing(self) -> contextlib.AbstractContextManager[None]: ...
@@ -72,12 +76,24 @@ class Follower:
     ) -> None:  # fmt: skip
         self._journal, self.source, self._holders, self._watchers = journal, source, holders, watchers
         self._moved, self._watched, self._settled, self._blind = moved, watched, settled, False
+        self.opened = Opened(time.monotonic)
         self._listeners: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
         self.applied: Callable[[int], object] = _nobody
         """Told of each position too, whoever watches hits."""
         self._lock = threading.RLock()
         self._advance(journal.end())
+        self.look_back()
         _followers.add(self)
+
+    def look_back(self) -> None:
+        """Hear of the invalidations that were under way before this process listened."""
+        messages, before = self._journal.recent()
+        for message in messages:
+            self.opened.apply(message, before)
+
+    def noted(self) -> int:
+        """The position to be noted by what is going to look at anything."""
+        return self.opened.floor(self.seen) if self.opened else self.seen
 
     def sync(self) -> None:
         """Apply what was announced since the last time."""
@@ -146,6 +162,10 @@ class Follower:
         """Tell *moved* again: somebody began or ceased to watch hits."""
         self._moved(-1 if self._blind or self._watched() else self.seen)
 
+    def watch(self, watcher: Holder) -> None:
+        """Let *watcher* hear of everything as well, this process's own writes included."""
+        self._watchers = [*self._watchers, watcher]
+
     def drop(self) -> None:
         """Drop everything that is held here: it has grown too old."""
         with self._lock:
@@ -157,6 +177,7 @@ class Follower:
         self._lock = threading.RLock()
 
     def _apply(self, message: Message) -> None:
+        self.opened.apply(message, self.seen)
         for watcher in self._watchers:
             watcher.apply(message)
         if message.kind == "written" and message.source == self.source:
@@ -165,6 +186,7 @@ class Follower:
             holder.apply(message)
 
     def _drop(self) -> None:
+        self.opened.drop()
         for holder in (*self._watchers, *self._holders):
             holder.drop()
 

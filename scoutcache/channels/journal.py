@@ -243,6 +243,13 @@ class Journal:
                 return messages, position + length
             most = None  # the first one alone is larger
 
+    def recent(self) -> tuple[list[Message], int]:
+        """The messages among which those of changes in progress are, and a position before them all."""
+        if self._map[8 * _SLOT : 8 * (_SLOT + SLOTS)] == _IDLE:
+            return [], self.end()
+        start = self.words[CURRENT]
+        return self.since(start)[0] or [], start
+
     def _bytes(self, start: int, stop: int) -> bytes | None:
         current = self.words[CURRENT]
         bases = [current] if start >= current else [base for base in self._segments() if base < stop]

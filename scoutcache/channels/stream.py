@@ -14,7 +14,10 @@ Rule 2: `end` moves only after the message it covers is in the buffer, so that `
 Rule 3: an invalidation moves the position that writes compare in the script that appends it; on a cluster, where that
         lies in other slots, after it, and before anything is removed.  A write's message moves no position.
 Rule 4: a position that was lost (evicted, emptied) is no position: who finds that appends a message that continues
-        nothing, which is a gap for everybody, and goes on from there.
+        nothing, which is a gap for everybody, and goes on from there.  On a cluster that takes three steps, so that no
+        invalidation is forgotten that comes in between: a mark of one's own in its place, the message, and its id for
+        the mark if that still stands.  Who is to raise a position finds the mark and takes it away, so that the next
+        writer begins again; and makes none where there is none.
 Rule 5: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
         An invalidation that can't be appended is noted all the same: this process must not serve what it names.
 """
@@ -22,6 +25,7 @@ Rule 5: what this process appends is in its buffer when the call returns, so tha
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -43,6 +47,9 @@ _SINCE: Final = 1_577_836_800_000
 _SEQUENCE, _OWN = 10, 14
 _AT_ONCE: Final = 1000
 """Messages that are read at a time."""
+
+_BACK: Final = 300
+"""Messages to look back at, for invalidations that are under way."""
 
 LOST: Final = b"lost"
 """What a message that continues nothing names as the one before it."""
@@ -68,7 +75,22 @@ return {before, id}
 
 _BUMP: Final = Script("""
 local standing = redis.call('GET', KEYS[1])
-if not standing or standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
+if not standing then return 0 end
+if string.sub(standing, 1, 1) == '~' then return redis.call('DEL', KEYS[1]) end
+if standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
+return 1
+""")
+
+_MARK: Final = Script("""
+local standing = redis.call('GET', KEYS[1])
+if standing and string.sub(standing, 1, 1) ~= '~' then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
+return 1
+""")
+
+_REPLACE: Final = Script("""
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
 return 1
 """)
 
@@ -221,12 +243,31 @@ class StreamChannel:
         yield from replies(*[("SET", name, position_text(0, 0), "NX") for name in names])
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
-        self._opened = True
         if known is None or position_of(known) > position_of(newest):  # or the server has lost it
-            with self._lock:
-                self._gap(newest, position_of(newest))
-        elif known != newest:
+            known = newest
+        (entries,) = yield from replies(("XREVRANGE", self.layout.events, known, "-", "COUNT", _BACK))
+        self._opened = True
+        self._begin(known, entries[::-1])
+        if known != newest:
             yield from self.catch_up()
+
+    def _begin(self, identity: bytes, before: Sequence[tuple[bytes, Any]]) -> None:
+        """Stand behind the message called *identity*, with those *before* it at hand."""
+        first = _field(before[0][1], b"p") if before else b""
+        with self._lock:
+            if first and first != LOST:
+                self._gap(first, position_of(first))
+            else:
+                self._gap(identity, position_of(identity))
+        self.feed(before)
+        with self._lock:
+            if self._last != identity:  # what is known was trimmed away, and perhaps more
+                self._gap(identity, position_of(identity))
+
+    def recent(self) -> tuple[list[Message], int]:
+        """The messages at hand, and a position before them all."""
+        with self._lock:
+            return list(self._messages), self._base
 
     def catch_up(self) -> Plan[None]:
         """Hear everything that stands in the stream by now."""
@@ -284,11 +325,14 @@ class StreamChannel:
 
     def lose(self, position: str) -> Plan[None]:
         """Rule 4, for the position named so."""
-        if self.layout.sharded:
-            (mark,) = yield from replies(_LOSE.call([self.layout.events], self._most))
-            yield from replies(("SET", position, mark, "NX"))
-        else:
+        if not self.layout.sharded:
             yield from replies(_LOSE.call([self.layout.events, position], self._most))
+        else:
+            mark = f"~{secrets.token_hex(8)}"
+            (mine,) = yield from replies(_MARK.call([position], mark))
+            if mine:
+                (found,) = yield from replies(_LOSE.call([self.layout.events], self._most))
+                yield from replies(_REPLACE.call([position], mark, found))
         yield from self.catch_up()
 
     # -- what a follower asks of any channel

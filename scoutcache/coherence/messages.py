@@ -43,6 +43,13 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     """What becomes of the entries that are named; ``refresh`` marks them stale and asks who has a factory to use it."""
     same: tuple[str, ...] = ()
     """Of the names that were ``written``, those that got the value they had: nothing changed for dependents."""
+    opens: bool = False
+    """An invalidation begins, which the same message without this ends; see `scoutcache.coherence.opened`."""
+
+    @property
+    def opening(self) -> Message:
+        """The message that says that what this one names is about to go; itself where nothing goes."""
+        return msgspec.structs.replace(self, opens=True) if self.is_invalidation and self.action == "delete" else self
 
     @property
     def is_invalidation(self) -> bool:

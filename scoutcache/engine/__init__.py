@@ -7,7 +7,9 @@ lock, reads no clock and starts no thread; whoever drives it decides between thr
     flights     one computation per key, and who waits for whom
     moments     what running computations are told meanwhile
     reading     look into the tiers, judge what was found, promote
-    writing     mark, seal, store downwards, announce
+    writing     mark, seal, renew what depends on it
+    placing     store from the lowest tier up, tell the others
+    amends      make good what a tier could not be told
     computing   get_or_compute: read, else fly once
     removing    delete, invalidate, clear
 """

@@ -10,15 +10,16 @@ Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
+from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 
 if TYPE_CHECKING:
     from scoutcache.engine.effects import Clear, Erase, Renew
 
-__all__ = ["Doubt"]
+__all__ = ["Doubt", "Settling"]
 
 _MOST_OWED: Final = 1000
 
@@ -72,3 +73,23 @@ class Doubt:
     def settle(self, refs: Iterable[Ref]) -> None:
         """They were written there, or removed."""
         self.refs.difference_update(refs)
+
+
+class Settling:
+    """Hears what others announce: a key that one of them wrote or removed since needs nothing made good by us.
+
+    Removing it would take his later value away.
+    """
+
+    def __init__(self, doubts: Sequence[Doubt], own: Callable[[], str]) -> None:
+        self._doubts, self._own = doubts, own
+
+    def apply(self, message: Message) -> None:
+        """Settle what *message* names, if it is another process's."""
+        if message.kind in {"key", "written"} and message.source != self._own():
+            for doubt in self._doubts:
+                if doubt.refs:
+                    doubt.settle([Ref(message.namespace, key) for key in message.names])
+
+    def drop(self) -> None:
+        """What was missed may have named anything, and what is owed is owed all the same."""

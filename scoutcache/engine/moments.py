@@ -10,12 +10,13 @@ Rule 2: invalidations are kept as long as a computation runs that began before t
         at its end.  Of writes only those count that name a key a running computation said it would look at.
 Rule 3: what isn't sure is a gap, and a gap means: read the journal itself, or don't keep the result.
         What a cache writes that shares nothing is not announced; it is noted here by itself (`wrote_here`).
-Rule 4: the messages come one after the other, under the follower's lock; computations begin and end in any thread.
+Rule 4: an invalidation that was under way when a computation began counts as one that came after it.
+Rule 5: the messages come one after the other, under the follower's lock; computations begin and end in any thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
@@ -55,7 +56,7 @@ class _Settled(NamedTuple):
 class Heard:
     """What one computation, which looks at *refs*, has been told; it began at position *end*."""
 
-    __slots__ = ("_before", "_first", "_moments", "changed", "end", "gap", "refs", "written")
+    __slots__ = ("_before", "_first", "_moments", "_open", "changed", "end", "gap", "refs", "written")
 
     def __init__(self, moments: Moments, refs: frozenset[Ref]) -> None:
         self._moments, self.refs = moments, refs
@@ -63,11 +64,13 @@ class Heard:
         self.written: dict[Ref, set[str]] = {}
         self.changed: set[Ref] = set()
         self.end = self._first = 0
+        self._open: list[Message] = []
         self._before = moments.count_here
 
     def begin(self, settled: _Settled) -> None:
         """It begins where *settled* says, and hears of what was applied since."""
         self.end, self._first = settled.end, settled.invalidations
+        self._open = self._moments.opened()
         for message in settled.written:
             self.wrote(message)
 
@@ -90,7 +93,7 @@ class Heard:
         messages = self._moments.since(self._first)
         if self.gap or messages is None:
             return None
-        return Told(end, messages, dict(self.written), set(self.changed))
+        return Told(end, self._open + messages, dict(self.written), set(self.changed))
 
 
 class Moments:
@@ -98,6 +101,8 @@ class Moments:
 
     def __init__(self, lock: AbstractContextManager[Any], end: int = 0) -> None:
         self._lock = lock
+        self.opened: Callable[[], list[Message]] = list
+        """The invalidations that are under way (Rule 4)."""
         self._running: dict[int, Heard] = {}
         self._awaited: dict[Ref, int] = {}
         """How many running computations look at each key."""

@@ -155,11 +155,11 @@ class Removing:
         """Announce, remove, announce again (Rule 1)."""
         message = self._world.message(kind, namespace, names, reason)
         in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == self._world.memory]
-        announced = Announce(message)
+        begun, ended = Announce(message.opening), Announce(message)
         removed = yield from self._sweep(in_memory)
         others = [doom for doom in doomed if doom not in in_memory]
         with self._world.changing():
-            removed.add((yield from self._sweep([announced, *others, announced])))
+            removed.add((yield from self._sweep([begun, *others, ended])))
         return removed
 
     def _sweep(self, doomed: Sequence[Doom | Announce]) -> Flow[Removed]:

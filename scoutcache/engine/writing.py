@@ -1,16 +1,14 @@
-"""Store a value: mark it, seal it once, write it from the lowest tier up, tell the others.
+"""Store a value: mark it, seal it once, have it placed, renew what depends on it.
 
 Rule 1: the value is encoded before anything is written, so that a value which can't be stored changes nothing.
-Rule 2: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.  Where memory
-        may not take it, it loses what it has.
-Rule 3: a write happens only if no invalidation since it began names the entry, asked inside the write; of two
+Rule 2: a write happens only if no invalidation since it began names the entry, asked inside the write; of two
         writers the later start wins, asked there as well.
-Rule 4: whoever holds an older copy is told after the shared tiers have the new one.
-Rule 5: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.  It does
-        so after the write: whoever computed from the old value in between is refused by the announcement (rule 4).
+Rule 3: how it is put into the tiers, and others are told, `placing` knows.
+Rule 4: writing a key others depend on renews its implicit tag, unless the value is equal to the stored one.  It does
+        so after the write: whoever computed from the old value in between is refused by the announcement.
         The tier that is the authority renews it with the write as well, should this process be killed between the two.
         Whoever watches the key is told last, on the same condition.
-Rule 7: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
+Rule 5: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
 """
 
 from __future__ import annotations
@@ -20,14 +18,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from msgspec.structs import replace as replace_fields
-
 from scoutcache import events
-from scoutcache.coherence.messages import Action, Message
+from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Remove, Renew
+from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Heard
+from scoutcache.engine.placing import Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
@@ -76,6 +73,7 @@ class Writing:
     def __init__(self, world: World, reading: Reading) -> None:
         self._world = world
         self._reading = reading
+        self.placing = Placing(world, reading)
 
     def moment(self) -> Moment:
         """Now, for a computation that begins.
@@ -147,7 +145,7 @@ class Writing:
         unstored: set[Ref] | None, equal: Equal,
     ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
-        taken = yield from self._write(rows, began.end, began.heard, unstored, equal)
+        taken = yield from self.placing.write(rows, began.end, began.heard, unstored, equal)
         try:
             awaited += [name for ref in equal.doubtful if (name := KEY_MARK + ref.key) in versions]
             awaited += yield from self._late_dependents(namespace, rows, versions)
@@ -209,13 +207,13 @@ class Writing:
         for level in self._world.lower:
             self._world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
         if self._world.shared:
-            yield from self._tell(refs)
+            yield from self.placing.tell(refs)
         if self._world.memory is None:
             return 0
         marks = tuple([Mark(name, UNVERSIONED) for name in names])
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
-        return (yield from self._write_level(self._world.memory, rows, began.end))
+        return (yield from self.placing.write_level(self._world.memory, rows, began.end))
 
     def _versions(
         self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
@@ -285,7 +283,7 @@ class Writing:
         """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
         message = self._world.message("mark", namespace, names, reason, action)
         with self._world.changing():
-            yield from effects.announce(message)
+            yield from effects.announce(message.opening)
             yield Renew(namespace, names, soft=action != "delete")
             yield from effects.announce(message)
 
@@ -293,127 +291,7 @@ class Writing:
         """Write sealed rows from the lowest tier up; return how many some tier took."""
         with self._world.changing():
             equal = Equal(self._world, [row.header.ref for row in rows], always=True)  # they keep value and start
-            return (yield from self._write(rows, end, equal=equal))
-
-    def _write(
-        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None,
-        equal: Equal | None = None,
-    ) -> Flow[int]:
-        world = self._world
-        placed = self._placed(rows)
-        taken: dict[int, int] = {}
-        forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
-        for level in reversed(world.lower):
-            taken[level] = yield from self._write_level(
-                level, placed[level], end, None if unstored is None else forbidden[level], heard,
-                self._told_with(level, placed[level], equal),
-            )  # fmt: skip
-        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
-        told = any(level == world.tells and number == len(rows) for level, number in taken.items())
-        if world.shared and (unwritten or any(taken.values())) and not (told and self._may_tell_with(equal)):
-            yield from self._tell([row.header.ref for row in rows], () if equal is None else equal.settled())
-        if unwritten:
-            yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
-        if (memory := world.memory) is not None:
-            refused = forbidden[memory]
-            taken[memory] = yield from self._write_level(memory, placed[memory], end, refused, heard)
-            if refused:
-                # What a reader promoted between the write below and its announcement is older than what is there.
-                yield Remove(memory, refused)
-            if len(placed[memory]) < len(rows):
-                yield from self._end_older(rows, [memory])
-        if not world.shared and world.moments is not None:
-            world.moments.wrote_here([row.header.ref for row in rows])
-        self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
-        if unstored is not None:
-            refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
-            kept = [refs[level].difference(forbidden[level]) for level in refs]
-            unstored.update({row.header.ref for row in rows}.difference(*kept))
-        return _count(placed, taken)
-
-    def _may_tell_with(self, equal: Equal | None) -> bool:
-        """May others be told by the write itself?  Not where it shows only after it which keys kept their values."""
-        return equal is None or not equal.refs
-
-    def _told_with(self, level: int, rows: Sequence[Row], equal: Equal | None) -> Message | None:
-        """What the tier at *level* announces with the write (Rule 4); None where that is done after it."""
-        if level != self._world.tells or not rows or not self._may_tell_with(equal):
-            return None
-        first = rows[0].header.ref
-        return self._world.message("written", first.namespace, [row.header.ref.key for row in rows])
-
-    def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:
-        """The rows that a write puts into each tier."""
-        world = self._world
-        levels = range(len(world.names))
-        if world.policy is None:
-            return dict.fromkeys(levels, rows)
-        return {level: [row for row in rows if world.writes_to(level, row.header.ref)] for level in levels}
-
-    def _end_older(self, rows: Sequence[Row], levels: Sequence[int]) -> Flow[None]:
-        """Rule 6: a tier that isn't allowed is never read, so there the older entry may stay until it expires."""
-        world = self._world
-        for level in levels:
-            refs = [ref for row in rows if world.allows(level, ref := row.header.ref) > world.writes_to(level, ref)]
-            try:
-                if refs:
-                    yield Remove(level, refs)
-            except TierUnavailable as error:
-                world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
-                world.down(world.names[level], error)
-
-    def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
-        hooks, world = self._world.hooks, self._world
-        if levels and hooks.wants("stored"):
-            for row in rows:
-                header = row.header
-                tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
-                if tiers:
-                    ttl = header.fresh_until - header.created
-                    hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
-
-    def _tell(self, refs: Sequence[Ref], same: Sequence[str] = ()) -> Flow[None]:
-        said = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
-        message = replace_fields(said, same=tuple(same)) if same else said
-        try:
-            yield from effects.announce(message)
-        except TierUnavailable as error:
-            self._world.down(error.tier, error)
-
-    def _write_level(
-        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None,
-        message: Message | None = None,
-    ) -> Flow[int]:  # fmt: skip
-        """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
-        allow = self._reading.unless_announced(level, end, heard=heard)
-        allow.prepare([row.header for row in rows])
-
-        def ask(header: Header) -> bool:
-            allowed = allow(header)
-            if not allowed and refused is not None:
-                refused.append(header.ref)
-            return allowed
-
-        if not rows:
-            return 0
-        doubt = self._world.doubts[level]
-        try:
-            taken = yield from effects.write(level, rows, allow if refused is None else ask, message)
-        except TierUnavailable as error:
-            if level != self._world.memory:  # or an older entry there would answer for these
-                spaces = {row.header.ref.namespace for row in rows}
-                doubt.about([row.header.ref for row in rows], [effects.Clear(level, space) for space in spaces])
-            self._world.down(self._world.names[level], error)
-            return 0
-        if doubt and taken == len(rows):
-            doubt.settle([row.header.ref for row in rows])
-        return taken
-
-
-def _count(placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:
-    """How many rows some tier took: tiers tell numbers, so it is the least that is sure."""
-    sure = {row.header.ref for level, rows in placed.items() if taken[level] == len(rows) for row in rows}
-    return max([len(sure), *taken.values()])
+            return (yield from self.placing.write(rows, end, equal=equal))
 
 
 def lifetime(ttl: float, stale: float | None) -> Lifetime:

@@ -6,6 +6,7 @@ Rule 2: a remembered version is dropped when a message names it.  One read from 
         nothing was announced between noting the position and having the answer.
 Rule 3: that a version does *not* exist is remembered only of `DEPENDED_MARK`, whose maker announces it; of any other
         name another process may make one and tell nobody.
+        Nor while an invalidation is under way: the authority's answer may be the one that is about to change.
 Rule 4: where everything that carries a mark is at hand, what nothing carries needs no version: it is forgotten now and
         then.  One that was forgotten while its first entry was on its way is found again by that entry, or whoever
         writes what the entry depends on would believe that nothing does.
@@ -100,6 +101,8 @@ class RememberedVersions:
     def __init__(self, authority: Versions, end: Callable[[], int], capacity: int = 100_000) -> None:
         self._authority, self._end, self._capacity = authority, end, capacity
         self._known: dict[tuple[str, str], int] = {}
+        self.under_way: Callable[[], bool] = lambda: False
+        """Has this process heard of an invalidation that has not ended?"""
         self._lock = threading.Lock()
 
     def remembered(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
@@ -143,7 +146,7 @@ class RememberedVersions:
     def keep(self, begun: int, namespace: str, names: Sequence[str], answer: Mapping[str, int]) -> None:
         """Remember the authority's *answer*, unless something was announced since it was asked (Rule 2)."""
         with self._lock:
-            if self._end() == begun:
+            if self._end() == begun and not self.under_way():
                 if len(self._known) > self._capacity:
                     self._known.clear()
                 self._known.update({(namespace, name): version for name, version in answer.items()})

@@ -101,7 +101,8 @@ class FakeWorld:
             hooks=self.hooks, source="me", now=lambda: self.now, stamp=lambda: next(self._stamps),
             end=lambda: len(self.messages), applied=lambda: len(self.messages),
             invalidated=lambda: max((n for n, m in enumerate(self.messages, 1) if m.is_invalidation), default=0),
-            since=lambda end: (self.messages[end:], len(self.messages)), is_current=lambda *_: False,
+            since=lambda end: (self.messages[end:], len(self.messages)), known=lambda *_: None,
+            is_current=lambda *_: False,
             promote_on_hits=promote_on_hits,
             loop=lambda: self.loop, failures=Failures(lambda: self.now),
         )  # fmt: skip

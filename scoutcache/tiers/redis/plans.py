@@ -2,10 +2,11 @@
 
 Rule 1: a write goes through a script that compares the position of the last invalidation, and the start of what stands.
         Where the position has moved the writer reads what was announced, asks `allow` again, and tries once more, three
-        times in all; what could not be written then isn't.
+        times in all.  What could not be written then isn't, and what is older than it goes: who set a value must not
+        be answered with the one before.
 Rule 2: a single row's message is appended by its own script.  That of several follows their scripts in the same batch;
         on a cluster it is sent when they were answered, or a reader who hears it would find the old entry still there.
-Rule 3: an entry that is larger than a server takes, or that expires at once, isn't taken.
+Rule 3: an entry that is larger than a server takes isn't taken.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from scoutcache.entry import NEVER, Header, Ref, Row, Sealed
 from scoutcache.server.commands import Batch, Command, Plan, checked, replies
 from scoutcache.server.layout import Layout, frame, start_text, unexpired
 from scoutcache.tiers.base import AHEAD
-from scoutcache.tiers.redis.scripts import LOST, MOVED, TAKEN, WRITE
+from scoutcache.tiers.redis.scripts import END_OLDER, LOST, MOVED, TAKEN, WRITE
 from scoutcache.tiers.redis.versions import version_text
 
 __all__ = ["Events", "RedisPlans"]
@@ -85,7 +86,7 @@ class RedisPlans:
         left, taken = list(rows), 0
         for _ in range(ATTEMPTS):
             seen = self._events.seen()  # before `allow` looks at what was heard
-            wanted = [row for row in left if allow is None or allow(row.header)]
+            wanted = [row for row in left if (allow is None or allow(row.header)) and row.sealed.size < LARGEST]
             if not wanted:
                 break
             answers = yield from self._sent(wanted, seen, now, message)
@@ -97,7 +98,17 @@ class RedisPlans:
             for name in dict.fromkeys(self.layout.position(row.header.ref) for row in lost):
                 yield from self._events.lose(name)
             yield from self._events.catch_up()
+        else:
+            yield from self._end_older(left, message)
         return taken
+
+    def _end_older(self, rows: Sequence[Row], message: Message | None) -> Plan[None]:
+        commands = [END_OLDER.call([self.layout.entry(row.header.ref)], start_text(row.header.start)) for row in rows]
+        yield from replies(*commands)
+        if message is not None and rows:
+            named = _naming(message, rows)
+            (told,) = yield from replies(self._events.appending(named))
+            self._events.told(named, *told)
 
     def _sent(self, rows: Sequence[Row], seen: bytes, now: float, message: Message | None) -> Plan[list[int]]:
         """What became of each row, by the codes of `WRITE`."""

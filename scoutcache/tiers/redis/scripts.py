@@ -10,13 +10,13 @@ from typing import Final
 
 from scoutcache.server.commands import Script
 
-__all__ = ["LOST", "MOVED", "OLDER", "SOFTEN", "USAGE", "WRITE"]
+__all__ = ["END_OLDER", "LOST", "MOVED", "OLDER", "SOFTEN", "USAGE", "WRITE"]
 
 TAKEN, OLDER, MOVED, LOST = 1, 2, 3, 4
 
 WRITE: Final = Script("""
 local position = redis.call('GET', KEYS[2])
-if not position then return 4 end
+if not position or string.sub(position, 1, 1) == '~' then return 4 end
 if position > ARGV[1] then return 3 end
 local there = redis.call('GETRANGE', KEYS[1], 0, 15)
 if #there == 16 then
@@ -36,6 +36,13 @@ Keys: the entry, the position, the stream, the hash of versions.  Arguments: the
 value, the latest start that doesn't lie in the future, milliseconds to live or nothing, a message or nothing, the
 stream's length, the name of a mark to renew, its version.  Answers a code, or the ids before the message and of it.
 """
+
+END_OLDER: Final = Script("""
+local there = redis.call('GETRANGE', KEYS[1], 0, 15)
+if #there ~= 16 or there > ARGV[1] then return 0 end
+return redis.call('UNLINK', KEYS[1])
+""")
+"""Remove the entry unless it began later than the one that could not be written in its place."""
 
 SOFTEN: Final = Script("""
 for at = 1, #ARGV do

@@ -1,0 +1,170 @@
+"""Put rows into the tiers and tell the others: the second half of a write.
+
+Rule 1: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.  Where memory
+        may not take it, it loses what it has.
+Rule 2: whoever holds an older copy is told after the shared tiers have the new one; a tier that can tells them with
+        the write itself.
+Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
+Rule 4: a tier that can't take what it should is not believed about it from then on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec.structs import replace as replace_fields
+
+from scoutcache import events
+from scoutcache.coherence.messages import Message
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow, Remove
+from scoutcache.engine.equal import Equal
+from scoutcache.engine.moments import Heard
+from scoutcache.engine.reading import Reading
+from scoutcache.engine.world import World
+from scoutcache.entry import Header, Ref, Row
+from scoutcache.errors import TierUnavailable
+
+__all__ = ["Placing"]
+
+
+class Placing:
+    """Places rows for one cache."""
+
+    def __init__(self, world: World, reading: Reading) -> None:
+        self._world, self._reading = world, reading
+
+    def write(
+        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None,
+        equal: Equal | None = None,
+    ) -> Flow[int]:
+        """Write sealed *rows* that nothing since *end* forbids; how many some tier took.
+
+        *heard* is what their computation was told, *unstored* collects what was forbidden everywhere, and *equal* says
+        which keep their values.
+        """
+        world = self._world
+        placed = self._placed(rows)
+        taken: dict[int, int] = {}
+        forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
+        for level in reversed(world.lower):
+            taken[level] = yield from self.write_level(
+                level, placed[level], end, None if unstored is None else forbidden[level], heard,
+                self._told_with(level, placed[level], equal),
+            )  # fmt: skip
+        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
+        told = any(level == world.tells and number == len(rows) for level, number in taken.items())
+        if world.shared and (unwritten or any(taken.values())) and not (told and self._may_tell_with(equal)):
+            yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
+        if unwritten:
+            yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
+        if (memory := world.memory) is not None and not self._is_outrun(rows, placed, taken):
+            refused = forbidden[memory]
+            taken[memory] = yield from self.write_level(memory, placed[memory], end, refused, heard)
+            if refused:
+                # What a reader promoted between the write below and its announcement is older than what is there.
+                yield Remove(memory, refused)
+            if len(placed[memory]) < len(rows):
+                yield from self._end_older(rows, [memory])
+        if not world.shared and world.moments is not None:
+            world.moments.wrote_here([row.header.ref for row in rows])
+        self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
+        if unstored is not None:
+            refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
+            kept = [refs[level].difference(forbidden[level]) for level in refs]
+            unstored.update({row.header.ref for row in rows}.difference(*kept))
+        return _count(placed, taken)
+
+    def _is_outrun(
+        self, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]
+    ) -> bool:
+        """Was a later writer faster?  Then memory may have let go of his value, and must not take the older one."""
+        level = self._world.tells
+        if level is None or len(rows) != 1 or not placed[level] or taken[level]:
+            return False
+        return not self._world.doubts[level].covers(rows[0].header.ref)
+
+    def _may_tell_with(self, equal: Equal | None) -> bool:
+        """May others be told by the write itself?  Not where it shows only after it which keys kept their values."""
+        return equal is None or not equal.refs
+
+    def _told_with(self, level: int, rows: Sequence[Row], equal: Equal | None) -> Message | None:
+        """What the tier at *level* announces with the write (Rule 2); None where that is done after it."""
+        if level != self._world.tells or not rows or not self._may_tell_with(equal):
+            return None
+        first = rows[0].header.ref
+        return self._world.message("written", first.namespace, [row.header.ref.key for row in rows])
+
+    def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:
+        """The rows that a write puts into each tier."""
+        world = self._world
+        levels = range(len(world.names))
+        if world.policy is None:
+            return dict.fromkeys(levels, rows)
+        return {level: [row for row in rows if world.writes_to(level, row.header.ref)] for level in levels}
+
+    def _end_older(self, rows: Sequence[Row], levels: Sequence[int]) -> Flow[None]:
+        """Remove from *levels* what they may have of *rows* and were not given (Rule 3)."""
+        world = self._world
+        for level in levels:
+            refs = [ref for row in rows if world.allows(level, ref := row.header.ref) > world.writes_to(level, ref)]
+            try:
+                if refs:
+                    yield Remove(level, refs)
+            except TierUnavailable as error:
+                world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
+                world.down(world.names[level], error)
+
+    def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
+        hooks, world = self._world.hooks, self._world
+        if levels and hooks.wants("stored"):
+            for row in rows:
+                header = row.header
+                tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
+                if tiers:
+                    ttl = header.fresh_until - header.created
+                    hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
+
+    def tell(self, refs: Sequence[Ref], same: Sequence[str] = ()) -> Flow[None]:
+        """Announce that *refs* were written; those keys that are the *same* got the value they had."""
+        said = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
+        message = replace_fields(said, same=tuple(same)) if same else said
+        try:
+            yield from effects.announce(message)
+        except TierUnavailable as error:
+            self._world.down(error.tier, error)
+
+    def write_level(
+        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None,
+        message: Message | None = None,
+    ) -> Flow[int]:  # fmt: skip
+        """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
+        allow = self._reading.unless_announced(level, end, heard=heard)
+        allow.prepare([row.header for row in rows])
+
+        def ask(header: Header) -> bool:
+            allowed = allow(header)
+            if not allowed and refused is not None:
+                refused.append(header.ref)
+            return allowed
+
+        if not rows:
+            return 0
+        doubt = self._world.doubts[level]
+        try:
+            taken = yield from effects.write(level, rows, allow if refused is None else ask, message)
+        except TierUnavailable as error:
+            if level != self._world.memory:  # or an older entry there would answer for these
+                spaces = {row.header.ref.namespace for row in rows}
+                doubt.about([row.header.ref for row in rows], [effects.Clear(level, space) for space in spaces])
+            self._world.down(self._world.names[level], error)
+            return 0
+        if doubt and taken == len(rows):
+            doubt.settle([row.header.ref for row in rows])
+        return taken
+
+
+def _count(placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:
+    """How many rows some tier took: tiers tell numbers, so it is the least that is sure."""
+    sure = {row.header.ref for level, rows in placed.items() if taken.get(level) == len(rows) for row in rows}
+    return max([len(sure), *taken.values()])
