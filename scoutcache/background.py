@@ -45,6 +45,9 @@ DEMOTED_AT_ONCE = 500
 class Listening(Protocol):
     """What hears a server in a thread of its own; see `scoutcache.channels.listener`."""
 
+    member: Any
+    """This process as others see it at the server."""
+
     def start(self) -> None:
         """Begin."""
 
@@ -106,6 +109,11 @@ class Background:
     def present_as(self) -> str | None:
         """The name under which this process is present, None where it is not."""
         return self._presence.name
+
+    @property
+    def heard_as(self) -> str | None:
+        """The name under which a server knows this process, None without one."""
+        return None if self._listener is None else str(self._listener.member.name)
 
     def _appear(self) -> None:
         """Be among those whom ``invalidate --wait`` waits for.

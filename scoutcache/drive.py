@@ -20,13 +20,12 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, TypeVar
 
 from scoutcache.awaiting import awaited
-from scoutcache.channels.leases import Lease
 from scoutcache.engine.effects import (
     Announce,
     Call,
@@ -50,6 +49,7 @@ from scoutcache.engine.failures import copied
 from scoutcache.engine.flights import LEADING, Abandoned, Flight, TooSlow, blocking
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.ports import BESIDE_LIMIT, Ports
+from scoutcache.taking import atake, atold, take, told
 from scoutcache.waits import CHANGES, READS, may_wait
 
 __all__ = ["Ports", "arun", "run", "running_loop", "to_its_end"]
@@ -189,7 +189,7 @@ def _call(_: Ports, effect: Call) -> Any:
 
 def _join(ports: Ports, effect: Join) -> Any:
     loop, future = running_loop(), effect.flight.future
-    with _told(ports, effect.flight) as stack:
+    with told(ports, effect.flight) as stack:
         if loop is not None:
             stack.enter_context(blocking(loop, effect.flight))
         for seconds in _turns(effect):
@@ -223,30 +223,6 @@ def _turns(effect: Join) -> Iterator[float | None]:
             raise Abandoned
         yield LOOK_AGAIN if until is None else min(LOOK_AGAIN, max(0.0, until - time.monotonic()))
         first = False
-
-
-def _told(ports: Ports, flight: Flight) -> ExitStack:
-    """While it is entered, other processes see that the flights around the caller wait for *flight*, for all of it."""
-    stack, holding = ExitStack(), _holding()
-    if holding and ports.leases is not None:
-        try:
-            for key in flight.keys:
-                stack.enter_context(ports.leases.waiting(key, holding))
-        except BaseException:
-            stack.close()
-            raise
-    return stack
-
-
-def _holding() -> list[Lease]:
-    """The leases of the flights whose factories run around the caller, outermost first."""
-    return [lease for flight in LEADING.get() for lease in list(flight.leases.values()) if isinstance(lease, Lease)]
-
-
-def _take(ports: Ports, effect: Take) -> Lease | None:
-    if ports.leases is None:
-        return None
-    return ports.leases.wait(effect.ref, _holding()) if effect.wait else ports.leases.try_take(effect.ref)
 
 
 def _spawn(ports: Ports, effect: Spawn) -> bool:
@@ -320,7 +296,7 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Call: _call,
     Join: _join,
     Spawn: _spawn,
-    Take: _take,
+    Take: take,
     Work: lambda _, effect: effect.do(),
 }
 
@@ -342,16 +318,10 @@ async def _acall(_: Ports, effect: Call) -> Any:
         return await value if isinstance(value, Awaitable) else value
 
 
-async def _atake(ports: Ports, effect: Take) -> Lease | None:
-    if not effect.wait or ports.leases is None:
-        return _take(ports, effect)
-    return await ports.leases.wait_async(effect.ref, _holding())
-
-
 async def _ajoin(ports: Ports, effect: Join) -> Any:
     joined = asyncio.wrap_future(effect.flight.future)
     try:
-        with _told(ports, effect.flight):
+        async with await atold(ports, effect.flight):
             for seconds in _turns(effect):
                 if (await asyncio.wait({joined}, timeout=seconds))[0]:
                     joined.exception()  # it counts as asked for
@@ -372,7 +342,7 @@ _ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
     Call: _acall,
     Join: _ajoin,
     Spawn: _aspawn,
-    Take: _atake,
+    Take: atake,
     Announce: _announce,
 }
 """What an event loop does in another way than a thread."""

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from scoutcache.channels.leases import Leases
+from scoutcache.channels.leasing import Leasing
 from scoutcache.coherence.messages import Message
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
@@ -28,7 +28,7 @@ class Ports:
     announce: Callable[..., None]
     now: Callable[[], float]
     threads: Executor
-    leases: Leases | None = None
+    leases: Leasing | None = None
     authority: Any = None
     """The tier that keeps the versions, where an event loop asks it itself."""
     announcing: Callable[[Message], Awaitable[None]] | None = None

@@ -21,6 +21,7 @@ FLOORS = {
         "drive",
         "waits",
         "awaiting",
+        "taking",
         "opening",
         "remote",
         "assembly",

@@ -29,8 +29,8 @@ import stat
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Final
@@ -115,6 +115,10 @@ class Leases:
         """The lease of *ref*, None while somebody holds it, a thread of this process too.  Never waits."""
         return self._take(ref, _lock_now)
 
+    async def try_take_async(self, ref: Ref) -> Lease | None:
+        """`try_take` on an event loop: it asks nobody but the kernel."""
+        return self.try_take(ref)
+
     def wait(self, ref: Ref, holding: Sequence[Lease] = (), timeout: float | None = None) -> Lease | None:
         """The lease of *ref* once its owner has released it or died; None after *timeout* seconds.
 
@@ -168,6 +172,15 @@ class Leases:
                 _descriptors.close(fd)
             for lease in noted:
                 lease._wipe()
+
+    @asynccontextmanager
+    async def waiting_async(self, ref: Ref, holding: Sequence[Lease]) -> AsyncIterator[bool]:
+        """`waiting` on an event loop."""
+        with self.waiting(ref, holding) as told:
+            yield told
+
+    def close(self) -> None:
+        """What is held is held until it is released, or the process ends."""
 
     def _locked_token(self) -> tuple[Path, int | None]:
         """A file that is locked as long as this process lives and waits (Rule 3)."""

@@ -143,6 +143,7 @@ def invalidate(
         with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
             pace(cache._core, walk)
             result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
+        session.said.update(result.failed.values())  # it is told below
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
         waited = _wait(session, cache, seconds) if seconds is not None else None

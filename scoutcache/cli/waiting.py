@@ -1,26 +1,31 @@
 """``--wait``: until every process that lives with a cache has applied what was announced so far.
 
-Nobody is asked: each process says where it is in a page that it maps (`scoutcache.oplog.presence`).  One that does
-nothing applies twice a second, one at work at its next request; so half a second is what a wait usually takes, and
-one that is stopped, or blocked for longer, is named.  A process that starts meanwhile begins after the announcement,
-and one that ends has nothing more to serve.
+Nobody is asked: each process says where it is, on one machine in a page that it maps (`scoutcache.oplog.presence`), on
+many in a hash on their server (`scoutcache.channels.members`).  On one machine a process that does nothing applies
+twice a second, one at work at its next request, so half a second is what a wait usually takes; a server wakes them all,
+and it takes some milliseconds.  One that is stopped, or blocked for longer, is named.  A process that starts meanwhile
+begins after the announcement, and one that ends has nothing more to serve.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.cli.errors import UNREACHABLE, CommandError
+from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.presence import Member, members
 
 if TYPE_CHECKING:
+    from scoutcache.channels import members as remote
     from scoutcache.core import Core
 
+    AnyMember = Member | remote.Member
+
 POLL: Final = 0.01
-"""Seconds between two looks; a look at a process costs 10 to 20 microseconds."""
+"""Seconds between two looks; a look at a process costs 10 to 20 microseconds, one at a server one round trip."""
 
 
 class Waited(NamedTuple):
@@ -28,34 +33,84 @@ class Waited(NamedTuple):
 
     seconds: float
     processes: int
-    behind: list[Member]
+    behind: Sequence[AnyMember]
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that ``--wait`` adds."""
         behind = [
-            {"process": one.name, "pid": one.who and one.who.pid, "user": one.who and one.who.user,
-             "command": one.who and one.who.command}
+            {"process": one.name, **_host(one.who), "pid": one.who and one.who.pid,
+             "user": one.who and one.who.user, "command": one.who and one.who.command}
             for one in self.behind
         ]  # fmt: skip
         return {"waited_s": round(self.seconds, 3), "processes": self.processes, "behind": behind}
+
+
+def named(member: AnyMember) -> str:
+    """What to call a process that has not applied it."""
+    return str(member.who or member.name)
+
+
+def _host(who: object) -> dict[str, str]:
+    """On which machine it is, where there are several."""
+    return {"host": who.host} if hasattr(who, "host") else {}
 
 
 def wait_for_all(
     core: Core, seconds: float, *, clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Waited:  # fmt: skip
-    """Wait at most *seconds* until every other process has applied what stands in the journal now."""
-    if isinstance(core.journal, PrivateJournal):
-        raise CommandError(f"no process can be told or waited for: {core.directory} can't be written", code=UNREACHABLE)
-    position, began = core.journal.end(), clock()
-    own = getattr(core.background, "present_as", None)
-    others = [member for member in members(core.directory) if member.name != own]
-    behind = _behind(others, position)
+    """Wait at most *seconds* until every other process has applied what stands in the channel now.
+
+    Raises `CommandError` where nobody can be told or waited for.
+    """
+    others: _Here | _OnServer = _OnServer(core) if hasattr(core.journal, "layout") else _Here(core)
+    began = clock()
+    found = others.all()
+    behind = [one for one in found if one.position < others.position]
     while behind and clock() - began < seconds:
         sleep(min(POLL, max(0.0, seconds - (clock() - began))))
-        behind = _behind([now for member in behind if (now := member.again()) is not None], position)
-    return Waited(clock() - began, len(others), behind)
+        behind = [one for one in others.again(behind) if one.position < others.position]
+    return Waited(clock() - began, len(found), behind)
 
 
-def _behind(found: list[Member], position: int) -> list[Member]:
-    return [member for member in found if member.position < position]
+class _Here:
+    """The other processes of this machine."""
+
+    def __init__(self, core: Core) -> None:
+        if isinstance(core.journal, PrivateJournal):
+            known = f"no process can be told or waited for: {core.directory} can't be written"
+            raise CommandError(known, code=UNREACHABLE)
+        self._directory, self.position = core.directory, core.journal.end()
+        self._own = getattr(core.background, "present_as", None)
+
+    def all(self) -> list[Any]:
+        return [member for member in members(self._directory) if member.name != self._own]
+
+    def again(self, behind: Sequence[Any]) -> list[Any]:
+        return [now for member in behind if (now := member.again()) is not None]
+
+
+class _OnServer:
+    """The other processes that a server knows of."""
+
+    def __init__(self, core: Core) -> None:
+        from scoutcache.channels.stream import id_text, position_of
+
+        self._stream: Any = core.journal
+        # What only this process was told nobody else can apply.
+        self.position = position_of(id_text(core.journal.invalidated()).encode())
+        self._own = getattr(core.background, "heard_as", None)
+
+    def all(self) -> list[Any]:
+        from scoutcache.channels import members as remote
+        from scoutcache.server.commands import perform
+
+        try:
+            found = perform(remote.members(self._stream.layout), self._stream.conduit)
+        except TierUnavailable as error:
+            raise CommandError(f"no process can be waited for: {error}", code=UNREACHABLE, hint=error.hint) from error
+        return [one for one in found if one.name != self._own]
+
+    def again(self, behind: Sequence[Any]) -> list[Any]:
+        names = {one.name for one in behind}
+        return [one for one in self.all() if one.name in names]

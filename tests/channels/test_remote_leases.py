@@ -1,0 +1,500 @@
+"""Leases on a real server: one owner at a time, whoever waits is woken; without the server a machine has its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+
+import pytest
+import redis
+
+from scoutcache.channels.lease_keeper import RENEWED_EVERY
+from scoutcache.channels.lease_plans import LIFE, LeasePlans
+from scoutcache.channels.leases import Leases
+from scoutcache.channels.listener import Listener
+from scoutcache.channels.members import Membership, Process
+from scoutcache.channels.remote_leases import RemoteLeases
+from scoutcache.channels.stream import StreamChannel
+from scoutcache.config_sections import RedisSection
+from scoutcache.entry import Ref
+from scoutcache.errors import FlightCycle, TierUnavailable
+from scoutcache.server.breaker import Breaker
+from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
+from scoutcache.server.coalescing import Coalescing
+from scoutcache.server.commands import aperform, perform
+from scoutcache.server.connecting import Source
+from scoutcache.server.direct import Direct
+from scoutcache.server.layout import Layout
+
+A, B, C = (Ref("default", key) for key in "abc")
+SOON = 10.0
+
+
+class Machine:
+    """What a process of another machine has of the server, in this process."""
+
+    def __init__(self, section, directory):
+        self.source = Source(section)
+        self.breaker = Breaker("the server", time.monotonic, lambda _: None)
+        breakers = Breakers(self.breaker, lambda name: Breaker(name, time.monotonic, lambda _: None))
+        self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
+        cluster = self.source.is_cluster
+        self.conduit = Cluster(self.source, breakers) if cluster else Direct(self.source, self.breaker)
+        self._make = lambda: AsyncCluster(self.source, breakers) if cluster else Coalescing(self.source, self.breaker)
+        self._loops = {}
+        self.channel = StreamChannel(self.layout, self.conduit, most=1000, now=time.monotonic)
+        perform(self.channel.open_plan(), self.conduit)
+        plans = LeasePlans(self.layout, self.channel)
+        self.here = Leases(directory)
+        self.leases = RemoteLeases(plans, self.conduit, self.on_loop, self.here, self.channel)
+        self.breaker.on_open.append(self.leases.server_changed)
+        self.breaker.on_close.append(self.leases.server_changed)
+        end, invalidated = self.channel.end, self.channel.invalidated
+        member = Membership(self.layout, lambda: Process(1, "a"), end, invalidated, time.monotonic)
+        self.listener = Listener(
+            self.source, self.channel, self.breaker, heard=lambda: None, released=self.leases.released,
+            turn=lambda _: None, trouble=lambda _: None, member=member,
+        )  # fmt: skip
+        self.listener.start()
+
+    async def on_loop(self, plan):
+        loop = asyncio.get_running_loop()
+        if loop not in self._loops:
+            self._loops[loop] = self._make()
+        return await aperform(plan, self._loops[loop])
+
+    def close(self):
+        self.leases.close()
+        self.listener.close()
+        self.conduit.close()
+
+
+@pytest.fixture
+def machines(tmp_path, redis_url):
+    """Two machines with one server."""
+    yield from started(RedisSection(url=redis_url), tmp_path)
+
+
+@pytest.fixture
+def clustered(tmp_path, redis_cluster):
+    redis_cluster.flush()
+    nodes = [f"{host}:{port}" for host, port in redis_cluster.nodes]
+    yield from started(RedisSection(nodes=nodes), tmp_path)
+
+
+def started(section, tmp_path):
+    both = [Machine(section, tmp_path / name / "leases") for name in "ab"]
+    yield both
+    for machine in both:
+        machine.close()
+
+
+@pytest.fixture
+def server(redis_server):
+    with redis.Redis(port=redis_server.port) as client:
+        yield client
+
+
+def keys_of(server):
+    return server.keys("*lease:*")
+
+
+def in_thread(work):
+    """Begin *work* in a thread; what is returned gives its result, or raises its error."""
+    outcome = []
+
+    def run():
+        try:
+            outcome.append((work(), None))
+        except BaseException as error:
+            outcome.append((None, error))
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result(seconds=SOON):
+        thread.join(seconds)
+        assert not thread.is_alive(), "it hangs"
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        return value
+
+    return result
+
+
+def waits(machine, ref, server, until, **how):
+    """Begin to wait in a thread; it does wait when this returns."""
+    result = in_thread(lambda: machine.leases.wait(ref, **how))
+    until(lambda: server.hexists(machine.layout.lease(ref), "q"), "somebody waits")
+    return result
+
+
+def test_one_owner_at_a_time_and_nothing_is_left(machines, server, until):
+    one, other = machines
+    lease = one.leases.try_take(A)
+    assert lease.held
+    assert lease.ref == A
+    assert len(one.leases) == 1
+    assert one.leases.try_take(A) is None
+    assert other.leases.try_take(A) is None
+    assert other.leases.try_take(Ref("other", "a")).held, "a namespace is part of the key"
+    lease.release()
+    lease.release()
+    assert not lease.held
+    until(lambda: (taken := other.leases.try_take(A)) is not None and taken.held, "it is free")
+    other.close()
+    assert keys_of(server) == []
+
+
+def test_on_a_cluster_too(clustered, until):
+    one, other = clustered
+    lease = one.leases.try_take(A)
+    assert other.leases.try_take(A) is None
+    result = in_thread(lambda: other.leases.wait(A))
+    until(lambda: b"q" in perform_hgetall(one, A), "somebody waits")
+    lease.release()
+    assert result().held
+
+    async def main():
+        assert await one.leases.try_take_async(A) is None
+        assert (await other.leases.try_take_async(B)).held
+        for machine in clustered:
+            for conduit in machine._loops.values():
+                await conduit.close()
+
+    asyncio.run(main())
+
+
+def perform_hgetall(machine, ref):
+    from scoutcache.server.commands import replies
+
+    (answer,) = perform(replies(("HGETALL", machine.layout.lease(ref))), machine.conduit)
+    return list(answer)
+
+
+def test_one_that_was_just_released_can_be_taken_at_once_by_the_same_process(machines):
+    one, _ = machines
+    for _ in range(100):
+        lease = one.leases.try_take(A)
+        assert lease is not None
+        lease.release()
+
+
+def test_a_waiter_of_another_machine_is_woken(machines, server, until):
+    one, other = machines
+    took = []
+    for _ in range(10):
+        lease = one.leases.wait(A)
+        result = waits(other, A, server, until)
+        began = time.monotonic()
+        lease.release()
+        taken = result()
+        took.append(time.monotonic() - began)
+        assert taken.held
+        taken.release()
+        until(lambda: not keys_of(server), "it is free")
+    assert sorted(took)[5] < 0.1, "half a second is how long it would take without a wake"
+
+
+def test_nobody_is_woken_for_what_nobody_waits_for(machines, server, until):
+    one, _ = machines
+    for _ in range(5):
+        one.leases.try_take(A).release()
+        until(lambda: not keys_of(server), "it is free")
+    assert server.xlen(one.layout.wakes) == 0
+
+
+def test_a_wake_that_is_lost_costs_half_a_second(machines, server, until):
+    one, other = machines
+    lease = one.leases.try_take(A)
+    other.leases.released = lambda _: None
+    other.listener._released = lambda _: None
+    result = waits(other, A, server, until)
+    lease.release()
+    assert result(2.0).held
+
+
+def test_event_loops_take_and_wait_and_are_not_blocked(machines, server, until):
+    one, other = machines
+
+    async def main():
+        lease = await one.leases.try_take_async(A)
+        assert lease.held
+        assert await other.leases.try_take_async(A) is None
+        assert await other.leases.wait_async(A, timeout=0.01) is None
+        waiting = asyncio.ensure_future(other.leases.wait_async(A))
+        while not await asyncio.to_thread(server.hexists, one.layout.lease(A), "q"):
+            await asyncio.sleep(0)
+        assert not waiting.done()
+        lease.release()
+        taken = await asyncio.wait_for(waiting, SOON)
+        assert taken.held
+        taken.release()
+        for machine in machines:
+            for conduit in machine._loops.values():
+                await conduit.close()
+
+    asyncio.run(main())
+    until(lambda: not keys_of(server), "nothing is left")
+
+
+def test_a_cancelled_taker_or_waiter_leaves_nothing(machines, server, until):
+    one, other = machines
+    b = one.leases.try_take(B)
+    a = other.leases.try_take(A)
+
+    async def main():
+        for _ in range(50):
+            task = asyncio.ensure_future(one.leases.try_take_async(C))
+            await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        waiting = asyncio.ensure_future(one.leases.wait_async(A, [b]))
+        while not any(field.startswith(b"w:") for field in server.hkeys(one.layout.lease(B))):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        for conduit in one._loops.values():
+            await conduit.close()
+
+    asyncio.run(main())
+    until(lambda: server.hkeys(one.layout.lease(B)) in ([b"o"], [b"o", b"n"], [b"n", b"o"]), "the note is gone")
+    until(lambda: not server.exists(one.layout.lease(C)), "what was taken for nobody is free", seconds=2 * LIFE)
+    a.release(), b.release()
+
+
+def test_what_is_held_is_renewed_for_as_long_as_it_is_held(machines, server, until):
+    one, other = machines
+    one.leases.try_take(A)
+    name = one.layout.lease(A)
+    until(lambda: int(server.hget(name, "n") or 0) >= 3, "it was renewed three times", seconds=5 * RENEWED_EVERY)
+    assert server.pttl(name) > 1000 * (LIFE - 2 * RENEWED_EVERY)
+    assert other.leases.try_take(A) is None
+
+
+def test_a_timeout_gives_up_and_leaves_the_owner_alone(machines):
+    one, other = machines
+    lease = one.leases.try_take(A)
+    began = time.monotonic()
+    assert other.leases.wait(A, timeout=0.1) is None
+    assert time.monotonic() - began >= 0.1
+    assert other.leases.wait(A, timeout=0) is None
+    assert lease.held
+
+
+def test_an_owner_that_lost_its_lease_takes_nothing_from_the_next(machines, server, until):
+    """As one that was paused for longer than its lease lasts."""
+    one, other = machines
+    lease = one.leases.try_take(A)
+    server.delete(one.layout.lease(A))
+    taken = other.leases.try_take(A)
+    assert taken.held
+    lease.release()
+    one.leases.close()
+    assert server.hget(one.layout.lease(A), "o") == taken.token
+    until(lambda: server.hget(one.layout.lease(A), "n"), "the new one is renewed")
+
+
+def test_an_owner_notices_that_another_has_its_lease(machines, server, until):
+    one, other = machines
+    lease = one.leases.try_take(A)
+    server.delete(one.layout.lease(A))
+    assert other.leases.try_take(A).held
+    until(lambda: not lease.held, "it knows")
+    assert len(one.leases) == 0
+
+
+def test_a_lease_that_the_server_lost_is_made_anew_with_its_notes(machines, server, until):
+    one, other = machines
+    a, b = one.leases.try_take(A), other.leases.try_take(B)
+    with one.leases.waiting(B, [a]):
+        server.flushall()
+        until(lambda: server.exists(one.layout.lease(A), one.layout.lease(B)) == 2, "both are there again")
+        assert other.leases.try_take(A) is None
+        with pytest.raises(FlightCycle, match=r"'b' asks for 'a'"):
+            other.leases.wait(A, [b], timeout=SOON)
+
+
+def leads_and_asks(machine, own, wanted):
+    """Compute *own*, and ask for *wanted* meanwhile; what came of it."""
+    try:
+        machine.leases.wait(wanted, [own]).release()
+    except FlightCycle as error:
+        return str(error)
+    else:
+        return "has it"
+    finally:
+        own.release()
+
+
+async def leads_and_asks_on_a_loop(machine, own, wanted):
+    try:
+        (await machine.leases.wait_async(wanted, [own])).release()
+    except FlightCycle as error:
+        return str(error)
+    else:
+        return "has it"
+    finally:
+        own.release()
+        for conduit in machine._loops.values():
+            await conduit.close()
+
+
+@pytest.mark.parametrize("on_a_loop", [False, True])
+def test_a_circle_of_two_machines_is_refused_once(machines, server, until, on_a_loop):
+    one, other = machines
+    a, b = one.leases.try_take(A), other.leases.try_take(B)
+    first = in_thread(lambda: leads_and_asks(one, a, B))
+    if on_a_loop:
+        second = in_thread(lambda: asyncio.run(leads_and_asks_on_a_loop(other, b, A)))
+    else:
+        second = in_thread(lambda: leads_and_asks(other, b, A))
+    refused, has_it = sorted([first(), second()], key=lambda outcome: outcome == "has it")
+    assert "'a' asks for 'b'" in refused or "'b' asks for 'a'" in refused
+    assert has_it == "has it", "the one of them that is not refused goes on"
+    until(lambda: not keys_of(server), "nothing is left")
+
+
+def test_what_one_leads_oneself_and_what_leads_back_within_a_process_is_a_circle(machines):
+    one, _ = machines
+    a, b, c = (one.leases.try_take(ref) for ref in (A, B, C))
+    with pytest.raises(FlightCycle, match="'a'"):
+        one.leases.wait(A, [a])
+    with one.leases.waiting(A, [b]), pytest.raises(FlightCycle, match=r"'c' asks for 'b', .* waits for 'a'"):
+        one.leases.wait(B, [a, c])
+    assert one.leases.wait(B, [a, c], timeout=0.01) is None, "nobody waits for a any more"
+
+
+def test_the_notes_of_the_dead_close_no_circle(machines, server, until):
+    one, other = machines
+    a = one.leases.try_take(A)
+    with redis.Redis(port=one.source.connection_kind(asynchronous=False, timeout=1)[1]["port"]) as client:
+        client.hset(one.layout.lease(B), mapping={"o": "dead", "w:1": one.layout.lease(A)})
+        client.pexpire(one.layout.lease(B), 1500)
+    assert one.leases.wait(B, [a], timeout=SOON).held
+    del other, server, until
+
+
+def test_a_forked_child_holds_none_of_its_parents_leases(machines, in_child):
+    one, _ = machines
+    lease = one.leases.try_take(A)
+
+    def work():
+        assert not lease.held
+        assert len(one.leases) == 0
+        lease.release()
+        assert one.leases.try_take(A) is None
+        taken = one.leases.try_take(B)
+        assert taken.held
+        one.leases.close()
+
+    assert in_child(work) == 0
+    assert lease.held
+    assert one.leases.try_take(B).held, "the child let it go"
+
+
+class TestWithoutTheServer:
+    @pytest.fixture
+    def server_of(self, start_redis):
+        return start_redis()
+
+    @pytest.fixture
+    def pair(self, tmp_path, server_of):
+        """Two processes of one machine."""
+        section = RedisSection(url=server_of.url)
+        both = [Machine(section, tmp_path / "leases") for _ in "ab"]
+        yield both
+        for machine in both:
+            machine.close()
+
+    def test_the_machines_own_lease_counts(self, pair, server_of):
+        one, other = pair
+        server_of.kill()
+        lease = one.leases.try_take(A)
+        assert lease.held
+        assert other.leases.try_take(A) is None
+        assert len(one.leases) == 1
+        lease.release()
+        assert other.leases.try_take(A).held
+
+    def test_who_waits_when_it_goes_waits_for_the_owner_on_this_machine(self, pair, server_of, until):
+        one, other = pair
+        lease = one.leases.try_take(A)
+        result = in_thread(lambda: other.leases.wait(A))
+        until(lambda: server_of.cli("HEXISTS", one.layout.lease(A), "q"), "somebody waits")
+        server_of.kill()
+        until(lambda: lease.here is not None, "the owner has the machine's lease")
+        end = other.channel.end()
+        lease.release()
+        assert result().held
+        assert other.channel.end() > end, "whoever waited looks again for what was stored"
+
+    def test_who_waits_for_an_owner_elsewhere_goes_on(self, tmp_path, server_of, until):
+        machines = started(RedisSection(url=server_of.url), tmp_path)
+        one, other = next(machines)
+        one.leases.try_take(A)
+        result = in_thread(lambda: other.leases.wait(A))
+        until(lambda: server_of.cli("HEXISTS", one.layout.lease(A), "q"), "somebody waits")
+        server_of.kill()
+        assert result().held
+        assert next(machines, None) is None
+
+    def test_when_it_is_back_leases_are_there_again(self, pair, server_of, until):
+        one, other = pair
+        lease = one.leases.try_take(A)
+        server_of.kill()
+        until(lambda: lease.here is not None, "it fell back")
+        server_of.restart()
+        until(lambda: server_of.cli("EXISTS", one.layout.lease(A)), "it is renewed")
+        assert other.leases.try_take(A) is None
+        lease.release()
+        until(lambda: (taken := other.leases.try_take(A)) is not None and taken.held, "it is free")
+
+    def test_a_server_that_is_frozen_blocks_a_release_for_nobody(self, pair, server_of):
+        one, _ = pair
+        lease = one.leases.try_take(A)
+        server_of.pause()
+        try:
+            began = time.monotonic()
+            lease.release()
+            assert time.monotonic() - began < 0.1
+        finally:
+            server_of.resume()
+
+    def test_no_thread_to_renew_with_is_no_server(self, pair, monkeypatch):
+        one, _ = pair
+
+        def none(_):
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", none)
+        assert one.leases.try_take(A).held
+        assert one.leases._held == {}
+        with pytest.raises(TierUnavailable, match="nobody can renew"):
+            one.leases._keeper.begin()
+
+
+def test_a_killed_owner_is_succeeded_when_its_lease_has_run_out(machines, server, until):
+    one, _ = machines
+    ready, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)
+        try:
+            if one.leases.try_take(A).held:
+                os.write(tell, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
+    assert os.read(ready, 1) == b"x"
+    result = waits(one, A, server, until)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    began = time.monotonic()
+    assert result().held
+    assert time.monotonic() - began <= LIFE + 1
+    os.close(ready), os.close(tell)
