@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.exceptions import RedisError, ResponseError
 
 from scoutcache.channels.members import Membership
-from scoutcache.channels.stream import StreamChannel, id_text
+from scoutcache.channels.stream import StreamChannel
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, perform, replies, text_of
@@ -143,7 +143,7 @@ class Listener:
         self._begin_to_wake(alone)
         self._go_round(alone)
         while not stop.is_set():
-            after, patience = id_text(channel.end()), min(BLOCK, max(PAUSE, self.member.rest()))
+            after, patience = channel.heard(), min(BLOCK, max(PAUSE, self.member.rest()))
             connection.send_command("XREAD", "COUNT", _AT_ONCE, "BLOCK", round(patience * 1000), "STREAMS",
                                     layout.events, layout.wakes, after, self._woken, check_health=False)  # fmt: skip
             answer = connection.read_response()

@@ -102,17 +102,30 @@ return text(id)
 """)
 """Say that what was announced before may be lost, unless somebody else has."""
 
+_BREAK: Final = Script(_FORMAT + """
+local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'p', 'lost', 'm', '')
+if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
+return id
+""")
+"""Say that what was announced before is lost."""
+
 
 def position_of(identity: bytes) -> int:
     """The position of a stream's id."""
     milliseconds, _, number = identity.partition(b"-")
-    since = max(0, int(milliseconds) - _SINCE)
+    since = min(max(0, int(milliseconds) - _SINCE), (1 << 64 - _SEQUENCE - _OWN) - 1)
     return (since << (_SEQUENCE + _OWN)) | min(int(number or 0), (1 << _SEQUENCE) - 1) << _OWN
 
 
 def _split(position: int) -> tuple[int, int]:
     since, number = position >> (_SEQUENCE + _OWN), (position >> _OWN) & ((1 << _SEQUENCE) - 1)
     return (since + _SINCE, number) if since else (0, number)
+
+
+def _parts(identity: bytes) -> tuple[int, int]:
+    """An id's milliseconds and its sequence, which grows beyond a position's where a server's clock was set back."""
+    milliseconds, _, number = identity.partition(b"-")
+    return int(milliseconds), int(number or 0)
 
 
 def id_text(position: int) -> str:
@@ -160,7 +173,7 @@ class StreamChannel:
 
     def seen(self) -> bytes:
         """How far this process has heard, as the scripts of a write compare it."""
-        return position_text(*_split(self.words[END]))
+        return position_text(*_parts(self._last))
 
     def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]:  # noqa: ARG002
         """The messages after *position* and the position after them; None for them when some are gone."""
@@ -176,9 +189,13 @@ class StreamChannel:
         """Messages of the stream in their order, as XREAD and XRANGE give them; those known already are passed over."""
         with self._lock:
             for identity, fields in entries:
+                if _parts(identity) <= _parts(self._last):
+                    continue
                 position = position_of(identity)
                 if position > self.words[END]:
                     self._take(identity, position, _field(fields, b"p"), _field(fields, b"m"))
+                else:  # more of them in a millisecond than there are positions
+                    self._gap(identity, self.words[END] + 1)
 
     def _take(self, identity: bytes, position: int, before: bytes, payload: bytes) -> None:
         message = None
@@ -228,7 +245,10 @@ class StreamChannel:
         with self._lock:
             if before != self._last:
                 return False
-            self._keep(identity, position_of(identity), message)
+            position = position_of(identity)
+            if position <= self.words[END]:
+                return False
+            self._keep(identity, position, message)
             return True
 
     # -- plans
@@ -272,7 +292,7 @@ class StreamChannel:
     def catch_up(self) -> Plan[None]:
         """Hear everything that stands in the stream by now."""
         while True:
-            after = f"({id_text(self.words[END])}"
+            after = b"(" + self._last
             (entries,) = yield from replies(("XRANGE", self.layout.events, after, "+", "COUNT", _AT_ONCE))
             self.feed(entries)
             if len(entries) < _AT_ONCE:
@@ -285,10 +305,20 @@ class StreamChannel:
         heard = self._last  # first: ids only grow
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
-        if position_of(newest) < position_of(heard):
-            yield from self.lose(self.layout.positions[0])
+        if _parts(newest) < _parts(heard):
+            yield from self._begin_anew()
         elif newest != heard:
             yield from self.catch_up()
+
+    def _begin_anew(self) -> Plan[None]:
+        """The stream that was heard is gone: say so in the new one, whose ids are smaller where the clock is behind."""
+        positions, heard = self.layout.positions, self._last
+        keys = [self.layout.events] if self.layout.sharded else [self.layout.events, *positions]
+        (newest,) = yield from replies(_BREAK.call(keys, self._most))
+        if self.layout.sharded and _parts(newest) < _parts(heard):  # Rule 4: each is made anew by who needs it
+            yield from replies(*[("UNLINK", name) for name in positions])
+        with self._lock:
+            self._gap(newest, position_of(newest))
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""

@@ -1,0 +1,384 @@
+"""The stream as a channel: what is heard, what is missed for good, what is lost and noticed."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.channels.stream import LOST, StreamChannel, id_text, position_of
+from scoutcache.coherence.messages import Message, encode
+from scoutcache.errors import TierUnavailable
+from scoutcache.server.commands import perform
+from scoutcache.server.faults import Fault, Kind, unavailable
+from scoutcache.server.layout import Layout, position_text
+
+
+def said(*names, kind="key", source="test"):
+    return Message(kind, "default", names, 1, source)
+
+
+def entry(identity, before, message, *, mapping=False):
+    """As XRANGE gives it: a flat list with RESP2, a mapping with RESP3."""
+    fields = {b"p": before, b"m": encode(message)}
+    return identity, fields if mapping else [part for pair in fields.items() for part in pair]
+
+
+class Answering:
+    """A conduit with its answers ready."""
+
+    def __init__(self, *answers):
+        self.answers, self.sent = list(answers), []
+
+    def execute(self, batch):
+        self.sent += batch.commands
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def channel(fake_clock):
+    return StreamChannel(Layout("app:"), Answering(), most=1000, now=fake_clock.monotonic)
+
+
+def heard(channel, position=0):
+    messages, end = channel.since(position)
+    return None if messages is None else [message.names for message in messages], end
+
+
+A, B, C = b"1800000000000-0", b"1800000000000-1", b"1800000000005-0"
+
+
+# -- positions
+
+
+@pytest.mark.parametrize("identity", [A, B, C, b"1577836800001-1023", b"0-0"])
+def test_an_id_is_read_from_its_position(identity):
+    assert id_text(position_of(identity)).encode() == identity
+
+
+def test_positions_sort_as_ids_do():
+    assert 0 == position_of(b"0-0") < position_of(A) < position_of(B) < position_of(C)
+
+
+# -- feeding
+
+
+@pytest.mark.parametrize("mapping", [False, True])
+def test_what_continues_what_was_heard_is_there_and_end_covers_it(channel, mapping):
+    channel.feed([entry(A, b"0-0", said("a"), mapping=mapping), entry(B, A, said("b"), mapping=mapping)])
+    assert heard(channel) == ([("a",), ("b",)], position_of(B))
+    assert heard(channel, position_of(A)) == ([("b",)], position_of(B))
+    assert heard(channel, position_of(B)) == ([], position_of(B))
+    assert channel.seen() == position_text(1800000000000, 1)
+
+
+def test_what_is_known_already_is_passed_over(channel):
+    for _ in range(3):
+        channel.feed([entry(A, b"0-0", said("a")), entry(B, A, said("b"))])
+    assert heard(channel)[0] == [("a",), ("b",)]
+
+
+def test_a_message_that_does_not_continue_is_a_gap(channel):
+    """Rule 1: whoever asks from before it is told that something is gone, and from it on everything is there."""
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.feed([entry(C, B, said("c"))])
+    assert heard(channel, position_of(A)) == (None, position_of(C))
+    assert heard(channel, position_of(C)) == ([], position_of(C))
+    assert channel.invalidated() == position_of(C)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", encode(said("[", kind="pattern")), b"\x93"])
+def test_a_message_that_can_not_be_read_is_a_gap(channel, payload):
+    channel.feed([(A, [b"p", b"0-0", b"m", payload])])
+    assert heard(channel) == (None, position_of(A))
+
+
+@pytest.mark.parametrize("fields", [[], [b"p"], {}, [b"m", b"x"], ["p", "0-0"], None])
+def test_fields_of_a_foreigner_are_a_gap_and_no_error(channel, fields):
+    channel.feed([(A, fields if fields is not None else [])])
+    assert heard(channel) == (None, position_of(A))
+
+
+def test_a_position_that_was_never_said_is_a_gap(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    assert channel.since(position_of(C)) == (None, position_of(A))
+
+
+def test_only_invalidations_move_what_was_invalidated(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.feed([entry(B, A, said("b", kind="written"))])
+    assert (channel.invalidated(), channel.end()) == (position_of(A), position_of(B))
+
+
+def test_of_more_than_are_kept_the_older_half_is_a_gap(fake_clock):
+    channel = StreamChannel(Layout("app:"), Answering(), most=9, now=fake_clock.monotonic, kept=10)
+    ids = [b"%d-0" % (1_800_000_000_000 + n) for n in range(25)]
+    for n, identity in enumerate(ids):
+        channel.feed([entry(identity, ids[n - 1] if n else b"0-0", said(str(n)))])
+    assert heard(channel)[0] is None
+    assert heard(channel, position_of(ids[20]))[0] == [(str(n),) for n in range(21, 25)]
+
+
+def test_more_in_a_millisecond_than_there_are_positions_are_a_gap_and_never_unheard(channel):
+    """A server whose clock was set back numbers on within the millisecond that it had reached."""
+    ids = [b"1800000000000-%d" % n for n in range(1020, 1030)]
+    for n, identity in enumerate(ids):
+        at = channel.end()
+        channel.feed([entry(identity, ids[n - 1] if n else b"0-0", said(str(n)))])
+        assert channel.end() > at
+        assert heard(channel, at)[0] == ([(str(n),)] if n < 4 else None)
+        assert channel.seen() == position_text(1800000000000, 1020 + n)
+    assert not channel.told(said("mine"), ids[-1], b"1800000000000-1030"), "it is read like another's"
+    channel.feed([entry(C, ids[-1], said("c"))])
+    assert channel.end() == position_of(C)
+
+
+# -- what only this process was told
+
+
+def test_what_was_noted_stands_behind_what_was_heard_and_before_what_comes(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.note(said("noted"))
+    assert heard(channel, position_of(A))[0] == [("noted",)]
+    assert channel.seen() == position_text(1800000000000, 0)
+    channel.feed([entry(B, A, said("b"))])
+    assert heard(channel, position_of(A))[0] == [("noted",), ("b",)]
+
+
+def test_more_notes_than_there_are_numbers_drop_everything_and_lose_nothing(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    before = channel.end()
+    for n in range(17_000):
+        at = channel.end()
+        channel.note(said(str(n)))
+        messages, _ = channel.since(at)
+        assert messages is None or [message.names for message in messages] == [(str(n),)], n
+        assert channel.end() > at
+    assert channel.since(before)[0] is None
+    end = channel.end()
+    channel.feed([entry(C, A, said("c"))])
+    assert channel.since(end)[0] in (None, [said("c")])
+    assert channel.end() == position_of(C)
+
+
+# -- plans
+
+
+def test_its_own_message_is_in_the_buffer_when_the_call_returns(channel):
+    channel.conduit = Answering([[b"0-0", A]])
+    assert channel.append(said("mine")) == (0, position_of(A))
+    assert heard(channel)[0] == [("mine",)]
+
+
+def test_where_others_came_in_between_all_are_heard_before_it_returns(channel):
+    channel.conduit = Answering([[A, B]], [[entry(A, b"0-0", said("theirs")), entry(B, A, said("mine"))]])
+    assert channel.append(said("mine")) == (position_of(A), position_of(B))
+    assert heard(channel)[0] == [("theirs",), ("mine",)]
+
+
+def test_who_must_not_wait_is_told_to(channel):
+    with pytest.raises(BlockingIOError):
+        channel.append(said("mine"), wait=False)
+
+
+def test_an_invalidation_that_could_not_be_announced_is_heard_here_at_least(channel):
+    channel.conduit = Answering(unavailable(Fault(Kind.TIMEOUT, "no answer", None, away=True)))
+    with pytest.raises(TierUnavailable):
+        channel.append(said("mine"))
+    assert heard(channel)[0] == [("mine",)]
+
+
+# -- with servers
+
+
+@pytest.fixture(params=["server", "cluster"])
+def where(request):
+    """A server's URL or a cluster."""
+    return request.getfixturevalue("redis_url" if request.param == "server" else "redis_cluster")
+
+
+@pytest.fixture
+def machine(make_remote, where):
+    """Channels of one stream, as of several machines."""
+    prefixes = {}
+
+    def make(**settings):
+        prefix = prefixes.setdefault("one", None)
+        made = make_remote(where, **settings) if prefix is None else make_remote(where, key_prefix=prefix, **settings)
+        prefixes["one"] = made.layout.prefix
+        return made
+
+    return make
+
+
+def hear(remote):
+    perform(remote.channel.check(), remote.conduit)
+
+
+def do(remote, *command):
+    (answer,) = remote.conduit.execute(batch(command))
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def batch(command):
+    from scoutcache.server.commands import Batch
+
+    return Batch([command])
+
+
+def test_what_one_says_the_others_hear_in_the_same_order(machine):
+    one, other = machine(), machine()
+    positions = [one.channel.append(said(str(n)))[1] for n in range(5)]
+    mine = other.channel.append(said("other"))
+    hear(one)
+    in_order = [*[(str(n),) for n in range(5)], ("other",)]
+    assert heard(one.channel, 0)[0][-6:] == heard(other.channel, 0)[0][-6:] == in_order
+    assert mine[0] == positions[-1]
+    assert one.channel.end() == other.channel.end() == mine[1]
+
+
+def test_an_invalidation_moves_the_positions_that_it_concerns_and_a_write_moves_none(machine):
+    one = machine()
+    before = [do(one, "GET", name) for name in one.layout.positions]
+    one.channel.append(said("a", kind="written"))
+    assert [do(one, "GET", name) for name in one.layout.positions] == before
+    one.channel.append(said("a"))
+    moved = [do(one, "GET", name) for name in one.layout.positions]
+    assert sum(new != old for new, old in zip(moved, before, strict=True)) == 1
+    assert max(moved) == one.channel.seen()
+    one.channel.append(said("a*", kind="pattern"))
+    assert {do(one, "GET", name) for name in one.layout.positions} == {one.channel.seen()}
+
+
+def test_who_hears_late_but_in_time_misses_nothing(machine):
+    one, other = machine(), machine()
+    at = other.channel.end()
+    for n in range(2500):
+        one.channel.append(said(str(n), kind="written"))
+    hear(other)
+    assert heard(other.channel, at)[0] == [(str(n),) for n in range(2500)]
+
+
+@pytest.mark.parametrize("lost", ["trimmed", "stream", "everything"])
+def test_what_was_lost_is_a_gap_for_who_had_not_heard_it(machine, where, lost):
+    one, other = machine(), machine()
+    for n in range(5):
+        one.channel.append(said(str(n)))
+    hear(other)
+    at = other.channel.end()
+    one.channel.append(said("missed"))
+    match lost:
+        case "trimmed":
+            do(one, "XTRIM", one.layout.events, "MAXLEN", 0)
+            one.channel.append(said("after", kind="written"))
+        case "stream":
+            do(one, "UNLINK", one.layout.events)
+        case "everything":
+            flush(one, where)
+    hear(other)
+    assert other.channel.since(at)[0] is None
+    hear(one)
+    assert goes_on(one, other)
+
+
+def flush(remote, where):
+    if isinstance(where, str):
+        do(remote, "FLUSHALL")
+    else:
+        where.flush()
+
+
+def goes_on(one, other):
+    """What is said afterwards is heard by all, and writes compare a position that they have heard."""
+    hear(one), hear(other)
+    at = other.channel.end()
+    one.channel.append(said("again"))
+    hear(other)
+    standing = [do(one, "GET", name) for name in one.layout.positions]
+    newest = max(filter(None, standing), default=b"")
+    return heard(other.channel, at)[0] == [("again",)] and newest <= other.channel.seen()
+
+
+def test_a_server_that_lost_the_stream_and_whose_clock_is_behind_is_noticed(machine, where):
+    """The ids of a server that begins anew may be smaller than those that were heard."""
+    one, other = machine(), machine()
+    ahead = f"{2_000_000_000_000}-0"
+    do(one, "XADD", one.layout.events, ahead, "p", "0-0", "m", encode(said("ahead")))
+    hear(one), hear(other)
+    at = other.channel.end()
+    do(one, "UNLINK", one.layout.events, *([one.layout.positions[0]] if isinstance(where, str) else []))
+    hear(other)
+    assert other.channel.since(at)[0] is None
+    assert goes_on(one, other)
+
+
+def test_a_position_that_was_lost_is_a_gap_for_all_and_comes_back(machine):
+    one, other = machine(), machine()
+    one.channel.append(said("a"))
+    hear(other)
+    at = other.channel.end()
+    name = one.layout.positions[0]
+    do(one, "UNLINK", name)
+    perform(one.channel.lose(name), one.conduit)
+    assert do(one, "GET", name) == one.channel.seen()
+    hear(other)
+    assert other.channel.since(at)[0] is None
+    perform(one.channel.lose(name), one.conduit)
+    assert do(one, "XREVRANGE", one.layout.events, "+", "-", "COUNT", 1)[0][0] == id_text(other.channel.end()).encode()
+
+
+def test_a_write_that_finds_its_position_gone_restores_it_and_is_taken(machine, fake_clock):
+    from scoutcache.entry import Header, Ref, Row
+    from scoutcache.wire.codec import Codec, CodecSettings
+
+    codec = Codec(CodecSettings())
+    one, other = machine(), machine()
+    ref, now = Ref("default", "k"), fake_clock.wall()
+    header = Header(ref=ref, start=1, created=now, fresh_until=now + 60, expires=now + 60)
+    live, encoded = codec.hold("value")
+    row = Row(header, live, lambda: codec.seal(header, live, encoded))
+    do(one, "UNLINK", one.layout.position(ref))
+    at = other.channel.end()
+    assert one.make_tier(codec).write([row], now) == 1
+    assert do(one, "EXISTS", one.layout.position(ref)) == 1
+    hear(other)
+    assert other.channel.since(at)[0] is None
+
+
+def test_a_server_that_was_restarted_empty_is_a_gap_for_all(start_redis, make_remote):
+    server = start_redis()
+    one, other = make_remote(server.url, key_prefix="a:"), make_remote(server.url, key_prefix="a:")
+    one.channel.append(said("a"))
+    hear(other)
+    at = one.channel.end(), other.channel.end()
+    server.kill()
+    server.restart()
+    for remote in (one, other):
+        remote.conduit._drop_idle()
+    hear(one), hear(other)
+    assert (one.channel.since(at[0])[0], other.channel.since(at[1])[0]) == (None, None)
+    assert goes_on(one, other)
+
+
+def test_a_forked_child_hears_on_its_own(machine, where, in_child):
+    if not isinstance(where, str):
+        pytest.skip("redis-py's cluster client knows of forks itself")
+    one, other = machine(), machine()
+    at = one.channel.end()
+
+    def child():
+        one.channel.renew_mutex()
+        one.channel.append(said("child"))
+        assert heard(one.channel, at)[0] == [("child",)]
+
+    assert in_child(child) == 0
+    assert heard(one.channel, at)[0] == []
+    hear(one), hear(other)
+    assert heard(one.channel, at)[0] == heard(other.channel, at)[0] == [("child",)]
+
+
+def test_the_word_for_lost_is_no_id():
+    assert not LOST[:1].isdigit()
