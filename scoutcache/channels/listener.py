@@ -124,8 +124,7 @@ class Listener:
         source, patience = self._source, BLOCK + self._source.section.timeout
         if source.is_cluster:
             client: Any = self._channel.conduit
-            node = client.client.get_node_from_key(self._channel.layout.events)
-            connection = source.connection_to(node, patience)
+            connection = source.connection_to(client.node_of(self._channel.layout.events), patience)
         else:
             kind, options = source.connection_kind(asynchronous=False, timeout=patience)
             connection = kind(**options)

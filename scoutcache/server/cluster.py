@@ -102,6 +102,11 @@ class Cluster:
         """The primaries."""
         return list(self.client.get_primaries())
 
+    def node_of(self, name: str) -> Any:
+        """Who serves the slot of *name*, asked anew: who listens there hears of no slot that moves."""
+        self.client.nodes_manager.initialize()
+        return self.client.get_node_from_key(name)
+
     def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
         self.breaker.check()
