@@ -39,6 +39,9 @@ BLOCK: Final = 0.5
 PAUSE: Final = 0.005
 """Seconds between two reads where there was something to read."""
 
+OWN_PAUSE: Final = 0.02
+"""The same where it was what this process had written itself: every set of its own would wake it."""
+
 RETRY: Final = 0.5
 """Seconds between two tries to reach a server that is away."""
 
@@ -147,16 +150,18 @@ class Listener:
                                     layout.events, layout.wakes, after, self._woken, check_health=False)  # fmt: skip
             answer = connection.read_response()
             self._sign_of_life()
+            news = False
             for name, entries in (answer.items() if isinstance(answer, dict) else answer) or ():
                 if name == layout.events.encode():
-                    channel.feed(entries)
+                    news |= channel.feed(entries)
                 else:
+                    news = True
                     self._wake(entries)
             if not answer:
                 perform(channel.check(), alone)
             self._go_round(alone)
             if answer:
-                stop.wait(PAUSE)
+                stop.wait(PAUSE if news else OWN_PAUSE)
 
     def _begin_to_wake(self, alone: _Alone) -> None:
         """Hear of leases from now on; whoever waits must look once, for those that were released before."""

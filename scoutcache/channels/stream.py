@@ -34,7 +34,7 @@ from typing import Any, Final
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.entry import Ref
 from scoutcache.errors import CorruptEntry, TierUnavailable
-from scoutcache.server.commands import Command, Conduit, Plan, Script, perform, replies
+from scoutcache.server.commands import APPEND_AFTER, Command, Conduit, Plan, Script, perform, replies
 from scoutcache.server.layout import Layout, position_text
 
 __all__ = ["ANNOUNCE", "StreamChannel", "id_text", "position_of"]
@@ -59,17 +59,17 @@ local function text(id)
   local ms, number = string.match(id, '(%d+)-(%d+)')
   return string.format('%015.0f-%010.0f', tonumber(ms), tonumber(number))
 end
-local function append(stream, payload, most)
-  local last = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
-  local before = last[1] and last[1][1] or '0-0'
-  return before, redis.call('XADD', stream, 'MAXLEN', '~', most, '*', 'p', before, 'm', payload)
+local function append(before, payload, most)
+  local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', most, '*', 'p', before, 'm', payload)
+  redis.call('SET', KEYS[2], id)
+  if KEYS[3] then redis.call('SET', KEYS[3], text(id)) end
+  return id
 end
 """
 
-ANNOUNCE: Final = Script(_FORMAT + """
-local before, id = append(KEYS[1], ARGV[1], ARGV[2])
-if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
-return {before, id}
+ANNOUNCE: Final = Script(_FORMAT + APPEND_AFTER + """
+local before = newest(KEYS[1], KEYS[2])
+return {before, append(before, ARGV[1], ARGV[2])}
 """)
 """Append a message, and move the position where one is named; the ids before it and of it."""
 
@@ -95,17 +95,13 @@ return 1
 """)
 
 _LOSE: Final = Script(_FORMAT + """
-if KEYS[2] and redis.call('EXISTS', KEYS[2]) == 1 then return redis.call('GET', KEYS[2]) end
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'p', 'lost', 'm', '')
-if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
-return text(id)
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return redis.call('GET', KEYS[3]) end
+return text(append('lost', '', ARGV[1]))
 """)
 """Say that what was announced before may be lost, unless somebody else has."""
 
 _BREAK: Final = Script(_FORMAT + """
-local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', 'p', 'lost', 'm', '')
-if KEYS[2] then redis.call('SET', KEYS[2], text(id)) end
-return id
+return append('lost', '', ARGV[1])
 """)
 """Say that what was announced before is lost."""
 
@@ -185,9 +181,10 @@ class StreamChannel:
 
     # -- what is heard
 
-    def feed(self, entries: Sequence[tuple[bytes, Any]]) -> None:
-        """Messages of the stream in their order, as XREAD and XRANGE give them; those known already are passed over."""
+    def feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
+        """Messages of the stream in their order, as XREAD and XRANGE give them; whether any was not known yet."""
         with self._lock:
+            known = self._last
             for identity, fields in entries:
                 if _parts(identity) <= _parts(self._last):
                     continue
@@ -196,6 +193,7 @@ class StreamChannel:
                     self._take(identity, position, _field(fields, b"p"), _field(fields, b"m"))
                 else:  # more of them in a millisecond than there are positions
                     self._gap(identity, self.words[END] + 1)
+            return self._last != known
 
     def _take(self, identity: bytes, position: int, before: bytes, payload: bytes) -> None:
         message = None
@@ -313,7 +311,7 @@ class StreamChannel:
     def _begin_anew(self) -> Plan[None]:
         """The stream that was heard is gone: say so in the new one, whose ids are smaller where the clock is behind."""
         positions, heard = self.layout.positions, self._last
-        keys = [self.layout.events] if self.layout.sharded else [self.layout.events, *positions]
+        keys = [self.layout.events, self.layout.last, *([] if self.layout.sharded else positions)]
         (newest,) = yield from replies(_BREAK.call(keys, self._most))
         if self.layout.sharded and _parts(newest) < _parts(heard):  # Rule 4: each is made anew by who needs it
             yield from replies(*[("UNLINK", name) for name in positions])
@@ -343,7 +341,7 @@ class StreamChannel:
 
     def appending(self, message: Message) -> Command:
         """The command that appends *message*; its answer is for `told`."""
-        keys = [self.layout.events]
+        keys = [self.layout.events, self.layout.last]
         if message.is_invalidation and not self.layout.sharded:
             keys.append(self.layout.positions[0])
         return ANNOUNCE.call(keys, encode(message), self._most)
@@ -356,12 +354,12 @@ class StreamChannel:
     def lose(self, position: str) -> Plan[None]:
         """Rule 4, for the position named so."""
         if not self.layout.sharded:
-            yield from replies(_LOSE.call([self.layout.events, position], self._most))
+            yield from replies(_LOSE.call([self.layout.events, self.layout.last, position], self._most))
         else:
             mark = f"~{secrets.token_hex(8)}"
             (mine,) = yield from replies(_MARK.call([position], mark))
             if mine:
-                (found,) = yield from replies(_LOSE.call([self.layout.events], self._most))
+                (found,) = yield from replies(_LOSE.call([self.layout.events, self.layout.last], self._most))
                 yield from replies(_REPLACE.call([position], mark, found))
         yield from self.catch_up()
 

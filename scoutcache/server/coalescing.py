@@ -24,7 +24,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scoutcache.errors import CacheError
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.commands import Batch, Command, text_of
+from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import fault_of, unavailable
 
@@ -184,7 +184,7 @@ class Coalescing:
             if not connection.is_connected or self._stale:
                 await self._connect(connection)
             async with _patience(self._timeout + size / _PER_SECOND):
-                await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+                await connection.send_packed_command([packed(commands)], check_health=False)
                 answers = [await self._reply(connection) for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
             await self._disconnect()

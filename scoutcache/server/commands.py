@@ -16,10 +16,12 @@ from collections.abc import Generator, Sequence
 from hashlib import sha1
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
+from hiredis import pack_command
+
 from scoutcache.server.faults import fault_of, unavailable
 
-__all__ = ["AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "perform", "replies",
-           "text_of"]  # fmt: skip
+__all__ = ["APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "packed",
+           "perform", "replies", "text_of"]  # fmt: skip
 
 Command = tuple[Any, ...]
 T = TypeVar("T")
@@ -47,6 +49,11 @@ class Conduit(Protocol):
 
     def close(self) -> None:
         """Let go of the connections; idempotent."""
+
+
+def packed(commands: Sequence[Command]) -> bytes:
+    """The bytes of *commands* as a server reads them: redis-py's connections for event loops do that in Python."""
+    return b"".join([pack_command(command) for command in commands])
 
 
 class AsyncConduit(Protocol):
@@ -123,6 +130,18 @@ class Script:
     def call(self, keys: Sequence[Any], *arguments: Any) -> Command:
         """The command that runs it."""
         return ("EVALSHA", self.digest, len(keys), *keys, *arguments)
+
+
+APPEND_AFTER: Final = """
+local function newest(stream, last)
+  local id = redis.call('GET', last)
+  if id then return id end
+  local found = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)
+  return found[1] and found[1][1] or '0-0'
+end
+"""
+"""For scripts that append: the id of the message before.  To ask the stream would cost as much as to append, and more
+where that message is long."""
 
 
 def text_of(command: Command) -> Command:

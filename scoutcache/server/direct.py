@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.commands import Batch, Command, text_of
+from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
 
 if TYPE_CHECKING:
@@ -141,10 +141,7 @@ def note(breaker: Breaker, commands: Sequence[Command], answers: Sequence[Any]) 
 
 
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    if len(commands) == 1:
-        connection.send_command(*commands[0], check_health=False)
-        return [_reply(connection)]
-    connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+    connection.send_packed_command([packed(commands)], check_health=False)
     return [_reply(connection) for _ in commands]
 
 

@@ -6,6 +6,7 @@ Everything begins with the cache's *prefix*, so that caches and other applicatio
     e:<physical key>       an entry (`scoutcache.keys.physical_key`)
     versions:<namespace>   a hash: name of a mark to its version, ``life.count``
     {events}               the stream of what was announced
+    {events}:last          the id of its last message
     {events}:wakes         the stream of leases that were released
     position               the position of the last invalidation, as `position_text`
     lease:<physical key>   who computes a key
@@ -27,6 +28,7 @@ An entry's value is one string, so that it is there whole or not at all (a serve
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from functools import cache
 from typing import Final
 from zlib import crc32
@@ -46,6 +48,9 @@ SHARDS: Final = 128
 START_DIGITS: Final = 16
 _EXPIRY: Final = struct.Struct(">d")
 _NUMBER: Final = struct.Struct(">I")
+_SHORT: Final = 64
+"""Characters of a key that is never hashed, whatever its characters and its namespace of usual length."""
+
 FRAME: Final = START_DIGITS + _EXPIRY.size
 _IN_PARTS: Final = 0
 
@@ -56,6 +61,7 @@ class Layout:
     def __init__(self, prefix: str, *, sharded: bool = False) -> None:
         self.prefix, self.sharded = prefix, sharded
         self.events = f"{prefix}{{events}}"
+        self.last = f"{prefix}{{events}}:last"
         self.wakes = f"{prefix}{{events}}:wakes"
         self.members = f"{prefix}{{events}}:members"
         self.entries = f"{prefix}e:"
@@ -71,6 +77,14 @@ class Layout:
         if not self.sharded:
             return self.entries + physical_key(ref)
         return self._heads[self.shard(ref)] + physical_key(ref)
+
+    def entries_of(self, refs: Sequence[Ref]) -> list[str]:
+        """The names of many entries; of short keys of one namespace on a single server they cost little."""
+        if self.sharded or not refs:
+            return [self.entry(ref) for ref in refs]
+        namespace = refs[0].namespace
+        head = self.entries + physical_prefix(namespace)
+        return [head + ref[1] if ref[0] == namespace and len(ref[1]) <= _SHORT else self.entry(ref) for ref in refs]
 
     def physical(self, name: bytes) -> str:
         """The physical key in an entry's name."""

@@ -71,7 +71,7 @@ class RedisPlans:
         return found
 
     def _values(self, refs: Sequence[Ref]) -> Plan[list[bytes | None]]:
-        names = [self.layout.entry(ref) for ref in refs]
+        names = self.layout.entries_of(refs)
         if self.layout.sharded:
             return (yield from replies(*[("GET", name) for name in names]))
         (values,) = yield from replies(("MGET", *names))
@@ -145,7 +145,7 @@ class RedisPlans:
         keys = [layout.entry(header.ref), layout.position(header.ref)]
         if layout.sharded:
             return WRITE.call(keys, *arguments)
-        keys.append(layout.events)
+        keys += [layout.events, layout.last]
         arguments += [b"" if message is None else encode(message), self._length]
         if row.renews is not None:
             keys.append(layout.versions(header.ref.namespace))

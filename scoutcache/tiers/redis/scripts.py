@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from scoutcache.server.commands import Script
+from scoutcache.server.commands import APPEND_AFTER, Script
 
 __all__ = ["END_OLDER", "LOST", "MOVED", "OLDER", "SOFTEN", "USAGE", "WRITE"]
 
 TAKEN, OLDER, MOVED, LOST = 1, 2, 3, 4
 
-WRITE: Final = Script("""
+WRITE: Final = Script(APPEND_AFTER + """
 local position = redis.call('GET', KEYS[2])
 if not position or string.sub(position, 1, 1) == '~' then return 4 end
 if position > ARGV[1] then return 3 end
@@ -24,17 +24,19 @@ if #there == 16 then
   if there > start and not (there > ARGV[3] and ARGV[3] >= start) then return 2 end
 end
 if ARGV[4] == '' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4]) end
-if ARGV[7] then redis.call('HSET', KEYS[4], ARGV[7], ARGV[8]) end
+if ARGV[7] then redis.call('HSET', KEYS[5], ARGV[7], ARGV[8]) end
 if not KEYS[3] or ARGV[5] == '' then return 1 end
-local last = redis.call('XREVRANGE', KEYS[3], '+', '-', 'COUNT', 1)
-local before = last[1] and last[1][1] or '0-0'
-return {before, redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'p', before, 'm', ARGV[5])}
+local before = newest(KEYS[3], KEYS[4])
+local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'p', before, 'm', ARGV[5])
+redis.call('SET', KEYS[4], id)
+return {before, id}
 """)
 """Store an entry unless something was announced since the writer looked, or what stands began later.
 
-Keys: the entry, the position, the stream, the hash of versions.  Arguments: the position that the writer has heard, the
-value, the latest start that doesn't lie in the future, milliseconds to live or nothing, a message or nothing, the
-stream's length, the name of a mark to renew, its version.  Answers a code, or the ids before the message and of it.
+Keys: the entry, the position, the stream, the id of its last message, the hash of versions.  Arguments: the position
+that the writer has heard, the value, the latest start that doesn't lie in the future, milliseconds to live or nothing,
+a message or nothing, the stream's length, the name of a mark to renew, its version.  Answers a code, or the ids before
+the message and of it.
 """
 
 END_OLDER: Final = Script("""
