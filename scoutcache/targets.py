@@ -153,7 +153,7 @@ def _matching(core: Core, target: Target, failed: dict[str, str]) -> Iterator[tu
                 if header.expires > now and target.takes(header) and is_valid(core, header):
                     yield tier.name, header
         except TierUnavailable as error:
-            failed[tier.name] = error.reason
+            failed[error.tier] = error.reason  # the tier, or the authority that would know what is valid in it
 
 
 def _narrowed(patterns: Sequence[Pattern], target: Target) -> Pattern | None:

@@ -40,7 +40,7 @@ CONTRACT = {
     CacheOperation: "operation_id timestamp operation key namespace success hit reason latency_ms backend_used bytes "
     "error error_type",
     CachePolicy: "policy_id name applies_to priority ttl_seconds refresh_on_access max_entry_size compression_required "
-    "allowed_backends preferred_backend invalidation_rules encrypt_at_rest require_authentication",
+    "allowed_backends preferred_backend invalidation_rules encrypt_at_rest require_authentication require_tls",
     InvalidationRule: "rule_id name trigger_type trigger_config target_pattern target_tags cascade action schedule "
     "last_run event_types total_invalidations",
     WarmingTask: "task_id pattern source run_at_startup schedule status started_at completed_at keys_warmed errors",

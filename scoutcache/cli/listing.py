@@ -142,12 +142,12 @@ def inspect(
         found = look_at(core, key, tier)
         if not any(one["present"] for one in found["tiers"]):
             check_answered(core, away, tier)
+            if away and tier != "memory":
+                raise CommandError(f"{key} is in no tier that can answer; {'; '.join(away.values())}",
+                                   code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")  # fmt: skip
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     lower = [one for one in found["tiers"] if one["name"] != "memory"]
     if not any(one["present"] for one in lower) and tier != "memory":
-        if any(one["present"] is None for one in lower):
-            raise CommandError(f"{key} is in no tier that can answer: {'; '.join(away.values())}", code=UNREACHABLE,
-                               hint="scoutcache doctor says what is wrong with it")  # fmt: skip
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]

@@ -35,7 +35,6 @@ def failed(session: Session, result: InvalidationResult) -> int | None:
     """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
     for tier, reason in result.failed.items():
         session.warn(f"the {tier} tier could not be asked: {reason}")
-        session.said.add(reason)
     if not result.failed:
         return None
     return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
@@ -61,16 +60,13 @@ def clear(
 
     Asks at a terminal; elsewhere it needs --yes. Other programs' keys on the same server are never touched.
     """
-    with session.core(reading=True) as core:
-        check_tier(core, tier)
-        if core.memory is not None and tier == core.memory.name:
-            raise Usage("memory belongs to each process and can't be cleared from here",
-                        hint="clear without --tier, or invalidate, reaches the memory of every process")  # fmt: skip
-        namespace = core.config.namespace
+    _check_clearable(session, tier)
+    namespace = session.config.namespace
     what = f"everything{f' under {prefix}:' if prefix else ''} in namespace {namespace}"
     session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
     with session.cache(raising=False) as cache:
         result = cache.clear() if prefix is None and tier is None else _clear_part(cache, prefix, tier)
+        session.said.update(result.failed.values())  # it is told below
     # An entry stands in several tiers: there were at least as many as the fullest of them held.
     cleared = (
         max(filter(None, result.by_tier.values()), default=0) if result.invalidated is None else result.invalidated
@@ -79,6 +75,18 @@ def clear(
         {"namespace": namespace, "cleared": cleared, "by_tier": dict(result.by_tier), "failed": dict(result.failed)}
     )
     return failed(session, result)
+
+
+def _check_clearable(session: Session, tier: str | None) -> None:
+    """Refuse a tier that isn't there, or is this process's own; none is opened for that but those of other makers."""
+    session.look_for_cache()
+    names = session.config.tiers
+    if tier == "memory" and tier in names:
+        raise Usage("memory belongs to each process and can't be cleared from here",
+                    hint="clear without --tier, or invalidate, reaches the memory of every process")  # fmt: skip
+    if tier not in {None, *names}:
+        with session.core() as core:
+            check_tier(core, tier)
 
 
 def _clear_part(cache: Cache, prefix: str | None, tier: str | None) -> InvalidationResult:

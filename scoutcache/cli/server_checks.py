@@ -16,11 +16,11 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from urllib.parse import urlsplit
 
-from redis.exceptions import RedisError
+from redis.exceptions import RedisClusterException, RedisError
 
 from scoutcache.cli.checks import Check
 from scoutcache.cli.text import size
-from scoutcache.errors import CacheError, ConfigError
+from scoutcache.errors import ConfigError
 from scoutcache.insight.rights import acl_line
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.faults import Fault, Kind, fault_of
@@ -93,7 +93,7 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
             with _met(lambda: kind(**options)) as contact:
                 yield from _one(contact, section, wall)
                 yield _writes(contact.ask, section)
-    except (RedisError, OSError) as error:
+    except (RedisError, RedisClusterException, OSError) as error:
         yield _failed("redis connection", fault_of(error), server_name(section))
     except ConfigError as error:
         yield Check("redis connection", "fail", str(error), error.hint)
@@ -145,7 +145,7 @@ def _prefix(section: RedisSection) -> Check:
 def _one(contact: Contact, section: RedisSection, wall: Callable[[], float]) -> Iterator[Check]:
     named = f" {contact.name}" if contact.name else ""
     answer = contact.ask("PING")
-    if isinstance(answer, Exception):
+    if isinstance(answer, Exception) and fault_of(answer).kind is not Kind.MISCONF:  # which refuses PING too
         yield _failed(f"redis connection{named}", fault_of(answer), contact.name or server_name(section))
         return
     yield Check(f"redis connection{named}", "ok", contact.name or server_name(section))
@@ -226,7 +226,7 @@ def _eviction(found: Mapping[str, str], named: str) -> Check:
     detail = f"{policy}, {size(used)} of {size(limit)}"
     if policy == "noeviction":
         return Check(name, "warn", f"{detail}: when it is full it refuses writes (oom)",
-                     "set the server's maxmemory-policy to allkeys-lru or volatile-lru, or redis.max_bytes")  # fmt: skip
+                     "set the server's maxmemory-policy to allkeys-lru, or redis.max_bytes")  # fmt: skip
     if policy.startswith("volatile"):
         return Check(name, "ok", f"{detail}: only what has a time to live is evicted, so entries that never expire "
                      "may fill it, and then it refuses writes")  # fmt: skip
@@ -269,7 +269,7 @@ def _cluster(source: Source, wall: Callable[[], float]) -> Iterator[Check]:
 def _answer(client: Any, command: tuple[Any, ...]) -> Any:
     try:
         return client.execute_command(*command)
-    except (RedisError, CacheError) as error:
+    except (RedisError, RedisClusterException) as error:
         return error
 
 

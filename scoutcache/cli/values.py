@@ -52,7 +52,7 @@ def get(
         namespace = cache.config.namespace
         if value is MISSING and away:
             raise CommandError(
-                f"{key} is in no tier that can answer: {'; '.join(away.values())}", code=UNREACHABLE,
+                f"{key} can't be read now: {'; '.join(away.values())}", code=UNREACHABLE,
                 hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
             )  # fmt: skip
     if value is MISSING:

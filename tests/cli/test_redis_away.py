@@ -1,0 +1,171 @@
+"""Commands while the server is away: what others hold is shown, what needs it fails by its name, no secret is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+SECRET = "hunter2-secret"
+
+
+@pytest.fixture
+def away(cli, start_redis, workplace, monkeypatch):
+    """The command line on a cache of all tiers whose server has died."""
+    server = start_redis()
+    monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+    for key in ("a", "b"):
+        assert cli("set", key, "1", "--tag", "t").code == 0
+    server.kill()
+    return cli
+
+
+class TestOtherTiersAnswer:
+    def test_keys_lists_what_the_disk_has_with_one_warning(self, away):
+        ran = away("keys", "--json")
+        assert ran.code == 0
+        assert [(row["key"], row["tier"]) for row in json.loads(ran.out)["keys"]] == [("a", "disk"), ("b", "disk")]
+        assert ran.err.count("\n") == 1
+        assert ran.err.startswith("warning: redis://127.0.0.1:")
+
+    def test_inspect_does_not_know_whether_it_is_valid(self, away):
+        ran = away("inspect", "a", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["valid"], ran.err.count("\n")) == (0, None, 1)
+        redis = next(row for row in found["tiers"] if row["name"] == "redis")
+        assert redis["present"] is None
+        assert "unreachable" in redis["problem"]
+
+    def test_stats_know_the_rest(self, away):
+        ran = away("stats", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["server"], ran.err.count("\n")) == (0, None, 1)
+        assert {row["name"]: row["entries"] for row in found["tiers"]} == {"memory": None, "redis": None, "disk": 2}
+
+    @pytest.mark.parametrize("command", [("verify",), ("prune",), ("prune", "--dry-run"), ("invalidate", "a*"),
+                                         ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes")])  # fmt: skip
+    def test_what_could_not_be_done_is_a_part(self, command, away):
+        ran = away(*command, "--json")
+        assert ran.code == 3, ran.err
+        assert "unreachable" in json.loads(ran.out)["failed"]["redis"]
+        assert ran.err.count("unreachable") == 1
+
+    @pytest.mark.parametrize("command", [
+        ("rules", "list"), ("tasks", "list"), ("explain", "a"), ("report",), ("events", "emit", "x"),
+        ("config", "show"), ("config", "validate"),
+    ])  # fmt: skip
+    def test_what_needs_no_server_works(self, command, away):
+        assert away(*command).code == 0
+
+
+class TestNobodyAnswers:
+    @pytest.mark.parametrize("command", [
+        ("keys", "--tier", "redis"), ("inspect", "nothing"), ("get", "nothing"), ("set", "a", "1"), ("delete", "a"),
+        ("clear", "--tier", "redis", "--yes"), ("prune", "--tier", "redis"), ("verify", "--tier", "redis"),
+        ("bench", "--tier", "redis", "--keys", "10"), ("invalidate", "a", "--wait", "1"),
+    ])  # fmt: skip
+    def test_it_is_an_error_with_a_hint(self, command, away):
+        ran = away(*command)
+        assert ran.code == 10
+        assert "unreachable" in ran.err
+        assert ran.err.count("error: ") == 1
+        assert "\nhint: " in ran.err
+
+    @pytest.mark.parametrize("command", [("keys",), ("inspect", "a"), ("get", "a"), ("verify",), ("prune",),
+                                         ("invalidate", "a*"), ("clear", "--yes")])  # fmt: skip
+    def test_alone_it_is_missed_by_every_command(self, command, away, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_TIERS", "redis")
+        ran = away(*command)
+        assert ran.code == 10
+        assert "unreachable" in ran.err
+
+    def test_doctor_names_the_fault_once(self, away):
+        ran = away("doctor", "--json")
+        checks = {check["name"]: check for check in json.loads(ran.out)["checks"]}
+        assert (ran.code, ran.err) == (1, "")
+        assert checks["redis connection"]["status"] == "fail"
+        assert ": unreachable: " in checks["redis connection"]["detail"]
+        assert "redis" not in checks
+        assert checks["disk"]["status"] == "ok"
+
+
+COMMANDS = [
+    ("stats",), ("keys",), ("inspect", "a"), ("explain", "a"), ("get", "a"), ("set", "a", "1"), ("delete", "a"),
+    ("invalidate", "a*"), ("clear", "--yes"), ("prune",), ("verify",), ("doctor",), ("doctor", "--acl"), ("report",),
+    ("config", "show"), ("config", "validate"), ("tasks", "list"), ("rules", "list"), ("events", "emit", "x"),
+    ("bench", "--tier", "redis", "--keys", "10", "--duration", "0.05", "--runs", "1"),
+]  # fmt: skip
+
+
+class TestSecrets:
+    @pytest.mark.parametrize("command", COMMANDS)
+    @pytest.mark.parametrize("refused", [True, False])
+    def test_no_command_shows_the_password(self, command, refused, cli, redis_url, workplace, monkeypatch):
+        """In the URL, wrong for a server that answers or for one that isn't there; with all that -v shows."""
+        host = redis_url.removeprefix("redis://") if refused else "127.0.0.1:1/0"
+        url = f"redis://:{SECRET}@{host}"
+        ran = cli(*command, "-v", "--redis-url", url, "--directory", "d")
+        assert SECRET not in ran.out + ran.err
+        assert ran.err.count("can be read by every user") == 1
+        for path in workplace.rglob("*"):
+            assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
+    @pytest.mark.parametrize("url", [f"redis://:{SECRET}/x@127.0.0.1/0", f"redis://:{SECRET}#x@127.0.0.1/0",
+                                     f"http://:{SECRET}@127.0.0.1/0", f"redis://:x@127.0.0.1:{SECRET}/0"])  # fmt: skip
+    def test_nor_does_a_url_that_can_not_be_read(self, url, cli):
+        ran = cli("stats", "-v", "--redis-url", url)
+        assert ran.code == 2
+        assert SECRET not in ran.out + ran.err
+        assert "redis.url" in ran.err
+
+    @pytest.mark.parametrize("name", ["PASSWORD", "PASSWORD_FILE"])
+    def test_from_the_environment_or_a_file_nothing_is_warned_of(self, name, cli, start_redis, workplace, monkeypatch):
+        server = start_redis("--requirepass", SECRET)
+        (workplace / "word").write_text(SECRET + "\n")
+        monkeypatch.setenv(f"SCOUTCACHE_REDIS__{name}", SECRET if name == "PASSWORD" else str(workplace / "word"))
+        ran = cli("set", "a", "1", "--redis-url", server.url, "--directory", "d")
+        assert (ran.code, ran.err) == (0, "stored a\n")
+        assert SECRET not in cli("config", "show").out
+
+    def test_without_one_the_error_says_noauth(self, cli, start_redis):
+        server = start_redis("--requirepass", SECRET)
+        ran = cli("set", "a", "1", "--redis-url", server.url, "--directory", "d")
+        assert ran.code == 10
+        assert "noauth" in ran.err
+        assert "password_file" in ran.err
+
+    @pytest.mark.parametrize("user", ["", "default@"])
+    def test_a_terminal_is_asked_once_where_the_server_wants_one(self, user, cli, start_redis, monkeypatch):
+        server = start_redis("--requirepass", SECRET)
+        asked = []
+        monkeypatch.setattr("scoutcache.cli.password.getpass", lambda prompt, stream: asked.append(prompt) or SECRET)
+        url = server.url.replace("redis://", f"redis://{user}")
+        assert cli("set", "a", "1", "--redis-url", url, "--directory", "d").code == 10
+        assert asked == []
+        monkeypatch.setattr("scoutcache.cli.state.Session.can_ask", True)
+        ran = cli("set", "a", "1", "--redis-url", url, "--directory", "d")
+        assert ran.code == 0, ran.err
+        assert len(asked) == 1
+        assert asked[0].startswith("password for redis://")
+        assert SECRET not in ran.out + ran.err
+
+    def test_nobody_is_asked_by_a_server_that_wants_none(self, cli, redis_url, monkeypatch):
+        monkeypatch.setattr("scoutcache.cli.password.getpass", lambda prompt, stream: pytest.fail(prompt))
+        monkeypatch.setattr("scoutcache.cli.state.Session.can_ask", True)
+        assert cli("set", "a", "1", "--redis-url", redis_url, "--directory", "d").code == 0
+
+    def test_a_command_to_go_on_with_has_none(self, cli, redis_url):
+        url = redis_url.replace("redis://", f"redis://:{SECRET}@")
+        ran = cli("get", "a", "--redis-url", url, "--directory", "d")
+        assert SECRET not in ran.err
+
+    def test_a_saved_benchmark_has_none(self, cli, start_redis, isolated_environment):
+        server = start_redis("--requirepass", SECRET)
+        url = server.url.replace("redis://", f"redis://:{SECRET}@")
+        ran = cli("bench", "--tier", "redis", "--keys", "10", "--duration", "0.05", "--runs", "1", "--save", "x",
+                  "--redis-url", url, "--json")  # fmt: skip
+        assert ran.code == 0, ran.err
+        saved = b"".join(path.read_bytes() for path in isolated_environment.rglob("x.json"))
+        assert saved
+        assert SECRET.encode() not in saved + ran.out.encode()

@@ -1,0 +1,177 @@
+"""What ``stats`` and ``doctor`` say of a server, and policies that want a protected one."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.cli.server_checks import server_checks
+from scoutcache.config import CacheConfig
+from scoutcache.config_sections import RedisSection
+from scoutcache.errors import PolicyError
+from scoutcache.keeping import check_protection
+
+from .test_redis import body
+
+VIEW = {"product", "version", "role", "keyspace_hits", "keyspace_misses", "used_memory", "maxmemory", "evicted_keys",
+        "connected_clients", "maxmemory_policy", "mem_fragmentation_ratio", "replicas", "uptime_s"}  # fmt: skip
+
+
+def nodes(cluster):
+    return ",".join(f"{host}:{port}" for host, port in cluster.nodes)
+
+
+def checks(section, **more):
+    return {check.name: check for check in server_checks(RedisSection(**section), **more)}
+
+
+class TestStats:
+    def test_the_server_is_described(self, cli, redis_url):
+        server = body(cli("stats", "--json", "--redis-url", redis_url))["server"]
+        assert set(server) == VIEW
+        assert (server["role"], server["replicas"]) == ("master", [])
+        assert server["used_memory"] > 0
+        assert server["uptime_s"] >= 0
+
+    def test_the_table_has_a_block_of_it(self, cli, redis_url):
+        assert "\nserver\n" in cli("stats", "--redis-url", redis_url).out
+
+    def test_without_a_server_there_is_nothing(self, cli):
+        assert body(cli("stats", "--json"))["server"] is None
+        assert "\nserver\n" not in cli("stats").out
+
+    def test_replicas_lag(self, cli, start_redis, until):
+        primary = start_redis()
+        start_redis("--replicaof", "127.0.0.1", str(primary.port))
+        until(lambda: "state=online" in primary.fields("INFO", "replication").get("slave0", ""), "it follows")
+        (replica,) = body(cli("stats", "--json", "--redis-url", primary.url))["server"]["replicas"]
+        assert replica["state"] == "online"
+        assert replica["lag_bytes"] >= 0
+        assert replica["lag_s"] is not None
+
+    def test_what_may_not_be_asked_is_null(self, cli, start_redis_with_acl):
+        server = start_redis_with_acl("cache", "word", "~*", "&*", "+@all", "-info")
+        assert body(cli("stats", "--json", "--redis-url", server.url))["server"] is None
+
+    def test_a_cluster_has_nodes(self, cli, redis_cluster, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_REDIS__NODES", nodes(redis_cluster))
+        server = body(cli("stats", "--json"))["server"]
+        assert len(server["nodes"]) == 3
+        assert all(set(node) == VIEW | {"name"} for node in server["nodes"])
+
+
+class TestDoctor:
+    def test_a_server_as_it_should_be(self, redis_url):
+        found = checks({"url": redis_url})
+        assert {check.status for check in found.values()} == {"ok"}
+        assert set(found) == {f"redis {name}" for name in (
+            "security", "key_prefix", "connection", "latency", "clock", "version", "persistence", "eviction", "writes")}
+
+    def test_it_leaves_nothing(self, redis_server, redis_url):
+        checks({"url": redis_url})
+        assert redis_server.cli("DBSIZE") == 0
+
+    def test_a_server_that_is_full(self, start_redis):
+        server = start_redis("--maxmemory", "1kb")
+        found = checks({"url": server.url})
+        assert found["redis eviction"].status == "warn"
+        assert found["redis writes"].status == "fail"
+        assert ": oom: " in found["redis writes"].detail
+
+    @pytest.mark.parametrize(("policy", "word"), [("allkeys-lru", "noticed"), ("volatile-ttl", "never expire")])
+    def test_policies_of_eviction_are_explained(self, policy, word, start_redis):
+        check = checks({"url": start_redis("--maxmemory", "100mb", "--maxmemory-policy", policy).url})["redis eviction"]
+        assert check.status == "ok"
+        assert word in check.detail
+
+    def test_a_replica_is_readonly(self, start_redis):
+        replica = start_redis("--replicaof", "127.0.0.1", "1")
+        assert ": readonly: " in checks({"url": replica.url})["redis writes"].detail
+
+    def test_a_server_that_can_not_save(self, start_redis, until):
+        server = start_redis("--save", "1000 1000", "--dbfilename", "x.rdb")
+        server.cli("SET", "a", "1")
+        (server.directory / "x.rdb").mkdir()
+        server.cli("BGSAVE")
+        until(lambda: server.fields("INFO", "persistence")["rdb_last_bgsave_status"] == "err", "saving failed")
+        found = checks({"url": server.url})
+        assert found["redis persistence"].status == "warn"
+        assert ": misconf: " in found["redis writes"].detail
+
+    def test_noauth_and_noperm(self, start_redis, start_redis_with_acl):
+        assert ": noauth: " in checks({"url": start_redis("--requirepass", "word").url})["redis connection"].detail
+        server = start_redis_with_acl("cache", "word", "~other:*", "+@all")
+        assert ": noperm: " in checks({"url": server.url})["redis writes"].detail
+
+    def test_a_server_that_does_not_answer(self, start_redis):
+        server = start_redis()
+        server.pause()
+        try:
+            assert ": timeout: " in checks({"url": server.url})["redis connection"].detail
+        finally:
+            server.resume()
+
+    def test_a_clock_that_is_wrong(self, redis_url):
+        import time
+
+        check = checks({"url": redis_url}, wall=lambda: time.time() + 5)["redis clock"]
+        assert check.status == "warn"
+        assert "behind" in check.detail
+
+    @pytest.mark.parametrize(("section", "status"), [
+        ({"url": "redis://:word@far.example/0"}, "warn"), ({"url": "redis://far.example/0"}, "warn"),
+        ({"url": "rediss://:word@far.example/0"}, "ok"), ({"url": "redis://:word@localhost/0"}, "ok"),
+        ({"url": "rediss://:word@far.example/0", "tls_verify": False}, "warn"), ({"url": "unix:///run/x"}, "ok"),
+    ])  # fmt: skip
+    def test_a_password_in_plain_over_a_network_is_a_warning(self, section, status):
+        assert next(server_checks(RedisSection(**section, connect_timeout=0.01))).status == status
+
+    def test_a_cluster_is_looked_at_node_by_node(self, redis_cluster):
+        found = checks({"nodes": nodes(redis_cluster)})
+        assert found["redis cluster"].status == "ok"
+        assert "16384 of 16384" in found["redis cluster"].detail
+        assert sum(name.startswith("redis connection") for name in found) == 6
+        assert found["redis writes"].status == "ok"
+
+    def test_braces_in_the_prefix_of_a_cluster_fail(self):
+        found = list(server_checks(RedisSection(nodes="127.0.0.1:1", key_prefix="{a}:")))
+        assert found[1].status == "fail"
+        assert found[-1].name == "redis connection"
+
+    def test_tls_that_is_wrong_is_called_so(self, redis_tls):
+        server = redis_tls.start()
+        assert ": tls: " in checks({"url": server.url.split("?")[0]})["redis connection"].detail
+
+
+class TestPolicies:
+    @pytest.mark.parametrize(("redis", "protected"), [
+        ({"url": "redis://server"}, False), ({"url": "rediss://server"}, True),
+        ({"url": "redis://server", "tls": True}, True),
+        ({"nodes": "a:1"}, False), ({"nodes": "a:1", "tls": True}, True),
+    ])  # fmt: skip
+    def test_tls_can_be_required(self, redis, protected):
+        config = CacheConfig(redis=redis, policies=[{"policy_id": "p", "require_tls": True}])
+        if protected:
+            check_protection(config)
+        else:
+            with pytest.raises(PolicyError, match="'p' requires TLS"):
+                check_protection(config)
+        elsewhere = {"policy_id": "p", "require_tls": True, "allowed_backends": ["memory", "disk"]}
+        check_protection(CacheConfig(redis=redis, policies=[elsewhere]))
+
+    @pytest.mark.parametrize(
+        ("requirement", "word"), [("require_tls", "rediss://"), ("require_authentication", "password_file")]
+    )
+    def test_no_entry_is_written_in_plain(self, requirement, word, cli, redis_url, redis_server, workplace):
+        (workplace / "scoutcache.toml").write_text(
+            f'[redis]\nurl = "{redis_url}"\n'
+            f'[[policies]]\npolicy_id = "secret"\napplies_to = "s:*"\n{requirement} = true\n'
+        )
+        for command in (("set", "s:1", "1"), ("set", "other", "1")):
+            ran = cli(*command)
+            assert ran.code == 1
+            assert "'secret'" in ran.err
+            assert word in ran.err
+        ran = cli("config", "validate")
+        assert ran.code == 2
+        assert "'secret'" in ran.err
+        assert redis_server.cli("DBSIZE") == 0
