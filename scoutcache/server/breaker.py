@@ -33,6 +33,8 @@ class Breaker:
         self._fault: Fault | None = None
         self.refusing: Kind | None = None
         """Why the server takes no writes, though it answers."""
+        self.refused: object = None
+        """What it refused: that it does something else shows nothing."""
         self._since = self._probed = 0.0
         self.on_open: list[Callable[[], None]] = []
         """Called whenever it opens: connections that were made before are of no use."""
@@ -60,10 +62,10 @@ class Breaker:
                 return
         raise unavailable(fault)
 
-    def failed(self, fault: Fault) -> None:
-        """A call met *fault*."""
+    def failed(self, fault: Fault, what: object = None) -> None:
+        """A call met *fault* when it asked for *what*."""
         if not fault.away:
-            self._refused(fault)
+            self._refused(fault, what)
             return
         with self._lock:
             opened = self._fault is None
@@ -87,10 +89,10 @@ class Breaker:
             for listener in self.on_close:
                 listener()
 
-    def _refused(self, fault: Fault) -> None:
+    def _refused(self, fault: Fault, what: object) -> None:
         """The server answers, and doesn't do what it was asked; told once until it does again."""
         if fault.kind in _REFUSALS and self.refusing is not fault.kind:
-            self.refusing = fault.kind
+            self.refusing, self.refused = fault.kind, what
             self._say(f"{self.server} takes no writes ({fault.reason}): going on without them")
 
     def accepted(self) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncCluster", "Breakers", "Cluster"]
 
 _ELSEWHERE = (MovedError, AskError, TryAgainError)
+_TURNS, _PAUSE = 16, 0.02
+"""How often a slot that is elsewhere is followed, and seconds to wait where half of its keys have moved."""
 _READS = frozenset({"GET", "MGET", "GETRANGE", "STRLEN", "HMGET", "HGETALL", "PTTL"})
 
 
@@ -230,7 +232,7 @@ class AsyncCluster:
             for at, answer in zip(places, found, strict=True):
                 answers[at] = answer
         for at in _moved(answers):
-            answers[at] = await self._again(client, commands[at])
+            answers[at] = await self._again(client, commands[at], answers[at])
         return answers
 
     async def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
@@ -272,13 +274,27 @@ class AsyncCluster:
             self.breaker.failed(fault_of(worse))
         return failure
 
-    async def _again(self, client: Any, command: Command) -> Any:
-        try:
-            return await client.execute_command(*command)
-        except ResponseError as error:
-            return error
-        except (RedisError, OSError, TimeoutError) as error:
-            raise unavailable(fault_of(error)) from None
+    async def _again(self, client: Any, command: Command, answer: Any) -> Any:
+        """Follow a slot that is elsewhere, as redis-py's client for loops can't where several tasks do: it says ASKING
+        on one connection and asks on another.
+        """
+        turn = 0
+        while isinstance(answer, _ELSEWHERE) and turn < _TURNS:
+            turn += 1
+            node, asking = None, not isinstance(answer, MovedError | TryAgainError)
+            try:
+                if asking:
+                    node = client.get_node(host=answer.host, port=answer.port)
+                elif isinstance(answer, MovedError):
+                    await client.nodes_manager.move_slot(answer)
+                else:
+                    await asyncio.sleep(_PAUSE)
+                if node is None:
+                    node, asking = client.nodes_manager.get_node_from_slot(_slot_of(command)), False
+            except (RedisError, KeyError, IndexError) as error:
+                raise unavailable(fault_of(error)) from None
+            answer = (await self._at(client, node, [("ASKING",), command] if asking else [command]))[-1]
+        return answer
 
     async def close(self) -> None:
         """Close the connections; idempotent."""

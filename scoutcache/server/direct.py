@@ -18,6 +18,8 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from hashlib import sha1
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -30,8 +32,6 @@ if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
 
 __all__ = ["Direct", "note"]
-
-_WRITES = frozenset({"EVALSHA", "EVAL", "SET", "HSET"})
 
 _IDLE = 1.0
 """Seconds after which a connection is looked at before it is used."""
@@ -132,12 +132,28 @@ class Direct:
 def note(breaker: Breaker, commands: Sequence[Command], answers: Sequence[Any]) -> None:
     """What the answers say of the server."""
     breaker.answered()
-    for answer in answers:
+    for command, answer in zip(commands, answers, strict=True):
         if isinstance(answer, ResponseError):
-            breaker.failed(fault_of(answer))
+            breaker.failed(fault_of(answer), _what(command))
             return
-    if breaker.refusing is not None and any(command[0] in _WRITES for command in commands):
+    if breaker.refusing is not None and any(map(_is_done, commands, answers, repeat(breaker.refused))):
         breaker.accepted()
+
+
+def _what(command: Command) -> object:
+    """What a command does: by its name, or by its script's."""
+    match command[0]:
+        case "EVALSHA":
+            return command[1]
+        case "EVAL":
+            return sha1(command[1].encode(), usedforsecurity=False).hexdigest()
+        case name:
+            return name
+
+
+def _is_done(command: Command, answer: Any, refused: object) -> bool:
+    """Was what had been *refused* done?  Codes above 1 say that a script left it."""
+    return _what(command) == refused and not (isinstance(answer, int) and answer > 1)
 
 
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:

@@ -18,14 +18,13 @@ ECHO = Script("return ARGV[1] -- of test_coalescing")
 
 def watched(conduit):
     """The batches that leave from now on."""
-    sent, connection = [], conduit._connection
-    pack = connection.pack_commands
+    sent, exchange = [], conduit._exchange
 
-    def packing(commands):
+    async def exchanging(commands, size):
         sent.append(list(commands))
-        return pack(commands)
+        return await exchange(commands, size)
 
-    connection.pack_commands = packing
+    conduit._exchange = exchanging
     return sent
 
 

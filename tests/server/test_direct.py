@@ -288,3 +288,24 @@ def test_a_full_server_is_told_once_answers_reads_and_is_told_when_it_takes_writ
     server.cli("CONFIG", "SET", "maxmemory", "0")
     put(conduit, "k", "w")
     assert [line.partition(" (")[0] for line in said] == ["the server takes no writes", "the server takes writes again"]
+
+
+WRITES = Script("""
+if ARGV[1] == 'leave' then return 3 end
+return redis.call('SET', KEYS[1], ARGV[1]) and 1
+""")
+REMOVES = Script("return redis.call('DEL', KEYS[1]) -- of test_direct")
+
+
+def test_that_a_full_server_does_what_it_never_refused_is_no_news(direct, start_redis, said, breaker):
+    """A script that removes, or leaves what it was to write, is carried out there too: no word of it each time."""
+    server = start_redis("--maxmemory-policy", "noeviction")
+    conduit = direct(server.url)
+    server.cli("CONFIG", "SET", "maxmemory", "1")
+    for _ in range(3):
+        for call in (WRITES.call(["k"], "v"), REMOVES.call(["k"]), WRITES.call(["k"], "leave"), ("UNLINK", "k")):
+            conduit.execute(Batch([call]))
+    assert len(said) == 1
+    server.cli("CONFIG", "SET", "maxmemory", "0")
+    assert conduit.execute(Batch([WRITES.call(["k"], "v")])) == [1]
+    assert len(said) == 2
