@@ -28,7 +28,7 @@ class Breaker:
 
     def __init__(self, server: str, monotonic: Callable[[], float], say: Callable[[str], None],
                  patience: float = PATIENCE) -> None:  # fmt: skip
-        self.server, self._monotonic, self._say, self._patience = server, monotonic, say, patience
+        self.server, self._monotonic, self._say, self.patience = server, monotonic, say, patience
         self._lock = threading.Lock()
         self._fault: Fault | None = None
         self.refusing: Kind | None = None
@@ -57,7 +57,7 @@ class Breaker:
             return
         with self._lock:
             now = self._monotonic()
-            if self._fault is None or now - self._probed >= self._patience:
+            if self._fault is None or now - self._probed >= self.patience:
                 self._probed = now
                 return
         raise unavailable(fault)

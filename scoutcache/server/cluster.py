@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncCluster", "Breakers", "Cluster"]
 
 _ELSEWHERE = (MovedError, AskError, TryAgainError)
+_LOOK_AGAIN = 0.25
+"""Seconds between two looks at a node that is away: each that fails asks the others who has taken its place."""
 _TURNS, _PAUSE = 16, 0.02
 """How often a slot that is elsewhere is followed, and seconds to wait where half of its keys have moved."""
 _READS = frozenset({"GET", "MGET", "GETRANGE", "STRLEN", "HMGET", "HGETALL", "PTTL"})
@@ -41,7 +43,10 @@ class Breakers:
     def of(self, node: Any) -> Breaker:
         """The breaker of a node."""
         breaker = self._of.get(node.name)
-        return breaker if breaker is not None else self._of.setdefault(node.name, self._make(str(node.name)))
+        if breaker is None:
+            breaker = self._of.setdefault(node.name, self._make(str(node.name)))
+            breaker.patience = _LOOK_AGAIN
+        return breaker
 
     def failed(self, node: Any, error: BaseException) -> Exception:
         """What to raise for an error on the way to *node*."""
@@ -281,19 +286,18 @@ class AsyncCluster:
         turn = 0
         while isinstance(answer, _ELSEWHERE) and turn < _TURNS:
             turn += 1
-            node, asking = None, not isinstance(answer, MovedError | TryAgainError)
+            asked = None
             try:
-                if asking:
-                    node = client.get_node(host=answer.host, port=answer.port)
-                elif isinstance(answer, MovedError):
+                if isinstance(answer, MovedError):
                     await client.nodes_manager.move_slot(answer)
+                elif isinstance(answer, AskError):
+                    asked = client.get_node(host=answer.host, port=answer.port)
                 else:
                     await asyncio.sleep(_PAUSE)
-                if node is None:
-                    node, asking = client.nodes_manager.get_node_from_slot(_slot_of(command)), False
+                node = asked or client.nodes_manager.get_node_from_slot(_slot_of(command))
             except (RedisError, KeyError, IndexError) as error:
                 raise unavailable(fault_of(error)) from None
-            answer = (await self._at(client, node, [("ASKING",), command] if asking else [command]))[-1]
+            answer = (await self._at(client, node, [("ASKING",), command] if asked else [command]))[-1]
         return answer
 
     async def close(self) -> None:
