@@ -222,8 +222,7 @@ class Remote:
     def make_leases(self, here: Leases) -> RemoteLeases:
         """The leases on this server; *here* are the machine's own, for when it is away."""
         assert self.tier is not None
-        leases = RemoteLeases(LeasePlans(self.layout, self.channel), self.conduit, self.tier.on_loop, here,
-                              self.channel)  # fmt: skip
+        leases = RemoteLeases(LeasePlans(self.layout, self.channel), self.conduit, self.tier.on_loop, here)
         self.breaker.on_open.append(leases.server_changed)
         self.breaker.on_close.append(leases.server_changed)
         self._leases = leases

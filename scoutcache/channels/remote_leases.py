@@ -32,8 +32,6 @@ from scoutcache.channels.lease_keeper import RENEWED_EVERY, Keeper, Keeps
 from scoutcache.channels.lease_plans import LeasePlans, Owned
 from scoutcache.channels.leases import Lease, Leases
 from scoutcache.channels.leasing import Held
-from scoutcache.channels.stream import StreamChannel
-from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Conduit, Plan
@@ -77,14 +75,13 @@ class RemoteLease:
 class RemoteLeases:
     """The leases of the cache that *plans* knows; *here* are those of this machine, *on_loop* carries out a plan.
 
-    ``len()`` says how many this process holds.  *channel* is told what a server that is away can't say.
+    ``len()`` says how many this process holds.
     """
 
     def __init__(
-        self, plans: LeasePlans, conduit: Conduit, on_loop: Callable[[Plan[Any]], Awaitable[Any]], here: Leases,
-        channel: StreamChannel,
-    ) -> None:  # fmt: skip
-        self._plans, self._conduit, self._on_loop, self._here, self._channel = plans, conduit, on_loop, here, channel
+        self, plans: LeasePlans, conduit: Conduit, on_loop: Callable[[Plan[Any]], Awaitable[Any]], here: Leases
+    ) -> None:
+        self._plans, self._conduit, self._on_loop, self._here = plans, conduit, on_loop, here
         keeps = Keeps(lambda: list(self._held.values()), self._freed, self._lost, self._fall_back)
         self._keeper = Keeper(plans, conduit, keeps)
         self._circles = Circles(plans)
@@ -214,14 +211,9 @@ class RemoteLeases:
                     yield Rest(min(left, GRACE), rung=False)
                     continue
                 if (lease := (yield There(ref, self._machines(holding), min(left, SLICE)))) is not None:
-                    self._say_look(ref)
                     return lease  # type: ignore[no-any-return]  # of the machine
             if not left:
                 return None
-
-    def _say_look(self, ref: Ref) -> None:
-        """Its owner may have stored it, and without a server nobody hears of that."""
-        self._channel.note(Message("written", ref.namespace, (ref.key,), 0, "lease"))
 
     def _let_go(self, lease: RemoteLease) -> None:
         with self._lock:

@@ -109,7 +109,9 @@ class Calling:
         if (lease := (yield from effects.take(ref, wait=True))) is not None:
             job.flight.hold(lease)
         try:
-            yield from self._compute_unless_there(job, [ref])
+            yield from self._look_again(job, [ref])  # whatever was heard: a server that is away tells of nothing
+            if ref not in job.results.outcomes:
+                yield from self._compute(job, [ref])
         finally:
             job.flight.give_up([ref])
 
