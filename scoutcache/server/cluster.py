@@ -14,10 +14,18 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.commands import Batch, Command, text_of
+from scoutcache.server.commands import Batch, Command, packed, text_of
+from scoutcache.server.direct import note
 from scoutcache.server.faults import fault_of, unavailable
 
 if TYPE_CHECKING:
@@ -25,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncCluster", "Breakers", "Cluster"]
 
+_LOST = (RedisError, RedisClusterException, OSError, TimeoutError)
+"""What redis-py raises where nobody answers; the second is none of the first."""
 _ELSEWHERE = (MovedError, AskError, TryAgainError)
 _LOOK_AGAIN = 0.25
 """Seconds between two looks at a node that is away: each that fails asks the others who has taken its place."""
@@ -54,9 +64,10 @@ class Breakers:
         self.of(node).failed(fault)
         return unavailable(fault)
 
-    def answered(self, node: Any) -> None:
-        """A node answered."""
-        self.of(node).answered()
+    def answered(self, node: Any, commands: Sequence[Command], answers: Sequence[Any]) -> None:
+        """A node answered, and maybe refused."""
+        here = [at for at, answer in enumerate(answers) if not isinstance(answer, _ELSEWHERE)]
+        note(self.of(node), [commands[at] for at in here], [answers[at] for at in here])
         self.whole.answered()
 
 
@@ -99,7 +110,7 @@ class Cluster:
         if self._client is None:
             try:
                 self._client = self._source.cluster(self._source.section.timeout)
-            except (RedisError, OSError) as error:
+            except _LOST as error:
                 fault = fault_of(error)
                 self.breaker.failed(fault)
                 raise unavailable(fault) from None
@@ -123,7 +134,7 @@ class Cluster:
         answers: list[Any] = [None] * len(commands)
         try:
             groups = _by_node(client, commands, self._balancing)
-        except (RedisError, KeyError, IndexError) as error:
+        except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         for node, places in groups.items():
             found = self._at(client, node, [commands[at] for at in places])
@@ -137,19 +148,19 @@ class Cluster:
         self._breakers.of(node).check()
         try:
             answers = self._exchange(client.get_redis_connection(node).connection_pool, commands)
-        except (RedisError, OSError) as error:
+        except _LOST as error:
             raise self._lost(client, node, error) from None
         for answer in answers:
             if isinstance(answer, ResponseError) and not isinstance(answer, _ELSEWHERE) and fault_of(answer).away:
                 raise self._lost(client, node, answer)
-        self._breakers.answered(node)
+        self._breakers.answered(node, commands, answers)
         return answers
 
     def _exchange(self, pool: Any, commands: Sequence[Command]) -> list[Any]:
         """The replies as they came: redis-py's own pipeline makes something else of some."""
         connection = pool.get_connection()
         try:
-            connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            connection.send_packed_command([packed(commands)], check_health=False)
             answers = []
             for _ in commands:
                 try:
@@ -168,7 +179,7 @@ class Cluster:
         failure = self._breakers.failed(node, error)
         try:
             client.nodes_manager.initialize()
-        except (RedisError, OSError) as worse:
+        except _LOST as worse:
             self.breaker.failed(fault_of(worse))
         return failure
 
@@ -177,7 +188,7 @@ class Cluster:
             return client.execute_command(*command)
         except ResponseError as error:
             return error
-        except (RedisError, OSError) as error:
+        except _LOST as error:
             raise unavailable(fault_of(error)) from None
 
     def close(self) -> None:
@@ -230,7 +241,7 @@ class AsyncCluster:
         answers: list[Any] = [None] * len(commands)
         try:
             groups = _by_node(client, commands, self._balancing)
-        except (RedisError, KeyError, IndexError) as error:
+        except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         works = [self._at(client, node, [commands[at] for at in places]) for node, places in groups.items()]
         for places, found in zip(groups.values(), await asyncio.gather(*works), strict=True):
@@ -245,9 +256,9 @@ class AsyncCluster:
         connection = None
         try:
             connection = node.acquire_connection()
-            await connection.send_packed_command(connection.pack_commands(commands), check_health=False)
+            await connection.send_packed_command([packed(commands)], check_health=False)
             answers = [await self._reply(connection) for _ in commands]
-        except (RedisError, OSError, TimeoutError) as error:
+        except _LOST as error:
             if connection is not None:
                 await connection.disconnect(nowait=True)
             raise await self._lost(client, node, error) from None
@@ -258,7 +269,7 @@ class AsyncCluster:
         finally:
             if connection is not None:
                 node.release(connection)
-        self._breakers.answered(node)
+        self._breakers.answered(node, commands, answers)
         return answers
 
     async def _reply(self, connection: Any) -> Any:
@@ -275,7 +286,7 @@ class AsyncCluster:
         failure = self._breakers.failed(node, error)
         try:
             await client.nodes_manager.initialize()
-        except (RedisError, OSError, TimeoutError) as worse:
+        except _LOST as worse:
             self.breaker.failed(fault_of(worse))
         return failure
 
@@ -295,7 +306,7 @@ class AsyncCluster:
                 else:
                     await asyncio.sleep(_PAUSE)
                 node = asked or client.nodes_manager.get_node_from_slot(_slot_of(command))
-            except (RedisError, KeyError, IndexError) as error:
+            except (*_LOST, KeyError, IndexError) as error:
                 raise unavailable(fault_of(error)) from None
             answer = (await self._at(client, node, [("ASKING",), command] if asked else [command]))[-1]
         return answer

@@ -20,8 +20,10 @@ from hiredis import pack_command
 
 from scoutcache.server.faults import fault_of, unavailable
 
-__all__ = ["APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "packed",
-           "perform", "replies", "text_of"]  # fmt: skip
+__all__ = [
+    "APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "packed",
+    "perform", "replies", "text_of",
+]  # fmt: skip
 
 Command = tuple[Any, ...]
 T = TypeVar("T")

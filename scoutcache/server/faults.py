@@ -45,7 +45,9 @@ class Fault(NamedTuple):
     away: bool
 
 
-_AWAY = {Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.CLUSTERDOWN, Kind.BUSY}
+_AWAY = {
+    Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.MASTERDOWN, Kind.CLUSTERDOWN, Kind.BUSY,
+}  # fmt: skip
 
 _HINTS = {
     Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
@@ -89,7 +91,7 @@ _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kin
     (told.ReadOnlyError, Kind.READONLY),
     (told.ResponseError, Kind.OTHER),
     ((told.TimeoutError, TimeoutError), Kind.TIMEOUT),
-    ((told.ConnectionError, OSError), Kind.UNREACHABLE),
+    ((told.ConnectionError, told.InvalidResponse, OSError), Kind.UNREACHABLE),
 )
 """From the most special class on (Rule 2)."""
 

@@ -214,7 +214,7 @@ async def async_work(server: Server, folder: Path, report: Report, rounds: int) 
 
     async def tier_get(number: int) -> None:
         ref = Ref("default", f"k:{number}")
-        sealed = await tier.on_loop(tier.plans.read(ref, now))
+        sealed = await tier.read_on_loop(ref, now)
         assert sealed is not None
         assert CODEC.open(ref, sealed).value is not None
 

@@ -170,6 +170,13 @@ class RedisTier:
         """Remove those that are still the current ones; how many.  Announce it before and after."""
         return self.do(self.version_plans.forget(namespace, versions))
 
+    def unused_versions(self) -> Iterator[dict[tuple[str, str], int]]:
+        """Batches of versions, by namespace and name, that no entry here carries.  Raises `TierUnavailable`."""
+        from scoutcache.tiers.redis.collecting import namespaces, unused
+
+        spaces = {name for node in self.conduit.nodes() for name in self.do(namespaces(self.layout, node))}
+        return unused(sorted(spaces), self.version_plans, self.do, lambda: self.scan(None))
+
     # -- listing
 
     def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
