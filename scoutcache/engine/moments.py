@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 
-__all__ = ["Heard", "Moments", "Told"]
+__all__ = ["Heard", "Known", "Moments", "Noted", "Told"]
 
 
 _FEW: Final = 1000
@@ -96,6 +96,32 @@ class Heard:
         return Told(end, self._open + messages, dict(self.written), set(self.changed))
 
 
+class Noted:
+    """A moment at which invalidations are *under_way*, for what is computed from nothing: it hears nothing more.
+
+    To count from before them all would take what others ended meanwhile for later than it.
+    """
+
+    __slots__ = ("_under_way", "end")
+
+    refs: Final = None
+
+    def __init__(self, end: int, under_way: list[Message]) -> None:
+        self.end, self._under_way = end, under_way
+
+    def told(self) -> Told:
+        """What is under way names what it names (Rule 4); what comes after is to be read."""
+        return Told(self.end, list(self._under_way), {}, set())
+
+    def wrote_here(self, _: Iterable[Ref]) -> bool:
+        """A cache that shares nothing has no invalidations under way."""
+        return False
+
+
+Known = Heard | Noted
+"""What is known of what came after a moment."""
+
+
 class Moments:
     """The running computations of a cache; *lock* is a mutex."""
 
@@ -126,6 +152,12 @@ class Moments:
                 self._awaited[ref] = self._awaited.get(ref, 0) + 1
         heard.begin(self.settled)  # only now (Rule 1)
         return heard
+
+    def noted(self) -> Noted | None:
+        """This moment, where it takes more than a position to say what came after it."""
+        end = self.settled.end  # first: what ends in between is read after it
+        under_way = self.opened()
+        return Noted(end, under_way) if under_way else None
 
     def end(self, heard: Heard) -> None:
         """The computation is over."""

@@ -19,7 +19,7 @@ from scoutcache.coherence.messages import Message
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Remove
 from scoutcache.engine.equal import Equal
-from scoutcache.engine.moments import Heard
+from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import Header, Ref, Row
@@ -35,7 +35,7 @@ class Placing:
         self._world, self._reading = world, reading
 
     def write(
-        self, rows: Sequence[Row], end: int, heard: Heard | None = None, unstored: set[Ref] | None = None,
+        self, rows: Sequence[Row], end: int, heard: Known | None = None, unstored: set[Ref] | None = None,
         equal: Equal | None = None,
     ) -> Flow[int]:
         """Write sealed *rows* that nothing since *end* forbids; how many some tier took.
@@ -135,7 +135,7 @@ class Placing:
             self._world.down(error.tier, error)
 
     def write_level(
-        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Heard | None = None,
+        self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Known | None = None,
         message: Message | None = None,
     ) -> Flow[int]:  # fmt: skip
         """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""

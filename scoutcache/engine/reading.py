@@ -19,7 +19,7 @@ from scoutcache import events
 from scoutcache.coherence.messages import Message, invalidates
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, ReadOne
-from scoutcache.engine.moments import Heard, Told
+from scoutcache.engine.moments import Known, Told
 from scoutcache.engine.renewing import Renewing
 from scoutcache.engine.world import Warmth, World
 from scoutcache.entry import Header, Life, Ref, Row, Sealed, life_of
@@ -176,7 +176,7 @@ class Reading:
             except TierUnavailable as error:
                 self._world.down(self._world.names[above], error)
 
-    def unless_announced(self, level: int, end: int, *, own: bool = True, heard: Heard | None = None) -> Watch:
+    def unless_announced(self, level: int, end: int, *, own: bool = True, heard: Known | None = None) -> Watch:
         """The question a tier asks inside the write: was nothing that forbids it announced after *end*?
 
         An invalidation that names the entry forbids it everywhere, and so does a write of a key it depends on.  A write
@@ -194,7 +194,7 @@ _MUCH: Final = 1 << 16
 class Watch:
     """Which entries messages after *end* forbid.  Each message is read once, however many entries are asked for."""
 
-    def __init__(self, world: World, end: int, *, in_memory: bool, own: bool, heard: Heard | None = None) -> None:
+    def __init__(self, world: World, end: int, *, in_memory: bool, own: bool, heard: Known | None = None) -> None:
         self._world, self._began, self._in_memory = world, end, in_memory
         self._read_to = end
         self._own_source = world.source if own else None
@@ -211,7 +211,7 @@ class Watch:
         if heard is not None and (told := heard.told()) is not None:
             self._take_over(heard, told)
 
-    def _take_over(self, heard: Heard, told: Told) -> None:
+    def _take_over(self, heard: Known, told: Told) -> None:
         self._read_to, self._invalidations, self._known = told.end, told.invalidations, heard.refs
         self._written.update(told.changed)
         self._overwritten.update([ref for ref, sources in told.written.items() if sources != {self._own_source}])

@@ -23,7 +23,7 @@ from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
-from scoutcache.engine.moments import Heard
+from scoutcache.engine.moments import Known
 from scoutcache.engine.placing import Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
@@ -43,7 +43,7 @@ class Moment:
 
     start: int
     end: int
-    heard: Heard | None = None
+    heard: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +80,10 @@ class Writing:
 
         The position before the stamp: who writes between the two is the earlier one, and must be heard of.
         """
+        moments = self._world.moments
+        noted = None if moments is None else moments.noted()
         end = self._world.applied()
-        return Moment(self._world.stamp(), end)
+        return Moment(self._world.stamp(), end, noted)
 
     @contextmanager
     def computing(self, refs: Sequence[Ref], depends_on: Sequence[str]) -> Iterator[Moment]:
@@ -213,7 +215,7 @@ class Writing:
         marks = tuple([Mark(name, UNVERSIONED) for name in names])
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
-        return (yield from self.placing.write_level(self._world.memory, rows, began.end))
+        return (yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard))
 
     def _versions(
         self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
