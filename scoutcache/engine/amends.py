@@ -14,7 +14,7 @@ from typing import Final
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
 from scoutcache.engine.reading import Reading
-from scoutcache.engine.removing import Removing
+from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
 from scoutcache.entry import Header, Live, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
@@ -35,34 +35,44 @@ class Amends:
     def make(self, level: int) -> Flow[None]:
         """Try again what a tier could not be told."""
         doubt = self._world.doubts[level]
-        if doubt.refs and level == self._world.tells and not (yield from self._give(level)):
+        refs = set(doubt.refs)  # what comes into doubt meanwhile is looked at the next time
+        if refs and level == self._world.tells and not (yield from self._give(level, refs)):
             return
-        for namespace in {ref.namespace for ref in doubt.refs}:
-            keys = [ref.key for ref in doubt.refs if ref.namespace == namespace]
-            yield from self._remove(level, namespace, keys)
+        refs &= doubt.refs
+        for namespace in {ref.namespace for ref in refs}:
+            yield from self._remove(level, namespace, [ref.key for ref in refs if ref.namespace == namespace])
         for owed in list(doubt.owed):
-            if owed in doubt.owed:
-                doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
-            match owed:
-                case Erase():
-                    removed = yield from self._removing.pattern(owed.namespace, owed.pattern)
-                case Clear():
-                    removed = yield from self._removing.clear(owed.namespace)
-                case Renew():
-                    removed = yield from self._removing.renew(owed.namespace, owed.names, None)
+            doubt.tried = owed
+            try:
+                if owed in doubt.owed:
+                    doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
+                removed = yield from self._made_good(owed)
+            finally:
+                doubt.tried = None
             if removed.failed:
                 return
 
-    def _give(self, level: int) -> Flow[bool]:
-        """Write what others share and could not take (Rule 1); whether the tier answered."""
+    def _made_good(self, owed: Clear | Erase | Renew) -> Flow[Removed]:
+        match owed:
+            case Erase():
+                return (yield from self._removing.pattern(owed.namespace, owed.pattern))
+            case Clear():
+                return (yield from self._removing.clear(owed.namespace))
+            case Renew():
+                return (yield from self._removing.renew(owed.namespace, owed.names, None))
+
+    def _give(self, level: int, wanted: Iterable[Ref]) -> Flow[bool]:
+        """Write those *wanted* that others share and could not take (Rule 1); whether the tier answered."""
         world, doubt = self._world, self._world.doubts[level]
+        moments = world.moments
+        noted = None if moments is None else moments.noted()
         end = world.applied()
-        for refs in _some(doubt.refs):
+        for refs in _some(wanted):
             rows = yield from self._held_beside(level, refs)
             for namespace in {ref.namespace for ref in rows}:
                 mine = [row for ref, row in rows.items() if ref.namespace == namespace]
                 message = world.message("written", namespace, [row.header.ref.key for row in mine])
-                allow = self._reading.unless_announced(level, end)
+                allow = self._reading.unless_announced(level, end, heard=noted)
                 try:
                     yield from effects.write(level, mine, allow, message)
                 except TierUnavailable as error:
@@ -88,8 +98,10 @@ class Amends:
                     opened = world.codec.open(ref, sealed)
                 except (CorruptEntry, UnknownType):
                     continue
-                if all(mark.version for mark in opened.header.marks):  # else it was never told its versions
+                if all(mark.version for mark in opened.header.marks):
                     rows[ref] = _as_it_is(opened.header, opened.live, sealed)
+                else:  # it was never told its versions: what can't be given to others is kept by nobody
+                    yield Remove(other, [ref])
         return rows
 
     def _remove(self, level: int, namespace: str, keys: Sequence[str]) -> Flow[None]:

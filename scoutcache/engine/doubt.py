@@ -39,12 +39,14 @@ class Doubt:
         self.refs: set[Ref] = set()
         self.owed: list[Clear | Erase | Renew] = []
         """What could not be done, to be done when the tier answers."""
+        self.tried: Clear | Erase | Renew | None = None
+        """What was owed and is being done: until it is done nothing may be believed."""
         self.also: Also | None = None
         self.shut = False
         """Not asked for anything: what it holds may be older than it may be."""
 
     def __bool__(self) -> bool:
-        return bool(self.refs or self.owed or self.also or self.shut)
+        return bool(self.refs or self.owed or self.tried or self.also or self.shut)
 
     @property
     def owes(self) -> bool:
@@ -53,7 +55,9 @@ class Doubt:
 
     def covers(self, ref: Ref) -> bool:
         """Must the tier not be asked for this entry?"""
-        return ref in self.refs or bool(self.owed) or self.shut or (self.also is not None and self.also.covers(ref))
+        if ref in self.refs or self.owed or self.tried is not None or self.shut:
+            return True
+        return self.also is not None and self.also.covers(ref)
 
     def owe(self, doom: Clear | Erase | Renew, clear_instead: Clear) -> None:
         """*doom* is to be done when the tier answers; when there are too many, *clear_instead* is."""

@@ -1,0 +1,53 @@
+"""What a tier is owed, while it is being made good."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.drive import run
+from scoutcache.engine.effects import Clear, Erase
+from scoutcache.entry import Ref
+from scoutcache.patterns import Pattern
+
+
+@pytest.fixture
+def disk(open_cache):
+    cache = open_cache(["memory", "disk"])
+    return cache, cache.core.world.names.index("disk")
+
+
+def test_a_tier_is_not_believed_until_the_removal_it_is_owed_is_done(disk, monkeypatch):
+    """Else a reader would find there what was invalidated long ago."""
+    cache, level = disk
+    cache.set("a:1", "old")
+    core, ref, seen = cache.core, Ref("default", "a:1"), []
+    doubt, tier = core.world.doubts[level], cache.tier("disk")
+    remove = tier.remove_matching
+
+    def removing(*given):
+        seen.append(doubt.covers(ref))
+        return remove(*given)
+
+    monkeypatch.setattr(tier, "remove_matching", removing)
+    doubt.owe(Erase(level, "default", Pattern.parse("a:*")), Clear(level, "default"))
+    run(core.amends.make(level), core.ports)
+    assert seen == [True]
+    assert not doubt.covers(ref)
+
+
+def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_cache, monkeypatch):
+    """It would be removed from the server, and stay with those who set it."""
+    cache = open_cache(["memory", "redis"])
+    core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
+    cache.set_many({"first": 1, "late": 2})
+    doubt, write = core.world.doubts[level], tier.write
+
+    def writing(*given):
+        doubt.about([Ref("default", "late")])
+        return write(*given)
+
+    monkeypatch.setattr(tier, "write", writing)
+    doubt.about([Ref("default", "first")])
+    run(core.amends.make(level), core.ports)
+    assert doubt.refs == {Ref("default", "late")}
+    assert tier.read(Ref("default", "late"), core.world.now()) is not None
