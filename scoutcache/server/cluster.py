@@ -40,7 +40,8 @@ _LOOK_AGAIN = 0.25
 """Seconds between two looks at a node that is away: each that fails asks the others who has taken its place."""
 _TURNS, _PAUSE = 16, 0.02
 """How often a slot that is elsewhere is followed, and seconds to wait where half of its keys have moved."""
-_READS = frozenset({"GET", "MGET", "GETRANGE", "STRLEN", "HMGET", "HGETALL", "PTTL"})
+_READS = frozenset({"GET"})
+"""What a replica may answer: entries, but no versions, which say what is valid."""
 
 
 class Breakers:
