@@ -58,9 +58,11 @@ class _Waiting(NamedTuple):
 class Coalescing:
     """A conduit to one server for the tasks of one event loop."""
 
-    def __init__(self, source: Source, breaker: Breaker, *, most: int = MOST, most_bytes: int = BYTES) -> None:
+    def __init__(
+        self, source: Source, breaker: Breaker, *, most: int = MOST, most_bytes: int = BYTES, replica: bool = False
+    ) -> None:
         # This module says how long to wait, once for a batch and not for each reply.
-        kind, options = source.connection_kind(asynchronous=True, timeout=None)
+        kind, options = source.connection_kind(asynchronous=True, timeout=None, replica=replica)
         self._connection = kind(**options)
         self.breaker, self._timeout = breaker, source.section.timeout
         self._connect_timeout = source.section.connect_timeout
@@ -231,6 +233,9 @@ class Coalescing:
         """Close the connection; idempotent."""
         self._closed = True
         await self._disconnect()
+        behind = getattr(self._connection, "connection_pool", None)
+        for sentinel in behind.sentinel_manager.sentinels if behind is not None else ():
+            await sentinel.aclose()
 
 
 @asynccontextmanager

@@ -9,7 +9,7 @@ Secrets come from the configuration (environment, file), never from a command li
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -42,11 +42,18 @@ class Source:
     """Makes connections to what *section* names.  Raises `ConfigError` for what can't be used."""
 
     section: RedisSection
+    _pools: list[Any] = field(default_factory=list, repr=False, compare=False)
+    """Connections behind sentinels ask the pool they were made for, and don't keep it alive."""
 
     @property
     def is_cluster(self) -> bool:
         """Is it a cluster?"""
         return bool(self.section.nodes)
+
+    @property
+    def reads_replicas(self) -> bool:
+        """Are entries read from a replica that sentinels know?"""
+        return bool(self.section.sentinel) and self.section.read_from != "primary"
 
     def options(self, timeout: float | None, **more: Any) -> dict[str, Any]:
         """The options of a connection that waits *timeout* seconds for an answer (None: its user looks at that)."""
@@ -152,6 +159,7 @@ class Source:
         sentinel = make.Sentinel(addresses, sentinel_kwargs=asked)
         pool = make.SentinelConnectionPool(section.sentinel_service, sentinel, is_master=not replica,
                                            ssl=self.encrypts, **options)  # fmt: skip
+        self._pools.append(pool)
         return pool.connection_class, dict(pool.connection_kwargs)
 
     # -- a cluster

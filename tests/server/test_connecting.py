@@ -232,3 +232,47 @@ def test_after_a_failover_the_new_primary_is_found(redis_sentinel, breaker, fake
     until(writes, "it is found", ignoring=(TierUnavailable, NotConnected))
     conduit.close()
     assert follower.cli("GET", "k") == b"w"
+
+
+class TestReplicasBehindSentinels:
+    """With ``read_from = "replica"`` entries are read from a replica, and everything else from the primary."""
+
+    @pytest.fixture
+    def settings(self, redis_sentinel):
+        host, port = redis_sentinel.sentinel
+        return {"sentinel": [f"{host}:{port}"], "sentinel_service": redis_sentinel.service, "read_from": "replica"}
+
+    @staticmethod
+    def gets_of(server):
+        told = server.fields("INFO", "commandstats").get("cmdstat_get", "calls=0")
+        return int(told.partition("calls=")[2].split(",")[0])
+
+    def test_threads_and_loops_read_from_it(self, settings, redis_sentinel, tmp_path, until):
+        import asyncio
+
+        from scoutcache import AsyncCache, Cache
+
+        _, replica = redis_sentinel.servers
+        with Cache(tiers=["redis"], directory=tmp_path, redis=settings) as cache:
+            assert cache.set("k", "value")
+            until(lambda: cache.get("k") == "value", "the replica has it")
+            before = self.gets_of(replica)
+            for _ in range(50):
+                assert cache.get("k") == "value"
+            assert self.gets_of(replica) >= before + 50
+
+            async def work():
+                async with AsyncCache(tiers=["redis"], directory=tmp_path, redis=settings) as other:
+                    return [await other.get("k") for _ in range(50)]
+
+            assert asyncio.run(work()) == ["value"] * 50
+            assert self.gets_of(replica) >= before + 100
+
+    def test_without_a_replica_the_primary_answers(self, settings, redis_sentinel, tmp_path, until):
+        from scoutcache import Cache
+
+        _, replica = redis_sentinel.servers
+        with Cache(tiers=["redis"], directory=tmp_path, redis=settings) as cache:
+            cache.set("k", "value")
+            replica.kill()
+            until(lambda: cache.get("k") == "value", "the primary answers")
