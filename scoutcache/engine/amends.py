@@ -41,6 +41,9 @@ class Amends:
         refs &= doubt.refs
         for namespace in {ref.namespace for ref in refs}:
             yield from self._remove(level, namespace, [ref.key for ref in refs if ref.namespace == namespace])
+        if level == self._world.tells:
+            for some in _some(refs):  # who set one of them meanwhile has it still: it is given the next time
+                doubt.about((yield from self._held_beside(level, some)))
         for owed in list(doubt.owed):
             doubt.tried = owed
             try:

@@ -51,3 +51,22 @@ def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_ca
     run(core.amends.make(level), core.ports)
     assert doubt.refs == {Ref("default", "late")}
     assert tier.read(Ref("default", "late"), core.world.now()) is not None
+
+
+def test_what_is_set_while_its_key_is_being_removed_is_given_the_next_time(open_cache, monkeypatch):
+    cache = open_cache(["memory", "redis"])
+    core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
+    ref, doubt, remove = Ref("default", "k"), core.world.doubts[level], tier.remove
+
+    def removing(*given):
+        monkeypatch.undo()
+        cache.set("k", "set")
+        return remove(*given)
+
+    monkeypatch.setattr(tier, "remove", removing)
+    doubt.about([ref])
+    run(core.amends.make(level), core.ports)
+    assert tier.read(ref, core.world.now()) is None
+    run(core.amends.make(level), core.ports)
+    assert tier.read(ref, core.world.now()) is not None
+    assert not doubt
