@@ -68,10 +68,17 @@ def health_of(core: Core) -> dict[str, Any]:
         except TierUnavailable as error:
             tiers[tier.name] = {"ok": False, "error": error.reason}
         else:
-            doubt = core.world.doubts[level]
-            problem = "it could not be written lately: older entries in it aren't believed" if doubt else None
-            tiers[tier.name] = {"ok": not doubt, "error": problem, **usage._asdict()}
+            doubted = "it could not be written lately: older entries in it aren't believed"
+            problem = _refused(tier) or (doubted if core.world.doubts[level] else None)
+            tiers[tier.name] = {"ok": problem is None, "error": problem, **usage._asdict()}
     return {"healthy": all(tier["ok"] for tier in tiers.values()), "enabled": core.config.enabled, "tiers": tiers}
+
+
+def _refused(tier: Tier) -> str | None:
+    """What a server that answers does not do, by the word that operators know it by; None where there is no such."""
+    breaker = getattr(getattr(tier, "conduit", None), "breaker", None)
+    kind = None if breaker is None else breaker.refusing
+    return None if kind is None else f"{kind.value}: it answers, but refuses what it is asked"
 
 
 def statistics_of(core: Core, period: object) -> CacheStatistics:
