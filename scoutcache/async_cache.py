@@ -371,7 +371,10 @@ class AsyncCache(Face):
         return await self._run(perform(Work(work)))
 
     async def stats(self, period: object = None) -> CacheStatistics:
-        """What happened in the last *period* (default: all that is kept), in every process that uses this cache."""
+        """What happened in the last *period* (default: all that is kept), in every process that uses this cache.
+
+        Of other machines that share a server it knows the last 25 hours at most.
+        """
         return await self._in_thread(lambda: statistics_of(self._core, period))
 
     async def health(self) -> dict[str, Any]:

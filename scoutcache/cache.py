@@ -386,7 +386,10 @@ class Cache(Face):
         return lambda function: CachedFunction(self, function, keeping)
 
     def stats(self, period: object = None) -> CacheStatistics:
-        """What happened in the last *period* (default: all that is kept), in every process that uses this cache."""
+        """What happened in the last *period* (default: all that is kept), in every process that uses this cache.
+
+        Of other machines that share a server it knows the last 25 hours at most.
+        """
         return statistics_of(self._core, period)
 
     def health(self) -> dict[str, Any]:

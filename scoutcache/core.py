@@ -19,6 +19,7 @@ from scoutcache.engine.writing import Writing
 from scoutcache.entry import Usage
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
+from scoutcache.oplog.elsewhere import Ask
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
@@ -81,6 +82,8 @@ class Core:
     """Told of every removal that a caller asked for."""
     sure: Callable[[], bool] = lambda: True
     """May memory answer without a shared server having been asked?"""
+    others: Ask | None = None
+    """Asks a shared server for what other machines counted."""
     closed: bool = False
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""

@@ -11,6 +11,7 @@ from scoutcache.engine.reading import Found
 from scoutcache.entry import NEVER, Usage
 from scoutcache.errors import TierUnavailable
 from scoutcache.models import CacheEntry, CacheStatistics, CompressionType, SerializationType
+from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.totals import By, Latency, Stats, TierStats, collect_stats
 from scoutcache.telling import tell_what_writes_removed
 from scoutcache.tiers.base import Tier
@@ -82,16 +83,21 @@ def _refused(tier: Tier) -> str | None:
 
 
 def statistics_of(core: Core, period: object) -> CacheStatistics:
-    """What happened in the last *period* (None: all that is kept), in every process that uses this cache."""
+    """What happened in the last *period* (None: all that is kept), in every process that uses this cache.
+
+    Of other machines that share a server the last 25 hours are known at most.
+    """
     tell_what_writes_removed(core.recorder, core.hooks, core.tiers)
     core.flush()
     now = core.world.now()
     seconds = None if period is None else parse_duration(period)
     own = [core.recorder.snapshot()]
     sizes = {tier.name: None if tier is core.memory else _usage(core, tier) for tier in core.tiers}
+    away = _elsewhere(core, seconds, now)
 
     def collected(by: By) -> Stats:
-        return collect_stats(core.directory, now=now, period_s=seconds, by=by, usages=sizes, extra=own)
+        return collect_stats(core.directory, now=now, period_s=seconds, by=by, usages=sizes, extra=own,
+                             elsewhere=away)  # fmt: skip
 
     found = collected("namespace")
     total, lowest = found.total, _lowest(found)
@@ -128,6 +134,17 @@ def _usage(core: Core, tier: Tier) -> Usage | None:
     except TierUnavailable as error:
         core.world.down(tier.name, error)
         return None
+
+
+def _elsewhere(core: Core, period_s: float | None, now: float) -> Elsewhere:
+    """What other machines counted; nothing where the server can't be asked."""
+    if core.others is None:
+        return Elsewhere()
+    try:
+        return core.others(period_s, now)
+    except TierUnavailable as error:
+        core.world.down(error.tier, error)
+        return Elsewhere()
 
 
 def _lowest(found: Stats) -> TierStats | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls import Calls
+from scoutcache.channels.counts import SharedCounts
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.foreign import Foreign
 from scoutcache.channels.lease_plans import LeasePlans
@@ -82,6 +83,7 @@ class Remote:
         if section.publish:
             self.channel.publishing = self._publish
         self._begun: dict[int, None] = {}
+        self.counts = SharedCounts(self.layout, self.conduit, self.machine, lambda: self._name, monotonic)
 
     def _breaker(self, server: str) -> Breaker:
         return Breaker(server, self._monotonic, lambda what: _log.warning("%s", what))
@@ -107,6 +109,7 @@ class Remote:
         for doubt in self._doubts:
             doubt.also = self.disk
         core.sure = self.sure
+        core.recorder.sharing, core.others = self.counts, self.counts.ask
         self._follower.watch(Settling(world.doubts, lambda: world.source))
         with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
@@ -133,6 +136,7 @@ class Remote:
             self._away_since = None
             self._shut(False)
             self._heard()
+            self.counts.turn()
             return
         now, most = self._monotonic(), self.source.section.max_offline
         if self._away_since is None:
@@ -141,6 +145,12 @@ class Remote:
             self._away_since = now  # what is kept from now on may be as old again
             self._follower.drop()
             self._shut(True)
+
+    @property
+    def _name(self) -> str:
+        """This process among the members."""
+        assert self._listener is not None
+        return self._listener.member.name
 
     def _shut(self, shut: bool) -> None:
         for doubt in self._doubts:

@@ -91,6 +91,7 @@ NEIGHBOURS: set[tuple[str, str]] = {
     ("queues", "oplog"),
     ("tiers", "server"),
     ("channels", "server"),
+    ("channels", "oplog"),  # counters of other machines are segments like those in files
 }
 
 NO_OUTSIDE_WORLD = {"asyncio", "threading", "time", "random", "logging", "sqlite3", "redis"}

@@ -91,12 +91,14 @@ class Listener:
         self._stop.set()
         thread, self._thread = self._thread, None
         connection = self._connection
-        if connection is not None and thread is not None and thread is not threading.current_thread():
+        if thread is None or thread is threading.current_thread():
+            return
+        if connection is not None:  # else it is connecting, and ends when it has
             with suppress(RedisError, OSError, AttributeError):
                 connection._sock.shutdown(2)  # or it would wait for the next message
             thread.join()
-            with suppress(TierUnavailable):  # then it is taken for dead half a minute later
-                perform(self.member.leave(), self._channel.conduit)
+        with suppress(TierUnavailable):  # then it is taken for dead half a minute later
+            perform(self.member.leave(), self._channel.conduit)
 
     def forget(self) -> None:
         """In a forked child: thread and connection are the parent's."""
@@ -109,7 +111,8 @@ class Listener:
             connection = None
             try:
                 connection = self._connection = self._connect()
-                self._listen(connection, stop)
+                if not stop.is_set():
+                    self._listen(connection, stop)
             except (RedisError, OSError) as error:
                 if connection is None:
                     self._breaker.failed(fault_of(error))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from scoutcache.core import Core
     from scoutcache.entry import Usage
     from scoutcache.insight.stats import Stats
+    from scoutcache.oplog.elsewhere import Elsewhere
     from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
@@ -40,7 +41,10 @@ def stats(
     session: Session,
     period: Annotated[str | None, typer.Option("--period", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
-        str | None, choices(("tier", "namespace", "prefix", "tag"), "--by", help="One row for each of them.")
+        str | None,
+        choices(
+            ("tier", "namespace", "prefix", "tag"), "--by", help="One row for each of them; tags of this machine only."
+        ),
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until interrupted.")] = False,
@@ -51,7 +55,8 @@ def stats(
     """Show requests, hits, misses, evictions, sizes, latencies and what was saved, over all processes.
 
     Rates are shares of 0 to 1 in JSON; money is null until a price is configured. What nobody knows is - and never 0.
-    A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
+    Machines that share a server are summed, of others the last 25 hours at most; tags are known from this one's log
+    only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
     server, its replicas' lag and the nodes of a cluster included.
     """
     from scoutcache.ttl import parse_duration
@@ -61,7 +66,7 @@ def stats(
         check_tier(core, tier)
         while True:
             found = _collect(session, core, seconds, by)
-            _show(session, found, by, tier, _server(core))
+            _show(session, found, by, tier, _server(core), _note(core, seconds, by))
             if not watch:
                 break
             session.out.flush()
@@ -77,18 +82,47 @@ def _collect(session: Session, core: Core, period: float | None, by: Any) -> Sta
 
     usages = {tier.name: None if tier is core.memory else _usage(session, tier) for tier in core.tiers}
     return collect_stats(
-        core.directory, now=core.world.now(), period_s=period, by=by, namespace=session.namespace, usages=usages
-    )
+        core.directory, now=core.world.now(), period_s=period, by=by, namespace=session.namespace, usages=usages,
+        elsewhere=None if by == "tag" else _elsewhere(session, core, period),
+    )  # fmt: skip
 
 
 def _usage(session: Session, tier: Tier) -> Usage | None:
     try:
         return tier.usage()
     except TierUnavailable as error:
-        if str(error) not in session.said:
-            session.warn(str(error))
-            session.said |= {str(error), error.reason}
+        _warn(session, error)
         return None
+
+
+def _elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere | None:
+    """What other machines counted, None where nobody can be asked."""
+    if core.others is None:
+        return None
+    try:
+        with session.working("asking for the figures of other machines"):
+            return core.others(period, core.world.now())
+    except TierUnavailable as error:
+        _warn(session, error)
+        return None
+
+
+def _warn(session: Session, error: TierUnavailable) -> None:
+    if str(error) not in session.said:
+        session.warn(str(error))
+        session.said |= {str(error), error.reason}
+
+
+def _note(core: Core, period: float | None, by: str | None) -> str | None:
+    """What the figures leave out."""
+    if core.others is None:
+        return None
+    if by == "tag":
+        return "tags are known from logs, and these are those of this machine"
+    return None if period is not None and period <= _OTHERS_KEPT else "of other machines the last 25 hours at most"
+
+
+_OTHERS_KEPT: Final = 25 * 3600
 
 
 def _server(core: Core) -> dict[str, Any] | None:
@@ -101,14 +135,15 @@ def _server(core: Core) -> dict[str, Any] | None:
     return server_view(tier)
 
 
-def _show(session: Session, found: Stats, by: str | None, tier: str | None, server: dict[str, Any] | None) -> None:
-    fields = {**found.as_dict(), "server": server}
+def _show(session: Session, found: Stats, by: str | None, tier: str | None, server: dict[str, Any] | None,
+          note: str | None) -> None:  # fmt: skip
+    fields = {**found.as_dict(), "server": server, "note": note}
     tiers = fields["tiers"] = [row for row in fields["tiers"] if tier in {None, row["name"]}]
     if by is not None:
         rows, noun = (tiers, "tiers") if by == "tier" else (list(found.groups), _NOUNS[by])
-        period = {name: fields[name] for name in ("period_start", "period_end")}
+        also = {name: fields[name] for name in ("period_start", "period_end", "machines")}
         session.out.rows(noun, rows, () if session.form == "json" else ("name" if by == "tier" else by, *_COLUMNS[by]),
-                         **period)  # fmt: skip
+                         **also, **({"note": note} if note or session.form == "json" else {}))  # fmt: skip
     elif session.form == "table":
         session.out.record({name: fields[name] for name in _SHOWN} | {"tiers": [_short(row) for row in tiers]})
         if server is not None:
@@ -136,7 +171,7 @@ _COLUMNS: Final = {"tier": _TIER, "namespace": _GROUP, "prefix": _GROUP, "tag": 
 _SHOWN: Final = (
     "requests", "hits", "misses", "hit_rate", "hit_p50_us", "hit_p95_us", "miss_p50_us", "miss_p95_us", "sets",
     "deletes", "evictions", "evictions_by_reason", "misses_by_reason", "expirations", "errors", "calls_saved",
-    "cost_saved_usd", "period_start", "period_end", "processes",
+    "cost_saved_usd", "period_start", "period_end", "processes", "machines",
 )  # fmt: skip
 
 

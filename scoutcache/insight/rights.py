@@ -26,6 +26,8 @@ COMMANDS: Final[dict[Right, str]] = {
     "hscan": "versions", "hexists": "leases", "hgetall": "leases, living processes", "del": "leases",
     "pexpire": "leases, living processes", "pttl": "leases", "xadd": "announcements",
     "xrange": "announcements", "xrevrange": "announcements", "xread": "announcements",
+    "zadd": "counters of machines", "zremrangebyscore": "counters of machines",
+    "zrevrangebyscore": "counters of machines",
     "client|setname": "the name of a connection", "subscribe": "what others publish",
     "ping": "doctor", "info": "stats, doctor", "time": "doctor",
 }  # fmt: skip

@@ -2,7 +2,7 @@
 
 By tier, namespace and prefix they come from the counters and are exact.  Tags stand in the log only, so figures by tag
 are what the log holds: a request counts for every tag its key was last written with, and what the log left out (which
-`Stats.left_out` tells) is missing.
+`Stats.left_out` tells) is missing, and so is what other machines did.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 from scoutcache.entry import Usage
 from scoutcache.oplog import totals
+from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
 from scoutcache.oplog.tally import Counted
@@ -24,11 +25,12 @@ __all__ = ["Stats", "collect_stats"]
 
 def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
                   namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
-                  extra: Sequence[Segment] = ()) -> Stats:  # fmt: skip
-    """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from the log."""
+                  extra: Sequence[Segment] = (), elsewhere: Elsewhere | None = None) -> Stats:  # fmt: skip
+    """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from this machine's log."""
     found = totals.collect_stats(
-        directory, now=now, period_s=period_s, by=by, namespace=namespace, usages=usages, extra=extra
-    )
+        directory, now=now, period_s=period_s, by=by, namespace=namespace, usages=usages, extra=extra,
+        elsewhere=elsewhere,
+    )  # fmt: skip
     if by != "tag" or directory is None:
         return found
     from scoutcache.insight.operations import Operations

@@ -28,19 +28,20 @@ class Counts:
 
 
 def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = (),
-                by_minute: bool = False) -> Counts:  # fmt: skip
+                ended: Sequence[Segment] = (), by_minute: bool = False) -> Counts:  # fmt: skip
     """Everything counted since *since* (seconds since the epoch; None for all that is kept).
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
-    *extra* are segments from memory, which count instead of what their process last wrote.  Without *by_minute* the
-    counters of a folded file may all stand at its first minute, which is many times faster.
+    *extra* are segments of living processes from elsewhere than the files, which count instead of what is in a file of
+    that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* the counters
+    of a folded file may all stand at its first minute, which is many times faster.
     """
     first_minute = None if since is None else _first_minute(since, now)
-    known = {one.id for one in extra}
+    known = {one.id for one in (*extra, *ended)}
     found, files, segments = _read(directory, first_minute, known)
     reading = _Reading(found)
     reading.add_folded(files, by_minute=by_minute)
-    reading.add([*segments, *extra])
+    reading.add([*segments, *extra, *ended])
     found.alive += extra
     return found
 

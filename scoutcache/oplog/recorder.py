@@ -28,6 +28,7 @@ from typing import Final
 
 from scoutcache.entry import Usage
 from scoutcache.oplog.counting import count_events
+from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
@@ -87,6 +88,8 @@ class Recorder:
         self._hits: deque[Hit] = deque(maxlen=limit)
         self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
         """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
+        self.sharing: Sharing | None = None
+        """Is given each segment as it was written, or as it would have been."""
         self._begin()
         _recorders.add(self)
 
@@ -202,6 +205,8 @@ class Recorder:
             if self._log is not None:
                 self._log.close()
             self._perform(self._last_segment)
+        if self.sharing is not None:
+            self.sharing.close()
 
     # What publishing does.
 
@@ -269,13 +274,21 @@ class Recorder:
             self._changed = False
         try:
             if segment is not None:
-                self._file.write(segment)
+                self._put(self._file, segment)
         except OSError:
             self._changed = True
             self._keep_small()
             raise
         if due:
             self._next_segment()
+
+    def _put(self, file: ProcessFile, segment: Segment) -> None:
+        """Write it, which may give it another id, and hand it on whether it could be written or not."""
+        try:
+            file.write(segment)
+        finally:
+            if self.sharing is not None:
+                self.sharing.take(segment)
 
     def _segment(self, tally: Tally) -> Segment:
         name = self._file.id if self._file else self._process
@@ -294,7 +307,7 @@ class Recorder:
             return
         try:
             if last:
-                self._file.write(self._segment(last))
+                self._put(self._file, self._segment(last))
         except OSError:
             with self._lock:
                 self._tally.take_in(last)
@@ -342,6 +355,8 @@ class Recorder:
                 file.forget()
             if log is not None:
                 log.close()
+        if self.sharing is not None:
+            self.sharing.forget()
 
 
 def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:

@@ -8,6 +8,7 @@ Rules.
 - What left a tier unnamed (the disk's, many at once) is known for the whole, not for a namespace or a prefix.
 - A tier nobody looked into in the period has no hit figures.  Whatever no higher tier answered was looked for in it.
 - A tier's size is what the caller says (*usages*), or for memory the sum over the processes that live.
+- Of other machines counts what the caller got from them (*elsewhere*).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, Literal
 
 from scoutcache.entry import Usage
+from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
@@ -184,7 +186,8 @@ class Stats:
     """What happened in a period.  Times are seconds since the epoch; *period_start* is None when nothing is kept.
 
     *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*; *unnamed* is what
-    `Group.unnamed` is for them.
+    `Group.unnamed` is for them.  *machines* counts this one and those whose figures were added; *skipped_segments* is
+    what they published and can't be read.
     """
 
     period_start: float | None
@@ -199,6 +202,8 @@ class Stats:
     unnamed: frozenset[tuple[str, str]] = frozenset()
     by: By | None = None
     groups: tuple[dict[str, Any], ...] = ()
+    machines: int = 1
+    skipped_segments: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         """The fields of ``stats`` as JSON shows them."""
@@ -208,8 +213,10 @@ class Stats:
         }
         for name, latency in (("hit", self.hit), ("miss", self.miss)):
             shown |= {f"{name}_{part}": getattr(latency, part) for part in ("mean_us", "p50_us", "p95_us", "p99_us")}
-        shown |= {"tiers": [tier.as_dict() for tier in self.tiers], "processes": self.processes}
-        shown |= {"log_left_out": dict(self.left_out), "skipped_files": self.skipped_files}
+        shown |= {"tiers": [tier.as_dict() for tier in self.tiers], "processes": self.processes,
+                  "machines": self.machines}  # fmt: skip
+        shown |= {"log_left_out": dict(self.left_out), "skipped_files": self.skipped_files,
+                  "skipped_segments": self.skipped_segments}  # fmt: skip
         if self.by in NOUNS:
             shown[NOUNS[self.by]] = list(self.groups)
         return shown
@@ -217,15 +224,16 @@ class Stats:
 
 def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
                   namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
-                  extra: Sequence[Segment] = ()) -> Stats:  # fmt: skip
+                  extra: Sequence[Segment] = (), elsewhere: Elsewhere | None = None) -> Stats:  # fmt: skip
     """Sum what all processes counted in the last *period_s* seconds (None: all that is kept).
 
     *usages* names the tiers in the order they are asked, with the sizes the caller can see.  *extra* are segments of
-    this process (`Recorder.snapshot`) that count instead of what it last wrote.  *by* ``tag`` is answered by
-    `scoutcache.insight.stats`, for tags stand in the log only.
+    this process (`Recorder.snapshot`) that count instead of what it last wrote, *elsewhere* is what other machines
+    counted.  *by* ``tag`` is answered by `scoutcache.insight.stats`, for tags stand in the log only.
     """
     since = None if period_s is None else now - period_s
-    counts = read_counts(directory, since=since, now=now, extra=extra)
+    away = elsewhere or Elsewhere()
+    counts = read_counts(directory, since=since, now=now, extra=[*extra, *away.living], ended=away.ended)
     rows = [row for row in counts.tally.counters.values() if namespace in {None, row.namespace}]
     unnamed = _unnamed(counts)
     spreads = _spreads(counts, namespace)
@@ -236,7 +244,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
         miss=Latency.of(spreads.get(("", "miss"), Histogram())),
         tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
         left_out=_left_out(counts), skipped_files=counts.skipped, unnamed=unnamed, by=by,
-        groups=_groups(rows, by, unnamed),
+        groups=_groups(rows, by, unnamed), machines=1 + away.machines, skipped_segments=away.skipped,
     )  # fmt: skip
 
 

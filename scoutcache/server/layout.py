@@ -11,6 +11,8 @@ Everything begins with the cache's *prefix*, so that caches and other applicatio
     position               the position of the last invalidation, as `position_text`
     lease:<physical key>   who computes a key
     {events}:members       a hash: the name of a living process to who it is and up to where it applied the stream
+    counts                 a sorted set: which segments of counters there are (`scoutcache.channels.counts`)
+    counts:<segment id>    a process's counters of some minutes
 
 On a cluster an entry lies in one of `SHARDS` slots, chosen by its name, each with a `position` key of its own, so that
 a script can compare the one while it writes the other: ``e:{<shard>}…`` and ``position:{<shard>}``.
@@ -64,6 +66,7 @@ class Layout:
         self.last = f"{prefix}{{events}}:last"
         self.wakes = f"{prefix}{{events}}:wakes"
         self.members = f"{prefix}{{events}}:members"
+        self.counts = f"{prefix}counts"
         self.entries = f"{prefix}e:"
         self.positions = [f"{prefix}position:{{{tag}}}" for tag in shard_tags()] if sharded else [f"{prefix}position"]
         self._heads = [f"{self.entries}{{{tag}}}" for tag in shard_tags()] if sharded else [self.entries]
@@ -102,6 +105,10 @@ class Layout:
     def lease(self, ref: Ref) -> str:
         """The name of a key's lease."""
         return f"{self.prefix}lease:{physical_key(ref)}"
+
+    def counted(self, segment: str) -> str:
+        """The name of a segment of counters."""
+        return f"{self.counts}:{segment}"
 
     def glob(self, namespace: str | None, pattern: Pattern | None = None) -> str:
         """What SCAN is to match: all entries that may match *pattern*, and few others.
