@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Self
 from uuid import UUID
 
@@ -26,7 +26,7 @@ from scoutcache.errors import InvalidKey
 
 __all__ = [
     "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "physical_key",
-    "physical_prefix", "physical_scan_prefix", "prefix_of",
+    "physical_keys", "physical_prefix", "physical_scan_prefix", "prefix_of",
 ]  # fmt: skip
 
 MAX_KEY_BYTES: Final = 65536
@@ -95,6 +95,19 @@ def physical_key(ref: Ref) -> str:
     if len(text) * 4 <= MAX_PHYSICAL_BYTES or len(text.encode()) <= MAX_PHYSICAL_BYTES:
         return text
     return f"{physical_scan_prefix(namespace, key)}{HASHED}{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def physical_keys(refs: Sequence[Ref]) -> list[str]:
+    """The `physical_key` of each: short ones of one namespace, as most are, cost a fifth of that."""
+    if not refs:
+        return []
+    namespace = refs[0][0]
+    head = physical_prefix(namespace)
+    return [head + ref[1] if ref[0] == namespace and len(ref[1]) <= _SHORT else physical_key(ref) for ref in refs]
+
+
+_SHORT: Final = 64
+"""Characters of a key that is never hashed: with four bytes for each, and the longest namespace, it fits."""
 
 
 def physical_scan_prefix(namespace: str, prefix: str) -> str:

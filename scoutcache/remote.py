@@ -37,6 +37,7 @@ from scoutcache.server.commands import AsyncConduit, Batch, Conduit, Plan, perfo
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.server.replicas import AsyncSplit, Split
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.disk.holder import DiskHolder, heard_before, machine_of
 from scoutcache.tiers.redis import RedisTier
@@ -68,9 +69,7 @@ class Remote:
         self.breaker = self._breaker(server_name(section))
         self._breakers = Breakers(self.breaker, self._breaker)
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
-        self.conduit: Conduit = (
-            Cluster(self.source, self._breakers) if self.source.is_cluster else Direct(self.source, self.breaker)
-        )
+        self.conduit = self._for_threads()
         self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
                                      known=self._heard_before)  # fmt: skip
         self.tier: RedisTier | None = None
@@ -88,10 +87,22 @@ class Remote:
     def _breaker(self, server: str) -> Breaker:
         return Breaker(server, self._monotonic, lambda what: _log.warning("%s", what))
 
+    def _for_threads(self) -> Conduit:
+        if self.source.is_cluster:
+            return Cluster(self.source, self._breakers)
+        primary = Direct(self.source, self.breaker)
+        if not self.source.reads_replicas:
+            return primary
+        return Split(primary, Direct(self.source, self._breaker(f"a replica of {self.breaker.server}"), replica=True))
+
     def _on_loop(self) -> AsyncConduit:
         if self.source.is_cluster:
             return AsyncCluster(self.source, self._breakers)
-        return Coalescing(self.source, self.breaker)
+        primary = Coalescing(self.source, self.breaker)
+        if not self.source.reads_replicas:
+            return primary
+        breaker = self._breaker(f"a replica of {self.breaker.server}")
+        return AsyncSplit(primary, Coalescing(self.source, breaker, replica=True))
 
     def keep(self, tier: Tier) -> None:
         """Let the disk *tier* of this machine drop what other machines announce."""
@@ -113,8 +124,11 @@ class Remote:
         self._follower.watch(Settling(world.doubts, lambda: world.source))
         with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
-        with suppress(TierUnavailable):  # it stays in doubt, and is done later
-            self._heard()
+        if core.clocks.ticking:
+            with suppress(TierUnavailable):  # it stays in doubt, and is done later
+                self._heard()
+        else:  # who only looks removes nothing
+            self._follower.sync()
 
     def sure(self) -> bool:
         """May memory answer without asking the server?

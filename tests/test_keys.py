@@ -23,6 +23,7 @@ from scoutcache.keys import (
     digest_of_text,
     key_text,
     physical_key,
+    physical_keys,
     physical_prefix,
     physical_scan_prefix,
     prefix_of,
@@ -265,3 +266,12 @@ def test_a_key_can_not_be_written_to_pass_for_a_hashed_one():
     hashed = physical_key(Ref("n", "x" * 1000))
     with pytest.raises(InvalidKey):
         key_text(hashed.removeprefix(physical_prefix("n")))
+
+
+SHORT_AND_LONG = st.tuples(st.text("aé🎉:", min_size=1, max_size=32), st.text("kλ🎉%", min_size=1, max_size=300))
+
+
+@given(st.lists(SHORT_AND_LONG, max_size=6))
+def test_many_physical_keys_are_what_each_would_be(pairs):
+    refs = [Ref(*pair) for pair in pairs]
+    assert physical_keys(refs) == [physical_key(ref) for ref in refs]

@@ -36,7 +36,7 @@ from typing import Final
 from zlib import crc32
 
 from scoutcache.entry import Header, Ref, Sealed
-from scoutcache.keys import physical_key, physical_prefix, physical_scan_prefix
+from scoutcache.keys import physical_key, physical_keys, physical_prefix, physical_scan_prefix
 from scoutcache.patterns import Pattern, escape
 
 __all__ = [
@@ -50,9 +50,6 @@ SHARDS: Final = 128
 START_DIGITS: Final = 16
 _EXPIRY: Final = struct.Struct(">d")
 _NUMBER: Final = struct.Struct(">I")
-_SHORT: Final = 64
-"""Characters of a key that is never hashed, whatever its characters and its namespace of usual length."""
-
 FRAME: Final = START_DIGITS + _EXPIRY.size
 _IN_PARTS: Final = 0
 
@@ -68,6 +65,7 @@ class Layout:
         self.members = f"{prefix}{{events}}:members"
         self.counts = f"{prefix}counts"
         self.entries = f"{prefix}e:"
+        self.versions_of_all = f"{prefix}versions:"
         self.positions = [f"{prefix}position:{{{tag}}}" for tag in shard_tags()] if sharded else [f"{prefix}position"]
         self._heads = [f"{self.entries}{{{tag}}}" for tag in shard_tags()] if sharded else [self.entries]
 
@@ -83,11 +81,10 @@ class Layout:
 
     def entries_of(self, refs: Sequence[Ref]) -> list[str]:
         """The names of many entries; of short keys of one namespace on a single server they cost little."""
-        if self.sharded or not refs:
+        if self.sharded:
             return [self.entry(ref) for ref in refs]
-        namespace = refs[0].namespace
-        head = self.entries + physical_prefix(namespace)
-        return [head + ref[1] if ref[0] == namespace and len(ref[1]) <= _SHORT else self.entry(ref) for ref in refs]
+        head = self.entries
+        return [head + key for key in physical_keys(refs)]
 
     def physical(self, name: bytes) -> str:
         """The physical key in an entry's name."""
@@ -100,7 +97,7 @@ class Layout:
 
     def versions(self, namespace: str) -> str:
         """The hash of a namespace's versions."""
-        return f"{self.prefix}versions:{physical_prefix(namespace)}"
+        return self.versions_of_all + physical_prefix(namespace)
 
     def lease(self, ref: Ref) -> str:
         """The name of a key's lease."""
