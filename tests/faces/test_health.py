@@ -20,4 +20,5 @@ def test_a_server_that_refuses_is_named_until_it_does_again(open_cache, full_ser
     assert health["tiers"]["redis"]["error"].startswith("oom: ")
     full_server.cli("CONFIG", "SET", "maxmemory", "0")
     cache.set("k", 2)
+    cache.turn()
     assert cache.health()["tiers"]["redis"]["ok"]
