@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 from collections import deque
 
 from scoutcache.channels.journal import END, INVALIDATED
+from scoutcache.channels.placeless import Placeless
 from scoutcache.coherence.messages import Message
 
 __all__ = ["PrivateJournal"]
 
 
-class PrivateJournal:
+class PrivateJournal(Placeless):
     """Keeps the last *capacity* messages; a position is how many there were."""
 
     index = END
@@ -52,24 +52,6 @@ class PrivateJournal:
     def recent(self) -> tuple[list[Message], int]:
         """Nobody announced anything before it was there."""
         return [], 0
-
-    def trim(self) -> None:
-        """It keeps so many and no more."""
-
-    def changing(self) -> contextlib.AbstractContextManager[None]:
-        """Nobody else is there to notice this process's death."""
-        return contextlib.nullcontext()
-
-    def recover(self) -> bool:
-        """Nobody else is there who could die."""
-        return False
-
-    def replaced(self) -> bool:
-        """It has no directory."""
-        return False
-
-    def reopen(self) -> None:
-        """It is never replaced."""
 
     def renew_mutex(self) -> None:
         """Called in a forked child."""

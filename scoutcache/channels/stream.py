@@ -31,13 +31,15 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from scoutcache.channels.placeless import Placeless
+from scoutcache.channels.stream_scripts import ANNOUNCE, BREAK, BUMP, LOSE, MARK, REPLACE
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.entry import Ref
 from scoutcache.errors import CorruptEntry, TierUnavailable
-from scoutcache.server.commands import APPEND_AFTER, Command, Conduit, Plan, Script, perform, replies
+from scoutcache.server.commands import Command, Conduit, Plan, perform, replies
 from scoutcache.server.layout import Layout, position_text
 
-__all__ = ["ANNOUNCE", "StreamChannel", "id_text", "position_of"]
+__all__ = ["StreamChannel", "id_text", "position_of"]
 
 END, INVALIDATED = 0, 1
 """The words of `words`."""
@@ -53,58 +55,6 @@ _BACK: Final = 300
 
 LOST: Final = b"lost"
 """What a message that continues nothing names as the one before it."""
-
-_FORMAT: Final = """
-local function text(id)
-  local ms, number = string.match(id, '(%d+)-(%d+)')
-  return string.format('%015.0f-%010.0f', tonumber(ms), tonumber(number))
-end
-local function append(before, payload, most)
-  local id = redis.call('XADD', KEYS[1], 'MAXLEN', '~', most, '*', 'p', before, 'm', payload)
-  redis.call('SET', KEYS[2], id)
-  if KEYS[3] then redis.call('SET', KEYS[3], text(id)) end
-  return id
-end
-"""
-
-ANNOUNCE: Final = Script(_FORMAT + APPEND_AFTER + """
-local before = newest(KEYS[1], KEYS[2])
-return {before, append(before, ARGV[1], ARGV[2])}
-""")
-"""Append a message, and move the position where one is named; the ids before it and of it."""
-
-_BUMP: Final = Script("""
-local standing = redis.call('GET', KEYS[1])
-if not standing then return 0 end
-if string.sub(standing, 1, 1) == '~' then return redis.call('DEL', KEYS[1]) end
-if standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
-return 1
-""")
-
-_MARK: Final = Script("""
-local standing = redis.call('GET', KEYS[1])
-if standing and string.sub(standing, 1, 1) ~= '~' then return 0 end
-redis.call('SET', KEYS[1], ARGV[1])
-return 1
-""")
-
-_REPLACE: Final = Script("""
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-redis.call('SET', KEYS[1], ARGV[2])
-return 1
-""")
-
-_LOSE: Final = Script(_FORMAT + """
-if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return redis.call('GET', KEYS[3]) end
-return text(append('lost', '', ARGV[1]))
-""")
-"""Say that what was announced before may be lost, unless somebody else has."""
-
-_BREAK: Final = Script(_FORMAT + """
-return append('lost', '', ARGV[1])
-""")
-"""Say that what was announced before is lost."""
-
 
 def position_of(identity: bytes) -> int:
     """The position of a stream's id."""
@@ -130,7 +80,7 @@ def id_text(position: int) -> str:
     return f"{milliseconds}-{number}"
 
 
-class StreamChannel:
+class StreamChannel(Placeless):
     """The stream of the cache that *layout* names.  *kept* messages stay in memory, *most* in the stream.
 
     *now* is monotonic seconds.  It hears nothing before `open_plan` was carried out.
@@ -312,7 +262,7 @@ class StreamChannel:
         """The stream that was heard is gone: say so in the new one, whose ids are smaller where the clock is behind."""
         positions, heard = self.layout.positions, self._last
         keys = [self.layout.events, self.layout.last, *([] if self.layout.sharded else positions)]
-        (newest,) = yield from replies(_BREAK.call(keys, self._most))
+        (newest,) = yield from replies(BREAK.call(keys, self._most))
         if self.layout.sharded and _parts(newest) < _parts(heard):  # Rule 4: each is made anew by who needs it
             yield from replies(*[("UNLINK", name) for name in positions])
         with self._lock:
@@ -334,7 +284,7 @@ class StreamChannel:
         ((before, identity),) = yield from replies(self.appending(message))
         if self.layout.sharded and message.is_invalidation:
             mark = position_text(*_split(position_of(identity)))
-            yield from replies(*[_BUMP.call([name], mark) for name in self._concerned(message)])
+            yield from replies(*[BUMP.call([name], mark) for name in self._concerned(message)])
         if not self.told(message, before, identity):
             yield from self.catch_up()  # Rule 5
         return position_of(before), position_of(identity)
@@ -354,13 +304,13 @@ class StreamChannel:
     def lose(self, position: str) -> Plan[None]:
         """Rule 4, for the position named so."""
         if not self.layout.sharded:
-            yield from replies(_LOSE.call([self.layout.events, self.layout.last, position], self._most))
+            yield from replies(LOSE.call([self.layout.events, self.layout.last, position], self._most))
         else:
             mark = f"~{secrets.token_hex(8)}"
-            (mine,) = yield from replies(_MARK.call([position], mark))
+            (mine,) = yield from replies(MARK.call([position], mark))
             if mine:
-                (found,) = yield from replies(_LOSE.call([self.layout.events, self.layout.last], self._most))
-                yield from replies(_REPLACE.call([position], mark, found))
+                (found,) = yield from replies(LOSE.call([self.layout.events, self.layout.last], self._most))
+                yield from replies(REPLACE.call([position], mark, found))
         yield from self.catch_up()
 
     # -- what a follower asks of any channel
@@ -370,24 +320,6 @@ class StreamChannel:
         if not wait:
             raise BlockingIOError
         return perform(self.announce(message), self.conduit)
-
-    def trim(self) -> None:
-        """It is trimmed as it grows."""
-
-    def changing(self) -> contextlib.AbstractContextManager[None]:
-        """A write and its announcement are one script, so nothing can be left half done."""
-        return contextlib.nullcontext()
-
-    def recover(self) -> bool:
-        """See `changing`."""
-        return False
-
-    def replaced(self) -> bool:
-        """It has no directory; what happens to its server shows as a gap."""
-        return False
-
-    def reopen(self) -> None:
-        """It is never replaced."""
 
     def renew_mutex(self) -> None:
         """Called in a forked child."""

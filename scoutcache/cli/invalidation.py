@@ -128,12 +128,8 @@ def invalidate(
     if cursor is not None and not resumes:
         raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
     if wanted.is_empty():
-        if keys_from is not None:
-            session.note("no keys were given")
-            session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
-            return None
-        known = "name a PATTERN, --tag, --event, --keys-from, --depends-on or --all"
-        raise Usage("nothing to invalidate was named", hint=known)
+        _nothing(session, keys_from)
+        return None
     with session.cache(raising=False) as cache, walking(cursor, interval, catching=resumes) as walk:
         check_same(walk, cache.config.namespace, named)
         if everything and not dry_run:
@@ -154,6 +150,15 @@ def invalidate(
     return ended(session, walk, "invalidate", *left, tag=tag, depends_on=depends_on, event=event, all=everything,
                  no_cascade=no_cascade, reason=reason, wait=wait, keys_from=None if keys_from == "-" else keys_from,
                  interval=None if interval == "0" else interval)  # fmt: skip
+
+
+def _nothing(session: Session, keys_from: str | None) -> None:
+    """A list without keys is no mistake; that nothing was named is."""
+    if keys_from is None:
+        known = "name a PATTERN, --tag, --event, --keys-from, --depends-on or --all"
+        raise Usage("nothing to invalidate was named", hint=known)
+    session.note("no keys were given")
+    session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
 
 
 def _listened(cache: Cache, event: str) -> bool:

@@ -8,7 +8,7 @@ import pytest
 
 from scoutcache import CachePolicy
 from scoutcache.entry import Ref
-from scoutcache.errors import ConfigError, PolicyError
+from scoutcache.errors import PolicyError
 
 BOTH = ["memory", "disk"]
 
