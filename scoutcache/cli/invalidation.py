@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scoutcache.coherence.messages import Action
     from scoutcache.entry import Header
     from scoutcache.models import InvalidationResult
+    from scoutcache.walking import Walk
 
 app = typer.Typer()
 
@@ -124,9 +125,7 @@ def invalidate(
         {"cascade": not no_cascade, "action": action.replace("-", "_"), "reason": reason}, every=match == "all",
     )  # fmt: skip
     wanted.check(dry_run=dry_run, wait=seconds)
-    resumes = wanted.can_resume and not dry_run and not count and most is None
-    if cursor is not None and not resumes:
-        raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
+    resumes = _resumes(wanted, cursor, counts=dry_run or count or most is not None)
     if wanted.is_empty():
         _nothing(session, keys_from)
         return None
@@ -144,12 +143,25 @@ def invalidate(
             session.note(f"no rule listens to {event}")
         waited = _wait(session, cache, seconds) if seconds is not None else None
     code = _told(session, result, waited, dry_run=dry_run)
-    if walk.place is None:
-        return code
-    left = named[[asked_for(cache.config.namespace, Pattern.parse(one).text) for one in named].index(walk.place.what) :]
-    return ended(session, walk, "invalidate", *left, tag=tag, depends_on=depends_on, event=event, all=everything,
+    left = _left(named, walk, cache.config.namespace)
+    return code if left is None else ended(session, walk, "invalidate", *left, tag=tag, depends_on=depends_on, event=event, all=everything,
                  no_cascade=no_cascade, reason=reason, wait=wait, keys_from=None if keys_from == "-" else keys_from,
                  interval=None if interval == "0" else interval)  # fmt: skip
+
+
+def _resumes(wanted: Wanted, cursor: str | None, *, counts: bool) -> bool:
+    """Can it be interrupted and go on?  Raises `Usage` for a cursor where it can't."""
+    resumes = wanted.can_resume and not counts
+    if cursor is not None and not resumes:
+        raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
+    return resumes
+
+
+def _left(named: list[str], walk: Walk, namespace: str) -> list[str] | None:
+    """The patterns that an interrupted walk has not ended with; None where it came to its end."""
+    if walk.place is None:
+        return None
+    return named[[asked_for(namespace, Pattern.parse(one).text) for one in named].index(walk.place.what) :]
 
 
 def _nothing(session: Session, keys_from: str | None) -> None:
