@@ -58,7 +58,9 @@ class Placing:
             yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
-        if (memory := world.memory) is not None and not self._is_outrun(rows, placed, taken):
+        if (memory := world.memory) is not None and self._is_outrun(rows, placed, taken):
+            yield Remove(memory, [rows[0].header.ref])  # Rule 1: it may be older than what was to be written
+        elif memory is not None:
             refused = forbidden[memory]
             taken[memory] = yield from self.write_level(memory, placed[memory], end, refused, heard)
             if refused:
@@ -78,7 +80,10 @@ class Placing:
     def _is_outrun(
         self, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]
     ) -> bool:
-        """Was a later writer faster?  Then memory may have let go of his value, and must not take the older one."""
+        """Did the tier that tells others refuse it?  Then nobody hears of it, and memory must not take it.
+
+        A later writer was faster, whose value memory may have let go of; or invalidations came all the time.
+        """
         level = self._world.tells
         if level is None or len(rows) != 1 or not placed[level] or taken[level]:
             return False

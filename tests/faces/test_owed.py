@@ -53,6 +53,22 @@ def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_ca
     assert tier.read(Ref("default", "late"), core.world.now()) is not None
 
 
+@pytest.mark.parametrize("tiers", [["memory", "redis"], ["memory", "redis", "disk"]], ids="+".join)
+def test_what_a_server_refuses_leaves_nothing_older_in_memory(open_cache, monkeypatch, tiers):
+    """As it does after three tries between which somebody invalidated something."""
+    cache = open_cache(tiers)
+    cache.set("k", "old")
+    tier = cache.tier("redis")
+
+    def refuse(rows, *_):
+        tier.remove([row.header.ref for row in rows])
+        return 0
+
+    monkeypatch.setattr(tier, "write", refuse)
+    cache.set("k", "new")
+    assert cache.get("k") in {None, "new"}
+
+
 def test_what_is_set_while_its_key_is_being_removed_is_given_the_next_time(open_cache, monkeypatch):
     cache = open_cache(["memory", "redis"])
     core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
