@@ -115,9 +115,7 @@ def invalidate(
     may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody
     told; it exits with 130 and says how to go on.
     """  # fmt: skip
-    named = list(patterns or ())
-    if everything and not named:
-        named = ["*"]
+    named = list(patterns or (["*"] if everything else ()))
     _check_sweep(named, everything=everything)
     seconds = None if wait is None else parse_duration(wait)
     wanted = Wanted(
@@ -144,9 +142,12 @@ def invalidate(
         waited = _wait(session, cache, seconds) if seconds is not None else None
     code = _told(session, result, waited, dry_run=dry_run)
     left = _left(named, walk, cache.config.namespace)
-    return code if left is None else ended(session, walk, "invalidate", *left, tag=tag, depends_on=depends_on, event=event, all=everything,
-                 no_cascade=no_cascade, reason=reason, wait=wait, keys_from=None if keys_from == "-" else keys_from,
-                 interval=None if interval == "0" else interval)  # fmt: skip
+    if left is None:
+        return code
+    again = {"tag": tag, "depends_on": depends_on, "event": event, "all": everything, "no_cascade": no_cascade,
+             "reason": reason, "wait": wait, "keys_from": None if keys_from == "-" else keys_from,
+             "interval": None if interval == "0" else interval}  # fmt: skip
+    return ended(session, walk, "invalidate", *left, **again)
 
 
 def _resumes(wanted: Wanted, cursor: str | None, *, counts: bool) -> bool:
