@@ -125,14 +125,12 @@ def invalidate(
     wanted.check(dry_run=dry_run, wait=seconds)
     resumes = _resumes(wanted, cursor, counts=dry_run or count or most is not None)
     if wanted.is_empty():
-        _nothing(session, keys_from)
-        return None
+        return _nothing(session, keys_from)
     with session.cache(raising=False) as cache, walking(cursor, interval, catching=resumes) as walk:
         check_same(walk, cache.config.namespace, named)
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
-        if most is not None:
-            _check_most(session, cache, wanted, most)
+        _check_most(session, cache, wanted, most)
         with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
             pace(cache._core, walk)
             result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
@@ -165,13 +163,14 @@ def _left(named: list[str], walk: Walk, namespace: str) -> list[str] | None:
     return named[[asked_for(namespace, Pattern.parse(one).text) for one in named].index(walk.place.what) :]
 
 
-def _nothing(session: Session, keys_from: str | None) -> None:
+def _nothing(session: Session, keys_from: str | None) -> int | None:
     """A list without keys is no mistake; that nothing was named is."""
     if keys_from is None:
         known = "name a PATTERN, --tag, --event, --keys-from, --depends-on or --all"
         raise Usage("nothing to invalidate was named", hint=known)
     session.note("no keys were given")
     session.out.record({"matched": 0, "invalidated": 0, "by_tier": {}, "sample": []})
+    return None
 
 
 def _listened(cache: Cache, event: str) -> bool:
@@ -322,8 +321,10 @@ def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: s
         cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
 
 
-def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int) -> None:
+def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None) -> None:
     """Refuse when more than *most* keys match now; what others write meanwhile is not counted."""
+    if most is None:
+        return
     with session.working(f"counting in {_size_of(cache)}"):
         counted = united([*wanted.run(cache, dry_run=True, count=False)])
     if counted.failed:
