@@ -122,7 +122,7 @@ def _config(name: str, options: BenchOptions, workload: Workload, base: CacheCon
 
 def _server(options: BenchOptions, section: RedisSection) -> RedisSection:
     """The configured server, or the one that *options* name, under a key prefix of the benchmark's own."""
-    own = {"key_prefix": f"scoutcache-bench:{secrets.token_hex(8)}:", "max_bytes": None, "max_entries": None}
+    own = {"key_prefix": f"{section.key_prefix}bench:{secrets.token_hex(8)}:", "max_bytes": None, "max_entries": None}
     if section.configured:
         return section.model_copy(update=own)
     return RedisSection(url=options.redis_url, **own)  # type: ignore[arg-type]  # it takes text

@@ -34,7 +34,7 @@ _YES: Final = typer.Option("--yes", help="Don't ask.")
 def failed(session: Session, result: InvalidationResult) -> int | None:
     """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
     for tier, reason in result.failed.items():
-        session.warn(f"the {tier} tier could not be asked: {reason}")
+        session.warn(f"the {tier} tier could not be asked: {reason}; run this again when it answers")
     if not result.failed:
         return None
     return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
@@ -121,7 +121,8 @@ def _literally(text: str) -> str:
 def prune(
     session: Session,
     older_than: Annotated[
-        str | None, typer.Option("--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d.")
+        str | None,
+        typer.Option("--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d; 30 alone is seconds."),
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="S", help="Also the least needed beyond this size: 500MB, 2GB.")
