@@ -209,6 +209,7 @@ class Assembly:
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             applied=follower.noted, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
+            lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,
             running=running, failures=failures, loop=running_loop, goes_on=goes_on,
             moments=self._moments, changing=self._journal.changing,

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 from scoutcache import events
 from scoutcache.core import Core
 from scoutcache.drive import run
+from scoutcache.engine.moments import Here
 from scoutcache.entry import Row
 from scoutcache.errors import CacheError
 from scoutcache.oplog.presence import Presence
@@ -206,18 +207,18 @@ class Background:
         memory = core.memory
         if memory is None or not core.world.lower:
             return
-        end = core.world.applied()
+        here = core.world.here()
         idle: dict[int, list[Row]] = {}
         for row in memory.idle(core.clocks.monotonic(), core.config.placement.demote_after):
             level = next((level for level in core.world.lower if core.world.allows(level, row.header.ref)), None)
             if level is not None:  # what no tier below may hold stays where it is
                 idle.setdefault(level, []).append(row)
         for level, rows in idle.items():
-            self._move_down(core, memory, level, rows, end)
+            self._move_down(core, memory, level, rows, here)
 
-    def _move_down(self, core: Core, memory: MemoryTier, level: int, rows: Sequence[Row], end: int) -> None:
+    def _move_down(self, core: Core, memory: MemoryTier, level: int, rows: Sequence[Row], here: Here) -> None:
         below, now = core.tiers[level], core.world.now()
-        allow = core.reading.unless_announced(level, end)
+        allow = core.reading.unless_announced(level, here.end, heard=here.noted)
         for at in range(0, len(rows), DEMOTED_AT_ONCE):
             below.write(rows[at : at + DEMOTED_AT_ONCE], now, allow)
         for row in rows:

@@ -108,10 +108,10 @@ class Calls:
         core, world = self.core, self.core.world
         if world.sliding is None or core.memory is None or world.memory is None:
             return
-        end = world.applied()
+        here = world.here()
         sliding = [ref for ref in refs if world.sliding(ref) is not None]
         for row in core.memory.rows(sliding, count=False).values():
-            yield from core.reading.renewing.after_hit(world.memory, row.header, row.live, end)
+            yield from core.reading.renewing.after_hit(world.memory, row.header, row.live, here)
 
     def _find(self, refs: Sequence[Ref], reasons: dict[Ref, str]) -> Flow[dict[Ref, Found]]:
         found = yield from self.core.reading.find(refs, reasons)

@@ -177,6 +177,7 @@ class Remote:
             self.layout, self.conduit, self._on_loop, self.channel, codec, stream_length=section.max_events,
             max_bytes=section.max_bytes, max_entries=section.max_entries,
         )  # fmt: skip
+        self.tier.lags = section.read_from != "primary" and bool(section.nodes or section.sentinel)
         if self._sent is not None:
             _noting(self.tier, self._sent)
         return self.tier

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 
-__all__ = ["Heard", "Known", "Moments", "Noted", "Told"]
+__all__ = ["Heard", "Here", "Known", "Moments", "Noted", "Told"]
 
 
 _FEW: Final = 1000
@@ -120,6 +120,13 @@ class Noted:
 
 Known = Heard | Noted
 """What is known of what came after a moment."""
+
+
+class Here(NamedTuple):
+    """A moment that messages are counted from: the position that was applied, and what was under way then, if any."""
+
+    end: int
+    noted: Noted | None = None
 
 
 class Moments:

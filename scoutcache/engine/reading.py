@@ -8,6 +8,8 @@ Rule 3: a promotion is a write.  What was applied of the channel is noted before
         goes up only if nothing since then names it, be it a write of this very process; otherwise a slow reader would
         bring a dead value back to life.
 Rule 4: promotion carries the remaining time to live, because it copies the header.
+Rule 5: from a tier that lags behind the messages nothing goes up, and nothing is renewed: what it says may be dead,
+        and nobody will say so again.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from scoutcache import events
 from scoutcache.coherence.messages import Message, invalidates
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, ReadOne
-from scoutcache.engine.moments import Known, Told
+from scoutcache.engine.moments import Here, Known, Told
 from scoutcache.engine.renewing import Renewing
 from scoutcache.engine.world import Warmth, World
 from scoutcache.entry import Header, Life, Ref, Row, Sealed, life_of
@@ -45,7 +47,7 @@ class Reading:
     def find_one(self, ref: Ref, reasons: dict[Ref, str] | None = None, *, promote: bool = True) -> Flow[Found | None]:
         """The valid entry of *ref* below memory; *reasons* is told why it missed."""
         world = self._world
-        end = world.applied()
+        here = world.here()
         for level in world.lower:
             if (doubt := world.doubts[level]) and doubt.covers(ref):
                 continue
@@ -61,9 +63,9 @@ class Reading:
             found = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons))
             if found is not None:
                 if promote and world.sliding is not None:
-                    found, sealed = yield from self._renew(level, found, sealed, end)
-                if promote and level:
-                    yield from self._promote(level, found, sealed, end)
+                    found, sealed = yield from self._renew(level, found, sealed, here)
+                if promote and level and level not in world.lagging:
+                    yield from self._promote(level, found, sealed, here)
                 return found
         return None
 
@@ -87,7 +89,7 @@ class Reading:
     ) -> Flow[dict[Ref, Found]]:
         """The valid entries among *refs* below memory, in as few round trips as the tiers can do."""
         world = self._world
-        end = world.applied()
+        here = world.here()
         found: dict[Ref, Found] = {}
         wanted = list(dict.fromkeys(refs))
         for level in world.lower:
@@ -97,10 +99,10 @@ class Reading:
                 if one is not None:
                     stored = sealed
                     if promote and world.sliding is not None:
-                        one, stored = yield from self._renew(level, one, sealed, end)
+                        one, stored = yield from self._renew(level, one, sealed, here)
                     found[ref] = one
-                    if promote and level:
-                        yield from self._promote(level, one, stored, end)
+                    if promote and level and level not in world.lagging:
+                        yield from self._promote(level, one, stored, here)
             wanted = [ref for ref in wanted if ref not in found]
         return found
 
@@ -156,12 +158,12 @@ class Reading:
             return "dead"  # what can't be checked can't be served
         return life_of(header.marks, versions)
 
-    def _renew(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[tuple[Found, Sealed]]:
+    def _renew(self, level: int, found: Found, sealed: Sealed, here: Here) -> Flow[tuple[Found, Sealed]]:
         """Renew the life of what was found if its policy says so; what was found as it is now."""
-        row = yield from self.renewing.after_hit(level, found.header, found.live, end)
+        row = yield from self.renewing.after_hit(level, found.header, found.live, here)
         return (found, sealed) if row is None else (found._replace(header=row.header), row.sealed)
 
-    def _promote(self, level: int, found: Found, sealed: Sealed, end: int) -> Flow[None]:
+    def _promote(self, level: int, found: Found, sealed: Sealed, here: Here) -> Flow[None]:
         ref = found.header.ref
         if self._warmth.hit(ref) < self._world.promote_on_hits:
             return
@@ -170,8 +172,9 @@ class Reading:
         for above in range(level):
             if not self._world.allows(above, ref):
                 continue
+            allow = self.unless_announced(above, here.end, own=False, heard=here.noted)
             try:
-                if (yield from effects.write(above, [row], self.unless_announced(above, end, own=False))):
+                if (yield from effects.write(above, [row], allow)):
                     self._world.hooks.emit(events.Promoted(*ref, found.tier, self._world.names[above]))
             except TierUnavailable as error:
                 self._world.down(self._world.names[above], error)

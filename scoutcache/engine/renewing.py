@@ -21,6 +21,7 @@ from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.engine.effects import Allow
+    from scoutcache.engine.moments import Here
     from scoutcache.engine.reading import Reading
     from scoutcache.engine.world import World
 
@@ -50,13 +51,13 @@ class Renewing:
         """In a forked child: nobody here does what the parent's threads had begun."""
         self._under_way.clear()
 
-    def after_hit(self, level: int, header: Header, live: Live, end: int) -> Flow[Row | None]:
+    def after_hit(self, level: int, header: Header, live: Live, here: Here) -> Flow[Row | None]:
         """Renew an entry found at *level* if that is due; the entry as it stands now, None when it is unchanged.
 
-        *end* is the position that was applied before the entry was read.
+        *here* is the moment before the entry was read.  What a tier that lags says is not written anywhere.
         """
         world, ref = self._world, header.ref
-        ttl = None if world.sliding is None else world.sliding(ref)
+        ttl = None if world.sliding is None or level in world.lagging else world.sliding(ref)
         due, now = None if ttl is None else due_from(header, ttl), world.now()
         if ttl is None or due is None or not due <= now < header.fresh_until or ref in self._under_way:
             return None
@@ -65,16 +66,16 @@ class Renewing:
         row = Row(later, live, lambda: world.codec.seal(later, live))
         self._under_way.add(ref)  # of many hits at once one renews
         try:
-            yield from self._write(level, row, end)
+            yield from self._write(level, row, here)
         finally:
             self._under_way.discard(ref)
         return row
 
-    def _write(self, level: int, row: Row, end: int) -> Flow[None]:
+    def _write(self, level: int, row: Row, here: Here) -> Flow[None]:
         world = self._world
         below = [other for other in world.lower if other > level and world.writes_to(other, row.header.ref)]
         for target in (*reversed(below), level):
-            allow: Allow = self._reading.unless_announced(target, end)
+            allow: Allow = self._reading.unless_announced(target, here.end, heard=here.noted)
             try:
                 yield from effects.write(target, [row], allow)
             except TierUnavailable as error:  # it keeps the entry with the life it had

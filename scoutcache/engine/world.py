@@ -12,7 +12,7 @@ from scoutcache.coherence.messages import Action, Kind, Message
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import FlightTable, Running
-from scoutcache.engine.moments import Moments
+from scoutcache.engine.moments import Here, Moments
 from scoutcache.entry import Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
@@ -71,6 +71,9 @@ class World:
     outlived: Callable[[Ref], bool] = lambda _: False
     """Does memory still hold an entry whose time is over?  Then a miss is no cold one."""
     promote_on_hits: int = 2
+    lagging: frozenset[int] = frozenset()
+    """The levels of tiers that may answer with what was replaced or removed before the messages that were applied:
+    what they say is served, and goes nowhere else."""
     policy: Callable[[Ref], Effective | None] | None = None
     """What the policies say of an entry; None when there are none."""
     sliding: Callable[[Ref], float | None] | None = None
@@ -128,6 +131,15 @@ class World:
         self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
         if self.raise_errors:
             raise error
+
+    def here(self) -> Here:
+        """This moment, for a flow that is going to look at anything and then write what it saw.
+
+        What is under way is noted beside the position: to count from before it would mean to read, at each such write,
+        all that others announced since it began.
+        """
+        noted = None if self.moments is None else self.moments.noted()
+        return Here(self.applied()) if noted is None else Here(noted.end, noted)
 
     def allows(self, level: int, ref: Ref) -> bool:
         """May the entry stand in a tier?  One that isn't allowed doesn't exist for it."""

@@ -224,6 +224,34 @@ def test_what_was_announced_but_not_yet_applied_here_forbids_too(stored):
     assert "k" not in stored.memory
 
 
+def test_from_a_tier_that_lags_nothing_goes_up(make_world):
+    """That it is old was said before it was read, and is not said again: a copy would be old until it expires."""
+    world = make_world(("memory", "redis"), promote_on_hits=1)
+    world.world.lagging = frozenset({1})
+    ref = world.ref("k")
+    world.put("k", "old")
+    world.disk.raw[ref] = world.disk.read(ref, world.now)
+    replica = dict(world.disk.raw)
+    world.put("k", "new")
+    world.memory.rows.clear()
+    world.disk.raw.update(replica)
+    assert world.find("k").value == "old"
+    assert world.drive(world.reading.find([ref]))[ref].value == "old"
+    assert world.drive(world.compute("k", pytest.fail)).value == "old"
+    world.disk.raw.clear()
+    assert "k" not in world.memory
+    assert world.find("k").value == "new"
+
+
+def test_what_is_below_a_tier_that_lags_goes_up_to_it_and_further(make_world):
+    world = make_world(("memory", "redis", "disk"), promote_on_hits=1)
+    world.world.lagging = frozenset({1})
+    world.put("k", "value")
+    world.tiers[0].rows.clear(), world.tiers[1].rows.clear()
+    world.find("k")
+    assert all("k" in tier for tier in world.tiers)
+
+
 def test_a_read_raises_nothing_but_what_was_asked_for(stored):
     stored.world.raise_errors = True
     stored.disk.raw[stored.ref("k")] = Sealed(b"")

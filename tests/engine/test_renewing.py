@@ -55,8 +55,8 @@ def life_left(world, tier):
 
 def hit_in_memory(world):
     row = world.memory.rows[world.ref("k")]
-    end = world.world.applied()
-    return world.reading.renewing.after_hit(0, row.header, row.live, end)
+    here = world.world.here()
+    return world.reading.renewing.after_hit(0, row.header, row.live, here)
 
 
 def test_a_hit_below_memory_renews_there_and_promotes_what_was_renewed(sliding):
@@ -134,3 +134,14 @@ def test_a_tier_that_is_away_loses_the_renewal_and_nothing_else(sliding):
     assert "tier_down" in sliding.names_told()
     sliding.disk.down = False
     assert sliding.find("k").value == "v"
+
+
+def test_what_a_tier_that_lags_says_is_not_renewed(sliding):
+    """It may have been removed, or replaced by what began earlier by another clock."""
+    sliding.put("k", "v", ttl=60)
+    sliding.disk.raw[sliding.ref("k")] = sliding.disk.rows.pop(sliding.ref("k")).sealed
+    sliding.memory.rows.clear()
+    sliding.world.lagging = frozenset({1})
+    sliding.now += 50
+    assert sliding.find("k").value == "v"
+    assert not sliding.disk.rows

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -74,6 +74,7 @@ class DiskHolder:
         self._lock = threading.Lock()
         self._working = threading.Lock()
         self._pending: list[Message] = []
+        self._named = _Named([])
         self._everything = False
         self._recorded: bytes | None = None
 
@@ -82,7 +83,7 @@ class DiskHolder:
 
     def covers(self, ref: Ref) -> bool:
         """Is the removal of *ref* noted, and perhaps not done?"""
-        return self._everything or any(_names(message, ref) for message in list(self._pending))
+        return self._everything or self._named.covers(ref)
 
     def apply(self, message: Message) -> None:
         """Note what *message* names."""
@@ -90,6 +91,7 @@ class DiskHolder:
             return
         with self._lock:
             self._pending.append(message)
+            self._named.add(message)
             if len(self._pending) > MANY:
                 self._everything = True
 
@@ -118,6 +120,7 @@ class DiskHolder:
             self._remove_named(messages)
         with self._lock:
             del self._pending[: len(messages)]
+            self._named = _Named(self._pending)  # who asks the old one meanwhile believes less, not more
             self._everything = self._everything and not everything
 
     def _remove_named(self, messages: list[Message]) -> None:
@@ -147,9 +150,45 @@ class DiskHolder:
         self._lock, self._working = threading.Lock(), threading.Lock()
 
 
-def _names(message: Message, ref: Ref) -> bool:
-    if message.namespace != ref.namespace:
+class _Named:
+    """What *messages* name, so that a read that asks is not the slower the more there are of them.
+
+    Added to by one thread at a time, and asked by any.
+    """
+
+    def __init__(self, messages: Iterable[Message]) -> None:
+        self._refs: set[Ref] = set()
+        self._namespaces: set[str] = set()
+        self._patterns: dict[Ref, list[Pattern]] = {}
+        """By the text that whatever they match begins with."""
+        self._lengths: tuple[int, ...] = ()
+        """Of those texts."""
+        for message in messages:
+            self.add(message)
+
+    def add(self, message: Message) -> None:
+        """Note what *message* names."""
+        if message.kind == "namespace":
+            self._namespaces.add(message.namespace)
+        elif message.kind == "pattern":
+            for text in message.names:
+                self._add_pattern(message.namespace, Pattern.parse(text))
+        else:
+            self._refs.update([Ref(message.namespace, key) for key in message.names])
+
+    def _add_pattern(self, namespace: str, pattern: Pattern) -> None:
+        alike = self._patterns.setdefault(Ref(namespace, pattern.prefix), [])
+        if pattern not in alike[-1:]:
+            alike.append(pattern)
+        if len(pattern.prefix) not in self._lengths:
+            self._lengths = (*self._lengths, len(pattern.prefix))
+
+    def covers(self, ref: Ref) -> bool:
+        """Is *ref* among it?"""
+        if ref in self._refs or ref.namespace in self._namespaces:
+            return True
+        for length in self._lengths:
+            for pattern in self._patterns.get(Ref(ref.namespace, ref.key[:length]), ()):
+                if pattern.matches(ref.key):
+                    return True
         return False
-    if message.kind == "pattern":
-        return any(Pattern.parse(text).matches(ref.key) for text in message.names)
-    return message.kind == "namespace" or ref.key in message.names

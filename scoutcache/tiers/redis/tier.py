@@ -53,6 +53,8 @@ class RedisTier:
     blocking = True
     tells = True
     """A write appends its announcement itself."""
+    lags = False
+    """Do replicas answer, which may not have heard yet of what was announced?"""
     warns = True
     """Its breaker says, once an episode, that it can't answer."""
 
