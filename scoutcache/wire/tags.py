@@ -76,7 +76,11 @@ def _give_pairs(content: list[Any]) -> dict[Any, Any]:
 
 
 def _give_bytes(content: bytes | str) -> bytes:
-    return base64.b64decode(content, validate=True) if isinstance(content, str) else bytes(content)
+    if isinstance(content, str):
+        return base64.b64decode(content, validate=True)
+    if not isinstance(content, bytes):  # of a number `bytes` would make so many zeros, be it gigabytes
+        raise TypeError(f"bytes were written here, not {type(content).__name__}")
+    return content
 
 
 def _take_complex(walk: Walk, value: complex) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tracemalloc
 
 import msgspec
 import pytest
@@ -126,3 +127,17 @@ def test_an_entry_put_under_another_key_or_namespace_is_refused(other, keys, hea
         codec.open(other, sealed)
     with pytest.raises(IntegrityError, match="another key"):
         codec.header(other, sealed.head)
+
+
+@pytest.mark.parametrize("tag", range(1, 30))
+@pytest.mark.parametrize("number", [3_339_126_724, True, -1, 1.5])
+def test_a_number_in_the_place_of_bytes_makes_no_gigabytes(tag, number, header, ref, outcome):
+    """As ``bytes(3339126724)`` would: eleven bytes took three gigabytes and six seconds."""
+    payload = msgspec.msgpack.encode(msgspec.msgpack.Ext(tag, msgspec.msgpack.encode(number)))
+    covered = envelope.write(header, envelope.Body(2, 0, 0, len(payload)), b"", payload)
+    tracemalloc.start()
+    try:
+        outcome(make(), ref, Sealed(covered + xxhash.xxh3_64_digest(covered)))
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
