@@ -85,6 +85,8 @@ class Core:
     others: Ask | None = None
     """Asks a shared server for what other machines counted."""
     closed: bool = False
+    at_fork: list[Callable[[], None]] = field(default_factory=list)
+    """What a forked child renews before anything runs beside its calls."""
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""
 
@@ -120,6 +122,8 @@ class Core:
         self.world.refreshes.drop()
         self.reading.renewing.drop()
         self.factories.renew_lock()
+        for renew in self.at_fork:
+            renew()
         if self.memory is not None:
             self.memory.harvest()  # hits that the parent is going to count
         if not self.closed:

@@ -120,6 +120,7 @@ class Remote:
         for doubt in self._doubts:
             doubt.also = self.disk
         core.sure = self.sure
+        core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
         self._follower.watch(Settling(world.doubts, lambda: world.source))
         with suppress(TierUnavailable):  # the breaker has said so
@@ -135,9 +136,17 @@ class Remote:
 
         Where it was heard of lately, or where it can't be asked: then what this machine has is all there is.
         """
-        if self._listener is None or not self._listener.is_listening or self.breaker.fault is not None:
+        if self._listener is None or not self._listener.is_listening or self._listener.fault is not None:
             return True
         return self._monotonic() - self.channel.heard_at <= self.source.section.max_stale
+
+    def after_fork(self) -> None:
+        """In a forked child, before it listens: what threads of the parent's held is free, what they had is theirs."""
+        self._breakers.restart()
+        if isinstance(self.conduit, Cluster):
+            self.conduit.after_fork()
+        if self.disk is not None:
+            self.disk.renew_lock()
 
     def _heard(self) -> None:
         self._follower.sync()

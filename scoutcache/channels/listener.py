@@ -5,9 +5,10 @@ Rule 1: it has a connection of its own, on which it waits for messages, half a s
 Rule 2: where messages come one after the other it reads them some milliseconds apart, for each wakes the process.
 Rule 3: a connection that was lost is made anew at once; only when that fails is the server away.  After that it is
         tried again and again, and what was announced meanwhile is read before anybody is told that the server is back.
+        One that is lost as soon as it is made is made anew after a pause.  Of a cluster the one node is away.
 Rule 4: nothing that goes wrong here ends it.
 Rule 5: what was heard and applied is said on the server at once, and otherwise once a second
-        (`scoutcache.channels.members`), over the same connection.
+        (`scoutcache.channels.members`), over the same connection.  A server that takes no writes is heard all the same.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from redis.exceptions import RedisError, ResponseError
 
@@ -26,9 +27,10 @@ from scoutcache.channels.stream import StreamChannel
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, perform, replies, text_of
-from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.faults import Fault, fault_of, unavailable
 
 if TYPE_CHECKING:
+    from scoutcache.server.cluster import Cluster
     from scoutcache.server.connecting import Source
 
 __all__ = ["Listener"]
@@ -69,11 +71,19 @@ class Listener:
         self.member = member
         self._woken = "0-0"
         self._turned = 0.0
+        self._of_node: Breaker | None = None
+        self._is_refused = False
 
     @property
     def is_listening(self) -> bool:
         """Does the thread run?"""
         return self._thread is not None
+
+    @property
+    def fault(self) -> Fault | None:
+        """Why nothing is heard: the server, or the stream's node, is away."""
+        of_node = self._of_node
+        return self._breaker.fault or (None if of_node is None else of_node.fault)
 
     def hear(self) -> None:
         """Hear now what there is to hear, for a cache whose clock is moved by hand.  Raises `TierUnavailable`."""
@@ -108,14 +118,14 @@ class Listener:
     def _run(self) -> None:
         stop = self._stop
         while not stop.is_set():
-            connection = None
+            connection, began = None, time.monotonic()
             try:
                 connection = self._connection = self._connect()
                 if not stop.is_set():
                     self._listen(connection, stop)
             except (RedisError, OSError) as error:
                 if connection is None:
-                    self._breaker.failed(fault_of(error))
+                    (self._of_node or self._breaker).failed(fault_of(error))
             except TierUnavailable:
                 pass  # the breaker knows
             except Exception as error:  # noqa: BLE001  # Rule 4
@@ -124,13 +134,18 @@ class Listener:
                 _disconnect(connection)
             if connection is None and not stop.is_set():
                 self._do(lambda: self._turn(False))
+                if self._of_node is not None:  # whoever waits for a lease on another node hears of nothing
+                    self._do(partial(self._released, None))
+            if connection is None or time.monotonic() - began < RETRY:
                 stop.wait(RETRY)
 
     def _connect(self) -> Any:
         source, patience = self._source, BLOCK + self._source.section.timeout
         if source.is_cluster:
-            client: Any = self._channel.conduit
-            connection = source.connection_to(client.node_of(self._channel.layout.events), patience)
+            client = cast("Cluster", self._channel.conduit)
+            node = client.node_of(self._channel.layout.events)
+            self._of_node = client.breaker_of(node)
+            connection: Any = source.connection_to(node, patience)
         else:
             kind, options = source.connection_kind(asynchronous=False, timeout=patience)
             connection = kind(**options)
@@ -176,10 +191,21 @@ class Listener:
         """Apply what was heard, say so, and do what is due."""
         self._do(self._heard)
         if not self.member.rest():
-            perform(self.member.say(), alone)
+            self._say(alone)
         if (now := time.monotonic()) - self._turned >= BLOCK:
             self._turned = now
             self._do(lambda: self._turn(True))
+
+    def _say(self, alone: _Alone) -> None:
+        """Give a sign of life; that the server takes none is told once, until it does."""
+        try:
+            perform(self.member.say(), alone)
+            self._is_refused = False
+        except TierUnavailable as error:
+            self.member.refused()
+            if not self._is_refused:
+                self._is_refused = True
+                self._trouble(error)
 
     def _wake(self, entries: Any) -> None:
         for identity, fields in entries:
@@ -189,6 +215,8 @@ class Listener:
     def _sign_of_life(self) -> None:
         self._channel.heard_at = self._channel._now()
         self._breaker.answered()
+        if self._of_node is not None:
+            self._of_node.answered()
 
     def _do(self, work: Callable[[], None]) -> None:
         try:

@@ -104,12 +104,16 @@ class Membership:
     def begin_anew(self) -> None:
         """Be another process, as a forked child is."""
         self.name = secrets.token_hex(8)
-        self._position, self._at = -1, float("-inf")
+        self._position, self._at, self._not_before = -1, float("-inf"), float("-inf")
 
     def rest(self) -> float:
         """Seconds until the next sign is due."""
         every = AT_ONCE if self._position < self._invalidated() <= self._applied() else SAY_EVERY
-        return max(0.0, self._at + every - self._now())
+        return max(0.0, max(self._at + every, self._not_before) - self._now())
+
+    def refused(self) -> None:
+        """The server took no sign of life: try again with the next one, invalidations or not."""
+        self._not_before = self._now() + SAY_EVERY
 
     def say(self) -> Plan[None]:
         """Give a sign of life."""
@@ -135,6 +139,6 @@ def _member(name: bytes, said: bytes) -> Member:
     known = name.decode("utf-8", "backslashreplace")
     try:
         told = msgspec.json.decode(said.partition(b" ")[2], type=_Said)
+        return Member(known, position_of(told.position.encode()), told.who)
     except (msgspec.MsgspecError, ValueError):
         return Member(known, 0, None)
-    return Member(known, position_of(told.position.encode()), told.who)

@@ -322,8 +322,10 @@ class StreamChannel(Placeless):
         return perform(self.announce(message), self.conduit)
 
     def renew_mutex(self) -> None:
-        """Called in a forked child."""
-        self._lock = threading.Lock()
+        """Called in a forked child.  What a thread of the parent's was about to keep is half done here, for good."""
+        half_done, self._lock = self._lock.locked(), threading.Lock()
+        if half_done:
+            self._gap(self._last, max(self.words[END] + 1, position_of(self._last)))
 
     def close(self) -> None:
         """The conduit is closed by whoever made it."""

@@ -5,17 +5,21 @@ Rule 2: a slot that has moved answers so; the map of slots is asked for anew and
         redis-py does.  Nothing that is sent twice does harm (`commands`, rule 4).
 Rule 3: scripts are sent with their text: a node that just became a primary may not know them.
 Rule 4: all breakers closed again, or any of them: the cluster as a whole is away only where no node answers.
+Rule 5: who finds no free connection to a node on an event loop waits for one, as long as for an answer; the map of
+        slots has nothing to do with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
+    MaxConnectionsError,
     MovedError,
     RedisClusterException,
     RedisError,
@@ -26,7 +30,7 @@ from redis.exceptions import (
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
-from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -70,6 +74,11 @@ class Breakers:
         here = [at for at, answer in enumerate(answers) if not isinstance(answer, _ELSEWHERE)]
         note(self.of(node), [commands[at] for at in here], [answers[at] for at in here])
         self.whole.answered()
+
+    def restart(self) -> None:
+        """In a forked child."""
+        for breaker in (self.whole, *self._of.values()):
+            breaker.restart()
 
 
 def _slot_of(command: Command) -> int:
@@ -122,9 +131,25 @@ class Cluster:
         return list(self.client.get_primaries())
 
     def node_of(self, name: str) -> Any:
-        """Who serves the slot of *name*, asked anew: who listens there hears of no slot that moves."""
-        self.client.nodes_manager.initialize()
-        return self.client.get_node_from_key(name)
+        """Who serves the slot of *name*, asked anew: who listens there hears of no slot that moves.
+
+        Raises `TierUnavailable`.
+        """
+        client = self.client
+        try:
+            client.nodes_manager.initialize()
+        except _LOST as error:
+            fault = fault_of(error)
+            self.breaker.failed(fault)
+            raise unavailable(fault) from None
+        try:
+            return client.get_node_from_key(name)
+        except _LOST as error:  # nobody serves it
+            raise unavailable(fault_of(error)) from None
+
+    def breaker_of(self, node: Any) -> Breaker:
+        """The breaker of one node."""
+        return self._breakers.of(node)
 
     def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
@@ -178,6 +203,8 @@ class Cluster:
     def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         """A node doesn't answer: another may have taken its place."""
         failure = self._breakers.failed(node, error)
+        if isinstance(error, MaxConnectionsError):
+            return failure
         try:
             client.nodes_manager.initialize()
         except _LOST as worse:
@@ -192,11 +219,21 @@ class Cluster:
         except _LOST as error:
             raise unavailable(fault_of(error)) from None
 
+    def after_fork(self) -> None:
+        """In a forked child: the client is the parent's, whose threads may hold its locks."""
+        if self._client is not None:
+            _parents.append(self._client)
+            self._client = None
+
     def close(self) -> None:
         """Close the connections; idempotent."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+
+_parents: list[Any] = []
+"""Clients of a parent process: they close themselves when they are collected, and that takes their locks."""
 
 
 class AsyncCluster:
@@ -208,6 +245,8 @@ class AsyncCluster:
         self._balancing = source.balancing
         self._client: Any = None
         self._opening = asyncio.Lock()
+        self._most, self._patience = source.section.max_connections, source.section.timeout
+        self._rooms: dict[str, asyncio.Semaphore] = {}
 
     async def _opened(self) -> Any:
         if self._client is None:
@@ -254,6 +293,27 @@ class AsyncCluster:
 
     async def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
         self._breakers.of(node).check()
+        async with self._room(node):
+            return await self._exchange(client, node, commands)
+
+    @asynccontextmanager
+    async def _room(self, node: Any) -> AsyncIterator[None]:
+        """Room for one more connection to *node*.  Raises `TierUnavailable` where none comes free in time."""
+        room = self._rooms.get(node.name)
+        if room is None:
+            room = self._rooms[node.name] = asyncio.Semaphore(self._most)
+        try:
+            async with asyncio.timeout(self._patience if room.locked() else None):
+                await room.acquire()
+        except TimeoutError:
+            reason = f"all {self._most} connections to {node.name} are in use"
+            raise unavailable(Fault(Kind.POOL, reason, None, away=False)) from None
+        try:
+            yield
+        finally:
+            room.release()
+
+    async def _exchange(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
         connection = None
         try:
             connection = node.acquire_connection()
@@ -285,6 +345,8 @@ class AsyncCluster:
 
     async def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         failure = self._breakers.failed(node, error)
+        if isinstance(error, MaxConnectionsError):
+            return failure
         try:
             await client.nodes_manager.initialize()
         except _LOST as worse:

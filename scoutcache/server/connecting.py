@@ -184,7 +184,9 @@ class Source:
         from redis.asyncio.cluster import ClusterNode, RedisCluster
 
         nodes = [ClusterNode(*_address(one)) for one in self.section.nodes]
-        return RedisCluster(startup_nodes=nodes, **self._cluster_options(timeout))
+        options = self._cluster_options(timeout)
+        options["max_connections"] += 1  # on which redis-py asks for the map of slots while all others are in use
+        return RedisCluster(startup_nodes=nodes, **options)
 
     @property
     def balancing(self) -> Any:

@@ -380,5 +380,38 @@ def test_a_forked_child_hears_on_its_own(machine, where, in_child):
     assert heard(one.channel, at)[0] == heard(other.channel, at)[0] == [("child",)]
 
 
+def test_what_was_half_kept_at_a_fork_is_a_gap_for_the_child(channel, in_child):
+    channel.feed([entry(A, b"0-0", said("a"))])
+
+    def child():
+        channel.renew_mutex()
+        assert heard(channel, position_of(A))[0] is None
+        channel.feed([entry(B, A, said("b")), entry(C, B, said("c"))])
+        assert heard(channel, channel._base) == ([("b",), ("c",)], position_of(C))
+
+    with channel._lock:
+        channel._positions.append(position_of(B))  # as far as `_keep` has come
+        assert in_child(child) == 0
+        channel._positions.pop()
+    channel.renew_mutex()
+    assert heard(channel) == ([("a",)], position_of(A))
+
+
+def test_a_child_forked_while_the_clusters_client_is_locked_asks_the_cluster(redis_cluster, make_remote, in_child):
+    remote = make_remote(redis_cluster)
+    breaker = remote.breakers.of(remote.conduit.nodes()[0])
+
+    def child():
+        remote.breakers.restart()
+        remote.conduit.after_fork()
+        breaker.failed(Fault(Kind.TIMEOUT, "no answer", None, away=True))
+        breaker.answered()
+        assert remote.conduit.node_of("k") is not None
+        remote.channel.append(said("child"))
+
+    with remote.conduit.client.nodes_manager._lock, breaker._lock:
+        assert in_child(child) == 0
+
+
 def test_the_word_for_lost_is_no_id():
     assert not LOST[:1].isdigit()

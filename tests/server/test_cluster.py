@@ -222,3 +222,54 @@ def test_writes_never_go_to_a_replica(redis_cluster, make_remote):
     remote = make_remote(redis_cluster, read_from="replica")
     names = [remote.layout.entry(Ref("default", f"w{n}")) for n in range(60)]
     assert remote.conduit.execute(Batch([("SET", name, "1") for name in names])) == [b"OK"] * 60
+
+
+def test_more_tasks_than_connections_wait_for_one_and_leave_the_map_of_slots_alone(redis_cluster, make_remote, asked):
+    remote = make_remote(redis_cluster, max_connections=3)
+    names = filled(remote, 200)
+
+    async def work():
+        conduit = remote.on_loop()
+        try:
+            await conduit.nodes()
+            asked.clear()
+            return await asyncio.gather(*[conduit.execute(Batch([("GET", name)])) for name in names])
+        finally:
+            await conduit.close()
+
+    assert asyncio.run(work()) == [[name.encode()] for name in names]
+    assert asked == []
+
+
+def test_who_waits_for_a_connection_in_vain_is_told_so_in_time(redis_cluster, make_remote, asked):
+    remote = make_remote(redis_cluster, max_connections=1, timeout=0.5)
+
+    async def work():
+        conduit = remote.on_loop()
+        try:
+            (node, *_) = await conduit.nodes()
+            asked.clear()
+            async with conduit._room(node):
+                with pytest.raises(TierUnavailable, match="all 1 connections"):
+                    await conduit._at(conduit._client, node, [("PING",)])
+            assert await conduit._at(conduit._client, node, [("PING",)]) == [b"PONG"]
+        finally:
+            await conduit.close()
+
+    asyncio.run(work())
+    assert (asked, remote.said) == ([], [])
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """How often the map of slots was asked for on an event loop."""
+    from redis.asyncio.cluster import NodesManager
+
+    calls, initialize = [], NodesManager.initialize
+
+    def counting(*arguments, **more):
+        calls.append(arguments)
+        return initialize(*arguments, **more)
+
+    monkeypatch.setattr(NodesManager, "initialize", counting)
+    return calls
