@@ -74,7 +74,7 @@ class Breaker:
                 self._since = self._probed
         if opened:
             self._say(f"{self.server} can't be used ({fault.reason}): going on without it")
-            for listener in self.on_open:
+            for listener in list(self.on_open):  # one that is gone may leave meanwhile
                 listener()
 
     def answered(self) -> None:

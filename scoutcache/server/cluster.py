@@ -28,6 +28,7 @@ from redis.exceptions import (
 )
 
 from scoutcache.server.breaker import Breaker
+from scoutcache.server.coalescing import let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
@@ -379,3 +380,13 @@ class AsyncCluster:
         client, self._client = self._client, None
         if client is not None:
             await client.aclose()
+
+    def abandon(self) -> None:
+        """Let go of the connections where their loop was closed."""
+        client, self._client = self._client, None
+        if client is not None:
+            manager, first = client.nodes_manager, getattr(client, "startup_nodes", ())
+            for node in (*manager.nodes_cache.values(), *manager.startup_nodes.values(), *first):
+                for connection in node._connections:
+                    let_go(connection)
+            client._initialize = True  # as `aclose` leaves it: it isn't unclosed

@@ -10,14 +10,18 @@ Rule 5: a batch as each turn of the loop ends would be slower than no batches as
         0.64 times); one in flight gains in both cases.
 Rule 6: where the loop itself was busy for so long that the time is over, the answer may lie there unread: it is waited
         for once more, or an application that computes would believe its server away.
+Rule 7: the time begins anew with whatever arrives, be it a part of a reply: a server that sends is there, however much
+        was asked of it.
+Rule 8: the breaker outlives loops, and holds no conduit.
 """
 
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -31,7 +35,7 @@ from scoutcache.server.faults import fault_of, unavailable
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
 
-__all__ = ["Coalescing"]
+__all__ = ["Coalescing", "let_go"]
 
 MOST: Final = 512
 """Commands in a batch."""
@@ -39,8 +43,12 @@ MOST: Final = 512
 BYTES: Final = 1 << 20
 """Bytes of arguments in a batch; one command alone may have more."""
 
+REPLY: Final = 1 << 24
+"""Bytes that the values of a batch of GETs should have at most, going by those before: a server sends nothing before
+all of them are put together."""
+
 _PER_SECOND: Final = 20_000_000
-"""Bytes a second that a way to a server should carry: so much longer may a larger batch take."""
+"""Bytes a second that a way to a server should carry: so much longer may it take to send a larger batch."""
 
 _LATE: Final = 0.02
 """Seconds by which a timer that goes off later shows that the loop was busy."""
@@ -70,8 +78,12 @@ class Coalescing:
         self._most, self._most_bytes = most, most_bytes
         self._waiting: deque[_Waiting] = deque()
         self._busy = self._stale = self._closed = False
+        self._usual = 1.0  # bytes of a value, going by the last ones
         self._pump: asyncio.Task[None] | None = None
-        breaker.on_open.append(self._grow_stale)
+        listener = _weakly(weakref.WeakMethod(self._grow_stale))
+        breaker.on_open.append(listener)
+        self._forget = weakref.finalize(self, breaker.on_open.remove, listener)
+        self._forget.atexit = False
 
     def _grow_stale(self) -> None:
         self._stale = True  # maybe from another thread: only the loop may close it
@@ -99,10 +111,19 @@ class Coalescing:
         return self._get_alone(key)
 
     async def _get_alone(self, key: str) -> Any:
-        return (await self._answers([("GET", key)]))[0]
+        (value,) = await self._answers([("GET", key)])
+        self._learn([value])
+        return value
+
+    def _learn(self, values: Sequence[Any]) -> None:
+        mean = sum([len(value) for value in values if isinstance(value, bytes)]) / len(values)
+        self._usual = max(mean, self._usual / 2, 1.0)
 
     def _check(self) -> None:
+        self._check_open()
         self.breaker.check()
+
+    def _check_open(self) -> None:
         if self._closed:
             raise CacheError("the cache is closed")
 
@@ -143,10 +164,12 @@ class Coalescing:
         """The next batch: in order, without those who wait no longer."""
         some: list[_Waiting] = []
         count = size = 0
+        gets = max(int(REPLY / self._usual), 1)
         while self._waiting:
             one = self._waiting[0]
             own = len(one.commands) or 1
-            if some and (count + own > self._most or size + one.size > self._most_bytes):
+            gets -= one.key is not None
+            if some and (count + own > self._most or size + one.size > self._most_bytes or gets < 0):
                 break
             self._waiting.popleft()
             if not one.future.done():
@@ -161,7 +184,7 @@ class Coalescing:
         if gets:
             sent.append(("MGET", *[one.key for one in gets]))
         try:
-            self.breaker.check()  # who waited behind the call that opened it need not find out again
+            self._check()  # who waited behind the call that opened it need not find out again
             answers = await self._exchange(sent, sum([one.size for one in some]))
         except Exception as error:  # noqa: BLE001  # each caller is told
             for one in some:
@@ -171,6 +194,7 @@ class Coalescing:
         if gets:
             found = answers.pop()
             values = [found] * len(gets) if isinstance(found, Exception) else found
+            self._learn(values)
             for one, value in zip(gets, values, strict=True):
                 if not one.future.done():
                     one.future.set_result(value)
@@ -185,11 +209,13 @@ class Coalescing:
         try:
             if not connection.is_connected or self._stale:
                 await self._connect(connection)
-            async with _patience(self._timeout + size / _PER_SECOND):
+            self._check_open()
+            async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
                 await connection.send_packed_command([packed(commands)], check_health=False)
                 answers = [await self._reply(connection) for _ in commands]
         except (RedisError, OSError, TimeoutError) as error:
             await self._disconnect()
+            self._check_open()  # it was this side that ended it
             fault = fault_of(error)
             self.breaker.failed(fault)
             raise unavailable(fault) from None
@@ -203,13 +229,18 @@ class Coalescing:
         if self._stale:
             self._stale = False
             await connection.disconnect(nowait=True)
-        async with _patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
+        async with _Patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
             try:
                 await connection.connect()
             except ConnectionResetError as error:
                 raise self._reset(error) from None
             except RedisError as error:
                 raise (self._reset(error) if "reset by peer" in str(error) else error) from None
+        if type(connection._reader) is asyncio.StreamReader:
+            connection._reader.__class__ = _Reader
+
+    def _heard(self) -> float:
+        return getattr(self._connection._reader, "heard", 0.0)
 
     def _reset(self, error: Exception) -> Exception:
         """Who wants a client's certificate and gets none says so after the handshake, where a loop overhears it."""
@@ -232,28 +263,79 @@ class Coalescing:
     async def close(self) -> None:
         """Close the connection; idempotent."""
         self._closed = True
+        self._forget()
         await self._disconnect()
         behind = getattr(self._connection, "connection_pool", None)
         for sentinel in behind.sentinel_manager.sentinels if behind is not None else ():
             await sentinel.aclose()
 
+    def abandon(self) -> None:
+        """Let go of the connection where its loop was closed."""
+        self._closed = True
+        self._forget()
+        let_go(self._connection)
 
-@asynccontextmanager
-async def _patience(seconds: float) -> AsyncIterator[None]:
-    """Raise `TimeoutError` after *seconds* in which the loop was not busy with something else (Rule 6)."""
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(None) as limit:
 
-        def end() -> None:
-            late = loop.time() - due > _LATE
-            limit.reschedule(loop.time() + seconds if late else loop.time())
+def let_go(connection: Any) -> None:
+    """Close a *connection* of redis-py whose loop was closed, so that nobody can be awaited."""
+    writer, connection._reader, connection._writer = connection._writer, None, None
+    if writer is None:
+        return
+    transport = writer.transport
+    socket = getattr(getattr(transport, "_ssl_protocol", None), "_transport", None) or transport
+    with suppress(Exception):  # it wants to tell the loop
+        transport.abort()
+    with suppress(Exception):
+        socket._call_connection_lost(None)  # what the loop would have called: closes the descriptor
 
-        due = loop.time() + seconds
-        timer = loop.call_at(due, end)
-        try:
-            yield
-        finally:
-            timer.cancel()
+
+def _weakly(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None]:
+    def call() -> None:
+        found = method()
+        if found is not None:
+            found()
+
+    return call
+
+
+class _Reader(asyncio.StreamReader):
+    """Notes when something arrived."""
+
+    heard = 0.0
+
+    def feed_data(self, data: Any) -> None:
+        self.heard = asyncio.get_running_loop().time()
+        super().feed_data(data)
+
+
+class _Patience:
+    """Raises `TimeoutError` after *seconds* in which nothing was *heard* and the loop was not busy (Rules 6 and 7)."""
+
+    def __init__(self, seconds: float, heard: Callable[[], float] = lambda: 0.0) -> None:
+        self._seconds, self._heard = seconds, heard
+        self._loop = asyncio.get_running_loop()
+        self._due, self._excused = self._loop.time() + seconds, False
+        self._limit = asyncio.timeout(None)
+
+    async def __aenter__(self) -> None:
+        await self._limit.__aenter__()
+        self._timer = self._loop.call_at(self._due, self._end)
+
+    async def __aexit__(self, *raised: Any) -> None:  # noqa: PYI036  # as they come
+        self._timer.cancel()
+        await self._limit.__aexit__(*raised)
+
+    def _end(self) -> None:
+        now, anew = self._loop.time(), self._heard() + self._seconds
+        late = now - self._due > _LATE
+        if anew > self._due:
+            self._due, self._excused = anew, False
+        if self._due <= now and late and not self._excused:
+            self._due, self._excused = now + self._seconds, True
+        if self._due > now:
+            self._timer = self._loop.call_at(self._due, self._end)
+        else:
+            self._limit.reschedule(now)
 
 
 def _size(commands: Sequence[Command]) -> int:

@@ -73,3 +73,8 @@ class AsyncSplit:
         """Let go of the connections; idempotent."""
         await self._replica.close()
         await self._primary.close()
+
+    def abandon(self) -> None:
+        """Let go of the connections where their loop was closed."""
+        self._replica.abandon()
+        self._primary.abandon()

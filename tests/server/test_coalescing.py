@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import random
+import weakref
 
 import pytest
 from redis.exceptions import ResponseError
@@ -387,3 +388,135 @@ def test_a_server_that_accepts_and_greets_nobody_is_waited_for_no_longer_than_co
         assert {type(answer) for answer in answers} == {TierUnavailable}
 
     on_loop(work(), conduit)
+
+
+# -- replies that take long
+
+
+@pytest.fixture
+def loop_clock():
+    """Sets the running loop's clock, which stands still meanwhile: `await clock(seconds)` lets them pass in steps."""
+
+    class Clock:
+        def begin(self):
+            loop = asyncio.get_running_loop()
+            self.now = loop.time()
+            loop.time = lambda: self.now
+            return self
+
+        async def __call__(self, seconds):
+            end = self.now + seconds
+            while self.now < end:
+                self.now += 0.01
+                for _ in range(5):
+                    await asyncio.sleep(0)
+
+    return Clock()
+
+
+@pytest.mark.parametrize("large", [True, False], ids=["one", "many"])
+def test_what_keeps_arriving_is_waited_for(coalescing, proxy, breaker, loop_clock, large):
+    """However long it takes altogether: one large reply, or many."""
+    conduit = coalescing(proxy.url, timeout=0.3)
+    pieces = [b"$20\r\n", *[b"x"] * 20, b"\r\n"] if large else [b"$1\r\nx\r\n"] * 20
+
+    async def work():
+        await asked(conduit, ("PING",))
+        proxy.freeze()
+        clock = loop_clock.begin()
+        asking = asyncio.create_task(asked(conduit, *[("GET", "k")] * (1 if large else 20)))
+        for piece in pieces:
+            await clock(0.25)
+            assert not asking.done()
+            conduit._connection._reader.feed_data(piece)
+        assert await asking == ([b"x" * 20] if large else [b"x"] * 20)
+        assert breaker.fault is None
+
+    on_loop(work(), conduit)
+
+
+def test_who_falls_silent_in_the_middle_of_a_reply_is_noticed_in_time(coalescing, proxy, breaker, loop_clock):
+    conduit = coalescing(proxy.url, timeout=0.3)
+
+    async def work():
+        await asked(conduit, ("PING",))
+        proxy.freeze()
+        clock = loop_clock.begin()
+        asking = asyncio.create_task(asked(conduit, ("GET", "k")))
+        for piece in (b"$20\r\n", b"xxxxx", b"xxxxx"):
+            await clock(0.2)
+            conduit._connection._reader.feed_data(piece)
+        await clock(0.28)
+        assert not asking.done()
+        await clock(0.05)
+        assert asking.done()
+        with pytest.raises(TierUnavailable):
+            await asking
+        assert breaker.fault.kind is Kind.TIMEOUT
+
+    on_loop(work(), conduit)
+
+
+def test_large_values_are_asked_for_by_a_few(coalescing, redis_url):
+    """A server puts a whole reply together before it sends any of it."""
+    conduit, value = coalescing(redis_url), b"x" * 2_000_000
+
+    async def work():
+        for n in range(30):
+            await asked(conduit, ("SET", f"k{n}", value))
+        sent = watched(conduit)
+        assert await asyncio.gather(*[got(conduit, f"k{n}") for n in range(30)]) == [value] * 30
+        assert [len(batch[0]) - 1 for batch in sent] == [1, 8, 8, 8, 5]
+        await asyncio.gather(*[got(conduit, f"none{n}") for n in range(300)])
+        assert len(sent) < 20
+
+    on_loop(work(), conduit)
+
+
+# -- the end
+
+
+def test_who_waits_as_it_is_closed_is_told_so_and_nobody_else(coalescing, proxy, breaker):
+    conduit = coalescing(proxy.url)
+
+    async def work():
+        await asked(conduit, ("PING",))
+        proxy.freeze()
+        connections = proxy.connections
+        tasks = [asyncio.create_task(got(conduit, "k")) for _ in range(10)]
+        await settled(lambda: len(conduit._waiting) == 9)
+        await conduit.close()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {(type(answer), str(answer)) for answer in answers} == {(CacheError, "the cache is closed")}
+        assert breaker.fault is None
+        assert not conduit._connection.is_connected
+        assert proxy.connections == connections
+
+    on_loop(work(), conduit)
+
+
+def test_who_connects_as_it_is_closed_leaves_no_connection(coalescing, proxy, breaker):
+    conduit = coalescing(proxy.url)
+    proxy.freeze()
+
+    async def work():
+        asking = asyncio.create_task(got(conduit, "k"))
+        await settled(lambda: conduit._connection.is_connected)
+        await conduit.close()
+        proxy.heal()
+        with pytest.raises(CacheError, match="closed"):
+            await asking
+        assert breaker.fault is None
+        assert not conduit._connection.is_connected
+
+    on_loop(work(), conduit)
+
+
+def test_the_breaker_holds_no_conduit(coalescing, redis_url, breaker):
+    conduit = coalescing(redis_url)
+    left = weakref.ref(conduit)
+    assert len(breaker.on_open) == 1
+    del conduit
+    gc.collect()
+    assert left() is None
+    assert breaker.on_open == []

@@ -83,8 +83,18 @@ class RedisTier:
         loop = asyncio.get_running_loop()
         conduit = self._loops.get(loop)
         if conduit is None:
+            self._abandon()
             conduit = self._loops[loop] = self._make_on_loop()
         return conduit
+
+    def _abandon(self) -> None:
+        """Let go of what loops had open that were closed: a connection reaches its loop, which would live for ever."""
+        for reference in self._loops.keyrefs():
+            loop = reference()
+            if loop is not None and loop.is_closed():
+                abandon = getattr(self._loops.pop(loop, None), "abandon", None)
+                if abandon is not None:
+                    abandon()
 
     async def read_on_loop(self, ref: Ref, now: float) -> Sealed | None:
         """`read`, awaited: by the short way where there is one, for a hit has few other parts."""
@@ -293,6 +303,7 @@ class RedisTier:
     def close(self) -> None:
         """Let go of the connections of threads and of loops that were closed; idempotent."""
         self.conduit.close()
+        self._abandon()
 
     async def close_on_loop(self) -> None:
         """Let go of the running event loop's connection."""
