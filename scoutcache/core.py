@@ -33,13 +33,15 @@ __all__ = ["Clocks", "Core", "harvest"]
 class Clocks:
     """The clocks of a cache: seconds since the epoch, monotonic seconds, monotonic nanoseconds.
 
-    *ticking* is false for a clock that is moved by hand: then nothing runs in the background by itself.
+    *ticking* is false for a clock that is moved by hand: then nothing runs in the background by itself.  *looking* says
+    that the cache is opened to be looked into, and that nothing is to be removed for that.
     """
 
     wall: Callable[[], float]
     monotonic: Callable[[], float]
     monotonic_ns: Callable[[], int]
     ticking: bool = True
+    looking: bool = False
 
 
 class Ticker(Protocol):

@@ -39,6 +39,7 @@ from scoutcache.engine.effects import (
     Read,
     ReadOne,
     Remove,
+    RemoveOlder,
     Renew,
     Spawn,
     Take,
@@ -177,6 +178,11 @@ def _write(ports: Ports, effect: Write) -> int:
     return tier.write(effect.rows, ports.now(), effect.allow, *with_it)  # type: ignore[no-any-return]
 
 
+def _remove_older(ports: Ports, effect: RemoveOlder) -> int:
+    tier: Any = ports.tiers[effect.level]
+    return tier.remove_older(effect.starts)  # type: ignore[no-any-return]  # only such tiers are asked
+
+
 def _call(_: Ports, effect: Call) -> Any:
     with _leading(effect.flight):
         value = effect.factory()
@@ -287,6 +293,7 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     ReadOne: _read_one,
     Write: _write,
     Remove: lambda ports, effect: ports.tiers[effect.level].remove(effect.refs),
+    RemoveOlder: _remove_older,
     Erase: lambda ports, effect: ports.tiers[effect.level].remove_matching(effect.namespace, effect.pattern),
     Clear: lambda ports, effect: ports.tiers[effect.level].clear(effect.namespace),
     Current: lambda ports, effect: ports.versions.current(effect.namespace, effect.names, create=effect.create),

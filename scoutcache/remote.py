@@ -25,7 +25,7 @@ from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
 from scoutcache.drive import run
-from scoutcache.engine.doubt import Doubt, Settling
+from scoutcache.engine.doubt import Doubt
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
@@ -122,14 +122,13 @@ class Remote:
         core.sure = self.sure
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
-        self._follower.watch(Settling(world.doubts, lambda: world.source))
         with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
-        if core.clocks.ticking:
-            with suppress(TierUnavailable):  # it stays in doubt, and is done later
-                self._heard()
-        else:  # who only looks removes nothing
+        if core.clocks.looking:
             self._follower.sync()
+            return
+        with suppress(TierUnavailable):  # it stays in doubt, and is done later
+            self._heard()
 
     def sure(self) -> bool:
         """May memory answer without asking the server?

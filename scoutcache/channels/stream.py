@@ -162,17 +162,17 @@ class StreamChannel(Placeless):
             del self._positions[:half], self._messages[:half]
         self._positions.append(position)
         self._messages.append(message)
-        self._last = identity
         self.words[END] = position  # Rule 2; and first this, for who sees an invalidation must find its message
         if message.is_invalidation:
             self.words[INVALIDATED] = position
+        self._last = identity  # last, for a write that names it as heard must find the message
 
     def _gap(self, identity: bytes, position: int) -> None:
         self._positions.clear()
         self._messages.clear()
         self._base = position
-        self._last = identity
         self.words[END] = self.words[INVALIDATED] = position
+        self._last = identity
 
     def note(self, message: Message) -> None:
         """Something that only this process was told, as if it stood in the stream behind what was heard."""
@@ -198,6 +198,14 @@ class StreamChannel(Placeless):
                 return False
             self._keep(identity, position, message)
             return True
+
+    def wrote(self, message: Message, before: bytes, identity: bytes) -> None:
+        """This process appended *message* with a write of its own: who reads an older value from now on must know.
+
+        Where others came in between, it is noted until the stream brings it (Rule 5).
+        """
+        if not self.told(message, before, identity):
+            self.note(message)
 
     # -- plans
 
@@ -283,7 +291,7 @@ class StreamChannel(Placeless):
     def _announce(self, message: Message) -> Plan[tuple[int, int]]:
         ((before, identity),) = yield from replies(self.appending(message))
         if self.layout.sharded and message.is_invalidation:
-            mark = position_text(*_split(position_of(identity)))
+            mark = position_text(*_parts(identity))
             yield from replies(*[BUMP.call([name], mark) for name in self._concerned(message)])
         if not self.told(message, before, identity):
             yield from self.catch_up()  # Rule 5

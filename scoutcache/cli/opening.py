@@ -44,7 +44,7 @@ def observed(
     config: CacheConfig, *, verbose: bool, raising: bool, said: set[str], counting: bool = False
 ) -> Iterator[Cache]:
     """A cache to look into: nothing runs beside it, and it publishes nothing of itself but what *counting* asks for."""
-    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False, looking=True)
     with speaking(verbose=verbose, said=said):
         core = _open(config, raise_errors=raising, clocks=clocks)._core
         try:

@@ -122,7 +122,9 @@ def prune(
     session: Session,
     older_than: Annotated[
         str | None,
-        typer.Option("--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d; 30 alone is seconds."),
+        typer.Option(
+            "--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d; 30 alone is seconds."
+        ),
     ] = None,
     max_size: Annotated[
         str | None, typer.Option("--max-size", metavar="S", help="Also the least needed beyond this size: 500MB, 2GB.")

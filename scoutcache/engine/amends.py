@@ -8,15 +8,16 @@ Rule 3: what fails once more is still owed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
+from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
-from scoutcache.entry import Header, Live, Ref, Row, Sealed
+from scoutcache.entry import Header, Live, Mark, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
 
@@ -38,12 +39,9 @@ class Amends:
         refs = set(doubt.refs)  # what comes into doubt meanwhile is looked at the next time
         if refs and level == self._world.tells and not (yield from self._give(level, refs)):
             return
-        refs &= doubt.refs
+        refs &= set(doubt.refs)
         for namespace in {ref.namespace for ref in refs}:
-            yield from self._remove(level, namespace, [ref.key for ref in refs if ref.namespace == namespace])
-        if level == self._world.tells:
-            for some in _some(refs):  # who set one of them meanwhile has it still: it is given the next time
-                doubt.about((yield from self._held_beside(level, some)))
+            yield from self._remove(level, {ref: doubt.refs.get(ref, 0) for ref in refs if ref.namespace == namespace})
         for owed in list(doubt.owed):
             doubt.tried = owed
             try:
@@ -71,7 +69,11 @@ class Amends:
         noted = None if moments is None else moments.noted()
         end = world.applied()
         for refs in _some(wanted):
-            rows = yield from self._held_beside(level, refs)
+            try:
+                rows = yield from self._held_beside(level, refs)
+            except TierUnavailable as error:
+                world.down(error.tier, error)
+                return False
             for namespace in {ref.namespace for ref in rows}:
                 mine = [row for ref, row in rows.items() if ref.namespace == namespace]
                 message = world.message("written", namespace, [row.header.ref.key for row in mine])
@@ -103,19 +105,33 @@ class Amends:
                     continue
                 if all(mark.version for mark in opened.header.marks):
                     rows[ref] = _as_it_is(opened.header, opened.live, sealed)
-                else:  # it was never told its versions: what can't be given to others is kept by nobody
-                    yield Remove(other, [ref])
+                else:
+                    rows[ref] = yield from self._versioned(opened.header, opened.live)
         return rows
 
-    def _remove(self, level: int, namespace: str, keys: Sequence[str]) -> Flow[None]:
-        """Remove *keys* from one tier, and whatever depends on them.
+    def _versioned(self, header: Header, live: Live) -> Flow[Row]:
+        """What was stored when nobody could tell the versions of its marks, with those of now.
+
+        Whatever ended one of them since it began was heard of, and has taken it from where it was found.
+        """
+        names = [mark.name for mark in header.marks]
+        versions = yield from effects.current(header.ref.namespace, names, create=True)
+        marked = header._replace(marks=tuple([Mark(name, versions[name]) for name in names]))
+        return Row(marked, live, lambda: self._world.codec.seal(marked, live))
+
+    def _remove(self, level: int, starts: Mapping[Ref, int]) -> Flow[None]:
+        """Remove entries of one namespace from one tier, and whatever depends on them.
+
+        From a tier that others share only what began no later than what could not be told: a later writer's stays.
 
         What this process's memory has of them is newer and stays; others drop theirs, as after a write.
         """
-        refs = [Ref(namespace, key) for key in keys]
-        yield from self._removing.announced("written", namespace, keys, None, [Remove(level, refs)])
+        refs = list(starts)
+        namespace, keys = refs[0].namespace, [ref.key for ref in refs]
+        doom = RemoveOlder(level, starts) if level == self._world.tells else Remove(level, refs)
+        yield from self._removing.announced("written", namespace, keys, None, [doom])
         if (yield from self._removing.cascade(namespace, keys, None)).failed:
-            self._removing.doubt(Remove(level, refs))
+            self._world.doubts[level].about(refs, max(starts.values()), partial(Clear, level))
 
 
 def _as_it_is(header: Header, live: Live, sealed: Sealed) -> Row:

@@ -10,16 +10,15 @@ Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 
 if TYPE_CHECKING:
     from scoutcache.engine.effects import Clear, Erase, Renew
 
-__all__ = ["Doubt", "Settling"]
+__all__ = ["Doubt"]
 
 _MOST_OWED: Final = 1000
 
@@ -36,7 +35,8 @@ class Doubt:
 
     def __init__(self, capacity: int = 10_000) -> None:
         self._capacity = capacity
-        self.refs: set[Ref] = set()
+        self.refs: dict[Ref, int] = {}
+        """Entries, and when what could not be told there began: what began later there is right."""
         self.owed: list[Clear | Erase | Renew] = []
         """What could not be done, to be done when the tier answers."""
         self.tried: Clear | Erase | Renew | None = None
@@ -67,33 +67,16 @@ class Doubt:
         if len(self.owed) > _MOST_OWED:
             self.owed = [*(one for one in self.owed if one.namespace != clear_instead.namespace), clear_instead]
 
-    def about(self, refs: Iterable[Ref], clear_instead: Iterable[Clear] = ()) -> None:
-        """Doubt *refs*; when there are too many, *clear_instead* is owed."""
-        self.refs.update(refs)
+    def about(self, refs: Iterable[Ref], start: int, clear_instead: Callable[[str], Clear]) -> None:
+        """Doubt *refs*, which were to change at *start*; when there are too many, namespaces are to be cleared."""
+        for ref in refs:
+            self.refs[ref] = max(start, self.refs.get(ref, 0))
         if len(self.refs) > self._capacity:
-            self.owed.extend(clear for clear in clear_instead if clear not in self.owed)
+            clears = [clear_instead(namespace) for namespace in {ref.namespace for ref in self.refs}]
+            self.owed.extend(clear for clear in clears if clear not in self.owed)
             self.refs.clear()
 
     def settle(self, refs: Iterable[Ref]) -> None:
         """They were written there, or removed."""
-        self.refs.difference_update(refs)
-
-
-class Settling:
-    """Hears what others announce: a key that one of them wrote or removed since needs nothing made good by us.
-
-    Removing it would take his later value away.
-    """
-
-    def __init__(self, doubts: Sequence[Doubt], own: Callable[[], str]) -> None:
-        self._doubts, self._own = doubts, own
-
-    def apply(self, message: Message) -> None:
-        """Settle what *message* names, if it is another process's."""
-        if message.kind in {"key", "written"} and message.source != self._own():
-            for doubt in self._doubts:
-                if doubt.refs:
-                    doubt.settle([Ref(message.namespace, key) for key in message.names])
-
-    def drop(self) -> None:
-        """What was missed may have named anything, and what is owed is owed all the same."""
+        for ref in refs:
+            self.refs.pop(ref, None)

@@ -7,7 +7,7 @@ Rule 3: an effect is never changed.  (Freezing the classes would double what mak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -31,6 +31,7 @@ __all__ = [
     "Read",
     "ReadOne",
     "Remove",
+    "RemoveOlder",
     "Renew",
     "Spawn",
     "Take",
@@ -75,6 +76,14 @@ class Remove:
 
     level: int
     refs: Sequence[Ref]
+
+
+@dataclass(slots=True)
+class RemoveOlder:
+    """Remove from a tier that others share what began no later than told; answered by how many were there."""
+
+    level: int
+    starts: Mapping[Ref, int]
 
 
 @dataclass(slots=True)
@@ -177,7 +186,7 @@ class Work:
 
 
 Effect = (
-    Read | ReadOne | Write | Remove | Erase | Clear | Current | Names | Renew
+    Read | ReadOne | Write | Remove | RemoveOlder | Erase | Clear | Current | Names | Renew
     | Announce | Call | Join | Spawn | Take | Work
 )
 Flow = Generator[Effect, Any, T]
@@ -229,7 +238,7 @@ def announce(message: Message) -> Flow[None]:
     yield Announce(message)
 
 
-def count(effect: Remove | Erase | Clear) -> Flow[int]:
+def count(effect: Remove | RemoveOlder | Erase | Clear) -> Flow[int]:
     """An effect that is answered by a number."""
     number: int = yield effect
     return number

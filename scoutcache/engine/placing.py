@@ -1,7 +1,8 @@
 """Put rows into the tiers and tell the others: the second half of a write.
 
-Rule 1: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.  Where memory
-        may not take it, it loses what it has.
+Rule 1: the lowest tier first, memory last: what memory has, the tiers below it had at that moment too.  A tier that
+        others share, and that announces what it takes, goes before those of this machine: it alone knows of every
+        invalidation and every writer.  Where a tier may not take it, it loses what it has.
 Rule 2: whoever holds an older copy is told after the shared tiers have the new one; a tier that can tells them with
         the write itself.
 Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
@@ -11,6 +12,7 @@ Rule 4: a tier that can't take what it should is not believed about it from then
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from msgspec.structs import replace as replace_fields
 
@@ -47,7 +49,11 @@ class Placing:
         placed = self._placed(rows)
         taken: dict[int, int] = {}
         forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
-        for level in reversed(world.lower):
+        for level in world.written_in_order:
+            if self._is_outrun(rows, placed, taken):
+                taken[level] = 0
+                yield from self._let_go(level, rows)
+                continue
             taken[level] = yield from self.write_level(
                 level, placed[level], end, None if unstored is None else forbidden[level], heard,
                 self._told_with(level, placed[level], equal),
@@ -59,7 +65,7 @@ class Placing:
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if (memory := world.memory) is not None and self._is_outrun(rows, placed, taken):
-            yield Remove(memory, [rows[0].header.ref])  # Rule 1: it may be older than what was to be written
+            yield from self._let_go(memory, rows)
         elif memory is not None:
             refused = forbidden[memory]
             taken[memory] = yield from self.write_level(memory, placed[memory], end, refused, heard)
@@ -85,9 +91,18 @@ class Placing:
         A later writer was faster, whose value memory may have let go of; or invalidations came all the time.
         """
         level = self._world.tells
-        if level is None or len(rows) != 1 or not placed[level] or taken[level]:
+        if level is None or len(rows) != 1 or not placed[level] or taken.get(level, 1):
             return False
         return not self._world.doubts[level].covers(rows[0].header.ref)
+
+    def _let_go(self, level: int, rows: Sequence[Row]) -> Flow[None]:
+        """What a tier has may be older than what was to be written, and nobody else removes it (Rule 1)."""
+        refs = [row.header.ref for row in rows]
+        try:
+            yield Remove(level, refs)
+        except TierUnavailable as error:
+            self._world.doubts[level].about(refs, rows[0].header.start, partial(effects.Clear, level))
+            self._world.down(error.tier, error)
 
     def _may_tell_with(self, equal: Equal | None) -> bool:
         """May others be told by the write itself?  Not where it shows only after it which keys kept their values."""
@@ -117,7 +132,8 @@ class Placing:
                 if refs:
                     yield Remove(level, refs)
             except TierUnavailable as error:
-                world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
+                start = max([row.header.start for row in rows])
+                world.doubts[level].about(refs, start, partial(effects.Clear, level))
                 world.down(world.names[level], error)
 
     def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
@@ -160,8 +176,8 @@ class Placing:
             taken = yield from effects.write(level, rows, allow if refused is None else ask, message)
         except TierUnavailable as error:
             if level != self._world.memory:  # or an older entry there would answer for these
-                spaces = {row.header.ref.namespace for row in rows}
-                doubt.about([row.header.ref for row in rows], [effects.Clear(level, space) for space in spaces])
+                for row in rows:
+                    doubt.about([row.header.ref], row.header.start, partial(effects.Clear, level))
             self._world.down(self._world.names[level], error)
             return 0
         if doubt and taken == len(rows):

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, Renew
+from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, RemoveOlder, Renew
 from scoutcache.engine.reading import Found
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Moment, Writing
@@ -28,7 +29,7 @@ from scoutcache.patterns import Pattern
 __all__ = ["Removed", "Removing"]
 
 
-Doom = Remove | Erase | Clear | Renew
+Doom = Remove | RemoveOlder | Erase | Clear | Renew
 
 @dataclass(slots=True)
 class Removed:
@@ -73,6 +74,7 @@ class Removing:
         try:
             awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
         except TierUnavailable as error:
+            self.doubt(Renew(namespace, [KEY_MARK + key for key in keys]))
             return self._failed(error)
         return (yield from self.renew(namespace, list(awaited), reason)) if awaited else Removed()
 
@@ -95,11 +97,13 @@ class Removing:
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
     ) -> Flow[Removed]:
         """Every entry that carries one of *tags* is dead, and with *cascade* whatever depends on one: one write."""
+        failed, names = Removed(), list(tags)
         try:
-            names = (yield from self.with_dependents(namespace, tags)) if cascade else list(tags)
+            names = (yield from self.with_dependents(namespace, tags)) if cascade else names
         except TierUnavailable as error:
-            return self._failed(error)
-        return (yield from self.renew(namespace, names, reason))
+            failed = self._failed(error)  # what depends on their entries nobody can say; they themselves die
+        failed.add((yield from self.renew(namespace, names, reason)))
+        return failed
 
     def with_dependents(self, namespace: str, tags: Sequence[str]) -> Flow[list[str]]:
         """The names of the marks *tags*, and of those that dependents of their entries carry."""
@@ -170,8 +174,8 @@ class Removing:
                     yield doom
                 else:
                     removed.by_tier[self._world.names[doom.level]] = yield from effects.count(doom)
-                    if isinstance(doom, Remove):
-                        self._world.doubts[doom.level].settle(doom.refs)
+                    if isinstance(doom, Remove | RemoveOlder):
+                        self._world.doubts[doom.level].settle(_refs_of(doom))
             except TierUnavailable as error:
                 self.doubt(doom)
                 removed.add(self._failed(error))
@@ -180,9 +184,9 @@ class Removing:
     def doubt(self, doom: Doom | Announce) -> None:
         """What was not removed is not to be believed."""
         doubts = self._world.doubts
-        if isinstance(doom, Remove):
-            clears = [Clear(doom.level, space) for space in {ref.namespace for ref in doom.refs}]
-            doubts[doom.level].about(doom.refs, clears)
+        if isinstance(doom, Remove | RemoveOlder):
+            start = self._world.stamp() if isinstance(doom, Remove) else 0  # those are doubted with their own already
+            doubts[doom.level].about(_refs_of(doom), start, partial(Clear, doom.level))
         elif isinstance(doom, Erase | Clear):
             doubts[doom.level].owe(doom, Clear(doom.level, doom.namespace))
         elif isinstance(doom, Renew):
@@ -203,6 +207,10 @@ class Removing:
         header = _renewed(found.header, self._world.now(), fresh)
         row = Row(header, found.live, lambda: self._world.codec.seal(header, found.live))
         return bool((yield from self._writing.write([row], began.end)))
+
+
+def _refs_of(doom: Remove | RemoveOlder) -> Sequence[Ref]:
+    return doom.refs if isinstance(doom, Remove) else list(doom.starts)
 
 
 def _renewed(header: Header, now: float, fresh: float) -> Header:

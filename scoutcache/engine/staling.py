@@ -12,6 +12,7 @@ Rule 5: so it is where a tier can't be told: the tier isn't believed, and what i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from functools import partial
 
 from scoutcache.coherence.messages import Action, Message
 from scoutcache.engine import effects
@@ -81,7 +82,7 @@ class Staling:
             try:
                 yield from self._mark(level, refs)
             except TierUnavailable as error:
-                self._world.doubts[level].about(refs, [Clear(level, refs[0].namespace)])  # Rule 5
+                self._world.doubts[level].about(refs, self._world.stamp(), partial(Clear, level))  # Rule 5
                 self._world.down(error.tier, error)
                 failed[error.tier] = error.reason
         return failed
@@ -93,7 +94,7 @@ class Staling:
             if self._world.names[level] in tiers:
                 for pattern in patterns:
                     self._world.doubts[level].owe(Erase(level, namespace, pattern), Clear(level, namespace))
-                self._world.doubts[level].about(refs, [Clear(level, namespace)])
+                self._world.doubts[level].about(refs, self._world.stamp(), partial(Clear, level))
 
     def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:
         for _ in range(_ATTEMPTS):

@@ -103,12 +103,15 @@ class World:
     """By level: what this process doesn't believe the tier about."""
     lower: Sequence[int] = field(init=False)
     """The levels that keep bytes, from the highest down."""
+    written_in_order: Sequence[int] = field(init=False)
+    """The same in the order in which a write goes to them: from the lowest up, but first to the one that tells."""
 
     def __post_init__(self) -> None:
         if not self.shared:
             self.changing = nullcontext
         self.doubts = [Doubt() for _ in self.names]
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
+        self.written_in_order = sorted(self.lower, key=lambda level: (level != self.tells, -level))
 
     @property
     def judged_by_versions(self) -> Sequence[int]:

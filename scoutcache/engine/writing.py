@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from scoutcache import events
@@ -207,7 +208,7 @@ class Writing:
         """
         refs = [entry.ref for entry in entries]
         for level in self._world.lower:
-            self._world.doubts[level].about(refs, [effects.Clear(level, refs[0].namespace)])
+            self._world.doubts[level].about(refs, began.start, partial(effects.Clear, level))
         if self._world.shared:
             yield from self.placing.tell(refs)
         if self._world.memory is None:

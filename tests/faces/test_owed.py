@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from scoutcache.drive import run
@@ -43,13 +45,13 @@ def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_ca
     doubt, write = core.world.doubts[level], tier.write
 
     def writing(*given):
-        doubt.about([Ref("default", "late")])
+        doubt.about([Ref("default", "late")], 2, partial(Clear, level))
         return write(*given)
 
     monkeypatch.setattr(tier, "write", writing)
-    doubt.about([Ref("default", "first")])
+    doubt.about([Ref("default", "first")], 1, partial(Clear, level))
     run(core.amends.make(level), core.ports)
-    assert doubt.refs == {Ref("default", "late")}
+    assert set(doubt.refs) == {Ref("default", "late")}
     assert tier.read(Ref("default", "late"), core.world.now()) is not None
 
 
@@ -69,20 +71,47 @@ def test_what_a_server_refuses_leaves_nothing_older_in_memory(open_cache, monkey
     assert cache.get("k") in {None, "new"}
 
 
-def test_what_is_set_while_its_key_is_being_removed_is_given_the_next_time(open_cache, monkeypatch):
+def test_what_is_set_while_its_key_is_being_removed_stays(open_cache, monkeypatch):
+    """It began later than what could not be told."""
     cache = open_cache(["memory", "redis"])
     core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
-    ref, doubt, remove = Ref("default", "k"), core.world.doubts[level], tier.remove
+    ref, doubt, remove = Ref("default", "k"), core.world.doubts[level], tier.remove_older
 
     def removing(*given):
         monkeypatch.undo()
         cache.set("k", "set")
         return remove(*given)
 
-    monkeypatch.setattr(tier, "remove", removing)
-    doubt.about([ref])
-    run(core.amends.make(level), core.ports)
-    assert tier.read(ref, core.world.now()) is None
+    monkeypatch.setattr(tier, "remove_older", removing)
+    doubt.about([ref], core.world.stamp(), partial(Clear, level))
     run(core.amends.make(level), core.ports)
     assert tier.read(ref, core.world.now()) is not None
     assert not doubt
+
+
+def test_of_two_machines_that_wrote_apart_the_later_one_wins_whoever_comes_back_first(open_cache):
+    """The earlier one is given to the server first; the later writer, who hears of that, still knows when he began."""
+    cache = open_cache(["memory", "redis"])
+    core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
+    ref, doubt = Ref("default", "k"), core.world.doubts[level]
+    cache.set("k", "earlier")
+    doubt.about([ref], core.world.stamp(), partial(Clear, level))  # ours, which memory has lost since
+    core.memory.remove([ref])
+    run(core.amends.make(level), core.ports)
+    assert tier.read(ref, core.world.now()) is None
+    start = core.world.stamp()
+    cache.set("k", "later")
+    doubt.about([ref], start, partial(Clear, level))
+    core.memory.remove([ref])
+    run(core.amends.make(level), core.ports)
+    assert tier.read(ref, core.world.now()) is not None
+
+
+def test_too_many_doubts_are_owed_as_their_namespaces():
+    from scoutcache.engine.doubt import Doubt
+
+    doubt = Doubt(capacity=3)
+    doubt.about([Ref(space, str(number)) for space in "ab" for number in range(2)], 1, partial(Clear, 1))
+    assert not doubt.refs
+    assert sorted(owed.namespace for owed in doubt.owed) == ["a", "b"]
+    assert doubt.covers(Ref("c", "k"))

@@ -12,7 +12,7 @@ Rule 3: an entry that is larger than a server takes isn't taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 from scoutcache.coherence.messages import Message, encode
@@ -38,7 +38,7 @@ class Events(Protocol):
     """What a write must know of the stream; see `scoutcache.channels.stream`."""
 
     def seen(self) -> bytes: ...
-    def told(self, message: Message, before: bytes, identity: bytes) -> bool: ...
+    def wrote(self, message: Message, before: bytes, identity: bytes) -> None: ...
     def appending(self, message: Message) -> Command: ...
     def catch_up(self) -> Plan[None]: ...
     def lose(self, position: str) -> Plan[None]: ...
@@ -108,7 +108,7 @@ class RedisPlans:
         if message is not None and rows:
             named = _naming(message, rows)
             (told,) = yield from replies(self._events.appending(named))
-            self._events.told(named, *told)
+            self._events.wrote(named, *told)
 
     def _sent(self, rows: Sequence[Row], seen: bytes, now: float, message: Message | None) -> Plan[list[int]]:
         """What became of each row, by the codes of `WRITE`."""
@@ -120,13 +120,13 @@ class RedisPlans:
             commands = [self._command(row, seen, now, None) for row in some]
             if message is not None and not self.layout.sharded:
                 *answers, told = checked((yield Batch([*commands, self._events.appending(_naming(message, some))])))
-                self._events.told(_naming(message, some), *told)
+                self._events.wrote(_naming(message, some), *told)
             else:
                 answers = checked((yield Batch(commands)))
                 if message is not None and TAKEN in answers:
                     named = _naming(message, some)
                     (told,) = yield from replies(self._events.appending(named))
-                    self._events.told(named, *told)
+                    self._events.wrote(named, *told)
             codes += answers
         return codes
 
@@ -134,7 +134,7 @@ class RedisPlans:
         if isinstance(answer, int):
             return answer
         if message is not None:
-            self._events.told(message, *answer)
+            self._events.wrote(message, *answer)
         return TAKEN
 
     def _command(self, row: Row, seen: bytes, now: float, message: Message | None) -> Command:
@@ -157,6 +157,15 @@ class RedisPlans:
     def remove(self, refs: Sequence[Ref]) -> Plan[int]:
         """Remove them; how many were there."""
         return (yield from self.unlink([self.layout.entry(ref) for ref in refs]))
+
+    def remove_older(self, starts: Mapping[Ref, int]) -> Plan[int]:
+        """Remove those that began no later than told; how many were there."""
+        removed, pairs = 0, list(starts.items())
+        for at in range(0, len(pairs), _AT_ONCE):
+            commands = [END_OLDER.call([self.layout.entry(ref)], start_text(start))
+                        for ref, start in pairs[at : at + _AT_ONCE]]  # fmt: skip
+            removed += sum((yield from replies(*commands)))
+        return removed
 
     def unlink(self, names: Sequence[str | bytes]) -> Plan[int]:
         """Remove entries by their names; how many were there."""

@@ -127,6 +127,10 @@ class RedisTier:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
         return self.do(self.plans.remove(refs))
 
+    def remove_older(self, starts: Mapping[Ref, int]) -> int:
+        """Remove those that began no later than told; how many were there.  Raises `TierUnavailable`."""
+        return self.do(self.plans.remove_older(starts))
+
     def remove_matching(self, namespace: str, pattern: Pattern) -> int:
         """Remove every key that matches and return how many; memory stays flat.  Raises `TierUnavailable`."""
         if pattern.literal is not None:
