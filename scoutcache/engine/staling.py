@@ -5,7 +5,8 @@ Rule 2: for tags it is one write at the authority, the next version of the same 
         below memory are written again, fresh until now; memory does the same when it hears of it, in every process.
 Rule 3: it beats a computation that began before it, as an invalidation does.
 Rule 4: an entry is written again only as long as nothing was announced since it was read.  Where that fails time and
-        again, because others are at the same key, it is removed: that is the stronger word.
+        again, because others are at the same key, it is removed: that is the stronger word.  So it is in a tier that
+        lags, where what is read may have been removed before and would come back.
 Rule 5: so it is where a tier can't be told: the tier isn't believed, and what it has is removed when it answers.
 """
 
@@ -97,6 +98,9 @@ class Staling:
                 self._world.doubts[level].about(refs, self._world.stamp(), partial(Clear, level))
 
     def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:
+        if level in self._world.lagging:
+            yield Remove(level, list(refs))
+            return
         for _ in range(_ATTEMPTS):
             end = self._world.applied()
             rows = yield from self._fresh_rows(level, refs)
