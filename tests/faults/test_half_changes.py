@@ -10,6 +10,7 @@ import pytest
 
 from scoutcache import Cache
 from scoutcache.core import Clocks
+from scoutcache.engine.placing import Placing
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.writing import Writing
 
@@ -50,7 +51,7 @@ def test_a_writer_killed_before_it_announced_leaves_nobody_with_the_old_value(op
     cache = open_cache()
     cache.set("k", "old")
     assert cache.get("k") == "old"
-    kill_in(Writing, "_tell", lambda: open_cache().set("k", "new"))
+    kill_in(Placing, "tell", lambda: open_cache().set("k", "new"))
     cache._core.background.turn()
     assert cache.get("k") == "new"
 
