@@ -25,7 +25,7 @@ CLASSES = [
     (told.NoPermissionError("this user has no permissions"), Kind.NOPERM, False),
     (told.OutOfMemoryError("command not allowed"), Kind.OOM, False),
     (told.ReadOnlyError("You can't write"), Kind.READONLY, False),
-    (told.MasterDownError("Link with MASTER is down"), Kind.MASTERDOWN, False),
+    (told.MasterDownError("Link with MASTER is down"), Kind.MASTERDOWN, True),
     (told.ClusterDownError("CLUSTERDOWN The cluster is down"), Kind.CLUSTERDOWN, True),
     (told.SlotNotCoveredError("Slot 1 is not covered"), Kind.CLUSTERDOWN, True),
     (told.RedisClusterException("Redis Cluster cannot be connected"), Kind.CLUSTERDOWN, True),
