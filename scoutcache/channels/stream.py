@@ -273,8 +273,8 @@ class StreamChannel(Placeless):
         (newest,) = yield from replies(BREAK.call(keys, self._most))
         if self.layout.sharded and _parts(newest) < _parts(heard):  # Rule 4: each is made anew by who needs it
             yield from replies(*[("UNLINK", name) for name in positions])
-        with self._lock:
-            self._gap(newest, position_of(newest))
+        with self._lock:  # one further: within the same millisecond the new stream may give an id that was heard before
+            self._gap(newest, position_of(newest) + 1)
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""

@@ -14,6 +14,7 @@ from typing import Final
 
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew
+from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
@@ -23,8 +24,9 @@ from scoutcache.wire.unknown import UnknownType
 
 __all__ = ["Amends"]
 
-_AT_ONCE: Final = 500
+_AT_ONCE: Final = 100
 """Entries that are written at once."""
+_ATTEMPTS: Final = 20
 
 
 class Amends:
@@ -76,16 +78,34 @@ class Amends:
                 return False
             for namespace in {ref.namespace for ref in rows}:
                 mine = [row for ref, row in rows.items() if ref.namespace == namespace]
-                message = world.message("written", namespace, [row.header.ref.key for row in mine])
-                allow = self._reading.unless_announced(level, end, heard=noted)
                 try:
-                    yield from effects.write(level, mine, allow, message)
+                    left = yield from self._hand_over(level, mine, end, noted)
+                    for other in range(len(world.names)) if left else ():  # what others can't be given nobody keeps
+                        if other != level:
+                            yield Remove(other, left)
                 except TierUnavailable as error:
-                    world.down(world.names[level], error)
+                    world.down(error.tier, error)
                     return False
                 # What was refused there is later, or was invalidated since: right in both cases.
                 doubt.settle([row.header.ref for row in mine])
         return True
+
+    def _hand_over(self, level: int, rows: Sequence[Row], end: int, noted: Known | None) -> Flow[list[Ref]]:
+        """Write *rows* of one namespace; those of which the tier has nothing even so.
+
+        Others that make good what they owe have it refuse whole batches, until they are through.
+        """
+        for _ in range(_ATTEMPTS):
+            refs = [row.header.ref for row in rows]
+            message = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
+            allow = self._reading.unless_announced(level, end, heard=noted)
+            if (yield from effects.write(level, rows, allow, message)) == len(rows):
+                return []
+            standing = yield from effects.read(level, refs)
+            rows = [row for row in rows if row.header.ref not in standing]
+            if not rows:
+                return []
+        return [row.header.ref for row in rows]
 
     def _held_beside(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Row]]:
         """What the tiers beside *level* have of *refs*, from the highest down."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache import Cache
+from scoutcache.tiers.redis.scripts import MOVED
 
 TIERS = ["memory", "redis", "disk"]
 
@@ -51,3 +52,25 @@ def test_a_value_is_given_to_the_server_by_who_knew_no_versions(machines, until,
     assert b.get("k") == "new"
     a.invalidate(tags=["T"]) if tags else a.delete("k")
     until(lambda: b.get("k") is None, "it dies like any other")
+
+
+def test_what_others_keep_the_server_from_taking_is_given_to_it_at_last(machines, until, monkeypatch):
+    """Each of their invalidations has it refuse what comes with an older position, whole batches at a time."""
+    server, machine = machines
+    a, b = machine("a"), machine("b")
+    keys = [f"k{n}" for n in range(20)]
+    server.pause()
+    b.set_many(dict.fromkeys(keys, "new"))
+    plans, refused = b._core.tiers[1].plans, []
+    sent = plans._sent
+
+    def busy(rows, *rest):
+        if len(refused) < 7:
+            refused.append(rows)
+            return [MOVED] * len(rows)
+        return (yield from sent(rows, *rest))
+
+    monkeypatch.setattr(plans, "_sent", busy)
+    server.resume()
+    until(lambda: a.get_many(keys) == dict.fromkeys(keys, "new"), "the other machine finds them")
+    assert b.get_many(keys) == dict.fromkeys(keys, "new")
