@@ -64,6 +64,7 @@ LOOK_AGAIN = 0.5
 
 def run(flow: Flow[T], ports: Ports) -> T:
     """Drive *flow* to its end, blocking."""
+    # As `step_through`, without its one more call for every effect: each hit comes through here.
     try:
         effect = next(flow)
         while True:

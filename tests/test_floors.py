@@ -75,6 +75,7 @@ FLOORS = {
         "policy_checks",
         "rule_checks",
         "schedules",
+        "stepping",
         "templates",
         "ttl",
     },

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from scoutcache.channels.leases import Lease, Leases
 from scoutcache.entry import Ref
 from scoutcache.server.commands import Batch, Conduit, Plan
+from scoutcache.stepping import astep_through, step_through
 
 __all__ = ["Flow", "Rest", "There", "aperform", "perform"]
 
@@ -51,19 +52,7 @@ def perform(flow: Flow[T], conduit: Conduit, here: Leases, bell: threading.Event
             return here.wait(*step)
         return time.sleep(step.seconds) if bell is None or not step.rung else bell.wait(step.seconds)
 
-    try:
-        step = next(flow)
-        while True:
-            try:
-                answer = do(step)
-            except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # the flow's own return type
-    finally:
-        flow.close()
+    return step_through(flow, do)
 
 
 async def aperform(
@@ -81,19 +70,7 @@ async def aperform(
         with suppress(TimeoutError):
             return await asyncio.wait_for(bell.wait(), step.seconds)
 
-    try:
-        step = next(flow)
-        while True:
-            try:
-                answer = await do(step)
-            except Exception as error:  # noqa: BLE001  # the flow decides what to do about it
-                step = flow.throw(error)
-            else:
-                step = flow.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # the flow's own return type
-    finally:
-        flow.close()
+    return await astep_through(flow, do)
 
 
 def _sent(batch: Batch) -> Plan[list[Any]]:

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from hiredis import pack_command
 
 from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.stepping import astep_through, step_through
 
 __all__ = [
     "APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "packed",
@@ -73,36 +74,12 @@ class AsyncConduit(Protocol):
 
 def perform(plan: Plan[T], conduit: Conduit) -> T:
     """Carry a plan out, blocking.  Raises what the plan raises, `TierUnavailable` among it."""
-    try:
-        batch = next(plan)
-        while True:
-            try:
-                answer = conduit.execute(batch)
-            except Exception as error:  # noqa: BLE001  # the plan decides what to do about it
-                batch = plan.throw(error)
-            else:
-                batch = plan.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # the plan's own return type
-    finally:
-        plan.close()
+    return step_through(plan, conduit.execute)
 
 
 async def aperform(plan: Plan[T], conduit: AsyncConduit) -> T:
     """Carry a plan out on the running event loop.  Raises what the plan raises, `TierUnavailable` among it."""
-    try:
-        batch = next(plan)
-        while True:
-            try:
-                answer = await conduit.execute(batch)
-            except Exception as error:  # noqa: BLE001  # the plan decides what to do about it
-                batch = plan.throw(error)
-            else:
-                batch = plan.send(answer)
-    except StopIteration as stop:
-        return stop.value  # type: ignore[no-any-return]  # the plan's own return type
-    finally:
-        plan.close()
+    return await astep_through(plan, conduit.execute)
 
 
 def replies(*commands: Command, node: Any = None) -> Plan[list[Any]]:
