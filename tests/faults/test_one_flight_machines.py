@@ -29,6 +29,13 @@ def factory():
         time.sleep(0.005)
     return {"by": os.getpid()}
 
+def waits(*asked, refuse=cache._core.ports.leases._circles.refuse):
+    # called by who has been told that another one holds the lease
+    with (folder / "waits").open("a") as file:
+        file.write(f"{os.getpid()}\\n")
+    return refuse(*asked)
+
+cache._core.ports.leases._circles.refuse = waits
 answers, asking = [], threading.Barrier(callers + 1)
 
 def ask():
@@ -99,17 +106,18 @@ cache.close()
 """
 
 
+def written(path):
+    """The processes that wrote themselves into *path*."""
+    return [int(pid) for pid in path.read_text().split()] if path.exists() else []
+
+
 @pytest.fixture
 def calls(tmp_path, until):
     """The processes whose factory was called so far; at least so many, if need be after a while."""
 
     def calls(least=0):
-        def made():
-            path = tmp_path / "calls"
-            return path.read_text().split() if path.exists() else []
-
-        until(lambda: len(made()) >= least, f"{least} calls")
-        return [int(pid) for pid in made()]
+        until(lambda: len(written(tmp_path / "calls")) >= least, f"{least} calls")
+        return written(tmp_path / "calls")
 
     return calls
 
@@ -169,8 +177,8 @@ def test_when_the_leader_is_killed_another_machine_takes_over(code, tmp_path, ow
 def test_when_the_server_is_killed_each_machine_goes_on_by_itself(tmp_path, own_server, run_python, calls, until):
     """Two processes of the leader's machine wait for it; the other machine computes for itself."""
     processes = started(run_python, CALLERS, tmp_path, own_server, "aab")
-    calls(1)
-    until(lambda: waiting(own_server), "another one waits")
+    (leader,) = calls(1)
+    until(lambda: len(set(written(tmp_path / "waits")) - {leader}) == 2, "both others know of the leader")
     own_server.kill()
     machine = {process.pid: number // 2 for number, process in enumerate(processes)}
     assert sorted(machine[pid] for pid in calls(2)) == [0, 1], "one on each machine, and no more"
