@@ -27,7 +27,7 @@ import msgspec
 
 from scoutcache.oplog.files import make_folder, open_private
 from scoutcache.oplog.hits import Gathered, Hit, HitLine, HitsLine, gather, hit_lines, how_many, thin
-from scoutcache.oplog.records import Event, Line, kept_at, redacted
+from scoutcache.oplog.records import FORMAT, Event, Line, kept_at, redacted
 from scoutcache.oplog.who import this_process
 
 __all__ = ["FOLDER", "LineLog", "LogLimits", "trim"]
@@ -142,7 +142,7 @@ class LineLog:
 
     def _line(self, event: Event, offset_ns: int) -> Line:
         (kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags, depends_on,
-         ttl) = event  # fmt: skip
+         ttl, stored, codec, codec_us, keygen_us, wait_us) = event  # fmt: skip
         if self._limits.redact_keys:
             key = redacted(namespace, key) if key else key
             depends_on = tuple([redacted(namespace, one) for one in depends_on])
@@ -151,6 +151,7 @@ class LineLog:
             (offset_ns + began) / 1e9, kind, key, namespace, tier or None, outcome, reason or None,
             (ended - began) / 1000, size, factory_s, cost, error, tags, depends_on=depends_on,
             ttl=ttl if ttl is not None and math.isfinite(ttl) else None,
+            stored=stored, codec=codec, codec_us=codec_us, keygen_us=keygen_us, wait_us=wait_us,
         )  # fmt: skip
 
     def _encoded(self, lines: list[Line | HitLine | HitsLine]) -> bytes:
@@ -196,7 +197,8 @@ class LineLog:
         self._fd = open_private(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
         self._written, self._torn = 0, False
         who = this_process()
-        signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command)
+        signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command,
+                      format=FORMAT)  # fmt: skip
         self._put(self._encoder.encode_lines([signed]))
 
     def _keep_within(self, now: float) -> None:
