@@ -34,6 +34,7 @@ from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
 from scoutcache.oplog.records import Event
+from scoutcache.oplog.sealing import Sealer
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["OplogSettings", "Recorder"]
@@ -89,6 +90,7 @@ class Recorder:
         self._keyed: deque[Event] = deque(maxlen=limit)
         self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
         """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
+        self._sealer = Sealer(self._say_unsealed, wall)
         self.sharing: Sharing | None = None
         """Is given each segment as it was written, or as it would have been."""
         self._begin()
@@ -203,6 +205,22 @@ class Recorder:
 
     flush = publish
 
+    def seal_full(self, *, beside: bool) -> None:
+        """Seal the log's full files; *beside* in a thread of its own, for that takes a second and imports a library."""
+        if self._log is None or not self._log.full:
+            return
+        with self._publishing:
+            files = list(self._log.full)
+        if beside and not self._sealer.begin(files):
+            return
+        if not beside:
+            self._sealer.work(files)
+        with self._publishing:
+            self._log.full = [path for path in self._log.full if path not in files]
+
+    def _say_unsealed(self, error: OSError) -> None:
+        _log.warning("a file of the operation log in %s stays unsealed: %s", self._directory, error)
+
     def snapshot(self) -> Segment:
         """The counters that are not folded yet, for who can't read them from the directory."""
         with self._publishing, self._lock:
@@ -212,6 +230,7 @@ class Recorder:
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
         self.publish(usages)
+        self._sealer.close()
         with self._publishing:
             if self._log is not None:
                 self._log.close()
@@ -362,6 +381,7 @@ class Recorder:
 
     def _after_fork(self) -> None:
         file, log = self._file, self._log
+        self._sealer.forget()
         self._begin()
         with contextlib.suppress(OSError):  # already closed: nothing of the parent's to let go of
             if file is not None:
