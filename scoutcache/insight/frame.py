@@ -72,16 +72,16 @@ def as_frame(
         elif name in _MADE_OF:
             made[name] = _requests(texts, hits=name == "hit")
         else:
-            made[name] = found.figure(name)
+            made[name] = found.figures.pop(name).result()
     return pd.DataFrame(made, index=pd.RangeIndex(found.rows), columns=wanted, copy=False)
 
 
 def _category(found: Columns, name: str) -> Any:
     import pandas as pd
 
-    text = found.texts.pop(name)
-    names = pd.Index(list(text.values), dtype="str")
-    return pd.Categorical.from_codes(text.codes(), dtype=pd.CategoricalDtype(names))
+    codes, texts = found.texts.pop(name).result()
+    # From pyarrow's strings, where it read them, without making one of Python's of each.
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Index(pd.array(texts, dtype="str"))))
 
 
 def _prefixes(keys: Any) -> Any:
@@ -89,10 +89,16 @@ def _prefixes(keys: Any) -> Any:
     import numpy as np
     import pandas as pd
 
-    parted = [key.partition(":") for key in keys.categories]
-    codes, names = pd.factorize(np.array([head if colon else "" for head, colon, _ in parted], dtype=object))
-    found = codes[keys.codes].astype(np.min_scalar_type(-max(len(names), 1)))
+    codes, names = pd.factorize(_heads(keys.categories))
+    found = codes.astype(np.min_scalar_type(-max(len(names), 1)))[keys.codes]
     return pd.Categorical.from_codes(found, dtype=pd.CategoricalDtype(pd.Index(names, dtype="str")))
+
+
+def _heads(keys: pd.Index[str]) -> npt.NDArray[np.object_]:
+    import numpy as np
+
+    parted = (key.partition(":") for key in keys.tolist())
+    return np.array([head if colon else "" for head, colon, _ in parted], dtype=object)
 
 
 def _one_of(texts: Any, names: Iterable[str]) -> Mask:
@@ -138,8 +144,9 @@ def by_key(frame: pd.DataFrame, price: float | None = None) -> pd.DataFrame:
     sized = ~np.isnan(size)
     most = np.full(count, -np.inf)
     np.maximum.at(most, ids[sized], size[sized])
-    prefixes = frame["key"].cat.categories.to_series().str.partition(":")
-    named = prefixes[0].where(prefixes[1] == ":", "").to_numpy() if len(prefixes) else np.empty(0, object)
+    prefix_of = np.zeros(max(1, len(frame["key"].cat.categories)), np.int32)
+    prefix_of[frame["key"].cat.codes] = frame["prefix"].cat.codes
+    prefixes = prefix_of[keys]
     return pd.DataFrame({
         "namespace": frame["namespace"].cat.categories.take(namespaces),
         "key": frame["key"].cat.categories.take(keys),
@@ -147,7 +154,8 @@ def by_key(frame: pd.DataFrame, price: float | None = None) -> pd.DataFrame:
         "reads": how_many(hit & ~_equals(frame["reason"], "joined")), "writes": how_many(written | computed),
         "computations": how_many(computed), "size_bytes": np.where(np.isneginf(most), np.nan, most),
         "factory_s": np.bincount(ids[computed], seconds[computed], minlength=count),
-        "cost_usd": np.where(known, cost, np.nan), "prefix": pd.Series(named[keys], dtype="str"),
+        "cost_usd": np.where(known, cost, np.nan),
+        "prefix": frame["prefix"].cat.categories.take(prefixes),
     })  # fmt: skip
 
 
@@ -162,6 +170,8 @@ def _groups(frame: pd.DataFrame) -> tuple[Codes, Codes, Codes]:
 
     keys, spaces = frame["key"].cat.codes.to_numpy(), frame["namespace"].cat.codes.to_numpy()
     width = max(1, len(frame["key"].cat.categories))
+    if len(frame["namespace"].cat.categories) == 1 and np.all(np.bincount(keys, minlength=width)):
+        return keys, np.zeros(width, np.intp), np.arange(width)
     ids, pairs = pd.factorize(spaces.astype(np.int64) * width + keys)
     return ids, pairs // width, pairs % width
 

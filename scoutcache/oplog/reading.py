@@ -169,12 +169,13 @@ def _damage(path: Path) -> tuple[type[Exception], ...]:
 
 def is_possible(line: Line) -> bool:
     """Are the figures of *line* such as an operation can have?"""
-    figures = (
-        line.latency_us, line.size, line.factory_s, line.cost, line.count, line.stored, line.codec_us, line.keygen_us,
-        line.wait_us,
-    )  # fmt: skip
-    possible = 0 <= line.time <= LAST_TIME and all(figure is None or 0 <= figure <= LARGEST for figure in figures)
-    return possible and all(0 <= offset <= LARGEST for offset in line.more_ns or ())
+    if not 0 <= line.time <= LAST_TIME or (line.more_ns and not 0 <= min(line.more_ns) <= max(line.more_ns) <= LARGEST):
+        return False
+    for figure in (line.latency_us, line.size, line.factory_s, line.cost, line.count, line.stored, line.codec_us,
+                   line.keygen_us, line.wait_us):  # fmt: skip
+        if figure is not None and not 0 <= figure <= LARGEST:
+            return False
+    return True
 
 
 def single(line: Line) -> Iterator[Line]:
