@@ -70,7 +70,9 @@ class Log:
 
     def number(self, name: str) -> Floats:
         """A column of figures; NaN where a record says nothing."""
-        return self.frame[name].to_numpy("float64", na_value=float("nan"))
+        column = self.frame[name]
+        # A column that is one already is given as it is: ten million figures take 80 MB.
+        return column.to_numpy() if column.dtype == "float64" else column.to_numpy("float64", na_value=float("nan"))
 
     def flag(self, name: str) -> Flags:
         """A column of yes and no."""
@@ -89,12 +91,13 @@ class Log:
         codes, found = self.words(name)
         return np.isin(found, words)[codes]
 
-    def per_entry(self, values: npt.NDArray[Any]) -> Floats:
-        """The sum of *values* (one for each operation) for each entry; what is not a number counts as nothing."""
+    def per_entry(self, where: Flags, values: Floats | None = None) -> Floats:
+        """For each entry how many of its operations are *where*, or the sum of *values* there; NaN counts as nothing."""
         import numpy as np
 
-        counted = np.nan_to_num(values.astype("float64"))
-        return np.bincount(self.entry, weights=counted, minlength=len(self.names)).astype("float64")
+        rows = np.flatnonzero(where)
+        weights = None if values is None else np.nan_to_num(values[rows])
+        return np.bincount(self.entry[rows], weights=weights, minlength=len(self.names)).astype("float64")
 
     @cached_property
     def whole(self) -> Flags:
@@ -134,19 +137,28 @@ class Log:
         cost, computed, written = self.number("cost"), self.computed, self.written
         known = ~np.isnan(cost)
         runs, priced = self.per_entry(computed), self.per_entry(written & known)
-        spent = cost if self.price is None else np.where(known, cost, self.price)
-        by_runs = np.where(self.per_entry(computed & ~np.isnan(spent)) > 0, self.per_entry(spent * computed), np.nan)
-        by_writes = np.where(priced > 0, self.per_entry(cost * written), np.nan)
-        size = self.frame["size"].groupby(self.entry).max().reindex(range(len(self.names)))
+        stated = self.per_entry(computed & known)
+        by_runs = self.per_entry(computed, cost) + (runs - stated) * (self.price or 0.0)
+        by_runs[stated + (self.price is not None) == 0] = np.nan
+        by_writes = np.where(priced > 0, self.per_entry(written, cost), np.nan)
         with np.errstate(invalid="ignore"):
-            unit = self.per_entry(cost) / self.per_entry(known)
+            unit = self.per_entry(known, cost) / self.per_entry(known)
         return self.names.assign(
             requests=self.per_entry(self.flag("request")), hits=self.per_entry(self.flag("hit")),
             reads=self.per_entry(self.flag("hit") & ~self.joined), writes=self.per_entry(written | computed),
-            sets=self.per_entry(written), computations=np.where(runs > 0, runs, priced), size_bytes=size.to_numpy(),
-            factory_s=np.where(runs > 0, self.per_entry(self.number("factory_s") * computed), np.nan),
+            computations=np.where(runs > 0, runs, priced), size_bytes=self._largest(),
+            factory_s=np.where(runs > 0, self.per_entry(computed, self.number("factory_s")), np.nan),
             cost_usd=np.where(runs > 0, by_runs, by_writes), unit_usd=unit,
         )  # fmt: skip
+
+    def _largest(self) -> Floats:
+        """The largest size seen of each entry, NaN where none was."""
+        import numpy as np
+
+        found, size = np.full(len(self.names), -1.0), self.number("size")
+        rows = np.flatnonzero(~np.isnan(size))
+        np.maximum.at(found, self.entry[rows], size[rows])
+        return np.where(found < 0, np.nan, found)
 
     @cached_property
     def tags(self) -> pd.DataFrame:
@@ -214,12 +226,18 @@ def numbered(column: pd.Series[Any]) -> tuple[Codes, Texts]:
     return codes, np.append(np.asarray(names, dtype=object), "")
 
 
+def _top(keys: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The `TOP` keys with most in *column*, of those with anything; the same ones by name.  Sorts a few of them only."""
+    largest = keys[column].nlargest(TOP)
+    least = largest.iloc[-1] if len(largest) == TOP else 0.0
+    found = keys[(keys[column] >= least) & (keys[column] > 0)]
+    return found.sort_values([column, "key", "namespace"], ascending=[False, True, True]).head(TOP)
+
+
 def most_requested(log: Log) -> Section:
     """The keys asked for most."""
-    keys = log.keys[log.keys["requests"] > 0]
-    found = keys.assign(hit_rate=keys["hits"] / keys["requests"]).sort_values(
-        ["requests", "key"], ascending=[False, True]
-    )
+    found = _top(log.keys, "requests")
+    found["hit_rate"] = found["hits"] / found["requests"]
     columns = ("key", "namespace", "requests", "hits", "hit_rate")
     about = "Few keys often carry most of the load: these must never be missed, so warm them before they expire."
     return Section("most_requested", "Most requested keys", columns, plain_rows(columns, _records(found)), LOG,
@@ -228,10 +246,14 @@ def most_requested(log: Log) -> Section:
 
 def most_costly(log: Log) -> Section:
     """The keys whose computing cost most: by money where it is known, then by seconds."""
+    import pandas as pd
+
     keys = log.keys[log.keys["computations"] > 0]
-    found = keys.assign(money=keys["cost_usd"].fillna(0.0), seconds=keys["factory_s"].fillna(0.0)).sort_values(
-        ["money", "seconds", "key"], ascending=[False, False, True]
-    )
+    found = _top(keys, "cost_usd")
+    if len(found) < TOP:
+        found = pd.concat([found, _top(keys[~(keys["cost_usd"] > 0)], "factory_s")]).head(TOP)
+    if len(found) < TOP:
+        found = pd.concat([found, _top(keys[~keys.index.isin(found.index)], "computations")]).head(TOP)
     columns = ("key", "namespace", "computations", "factory_s", "cost_usd")
     about = "What was paid for these keys in spite of the cache. More than one computation is one too many."
     return Section("most_costly", "Most costly keys", columns, plain_rows(columns, _records(found)), LOG, about=about)
@@ -239,7 +261,7 @@ def most_costly(log: Log) -> Section:
 
 def largest(log: Log) -> Section:
     """The largest entries."""
-    found = log.keys[log.keys["size_bytes"] > 0].sort_values(["size_bytes", "key"], ascending=[False, True])
+    found = _top(log.keys, "size_bytes")
     columns = ("key", "namespace", "size_bytes", "requests")
     about = "One of these takes the place of many others; if nobody asks for it, don't store it (max_entry_size)."
     return Section("largest", "Largest entries", columns, plain_rows(columns, _records(found)), LOG,
@@ -270,22 +292,12 @@ def wasted(log: Log) -> Section:
 
 def by_tag(log: Log, steps: Steps) -> Section:
     """The figures of each tag, with its hit rate over time."""
-    import pandas as pd
-
-    frame, tags = log.frame, log.tags
+    tags = log.tags
     if tags.empty:
         return group_section("tag", [])
-    changed, deleted = log.says("op", "set"), log.says("op", "delete")
-    counted = pd.DataFrame({
-        "entry": log.entry, "at": (frame["time"] // steps.width * steps.width).astype("int64"),
-        "requests": log.flag("request"), "hits": log.flag("hit"), "sets": changed & log.written,
-        "deletes": deleted & log.whole & ~log.says("outcome", "absent"), "evictions": log.says("op", "evict"),
-        "errors": log.says("op", "error"), "cost_saved_usd": log.hit_usd,
-    })  # fmt: skip
-    named = counted[pd.Series(log.entry).isin(tags["entry"].unique()).to_numpy()]
-    figures = [name for name in named.columns if name not in {"entry", "at"}]
-    per = named.groupby(["entry", "at"], sort=False)[figures].sum(min_count=1).reset_index()
-    by_step = tags.merge(per, on="entry").groupby(["tag", "at"], sort=False)[figures].sum(min_count=1)
+    by_step = tags.merge(_per_step(log, tags["entry"].to_numpy(), steps.width), on="entry").drop(columns="entry").groupby(
+        ["tag", "at"], sort=False
+    ).sum(min_count=1)  # fmt: skip
     total = by_step.groupby("tag").sum(min_count=1).sort_values("requests", ascending=False, kind="stable").head(100)
     series = {
         tag: dict(zip(part["at"].tolist(), zip(part["requests"].tolist(), part["hits"].tolist(), strict=True),
@@ -300,6 +312,32 @@ def by_tag(log: Log, steps: Steps) -> Section:
     rows = plain_rows(("tag", *COUNTS), _records(total, 100))
     rows.sort(key=lambda row: (-row["requests"], row["tag"]))
     return group_section("tag", [{**row, SERIES: steps.series(series.get(row["tag"], {}))} for row in rows])
+
+
+def _per_step(log: Log, entries: npt.NDArray[np.int64], width: int) -> pd.DataFrame:
+    """What happened to each of *entries* in each step of *width* seconds."""
+    import numpy as np
+    import pandas as pd
+
+    wanted = np.zeros(len(log.names), "bool")
+    wanted[entries] = True
+    rows = np.flatnonzero(wanted[log.entry])
+    at = (log.number("time")[rows] // width).astype("int64")
+    base = int(at.min()) if len(at) else 0
+    place, found = pd.factorize(log.entry[rows] * (int(at.max() - base) + 1 if len(at) else 1) + at - base)
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(place), prepend=-1))
+    figures = {
+        "requests": log.flag("request"), "hits": log.flag("hit"), "sets": log.written,
+        "deletes": log.says("op", "delete") & log.whole & ~log.says("outcome", "absent"),
+        "evictions": log.says("op", "evict"), "errors": log.says("op", "error"),
+    }  # fmt: skip
+    usd = log.hit_usd[rows]
+    known = np.bincount(place[~np.isnan(usd)], minlength=len(found)) > 0
+    return pd.DataFrame({
+        "entry": log.entry[rows][first], "at": at[first] * width,
+        **{name: np.bincount(place[where[rows]], minlength=len(found)) for name, where in figures.items()},
+        "cost_saved_usd": np.where(known, np.bincount(place, np.nan_to_num(usd), len(found)), np.nan),
+    })  # fmt: skip
 
 
 def _records(frame: pd.DataFrame, limit: int = TOP) -> Sequence[Mapping[str, Any]]:

@@ -107,6 +107,7 @@ def _order(by: By) -> tuple[str, ...]:
 
 def _sections(found: _Read, acts: list[Any], levels: Levels) -> list[Section]:
     counts, namespace, log, steps = found.counts, found.namespace, found.log, found.steps
+    took = trouble.own_us(log)
     return [
         savings(found.savings),
         trend.trend(found.periods, log.price),
@@ -115,8 +116,8 @@ def _sections(found: _Read, acts: list[Any], levels: Levels) -> list[Section]:
         counted.miss_reasons(counts, namespace),
         *_groups(found),
         counted.latency(counts, namespace),
-        trouble.slow(log, levels),
-        trouble.slowest(log, levels),
+        trouble.slow(log, levels, took),
+        trouble.slowest(log, levels, took),
         logged.most_costly(log),
         logged.most_requested(log),
         logged.wasted(log),

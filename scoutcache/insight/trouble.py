@@ -88,9 +88,11 @@ def _lost(log: Log, ended: npt.NDArray[np.float64]) -> pd.DataFrame:
     before = np.searchsorted(ended, times[rows], side="right") - 1
     near = (before >= 0) & (times[rows] - ended[np.maximum(before, 0)] < AFTER) if len(ended) else before >= 0
     rows, before = rows[near], before[near]
+    entry, lost = log.entry[rows], np.zeros(len(log.names), "bool")
+    lost[entry] = True
+    writes = np.flatnonzero(log.written & lost[log.entry])
     written = np.full(len(log.names), -np.inf)  # when each entry was last written
-    np.maximum.at(written, log.entry[log.written], times[log.written])
-    entry = log.entry[rows]
+    np.maximum.at(written, log.entry[writes], times[writes])
     return pd.DataFrame({
         "minute": ended[before] // 60, "entry": entry, "again": computed[rows] | (written[entry] >= times[rows]),
         "seconds": log.number("factory_s")[rows],
@@ -158,23 +160,24 @@ def stampedes(log: Log) -> Section:
 def own_us(log: Log) -> npt.NDArray[np.float64]:
     """What each operation took of the cache's own time (Rule 3), NaN where it wasn't timed."""
     import numpy as np
-    import pandas as pd
 
     others = np.nan_to_num(log.number("factory_s")) * 1e6 + np.nan_to_num(log.number("wait_us"))
     own = np.where(log.joined & np.isnan(log.number("wait_us")), np.nan, log.number("latency_us") - others)
-    computed_set = log.written & np.isin(log.entry, log.entry[log.computed])  # it lasts as long as its computation
+    computed_set = log.written & (log.per_entry(log.computed) > 0)[log.entry]  # it lasts as long as its computation
     own = np.where(computed_set, np.nan, np.maximum(own, 0.0))
-    # Of the operations of one kind that began at the same nanosecond only the last to end stays.
-    timed = np.flatnonzero(~np.isnan(own))
-    began = pd.DataFrame({"op": log.words("op")[0][timed], "time": log.number("time")[timed], "own": own[timed]})
-    again = began.groupby(["op", "time"], sort=False)["own"].transform("idxmax") != began.index
-    own[timed[again.to_numpy()]] = np.nan
-    return own
+    if not len(own):
+        return own
+    # Records in a row of one kind that began at the same moment are one call: the longest of them is its time.
+    ops, times = log.words("op")[0], log.number("time")
+    begins = np.flatnonzero(np.append(True, (ops[1:] != ops[:-1]) | (times[1:] != times[:-1])))
+    found = np.full(len(own), np.nan)
+    found[begins] = np.fmax.reduceat(own, begins)
+    return found
 
 
-def slow(log: Log, levels: Levels) -> Section:
-    """Kinds of operations of which some took longer than the alert level, and slowly made keys."""
-    rows = _slow_kinds(log, own_us(log), levels.operation * 1e6, "")
+def slow(log: Log, levels: Levels, took: npt.NDArray[np.float64]) -> Section:
+    """Kinds of operations of which some took (`own_us`) longer than the alert level, and slowly made keys."""
+    rows = _slow_kinds(log, took, levels.operation * 1e6, "")
     rows += _slow_kinds(log, log.number("keygen_us"), levels.key_generation * 1e6, "making the key")
     rows.sort(key=lambda row: (-row["slow"], row["what"], row["tier"] or "", row["prefix"]))
     columns = ("what", "tier", "prefix", "slow", "share", "p95_us", "max_us", "level_us")
@@ -212,11 +215,10 @@ def _named(op: str, outcome: str) -> str:
     return f"{op}, {outcome}" if op in {"get", "compute"} and outcome else op
 
 
-def slowest(log: Log, levels: Levels) -> Section:
+def slowest(log: Log, levels: Levels, took: npt.NDArray[np.float64]) -> Section:
     """The single operations that took longest of all above the alert level."""
     import numpy as np
 
-    took = own_us(log)
     over = np.flatnonzero(took > levels.operation * 1e6)
     over = over[np.argsort(-took[over], kind="stable")][:TOP]
     frame = log.frame.iloc[over]
