@@ -37,6 +37,7 @@ from scoutcache.errors import ConfigError
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
+from scoutcache.keys import measure_making
 from scoutcache.opening import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
@@ -109,6 +110,7 @@ class Assembly:
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
         refuse_unbuilt(config)
+        measure_making(clocks.monotonic_ns)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         claim(self._directory)
@@ -138,6 +140,7 @@ class Assembly:
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
+        core.alarms.hear(self._hooks, self._clocks.monotonic)
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()
