@@ -21,6 +21,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "demo": Entry("demo", "Replay real requests and show what caching saves."),
     "stats": Entry("stats", "Show hits, misses, sizes, latencies and savings."),
     "keys": Entry("listing", "List keys with size, age limit and tags."),
+    "keystats": Entry("keystats", "Show how sizes, ages and idle times of keys are spread."),
     "inspect": Entry("listing", "Show where a key is, and whether it is valid."),
     "explain": Entry("listing", "Tell from the log why a key was missed."),
     "get": Entry("values", "Print the value of a key."),
