@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rules": Entry("rules", "List, try and run the invalidation rules.", group=True),
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
+    "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),

@@ -104,7 +104,7 @@ def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert
 
 def look(session: Session, core: Core, asked: Asked) -> StatsView:
     """The figures now."""
-    usages = {tier.name: None if tier is core.memory else _usage(session, core, tier) for tier in core.tiers}
+    usages = {tier.name: None if tier is core.memory else usage(session, core, tier) for tier in core.tiers}
     found = _collect(session, core, asked, usages)
     judged = _judge(session, core, found, asked, usages) if asked.check else None
     return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
@@ -116,7 +116,7 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
     by: Any = asked.by
     return collect_stats(
         core.directory, now=core.world.now(), period_s=asked.period, by=by, namespace=session.namespace, usages=usages,
-        elsewhere=None if by == "tag" else _elsewhere(session, core, asked.period),
+        elsewhere=None if by == "tag" else elsewhere(session, core, asked.period),
     )  # fmt: skip
 
 
@@ -131,7 +131,8 @@ def _judge(session: Session, core: Core, found: Stats, asked: Asked,
     return alerts(figures_of(found, hour, away=core.alarms.away(core)), session.config.alerts)
 
 
-def _usage(session: Session, core: Core, tier: Tier) -> Usage | None:
+def usage(session: Session, core: Core, tier: Tier) -> Usage | None:
+    """How full a tier is; None, and a warning, where it can't be asked."""
     try:
         return tier.usage()
     except TierUnavailable as error:
@@ -140,7 +141,7 @@ def _usage(session: Session, core: Core, tier: Tier) -> Usage | None:
         return None
 
 
-def _elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere | None:
+def elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere | None:
     """What other machines counted, None where nobody can be asked."""
     if core.others is None:
         return None

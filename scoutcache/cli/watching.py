@@ -4,7 +4,8 @@ Rule 1: a view ends by a signal (exit code 130 or 143), by its reader's going aw
 Rule 2: on a terminal it has a screen of its own, which is given back whatever ends it; what it showed last stays.
 Rule 3: elsewhere a table is a line of ``name=value``, json an object a line, jsonl a bare record, csv a row below one
         header.  Each is flushed at once.
-Rule 4: views come at fixed times: one that took long shortens the wait for the next, and none is made up for.
+Rule 4: views come at fixed times, counted from the first: one that took long shortens the wait for the next, and none
+        is made up for.
 """
 
 from __future__ import annotations
@@ -72,12 +73,12 @@ def interval_of(given: str) -> float:
 def ticks(interval: float, pace: Pace | None = None) -> Iterator[int]:
     """Numbers from 0 on, each at its time (Rule 4)."""
     pace = pace or REAL
-    began = pace.monotonic()
-    due = 0
-    for number in count():
-        yield number
+    yield 0
+    began, due = pace.monotonic(), 0
+    for number in count(1):
         due = max(due + 1, int((pace.monotonic() - began) / interval) + 1)
         pace.sleep(max(0.0, began + due * interval - pace.monotonic()))
+        yield number
 
 
 def at_each(session: Session, interval: float) -> Iterator[Core]:

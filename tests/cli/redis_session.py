@@ -67,10 +67,11 @@ def _operator_steps(cache: Cache) -> list[Callable[[], object]]:
     core = cache._core
     tier: Any = core.tier("redis")
     return [
-        lambda: tier.usage(), lambda: tier.verify(repair=True), lambda: tier.prune(time.time(), older_than=1e9),
+        lambda: core_keystats(core), lambda: tier.usage(), lambda: tier.verify(repair=True),
+        lambda: tier.prune(time.time(), older_than=1e9),
         lambda: prune_dead(core), lambda: tier.count("default", None, time.time()),
         lambda: tier.forget_versions("default", tier.current("default", ["t"])), lambda: tier.erase(),
-        lambda: server_view(tier), lambda: core_keystats(core), lambda: wait_for_all(core, 0.1),
+        lambda: server_view(tier), lambda: wait_for_all(core, 0.1),
     ]  # fmt: skip
 
 

@@ -26,7 +26,7 @@ class TestTicks:
             if number == 4:
                 break
             fake_clock.advance([0.5, 1.5, 5.0, 0][number])
-        assert times == [0, 2, 4, 10, 12]
+        assert times == [0, 2.5, 4.5, 10.5, 12.5]
 
     @pytest.mark.parametrize("given", ["0", "0.05", "2d", "soon", "-1"])
     def test_an_interval_that_is_none_is_refused(self, given):
