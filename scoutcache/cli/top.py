@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from scoutcache.entry import Usage
     from scoutcache.insight.pulse import Look, Pulse, Rates
     from scoutcache.insight.tail import Tail, Writer
-    from scoutcache.oplog.totals import Stats
+    from scoutcache.oplog.totals import Stats, TierStats
 
 app = typer.Typer()
 
@@ -103,7 +103,7 @@ class TopView(NamedTuple):
         pulse = self.pulse
         return [
             {"name": tier.name, "entries": tier.entries, "size_bytes": tier.size_bytes, "max_bytes": tier.max_bytes,
-             "fill_ratio": _share(tier.size_bytes, tier.max_bytes) or _share(tier.entries, tier.max_entries),
+             "fill_ratio": _fill(tier),
              "hits_per_s": None if pulse is None else round(pulse.tiers.get(tier.name, 0.0), 3),
              "hit_p50_us": None if pulse is None else pulse.quantile("hit", 0.5, tier.name),
              "hit_p95_us": None if pulse is None else pulse.quantile("hit", 0.95, tier.name)}
@@ -176,8 +176,10 @@ def _rates(rates: Rates | None) -> dict[str, Any]:
             "hit_rate": None if share is None else round(share, 4)}  # fmt: skip
 
 
-def _share(part: int | None, whole: int | None) -> float | None:
-    return None if part is None or not whole else round(part / whole, 4)
+def _fill(tier: TierStats) -> float | None:
+    """The fuller of its two limits, of those that are known."""
+    pairs = ((tier.size_bytes, tier.max_bytes), (tier.entries, tier.max_entries))
+    return max((round(part / whole, 6) for part, whole in pairs if part is not None and whole), default=None)
 
 
 class _Watcher:
