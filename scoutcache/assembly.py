@@ -111,6 +111,7 @@ class Assembly:
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
         refuse_unbuilt(config)
+        measure_making(clocks.monotonic_ns)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         claim(self._directory)
@@ -141,6 +142,7 @@ class Assembly:
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
+        core.alarms.hear(self._hooks, self._clocks.monotonic)
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scoutcache.alarms import Alarms
 from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
 from scoutcache.engine.amends import Amends
@@ -84,6 +85,8 @@ class Core:
     """Told of every removal that a caller asked for."""
     sure: Callable[[], bool] = lambda: True
     """May memory answer without a shared server having been asked?"""
+    alarms: Alarms = field(default_factory=Alarms)
+    """The alerts that stand in this process."""
     others: Ask | None = None
     """Asks a shared server for what other machines counted."""
     closed: bool = False

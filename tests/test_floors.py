@@ -24,6 +24,7 @@ FLOORS = {
         "taking",
         "opening",
         "remote",
+        "alarms",
         "assembly",
         "background",
         "calls",
@@ -57,7 +58,7 @@ FLOORS = {
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
-    "parts": {"eviction", "rules", "wire", "coherence"},
+    "parts": {"alerts", "eviction", "rules", "wire", "coherence"},
     "words": {
         "errors",
         "canonical",

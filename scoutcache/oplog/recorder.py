@@ -27,11 +27,13 @@ from pathlib import Path
 from typing import Final
 
 from scoutcache.entry import Usage
+from scoutcache.keys import hear_making
 from scoutcache.oplog.counting import count_events
 from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
+from scoutcache.oplog.lived import Lived
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
 from scoutcache.oplog.records import Event
 from scoutcache.oplog.sealing import Sealer
@@ -51,6 +53,8 @@ HITS_LIMIT: Final = 65_536
 
 TIMED: Final = 8192
 """Hits of one turn whose latencies all count."""
+KEYGEN: Final = "keygen"
+"""The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +95,9 @@ class Recorder:
         self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
         """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
         self._sealer = Sealer(self._say_unsealed, wall)
+        # A bound append holds the deque and not us; a recorder that nobody closed is deaf once it is collected.
+        self._makings: deque[int] = deque(maxlen=HITS_LIMIT)
+        self._deafen = weakref.finalize(self, hear_making(self._makings.append))
         self.sharing: Sharing | None = None
         """Is given each segment as it was written, or as it would have been."""
         self._begin()
@@ -103,6 +110,8 @@ class Recorder:
         self._waiting.clear()
         self._hits.clear()
         self._keyed.clear()
+        self._makings.clear()
+        self._lived = Lived()
         self._lines: deque[Event] = deque()
         self._tally = Tally()
         self._harvested = 0
@@ -227,8 +236,15 @@ class Recorder:
             self._absorb()
             return self._segment(self._tally)
 
+    def lived(self, since_minute: int | None = None) -> Tally:
+        """What this process counted, by the minute since *since_minute* (an hour back at most); None: all, summed."""
+        with self._lock:
+            self._absorb()
+            return self._lived.with_(self._tally, since_minute)
+
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
+        self._deafen()
         self.publish(usages)
         self._sealer.close()
         with self._publishing:
@@ -276,6 +292,7 @@ class Recorder:
 
     def _absorb(self) -> None:
         """Count what waits and keep it for the log; called with the lock held."""
+        self._count_makings()
         waiting, offset = self._waiting, self._offset(self._wall())
         batch = [waiting.popleft() for _ in range(len(waiting))]
         if not batch:
@@ -288,6 +305,14 @@ class Recorder:
                 minute = self._minute(self._wall())
                 self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
         self._changed = True
+
+    def _count_makings(self) -> None:
+        """Count how long keys took to make; called with the lock held."""
+        makings = self._makings
+        if makings:
+            took = Counter([makings.popleft() for _ in range(len(makings))])
+            self._tally.spread(self._minute(self._wall()), "", "", KEYGEN).add_all(took)
+            self._changed = True
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -344,6 +369,8 @@ class Recorder:
             with self._lock:
                 self._tally.take_in(last)
             raise
+        with self._lock:
+            self._lived.keep(last, self._minute(self._wall()))
         self._file.release()
         self._started, self._changed = self._wall(), True
         fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)
