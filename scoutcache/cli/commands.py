@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
+    "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),
     "profiles": Entry("profiles", "List the shipped profiles and show their settings.", group=True),
