@@ -41,7 +41,9 @@ def state_folder(config: CacheConfig) -> Path:
     return (config.directory or default_directory()) / "warming"
 
 
-def warm_from(cache: Cache, source: Source, *, pattern: str = "*", **options: Any) -> WarmResult:
+def warm_from(
+    cache: Cache, source: Source, *, pattern: str = "*", name: Sequence[str] = (), **options: Any
+) -> WarmResult:
     """Fill *cache* from *source*: a path, or lines (an open file, standard input).
 
     Only keys that match *pattern* are taken.  The other options:
@@ -61,8 +63,8 @@ def warm_from(cache: Cache, source: Source, *, pattern: str = "*", **options: An
     wanted = Pattern.parse(pattern)
     with _opened(source) as (lines, part):
         items = (item for item in read_lines(lines) if isinstance(item, BadLine) or wanted.matches(item.key))
-        name = [str(source) if isinstance(source, str | Path) else "-", pattern]
-        return fill(cache, items, name=name, part=part, **options)
+        called = [*name, str(source) if isinstance(source, str | Path) else "-", pattern]
+        return fill(cache, items, name=called, part=part, **options)
 
 
 def fill(

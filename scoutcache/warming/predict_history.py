@@ -83,6 +83,9 @@ class History:
     def __init__(self) -> None:
         self.keys: dict[Name, KeyHistory] = {}
         self.began: float | None = None
+        self.ended: float = 0.0
+        self.by_hour = [0.0] * 24
+        """Requests by the hour of the day, in UTC."""
         self._lately: dict[str | None, dict[Name, float]] = {}
 
     def observe(self, line: Line) -> None:
@@ -94,6 +97,8 @@ class History:
         """A request at *time* by *process*."""
         if self.began is None:
             self.began = time
+        self.ended = time
+        self.by_hour[int(time // 3600) % 24] += 1
         one = self.keys.get(name)
         if one is None:
             one = self.keys[name] = KeyHistory(time)
@@ -118,6 +123,11 @@ class History:
             for name, at in visits.items()
             if now - at <= FOLLOWS_WITHIN
         ]
+
+    @property
+    def days(self) -> float:
+        """How long the log is."""
+        return 0.0 if self.began is None else (self.ended - self.began) / 86400.0
 
     def rate(self, one: KeyHistory, now: float) -> float:
         """Requests a second, as of late."""

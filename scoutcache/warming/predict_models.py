@@ -17,8 +17,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
-from statistics import median
+from itertools import accumulate, pairwise
+from statistics import linear_regression, median, pstdev
 from typing import Final, NamedTuple
 
 from scoutcache.warming.predict_history import FOLLOWS_WITHIN, History, KeyHistory, Name
@@ -30,6 +30,7 @@ _FEWEST_INTERVALS: Final = 3
 _LATEST_INTERVALS: Final = 24
 _TOLERANCE: Final = 0.15
 """How much of itself an interval may be off and count as regular."""
+_LEAST_SPREAD: Final = 0.01
 _SKIPPED: Final = 3
 """An interval may be as long as so many periods: one visit missed is no other rhythm."""
 _MOST_MISSED: Final = 4
@@ -56,11 +57,15 @@ class Chance(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rhythm:
-    """A distance in seconds at which visits come, give or take *spread*, and how far that is to be believed."""
+    """A distance in seconds at which visits come, give or take *spread*, and how far that is to be believed.
+
+    *anchor* is when the last one came, or ought to have come.
+    """
 
     period: float
     spread: float
     trust: float
+    anchor: float
 
 
 def by_rhythm(one: KeyHistory, now: float, begin: float, end: float, otherwise: float) -> Chance | None:
@@ -74,7 +79,7 @@ def by_rhythm(one: KeyHistory, now: float, begin: float, end: float, otherwise: 
         one.rhythm = _rhythm(one.visits)
     rhythm = one.rhythm
     assert isinstance(rhythm, Rhythm)
-    last, period = one.visits[-1], rhythm.period
+    last, period = rhythm.anchor, rhythm.period
     missed = max(math.floor((now - last - 2 * rhythm.spread) / period), 0)
     if missed > _MOST_MISSED or rhythm.trust < _LEAST_TRUST:
         return None
@@ -95,13 +100,29 @@ def by_rhythm(one: KeyHistory, now: float, begin: float, end: float, otherwise: 
 
 
 def _rhythm(visits: Sequence[float]) -> Rhythm:
-    intervals = [later - earlier for earlier, later in pairwise(visits)][-_LATEST_INTERVALS:]
+    latest = list(visits)[-_LATEST_INTERVALS - 1 :]
+    intervals = [later - earlier for earlier, later in pairwise(latest)]
     period = median(intervals)
-    off = [abs(one / times - period) for one in intervals if 1 <= (times := round(one / period)) <= _SKIPPED]
+    steps = [max(round(one / period), 1) for one in intervals]
+    off = [abs(one / times - period) for one, times in zip(intervals, steps, strict=True) if times <= _SKIPPED]
     regular = [one for one in off if one <= _TOLERANCE * period]
     trust = _believed(len(regular), len(intervals), _BY_CHANCE)
-    spread = max(1.5 * median(regular) if regular else 0.0, 0.02 * period, 1.0)
-    return Rhythm(period, spread, trust)
+    spread = 1.5 * median(regular) if regular else 0.0
+    begun = Rhythm(period, max(spread, _LEAST_SPREAD * period, 1.0), trust, latest[-1])
+    return begun if trust < _LEAST_TRUST else _on_grid(begun, latest, steps)
+
+
+def _on_grid(rhythm: Rhythm, visits: Sequence[float], steps: Sequence[int]) -> Rhythm:
+    """The same by a grid laid through all *visits*, where they keep closer to it than to each other.
+
+    What is started by a clock does; what starts a while after its last time does not.
+    """
+    places = list(accumulate(steps, initial=0))
+    slope, start = linear_regression(places, visits)
+    spread = 1.25 * pstdev(at - (start + slope * place) for place, at in zip(places, visits, strict=True))
+    if slope <= 0 or spread >= rhythm.spread:
+        return rhythm
+    return Rhythm(slope, max(spread, _LEAST_SPREAD * slope, 1.0), rhythm.trust, start + slope * places[-1])
 
 
 def _believed(hits: int, times: int, by_chance: float) -> float:
