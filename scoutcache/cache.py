@@ -398,7 +398,8 @@ class Cache(Face):
 
         >>> import tempfile
         >>> with Cache(directory=tempfile.mkdtemp()) as cache:
-        ...     {key: done.outcome for key, done in cache.warm(["n:4", "n:x"], lambda key: int(key[2:]), ttl="1h").items()}
+        ...     done = cache.warm(["n:4", "n:x"], lambda key: int(key[2:]), ttl="1h")
+        ...     {key: one.outcome for key, one in done.items()}
         {'n:4': 'warmed', 'n:x': 'failed'}
         """
         return preload(self, keys, loader, how, only_missing=only_missing, concurrency=concurrency)

@@ -71,10 +71,10 @@ def _no_credentials(address: str) -> str:
     return address
 
 
-def _off_peak(text: str | None) -> str | None:
+def _off_peak(text: str) -> str:
     from scoutcache.schedules import daily_window
 
-    if text is not None and text != "auto":
+    if text not in {"always", "auto"}:
         daily_window(text)
     return text
 
@@ -339,8 +339,8 @@ class WarmingSection(Section):
     """How many keys one look may renew or foresee."""
     horizon: Wait = 3600.0
     """How far ahead policies with ``strategy = "predictive"`` look."""
-    off_peak: Annotated[str | None, AfterValidator(_off_peak)] = None
-    """When they do: ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet; None: always."""
+    off_peak: Annotated[str, AfterValidator(_off_peak)] = "always"
+    """When they do: ``"always"``, ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet."""
 
 
 class MemoryLevels(Section):

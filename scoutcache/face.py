@@ -63,8 +63,8 @@ class Face:
 
     *config* is a `CacheConfig`; without it the configuration is read as the command line reads it (flag, environment,
     ``.env``, project file, user file, profile, built-in), and *profile*, *directory*, *redis_url*, *namespace* and any
-    other top-level setting stand over it.  With *raise_errors* a tier that can't answer raises `TierUnavailable`.  Unless
-    *attended*, the warming that the configuration asks for beside the calls (``[warming]``, tasks with
+    other top-level setting stand over it.  With *raise_errors* a tier that can't answer raises `TierUnavailable`.
+    Unless *attended*, the warming that the configuration asks for beside the calls (``[warming]``, tasks with
     ``run_at_startup``, predictive policies) is not begun.
     """
 

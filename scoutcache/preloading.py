@@ -20,7 +20,7 @@ from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
 from scoutcache.models import WarmedKey
-from scoutcache.obtaining import How, options, recipe_of
+from scoutcache.obtaining import How, options, recipe_of, record_stored
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -76,10 +76,7 @@ class _Preload:
         if not outcome.stored:  # what was kept before is older; a later writer's stands
             yield from calls.delete_older(ref, start)
             return False
-        life = recipe.given(ref)
-        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tuple(recipe.tags),
-                     cost=outcome.cost, depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale,
-                     factory_s=outcome.factory_s)  # fmt: skip
+        record_stored(calls, ref, began, outcome, recipe)
         return True
 
 

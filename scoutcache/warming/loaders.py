@@ -55,7 +55,7 @@ def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[dict[str, list[st
 
 
 def items_of(cache: Cache, task: WarmingTask) -> Iterator[Item]:
-    """The keys of the cache that match the task's pattern, with their tags; without wildcards that key, there or not."""
+    """The cache's keys that match the task's pattern, with their tags; without wildcards that key, there or not."""
     core, pattern = cache._core, Pattern.parse(task.pattern)
     # All of them before the first is stored: a listing isn't changed under its own feet.
     found = [_item(entry.header) for entry in list_entries(core, cache.config.namespace, pattern)]

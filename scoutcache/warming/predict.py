@@ -30,8 +30,8 @@ LEAST: Final = 0.3
 class Predicted:
     """A key that is worth warming: how likely it is to be asked for, by which reading of the log, and why.
 
-    *reason* is ``periodic``, ``daily``, ``weekly``, ``sequence`` or ``popular``; *expected_at* (seconds since the epoch)
-    is None where no time is more likely than another.
+    *reason* is ``periodic``, ``daily``, ``weekly``, ``sequence`` or ``popular``; *expected_at* (seconds since the
+    epoch) is None where no time is more likely than another.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """Until when the entry of a key is fresh (seconds since the epoch; 0: it isn't there), and how long a new one is."""
+    """Until when the entry of a key is fresh (seconds since the epoch; 0: it isn't there), how long a new one lives."""
 
     fresh_until: float = 0.0
     ttl: float = math.inf

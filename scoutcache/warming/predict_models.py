@@ -5,9 +5,9 @@
 - `by_sequence`: it usually follows another key that has just been asked for.
 - `by_popularity`: it is asked for so often that the next time is soon, whenever that is.
 
-Each gives a chance of 0–1 with the reason in words.  Many keys are looked at, and some come at regular times by accident;
-so a rhythm or a time of the day is believed as far as the visits are likelier by it than by chance (Bayes' rule), with
-`PRIOR` as the part of keys that have one.
+Each gives a chance of 0–1 with the reason in words.  Many keys are looked at, and some come at regular times by
+accident; so a rhythm or a time of the day is believed as far as the visits are likelier by it than by chance (Bayes'
+rule), with `PRIOR` as the part of keys that have one.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ PRIOR: Final = 0.02
 _KEPT: Final = 0.9
 """How often what has a rhythm or a time keeps to it."""
 _BY_CHANCE: Final = 0.29
-"""How often an interval of what comes by chance counts as regular: 0.10 once, 0.11 twice and 0.08 three times as long as
-the median, within `_TOLERANCE`, where intervals are exponential."""
+"""How often an interval of what comes by chance counts as regular: 0.10 once, 0.11 twice and 0.08 three times as long
+as the median, within `_TOLERANCE`, where intervals are exponential."""
 _FEWEST_DAYS: Final = 3
 _MOST_DAYS: Final = 21
 _FEWEST_FOLLOWED: Final = 3

@@ -27,9 +27,9 @@ def quiet_hours(requests: Sequence[float], days: float) -> frozenset[int]:
     return frozenset(hour for hour, count in enumerate(requests) if count < _QUIET * mean)
 
 
-def is_off_peak(setting: str | None, now: float, requests: Sequence[float], days: float) -> bool:
+def is_off_peak(setting: str, now: float, requests: Sequence[float], days: float) -> bool:
     """Is *now* (seconds since the epoch) a time that *setting* (``[warming] off_peak``) allows?"""
-    if setting is None:
+    if setting == "always":
         return True
     moment = datetime.fromtimestamp(now, UTC)
     return moment.hour in quiet_hours(requests, days) if setting == "auto" else in_window(setting, moment)

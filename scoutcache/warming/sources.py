@@ -4,8 +4,8 @@
   the log, ends soon.  Both know what the log knows: it may be a sample, and with ``redact_keys`` it holds no keys.
 - *Another cache*: its entries with their values, tags and dependencies, and with the time that is left to each, not a
   new life.
-- *A generator* yields ``(key, value)``, or objects as in a line of JSON; what it raises ends the source, and is reported
-  as a bad line is.
+- *A generator* yields ``(key, value)``, or objects as in a line of JSON; what it raises ends the source, and is
+  reported as a bad line is.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def generated(function: Callable[..., Any]) -> Iterator[Item | BadLine]:
     number = 0
     try:
         made = function()
-        for number, one in enumerate(_drawn(made) if inspect.isasyncgen(made) else made, 1):  # noqa: B007
+        for number, one in enumerate(_drawn(made) if inspect.isasyncgen(made) else made, 1):
             try:
                 yield _item(number, one)
             except (CacheError, ValueError) as problem:
