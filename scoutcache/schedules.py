@@ -68,7 +68,7 @@ def daily_window(text: str) -> tuple[int, int]:
     found = _WINDOW.fullmatch(text.strip())
     begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
     if begin == end:
-        raise ValueError(f"{shown(text)} is no time of the day; expected one in UTC such as '01:00-05:00', 'always' or 'auto'")
+        raise ValueError(f"{shown(text)} is no time of the day; expected '01:00-05:00' (UTC), 'always' or 'auto'")
     return begin, end
 
 

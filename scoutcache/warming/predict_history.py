@@ -118,10 +118,7 @@ class History:
     def lately(self, now: float) -> list[tuple[float, Name]]:
         """The visits after which something may still follow."""
         return [
-            (at, name)
-            for visits in self._lately.values()
-            for name, at in visits.items()
-            if now - at <= FOLLOWS_WITHIN
+            (at, name) for visits in self._lately.values() for name, at in visits.items() if now - at <= FOLLOWS_WITHIN
         ]
 
     @property

@@ -184,9 +184,7 @@ class _Replay:
 
     def _told(self, steps: int) -> Evaluation:
         plain = self._plain
-        predicted, popularity, same = (
-            _figures(world, plain) for world in (self._predicted, self._popular, self._same)
-        )
+        predicted, popularity, same = (_figures(world, plain) for world in (self._predicted, self._popular, self._same))
         return Evaluation(
             requests=plain.hits + plain.misses, misses=plain.misses, steps=steps, horizon=self._horizon,
             budget=self._budget, predicted=predicted, popularity=popularity, popularity_same_calls=same,

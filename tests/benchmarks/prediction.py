@@ -40,7 +40,12 @@ def draw(seed: int, load: Workload = Workload()) -> list[Line]:
     """The lines of a log, in the order of time."""
     dice = random.Random(seed)
     seconds = load.days * DAY
-    requests = [*_zipf(dice, load, seconds), *_periodic(dice, load, seconds), *_daily(dice, load), *_pairs(dice, load, seconds)]
+    requests = [
+        *_zipf(dice, load, seconds),
+        *_periodic(dice, load, seconds),
+        *_daily(dice, load),
+        *_pairs(dice, load, seconds),
+    ]
     return [
         Line(time=START + at, op="get", key=key, namespace="default", outcome="miss", process="p")
         for at, key in sorted(requests)
@@ -82,7 +87,9 @@ def _pairs(dice: random.Random, load: Workload, seconds: float) -> Iterator[tupl
 
 def shown(name: str, played: Played) -> str:
     """One line of the table."""
-    per, precision, recall = (0.0 if one is None else one for one in (played.hits_per_call, played.precision, played.recall))
+    per, precision, recall = (
+        0.0 if one is None else one for one in (played.hits_per_call, played.precision, played.recall)
+    )
     return f"  {name:24} {played.warmed:7} {played.hits_gained:7} {per:8.3f} {precision:9.3f} {recall:7.3f}"
 
 
@@ -93,7 +100,9 @@ def tell(seed: int, found: Evaluation, took: float) -> None:
     print(shown("prediction", found.predicted))
     print(shown("popularity", found.popularity))
     print(shown("popularity, same calls", found.popularity_same_calls))
-    print(f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}; {found.predicted.by_reason}")
+    print(
+        f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}; {found.predicted.by_reason}"
+    )
     print(f"  asked for within the horizon: {found.predicted.useful_by_reason}")
 
 
@@ -107,7 +116,9 @@ def main() -> None:
     given = parser.parse_args()
     for seed in range(given.seeds):
         began = time.perf_counter()
-        found = evaluate(draw(seed), given.horizon, given.budget, default_ttl=Workload.ttl, least=given.least, steps=given.steps)
+        found = evaluate(
+            draw(seed), given.horizon, given.budget, default_ttl=Workload.ttl, least=given.least, steps=given.steps
+        )
         tell(seed, found, time.perf_counter() - began)
 
 
