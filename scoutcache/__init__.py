@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RuleResult,
         SemanticCacheEntry,
         SerializationType,
+        WarmedKey,
         WarmingTask,
     )
     from scoutcache.tiers.base import Tier
@@ -49,7 +50,7 @@ __all__ = [
     "MISSING", "AsyncCache", "Cache", "CacheBackend", "CacheConfig", "CacheEntry", "CacheError", "CacheKey",
     "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType", "EmitResult",
     "InvalidationResult", "InvalidationRule", "RuleResult", "SemanticCacheEntry", "SerializationType", "Tier",
-    "WarmingTask", "register_type",
+    "WarmedKey", "WarmingTask", "register_type",
 ]  # fmt: skip
 
 _HOMES = {

@@ -17,8 +17,9 @@ from scoutcache.face import Face
 from scoutcache.fields import AsyncHash
 from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
-from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
+from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
+from scoutcache.preloading import preload_async
 from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import AsyncRules, emit, invalidate_named
 from scoutcache.through import AsyncThrough, Source
@@ -369,6 +370,18 @@ class AsyncCache(Face):
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._run(perform(Work(work)))
+
+    async def warm(
+        self, keys: Iterable[Key], loader: Callable[..., Any], *, only_missing: bool = False, concurrency: int = 4,
+        **how: Any,
+    ) -> dict[str, WarmedKey]:  # fmt: skip
+        """Load *keys* ahead of need: the value of each is what ``loader(key)`` gives; the result says how each went.
+
+        A key that fails (the loader raised, or no tier took the value) doesn't end the others.  What is there is loaded
+        anew unless *only_missing*.  *loader* may be a coroutine function; *concurrency* keys are loaded at once.  *how*
+        are the options of `get_or_compute`.
+        """
+        return await preload_async(self, keys, loader, how, only_missing=only_missing, concurrency=concurrency)
 
     async def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.

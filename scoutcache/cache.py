@@ -15,8 +15,9 @@ from scoutcache.face import Face
 from scoutcache.fields import Hash
 from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
-from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
+from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
+from scoutcache.preloading import preload
 from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import Rules, emit, invalidate_named
 from scoutcache.through import Source, Through
@@ -384,6 +385,24 @@ class Cache(Face):
         refuse_bare(bare)
         keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
         return lambda function: CachedFunction(self, function, keeping)
+
+    def warm(
+        self, keys: Iterable[Key], loader: Callable[..., Any], *, only_missing: bool = False, concurrency: int = 4,
+        **how: Any,
+    ) -> dict[str, WarmedKey]:  # fmt: skip
+        """Load *keys* ahead of need: the value of each is ``loader(key)``, and what became of each is in the result.
+
+        A key that fails (the loader raised, or no tier took the value) doesn't end the others.  What is there is loaded
+        anew unless *only_missing*.  *concurrency* keys are loaded at once, in threads; *how* are the options of
+        `get_or_compute`.
+
+        >>> import tempfile
+        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+        ...     done = cache.warm(["n:4", "n:x"], lambda key: int(key[2:]), ttl="1h")
+        ...     {key: one.outcome for key, one in done.items()}
+        {'n:4': 'warmed', 'n:x': 'failed'}
+        """
+        return preload(self, keys, loader, how, only_missing=only_missing, concurrency=concurrency)
 
     def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.

@@ -71,6 +71,14 @@ def _no_credentials(address: str) -> str:
     return address
 
 
+def _off_peak(text: str) -> str:
+    from scoutcache.schedules import daily_window
+
+    if text not in {"always", "auto"}:
+        daily_window(text)
+    return text
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(split_list)]
 Wait = Annotated[Duration, Field(gt=0)]
@@ -320,10 +328,19 @@ class WarmingSection(Section):
     """``[warming]``: filling ahead of need."""
 
     on_start: bool = False
+    """True: opening a cache begins, beside the calls, the tasks that are due and a first look at *patterns*."""
     patterns: Annotated[tuple[PatternText, ...], BeforeValidator(split_list)] = ()
+    """Keys to renew before they end, as long as they are asked for; see `scoutcache.warming.attendant`."""
     interval: Wait = 300.0
+    """Seconds between two looks at them."""
     allow_hosts: Names = ()
     """Hosts that a warming source may be fetched from."""
+    budget: Count = 100
+    """How many keys one look may renew or foresee."""
+    horizon: Wait = 3600.0
+    """How far ahead policies with ``strategy = "predictive"`` look."""
+    off_peak: Annotated[str, AfterValidator(_off_peak)] = "always"
+    """When they do: ``"always"``, ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet."""
 
 
 class MemoryLevels(Section):

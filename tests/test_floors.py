@@ -38,6 +38,8 @@ FLOORS = {
         "locking",
         "obtaining",
         "ports",
+        "preloading",
+        "attending",
         "telling",
         "pruning",
         "reckoning",
@@ -89,6 +91,7 @@ NOT_FOR = {"tiers": {"engine"}}
 # Floors whose rooms are one whole; elsewhere the rooms of a floor stay strangers, but for these.
 OPEN_FLOORS = {"words", "faces", "engine"}
 NEIGHBOURS: set[tuple[str, str]] = {
+    ("warming", "insight"),  # what comes next is foreseen from the log
     ("__main__", "cli"),
     ("queues", "oplog"),
     ("tiers", "server"),

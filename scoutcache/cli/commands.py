@@ -31,7 +31,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "clear": Entry("removal", "Remove everything from a namespace, prefix or tier."),
     "prune": Entry("removal", "Remove what is expired, dead or orphaned."),
     "verify": Entry("removal", "Check every stored entry, and repair."),
-    "warm": Entry("warm", "Fill the cache from a file, a function or tasks."),
+    "warm": Entry("warm", "Fill the cache ahead of need."),
     "tasks": Entry("warm_tasks", "Show the warming tasks of the configuration.", group=True),
     "rules": Entry("rules", "List, try and run the invalidation rules.", group=True),
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
