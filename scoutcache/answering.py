@@ -83,6 +83,11 @@ class Answering:
             raise CacheError(f"a threshold is a cosine similarity from 0 to 1, not {threshold!r}")
         return chosen(config.preset, config.threshold if threshold is None else threshold)
 
+    @property
+    def policy(self) -> str:
+        """``threshold`` or ``verified``."""
+        return self.core.config.semantic.policy
+
     # -- asking
 
     def get(
@@ -109,11 +114,16 @@ class Answering:
 
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
         judged = yield from self.judged(one, namespace, preset)
-        serving = [found for found in judged if found.verdict.serves]
-        if not serving:
+        best = self.best(one, judged)
+        if best is None:
             return None
-        best = max(serving, key=lambda found: rank(one.query, found.reading.answer.query, found.similarity))
         return Found(best.reading, best.similarity, False, self.hit_id(best.reading, best.similarity, one))
+
+    def best(self, one: Asked, judged: Sequence[Judged]) -> Judged | None:
+        """Of candidates that may serve the one that does."""
+        serving = [found for found in judged if found.verdict.serves]
+        query = one.query
+        return max(serving, key=lambda it: rank(query, it.reading.answer.query, it.similarity), default=None)
 
     def judged(
         self, one: Asked, namespace: str, preset: Preset, count: int = _NEAREST, *, all_: bool = False

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.answering import Answering, Found
 from scoutcache.calls import Key, Options
 from scoutcache.evidence import feedback
+from scoutcache.semantic_looking import explain, stats
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -84,6 +85,22 @@ class Semantic:
         """
         return self._cache._run(feedback(self._flows, hit_id, correct))
 
+    def explain(
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
+    ) -> dict[str, Any]:
+        """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
+
+        It is no request, and changes nothing.
+        """
+        return self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+
+    def stats(self, namespace: str | None = None) -> dict[str, Any]:
+        """How many answers and scopes there are, by what embedder, and what decides of hits.
+
+        Index and entries are compared for it, all of them, and made to agree.
+        """
+        return self._cache._run(stats(self._flows, namespace))
+
     def use(self, embed: Callable[[list[str]], Any], name: str | None = None) -> None:
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim)."""
         self._flows.state.use(embed, name)
@@ -130,6 +147,22 @@ class AsyncSemantic:
         One that was reported wrong isn't served again to queries as far away or farther.
         """
         return await self._cache._run(feedback(self._flows, hit_id, correct))
+
+    async def explain(
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
+    ) -> dict[str, Any]:
+        """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
+
+        It is no request, and changes nothing.
+        """
+        return await self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+
+    async def stats(self, namespace: str | None = None) -> dict[str, Any]:
+        """How many answers and scopes there are, by what embedder, and what decides of hits.
+
+        Index and entries are compared for it, all of them, and made to agree.
+        """
+        return await self._cache._run(stats(self._flows, namespace))
 
     def use(self, embed: Callable[[list[str]], Any], name: str | None = None) -> None:
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim)."""

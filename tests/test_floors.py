@@ -57,6 +57,7 @@ FLOORS = {
         "answering",
         "answers",
         "evidence",
+        "semantic_looking",
         "semantic_state",
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},

@@ -26,7 +26,7 @@ def check_available(loaded: Loaded) -> None:
     _refuse([*_strategy(loaded), *_protection(loaded)])
 
 
-_UNHEEDED: Final = ("warming", "semantic", "llm", "costs.models", "alerts.invalidations_per_hour",
+_UNHEEDED: Final = ("warming", "semantic.enabled", "llm", "costs.models", "alerts.invalidations_per_hour",
                     "alerts.key_generation")  # fmt: skip
 """Sections and settings that are read and checked, but that nothing in this version acts on."""
 

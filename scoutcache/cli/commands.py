@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "rules": Entry("rules", "List, try and run the invalidation rules.", group=True),
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
+    "semantic": Entry("semantic", "Answer by meaning: ask, add, explain, calibrate.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),

@@ -62,8 +62,9 @@ def read(text: str) -> Wording:
     stems = [stem(word) for word in words]
     content = [one for one, word in zip(stems, words, strict=True) if word not in FUNCTION and word not in _SIGNS]
     negated = any(word in NEGATIONS or word.endswith("n't") for word in words)
+    language, script = _language(words), _script(text)
     return Wording(
-        tuple(words), tuple(content), frozenset(stems), numbers, frozenset(names), negated, _language(words), _script(text)
+        tuple(words), tuple(content), frozenset(stems), numbers, frozenset(names), negated, language, script
     )
 
 

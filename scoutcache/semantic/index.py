@@ -274,6 +274,16 @@ class Index:
             self.rows.rewrite((), self._encoding.name, probe, dim, table)
             self._follow()
 
+    def about(self) -> dict[str, Any]:
+        """What it holds, for people."""
+        with self._lock:
+            self._follow()
+            found, there = self.rows.about, self.places()
+            return {
+                "indexed": len(there), "scopes": len({place.scope for place in there}), "bytes": self.rows.size,
+                "model": None if found is None else found.model, "dim": None if found is None else found.dim,
+            }  # fmt: skip
+
     def amend(self, missing: Sequence[tuple[Place, Any]], ghosts: Mapping[Place, int]) -> None:
         """Add entries that the index lacks, and take out rows that have none, unless they are others by now."""
         with self._writing():

@@ -18,7 +18,7 @@ from typing import Any
 from scoutcache.errors import CacheError
 from scoutcache.semantic.embedding import Embedder
 
-__all__ = ["Function", "TorchModel", "is_function", "load_embedder", "prepared_in"]
+__all__ = ["Function", "TorchModel", "identity", "is_function", "load_embedder", "prepared_in"]
 
 WAYS_OUT = (
     "name a folder that holds the model ([semantic] model); or let `scoutcache semantic prepare` fetch it where there "
@@ -34,11 +34,11 @@ def is_function(model: str) -> bool:
 
 def prepared_in(directory: Path, model: str) -> Path:
     """The folder for the prepared form of *model*, in a cache's directory."""
-    digest = hashlib.sha256(_identity(model).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(identity(model).encode()).hexdigest()[:16]
     return directory / "semantic" / "models" / digest
 
 
-def _identity(model: str) -> str:
+def identity(model: str) -> str:
     """A model by one name: short names are those of the sentence-transformers organisation."""
     return str(Path(model).resolve()) if Path(model).is_dir() else model.removeprefix("sentence-transformers/")
 
@@ -50,7 +50,7 @@ def load_embedder(model: str, directory: Path) -> Embedder:
     from scoutcache.semantic.prepared import PreparedModel, is_prepared
 
     folder = prepared_in(directory, model)
-    return PreparedModel(folder, _identity(model)) if is_prepared(folder) else TorchModel(model)
+    return PreparedModel(folder, identity(model)) if is_prepared(folder) else TorchModel(model)
 
 
 def _function(model: str) -> Callable[[list[str]], Any]:
@@ -80,7 +80,7 @@ class TorchModel:
     """A model of sentence-transformers."""
 
     def __init__(self, model: str) -> None:
-        self.name = _identity(model)
+        self.name = identity(model)
         self.model = load_torch(model)
 
     def embed(self, texts: list[str]) -> Any:

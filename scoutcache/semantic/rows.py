@@ -24,7 +24,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache.errors import CacheError
 
@@ -86,12 +86,15 @@ class Rows:
     def _map(self) -> None:
         import numpy as np
 
+        mode: Literal["r", "r+"] = "r+"
         try:
             fd = os.open(self._file, os.O_RDWR | os.O_CLOEXEC)
         except FileNotFoundError:
             self._forget()
             return
-        with os.fdopen(fd, "r+b") as file:
+        except PermissionError:  # to be looked at only
+            fd, mode = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC), "r"
+        with os.fdopen(fd, f"{mode}b") as file:
             stat = os.fstat(file.fileno())
             same = self.about is not None and stat.st_ino == self._seen[0]
             if not same:
@@ -100,10 +103,15 @@ class Rows:
             kind = _row_type(self.about.dim)
             self.count = max(stat.st_size - _HEADER, 0) // kind.itemsize
             if self.count:
-                self._table = np.memmap(file, dtype=kind, mode="r+", offset=_HEADER, shape=(self.count,))
+                self._table = np.memmap(file, dtype=kind, mode=mode, offset=_HEADER, shape=(self.count,))
             else:
                 self._table = np.empty(0, kind)
             self._seen = stat.st_ino, stat.st_size
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return self._seen[1]
 
     @property
     def states(self) -> Any:
