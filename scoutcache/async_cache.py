@@ -26,6 +26,7 @@ from scoutcache.through import AsyncThrough, Source
 from scoutcache.versioned import AsyncVersioned
 
 if TYPE_CHECKING:
+    from scoutcache.answers import AsyncSemantic
     from scoutcache.behind import AsyncBehind
 
 __all__ = ["AsyncCache"]
@@ -261,6 +262,16 @@ class AsyncCache(Face):
         in any process.  *ttl* and *tags* are for an entry that isn't there yet.
         """
         return AsyncHash(self, key, Options(ttl, tags=tags, namespace=namespace))
+
+    @property
+    def semantic(self) -> AsyncSemantic:
+        """Answers to queries that mean what an answered one meant: ``get``, ``add``, ``remove``, ``feedback``, ….
+
+        Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
+        """
+        from scoutcache.answers import AsyncSemantic
+
+        return AsyncSemantic(self)
 
     def versioned(self, name: str, *, namespace: str | None = None) -> AsyncVersioned:
         """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind.

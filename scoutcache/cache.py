@@ -24,6 +24,7 @@ from scoutcache.through import Source, Through
 from scoutcache.versioned import Versioned
 
 if TYPE_CHECKING:
+    from scoutcache.answers import Semantic
     from scoutcache.behind import Behind
 
 __all__ = ["Cache"]
@@ -277,6 +278,16 @@ class Cache(Face):
         in any process.  *ttl* and *tags* are for an entry that isn't there yet.
         """
         return Hash(self, key, Options(ttl, tags=tags, namespace=namespace))
+
+    @property
+    def semantic(self) -> Semantic:
+        """Answers to queries that mean what an answered one meant: ``get``, ``add``, ``remove``, ``feedback``, ….
+
+        Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
+        """
+        from scoutcache.answers import Semantic
+
+        return Semantic(self)
 
     def versioned(self, name: str, *, namespace: str | None = None) -> Versioned:
         """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind."""

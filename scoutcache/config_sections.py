@@ -259,7 +259,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     model: str = "all-MiniLM-L6-v2"
-    preset: Literal["strict", "balanced", "recall"] = "balanced"
+    preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
     policy: Literal["threshold", "verified"] = "threshold"

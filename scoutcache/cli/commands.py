@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
+    "semantic": Entry("semantic", "Answer by meaning: ask, add, explain, calibrate.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),

@@ -45,7 +45,7 @@ def test_the_calls_of_the_contract_are_there():
 
 def test_what_is_awaited_is_a_coroutine_function():
     plain = {"on", "on_event", "rules", "namespace", "cached", "position", "key", "keys", "config"}
-    plain |= {"through", "behind", "hash", "versioned"}
+    plain |= {"through", "behind", "hash", "versioned", "semantic"}
     for name in public(AsyncCache) - plain:
         assert inspect.iscoroutinefunction(getattr(AsyncCache, name)), name
     assert inspect.isasyncgenfunction(AsyncCache.keys)
