@@ -54,10 +54,11 @@ FLOORS = {
         "behind",
         "delivering",
         "delivery",
+        "llm",
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
-    "parts": {"eviction", "rules", "wire", "coherence"},
+    "parts": {"eviction", "rules", "wire", "coherence", "chat"},
     "words": {
         "errors",
         "canonical",

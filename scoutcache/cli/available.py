@@ -26,8 +26,7 @@ def check_available(loaded: Loaded) -> None:
     _refuse([*_strategy(loaded), *_protection(loaded)])
 
 
-_UNHEEDED: Final = ("warming", "semantic", "llm", "costs.models", "alerts.invalidations_per_hour",
-                    "alerts.key_generation")  # fmt: skip
+_UNHEEDED: Final = ("warming", "semantic", "alerts.invalidations_per_hour", "alerts.key_generation")
 """Sections and settings that are read and checked, but that nothing in this version acts on."""
 
 

@@ -103,8 +103,7 @@ class TestConfig:
         assert ran.code == 0
         idle = body(cli("config", "validate", "--json"))["unheeded"]
         assert [line.split(": ")[1] for line in idle] == [
-            "semantic.threshold", "llm.operation_ttls.qa", "llm.operation_ttls.own", "llm.hash_above",
-            "warming.on_start", "alerts.key_generation", "tasks",
+            "semantic.threshold", "warming.on_start", "alerts.key_generation", "tasks",
         ]  # fmt: skip
         assert all(f"warning: {line}" in ran.err for line in idle)
         assert all("scoutcache.toml" in line and "does nothing" in line for line in idle)
