@@ -75,8 +75,13 @@ class Canonical(NamedTuple):
     model: str
 
 
-def canonical_request(request: object, ignored: Collection[str] = (), where: str = "request") -> Canonical:
-    """The canonical form.  Raises `InvalidKey` for what is no request."""
+def canonical_request(
+    request: object, ignored: Collection[str] = (), provider: str | None = "", where: str = "request"
+) -> Canonical:
+    """The canonical form.  Raises `InvalidKey` for what is no request.
+
+    *provider* is whose documented defaults hold, None for nobody's; empty: that of the model's name.
+    """
     if isinstance(request, BaseModel):
         request = _dumped(request)
     if not isinstance(request, Mapping):
@@ -86,7 +91,7 @@ def canonical_request(request: object, ignored: Collection[str] = (), where: str
     reading = _Reading()
     whole = _value(kept, where, 0, reading)
     model = model_of(whole)
-    provider = provider_of(model)
+    provider = provider_of(model) if provider == "" else provider
     given = {name: value for name, value in whole.items() if not _says_nothing(name, value, provider, whole)}
     if isinstance(messages := given.get("messages"), list):
         given["messages"] = [_message(message, provider) for message in messages]

@@ -6,7 +6,7 @@ Rules.
    own, or in a task.  What it reads is handed on at once; the stream ends for its reader when the recording is stored.
 2. A reader that stops early ends the call as well, and nothing is kept: a recording is stored when its reader has
    come to the end (or has held it for `PATIENCE` seconds without).  Who waited for one that was broken off makes the
-   call itself.
+   call itself.  A reader that closes when it has had all there is, as far as the computation knows, came to the end.
 3. Whether the reader hears a stream or is given a recording is decided by what comes first.  A refresh of a stale
    recording that begins beside it may be the first; then its reader hears the fresh one.
 """
@@ -44,6 +44,9 @@ class Recording:
         self._heard = True
         self.abandoned = False
         """The reader has stopped: the computation returns `MISSING`, and nothing is kept."""
+        self.whole = False
+        """What was said is all there is, though the end has not been seen yet."""
+        self._said = self._read = 0
 
     def begin(self, head: Any = None) -> None:
         """The call was answered and a stream begins."""
@@ -52,17 +55,30 @@ class Recording:
 
     def chunk(self, chunk: Any) -> None:
         """The next piece."""
+        self._said += 1
         if self._heard:
             self._say(("chunk", chunk))
 
+    def read(self, chunk: Any) -> Any:
+        """The reader has had *chunk*."""
+        self._read += 1
+        return chunk
+
+    def closed(self) -> bool:
+        """The reader reads no more: had it all there is?"""
+        self.reached(end=self.whole and self._read == self._said)
+        return not self.abandoned
+
     def end(self) -> None:
         """That was the last piece; waits until it has been read."""
+        self.whole = True
         if self._heard:
             self._say(("end", None))
             self._at_end.wait(PATIENCE)
 
     async def aend(self) -> None:
         """The same for an event loop."""
+        self.whole = True
         if self._heard:
             self._say(("end", None))
             with suppress(TimeoutError):
@@ -99,7 +115,7 @@ class LiveStream:
             self._recording.reached(end=True)
             kind, what = self._said.get()
         if kind == "chunk":
-            return what
+            return self._recording.read(what)
         self._over = True
         if kind == "error":
             raise what
@@ -109,7 +125,7 @@ class LiveStream:
         """Stop: the call ends with its next piece, and nothing is kept."""
         if not self._over:
             self._over = True
-            self._recording.reached(end=False)
+            self._recording.closed()
 
     def __enter__(self) -> Self:
         return self
@@ -172,7 +188,7 @@ class AsyncLiveStream:
             self._recording.reached(end=True)
             kind, what = await self._said.get()
         if kind == "chunk":
-            return what
+            return self._recording.read(what)
         self._over = True
         if kind == "error":
             raise what
@@ -182,9 +198,9 @@ class AsyncLiveStream:
         """Stop: the call is cancelled, and nothing is kept."""
         if not self._over:
             self._over = True
-            self._recording.reached(end=False)
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            if not self._recording.closed():
+                self._task.cancel()
+                await asyncio.wait([self._task])
 
     close = aclose
 

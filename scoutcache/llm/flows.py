@@ -223,6 +223,12 @@ class Making:
             verdict = Verdict(verdict.tags, verdict.cost, verdict.fault or "unstorable", verdict.meta)
         return self._said(ctx, verdict, stored)
 
+    def body(self, ctx: Any, body: Any, outline: Outline) -> dict[str, Any]:
+        """The same of something that *outline* tells of."""
+        self.response = body
+        verdict = self.flows.judge(self.question, self.details, outline)
+        return self._said(ctx, verdict, packed(body, verdict.meta))
+
     def _said(self, ctx: Any, verdict: Verdict, stored: dict[str, Any]) -> dict[str, Any]:
         ctx.tags, ctx.cost = [*ctx.tags, *verdict.tags], verdict.cost
         ctx.store = ctx.store and verdict.fault is None
