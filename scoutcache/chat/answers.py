@@ -29,7 +29,7 @@ FAULTS: Final = ("error", "refused", "unfinished", "truncated", "other_model")
 
 _REFUSED: Final = frozenset({"content_filter", "refusal", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT"})
 _TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
-                               "incomplete", "MAX_TOKENS"})  # fmt: skip
+                               "MAX_TOKENS"})  # fmt: skip
 _FAILED: Final = frozenset({"failed", "cancelled", "canceled"})
 _UNDER_WAY: Final = frozenset({"queued", "in_progress"})
 
@@ -65,7 +65,7 @@ class Outline:
             "error": self.failed or self.ends & _FAILED,
             "refused": self.refused or self.ends & _REFUSED,
             "unfinished": not self.finished or self.ends & _UNDER_WAY,
-            "truncated": self.ends & _TRUNCATED,
+            "truncated": self.ends & _TRUNCATED or ("incomplete" in self.ends and not self.ends & _REFUSED),
             "other_model": asked and self.model is not None and not is_same_model(asked, self.model),
         }
         return next((name for name in FAULTS if faults[name] and name not in keep), None)
@@ -137,11 +137,11 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
 
 def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
     """Is it of a shape we know, and does it end the answer?"""
-    kind = said.get("type")
+    kind = kind if isinstance(kind := said.get("type"), str) else ""
     if kind == "error" or said.get("error") is not None:
         outline.failed = True
         return True, True
-    if isinstance(kind, str) and isinstance(whole := said.get("response"), Mapping):  # an event of OpenAI's responses
+    if kind and isinstance(whole := said.get("response"), Mapping):  # an event of OpenAI's responses
         _whole(outline, whole)
         outline.failed |= kind == "response.failed"
         outline.ends -= _UNDER_WAY
@@ -155,7 +155,7 @@ def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
         return True, kind == "message_stop"
     if isinstance(said.get("choices"), list):
         return True, _delta(outline, said)
-    return isinstance(kind, str) and kind.startswith(("content_block", "response.")), False
+    return kind.startswith(("content_block", "response.")), False
 
 
 def _delta(outline: Outline, said: Mapping[str, Any]) -> bool:

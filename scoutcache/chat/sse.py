@@ -36,4 +36,4 @@ def is_whole(events: list[Any], body: bytes) -> bool:
     if not events or not body.endswith((b"\n\n", b"\r\n\r\n", b"\r\r")):
         return False
     last = events[-1]
-    return bool(last == DONE or (isinstance(last, Mapping) and last.get("type") in _LAST))
+    return last == DONE or (isinstance(last, Mapping) and str(last.get("type")) in _LAST)
