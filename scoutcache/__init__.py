@@ -4,10 +4,10 @@ An import may only go down this map (``tests/test_floors.py`` holds it):
 
     edges       cli/ integrations/                             Typer commands; FastAPI, Prometheus, …
     operations  bench/ warming/ transfer/ insight/             what an operator does with a cache
-    faces       cache async_cache decorators drive assembly    `Cache` and `AsyncCache`, one line each over the engine
+    faces       cache async_cache decorators drive llm/ …      `Cache` and `AsyncCache`, one line each over the engine
     tiers       tiers/ channels/ server/ oplog/ semantic/ …    where bytes live and events travel: all I/O, all clocks
     engine      engine/                                        every decision, as generators that yield effects
-    parts       eviction/ wire/ coherence/ rules/ meaning/     pure mechanisms: policies, codecs, messages, plans
+    parts       eviction/ wire/ rules/ meaning/ chat/ …        pure mechanisms: policies, codecs, messages, plans
     words       errors config entry keys patterns ttl events models
 """
 

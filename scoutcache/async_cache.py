@@ -28,6 +28,7 @@ from scoutcache.versioned import AsyncVersioned
 if TYPE_CHECKING:
     from scoutcache.answers import AsyncSemantic
     from scoutcache.behind import AsyncBehind
+    from scoutcache.llm import AsyncLlm
 
 __all__ = ["AsyncCache"]
 
@@ -347,6 +348,13 @@ class AsyncCache(Face):
     def rules(self) -> AsyncRules:
         """The invalidation rules of this process, to be listed, added, removed, tried and run."""
         return AsyncRules(self._calls, self._run)
+
+    @property
+    def llm(self) -> AsyncLlm:
+        """Answers of language models, kept under what was asked; in this namespace."""
+        from scoutcache.llm import AsyncLlm
+
+        return AsyncLlm(self)
 
     async def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
         """Everything in the namespace is gone."""

@@ -26,6 +26,7 @@ from scoutcache.versioned import Versioned
 if TYPE_CHECKING:
     from scoutcache.answers import Semantic
     from scoutcache.behind import Behind
+    from scoutcache.llm import Llm
 
 __all__ = ["Cache"]
 
@@ -357,6 +358,13 @@ class Cache(Face):
     def rules(self) -> Rules:
         """The invalidation rules of this process, to be listed, added, removed, tried and run."""
         return Rules(self._calls, self._run)
+
+    @property
+    def llm(self) -> Llm:
+        """Answers of language models, kept under what was asked; in this namespace."""
+        from scoutcache.llm import Llm
+
+        return Llm(self)
 
     def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
         """Everything in the namespace is gone."""

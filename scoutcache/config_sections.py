@@ -313,8 +313,20 @@ class LlmSection(Section):
     text_tiers: Annotated[tuple[Count, ...], BeforeValidator(split_list)] = (500, 5000, 50_000)
     """Lengths in characters that tell small, medium and large texts apart."""
     hash_above: int = Field(default=1000, ge=0)
-    """Texts of more characters stand in keys as digests."""
+    """Texts of more characters stand in keys as digests, also with *plain_texts*."""
+    plain_texts: bool = False
+    """True: shorter texts stand in keys as they are, for who wants to read them there."""
     metrics_ttl: Ttl = 86400.0
+    """How long the counts of requests are kept."""
+    keep_truncated: bool = False
+    """True: answers that ended at a limit of tokens are kept too."""
+    model_aliases: dict[str, str] = Field(default_factory=dict)
+    """The model that answers to a name of one's own, such as a deployment's."""
+    ignored_fields: Names = (
+        "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "timeout", "extra_headers",
+    )  # fmt: skip
+    """What is sent with a request and has no part in its answer."""
 
     @field_validator("text_tiers")
     @classmethod

@@ -26,7 +26,7 @@ def check_available(loaded: Loaded) -> None:
     _refuse([*_strategy(loaded), *_protection(loaded)])
 
 
-_UNHEEDED: Final = ("semantic.enabled", "llm")
+_UNHEEDED: Final = ("semantic.enabled",)
 """Sections and settings that are read and checked, but that nothing in this version acts on."""
 
 

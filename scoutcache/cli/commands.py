@@ -35,6 +35,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "tasks": Entry("warm_tasks", "Show the warming tasks of the configuration.", group=True),
     "rules": Entry("rules", "List, try and run the invalidation rules.", group=True),
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
+    "llm": Entry("llm", "Show what models were asked, and drop their answers.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
     "semantic": Entry("semantic", "Answer by meaning: ask, add, explain, calibrate.", group=True),
