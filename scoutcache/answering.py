@@ -103,7 +103,7 @@ class Answering:
             if found is not None:
                 self._record(found, began)
                 return found
-        self.calls._record_miss("get", Ref(name, one.key), began, reasons)
+        self.calls._record_miss("get", Ref(name, one.key), began, reasons, None)
         return None
 
     def _exact(self, one: Asked, namespace: str, reasons: dict[Ref, str]) -> Flow[Found | None]:
