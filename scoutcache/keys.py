@@ -25,8 +25,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import InvalidKey
 
 __all__ = [
-    "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "hear_making", "key_text",
-    "making_us",
+    "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "making_us",
     "measure_making", "physical_key", "physical_keys", "physical_prefix", "physical_scan_prefix", "prefix_of",
 ]  # fmt: skip
 
@@ -56,7 +55,6 @@ def key_text(key: str | CacheKey) -> str:
 
 
 _ticks: Callable[[], int] | None = None
-_hearing: tuple[Callable[[int], object], ...] = ()
 
 
 def measure_making(ticks: Callable[[], int]) -> None:
@@ -75,18 +73,6 @@ def making_us(key: object) -> float | None:
     took: int | None = private.get("_took_ns")
     private["_took_ns"] = None
     return None if took is None else took / 1000
-
-
-def hear_making(hear: Callable[[int], object]) -> Callable[[], None]:
-    """Tell *hear* the nanoseconds that each `CacheKey` took, from any thread; returns what ends that."""
-    global _hearing
-    _hearing = (*_hearing, hear)
-
-    def stop() -> None:
-        global _hearing
-        _hearing = tuple([other for other in _hearing if other is not hear])
-
-    return stop
 
 
 def check_namespace(namespace: str) -> str:
@@ -207,9 +193,7 @@ class CacheKey(BaseModel):
         # Now, so that what can't be a key fails where it is made, and a later change of the mapping changes nothing.
         self._text = self._generate()
         if ticks is not None:
-            self._took_ns = took = ticks() - began
-            for hear in _hearing:
-                hear(took)
+            self._took_ns = ticks() - began
 
     @classmethod
     def build(cls, *parts: str | int | UUID) -> Self:

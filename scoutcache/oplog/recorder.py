@@ -20,14 +20,13 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 from scoutcache.entry import Usage
-from scoutcache.keys import hear_making
 from scoutcache.oplog.counting import count_events
 from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
@@ -95,9 +94,6 @@ class Recorder:
         self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
         """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
         self._sealer = Sealer(self._say_unsealed, wall)
-        # A bound append holds the deque and not us; a recorder that nobody closed is deaf once it is collected.
-        self._makings: deque[int] = deque(maxlen=HITS_LIMIT)
-        self._deafen = weakref.finalize(self, hear_making(self._makings.append))
         self.sharing: Sharing | None = None
         """Is given each segment as it was written, or as it would have been."""
         self._begin()
@@ -110,7 +106,6 @@ class Recorder:
         self._waiting.clear()
         self._hits.clear()
         self._keyed.clear()
-        self._makings.clear()
         self._lived = Lived()
         self._lines: deque[Event] = deque()
         self._tally = Tally()
@@ -244,7 +239,6 @@ class Recorder:
 
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
-        self._deafen()
         self.publish(usages)
         self._sealer.close()
         with self._publishing:
@@ -287,17 +281,18 @@ class Recorder:
             self._harvested = 0
             for space, values in took.items():
                 self._tally.spread(minute, space, MEMORY, "hit").add_all(values)
+            self._count_makings(keyed)
             self._changed = self._changed or bool(took)
         return hits, keyed, lost
 
     def _absorb(self) -> None:
         """Count what waits and keep it for the log; called with the lock held."""
-        self._count_makings()
         waiting, offset = self._waiting, self._offset(self._wall())
         batch = [waiting.popleft() for _ in range(len(waiting))]
         if not batch:
             return
         count_events(self._tally, batch, offset, self._settings.default_call_usd)
+        self._count_makings(batch)
         if self._log is not None:
             room = LINES_LIMIT - len(self._lines)
             self._lines.extend(batch[:room])
@@ -306,13 +301,11 @@ class Recorder:
                 self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
         self._changed = True
 
-    def _count_makings(self) -> None:
-        """Count how long keys took to make; called with the lock held."""
-        makings = self._makings
-        if makings:
-            took = Counter([makings.popleft() for _ in range(len(makings))])
+    def _count_makings(self, events: Iterable[Event]) -> None:
+        """Count how long their keys took to make; called with the lock held."""
+        took = Counter([round(event.keygen_us * 1000) for event in events if event.keygen_us is not None])
+        if took:
             self._tally.spread(self._minute(self._wall()), "", "", KEYGEN).add_all(took)
-            self._changed = True
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
