@@ -111,7 +111,6 @@ class Assembly:
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
         refuse_unbuilt(config)
-        measure_making(clocks.monotonic_ns)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         claim(self._directory)
