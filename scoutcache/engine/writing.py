@@ -14,7 +14,7 @@ Rule 5: all of it is one change (`World.changing`): if this process is killed in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -304,8 +304,13 @@ class Writing:
         """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
         message = self._world.message("mark", namespace, names, reason, action)
         with self._world.changing():
-            yield from effects.announce(message.opening)
-            yield Renew(namespace, names, soft=action != "delete")
+            try:
+                yield from effects.announce(message.opening)
+                yield Renew(namespace, names, soft=action != "delete")
+            except TierUnavailable:  # it is over, and who began it is left with what it owes
+                with suppress(TierUnavailable):
+                    yield from effects.announce(message)
+                raise
             yield from effects.announce(message)
 
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
