@@ -28,7 +28,7 @@ from redis.exceptions import (
 )
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.coalescing import let_go
+from scoutcache.server.coalescing import hung_up, let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
@@ -322,6 +322,8 @@ class AsyncCluster:
         connection = None
         try:
             connection = node.acquire_connection()
+            if hung_up(connection):
+                await connection.disconnect(nowait=True)  # sending connects it anew
             await connection.send_packed_command([packed(commands)], check_health=False)
             answers = [await self._reply(connection) for _ in commands]
         except _LOST as error:
