@@ -211,7 +211,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
-            applied=follower.noted, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
+            applied=follower.noted, known=versions.remembered, is_current=versions.are_current, why_gone=self._why_gone,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,
@@ -285,8 +285,8 @@ class Assembly:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
         self._hooks.emit(events.Evicted(*ref, "memory", reason))
 
-    def _outlived(self, ref: Ref) -> bool:
-        return self._memory is not None and self._memory.outlived(ref)
+    def _why_gone(self, ref: Ref) -> str | None:
+        return None if self._memory is None else self._memory.why_absent(ref)
 
     def _peek(self, ref: Ref) -> Found | None:
         if self._memory is None or not (self._remote is None or self._remote.sure()):
