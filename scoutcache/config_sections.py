@@ -51,6 +51,25 @@ def _is_whole(url: str) -> bool:
         return False
 
 
+_ASKED: Final = {"db", "username", "password", "timeout", "protocol", "client_name", "max_connections",
+                 "decode_responses", "retry_on_timeout"}  # fmt: skip
+"""What a URL's query may say; of the later ones the configuration has its own."""
+
+
+def _check_places(url: str) -> None:
+    """Raise ValueError for a database that is no number, and for what a query can't say."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    parts = urlsplit(url)
+    place = parts.path.strip("/")
+    if parts.scheme != "unix" and place and not place.isdecimal():
+        raise ValueError("behind the / stands the number of a database, such as /0")
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    unknown = [name for name in names if name not in _ASKED and not name.startswith(("ssl_", "socket_"))]
+    if unknown:
+        raise ValueError(f"its query can't say {unknown[0]}: expected db, username or password; see [redis] for more")
+
+
 class SecretUrl(Secret[str]):
     """A URL that shows itself without its password."""
 
@@ -169,6 +188,8 @@ class RedisSection(Section):
             raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
         if url is not None and not _is_whole(url.get_secret_value()):
             raise ValueError("it can't be read; in a password write %2F for /, %23 for #, %3F for ?, %40 for @")
+        if url is not None:
+            _check_places(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
