@@ -132,8 +132,7 @@ def _to_lines(operations: Operations, draft: Path) -> int:
                 if own != who:
                     who = own
                     lines.append(_start(line.time, who))
-                line.process = line.user = line.pid = line.command = None
-                lines.append(line)
+                lines.append(msgspec.structs.replace(line, process=None, user=None, pid=None, command=None))
                 rows += 1
             out.write(encoder.encode_lines(lines))
         left = [_left_out(one) for one in signature.left_out]
