@@ -15,7 +15,7 @@ from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
 
 if TYPE_CHECKING:
-    from scoutcache.insight.tail import Tail
+    from scoutcache.insight.ending import Tail
     from scoutcache.oplog.reading import Problems
     from scoutcache.oplog.records import Line
     from scoutcache.oplog.sealing import Sealed
@@ -70,7 +70,7 @@ def tail(
     left out and named on stderr, by file and line; then the exit code is 3.
     """
     from scoutcache.insight.operations import Operations
-    from scoutcache.insight.tail import Tail
+    from scoutcache.insight.ending import Tail
     from scoutcache.ttl import parse_duration
 
     session.look_for_cache()

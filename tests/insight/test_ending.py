@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from scoutcache.insight.operations import Operations
-from scoutcache.insight.tail import Tail
+from scoutcache.insight.ending import Tail
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import seal
 
