@@ -141,6 +141,7 @@ class Assembly:
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
+        core.alarms.hear(self._hooks, self._clocks.monotonic)
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()

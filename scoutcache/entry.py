@@ -189,6 +189,8 @@ class Listed(NamedTuple):
     size: int
     hits: int | None
     """How often it was read in that tier, None when the tier doesn't know."""
+    idle_s: float | None = None
+    """Seconds since it was last read or written there, None where nobody noted it, or nobody asked."""
 
 
 class Usage(NamedTuple):

@@ -13,7 +13,7 @@ from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import key_text, making_us
 
-__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options"]
+__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
 
 
 class How(NamedTuple):
@@ -80,7 +80,11 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     outcome = yield from core.computing.anew(ref, recipe)
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
-    _record(calls, ref, began, outcome, recipe, making_us(key))
+    # Nobody asked for the value: it is no request, and no miss.
+    calls.record("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
+                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
+                 keygen_us=making_us(key))  # fmt: skip
+    record_stored(calls, ref, began, outcome, recipe)
     return outcome.value
 
 
@@ -194,7 +198,13 @@ def _record(
         factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags, keygen_us=keygen_us,
         wait_us=None if outcome.wait_s is None else outcome.wait_s * 1e6, **({} if outcome.stored else figures),
     )  # fmt: skip
+    record_stored(calls, ref, began, outcome, recipe)
+
+
+def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+    """The write that a computation ended with, if it did."""
     if outcome.stored:
         life = recipe.given(ref)
-        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost,
-                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale, **figures)  # fmt: skip
+        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tuple(recipe.tags), cost=outcome.cost,
+                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale,
+                     **codec_figures(outcome.handled))  # fmt: skip

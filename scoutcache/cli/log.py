@@ -69,8 +69,8 @@ def tail(
     The log holds what its configuration lets it: it may be sampled, capped and redacted. Lines that are no records are
     left out and named on stderr, by file and line; then the exit code is 3.
     """
-    from scoutcache.insight.operations import Operations
     from scoutcache.insight.ending import Tail
+    from scoutcache.insight.operations import Operations
     from scoutcache.ttl import parse_duration
 
     session.look_for_cache()

@@ -20,7 +20,7 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -32,6 +32,7 @@ from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
+from scoutcache.oplog.lived import Lived
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
 from scoutcache.oplog.records import Event
 from scoutcache.oplog.sealing import Sealer
@@ -51,6 +52,8 @@ HITS_LIMIT: Final = 65_536
 
 TIMED: Final = 8192
 """Hits of one turn whose latencies all count."""
+KEYGEN: Final = "keygen"
+"""The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +106,7 @@ class Recorder:
         self._waiting.clear()
         self._hits.clear()
         self._keyed.clear()
+        self._lived = Lived()
         self._lines: deque[Event] = deque()
         self._tally = Tally()
         self._harvested = 0
@@ -227,6 +231,12 @@ class Recorder:
             self._absorb()
             return self._segment(self._tally)
 
+    def lived(self, since_minute: int | None = None) -> Tally:
+        """What this process counted, by the minute since *since_minute* (an hour back at most); None: all, summed."""
+        with self._lock:
+            self._absorb()
+            return self._lived.with_(self._tally, since_minute)
+
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
         self.publish(usages)
@@ -271,6 +281,7 @@ class Recorder:
             self._harvested = 0
             for space, values in took.items():
                 self._tally.spread(minute, space, MEMORY, "hit").add_all(values)
+            self._count_makings(keyed)
             self._changed = self._changed or bool(took)
         return hits, keyed, lost
 
@@ -281,6 +292,7 @@ class Recorder:
         if not batch:
             return
         count_events(self._tally, batch, offset, self._settings.default_call_usd)
+        self._count_makings(batch)
         if self._log is not None:
             room = LINES_LIMIT - len(self._lines)
             self._lines.extend(batch[:room])
@@ -288,6 +300,12 @@ class Recorder:
                 minute = self._minute(self._wall())
                 self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
         self._changed = True
+
+    def _count_makings(self, events: Iterable[Event]) -> None:
+        """Count how long their keys took to make; called with the lock held."""
+        took = Counter([round(event.keygen_us * 1000) for event in events if event.keygen_us is not None])
+        if took:
+            self._tally.spread(self._minute(self._wall()), "", "", KEYGEN).add_all(took)
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -344,6 +362,8 @@ class Recorder:
             with self._lock:
                 self._tally.take_in(last)
             raise
+        with self._lock:
+            self._lived.keep(last, self._minute(self._wall()))
         self._file.release()
         self._started, self._changed = self._wall(), True
         fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)

@@ -5,7 +5,7 @@ kind       outcomes               what it is
 ========== ====================== ============================================================================
 get        hit, stale, miss       a read
 compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run
-refresh    stored, refused        a computation beside the calls, while a stale or an ageing value was served
+refresh    stored, refused        a computation nobody waited for a value of: beside the calls, or told to be made anew
 set        stored, refused        a write
 delete     deleted, absent        a removal by key
 invalidate invalidated, cleared   a pattern, tag or event, or a whole namespace

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -82,9 +82,13 @@ class Breakers:
             breaker.restart()
 
 
+_KEY_AT: Final = {"EVAL": 3, "EVALSHA": 3, "OBJECT": 2}
+"""Where a command's first key stands, where that is not behind its name."""
+
+
 def _slot_of(command: Command) -> int:
     """The slot of a command's first key."""
-    key = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
+    key = command[_KEY_AT.get(command[0], 1)]
     return key_slot(key if isinstance(key, bytes) else str(key).encode())
 
 

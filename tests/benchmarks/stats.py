@@ -33,8 +33,8 @@ OUTCOMES: Final = (
     ("evict", "memory", "done", "entries"),
 )  # fmt: skip
 
-PUBLISHED_EVERY: Final = 10
-"""Minutes; a segment ends after ten, and what was published before in it is written over."""
+PUBLISHED_EVERY: Final = 60
+"""Minutes; what was published within an hour is folded into one file anyway."""
 
 
 class Clock:

@@ -9,8 +9,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scoutcache.insight.operations import Operations
 from scoutcache.insight.ending import Tail
+from scoutcache.insight.operations import Operations
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import seal
 
