@@ -40,6 +40,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
     "semantic": Entry("semantic", "Answer by meaning: ask, add, explain, calibrate.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
+    "log": Entry("log", "Show, convert and rotate the operation log.", group=True),
     "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),

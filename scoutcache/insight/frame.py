@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from scoutcache.insight.loading import Columns
 
     Mask = npt.NDArray[np.bool_]
-    Codes = npt.NDArray[np.signedinteger[Any]]
 
 __all__ = [
     "COLUMNS",
@@ -163,7 +162,7 @@ def _equals(column: pd.Series[Any], text: str) -> Mask:
     return _one_of(column.array, [text])
 
 
-def _groups(frame: pd.DataFrame) -> tuple[Codes, Codes, Codes]:
+def _groups(frame: pd.DataFrame) -> tuple[Any, Any, Any]:
     """The rows numbered by namespace and key, and of each number the namespace's and the key's own."""
     import numpy as np
     import pandas as pd

@@ -130,17 +130,20 @@ class Keys(Text):
         import pyarrow as pa
 
         own = pa.array(list(self._known)[1:], pa.string())
-        encoded = pa.chunked_array([own, *(texts for _, _, texts in self._sealed)], pa.string()).dictionary_encode()
-        of_lines, *of_parts = (chunk.indices.to_numpy() for chunk in encoded.chunks)
+        lists = [own, *(texts for _, _, texts in self._sealed)]
+        encoded = pa.chunked_array(lists, pa.string()).dictionary_encode()
+        parts = [chunk.indices.to_numpy() for chunk in encoded.chunks]
+        dictionary = encoded.chunk(0).dictionary if parts else own
+        # Lists without any text leave no part behind.
+        places = np.split(np.concatenate([*parts, np.empty(0, np.int32)]), np.cumsum([*map(len, lists)])[:-1])
         codes, last = self._codes.cells(), 0
-        for (began, ended, _), into in zip(self._sealed, of_parts, strict=True):
-            self._translate(codes[last:began], of_lines)
+        for (began, ended, _), into in zip(self._sealed, places[1:], strict=True):
+            self._translate(codes[last:began], places[0])
             self._translate(codes[began:ended], into)
             last = ended
-        self._translate(codes[last:], of_lines)
+        self._translate(codes[last:], places[0])
         self._sealed.clear()
-        dictionary = encoded.chunk(0).dictionary
-        del encoded
+        del encoded, parts, lists
         _let_go()
         return codes, dictionary
 

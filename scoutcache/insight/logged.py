@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.insight.counted import COUNTS, Steps, group_section
 from scoutcache.insight.sections import LOG, SERIES, Section, plain_rows
+from scoutcache.oplog.columns import names_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -166,14 +167,15 @@ class Log:
         import numpy as np
         import pandas as pd
 
-        tags = self.frame["tags"].to_numpy(dtype=object)
-        named = tags.astype("bool") & self.frame["tags"].notna().to_numpy("bool")
+        codes, texts = self.words("tags")
+        named = codes != -1
         told = np.flatnonzero(named | self.says("op", "set") | (self.says("op", "compute") & self.missed))
         order = told[np.argsort(self.number("time")[told], kind="stable")]
         last = np.full(len(self.names), -1)
         last[self.entry[order]] = order  # of several for one entry the last stays
         entries = np.flatnonzero(last >= 0)
-        found = pd.DataFrame({"entry": entries, "tag": pd.Series(tags[last[entries]], dtype=object)})
+        tags = pd.Series([names_in(text) for text in texts], dtype=object)
+        found = pd.DataFrame({"entry": entries, "tag": tags.to_numpy()[codes[last[entries]]]})
         return found.explode("tag").dropna().reset_index(drop=True)
 
     @cached_property
@@ -217,11 +219,13 @@ def _entries(frame: pd.DataFrame) -> tuple[Codes, pd.DataFrame]:
     })  # fmt: skip
 
 
-def numbered(column: pd.Series[Any]) -> tuple[Codes, Texts]:
+def numbered(column: pd.Series[Any]) -> tuple[Any, Any]:
     """The number of each text in a column, and the texts by number; what is no text has the last one, an empty text."""
     import numpy as np
     import pandas as pd
 
+    if isinstance(column.dtype, pd.CategoricalDtype):  # it has numbers already, in a byte or four of each row
+        return column.cat.codes.to_numpy(), np.append(column.cat.categories.to_numpy(dtype=object), "")
     codes, names = pd.factorize(column)
     return codes, np.append(np.asarray(names, dtype=object), "")
 

@@ -118,7 +118,7 @@ class SealedFile:
     """A sealed file that is being read for *operations*; close it."""
 
     def __init__(self, path: Path, file: pq.ParquetFile, signature: Signature, operations: Operations) -> None:
-        self.path, self._file, self._operations = path, file, operations
+        self.path, self.signature, self._file, self._operations = path, signature, file, operations
         for left in signature.left_out:
             operations.left_out[left.reason] += left.count
         if signature.skipped:

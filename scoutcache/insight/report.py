@@ -30,7 +30,6 @@ from scoutcache.oplog.totals import By, Stats
 
 __all__ = ["Report", "Section", "build_report"]
 
-_INVALIDATION: Final = b'"op":"invalidate"'
 GROUPS: Final[tuple[By, ...]] = ("prefix", "namespace", "tier", "tag")
 
 
@@ -80,7 +79,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     )  # fmt: skip
     acts = [
         line
-        for line in Operations(directory, since, needles=(_INVALIDATION,))
+        for line in Operations(directory, since, keys=frozenset())  # invalidations only
         if namespace in {None, line.namespace} and line.op == "invalidate"
     ]
     made = {section.name: section for section in _sections(found, acts, levels)}

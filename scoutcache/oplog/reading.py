@@ -79,17 +79,21 @@ def open_lines(path: Path) -> BinaryIO:
 
 class LineFile:
     """The records of one file; iterate once.  *needles*: only lines that hold one of these bytes are looked at.
+    *before*: so many lines of it were read before those that *file* gives after its first.
 
     Each record has the fields of its line; ``start`` lines are told by `writer`, who wrote the record given last.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, problems: Problems, needles: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, file: BinaryIO, path: Path, problems: Problems, needles: Sequence[bytes] = (), *, before: int = 0
+    ) -> None:
         self._file, self._path, self._problems, self._needles = file, path, problems, needles
         self._decode = msgspec.json.Decoder(Line).decode
         self._damage = _damage(path)
         self.number = 0
         """The line that was read last."""
         self.writer = self._first()
+        self.number = max(self.number, before)
 
     def __iter__(self) -> Iterator[Line]:
         if self.writer is None:
