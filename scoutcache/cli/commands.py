@@ -39,6 +39,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "top": Entry("top", "Watch rates, tiers, hot keys and alerts as they go."),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
+    "dashboard": Entry("dashboard", "Export a Grafana dashboard of the metrics.", group=True),
     "config": Entry("config", "Show, create and check the configuration.", group=True),
     "profiles": Entry("profiles", "List the shipped profiles and show their settings.", group=True),
 }
