@@ -68,7 +68,6 @@ def test_an_alert_stands_as_one(cache, scrape):
 
 def test_its_own_text_is_what_the_client_writes(cache):
     from scoutcache.insight.metrics import exposition, families
-
     from tests.insight.test_metrics import read
 
     cache.set('we"ird\\:a', 1)
