@@ -59,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["REAL_CLOCKS", "open_core"]
 
 REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
+measure_making(REAL_CLOCKS.monotonic_ns)  # keys are made before the call that takes them, and know no cache
 
 _log = logging.getLogger("scoutcache")
 
@@ -110,13 +111,13 @@ class Assembly:
 
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
         refuse_unbuilt(config)
-        measure_making(clocks.monotonic_ns)
         self._config, self._clocks = config, clocks
         self._directory = Path(config.directory) if config.directory is not None else default_directory()
         claim(self._directory)
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
-        self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
+        self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses,
+                            clock=self._clocks.monotonic_ns)  # fmt: skip
         self._remote = _make_remote(config, self._directory, clocks)
         self._source = _source_on(None if self._remote is None else self._remote.machine)
         self._journal: Channel = open_journal(self._directory) if self._remote is None else self._remote.channel

@@ -182,6 +182,7 @@ class Background:
 
     def _write_down(self, core: Core) -> None:
         core.flush(searching=not self._ticking or self._turns % MEMORY_EVERY == 0)
+        core.recorder.seal_full(beside=self._ticking)
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)

@@ -71,6 +71,14 @@ def _no_credentials(address: str) -> str:
     return address
 
 
+def _off_peak(text: str) -> str:
+    from scoutcache.schedules import daily_window
+
+    if text not in {"always", "auto"}:
+        daily_window(text)
+    return text
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(split_list)]
 Wait = Annotated[Duration, Field(gt=0)]
@@ -251,7 +259,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     model: str = "all-MiniLM-L6-v2"
-    preset: Literal["strict", "balanced", "recall"] = "balanced"
+    preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
     policy: Literal["threshold", "verified"] = "threshold"
@@ -305,8 +313,20 @@ class LlmSection(Section):
     text_tiers: Annotated[tuple[Count, ...], BeforeValidator(split_list)] = (500, 5000, 50_000)
     """Lengths in characters that tell small, medium and large texts apart."""
     hash_above: int = Field(default=1000, ge=0)
-    """Texts of more characters stand in keys as digests."""
+    """Texts of more characters stand in keys as digests, also with *plain_texts*."""
+    plain_texts: bool = False
+    """True: shorter texts stand in keys as they are, for who wants to read them there."""
     metrics_ttl: Ttl = 86400.0
+    """How long the counts of requests are kept."""
+    keep_truncated: bool = False
+    """True: answers that ended at a limit of tokens are kept too."""
+    model_aliases: dict[str, str] = Field(default_factory=dict)
+    """The model that answers to a name of one's own, such as a deployment's."""
+    ignored_fields: Names = (
+        "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "timeout", "extra_headers",
+    )  # fmt: skip
+    """What is sent with a request and has no part in its answer."""
 
     @field_validator("text_tiers")
     @classmethod
@@ -320,10 +340,19 @@ class WarmingSection(Section):
     """``[warming]``: filling ahead of need."""
 
     on_start: bool = False
+    """True: opening a cache begins, beside the calls, the tasks that are due and a first look at *patterns*."""
     patterns: Annotated[tuple[PatternText, ...], BeforeValidator(split_list)] = ()
+    """Keys to renew before they end, as long as they are asked for; see `scoutcache.warming.attendant`."""
     interval: Wait = 300.0
+    """Seconds between two looks at them."""
     allow_hosts: Names = ()
     """Hosts that a warming source may be fetched from."""
+    budget: Count = 100
+    """How many keys one look may renew or foresee."""
+    horizon: Wait = 3600.0
+    """How far ahead policies with ``strategy = "predictive"`` look."""
+    off_peak: Annotated[str, AfterValidator(_off_peak)] = "always"
+    """When they do: ``"always"``, ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet."""
 
 
 class MemoryLevels(Section):

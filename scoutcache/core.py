@@ -92,6 +92,8 @@ class Core:
     closed: bool = False
     at_fork: list[Callable[[], None]] = field(default_factory=list)
     """What a forked child renews before anything runs beside its calls."""
+    at_flush: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be written down whenever counters are."""
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""
 
@@ -112,6 +114,8 @@ class Core:
         """Write counters and log down now; without *searching* hits that the log doesn't know of may wait."""
         self.recorder.publish(harvest(self.recorder, self.tiers, searching=searching))
         self.rulebook.write()
+        for write in list(self.at_flush):
+            write()
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""

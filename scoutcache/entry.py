@@ -172,6 +172,15 @@ class Row:
         return self._sealed
 
 
+@dataclass(slots=True)
+class Handled:
+    """What the codec did with an entry: *size* bytes in all as lower tiers keep it, *compression*, nanoseconds."""
+
+    size: int | None = None
+    compression: str | None = None
+    ns: int = 0
+
+
 class Listed(NamedTuple):
     """An entry as a listing sees it, without its value.  *size* is in bytes as stored in that tier."""
 

@@ -25,7 +25,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import InvalidKey
 
 __all__ = [
-    "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "hear_making", "key_text",
+    "CacheKey", "asked_for", "check_name", "check_namespace", "check_tag", "digest_of_text", "key_text", "making_us",
     "measure_making", "physical_key", "physical_keys", "physical_prefix", "physical_scan_prefix", "prefix_of",
 ]  # fmt: skip
 
@@ -55,25 +55,24 @@ def key_text(key: str | CacheKey) -> str:
 
 
 _ticks: Callable[[], int] | None = None
-_hearing: tuple[Callable[[int], object], ...] = ()
 
 
 def measure_making(ticks: Callable[[], int]) -> None:
-    """Measure how long every `CacheKey` takes that is made from now on, by *ticks*, monotonic nanoseconds."""
+    """Let every `CacheKey` that is made from now on know how long that took, by *ticks*, monotonic nanoseconds."""
     global _ticks
     _ticks = ticks
 
 
-def hear_making(hear: Callable[[int], object]) -> Callable[[], None]:
-    """Tell *hear* the nanoseconds that each `CacheKey` took, from any thread; returns what ends that."""
-    global _hearing
-    _hearing = (*_hearing, hear)
+def making_us(key: object) -> float | None:
+    """How many microseconds making *key*, a `CacheKey`, took; said once, so that whoever adds them up counts it once.
 
-    def stop() -> None:
-        global _hearing
-        _hearing = tuple([other for other in _hearing if other is not hear])
-
-    return stop
+    None for a text, and where nobody measured.
+    """
+    if type(key) is str or not isinstance(key, CacheKey) or not (private := key.__pydantic_private__):
+        return None
+    took: int | None = private.get("_took_ns")
+    private["_took_ns"] = None
+    return None if took is None else took / 1000
 
 
 def check_namespace(namespace: str) -> str:
@@ -177,6 +176,7 @@ class CacheKey(BaseModel):
     hash_parameters: bool = True
     """False writes the parameters readably: for short ones without secrets only."""
     _text: str = PrivateAttr(default="")
+    _took_ns: int | None = PrivateAttr(default=None)
 
     def __init__(self, /, prefix: str, identifier: str | tuple[str, ...], parameters: Mapping[str, Any] | None = None,
                  include_version: bool = True, version: str = "v1", hash_parameters: bool = True) -> None:  # fmt: skip
@@ -193,9 +193,7 @@ class CacheKey(BaseModel):
         # Now, so that what can't be a key fails where it is made, and a later change of the mapping changes nothing.
         self._text = self._generate()
         if ticks is not None:
-            took = ticks() - began
-            for hear in _hearing:
-                hear(took)
+            self._took_ns = ticks() - began
 
     @classmethod
     def build(cls, *parts: str | int | UUID) -> Self:

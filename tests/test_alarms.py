@@ -6,7 +6,7 @@ from collections import UserDict
 
 import pytest
 
-from scoutcache import Cache, CacheKey
+from scoutcache import Cache, CacheKey, keys
 from scoutcache.alarms import LEAST, Alarms
 from scoutcache.alerts import Figures
 from scoutcache.config_sections import AlertsSection
@@ -113,8 +113,9 @@ def test_memory_is_this_process_s(make):
     assert not heard[-1].began
 
 
-def test_how_long_keys_take_to_make_is_measured(told, fake_clock):
+def test_how_long_keys_take_to_make_is_measured(told, fake_clock, monkeypatch):
     cache, heard = told
+    monkeypatch.setattr(keys, "_ticks", fake_clock.monotonic_ns)
 
     class Slow(UserDict):
         def __iter__(self):
@@ -122,6 +123,7 @@ def test_how_long_keys_take_to_make_is_measured(told, fake_clock):
             return super().__iter__()
 
     key = CacheKey("llm", "slow", Slow({"a": 1}))
+    cache.get(key)
     turn(cache)
     assert heard == [("key_generation", "WARNING", True)]
     assert cache._core.recorder.lived().spreads  # and it is among what is written down

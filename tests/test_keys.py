@@ -275,31 +275,3 @@ SHORT_AND_LONG = st.tuples(st.text("aé🎉:", min_size=1, max_size=32), st.text
 def test_many_physical_keys_are_what_each_would_be(pairs):
     refs = [Ref(*pair) for pair in pairs]
     assert physical_keys(refs) == [physical_key(ref) for ref in refs]
-
-
-def test_how_long_a_key_takes_to_make_is_told_to_whoever_hears_it(fake_clock):
-    from scoutcache.keys import hear_making, measure_making
-
-    told, ticks = [], iter([100, 350, 1000, 1001])
-    measure_making(lambda: next(ticks))
-    try:
-        stop = hear_making(told.append)
-        CacheKey("llm", "a")
-        stop()
-        CacheKey("llm", "b")
-        stop()
-    finally:
-        measure_making(fake_clock.monotonic_ns)
-    assert told == [250]
-
-
-def test_what_can_be_no_key_is_not_counted(fake_clock):
-    from scoutcache.keys import hear_making, measure_making
-
-    told = []
-    measure_making(fake_clock.monotonic_ns)
-    stop = hear_making(told.append)
-    with pytest.raises(InvalidKey):
-        CacheKey("llm", "a", {"text": object()})
-    stop()
-    assert told == []

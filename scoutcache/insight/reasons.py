@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
-
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.operations import Operations
@@ -33,7 +31,6 @@ __all__ = ["explain", "last_act", "who_ended"]
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
 DEPTH: Final = 8
 """Through how many keys a dependency is followed."""
-_INVALIDATION: Final = b'"op":"invalidate"'
 
 
 def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False) -> list[dict[str, Any]]:
@@ -230,10 +227,9 @@ def _names(namespace: str, key: str) -> frozenset[str]:
 def _lines(directory: Path, namespace: str, keys: Sequence[str]) -> Iterator[Line]:
     """The lines about *keys*, and all invalidations of the namespace, in the order of time."""
     names = {name for key in keys for name in _names(namespace, key)}
-    needles = (*(msgspec.json.encode(name) for name in names), _INVALIDATION)
     found = [
         line
-        for line in Operations(directory, needles=needles)
+        for line in Operations(directory, keys=frozenset(names))
         if line.namespace == namespace and (line.key in names or line.op == "invalidate")
     ]
     return iter(sorted(found, key=lambda line: line.time))

@@ -1,0 +1,137 @@
+"""``simulate``: what caches of other sizes and with other policies would have done with one's own requests."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli.errors import Usage, did_you_mean
+from scoutcache.cli.options import choices, command
+from scoutcache.cli.state import Session
+from scoutcache.cli.values import write_whole
+
+if TYPE_CHECKING:
+    from scoutcache.insight.simulation.curves import Point
+    from scoutcache.insight.simulation.requests import Requests
+
+app = typer.Typer()
+
+_DEFAULT_POLICIES: Final = ("adaptive", "lru", "tinylfu", "gdsf", "opt")
+_COLUMNS: Final = ("policy", "capacity", "unit", "hit_ratio", "byte_hit_ratio")
+
+
+@command(
+    app,
+    "simulate",
+    examples="""
+    scoutcache simulate                                       the log of this cache
+    scoutcache simulate requests.csv.gz --size 1% --size 10% --policy lru,adaptive,opt
+    scoutcache simulate ./cache --size 64MB,256MB,1GB --policy all --html curves.html
+    """,
+)
+def simulate(
+    session: Session,
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file of its log, or a CSV (.gz too)."),
+    ] = None,
+    policy: Annotated[
+        list[str] | None,
+        typer.Option("--policy", metavar="P", help="Policies, several with commas; all for every one."),
+    ] = None,
+    size: Annotated[
+        list[str] | None,
+        typer.Option("--size", metavar="S", help="1% of everything, 1000 entries, or 64MB; several with commas."),
+    ] = None,
+    by: Annotated[
+        str, choices(("entries", "bytes"), "--by", help="What percentages are of.", show_default=False)
+    ] = "entries",
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="D", help="Of a log, only the last 24h, 7d, …")
+    ] = None,
+    sample_above: Annotated[
+        int, typer.Option("--sample-above", metavar="N", min=1, help="Requests of a trace that are not sampled.")
+    ] = 5_000_000,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
+    ] = None,
+    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
+) -> None:
+    """Replay requests through other policies and sizes: the hit ratio each would have had.
+
+    Figures are exact. From a log, entries expire and are invalidated as they were, and all processes are taken for one
+    cache. A trace is a CSV with the header timestamp,key,size; of one with more requests than --sample-above, keys are
+    sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
+    """
+    from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, curves, parse_sizes
+
+    policies = _policies(policy)
+    requests, name = _requests(session, source, since, sample_above)
+    sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
+
+    def tell(done: int, of: int) -> None:
+        session.progress("simulating", done, of)
+
+    points = curves(requests, policies, sizes, processes=jobs, progress=tell)
+    session.progress_done()
+    about = {
+        "source": name, "requests": requests.count, "distinct_keys": requests.distinct,
+        "distinct_bytes": requests.distinct_bytes, "sample_rate": requests.rate,
+    }  # fmt: skip
+    if html is not None:
+        from scoutcache.insight.simulation.chart import as_page
+
+        write_whole(Path(html), as_page(points, about).encode())
+        session.note(f"wrote {html}")
+    _show(session, points, as_rows(points), about)
+
+
+def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
+    out = session.out
+    if session.form == "json":
+        out.record({"results": rows, **about})
+        return
+    sampled = about["sample_rate"] < 1
+    out.rows("results", rows, (*_COLUMNS, "error") if sampled else _COLUMNS)
+    if out.fancy:
+        from scoutcache.insight.simulation.chart import as_text
+
+        out.write(f"\n{as_text(points)}")
+    session.note(f"{about['requests']} requests for {about['distinct_keys']} keys of {about['distinct_bytes']} bytes")
+    if sampled:
+        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 95 of 100 times no larger than said")
+
+
+def _policies(given: list[str] | None) -> list[str]:
+    from scoutcache.insight.simulation.policies import POLICIES
+
+    words = _split(given) or list(_DEFAULT_POLICIES)
+    if "all" in words:
+        return list(POLICIES)
+    for word in words:
+        if word not in POLICIES:
+            raise Usage(f"there is no policy {word!r} to simulate",
+                        hint=did_you_mean(word, (*POLICIES, "all"), f"choose of {', '.join(POLICIES)}, or all"))  # fmt: skip
+    return list(dict.fromkeys(words))
+
+
+def _split(given: list[str] | None) -> list[str]:
+    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+
+
+def _requests(session: Session, source: str | None, since: str | None, limit: int) -> tuple[Requests, str]:
+    from scoutcache.insight.simulation.sources import is_log, requests_of
+    from scoutcache.ttl import parse_duration
+
+    path = session.place if source is None else Path(source)
+    if source is None:
+        session.look_for_cache()
+    if since is not None and not is_log(path):
+        raise Usage("--since is for a log; a trace is simulated as a whole")
+    start = None if since is None else time.time() - parse_duration(since)
+    with session.working("reading"):
+        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit)
+    return requests, str(path)

@@ -1,0 +1,118 @@
+"""What makes the call for an answer: blocking or awaited, whole or chunk by chunk."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Any
+
+from scoutcache.errors import CacheError
+from scoutcache.llm.answer import is_stream
+from scoutcache.llm.base import Asking
+from scoutcache.llm.feeds import Recording
+
+__all__ = ["astreaming", "awhole", "streaming", "whole"]
+
+
+def whole(asking: Asking) -> Callable[..., Any]:
+    """A factory that makes the call; a stream is read to its end first."""
+
+    def answer(ctx: Any) -> Any:
+        with asking.making.call():
+            response = _called(asking.call)
+            chunks = list(response) if is_stream(response) else None
+        return asking.making.whole(ctx, response) if chunks is None else asking.making.stream(ctx, chunks)
+
+    return answer
+
+
+def awhole(asking: Asking) -> Callable[..., Any]:
+    """The same, to be awaited."""
+
+    async def answer(ctx: Any) -> Any:
+        with asking.making.call():
+            response = await _acalled(asking.call)
+            chunks = [one async for one in _each(response)] if is_stream(response) else None
+        return asking.making.whole(ctx, response) if chunks is None else asking.making.stream(ctx, chunks)
+
+    return answer
+
+
+def streaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
+    """A factory that makes the call and hands on what it reads, as long as somebody listens."""
+
+    def answer(ctx: Any) -> Any:
+        chunks: list[Any] = []
+        with asking.making.call():
+            response = _called(asking.call)
+            if streams := is_stream(response):
+                recording.begin()
+                with _ending(response):
+                    for chunk in response:
+                        if recording.abandoned:
+                            return asking.making.abandoned()
+                        chunks.append(chunk)
+                        recording.chunk(chunk)
+        if not streams:
+            return asking.making.whole(ctx, response)
+        recording.end()
+        return asking.making.abandoned() if recording.abandoned else asking.making.stream(ctx, chunks)
+
+    return answer
+
+
+def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
+    """The same, to be awaited."""
+
+    async def answer(ctx: Any) -> Any:
+        chunks: list[Any] = []
+        with asking.making.call():
+            response = await _acalled(asking.call)
+            if streams := is_stream(response):
+                recording.begin()
+                async for chunk in _each(response):
+                    chunks.append(chunk)
+                    recording.chunk(chunk)
+        if not streams:
+            return asking.making.whole(ctx, response)
+        await recording.aend()
+        return asking.making.abandoned() if recording.abandoned else asking.making.stream(ctx, chunks)
+
+    return answer
+
+
+def _called(call: Callable[[], Any]) -> Any:
+    response = call()
+    if inspect.isawaitable(response):
+        if inspect.iscoroutine(response):
+            response.close()
+        raise CacheError("call is a coroutine function, and this cache is blocking", hint="use AsyncCache")
+    if hasattr(response, "__aiter__") and not hasattr(response, "__iter__"):
+        raise CacheError("call gives an asynchronous stream, and this cache is blocking", hint="use AsyncCache")
+    return response
+
+
+async def _acalled(call: Callable[[], Any]) -> Any:
+    response = call()
+    return await response if inspect.isawaitable(response) else response
+
+
+def _ending(stream: Any) -> AbstractContextManager[Any]:
+    """Let go of what is behind a stream, however its reading ends."""
+    return closing(stream) if hasattr(stream, "close") else nullcontext()
+
+
+async def _each(stream: Any) -> AsyncIterator[Any]:
+    """The chunks of a stream of either kind, which is let go of in the end."""
+    try:
+        if hasattr(stream, "__aiter__"):
+            async for chunk in stream:
+                yield chunk
+        else:
+            for chunk in stream:
+                yield chunk
+    finally:
+        end = getattr(stream, "aclose", None) or getattr(stream, "close", None)
+        if end is not None and inspect.isawaitable(ended := end()):
+            await ended
