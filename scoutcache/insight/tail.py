@@ -56,10 +56,11 @@ class Tail:
         there = dict(self._files(now))
         for name, path in there.items():
             for line in self._lines(name, path):
-                if line.op in REQUESTS and line.tier != "" and now - line.time <= WINDOW:
+                hit = line.outcome in HIT_OUTCOMES
+                if line.op in REQUESTS and (hit or line.tier is None) and now - line.time <= WINDOW:
                     times = 1 + len(line.more_ns or ())
                     asked[line.namespace, line.key] += times
-                    hits[line.namespace, line.key] += times if line.outcome in HIT_OUTCOMES else 0
+                    hits[line.namespace, line.key] += times if hit else 0
         self._places = {name: at for name, at in self._places.items() if name in there}
         if self._turns and 0 <= now - self._turns[-1][0] < AT_LEAST:  # many short turns are one
             began, earlier, found = self._turns.pop()

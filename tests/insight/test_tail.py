@@ -17,6 +17,7 @@ def test_what_is_asked_for_most_comes_first_and_counts_once(recorder, say, direc
     for key in ("a", "b", "b"):
         say("get", "hit", key, tier="disk")
     say("compute", "miss", "a", reason="cold")
+    say("compute", "miss", "a", reason="corrupt", tier="disk")  # that tier's share of it
     say("set", "stored", "a")
     recorder.publish({})
     for _ in range(3):
