@@ -73,7 +73,7 @@ class Alarms:
     def look(self, core: Core) -> None:
         """Judge, and tell the hooks of *core* of each edge (Rules 1 and 2)."""
         if core.hooks.wants(Alerted.name):
-            self.judge(self._figures(core), core.config.alerts, core.hooks.emit)
+            self.judge(self.figures(core, least=LEAST), core.config.alerts, core.hooks.emit)
         else:
             self.standing = {}
 
@@ -88,13 +88,14 @@ class Alarms:
             if name not in before or before[name].level is not alert.level:
                 emit(_told(alert, began=True))
 
-    def _figures(self, core: Core) -> Figures:
+    def figures(self, core: Core, *, least: int = LEAST) -> Figures:
+        """What this process is judged by."""
         now = core.world.now()
         tally = core.recorder.lived(int((now - HOUR) // 60))
         sizes = {"memory": core.memory.usage()} if core.memory is not None else {}
         segment = Segment.of(tally, id="", process="", started=now, written=now, usages=sizes)
         found = collect_stats(None, now=now, period_s=HOUR, usages=sizes, extra=[segment])
-        return figures_of(found, found, away=self.away(core), least=LEAST)
+        return figures_of(found, found, away=self.away(core), least=least)
 
     def away(self, core: Core) -> dict[str, str]:
         """The tiers that can't answer, and why (Rule 4)."""

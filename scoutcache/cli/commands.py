@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "log": Entry("log", "Show, convert and rotate the operation log.", group=True),
     "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
+    "dashboard": Entry("dashboard", "Export a Grafana dashboard of the metrics.", group=True),
     "config": Entry("config", "Show, create and check the configuration.", group=True),
     "profiles": Entry("profiles", "List the shipped profiles and show their settings.", group=True),
 }

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from scoutcache.cli.errors import MISSED
+from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.watching import Every, at_each, interval_of, show
+from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
     from scoutcache.cli.output import Output
     from scoutcache.core import Core
-    from scoutcache.entry import Usage
     from scoutcache.insight.stats import Stats
     from scoutcache.oplog.elsewhere import Elsewhere
     from scoutcache.tiers.base import Tier
@@ -49,6 +51,9 @@ def stats(
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every interval, until interrupted.")] = False,
     interval: Every = "2",
+    prom_textfile: Annotated[
+        str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus there.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 99 when a level of the alerts section is passed.")
     ] = False,
@@ -62,13 +67,19 @@ def stats(
 
     --check names each level that is passed, and what to do about it, on standard error; invalidations and errors are
     those of the last hour, the rest is of the period. With --watch it ends the watching. Off a terminal --watch prints
-    a line, an object or a row for each interval.
+    a line, an object or a row for each interval. --prom-textfile writes what all processes of this machine counted, for
+    the textfile collector of Prometheus' node exporter, and prints nothing.
     """
     from scoutcache.ttl import parse_duration
 
     seconds = None if period is None else parse_duration(period)
     asked = Asked(seconds, by, tier, check)
     every = interval_of(interval)
+    if prom_textfile is not None:
+        if watch:
+            raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
+        _write_metrics(session, Path(prom_textfile))
+        return None
     if watch:
         passed: list[Alert] = []
         show(session, _watched(session, asked, every, passed))
@@ -81,6 +92,19 @@ def stats(
     for alert in passed:
         session.warn(f"{alert.name}: {alert.detail}; {alert.remedy}", level=alert.level.name.lower())
     return MISSED if passed else None
+
+
+def _write_metrics(session: Session, file: Path) -> None:
+    """Write everything this machine's processes counted, and the alerts."""
+    from scoutcache.cli.values import write_whole
+    from scoutcache.insight.metrics import exposition, families
+    from scoutcache.oplog.ledger import read_counts
+
+    with session.core(raising=False) as core:
+        view = look(session, core, Asked(check=True))
+        tally = read_counts(core.directory, since=None, now=core.world.now()).tally
+        usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
+        write_whole(file, exposition(families(tally, usages, view.alerts or ())).encode())
 
 
 class Asked(NamedTuple):
@@ -278,6 +302,7 @@ def _print(out: Output, view: StatsView) -> None:
         out.record(fields)
 
 
+_USAGE: Final = ("entries", "size_bytes", "max_entries", "max_bytes")
 _OF_ALL: Final = ("period_start", "period_end", "machines", "alerts")
 _NODE: Final = ("name", "version", "role", "used_memory", "maxmemory", "evicted_keys", "connected_clients", "uptime_s")
 _NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}

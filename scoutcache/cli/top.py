@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from scoutcache.cli import stats
+from scoutcache.cli import stats, text
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.watching import Every, at_each, interval_of, show
@@ -150,20 +150,35 @@ class TopView(NamedTuple):
         """One row; alerts and tiers in it as data."""
         return [self.record()]
 
+    def _draw_head(self, out: Output) -> None:
+        head = self.head()
+        if not out.on_terminal:
+            out.record(head)
+            return
+        for names in _LINES:
+            out.line("   ".join(f"{text.label(name)} {text.human(name, head[name])}" for name in names))
+
     def draw(self, out: Output) -> None:
         """Print it for people, or whole in the other formats."""
         if out.form != "table":
             out.record(self.record())
             return
-        out.record(self.head())
+        self._draw_head(out)
         if self.alerts:
             out.section("alerts", [stats.alert_row(one) for one in self.alerts], ("level", "name", "detail"))
         out.section("tiers", self.tiers())
-        out.section("processes", self.processes()[: max(self.most, 1)], _PROCESS)
+        processes = [{**row, "pid": _text(row["pid"])} for row in self.processes()[: max(self.most, 1)]]
+        out.section("processes", processes, _PROCESS)
         out.section("prefixes", self.prefixes(), ("prefix", "requests_per_s", "hit_rate", "sets_per_s"))
         out.section("keys of the last minute", self.hottest, ("key", "requests", "hit_rate", "namespace"))
 
 
+_LINES: Final = (
+    ("at", "requests_per_s", "hit_rate", "processes", "machines", "seconds"),
+    ("hit_p50_us", "hit_p95_us", "miss_p50_us", "miss_p95_us"),
+    ("sets_per_s", "deletes_per_s", "evictions_per_s", "expirations_per_s", "invalidations_per_s", "errors_per_s"),
+)
+"""How the head stands on a terminal, where lines are few."""
 _PROCESS: Final = ("process", "pid", "command", "requests_per_s", "hit_rate", "memory_entries", "memory_bytes")
 _FIGURES: Final = ("requests", "hits", "sets", "deletes", "evictions", "expirations", "invalidations", "errors")
 
@@ -174,6 +189,11 @@ def _rates(rates: Rates | None) -> dict[str, Any]:
     share = rates.hit_rate
     return {**{f"{name}_per_s": round(getattr(rates, name), 3) for name in _FIGURES},
             "hit_rate": None if share is None else round(share, 4)}  # fmt: skip
+
+
+def _text(number: int | None) -> str | None:
+    """A number that is a name: without thousands apart."""
+    return None if number is None else str(number)
 
 
 def _fill(tier: TierStats) -> float | None:

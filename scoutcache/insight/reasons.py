@@ -139,11 +139,10 @@ class _Story:
             self._tell(line, reason, self.by if reason == "invalidated" else None)
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
-        wait = getattr(line, "wait_us", None)
         self.outcomes.append({
             "at": moment(line.time), "reason": reason, "outcome": line.outcome, "tier": line.tier,
             "op": line.op, "latency_us": line.latency_us,
-            "wait_us": line.latency_us if wait is None and reason == "joined" else wait,
+            "wait_us": line.latency_us if line.wait_us is None and reason == "joined" else line.wait_us,
             "factory_s": line.factory_s, "error": line.error, "after": self._changed, "by": by,
         })  # fmt: skip
 

@@ -1,7 +1,7 @@
 """The newest lines of the operation log, followed while they are written: which keys are asked for most just now.
 
 Rule 1: nothing is read twice, and no more than `AT_ONCE` bytes of a file a turn: what came in between is left out.
-Rule 2: what is remembered is bounded: `KEYS` keys for each turn of the last `WINDOW` seconds.
+Rule 2: what is remembered is bounded: `KEYS` keys for each second of the last `WINDOW`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ BEGINNING: Final = 256 << 10
 """Bytes from the end at which a file that was there already is begun."""
 FIRST_LINE: Final = 4096
 WINDOW: Final = 60.0
+AT_LEAST: Final = 1.0
+"""Seconds of a turn that is remembered by itself."""
 KEYS: Final = 5000
 
 Asked = tuple[str, str]
@@ -54,11 +56,17 @@ class Tail:
         there = dict(self._files(now))
         for name, path in there.items():
             for line in self._lines(name, path):
-                if line.op in REQUESTS and line.tier != "" and now - line.time <= WINDOW:
+                hit = line.outcome in HIT_OUTCOMES
+                if line.op in REQUESTS and (hit or line.tier is None) and now - line.time <= WINDOW:
                     times = 1 + len(line.more_ns or ())
                     asked[line.namespace, line.key] += times
-                    hits[line.namespace, line.key] += times if line.outcome in HIT_OUTCOMES else 0
+                    hits[line.namespace, line.key] += times if hit else 0
         self._places = {name: at for name, at in self._places.items() if name in there}
+        if self._turns and 0 <= now - self._turns[-1][0] < AT_LEAST:  # many short turns are one
+            began, earlier, found = self._turns.pop()
+            now = began
+            asked.update(earlier)
+            hits.update(found)
         kept = Counter(dict(asked.most_common(KEYS)))
         self._turns.append((now, kept, Counter({key: hits[key] for key in kept})))
         while self._turns and now - self._turns[0][0] > WINDOW:

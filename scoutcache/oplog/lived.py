@@ -5,6 +5,7 @@ For alerts, which judge the last hour, and for whoever exposes a process's count
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -30,16 +31,13 @@ class Lived:
         self._recent.append((minute, tally))
         _add(self._whole, tally, None)
 
-    def with_(self, tally: Tally, since_minute: int | None) -> Tally:
-        """That and *tally*, the present one: by the minute since *since_minute*, or all of it at minute 0."""
+    def with_(self, present: Sequence[Tally], since_minute: int | None) -> Tally:
+        """That and what is *present*: by the minute since *since_minute*, or all of it at minute 0."""
         found = Tally()
         if since_minute is None:
             found.take_in(self._whole)
-            _add(found, tally, None)
-            return found
-        for _, one in self._recent:
+        for one in (*([] if since_minute is None else [kept for _, kept in self._recent]), *present):
             _add(found, one, since_minute)
-        _add(found, tally, since_minute)
         return found
 
 

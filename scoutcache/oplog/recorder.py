@@ -108,7 +108,7 @@ class Recorder:
         self._keyed.clear()
         self._lived = Lived()
         self._lines: deque[Event] = deque()
-        self._tally = Tally()
+        self._tally, self._parting = Tally(), Tally()  # the other one is being written for the last time
         self._harvested = 0
         self._changed = True
         self._broken = False
@@ -235,7 +235,7 @@ class Recorder:
         """What this process counted, by the minute since *since_minute* (an hour back at most); None: all, summed."""
         with self._lock:
             self._absorb()
-            return self._lived.with_(self._tally, since_minute)
+            return self._lived.with_([self._parting, self._tally], since_minute)
 
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
@@ -351,9 +351,10 @@ class Recorder:
             return
         with self._lock:
             self._absorb()
-            last, self._tally = self._tally, Tally()
+            last = self._parting = self._tally
+            self._tally = Tally()
         if not last and not closing:
-            self._started = self._wall()
+            self._started, self._parting = self._wall(), Tally()
             return
         try:
             if last:
@@ -361,9 +362,11 @@ class Recorder:
         except OSError:
             with self._lock:
                 self._tally.take_in(last)
+                self._parting = Tally()
             raise
         with self._lock:
             self._lived.keep(last, self._minute(self._wall()))
+            self._parting = Tally()
         self._file.release()
         self._started, self._changed = self._wall(), True
         fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)

@@ -119,3 +119,13 @@ def test_a_server_that_is_away_is_left_out(directory, cli, monkeypatch):
     assert [(row["tier"], row["entries"]) for row in json.loads(ran.out)["keystats"]] == [("disk", 4)]
     assert "can't be used" in ran.err
     assert cli("keystats", "--tier", "redis").code == 10
+
+
+def test_on_a_cluster_each_node_says_how_long_its_entries_were_idle(redis_cluster, workplace, cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_REDIS__NODES", ",".join(f"{host}:{port}" for host, port in redis_cluster.nodes))
+    monkeypatch.setenv("SCOUTCACHE_TIERS", "redis")
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+    with Cache() as cache:
+        cache.set_many({f"n:{number}": number for number in range(100)})
+    (row,) = body(cli("keystats", "n:*", "--json"))["keystats"]
+    assert (row["entries"], row["idle_unknown"]) == (100, 0)

@@ -146,3 +146,17 @@ def test_on_a_terminal_it_is_redrawn_until_ctrl_c(directory):
     assert "\x1b[?1049l" in ran.said
     assert "requests/s" in ran.said
     assert "Traceback" not in ran.said
+
+
+def test_what_other_machines_count_is_added(workplace, cli, acting, redis_url):
+    def on(machine, *keys):
+        with Cache(directory=workplace / machine, redis_url=redis_url) as cache:
+            for key in keys:
+                cache.get(key)
+
+    on("other", "no:1")  # a machine that is met for the first time counts from then on
+    acting += [lambda: (on("other", "no:1", "no:2", "no:3"), on("own", "no:4"))]
+    ran = cli("top", "--once", "--json", "--directory", str(workplace / "own"), "--redis-url", redis_url)
+    found = json.loads(ran.out)
+    assert found["machines"] == 2
+    assert found["requests_per_s"] * found["seconds"] == pytest.approx(4, abs=0.1)

@@ -223,3 +223,27 @@ class TestStatsCheck:
 def test_a_process_that_nobody_asks_of_alerts_tells_none(directory):
     with Cache(directory=directory) as cache:
         assert cache._core.alarms.standing == {}
+
+
+class TestForPrometheus:
+    def test_a_file_for_the_node_exporter(self, asked, cli, workplace):
+        ran = cli("stats", "--prom-textfile", "cache.prom")
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
+        text = (workplace / "cache.prom").read_text()
+        assert 'cache_gets_total{namespace="default",prefix="llm",tier="disk",result="hit"} 2\n' in text
+        assert 'cache_entries{tier="disk"} 5\n' in text
+        assert 'cache_entries{tier="memory"}' not in text
+        assert [path.name for path in workplace.glob("*.prom*")] == ["cache.prom"]
+
+    def test_where_it_can_not_be_written_that_is_said(self, asked, cli):
+        ran = cli("stats", "--prom-textfile", "/nonexistent/cache.prom")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("error: can't write /nonexistent/cache.prom: ")
+        assert cli("stats", "--watch", "--prom-textfile", "x").code == 2
+
+    def test_the_dashboard_is_json_wherever_it_goes(self, cli, workplace):
+        printed = json.loads(cli("dashboard", "export").out)
+        assert printed["title"] == "scoutcache"
+        ran = cli("dashboard", "export", "-o", "d.json", "--quiet")
+        assert (ran.code, ran.out, ran.err) == (0, "", "")
+        assert json.loads((workplace / "d.json").read_text()) == printed

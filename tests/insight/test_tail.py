@@ -17,6 +17,7 @@ def test_what_is_asked_for_most_comes_first_and_counts_once(recorder, say, direc
     for key in ("a", "b", "b"):
         say("get", "hit", key, tier="disk")
     say("compute", "miss", "a", reason="cold")
+    say("compute", "miss", "a", reason="corrupt", tier="disk")  # that tier's share of it
     say("set", "stored", "a")
     recorder.publish({})
     for _ in range(3):
@@ -96,3 +97,14 @@ def test_a_burst_is_read_from_its_end(recorder, say, directory, fake_clock, monk
     found = {key for key, _ in keys(following)}
     assert "k19" in found
     assert "k1" not in found
+
+
+def test_many_short_turns_are_remembered_as_one(recorder, say, directory, fake_clock):
+    following = Tail(directory)
+    for number in range(50):
+        say("get", "hit", f"k{number % 2}", tier="disk")
+        recorder.publish({})
+        fake_clock.advance(-0.99)
+        following.turn(fake_clock.wall())
+    assert keys(following) == [("k0", 25), ("k1", 25)]
+    assert len(following._turns) == 1
