@@ -17,7 +17,8 @@ def chat(reason="stop", **more):
 
 def claude(reason="end_turn", **more):
     return {"id": "m1", "type": "message", "model": "claude-sonnet-4-5-20250929", "stop_reason": reason,
-            "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 3}, **more}  # fmt: skip
+            "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 3},
+            **more}  # fmt: skip
 
 
 def responses(status="completed", **more):
