@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -71,7 +72,8 @@ def test_answers_of_openais_client_come_back_as_they_were(llm):
 def test_answers_of_anthropics_client_come_back_as_they_were(llm):
     types = pytest.importorskip("anthropic.types", reason="needs the client of Anthropic")
     said = {"id": "m", "type": "message", "role": "assistant", "model": "claude-x", "stop_reason": "end_turn",
-            "content": [{"type": "text", "text": "hi"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}],
+            "content": [{"type": "text", "text": "hi"}, {"type": "tool_use", "id": "t", "name": "f", "input": {"a": 1}}
+                        ],
             "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 2}}  # fmt: skip
     whole = types.Message.construct(**said)
     request = {**ASK, "model": "claude-x"}
@@ -96,10 +98,8 @@ def test_whatever_is_packed_is_unpacked(value):
 
 @given(DATA | st.fixed_dictionaries({"llm": st.just(1), "meta": st.just({})}, optional={"whole": DATA, "chunks": DATA}))
 def test_whatever_is_unpacked_is_an_answer_or_none(stored):
-    try:
+    with suppress(CorruptEntry, UnknownType):
         unpacked(stored)
-    except (CorruptEntry, UnknownType):
-        pass
 
 
 @pytest.mark.parametrize("name", [["os", "system", "validate"], ["subprocess", "Popen", "construct"],
