@@ -51,8 +51,8 @@ def events(path: str, model: str) -> list[bytes]:
         ]
         return [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in told]
     said = [(one, None) for one in "hi"] + [("", "stop")]
-    pieces = [{"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": model,
-               "choices": [{"index": 0, "delta": {"content": one}, "finish_reason": end}]} for one, end in said]  # fmt: skip
+    head = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": model}
+    pieces = [{**head, "choices": [{"index": 0, "delta": {"content": one}, "finish_reason": end}]} for one, end in said]
     return [*(f"data: {json.dumps(one)}\n\n".encode() for one in pieces), b"data: [DONE]\n\n"]
 
 

@@ -54,7 +54,8 @@ class Sent:
             stack.callback(lambda: (self.run(self.client.aclose()), self.run(cache.close())))
         else:
             cache = stack.enter_context(Cache(directory=directory))
-            self.client = stack.enter_context(http.Client(transport=CachingTransport(cache, lower, **how), headers=headers))
+            transport = CachingTransport(cache, lower, **how)
+            self.client = stack.enter_context(http.Client(transport=transport, headers=headers))
         self.cache = cache
 
     def run(self, result):
@@ -85,14 +86,17 @@ class Sent:
 
         return self.runner.run(read())
 
-    def keys(self):
-        async def listed():
-            return [key async for key in self.cache.keys()]
-
-        return self.runner.run(listed()) if self.is_async else list(self.cache.keys())
+    def listed(self, namespace="default"):
+        """The keys of the cache."""
+        found = self.cache.keys(namespace=namespace)
+        return self.runner.run(_listed(found)) if self.is_async else list(found)
 
     def metrics(self):
         return self.run(self.cache.llm.metrics())
+
+
+async def _listed(found):
+    return [one async for one in found]
 
 
 @pytest.fixture(params=["sync", "async"])
@@ -187,7 +191,7 @@ def test_who_asks_is_told_apart_and_nowhere_written_down(connect, models, tmp_pa
     for one in headers * 2:
         sent.post(models.url + CHAT, headers=one)
     assert len(models.asked) == len(headers)
-    assert not any("secret" in key for key in sent.keys())
+    assert not any("secret" in key for key in sent.listed())
     sent.run(sent.cache.flush())
     for path in (tmp_path / "cache").rglob("*"):
         assert not path.is_file() or b"sk-secret" not in path.read_bytes(), path
@@ -225,7 +229,7 @@ def test_what_passes_by_is_logged_so(connect, models):
     core = sent.cache._core
     told = collect_stats(core.directory, now=core.clocks.wall())
     assert told.total.misses_by_reason == {"bypassed": 2}
-    assert sent.keys() == []
+    assert sent.listed() == []
 
 
 def test_any_temperature_where_it_is_wanted(connect, models):
@@ -249,7 +253,7 @@ def test_anything_else_goes_through_untouched(connect, models):
     sent = connect()
     assert sent.run(sent.client.get(models.url + CHAT)).json() == {"data": []}
     assert "x-scoutcache" not in sent.post(models.url + "/v2/messages").headers
-    assert sent.keys() == []
+    assert sent.listed() == []
 
 
 def test_many_who_ask_at_once_make_one_call(connect, models):
@@ -353,14 +357,10 @@ def test_defaults_count_as_left_out_for_the_providers_own_hosts_only(connect, an
 def test_options_are_those_of_the_cache(connect, answering):
     sent = connect(answering(), ttl="5m", tags=["mine"], source="web", namespace="tenant", paths=["/ask"])
     sent.post("http://x/ask")
-    (key,) = [key for key in sent.run(_keys(sent.cache.namespace("tenant")))]
+    (key,) = sent.listed("tenant")
     entry = sent.run(sent.cache.get_entry(key, namespace="tenant"))
     assert {"mine", "source:web", "model:gpt-4o", "operation:ask"} <= set(entry.tags)
     assert sent.run(sent.cache.ttl(key, namespace="tenant")) <= 300
-
-
-async def _keys(cache):
-    return [key async for key in cache.keys()] if isinstance(cache, AsyncCache) else list(cache.keys())
 
 
 def test_each_transport_wants_its_own_kind_of_cache(tmp_path):
