@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -88,12 +88,14 @@ def unique_keys(value):
     return all(unique_keys(one) for one in value) if isinstance(value, list) else True
 
 
+@settings(max_examples=60)
 @given(REQUESTS, st.data())
 def test_what_means_the_same_has_the_same_key(request_, data):
     assume(unique_keys(request_))
     assert digest(request_) == digest(shuffled(request_, data))
 
 
+@settings(max_examples=60)
 @given(REQUESTS, REQUESTS)
 def test_two_requests_share_a_key_only_if_they_are_the_same(one, other):
     assume(unique_keys(one) and unique_keys(other))
@@ -101,6 +103,7 @@ def test_two_requests_share_a_key_only_if_they_are_the_same(one, other):
     assert (digest(one) == digest(other)) is is_same(*fields)
 
 
+@settings(max_examples=60)
 @given(REQUESTS, st.data())
 def test_any_difference_that_matters_makes_another_key(request_, data):
     """One leaf of the request is changed, or an item taken from a list."""

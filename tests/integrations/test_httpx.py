@@ -35,10 +35,16 @@ def models(server):
     return server
 
 
-@pytest.fixture(params=["httpx", "httpx2"])
-def http(request):
-    """Each library that clients are built on."""
-    return pytest.importorskip(request.param, reason=f"needs {request.param}")
+@pytest.fixture(params=["sync-httpx", "async-httpx2"])
+def kind(request):
+    """Each face and each library that clients are built on; together they would say nothing more."""
+    return request.param.split("-")
+
+
+@pytest.fixture
+def http(kind):
+    """The library."""
+    return pytest.importorskip(kind[1], reason=f"needs {kind[1]}")
 
 
 class Sent:
@@ -99,11 +105,11 @@ async def _listed(found):
     return [one async for one in found]
 
 
-@pytest.fixture(params=["sync", "async"])
-def connect(request, http, tmp_path, runner):
-    """Open clients of each face; all are closed with the test."""
+@pytest.fixture
+def connect(kind, http, tmp_path, runner):
+    """Open clients; all are closed with the test."""
     with ExitStack() as stack:
-        yield lambda handle=None, **how: Sent(http, request.param, tmp_path / "cache", runner, stack, handle, **how)
+        yield lambda handle=None, **how: Sent(http, kind[0], tmp_path / "cache", runner, stack, handle, **how)
 
 
 @pytest.fixture

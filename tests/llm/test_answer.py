@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -96,6 +96,7 @@ def test_whatever_is_packed_is_unpacked(value):
     assert type(found) is Chunks
 
 
+@settings(max_examples=60)
 @given(DATA | st.fixed_dictionaries({"llm": st.just(1), "meta": st.just({})}, optional={"whole": DATA, "chunks": DATA}))
 def test_whatever_is_unpacked_is_an_answer_or_none(stored):
     with suppress(CorruptEntry, UnknownType):
