@@ -12,7 +12,7 @@ from scoutcache import AsyncCache, Cache
 from scoutcache.errors import CacheError, InvalidKey, InvalidTTL, SerializationError
 from scoutcache.llm import AsyncLlm, Llm
 
-from .answers import ASK, Model, answer, asking
+from .answers import ASK, Model, answer, asking, chunks
 
 
 def test_a_model_is_asked_once(llm):
@@ -311,6 +311,29 @@ def test_what_something_else_stored_under_the_key_is_no_answer(llm):
         assert llm.get_entry(ASK) is None
     assert llm.get_or_call(ASK, Model()) == answer()
     assert llm.get(ASK) == answer()
+
+
+def test_what_may_be_read_only_once_is_read_once(llm):
+    llm.get_or_call(ASK, Model(), source=(one for one in ["a", "b"]), tags=iter(["t"]), keep=iter(["truncated"]))
+    assert llm.get_entry(ASK).sources == ("a", "b")
+    assert "t" in llm.driven.get_entry(llm.key(ASK)).tags
+
+
+def test_machines_share_answers_and_counts_by_a_server(open_llm, tmp_path, face):
+    """Two machines, each with a directory of its own."""
+    here, there = (open_llm(["memory", "redis", "disk"], directory=tmp_path / name) for name in "ab")
+    model = Model()
+    assert here.get_or_call(ASK, model) == there.get_or_call(ASK, model) == answer()
+    stream = {**ASK, "stream": True}
+    assert here.read(here.get_or_call(stream, lambda: iter(chunks()))) == chunks()
+    assert there.read(there.get_or_call(stream, model)) == chunks()
+    assert len(model.asked) == 1
+    here.driven.flush()
+    told = there.metrics()
+    assert (told.requests, told.calls, told.hits) == (4, 2, 2)
+    there.invalidate(model="gpt-4o")
+    here.driven.turn()
+    assert (here.get(ASK), there.get(ASK)) == (None, None)
 
 
 def test_both_faces_have_the_same_methods_with_the_same_arguments():
