@@ -17,7 +17,7 @@ __all__ = ["cost_of", "price_of"]
 
 def price_of(costs: CostsSection, *models: str | None) -> ModelPrice | None:
     """The price of the first of *models*, by the first of its names, that has one."""
-    for model in models:
+    for model in models if costs.models else ():
         for name in _names(model) if model else ():
             if (price := costs.models.get(name)) is not None:
                 return price

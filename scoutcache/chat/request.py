@@ -41,12 +41,28 @@ MAX_CHARACTERS: Final = 64 * 2**20
 DIGITS: Final = 32
 """Hex digits of a request's digest in a key: 128 bits."""
 
+_PLAIN: Final = {str, int, float, bool, type(None), dict, list}
+
 _DEEPEST: Final = 90
 """The canonical text takes a hundred levels, of which a request's own ones leave some."""
 
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,", re.IGNORECASE)
+_DATA: Final = frozenset({"data:", "DATA:", "Data:"})
 _BLANKS: Final = str.maketrans("", "", " \t\r\n\f\v")
 _BASE64_SLICE: Final = 4 * 16384
+
+
+Path = tuple["Path", object] | str
+"""Where something stands: put into words only for what is refused, which costs more than all the rest."""
+
+
+def _words(path: Path) -> str:
+    parts: list[str] = []
+    while isinstance(path, tuple):
+        parts.append(f"[{path[1] if isinstance(path[1], int) else shown(path[1])}]")
+        path = path[0]
+    where = "".join(reversed(parts))
+    return path + (where if len(where) <= 200 else f"{where[:100]}…{where[-90:]}")
 
 
 class _Reading:
@@ -55,11 +71,11 @@ class _Reading:
     def __init__(self) -> None:
         self.characters = 0
 
-    def take(self, text: str, where: str) -> None:
+    def take(self, text: str, where: Path) -> None:
         self.characters += len(text)
         if self.characters > MAX_CHARACTERS:
-            raise InvalidKey(f"{where}: the request holds over {MAX_CHARACTERS:,} characters, which no model takes",
-                             hint="name large files by an address or an id")  # fmt: skip
+            raise InvalidKey(f"{_words(where)}: the request holds over {MAX_CHARACTERS:,} characters, "
+                             "which no model takes", hint="name large files by an address or an id")  # fmt: skip
 
 
 def normalised(value: object, where: str = "request") -> Any:
@@ -117,6 +133,8 @@ def model_of(request: Mapping[str, Any]) -> str:
 def is_left_out(value: object) -> bool:
     """Is it a client's sign for a parameter that isn't given (``openai.NOT_GIVEN``, ``openai.omit``)?"""
     kind = type(value)
+    if kind in _PLAIN:
+        return False
     return kind.__name__ in {"NotGiven", "Omit"} and kind.__module__.partition(".")[0] in {"openai", "anthropic"}
 
 
@@ -137,48 +155,48 @@ def _message(message: Any, provider: str | None) -> Any:
     return message
 
 
-def _value(value: object, where: str, depth: int, reading: _Reading) -> Any:
+def _value(value: object, where: Path, depth: int, reading: _Reading) -> Any:
     if value is None or value is True or value is False or type(value) is int:
         return value
     if type(value) is str:
         return _text(value, where, reading)
     if depth > _DEEPEST:
-        raise InvalidKey(f"{where[:200]} is nested deeper than {_DEEPEST} levels, or holds itself")
+        raise InvalidKey(f"{_words(where)} is nested deeper than {_DEEPEST} levels, or holds itself")
     if isinstance(value, BaseModel):
         value = _dumped(value)
     if isinstance(value, Mapping):
         return _mapping(value, where, depth, reading)
     if isinstance(value, list | tuple):
-        return [_value(item, f"{where}[{at}]", depth + 1, reading) for at, item in enumerate(value)]
+        return [_value(item, (where, at), depth + 1, reading) for at, item in enumerate(value)]
     return _simple(value, where, reading)
 
 
-def _simple(value: object, where: str, reading: _Reading) -> Any:
+def _simple(value: object, where: Path, reading: _Reading) -> Any:
     if isinstance(value, Enum):
         return _simple(value.value, where, reading)
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise InvalidKey(f"{where} is {value!r}, which JSON can't hold")
+            raise InvalidKey(f"{_words(where)} is {value!r}, which JSON can't hold")
         return int(value) if value.is_integer() and abs(value) < 2**53 else float(value)
     if isinstance(value, str):
         return _text(str(value), where, reading)
     if isinstance(value, int):
         return int(value)
-    raise InvalidKey(f"{where} is of type {type(value).__name__}, which JSON can't hold",
+    raise InvalidKey(f"{_words(where)} is of type {type(value).__name__}, which JSON can't hold",
                      hint="a request is what is sent: text, numbers, lists and mappings; files in base64")  # fmt: skip
 
 
-def _mapping(value: Mapping[Any, object], where: str, depth: int, reading: _Reading) -> dict[str, Any]:
+def _mapping(value: Mapping[Any, object], where: Path, depth: int, reading: _Reading) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise InvalidKey(f"{where} has the key {shown(key)}, which is no text, as JSON wants it")
+            raise InvalidKey(f"{_words(where)} has the key {shown(key)}, which is no text, as JSON wants it")
         if is_left_out(item):
             continue
-        name = _text(key, f"a key of {where}", reading)
+        name = _name(key, where, reading)
         if name in found:
-            raise InvalidKey(f"{where} has the key {shown(key)} twice, in two Unicode forms")
-        found[name] = _value(item, f"{where}[{shown(key)}]", depth + 1, reading)
+            raise InvalidKey(f"{_words(where)} has the key {shown(key)} twice, in two Unicode forms")
+        found[name] = _value(item, (where, key), depth + 1, reading)
     if found.get("type") == "base64" and isinstance(data := value.get("data"), str):
         found["data"] = _bytes_of(data) or found["data"]
         if isinstance(kind := found.get("media_type"), str):
@@ -186,13 +204,18 @@ def _mapping(value: Mapping[Any, object], where: str, depth: int, reading: _Read
     return found
 
 
-def _text(text: str, where: str, reading: _Reading) -> Any:
+def _name(key: str, where: Path, reading: _Reading) -> str:
+    reading.take(key, where)
+    return key if key.isascii() else composed(key, f"a key of {_words(where)}")
+
+
+def _text(text: str, where: Path, reading: _Reading) -> Any:
     reading.take(text, where)
-    if text[:5].lower() == "data:" and (head := _DATA_URL.match(text)) is not None:
+    if text[:5] in _DATA and (head := _DATA_URL.match(text)) is not None:
         digest = _bytes_of(text, head.end())
         if digest is not None:
             return ((head[1] or "").lower(), head[2].lower(), *digest)
-    return composed(text, where)
+    return text if text.isascii() else composed(text, _words(where))
 
 
 def _bytes_of(text: str, begin: int = 0) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ __all__ = ["afetching", "credentials", "fetching", "is_told_to_bypass", "library
 
 HEADER: Final = "x-scoutcache"
 
-_CREDENTIALS: Final = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key", "cookie")
+_CREDENTIALS: Final = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key")
 _KEPT: Final = ("content-type", "x-request-id", "request-id", "openai-version", "openai-processing-ms")
 _OF_TRAVEL: Final = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "keep-alive"})
 _ENDS: Final = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
@@ -35,9 +35,16 @@ def library(request: Any) -> Any:
 
 
 def credentials(request: Any) -> str:
-    """A digest of who asks; of nobody, too."""
-    said = [f"{name}: {value}" for name in _CREDENTIALS for value in request.headers.get_list(name)]
+    """A digest of who asks; of nobody, too.
+
+    Cookies count only where nothing else says it: providers' networks set some of their own, which change all the time.
+    """
+    said = _said(request, _CREDENTIALS) or _said(request, ("cookie",))
     return hashlib.sha256("\n".join([*said, request.url.userinfo.decode("latin-1")]).encode()).hexdigest()
+
+
+def _said(request: Any, names: Iterable[str]) -> list[str]:
+    return [f"{name}: {value}" for name in names for value in request.headers.get_list(name)]
 
 
 def is_told_to_bypass(request: Any) -> bool:

@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -81,6 +82,7 @@ class _Transport:
         self._check(cache)
         self._cache = cache if namespace is None else cache.namespace(namespace)
         self._inner = transport
+        self._making_inner = threading.Lock()
         self._any_temperature, self._paths = any_temperature, tuple(paths)
         self._details = Details(tuple(tags), source, keep=keep).checked()
         self._how = How(ttl=ttl)
@@ -95,7 +97,8 @@ class _Transport:
     def _lower(self, request: Any, name: str) -> Any:
         """The transport below, of the library that *request* comes from."""
         if self._inner is None:
-            self._inner = getattr(library(request), name)()
+            with self._making_inner:
+                self._inner = self._inner or getattr(library(request), name)()
         return self._inner
 
     def _is_looked_at(self, request: Any) -> bool:

@@ -173,7 +173,7 @@ def unpacked(stored: Any) -> Any:
         raise CorruptEntry("that is no answer of a model")
     try:
         return _unpacked(stored["whole"]) if "whole" in stored else Chunks(map(_unpacked, stored["chunks"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise CorruptEntry(f"that is no answer of a model: {type(error).__name__}") from None
 
 

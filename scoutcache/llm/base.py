@@ -17,6 +17,7 @@ from scoutcache.keys import check_tag
 from scoutcache.llm.answer import is_stream
 from scoutcache.llm.details import Details, verdict_of
 from scoutcache.llm.flows import Flows, Making
+from scoutcache.llm.nearness import Near, Sought, sought_in, sought_in_text
 from scoutcache.llm.question import Question, bound, question_of
 from scoutcache.models import InvalidationResult
 from scoutcache.obtaining import How, options
@@ -44,6 +45,13 @@ class Asking:
         self.call: Callable[[], Any] = bound(call, question)
         self.how: How = how
         self.making = Making(flows, question, details, how.namespace)
+        self.near: Near | None = None
+        """The way by meaning, where it was asked for and the question has one."""
+
+    def seek(self, semantic: Any, sought: Sought | None) -> None:
+        """Ask by meaning too, before the call is made."""
+        if sought is not None:
+            self.near = Near(semantic, sought, self.making, self.how)
 
     def flow(self, factory: Callable[..., Any]) -> Flow[Any]:
         """What is stored, made by *factory* where nothing is."""
@@ -69,6 +77,18 @@ class Base:
 
     def _question(self, request: Any, text: Any, operation: str | None, options: Any) -> Question:
         return question_of(self._flows.core.config.llm, request, text, operation, options)
+
+    def _asking(self, request: Any, call: Any, asked: tuple[Any, str | None, Any], semantic: Any,
+                given: Mapping[str, Any]) -> Asking:  # fmt: skip
+        """A `get_or_call`, read; *semantic* is False, or where answers are found by meaning."""
+        text, operation, options = asked
+        asking = Asking(self._flows, self._question(request, text, operation, options), call, given)
+        if semantic is not False:
+            settings = self._flows.core.config.llm
+            by_text = text is not None
+            sought = sought_in_text(text, operation or "", options or {}) if by_text else sought_in(settings, request)
+            asking.seek(semantic, sought)
+        return asking
 
     def _set(
         self, request: Any, response: Any, asked: tuple[Any, str | None, Any], details: Details, ttl: object,

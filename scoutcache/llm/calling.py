@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
+from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
 from scoutcache.llm.answer import is_stream
 from scoutcache.llm.base import Asking
@@ -19,10 +20,13 @@ def whole(asking: Asking) -> Callable[..., Any]:
     """A factory that makes the call; a stream is read to its end first."""
 
     def answer(ctx: Any) -> Any:
+        if (near := _near(asking, ctx)) is not MISSING:
+            return near
         with asking.making.call():
             response = _called(asking.call)
             chunks = list(response) if is_stream(response) else None
-        return asking.making.whole(ctx, response) if chunks is None else asking.making.stream(ctx, chunks)
+        making = asking.making
+        return _kept(asking, ctx, making.whole(ctx, response) if chunks is None else making.stream(ctx, chunks))
 
     return answer
 
@@ -31,10 +35,13 @@ def awhole(asking: Asking) -> Callable[..., Any]:
     """The same, to be awaited."""
 
     async def answer(ctx: Any) -> Any:
+        if (near := await _anear(asking, ctx)) is not MISSING:
+            return near
         with asking.making.call():
             response = await _acalled(asking.call)
             chunks = [one async for one in _each(response)] if is_stream(response) else None
-        return asking.making.whole(ctx, response) if chunks is None else asking.making.stream(ctx, chunks)
+        making = asking.making
+        return await _akept(asking, ctx, making.whole(ctx, response) if chunks is None else making.stream(ctx, chunks))
 
     return answer
 
@@ -43,6 +50,8 @@ def streaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
     """A factory that makes the call and hands on what it reads, as long as somebody listens."""
 
     def answer(ctx: Any) -> Any:
+        if (near := _near(asking, ctx)) is not MISSING:
+            return near
         chunks: list[Any] = []
         with asking.making.call():
             response = _called(asking.call)
@@ -55,9 +64,11 @@ def streaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
                         chunks.append(chunk)
                         recording.chunk(chunk)
         if not streams:
-            return asking.making.whole(ctx, response)
+            return _kept(asking, ctx, asking.making.whole(ctx, response))
         recording.end()
-        return asking.making.abandoned() if recording.abandoned else asking.making.stream(ctx, chunks)
+        if recording.abandoned:
+            return asking.making.abandoned()
+        return _kept(asking, ctx, asking.making.stream(ctx, chunks))
 
     return answer
 
@@ -66,6 +77,8 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
     """The same, to be awaited."""
 
     async def answer(ctx: Any) -> Any:
+        if (near := await _anear(asking, ctx)) is not MISSING:
+            return near
         chunks: list[Any] = []
         with asking.making.call():
             response = await _acalled(asking.call)
@@ -75,11 +88,36 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
                     chunks.append(chunk)
                     recording.chunk(chunk)
         if not streams:
-            return asking.making.whole(ctx, response)
+            return await _akept(asking, ctx, asking.making.whole(ctx, response))
         await recording.aend()
-        return asking.making.abandoned() if recording.abandoned else asking.making.stream(ctx, chunks)
+        if recording.abandoned:
+            return asking.making.abandoned()
+        return await _akept(asking, ctx, asking.making.stream(ctx, chunks))
 
     return answer
+
+
+# -- by meaning, where that was asked for
+
+
+def _near(asking: Asking, ctx: Any) -> Any:
+    return MISSING if asking.near is None else asking.near.taken(ctx, asking.near.asked())
+
+
+async def _anear(asking: Asking, ctx: Any) -> Any:
+    return MISSING if asking.near is None else asking.near.taken(ctx, await asking.near.asked())
+
+
+def _kept(asking: Asking, ctx: Any, stored: Any) -> Any:
+    if asking.near is not None and asking.near.is_kept(ctx):
+        asking.near.added(ctx, stored)
+    return stored
+
+
+async def _akept(asking: Asking, ctx: Any, stored: Any) -> Any:
+    if asking.near is not None and asking.near.is_kept(ctx):
+        await asking.near.added(ctx, stored)
+    return stored
 
 
 def _called(call: Callable[[], Any]) -> Any:

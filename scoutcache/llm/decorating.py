@@ -74,19 +74,17 @@ def _name(function: Any) -> str:
 
 def _request(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
     """The request that a call with these arguments puts; raises `TypeError` for those that don't fit."""
-    bound = _signature(function).bind(*args, **kwargs)
+    signature = inspect.signature(function)
+    bound = signature.bind(*args, **kwargs)
+    given = set(bound.arguments)
     bound.apply_defaults()
     named: dict[str, Any] = {}
-    for at, (name, parameter) in enumerate(_signature(function).parameters.items()):
+    for at, (name, parameter) in enumerate(signature.parameters.items()):
         value = bound.arguments[name]
-        if at == 0 and name in _OWNERS:
-            continue
+        if (at == 0 and name in _OWNERS) or (value is None and name not in given):
+            continue  # a default of None is how functions say that something is left out
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             named.update(value)
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL or value:
             named[name] = value
     return named["request"] if set(named) == {"request"} and isinstance(named["request"], Mapping) else named
-
-
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
-    return inspect.signature(function)

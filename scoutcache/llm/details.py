@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scoutcache.calls import several, tag_names
@@ -31,7 +31,10 @@ class Details:
     keep: str | Iterable[str] = ()
 
     def checked(self) -> Details:
-        """The same; raises `CacheError` for what can't be meant."""
+        """The same, with what may be read only once read; raises `CacheError` for what can't be meant."""
+        return replace(self, tags=tag_names(self.tags), keep=self.kept, source=self.sources())._checked()
+
+    def _checked(self) -> Details:
         for name in ("input_tokens", "output_tokens"):
             count = getattr(self, name)
             if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
@@ -39,11 +42,9 @@ class Details:
         for fault in self.kept:
             if fault not in FAULTS:
                 raise CacheError(f"keep names what is kept all the same: {', '.join(FAULTS)}; not {fault!r:.80}")
-        tag_names(self.tags)
         for name in ("provider", "request_id"):
             if (said := getattr(self, name)) is not None and not isinstance(said, str):
                 raise CacheError(f"{name} is text, not {type(said).__name__}")
-        self.sources()
         return self
 
     @property

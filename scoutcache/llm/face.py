@@ -9,7 +9,7 @@ from scoutcache.calls import Position
 from scoutcache.entry import MISSING
 from scoutcache.invalidating import Match
 from scoutcache.llm.answer import Chunks, LlmAnswer, Replay
-from scoutcache.llm.base import Asking, Base, Named
+from scoutcache.llm.base import Base, Named
 from scoutcache.llm.calling import streaming, whole
 from scoutcache.llm.decorating import decorated
 from scoutcache.llm.details import Details
@@ -116,6 +116,7 @@ class Llm(Base):
         text: Text | None = None,
         operation: str | None = None,
         options: Mapping[str, Any] | None = None,
+        semantic: bool = False,
         **how: Any,
     ) -> Any:
         """The answer that is kept, else that of *call*, made once however many ask, in any process.
@@ -124,10 +125,14 @@ class Llm(Base):
         A stream that it returns reaches the caller as it comes, is recorded on its way, and is replayed to who asks
         later; one that is closed early, or breaks off, is not kept.
 
+        With *semantic* an answer to a question that means the same serves too (`Cache.semantic`), if all but the words
+        of the last message is equal: asked exactly first, then by meaning, then the call is made.
+
         *how* takes *tags*, *source*, *provider*, *request_id*, *input_tokens*, *output_tokens*, *cost* and *keep* as
         `set` does, and the options of `Cache.get_or_compute`.  What *call* raises is raised here and not kept.
         """
-        asking = Asking(self._flows, self._question(request, text, operation, options), call, how)
+        by_meaning = getattr(self._cache, "semantic", None) if semantic else False
+        asking = self._asking(request, call, (text, operation, options), by_meaning, how)
         if asking.question.streams:
             found = follow(lambda recording: self._cache._run(asking.flow(streaming(asking, recording))))
             if not isinstance(found, Recorded):

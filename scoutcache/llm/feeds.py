@@ -210,6 +210,17 @@ class AsyncLiveStream:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
+    def __del__(self) -> None:
+        loop = self._task.get_loop()
+        if not self._over and not loop.is_closed():
+            loop.call_soon_threadsafe(_stop, self._recording, self._task)
+
+
+def _stop(recording: Recording, task: asyncio.Task[None]) -> None:
+    """Nobody can read on."""
+    if not recording.closed():
+        task.cancel()
+
 
 _running: set[asyncio.Task[None]] = set()
 """A loop keeps only weak references to its tasks."""

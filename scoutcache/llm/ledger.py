@@ -112,16 +112,13 @@ class Ledger:
 
 
 _ledgers: weakref.WeakKeyDictionary[Core, Ledger] = weakref.WeakKeyDictionary()
-_opening = threading.Lock()
 
 
 def ledger_of(core: Core) -> Ledger:
     """The ledger of an open cache, which is written whenever its counters are."""
-    if (ledger := _ledgers.get(core)) is not None:
-        return ledger
-    with _opening:
-        if (ledger := _ledgers.get(core)) is None:
-            ledger = _ledgers[core] = Ledger()
+    if (ledger := _ledgers.get(core)) is None:
+        made = Ledger()
+        if (ledger := _ledgers.setdefault(core, made)) is made:  # of several threads one is the first
             _keep(core, ledger)
     return ledger
 

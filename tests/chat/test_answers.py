@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoutcache.chat.answers import is_same_model, outline_of, outline_of_chunks
@@ -17,7 +17,8 @@ def chat(reason="stop", **more):
 
 def claude(reason="end_turn", **more):
     return {"id": "m1", "type": "message", "model": "claude-sonnet-4-5-20250929", "stop_reason": reason,
-            "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 3}, **more}  # fmt: skip
+            "content": [{"type": "text", "text": "hi"}], "usage": {"input_tokens": 7, "output_tokens": 3},
+            **more}  # fmt: skip
 
 
 def responses(status="completed", **more):
@@ -147,6 +148,7 @@ def test_pieces_of_text_say_nothing_and_are_kept():
     assert outline_of("text").fault("any") is None
 
 
+@settings(max_examples=60)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3)
                     | st.dictionaries(st.sampled_from(["type", "choices", "usage", "delta", "response", "message",
