@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.insight.savings import Savings
 from scoutcache.insight.sections import COUNTERS, LOG, Section
-from scoutcache.insight.trouble import Levels
 from scoutcache.insight.units import duration
 from scoutcache.oplog.totals import Stats
 
@@ -48,7 +47,7 @@ class Recommendation(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rules look at: figures of the whole and of prefixes, money, the alert levels, and the rows of sections.
+    """What the rules look at: figures of the whole and of prefixes, money, and the rows of sections.
 
     *ages* is by prefix the ttl that most requests for expired entries would have needed.
     """
@@ -56,7 +55,6 @@ class Seen:
     stats: Stats
     prefixes: Stats
     savings: Savings
-    levels: Levels = field(default_factory=Levels)
     ages: Mapping[str, float] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
 

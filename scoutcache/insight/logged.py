@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.insight.counted import COUNTS, Steps, group_section
 from scoutcache.insight.sections import LOG, SERIES, Section, plain_rows
+from scoutcache.oplog.columns import names_in
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,31 +24,17 @@ if TYPE_CHECKING:
 
     Floats = npt.NDArray[np.float64]
     Flags = npt.NDArray[np.bool_]
-    Codes = npt.NDArray[np.int64]
+    Codes = npt.NDArray[np.signedinteger[Any]]
     Texts = npt.NDArray[np.object_]
 
 __all__ = [
-    "BYTES_PER_TOKEN", "Log", "by_tag", "completed", "largest", "most_costly", "most_requested", "numbered", "wasted",
+    "BYTES_PER_TOKEN", "Log", "by_tag", "largest", "most_costly", "most_requested", "numbered", "wasted",
 ]  # fmt: skip
 
 TOP: Final = 20
 """Rows of a list of the most or largest."""
 BYTES_PER_TOKEN: Final = 4
 """English text has about four bytes to a token, by OpenAI's rule of thumb; others have fewer."""
-_NUMBERS: Final = (
-    "time", "latency_us", "size", "stored", "codec_us", "keygen_us", "wait_us", "factory_s", "cost", "ttl",
-)  # fmt: skip
-_TEXTS: Final = ("op", "key", "namespace", "tier", "outcome", "reason", "codec", "error", "prefix")
-
-
-def completed(frame: pd.DataFrame) -> pd.DataFrame:
-    """*frame* with every column that the sections read; those that it lacks are empty."""
-    import numpy as np
-
-    missing: dict[str, Any] = {name: np.nan for name in _NUMBERS if name not in frame}
-    missing |= {name: None for name in (*_TEXTS, "tags") if name not in frame}
-    missing |= {name: False for name in ("request", "hit") if name not in frame}
-    return frame.assign(**missing) if missing else frame
 
 
 class Log:
@@ -59,7 +46,7 @@ class Log:
 
     def __init__(self, frame: pd.DataFrame, price: float | None = None,
                  models: Mapping[str, float] | None = None) -> None:  # fmt: skip
-        self.frame = completed(frame)
+        self.frame = frame
         self.price = price
         self.models = models or {}
         self.entry, self.names = _entries(self.frame)
@@ -92,7 +79,7 @@ class Log:
         return np.isin(found, words)[codes]
 
     def per_entry(self, where: Flags, values: Floats | None = None) -> Floats:
-        """For each entry how many of its operations are *where*, or the sum of *values* there; NaN counts as nothing."""
+        """For each entry how many operations are *where*, or the sum of *values* there; NaN counts as nothing."""
         import numpy as np
 
         rows = np.flatnonzero(where)
@@ -166,14 +153,15 @@ class Log:
         import numpy as np
         import pandas as pd
 
-        tags = self.frame["tags"].to_numpy(dtype=object)
-        named = tags.astype("bool") & self.frame["tags"].notna().to_numpy("bool")
+        codes, texts = self.words("tags")
+        named = np.isin(codes, np.flatnonzero(texts != ""))
         told = np.flatnonzero(named | self.says("op", "set") | (self.says("op", "compute") & self.missed))
         order = told[np.argsort(self.number("time")[told], kind="stable")]
         last = np.full(len(self.names), -1)
         last[self.entry[order]] = order  # of several for one entry the last stays
         entries = np.flatnonzero(last >= 0)
-        found = pd.DataFrame({"entry": entries, "tag": pd.Series(tags[last[entries]], dtype=object)})
+        lists = pd.Series([list(names_in(text)) for text in texts], dtype=object)  # each different one is read once
+        found = pd.DataFrame({"entry": entries, "tag": lists.iloc[codes[last[entries]]].to_numpy()})
         return found.explode("tag").dropna().reset_index(drop=True)
 
     @cached_property
@@ -218,16 +206,22 @@ def _entries(frame: pd.DataFrame) -> tuple[Codes, pd.DataFrame]:
 
 
 def numbered(column: pd.Series[Any]) -> tuple[Codes, Texts]:
-    """The number of each text in a column, and the texts by number; what is no text has the last one, an empty text."""
+    """The number of each text in a column, and the texts by number; what is no text has the last one, an empty text.
+
+    A column of categories is numbered already.
+    """
     import numpy as np
     import pandas as pd
 
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        found = column.cat
+        return found.codes.to_numpy(), np.array([*found.categories.tolist(), ""], dtype=object)
     codes, names = pd.factorize(column)
-    return codes, np.append(np.asarray(names, dtype=object), "")
+    return codes, np.array([*names, ""], dtype=object)
 
 
 def _top(keys: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The `TOP` keys with most in *column*, of those with anything; the same ones by name.  Sorts a few of them only."""
+    """The `TOP` keys with most in *column*, of those with anything, equal ones by name.  Only a few are sorted."""
     largest = keys[column].nlargest(TOP)
     least = largest.iloc[-1] if len(largest) == TOP else 0.0
     found = keys[(keys[column] >= least) & (keys[column] > 0)]
@@ -295,9 +289,8 @@ def by_tag(log: Log, steps: Steps) -> Section:
     tags = log.tags
     if tags.empty:
         return group_section("tag", [])
-    by_step = tags.merge(_per_step(log, tags["entry"].to_numpy(), steps.width), on="entry").drop(columns="entry").groupby(
-        ["tag", "at"], sort=False
-    ).sum(min_count=1)  # fmt: skip
+    per = tags.merge(_per_step(log, tags["entry"].to_numpy(), steps.width), on="entry").drop(columns="entry")
+    by_step = per.groupby(["tag", "at"], sort=False).sum(min_count=1)
     total = by_step.groupby("tag").sum(min_count=1).sort_values("requests", ascending=False, kind="stable").head(100)
     series = {
         tag: dict(zip(part["at"].tolist(), zip(part["requests"].tolist(), part["hits"].tolist(), strict=True),
