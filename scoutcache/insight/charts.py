@@ -203,13 +203,19 @@ def _reasons(rows: Rows) -> str:
 
 def _money(rows: Rows) -> str:
     name = "cost_saved_usd" if any(row["cost_saved_usd"] for row in rows) else "calls_saved"
+    several = len({row["namespace"] for row in rows}) > 1
     bars = [
-        (row["prefix"] or "(no prefix)", row[name] or 0, "unknown" if row[name] is None else figure(name, row[name]))
+        (_named(row, several=several), row[name] or 0, "unknown" if row[name] is None else figure(name, row[name]))
         for row in rows[:10]
     ]  # fmt: skip
     if len(bars) < 2:
         return ""  # a single bar compares nothing
     return _bars("savings-by", "Money saved by kind" if name == "cost_saved_usd" else "Calls saved by kind", "c", bars)
+
+
+def _named(row: Mapping[str, Any], *, several: bool) -> str:
+    prefix = row["prefix"] or "(no prefix)"
+    return f"{prefix} in {row['namespace']}" if several else prefix
 
 
 def _latency(rows: Rows) -> str:

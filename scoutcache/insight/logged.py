@@ -213,11 +213,13 @@ def numbered(column: pd.Series[Any]) -> tuple[Codes, Texts]:
     import numpy as np
     import pandas as pd
 
+    codes: Any  # small numbers of any width
     if isinstance(column.dtype, pd.CategoricalDtype):
-        found = column.cat
-        return found.codes.to_numpy(), np.array([*found.categories.tolist(), ""], dtype=object)
-    codes, names = pd.factorize(column)
-    return codes, np.array([*names, ""], dtype=object)
+        codes, names = column.cat.codes.to_numpy(), column.cat.categories
+    else:
+        codes, names = pd.factorize(column)
+    texts: Texts = np.array([*names, ""], dtype=object)
+    return codes, texts
 
 
 def _top(keys: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -7,6 +7,7 @@ Rule 2: an operation counts where the counters would have counted it: in the min
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.insight.logged import Log
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["segment_of"]
 
 _NAMES = ("namespace", "prefix", "tier", "op", "outcome", "reason")
+_TIMED = ("namespace", "tier", "op", "outcome", "reason")
 NAME = "log"
 BY_MINUTE = 26 * 60
 """Minutes up to which they are counted one by one, as the counters' own are; a longer time is counted by the hour."""
@@ -36,10 +38,8 @@ def segment_of(log: Log) -> Segment:
     minutes = ((times + np.nan_to_num(took) / 1e6) // 60).astype("int64")
     if len(minutes) and minutes.max() - minutes.min() > BY_MINUTE:
         minutes -= minutes % 60
-    words = [log.words(name) for name in _NAMES]
-    numbers, kinds = _kinds(minutes, words)
-    _count(tally, log, numbers, kinds)
-    _time(tally, log, numbers, kinds, np.round(took * 1e3))
+    _count(tally, log, *_kinds(minutes, [log.words(name) for name in _NAMES]))
+    _time(tally, log, *_kinds(minutes, [log.words(name) for name in _TIMED]), np.round(took * 1e3))
     start, end = (float(times.min()), float(times.max())) if len(times) else (0.0, 0.0)
     return Segment.of(tally, id=NAME, process=NAME, started=start, written=end, usages={})
 
@@ -85,9 +85,9 @@ def _time(tally: Tally, log: Log, numbers: npt.NDArray[Any], kinds: list[tuple[A
     for what, values in (("", took_ns), ("factory", made_ns)):
         rows = np.flatnonzero(values > 0)
         order = rows[np.lexsort((values[rows], numbers[rows]))]
-        begins = np.flatnonzero(np.diff(numbers[order], prepend=-1)).tolist() if len(order) else []
-        for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
-            minute, space, _, tier, op, outcome, reason = kinds[numbers[order[begin]]]
+        begins = [*np.flatnonzero(np.diff(numbers[order], prepend=-1)).tolist(), len(order)]
+        for begin, end in pairwise(begins):
+            minute, space, tier, op, outcome, reason = kinds[numbers[order[begin]]]
             into = tally.spread(minute, space, "" if what else tier, what or timed_as(op, outcome, reason))
             into.merge(_histogram(values[order[begin:end]].astype("int64")))
 

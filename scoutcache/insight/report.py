@@ -66,6 +66,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     with the sizes the caller can see.  *files* are read in place of the directory's log and counters, which are not
     looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not an error.
     """
+    now = now if since is None else max(now, since)  # of what is to come nothing is known
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
     operations = Operations(directory, since if files is None else before, files=files)
