@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli import text
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
-from scoutcache.insight.units import blocks
+from scoutcache.insight.units import blocks, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,8 @@ def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
     line = f"scoutcache report, {since} to {text.human('at', _iso(report.until))}; {report.records:,} log records"
     if report.skipped_lines or report.skipped_files:
-        line += f"; skipped {report.skipped_lines:,} unreadable lines and {report.skipped_files:,} foreign files"
+        line += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
+        line += f" and {counted(report.skipped_files, 'foreign file')}"
     return line
 
 
@@ -142,16 +143,20 @@ class _Fancy:
         self._console.print(drawn)
 
     def _advice(self, section: Section) -> None:
-        from rich.padding import Padding
+        from rich.table import Table
         from rich.text import Text
 
+        drawn = Table.grid(padding=(0, 1))
+        drawn.add_column(justify="right", no_wrap=True)
+        drawn.add_column(overflow="fold")
         for number, row in enumerate(section.rows, start=1):
-            told = Text(f"{number}. {text.visible(row['advice'])}\n", style="bold")
+            told = Text(f"{text.visible(row['advice'])}\n", style="bold")
             because = f"{row['about']}: {row['figure']} is {shown_figure('value', row)}"
             because += f"; {row['calls']:,} calls" if row["calls"] else ""
             because += f", worth {text.human('_usd', row['worth_usd'])}" if row["worth_usd"] is not None else ""
             told.append(text.visible(because), style="not bold")
-            self._console.print(Padding(told, (0, 0, 0, 2)))
+            drawn.add_row(Text(f"{number:2}."), told)
+        self._console.print(drawn)
 
     def _over_time(self, section: Section) -> None:
         rows = section.rows

@@ -18,7 +18,7 @@ from typing import Any, Final
 from scoutcache.insight.charts import charts_of, sparkline
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
 from scoutcache.insight.shown import as_html
-from scoutcache.insight.units import figure, label, micros
+from scoutcache.insight.units import counted, figure, label, micros
 from scoutcache.oplog.totals import moment
 
 __all__ = ["LARGEST", "report_html"]
@@ -107,7 +107,8 @@ def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
     told = f"{begins} to {_when(report.until)} UTC. {report.records:,} records of the operation log"
     if report.skipped_lines or report.skipped_files:
-        told += f"; skipped {report.skipped_lines:,} unreadable lines and {report.skipped_files:,} foreign files"
+        told += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
+        told += f" and {counted(report.skipped_files, 'foreign file')}"
     filled = [section for section in report.sections if section.rows]
     if report.empty:
         body = "<main><p>Nothing was recorded in this period.</p></main>"

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from scoutcache.insight.logged import BYTES_PER_TOKEN, Log
 from scoutcache.insight.sections import Section
+from scoutcache.insight.units import counted
 from scoutcache.oplog.ledger import Counts
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
 
@@ -125,11 +126,11 @@ class Savings:
         by_model = round(unpriced * of_models)
         if by_model:
             saved.later_usd, saved.later, saved.estimated = by_model * model_usd, by_model, True
-            saved.basis.append(f"prices of models for {by_model:,} hits, at least")
+            saved.basis.append(f"prices of models for {counted(by_model, 'hit')}, at least")
         if unpriced > by_model and self._price is not None:
             saved.later_usd += (unpriced - by_model) * self._price
             saved.later, saved.estimated = unpriced, True
-            saved.basis.append(f"default_call_usd for {unpriced - by_model:,} hits")
+            saved.basis.append(f"default_call_usd for {counted(unpriced - by_model, 'hit')}")
 
     def of(self, **names: str) -> float | None:
         """The money saved in a namespace (``namespace=``) or by a prefix (``prefix=``)."""

@@ -87,12 +87,12 @@ def test_money_says_what_it_rests_on(recorder: Recorder, say: Say, directory: Pa
     priced = build_report(directory, now=now, models={"big": 2.0})
     assert row(priced, "savings", prefix="model")["cost_saved_usd"] == pytest.approx(2.0)  # a million tokens
     assert row(priced, "savings", prefix="model")["estimated"] is True
-    assert "prices of models for 1 hits, at least" in row(priced, "savings", prefix="model")["based_on"]
+    assert "prices of models for 1 hit, at least" in row(priced, "savings", prefix="model")["based_on"]
     both = build_report(directory, costs=0.1, now=now, models={"big": 2.0})
     (total,) = both.section("summary").rows
     assert total["cost_saved_usd"] == pytest.approx(2.6)
     assert total["cost_estimated_usd"] == pytest.approx(2.1)
-    assert row(both, "savings", prefix="none")["based_on"] == "default_call_usd for 1 hits"
+    assert row(both, "savings", prefix="none")["based_on"] == "default_call_usd for 1 hit"
 
 
 def test_a_default_price_counted_at_the_time_is_an_estimate(tmp_path: Path, fake_clock: Any) -> None:
@@ -202,8 +202,9 @@ def test_a_hundred_thousand_keys_make_no_larger_page(tmp_path: Path, fake_clock:
     with (tmp_path / "oplog" / "a.jsonl").open("w") as file:
         file.write('{"time":1.0,"op":"start","process":"me"}\n')
         file.writelines(
-            f'{{"time":{1_800_000_000 + number},"op":"get","key":"<{number % 700}>:{number}","namespace":"&{number % 90}",'
-            f'"outcome":"hit","tier":"disk","latency_us":{number % 999},"size":{number},"tags":["{number % 300}&"]}}\n'
+            f'{{"time":{1_800_000_000 + number},"op":"get","key":"<{number % 700}>:{number}",'
+            f'"namespace":"&{number % 90}","outcome":"hit","tier":"disk","latency_us":{number % 999},"size":{number},'
+            f'"tags":["{number % 300}&"]}}\n'
             for number in range(100_000)
         )
     found = build_report(tmp_path, now=1.8e9 + 100_000, files=files_of([tmp_path / "oplog"]))
