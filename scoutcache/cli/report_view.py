@@ -197,11 +197,14 @@ class _Fancy:
             self._print(f"  the first {ROWS} of {len(section.rows)}; --csv, --html and --json have the others", "dim")
 
     def _columns(self, section: Section, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """The columns that there is room for: all, else those of a narrow terminal, the last of them left out first."""
-        columns = [name for name in section.columns if name != "unit"]
+        """The columns that there is room for: all of which anything is known, else those of a narrow terminal.
+
+        Of these the last are left out first.
+        """
+        columns = [name for name in section.columns if name != "unit" and _is_known(name, rows)]
         if self._fits(columns, rows):
             return columns
-        columns = list(section.brief or columns)
+        columns = [name for name in section.brief if _is_known(name, rows)] or columns
         while len(columns) > 2 and not self._fits(columns, rows, FOLDED):
             columns.pop()
         return columns
@@ -222,6 +225,10 @@ class _Fancy:
         if name == SERIES:
             return blocks(_fewer(row[name], SERIES_WIDTH), 1.0)
         return shown_figure(name, row) or text.human(name, row[name])
+
+
+def _is_known(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row[name] is not None for row in rows)
 
 
 def _is_figure(value: Any) -> bool:

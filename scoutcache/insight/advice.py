@@ -168,8 +168,7 @@ def _wasted(seen: Seen) -> Iterator[Recommendation]:
     for row in seen.rows("wasted"):
         if row["written"] >= ENOUGH and row["share"] > 0.5:
             text = "Most entries of this prefix are never read: shorten its ttl, or don't cache it."
-            yield Recommendation(text, seen.place(row), "share of entries written and never read",
-                                 row["share"], "share", row["never_read"], row["cost_usd"])  # fmt: skip
+            yield Recommendation(text, seen.place(row), "share of entries written and never read", row["share"])
 
 
 def _storms(seen: Seen) -> Iterator[Recommendation]:

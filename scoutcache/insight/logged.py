@@ -170,11 +170,19 @@ class Log:
         default; NaN for what no price is known of, and for what is no hit."""
         import numpy as np
 
-        usd = np.where(np.isnan(self.number("cost")), self.keys["unit_usd"].to_numpy()[self.entry], self.number("cost"))
-        usd = np.where(np.isnan(usd), self.model_usd[self.entry], usd)
-        if self.price is not None:
-            usd = np.where(np.isnan(usd), self.price, usd)
-        return np.where(self.flag("hit"), usd, np.nan)
+        usd, rows = np.full(len(self), np.nan), np.flatnonzero(self.flag("hit"))
+        own = self.number("cost")[rows]
+        usd[rows] = np.where(np.isnan(own), self.call_usd[self.entry[rows]], own)
+        return usd
+
+    @cached_property
+    def call_usd(self) -> Floats:
+        """What a call for each entry costs: what records of it say, else its model's price, else the default."""
+        import numpy as np
+
+        usd = self.keys["unit_usd"].to_numpy()
+        usd = np.where(np.isnan(usd), self.model_usd, usd)
+        return usd if self.price is None else np.where(np.isnan(usd), self.price, usd)
 
     @cached_property
     def model_usd(self) -> Floats:
@@ -265,25 +273,23 @@ def largest(log: Log) -> Section:
 
 
 def wasted(log: Log) -> Section:
-    """By prefix: how many entries were written and never read, what they weigh, and what they cost."""
+    """By prefix: how many entries were written and never read, and what they weigh."""
     keys = log.keys[log.keys["writes"] > 0]
     unread = keys["reads"] == 0
-    table = keys.assign(
-        never_read=unread, waste_bytes=keys["size_bytes"].where(unread), waste_usd=keys["cost_usd"].where(unread),
-        waste_s=keys["factory_s"].where(unread),
-    )  # fmt: skip
-    by = table.groupby(["namespace", "prefix"], sort=True, observed=True)
+    by = keys.assign(never_read=unread, waste_bytes=keys["size_bytes"].where(unread)).groupby(
+        ["namespace", "prefix"], sort=True, observed=True
+    )
     found = by.agg(written=("key", "size"), never_read=("never_read", "sum")).assign(
-        size_bytes=by["waste_bytes"].sum(min_count=1), factory_s=by["waste_s"].sum(min_count=1),
-        cost_usd=by["waste_usd"].sum(min_count=1),
+        size_bytes=by["waste_bytes"].sum(min_count=1)
     ).reset_index()  # fmt: skip
     found["share"] = found["never_read"] / found["written"]
     found = found.sort_values(["never_read", "namespace", "prefix"], ascending=[False, True, True])
-    columns = ("namespace", "prefix", "written", "never_read", "share", "size_bytes", "factory_s", "cost_usd")
+    columns = ("namespace", "prefix", "written", "never_read", "share", "size_bytes")
     about = "Entries that only took room. Some are normal; where most of a prefix is, don't cache it, or for less time."
-    note = "Entries written lately may still be read; the cost is what computing them took."
+    note = "Entries written lately may still be read. An answer that callers waited for together counts as never read, "
+    note += "if nobody asked for it afterwards."
     return Section("wasted", "Written and never read", columns, plain_rows(columns, _records(found)), LOG, note, about,
-                   ("prefix", "namespace", "written", "never_read", "share", "cost_usd", "size_bytes"))  # fmt: skip
+                   ("prefix", "namespace", "written", "never_read", "share", "size_bytes"))  # fmt: skip
 
 
 def by_tag(log: Log, steps: Steps) -> Section:

@@ -96,8 +96,7 @@ def _lost(log: Log, ended: npt.NDArray[np.float64]) -> pd.DataFrame:
     return pd.DataFrame({
         "minute": ended[before] // 60, "entry": entry, "again": computed[rows] | (written[entry] >= times[rows]),
         "seconds": log.number("factory_s")[rows],
-        "usd": np.where(np.isnan(log.number("cost")[rows]), log.keys["unit_usd"].to_numpy()[entry],
-                        log.number("cost")[rows]),
+        "usd": np.where(np.isnan(log.number("cost")[rows]), log.call_usd[entry], log.number("cost")[rows]),
     })  # fmt: skip
 
 

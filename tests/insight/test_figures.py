@@ -181,11 +181,10 @@ def test_what_was_written_and_never_read(report: Report, sql: Any) -> None:
     expected = sql("""
         WITH keys AS (SELECT namespace, prefix, key, bool_or(written OR computed) AS made,
                              count(*) FILTER (hit AND reason IS DISTINCT FROM 'joined') AS reads,
-                             max(size) AS size, sum(cost) FILTER (computed) AS usd FROM log GROUP BY ALL)
-        SELECT namespace, prefix, count(*), count(*) FILTER (reads = 0), sum(size) FILTER (reads = 0),
-               sum(usd) FILTER (reads = 0)
+                             max(size) AS size FROM log GROUP BY ALL)
+        SELECT namespace, prefix, count(*), count(*) FILTER (reads = 0), sum(size) FILTER (reads = 0)
         FROM keys WHERE made GROUP BY ALL ORDER BY 4 DESC, 1, 2""")
-    same(rows(report, "wasted", "namespace", "prefix", "written", "never_read", "size_bytes", "cost_usd"), expected)
+    same(rows(report, "wasted", "namespace", "prefix", "written", "never_read", "size_bytes"), expected)
 
 
 def test_stampedes(report: Report, sql: Any) -> None:
