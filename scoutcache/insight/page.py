@@ -70,7 +70,7 @@ svg .al{stroke:var(--a)} svg .dl{stroke:var(--d)}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding:.2rem 0}
 th,td{text-align:left;padding:.3rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600} thead th{color:var(--soft);white-space:nowrap}
+th{font-weight:600} thead th{color:var(--soft);vertical-align:bottom}
 tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9rem}
 td{overflow-wrap:anywhere;unicode-bidi:isolate;min-width:3.5rem} td.w{min-width:6rem} th{unicode-bidi:isolate}
 td.t{min-width:9rem} tr>:first-child{padding-left:0}
@@ -81,7 +81,7 @@ footer{color:var(--soft);font-size:.85rem;margin:3rem 0 2rem}
 @media print{:root{color-scheme:light} @page{margin:14mm} body{font-size:10pt} main,header{max-width:none;padding:0}
 nav{display:none} figure,tr,li,.cards div{break-inside:avoid} h2,thead,figcaption{break-after:avoid}
 .scroll,figure{overflow:visible} svg{min-width:0} table{font-size:7.5pt}
-thead th{white-space:normal;overflow-wrap:normal} th,td{padding:.15rem .3rem} .n{overflow-wrap:normal}
+th,td{padding:.15rem .3rem} .n{overflow-wrap:normal}
 section>p:first-of-type{break-after:avoid} svg.spark{width:4rem;min-width:4rem}
 tbody th{min-width:5rem} td,td.t,td.w{min-width:0} a{color:inherit;text-decoration:none}}
 """
@@ -220,7 +220,7 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
 def _tables(section: Section, rows: int) -> Iterator[str]:
     """The first rows open, the others folded; of more than *rows* it is said how many there are."""
     shown = section.rows[: 4 * rows if section.name == "over_time" else rows]
-    first = 0 if section.name == "over_time" else min(OPEN, len(shown))
+    first = 0 if section.name == "over_time" and len(shown) > 2 else min(OPEN, len(shown))
     if len(shown) <= first + 2 and first:
         first = len(shown)
     if first:
