@@ -36,6 +36,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "events": Entry("emitting", "Tell that something happened; rules act on it.", group=True),
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
+    "log": Entry("log", "Show, convert and rotate the operation log.", group=True),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),
     "profiles": Entry("profiles", "List the shipped profiles and show their settings.", group=True),

@@ -57,16 +57,16 @@ def as_frame(
         elif name in _MADE_OF:
             made[name] = _requests(texts, hits=name == "hit")
         else:
-            made[name] = found.figure(name)
+            made[name] = found.figures.pop(name).result()
     return pd.DataFrame(made, index=pd.RangeIndex(found.rows), columns=wanted, copy=False)
 
 
 def _category(found: Columns, name: str) -> Any:
     import pandas as pd
 
-    text = found.texts.pop(name)
-    names = pd.Index(list(text.values), dtype="str")
-    return pd.Categorical.from_codes(text.codes(), dtype=pd.CategoricalDtype(names))
+    codes, texts = found.texts.pop(name).result()
+    # From pyarrow's strings, where it read them, without making one of Python's of each.
+    return pd.Categorical.from_codes(codes, dtype=pd.CategoricalDtype(pd.Index(pd.array(texts, dtype="str"))))
 
 
 def _prefixes(keys: Any) -> Any:
@@ -74,10 +74,16 @@ def _prefixes(keys: Any) -> Any:
     import numpy as np
     import pandas as pd
 
-    parted = [key.partition(":") for key in keys.categories]
-    codes, names = pd.factorize(np.array([head if colon else "" for head, colon, _ in parted], dtype=object))
-    found = codes[keys.codes].astype(np.min_scalar_type(-max(len(names), 1)))
+    codes, names = pd.factorize(_heads(keys.categories))
+    found = codes.astype(np.min_scalar_type(-max(len(names), 1)))[keys.codes]
     return pd.Categorical.from_codes(found, dtype=pd.CategoricalDtype(pd.Index(names, dtype="str")))
+
+
+def _heads(keys: pd.Index[str]) -> npt.NDArray[np.object_]:
+    import numpy as np
+
+    parted = (key.partition(":") for key in keys.tolist())
+    return np.array([head if colon else "" for head, colon, _ in parted], dtype=object)
 
 
 def _one_of(texts: Any, names: Iterable[str]) -> Mask:

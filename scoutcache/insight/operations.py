@@ -118,7 +118,7 @@ class SealedFile:
     """A sealed file that is being read for *operations*; close it."""
 
     def __init__(self, path: Path, file: pq.ParquetFile, signature: Signature, operations: Operations) -> None:
-        self.path, self._file, self._operations = path, file, operations
+        self.path, self.signature, self._file, self._operations = path, signature, file, operations
         for left in signature.left_out:
             operations.left_out[left.reason] += left.count
         if signature.skipped:
@@ -181,9 +181,9 @@ class SealedFile:
             mask = self._concerning(group)
             if not pc.any(mask).as_py():
                 return self._file.schema_arrow.empty_table()
-            table = self._file.read_row_group(group, columns=wanted, use_threads=False).filter(mask)
+            table = self._file.read_row_group(group, columns=wanted).filter(mask)
         else:
-            table = self._file.read_row_group(group, columns=wanted, use_threads=False)
+            table = self._file.read_row_group(group, columns=wanted)
         if operations.since is None or not table.num_rows:
             return table
         return table.filter(pc.greater_equal(_micros(table), _whole_micros(operations.since)))
@@ -194,7 +194,7 @@ class SealedFile:
         import pyarrow.compute as pc
 
         keys = pa.array(sorted(self._operations.keys or ()), pa.string())
-        few = self._file.read_row_group(group, columns=["op", "key"], use_threads=False)
+        few = self._file.read_row_group(group, columns=["op", "key"])
         return pc.or_(_holds(few.column("key"), keys), _holds(few.column("op"), pa.array(["invalidate"])))
 
 

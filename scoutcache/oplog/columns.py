@@ -12,9 +12,9 @@ pyarrow is an extra and is imported inside the functions that need it: it takes 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
-from itertools import accumulate
+from itertools import accumulate, repeat, starmap
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -125,7 +125,7 @@ def open_sealed(path: Path) -> tuple[pq.ParquetFile, Signature] | str:
     import pyarrow as pa
 
     try:
-        file = parquet.ParquetFile(path, read_dictionary=list(CODED), memory_map=True)
+        file = parquet.ParquetFile(path, read_dictionary=list(CODED))
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
@@ -176,8 +176,7 @@ def table_of(lines: Sequence[Line]) -> pa.Table:
             arrays["time"] = pa.array(columns["time"], pa.int64())
         else:
             arrays[field.name] = pa.array(columns[field.name], field.type)
-    table = _spread(pa.table(arrays), lines)
-    return table.set_column(0, kinds.field("time"), table.column("time").cast(kinds.field("time").type))
+    return _spread(pa.table(arrays), lines).cast(kinds)
 
 
 def _spread(table: pa.Table, lines: Sequence[Line]) -> pa.Table:
@@ -202,13 +201,17 @@ def _spread(table: pa.Table, lines: Sequence[Line]) -> pa.Table:
 
 # -- rows to lines
 
+_FIELDS: Final[dict[str, Any]] = {
+    field.name: None if field.default is msgspec.NODEFAULT else field.default for field in msgspec.structs.fields(Line)
+}
+"""The fields of a line in their order, and what they are where nobody says."""
 
-def lines_of(table: pa.Table) -> Iterable[Line]:
+
+def lines_of(table: pa.Table) -> Iterator[Line]:
     """The rows of *table* as lines; columns that it lacks are empty."""
-    names = [name for name in COLUMNS if name in table.column_names]
-    columns = [_values(name, table.column(name)) for name in names]
-    for cells in zip(*columns, strict=True):
-        yield Line(**dict(zip(names, cells, strict=True)))
+    columns = {name: _values(name, table.column(name)) for name in COLUMNS if name in table.column_names}
+    cells = [columns.get(name, repeat(empty, table.num_rows)) for name, empty in _FIELDS.items()]
+    return starmap(Line, zip(*cells, strict=True))
 
 
 def _values(name: str, column: pa.ChunkedArray) -> list[Any]:

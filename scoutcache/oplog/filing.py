@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-__all__ = ["FOLDER", "FORMS", "LINES", "PACKED", "PARQUET", "LogFile", "find_files", "name_of", "present_form", "trim"]
+__all__ = ["FOLDER", "FORMS", "LINES", "PACKED", "PARQUET", "LogFile", "beyond", "find_files", "listed", "name_of",
+           "present_form", "trim"]  # fmt: skip
 
 FOLDER: Final = "oplog"
 PARQUET: Final = ".parquet"
@@ -51,7 +52,8 @@ def name_of(path: Path) -> tuple[str, str] | None:
     return None
 
 
-def _listed(folder: Path) -> list[LogFile]:
+def listed(folder: Path) -> list[LogFile]:
+    """Every file of the log in every form, in no order; none where there is no such folder."""
     found = []
     try:
         with os.scandir(folder) as entries:
@@ -72,7 +74,7 @@ def _listed(folder: Path) -> list[LogFile]:
 def find_files(folder: Path, since: float | None = None) -> list[LogFile]:
     """The files of the log that count and that may hold anything since *since*, the oldest first."""
     counting: dict[str, LogFile] = {}
-    for one in (*_listed(folder), *_listed(folder)):
+    for one in (*listed(folder), *listed(folder)):
         other = counting.get(one.name)
         if other is None or FORMS.index(one.form) <= FORMS.index(other.form):
             counting[one.name] = one
@@ -88,7 +90,7 @@ def present_form(file: LogFile) -> Path | None:
 
 def trim(folder: Path, now: float, *, max_bytes: int | None, max_age: float | None) -> int:
     """Remove the log's oldest files until it is within its limits; return how many went."""
-    removed = beyond(_listed(folder), now, max_bytes=max_bytes, max_age=max_age)
+    removed = beyond(listed(folder), now, max_bytes=max_bytes, max_age=max_age)
     for one in removed:
         one.path.unlink(missing_ok=True)
     return len(removed)

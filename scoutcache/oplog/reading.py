@@ -79,17 +79,21 @@ def open_lines(path: Path) -> BinaryIO:
 
 class LineFile:
     """The records of one file; iterate once.  *needles*: only lines that hold one of these bytes are looked at.
+    *before*: so many lines of it were read before those that *file* gives after its first.
 
     Each record has the fields of its line; ``start`` lines are told by `writer`, who wrote the record given last.
     """
 
-    def __init__(self, file: BinaryIO, path: Path, problems: Problems, needles: Sequence[bytes] = ()) -> None:
+    def __init__(
+        self, file: BinaryIO, path: Path, problems: Problems, needles: Sequence[bytes] = (), *, before: int = 0
+    ) -> None:
         self._file, self._path, self._problems, self._needles = file, path, problems, needles
         self._decode = msgspec.json.Decoder(Line).decode
         self._damage = _damage(path)
         self.number = 0
         """The line that was read last."""
         self.writer = self._first()
+        self.number = max(self.number, before)
 
     def __iter__(self) -> Iterator[Line]:
         if self.writer is None:
@@ -169,12 +173,13 @@ def _damage(path: Path) -> tuple[type[Exception], ...]:
 
 def is_possible(line: Line) -> bool:
     """Are the figures of *line* such as an operation can have?"""
-    figures = (
-        line.latency_us, line.size, line.factory_s, line.cost, line.count, line.stored, line.codec_us, line.keygen_us,
-        line.wait_us,
-    )  # fmt: skip
-    possible = 0 <= line.time <= LAST_TIME and all(figure is None or 0 <= figure <= LARGEST for figure in figures)
-    return possible and all(0 <= offset <= LARGEST for offset in line.more_ns or ())
+    if not 0 <= line.time <= LAST_TIME or (line.more_ns and not 0 <= min(line.more_ns) <= max(line.more_ns) <= LARGEST):
+        return False
+    for figure in (line.latency_us, line.size, line.factory_s, line.cost, line.count, line.stored, line.codec_us,
+                   line.keygen_us, line.wait_us):  # fmt: skip
+        if figure is not None and not 0 <= figure <= LARGEST:
+            return False
+    return True
 
 
 def single(line: Line) -> Iterator[Line]:
