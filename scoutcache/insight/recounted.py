@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import Log
 from scoutcache.oplog.counting import timed_as
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.process import Segment

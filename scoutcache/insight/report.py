@@ -18,7 +18,7 @@ from typing import Any, Final
 from scoutcache.entry import Usage
 from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
 from scoutcache.insight.ages import ages_needed
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import COLUMNS, Log
 from scoutcache.insight.operations import Operations
 from scoutcache.insight.recounted import segment_of
 from scoutcache.insight.savings import Savings, savings
@@ -70,27 +70,30 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
     operations = Operations(directory, since if files is None else before, files=files)
-    table = frame.as_frame(operations, namespace)
     source = _Source(directory, now, namespace, usages)
-    if files is not None:
-        source = dataclasses.replace(source, directory=None, segments=(segment_of(Log(table, costs, models)),))
-        table = table if since is None else table[table["time"] >= since].reset_index(drop=True)
-    log, counts = Log(table, costs, models), source.counts(since)
+    if files is None:
+        log = Log(frame.as_frame(operations, namespace, COLUMNS), costs, models)
+    else:
+        table = frame.as_frame(operations, namespace, COLUMNS)
+        later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
+        log = Log(table, costs, models)
+        source = dataclasses.replace(source, directory=None, segments=(segment_of(log),))
+        log = log if later is None else Log(later, costs, models)
+    counts = source.counts(since)
     spans = source.periods(counts, since, before, compare)
     found = _Read(
         source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
         counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
     )  # fmt: skip
-    acts = [
-        line
-        for line in Operations(directory, since, keys=frozenset(), files=files)  # of no key, but invalidations
-        if namespace in {None, line.namespace} and line.op == "invalidate"
-    ]
+    again = Operations(directory, since, keys=frozenset(), files=files)  # of no key, but invalidations
+    acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"] if (
+        log.says("op", "invalidate").any()
+    ) else []  # fmt: skip
     made = _made(found, acts, levels or Levels())
     ordered = [made[name] for name in _order(by) if name in made]
     skipped = operations.skipped_files + found.stats.skipped_files
     return Report(
-        found.stats.period_start, now, len(table),
+        found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
         skipped, dict(found.stats.left_out if files is None else operations.left_out),
     )  # fmt: skip

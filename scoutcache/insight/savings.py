@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scoutcache.insight.logged import BYTES_PER_TOKEN, Log
+from scoutcache.insight.logtable import BYTES_PER_TOKEN, Log
 from scoutcache.insight.sections import Section
 from scoutcache.insight.units import counted
 from scoutcache.oplog.ledger import Counts
@@ -98,8 +98,10 @@ class Savings:
             saved.written_usd = (saved.written_usd or 0.0) + row.cost
 
     def _time(self, log: Log) -> None:
-        made = log.frame[log.computed]
-        average = made.groupby(["namespace", "prefix"], observed=True)["factory_s"].agg(["mean", "size"])
+        rows, seconds = log.known("factory_s")
+        made = log.computed[rows]
+        table = log.names.iloc[log.entry[rows[made]]].assign(factory_s=seconds[made])
+        average = table.groupby(["namespace", "prefix"])["factory_s"].agg(["mean", "size"])
         for pair, mean, count in zip(average.index, average["mean"], average["size"], strict=True):
             if pair in self.pairs:
                 self.pairs[pair].seconds, self.pairs[pair].runs = float(mean) * self.pairs[pair].hits, int(count)

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from scoutcache.insight import frame, operations
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import Log
 from scoutcache.insight.operations import Operations
 from scoutcache.insight.reasons import explain
 from scoutcache.insight.report import build_report
