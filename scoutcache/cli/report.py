@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -11,7 +12,6 @@ import typer
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.values import write_whole
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -30,10 +30,15 @@ app = typer.Typer()
     scoutcache report --since 30d --by prefix --html report.html
     scoutcache report --csv ./figures
     scoutcache report --compare-to halves     is it getting better?
+    scoutcache report /backup/oplog           on a log from elsewhere
     """,
 )
 def report(
     session: Session,
+    logs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[LOG]...", help="Log files, or folders of them, in place of this cache's own."),
+    ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
         str,
@@ -53,17 +58,21 @@ def report(
 
     Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
     an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
-    is printed as well, and names them.
+    is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
+    holds.
     """
     from scoutcache.insight.export import report_csv, report_html
 
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
-    session.look_for_cache()
+    if not logs:
+        session.look_for_cache()
     with session.working("reading the operation log"):
-        found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to))
+        found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to), logs or ())
     files: list[str] = []
     if html is not None:
+        from scoutcache.cli.values import write_whole  # what it stands among is slow to load
+
         write_whole(Path(html), report_html(found).encode())
         session.note(f"wrote {html}")
         files.append(html)
@@ -78,7 +87,10 @@ def report(
         session.note("nothing was recorded in this time")
 
 
-def _build(session: Session, since: str | None, by: By, compare: Comparison | None) -> Report:
+def _build(
+    session: Session, since: str | None, by: By, compare: Comparison | None, logs: Sequence[Path]
+) -> Report:
+    from scoutcache.insight.operations import files_of
     from scoutcache.insight.report import build_report
     from scoutcache.ttl import parse_duration
 
@@ -88,7 +100,7 @@ def _build(session: Session, since: str | None, by: By, compare: Comparison | No
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
         models={name: price.output for name, price in config.costs.models.items()}, levels=_levels(config),
-        compare=compare,
+        compare=compare, files=files_of(logs) if logs else None,
     )  # fmt: skip
 
 

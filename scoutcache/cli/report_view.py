@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli import text
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
-from scoutcache.insight.units import blocks
+from scoutcache.insight.units import blocks, counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -52,7 +52,8 @@ def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
     line = f"scoutcache report, {since} to {text.human('at', _iso(report.until))}; {report.records:,} log records"
     if report.skipped_lines or report.skipped_files:
-        line += f"; skipped {report.skipped_lines:,} unreadable lines and {report.skipped_files:,} foreign files"
+        line += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
+        line += f" and {counted(report.skipped_files, 'foreign file')}"
     return line
 
 
@@ -142,16 +143,20 @@ class _Fancy:
         self._console.print(drawn)
 
     def _advice(self, section: Section) -> None:
-        from rich.padding import Padding
+        from rich.table import Table
         from rich.text import Text
 
+        drawn = Table.grid(padding=(0, 1))
+        drawn.add_column(justify="right", no_wrap=True)
+        drawn.add_column(overflow="fold")
         for number, row in enumerate(section.rows, start=1):
-            told = Text(f"{number}. {text.visible(row['advice'])}\n", style="bold")
+            told = Text(f"{text.visible(row['advice'])}\n", style="bold")
             because = f"{row['about']}: {row['figure']} is {shown_figure('value', row)}"
             because += f"; {row['calls']:,} calls" if row["calls"] else ""
             because += f", worth {text.human('_usd', row['worth_usd'])}" if row["worth_usd"] is not None else ""
             told.append(text.visible(because), style="not bold")
-            self._console.print(Padding(told, (0, 0, 0, 2)))
+            drawn.add_row(Text(f"{number:2}."), told)
+        self._console.print(drawn)
 
     def _over_time(self, section: Section) -> None:
         rows = section.rows
@@ -192,11 +197,14 @@ class _Fancy:
             self._print(f"  the first {ROWS} of {len(section.rows)}; --csv, --html and --json have the others", "dim")
 
     def _columns(self, section: Section, rows: Sequence[Mapping[str, Any]]) -> Sequence[str]:
-        """The columns that there is room for: all, else those of a narrow terminal, the last of them left out first."""
-        columns = [name for name in section.columns if name != "unit"]
+        """The columns that there is room for: all of which anything is known, else those of a narrow terminal.
+
+        Of these the last are left out first.
+        """
+        columns = [name for name in section.columns if name != "unit" and _is_known(name, rows)]
         if self._fits(columns, rows):
             return columns
-        columns = list(section.brief or columns)
+        columns = [name for name in section.brief if _is_known(name, rows)] or columns
         while len(columns) > 2 and not self._fits(columns, rows, FOLDED):
             columns.pop()
         return columns
@@ -217,6 +225,10 @@ class _Fancy:
         if name == SERIES:
             return blocks(_fewer(row[name], SERIES_WIDTH), 1.0)
         return shown_figure(name, row) or text.human(name, row[name])
+
+
+def _is_known(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
+    return any(row[name] is not None for row in rows)
 
 
 def _is_figure(value: Any) -> bool:

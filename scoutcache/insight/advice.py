@@ -17,7 +17,6 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.insight.savings import Savings
 from scoutcache.insight.sections import COUNTERS, LOG, Section
-from scoutcache.insight.trouble import Levels
 from scoutcache.insight.units import duration
 from scoutcache.oplog.totals import Stats
 
@@ -48,7 +47,7 @@ class Recommendation(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the rules look at: figures of the whole and of prefixes, money, the alert levels, and the rows of sections.
+    """What the rules look at: figures of the whole and of prefixes, money, and the rows of sections.
 
     *ages* is by prefix the ttl that most requests for expired entries would have needed.
     """
@@ -56,7 +55,6 @@ class Seen:
     stats: Stats
     prefixes: Stats
     savings: Savings
-    levels: Levels = field(default_factory=Levels)
     ages: Mapping[str, float] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
 
@@ -170,8 +168,7 @@ def _wasted(seen: Seen) -> Iterator[Recommendation]:
     for row in seen.rows("wasted"):
         if row["written"] >= ENOUGH and row["share"] > 0.5:
             text = "Most entries of this prefix are never read: shorten its ttl, or don't cache it."
-            yield Recommendation(text, seen.place(row), "share of entries written and never read",
-                                 row["share"], "share", row["never_read"], row["cost_usd"])  # fmt: skip
+            yield Recommendation(text, seen.place(row), "share of entries written and never read", row["share"])
 
 
 def _storms(seen: Seen) -> Iterator[Recommendation]:

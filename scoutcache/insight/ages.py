@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import ceil
 
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import Log
 
 __all__ = ["ages_needed"]
 

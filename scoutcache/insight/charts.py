@@ -33,9 +33,9 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 def charts_of(name: str, rows: Rows) -> str:
-    """The pictures of the section *name*; empty where there is none or nothing to draw."""
-    makers = _MAKERS.get(name, ())
-    return "".join(drawn for maker in makers if rows and (drawn := maker(rows)))
+    """The pictures of the section *name*; empty where there is none or nothing to draw (a single step of time)."""
+    makers = _MAKERS.get(name, ()) if len(rows) > (1 if name == "over_time" else 0) else ()
+    return "".join(drawn for maker in makers if (drawn := maker(rows)))
 
 
 def _picture(name: str, title: str, described: str, height: int, parts: Iterator[str]) -> str:
@@ -118,8 +118,6 @@ def _hit_rate(rows: Rows) -> str:
         yield from _scale(1.0, lambda share: f"{share:.0%}")
         places = [(time.x(at) + time.width / 2, TOP + PLOT * (1 - rate)) for at, rate in
                   zip(time.at, rates, strict=True)]  # fmt: skip
-        if len(places) == 1:
-            yield f'<circle class="a" fill="{COLOURS["a"]}" cx="{places[0][0]:.0f}" cy="{places[0][1]:.0f}" r="4"/>'
         line = "L".join(f"{x:.0f} {y:.0f}" for x, y in places)
         floor = TOP + PLOT
         yield (f'<path class="a" fill="{COLOURS["a"]}" fill-opacity=".15" d="M{places[0][0]:.0f} {floor}L{line}L'
@@ -203,13 +201,19 @@ def _reasons(rows: Rows) -> str:
 
 def _money(rows: Rows) -> str:
     name = "cost_saved_usd" if any(row["cost_saved_usd"] for row in rows) else "calls_saved"
+    several = len({row["namespace"] for row in rows}) > 1
     bars = [
-        (row["prefix"] or "(no prefix)", row[name] or 0, "unknown" if row[name] is None else figure(name, row[name]))
+        (_named(row, several=several), row[name] or 0, "unknown" if row[name] is None else figure(name, row[name]))
         for row in rows[:10]
     ]  # fmt: skip
     if len(bars) < 2:
         return ""  # a single bar compares nothing
     return _bars("savings-by", "Money saved by kind" if name == "cost_saved_usd" else "Calls saved by kind", "c", bars)
+
+
+def _named(row: Mapping[str, Any], *, several: bool) -> str:
+    prefix = row["prefix"] or "(no prefix)"
+    return f"{prefix} in {row['namespace']}" if several else prefix
 
 
 def _latency(rows: Rows) -> str:

@@ -114,11 +114,6 @@ def priced(group: Group, price: float | None) -> float | None:
     return round((group.cost_saved_usd or 0.0) + price * unknown, 9)
 
 
-def group_of(group: Mapping[str, Any]) -> Group:
-    """As much of a group as pricing needs."""
-    return Group(hits=group["hits"], cost_saved_usd=group["cost_saved_usd"], hits_with_cost=group["hits_with_cost"])
-
-
 def by_step(counts: Counts, namespace: str | None, width: int, name: Callable[[Counted], str]) -> dict[
     str, dict[int, tuple[int, int]]
 ]:  # fmt: skip

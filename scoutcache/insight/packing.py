@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import Log
 from scoutcache.insight.sections import LOG, Section, plain_rows
 
 __all__ = ["compression"]
@@ -15,15 +15,16 @@ def compression(log: Log) -> Section:
     import numpy as np
     import pandas as pd
 
-    known = ~np.isnan(log.number("stored")) & ~np.isnan(log.number("size"))
-    packed = np.flatnonzero(known & log.written)
-    unpacked = np.flatnonzero(log.flag("hit") & ~np.isnan(log.number("codec_us")))
+    stored, handled = log.known("stored")[0], log.known("codec_us")[0]
+    packed = stored[log.written[stored]]
+    packed = packed[~np.isnan(log.at("size", packed))]
+    unpacked = handled[log.flag("hit")[handled]]
     tables = []
     for rows in (packed, unpacked):
-        codec = log.frame["codec"].iloc[rows].astype(object).fillna("none").to_numpy()
+        codec = log.word("codec", rows)
         tables.append(pd.DataFrame({
-            "codec": codec, "prefix": log.names["prefix"].to_numpy(dtype=object)[log.entry[rows]],
-            "size": log.number("size")[rows], "stored": log.number("stored")[rows], "us": log.number("codec_us")[rows],
+            "codec": np.where(codec == "", "none", codec), "prefix": log.word("prefix", rows),
+            "size": log.at("size", rows), "stored": log.at("stored", rows), "us": log.at("codec_us", rows),
         }))  # fmt: skip
     by, read = (table.groupby(["codec", "prefix"]) for table in tables)
     found = by.agg(writes=("size", "size"), size_bytes=("size", "sum"), stored_bytes=("stored", "sum")).assign(

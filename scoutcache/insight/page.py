@@ -18,7 +18,7 @@ from typing import Any, Final
 from scoutcache.insight.charts import charts_of, sparkline
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
 from scoutcache.insight.shown import as_html
-from scoutcache.insight.units import figure, label, micros
+from scoutcache.insight.units import counted, figure, label, micros
 from scoutcache.oplog.totals import moment
 
 __all__ = ["LARGEST", "report_html"]
@@ -69,19 +69,21 @@ svg .al{stroke:var(--a)} svg .dl{stroke:var(--d)}
 .scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%;font-size:.9rem}
 caption{text-align:left;color:var(--soft);font-size:.85rem;padding:.2rem 0}
-th,td{text-align:left;padding:.3rem .7rem .3rem 0;border-bottom:1px solid var(--line);vertical-align:top}
-th{font-weight:600} thead th{color:var(--soft);white-space:nowrap}
+th,td{text-align:left;padding:.3rem .5rem;border-bottom:1px solid var(--line);vertical-align:top}
+th{font-weight:600} thead th{color:var(--soft);vertical-align:bottom}
 tbody th{font-weight:400;overflow-wrap:anywhere;min-width:9rem}
-td{overflow-wrap:anywhere;unicode-bidi:isolate} th{unicode-bidi:isolate}
-td.t{min-width:8rem}
+td{overflow-wrap:anywhere;unicode-bidi:isolate;min-width:3.5rem} td.w{min-width:6rem} th{unicode-bidi:isolate}
+td.t{min-width:9rem} tr>:first-child{padding-left:0}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 summary{cursor:pointer;margin:.4rem 0}
 footer{color:var(--soft);font-size:.85rem;margin:3rem 0 2rem}
 @media (max-width:34rem){body{font-size:14px} main,header{padding-left:.8rem;padding-right:.8rem}}
 @media print{:root{color-scheme:light} @page{margin:14mm} body{font-size:10pt} main,header{max-width:none;padding:0}
 nav{display:none} figure,tr,li,.cards div{break-inside:avoid} h2,thead,figcaption{break-after:avoid}
-.scroll,figure{overflow:visible} svg{min-width:0} table{font-size:8.5pt} thead th,.n{white-space:normal}
-tbody th{min-width:5rem} td.t{min-width:0} a{color:inherit;text-decoration:none}}
+.scroll,figure{overflow:visible} svg{min-width:0} table{font-size:7.5pt}
+th,td{padding:.15rem .3rem} .n{overflow-wrap:normal}
+section>p:first-of-type{break-after:avoid} svg.spark{width:4rem;min-width:4rem}
+tbody th{min-width:5rem} td,td.t,td.w{min-width:0} a{color:inherit;text-decoration:none}}
 """
 _POLICY: Final = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _HEAD: Final = (
@@ -105,7 +107,8 @@ def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
     told = f"{begins} to {_when(report.until)} UTC. {report.records:,} records of the operation log"
     if report.skipped_lines or report.skipped_files:
-        told += f"; skipped {report.skipped_lines:,} unreadable lines and {report.skipped_files:,} foreign files"
+        told += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
+        told += f" and {counted(report.skipped_files, 'foreign file')}"
     filled = [section for section in report.sections if section.rows]
     if report.empty:
         body = "<main><p>Nothing was recorded in this period.</p></main>"
@@ -217,7 +220,7 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
 def _tables(section: Section, rows: int) -> Iterator[str]:
     """The first rows open, the others folded; of more than *rows* it is said how many there are."""
     shown = section.rows[: 4 * rows if section.name == "over_time" else rows]
-    first = 0 if section.name == "over_time" else min(OPEN, len(shown))
+    first = 0 if section.name == "over_time" and len(shown) > 2 else min(OPEN, len(shown))
     if len(shown) <= first + 2 and first:
         first = len(shown)
     if first:
@@ -258,7 +261,8 @@ def _cell(name: str, row: Mapping[str, Any], *, right: bool) -> str:
         return f"<td>{sparkline(_fewer(row[name]))}</td>"
     if right:
         return f"<td class=n>{_shown(name, row)}</td>"
-    return f"<td{' class=t' if len(str(row[name])) > 24 else ''}>{_plain(name, row)}</td>"
+    wide = " class=t" if len(str(row[name])) > 24 else " class=w"
+    return f"<td{wide}>{_plain(name, row)}</td>"
 
 
 def _fewer(values: Sequence[float | None]) -> Sequence[float | None]:

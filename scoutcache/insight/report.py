@@ -10,7 +10,7 @@ Rule 4: what a reader would act on comes first: the sum, the advice, the money; 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -18,14 +18,18 @@ from typing import Any, Final
 from scoutcache.entry import Usage
 from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
 from scoutcache.insight.ages import ages_needed
-from scoutcache.insight.logged import Log
+from scoutcache.insight.logtable import COLUMNS, Log
 from scoutcache.insight.operations import Operations
+from scoutcache.insight.recounted import segment_of
 from scoutcache.insight.savings import Savings, savings
 from scoutcache.insight.sections import LOG, Report, Section
 from scoutcache.insight.stats import collect_stats
 from scoutcache.insight.trend import Comparison
 from scoutcache.insight.trouble import Levels
+from scoutcache.oplog.filing import LogFile
 from scoutcache.oplog.ledger import Counts, read_counts
+from scoutcache.oplog.process import Segment
+from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import By, Stats
 
 __all__ = ["Report", "Section", "build_report"]
@@ -45,13 +49,13 @@ class _Read:
     savings: Savings
     periods: trend.Periods | None
     namespace: str | None
-    has_tags: bool
 
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
                  usages: Mapping[str, Usage | None] | None = None, models: Mapping[str, float] | None = None,
-                 levels: Levels | None = None, compare: Comparison | None = None) -> Report:  # fmt: skip
+                 levels: Levels | None = None, compare: Comparison | None = None,
+                 files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
     """The report on everything since *since* (seconds since the epoch; None: all that is kept).
 
     *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
@@ -59,38 +63,76 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     keys with a tag ``model:NAME``; without either and without costs of entries, money is None.  *levels* are the alert
     levels.  *compare* is what the period is compared with: the one of the same length before it (the default when
     *since* is given), or its own first half with its second.  *usages* names the tiers in the order they are asked,
-    with the sizes the caller can see.  Nothing recorded gives an empty report, not an error.
+    with the sizes the caller can see.  *files* are read in place of the directory's log and counters, which are not
+    looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not an error.
     """
-    levels = levels or Levels()
-    period = None if since is None else max(0.0, now - since)
-    operations = Operations(directory, since)
-    table = frame.as_frame(operations, namespace)
-    log = Log(table, costs, models)
-    counts = read_counts(directory, since=since, now=now, by_minute=True)
-    stats = collect_stats(directory, now=now, period_s=period, namespace=namespace, usages=usages)
-    groups: dict[str, Stats] = {
-        name: collect_stats(directory, now=now, period_s=period, by=name, namespace=namespace, usages=usages)
-        for name in GROUPS
-        if name != "tier" and (name != "tag" or (by == "tag" and "tags" not in table))
-    }
+    now = now if since is None else max(now, since)  # of what is to come nothing is known
+    compare = compare or ("halves" if since is None else "previous")
+    before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
+    operations = Operations(directory, since if files is None else before, files=files)
+    source = _Source(directory, now, namespace, usages)
+    if files is None:
+        log = Log(frame.as_frame(operations, namespace, COLUMNS), costs, models)
+    else:
+        table = frame.as_frame(operations, namespace, COLUMNS)
+        later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
+        log = Log(table, costs, models)
+        source = dataclasses.replace(source, directory=None, segments=(segment_of(log),))
+        log = log if later is None else Log(later, costs, models)
+    counts = source.counts(since)
+    spans = source.periods(counts, since, before, compare)
     found = _Read(
-        stats, groups, counts, log, counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace),
-        _periods(directory, counts, namespace, since, now, compare), namespace, "tags" in table,
+        source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
+        counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
     )  # fmt: skip
-    acts = [
-        line
-        for line in Operations(directory, since, keys=frozenset())  # invalidations only
-        if namespace in {None, line.namespace} and line.op == "invalidate"
-    ]
-    made = {section.name: section for section in _sections(found, acts, levels)}
-    seen = advice.Seen(stats, groups["prefix"], found.savings, levels, ages_needed(log), made)
-    made["recommendations"] = advice.recommendations(seen)
-    made["summary"] = _summary(found)
+    again = Operations(directory, since, keys=frozenset(), files=files)  # of no key, but invalidations
+    acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"] if (
+        log.says("op", "invalidate").any()
+    ) else []  # fmt: skip
+    made = _made(found, acts, levels or Levels())
     ordered = [made[name] for name in _order(by) if name in made]
+    skipped = operations.skipped_files + found.stats.skipped_files
     return Report(
-        stats.period_start, now, len(table), tuple(_with_share(section, found) for section in ordered),
-        operations.skipped_lines, operations.skipped_files + stats.skipped_files, dict(stats.left_out),
+        found.stats.period_start, now, len(log),
+        tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
+        skipped, dict(found.stats.left_out if files is None else operations.left_out),
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the counters are: in a directory, or in *segments*."""
+
+    directory: Path | None
+    now: float
+    namespace: str | None
+    usages: Mapping[str, Usage | None] | None
+    segments: tuple[Segment, ...] = ()
+
+    def counts(self, since: float | None) -> Counts:
+        return read_counts(self.directory, since=since, now=self.now, extra=self.segments, by_minute=True)
+
+    def stats(self, since: float | None, by: By | None = None) -> Stats:
+        period = None if since is None else max(0.0, self.now - since)
+        return collect_stats(self.directory, now=self.now, period_s=period, by=by, namespace=self.namespace,
+                             usages=self.usages, extra=self.segments)  # fmt: skip
+
+    def periods(self, counts: Counts, since: float | None, before: float | None,
+                compare: Comparison) -> trend.Periods | None:  # fmt: skip
+        """The two periods to compare; None when there is nothing to compare with."""
+        if compare == "halves":
+            span = _span(counts, self.now)
+            return None if span is None else trend.periods(counts, self.namespace, span[0], sum(span) / 2, span[1])
+        if since is None or before is None or since >= self.now:
+            return None
+        return trend.periods(self.counts(before), self.namespace, before, since, self.now)
+
+
+def _made(found: _Read, acts: list[Line], levels: Levels) -> dict[str, Section]:
+    """The sections by name, those about others last."""
+    made = {section.name: section for section in _sections(found, acts, levels)}
+    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made)
+    return made | {"recommendations": advice.recommendations(seen), "summary": _summary(found)}
 
 
 _EXPLAINING: Final = ("latency", "slow", "slowest", "most_costly", "most_requested", "wasted", "largest", "evictions",
@@ -104,7 +146,7 @@ def _order(by: By) -> tuple[str, ...]:
             *others, *_EXPLAINING)  # fmt: skip
 
 
-def _sections(found: _Read, acts: list[Any], levels: Levels) -> list[Section]:
+def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
     counts, namespace, log, steps = found.counts, found.namespace, found.log, found.steps
     took = trouble.own_us(log)
     return [
@@ -134,32 +176,11 @@ def _groups(found: _Read) -> list[Section]:
         for by in ("prefix", "namespace")
     ]
     sections.append(counted.tiers(found.stats, found.counts, found.namespace, found.steps))
-    if found.has_tags:
-        sections.append(logged.by_tag(found.log, found.steps))
-    elif "tag" in found.by:
-        sections.append(counted.groups(
-            found.by["tag"], "tag", Counts(None), found.namespace, found.steps,
-            lambda group: counted.priced(counted.group_of(group), found.log.price),
-        ))  # fmt: skip
-    return sections
+    return [*sections, logged.by_tag(found.log, found.steps)]
 
 
 def _pricing(money: Savings, by: str) -> Callable[[Mapping[str, Any]], float | None]:
     return lambda group: money.of(**{by: group[by]})
-
-
-def _periods(directory: Path, counts: Counts, namespace: str | None, since: float | None, now: float,
-             compare: Comparison | None) -> trend.Periods | None:  # fmt: skip
-    """The two periods to compare; None when there is nothing to compare with."""
-    compare = compare or ("halves" if since is None else "previous")
-    if compare == "halves":
-        span = _span(counts, now)
-        return None if span is None else trend.periods(counts, namespace, span[0], sum(span) / 2, span[1])
-    if since is None or since >= now:
-        return None
-    start = max(0.0, since - (now - since))
-    both = read_counts(directory, since=start, now=now, by_minute=True)
-    return trend.periods(both, namespace, start, since, now)
 
 
 def _span(counts: Counts, now: float) -> tuple[float, float] | None:
@@ -195,9 +216,10 @@ def _log_share(found: _Read) -> float | None:
     return len(found.log) / whole if whole else None
 
 
-def _with_share(section: Section, found: _Read) -> Section:
-    """The section; when the log holds a part only, one that rests on it says so."""
+def _with_source(section: Section, found: _Read, *, counters: bool) -> Section:
+    """The section; where there are no *counters* it rests on the log, and where that holds a part only it says so."""
+    source = section.source if counters else LOG
     share = _log_share(found)
-    if LOG not in section.source or share is None or share > 0.99:
-        return section
-    return dataclasses.replace(section, source=f"{section.source} ({share:.0%} of what happened)")
+    if LOG in source and share is not None and share < 0.995:
+        source = f"{source} ({share:.0%} of what happened)"
+    return dataclasses.replace(section, source=source)

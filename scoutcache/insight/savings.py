@@ -15,8 +15,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scoutcache.insight.logged import BYTES_PER_TOKEN, Log
+from scoutcache.insight.logtable import BYTES_PER_TOKEN, Log
 from scoutcache.insight.sections import Section
+from scoutcache.insight.units import counted
 from scoutcache.oplog.ledger import Counts
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
 
@@ -97,8 +98,10 @@ class Savings:
             saved.written_usd = (saved.written_usd or 0.0) + row.cost
 
     def _time(self, log: Log) -> None:
-        made = log.frame[log.computed]
-        average = made.groupby(["namespace", "prefix"], observed=True)["factory_s"].agg(["mean", "size"])
+        rows, seconds = log.known("factory_s")
+        made = log.computed[rows]
+        table = log.names.iloc[log.entry[rows[made]]].assign(factory_s=seconds[made])
+        average = table.groupby(["namespace", "prefix"])["factory_s"].agg(["mean", "size"])
         for pair, mean, count in zip(average.index, average["mean"], average["size"], strict=True):
             if pair in self.pairs:
                 self.pairs[pair].seconds, self.pairs[pair].runs = float(mean) * self.pairs[pair].hits, int(count)
@@ -125,11 +128,11 @@ class Savings:
         by_model = round(unpriced * of_models)
         if by_model:
             saved.later_usd, saved.later, saved.estimated = by_model * model_usd, by_model, True
-            saved.basis.append(f"prices of models for {by_model:,} hits, at least")
+            saved.basis.append(f"prices of models for {counted(by_model, 'hit')}, at least")
         if unpriced > by_model and self._price is not None:
             saved.later_usd += (unpriced - by_model) * self._price
             saved.later, saved.estimated = unpriced, True
-            saved.basis.append(f"default_call_usd for {unpriced - by_model:,} hits")
+            saved.basis.append(f"default_call_usd for {counted(unpriced - by_model, 'hit')}")
 
     def of(self, **names: str) -> float | None:
         """The money saved in a namespace (``namespace=``) or by a prefix (``prefix=``)."""

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.insight.logged import Log, numbered
+from scoutcache.insight.logtable import Log, numbered
 from scoutcache.insight.sections import LOG, Section, plain_rows
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["Levels", "slow", "slowest", "stampedes", "storms"]
+    Timed = tuple[npt.NDArray[np.signedinteger[Any]], npt.NDArray[np.float64]]
+    """Operations, and what each took in microseconds."""
+
+__all__ = ["Levels", "own_us", "slow", "slowest", "stampedes", "storms"]
 
 AFTER: Final = 3600.0
 """Seconds in which a miss is put down to an invalidation."""
@@ -95,9 +98,7 @@ def _lost(log: Log, ended: npt.NDArray[np.float64]) -> pd.DataFrame:
     np.maximum.at(written, log.entry[writes], times[writes])
     return pd.DataFrame({
         "minute": ended[before] // 60, "entry": entry, "again": computed[rows] | (written[entry] >= times[rows]),
-        "seconds": log.number("factory_s")[rows],
-        "usd": np.where(np.isnan(log.number("cost")[rows]), log.keys["unit_usd"].to_numpy()[entry],
-                        log.number("cost")[rows]),
+        "seconds": log.at("factory_s", rows), "usd": log.usd_of(rows),
     })  # fmt: skip
 
 
@@ -134,10 +135,11 @@ def stampedes(log: Log) -> Section:
     import numpy as np
 
     rows = np.flatnonzero(log.joined)
-    waited = np.where(np.isnan(log.number("wait_us")), log.number("latency_us"), log.number("wait_us"))
-    ends = log.number("time") + log.number("latency_us") / 1e6
+    waited, took = log.at("wait_us", rows), log.at("latency_us", rows)
+    waited = np.where(np.isnan(waited), took, waited)
+    ends = log.at("time", rows) + took / 1e6
     table = log.names.iloc[log.entry[rows]].reset_index(drop=True).assign(
-        entry=log.entry[rows], wait_us=waited[rows], second=np.nan_to_num(ends[rows]) // 1, usd=log.hit_usd[rows],
+        entry=log.entry[rows], wait_us=waited, second=np.nan_to_num(ends) // 1, usd=log.usd_of(rows),
     )  # fmt: skip
     together = table.groupby(["namespace", "prefix", "entry", "second"]).size().groupby(["namespace", "prefix"]).max()
     by = table.groupby(["namespace", "prefix"])
@@ -157,28 +159,28 @@ def stampedes(log: Log) -> Section:
                                  "most_at_once"))
 
 
-def own_us(log: Log) -> npt.NDArray[np.float64]:
-    """What each operation took of the cache's own time (Rule 3), NaN where it wasn't timed."""
+def own_us(log: Log) -> Timed:
+    """The operations that were timed, and what each took of the cache's own time (Rule 3)."""
     import numpy as np
 
-    others = np.nan_to_num(log.number("factory_s")) * 1e6 + np.nan_to_num(log.number("wait_us"))
-    own = np.where(log.joined & np.isnan(log.number("wait_us")), np.nan, log.number("latency_us") - others)
-    computed_set = log.written & (log.per_entry(log.computed) > 0)[log.entry]  # it lasts as long as its computation
-    own = np.where(computed_set, np.nan, np.maximum(own, 0.0))
-    if not len(own):
-        return own
+    rows, took = log.known("latency_us")
+    waited, joined = log.at("wait_us", rows), log.joined[rows]
+    own = took - np.nan_to_num(log.at("factory_s", rows)) * 1e6 - np.nan_to_num(waited)
+    computed_set = log.written[rows] & (log.per_entry(log.computed) > 0)[log.entry[rows]]  # as long as its computation
+    timed = ~computed_set & ~(joined & np.isnan(waited))
+    rows, own = rows[timed], np.maximum(own[timed], 0.0)
+    if not len(rows):
+        return rows, own
     # Records in a row of one kind that began at the same moment are one call: the longest of them is its time.
-    ops, times = log.words("op")[0], log.number("time")
+    ops, times = log.words("op")[0][rows], log.at("time", rows)
     begins = np.flatnonzero(np.append(True, (ops[1:] != ops[:-1]) | (times[1:] != times[:-1])))
-    found = np.full(len(own), np.nan)
-    found[begins] = np.fmax.reduceat(own, begins)
-    return found
+    return rows[begins], np.maximum.reduceat(own, begins)
 
 
-def slow(log: Log, levels: Levels, took: npt.NDArray[np.float64]) -> Section:
+def slow(log: Log, levels: Levels, timed: Timed) -> Section:
     """Kinds of operations of which some took (`own_us`) longer than the alert level, and slowly made keys."""
-    rows = _slow_kinds(log, took, levels.operation * 1e6, "")
-    rows += _slow_kinds(log, log.number("keygen_us"), levels.key_generation * 1e6, "making the key")
+    rows = _slow_kinds(log, timed, levels.operation * 1e6, "")
+    rows += _slow_kinds(log, log.known("keygen_us"), levels.key_generation * 1e6, "making the key")
     rows.sort(key=lambda row: (-row["slow"], row["what"], row["tier"] or "", row["prefix"]))
     columns = ("what", "tier", "prefix", "slow", "share", "p95_us", "max_us", "level_us")
     about = "The cache itself was slow: a busy disk, a far server, huge values, or keys made of huge texts."
@@ -186,50 +188,54 @@ def slow(log: Log, levels: Levels, took: npt.NDArray[np.float64]) -> Section:
     return Section("slow", "Slow operations", columns, rows[:TOP], LOG, note, about)
 
 
-def _slow_kinds(log: Log, took: npt.NDArray[np.float64], level_us: float, what: str) -> list[dict[str, Any]]:
+def _slow_kinds(log: Log, timed: Timed, level_us: float, what: str) -> list[dict[str, Any]]:
     import numpy as np
     import pandas as pd
 
-    ops, outcomes, tiers = (log.words(name) for name in ("op", "outcome", "tier"))
+    rows, took = timed
     prefixes = numbered(log.names["prefix"])
-    kind = np.zeros(len(log), "int64")
-    for codes, words in ((prefixes[0][log.entry], prefixes[1]), *(() if what else (ops, outcomes, tiers))):
-        kind = kind * len(words) + codes % len(words)
-    rows = np.flatnonzero(np.isin(kind, np.unique(kind[took > level_us])) & ~np.isnan(took))
-    by = pd.DataFrame({"row": rows, "us": took[rows], "slow": took[rows] > level_us}).groupby(kind[rows])
+    kind = prefixes[0][log.entry[rows]].astype("int64")
+    for codes, words in () if what else (log.words(name) for name in ("op", "outcome", "tier")):
+        kind = kind * len(words) + codes[rows] % len(words)
+    some = np.isin(kind, np.unique(kind[took > level_us]))  # the kinds of which some were slow
+    rows, took, kind = rows[some], took[some], kind[some]
+    by = pd.DataFrame({"row": rows, "us": took, "slow": took > level_us}).groupby(kind)
     found = by.agg(row=("row", "first"), slow=("slow", "sum"), count=("us", "size"), max_us=("us", "max"))
     found["p95_us"] = by["us"].quantile(0.95)
-    return [
-        {
-            "what": what or _named(ops[1][ops[0][row["row"]]], outcomes[1][outcomes[0][row["row"]]]),
-            "tier": None if what else tiers[1][tiers[0][row["row"]]] or None,
-            "prefix": log.names["prefix"].iloc[log.entry[row["row"]]], "slow": row["slow"],
-            "share": row["slow"] / row["count"], "p95_us": row["p95_us"], "max_us": row["max_us"],
-            "level_us": level_us,
-        }
-        for row in plain_rows(tuple(found.columns), found.to_dict("records"))
-    ]  # fmt: skip
+    one = found["row"].to_numpy()
+    found["what"] = what or [_named(*pair) for pair in zip(log.word("op", one), log.word("outcome", one), strict=True)]
+    found["tier"] = None if what else [tier or None for tier in log.word("tier", one)]
+    found["prefix"] = log.names["prefix"].to_numpy()[log.entry[one]]
+    found = found.assign(share=found["slow"] / found["count"], level_us=level_us)
+    return plain_rows(("what", "tier", "prefix", "slow", "share", "p95_us", "max_us", "level_us"),
+                      found.to_dict("records"))  # fmt: skip
 
 
 def _named(op: str, outcome: str) -> str:
     return f"{op}, {outcome}" if op in {"get", "compute"} and outcome else op
 
 
-def slowest(log: Log, levels: Levels, took: npt.NDArray[np.float64]) -> Section:
+def slowest(log: Log, levels: Levels, timed: Timed) -> Section:
     """The single operations that took longest of all above the alert level."""
     import numpy as np
 
+    rows, took = timed
     over = np.flatnonzero(took > levels.operation * 1e6)
     over = over[np.argsort(-took[over], kind="stable")][:TOP]
-    frame = log.frame.iloc[over]
-    rows = [
+    rows, took = rows[over], took[over]
+    words = zip(log.word("op", rows), log.word("outcome", rows), log.word("tier", rows), strict=True)
+    found = [
         {
-            "at": moment(row["time"]), "what": _named(row["op"], row["outcome"] or ""), "tier": row["tier"],
-            "key": row["key"], "namespace": row["namespace"], "own_us": own, "size_bytes": row["size"],
+            "at": moment(time), "what": _named(op, outcome), "tier": tier or None, "key": key, "namespace": namespace,
+            "own_us": own, "size_bytes": size,
         }
-        for row, own in zip(frame.to_dict("records"), took[over].tolist(), strict=True)
+        for time, (op, outcome, tier), key, namespace, own, size in zip(
+            log.at("time", rows).tolist(), words, log.names["key"].to_numpy()[log.entry[rows]],
+            log.names["namespace"].to_numpy()[log.entry[rows]], took.tolist(), log.at("size", rows).tolist(),
+            strict=True,
+        )
     ]  # fmt: skip
     columns = ("at", "what", "tier", "key", "namespace", "own_us", "size_bytes")
     about = "The worst single cases, with their keys. Look whether they share a time, a tier or a size."
-    return Section("slowest", "Slowest single operations", columns, plain_rows(columns, rows), LOG, about=about,
+    return Section("slowest", "Slowest single operations", columns, plain_rows(columns, found), LOG, about=about,
                    brief=("at", "what", "tier", "key", "own_us", "size_bytes"))  # fmt: skip

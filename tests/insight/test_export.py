@@ -74,8 +74,8 @@ class Page(HTMLParser):
 
 ALLOWED = {
     "html", "head", "meta", "title", "style", "body", "header", "nav", "ul", "main", "footer", "h1", "h2", "p", "br",
-    "b", "section", "div", "table", "thead", "tbody", "tr", "th", "td", "svg", "text", "path", "circle", "rect", "desc", "a",
-    "li", "ol", "dl", "dt", "dd", "figure", "figcaption", "details", "summary", "data", "time", "i",
+    "b", "section", "div", "table", "thead", "tbody", "tr", "th", "td", "svg", "text", "path", "circle", "rect", "desc",
+    "a", "li", "ol", "dl", "dt", "dd", "figure", "figcaption", "details", "summary", "data", "time", "i",
 }  # fmt: skip
 
 
