@@ -111,14 +111,14 @@ class WebSource:
         try:
             with self._connected(end, broken_off) as sock:
                 answer = self._answer(sock, path)
-                if broken_off.is_set():  # to the one who reads, what was broken off looks ended
-                    raise TimeoutError
-                return answer
         except TimeoutError as problem:
             raise WarmingError(late) from problem
         except (OSError, http.client.HTTPException, ValueError) as problem:
             said = late if broken_off.is_set() else f"{self._named}: {type(problem).__name__}: {problem}"
             raise WarmingError(said) from problem
+        if broken_off.is_set():  # what was cut short may look whole
+            raise WarmingError(late)
+        return answer
 
     @contextmanager
     def _connected(self, end: float, broken_off: threading.Event) -> Iterator[socket.socket]:

@@ -100,9 +100,8 @@ def tell(seed: int, found: Evaluation, took: float) -> None:
     print(shown("prediction", found.predicted))
     print(shown("popularity", found.popularity))
     print(shown("popularity, same calls", found.popularity_same_calls))
-    print(
-        f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}; {found.predicted.by_reason}"
-    )
+    print(f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}")
+    print(f"  keys warmed: {found.predicted.by_reason}")
     print(f"  asked for within the horizon: {found.predicted.useful_by_reason}")
 
 

@@ -1,4 +1,4 @@
-"""Values from the web: only hosts that are named, only public addresses, no redirects, so much time and so many bytes."""
+"""Values from the web: only hosts that are named, public addresses, no redirects, so much time and so many bytes."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ from scoutcache.errors import ConfigError, WarmingError
 from scoutcache.warming.fill import warm_from
 from scoutcache.warming.tasks import run_tasks
 from scoutcache.warming.web import WebSource, is_public
+
+
+EXAMPLE = WebSource("http://example.com/a/{key}/b?k={key}", ["example.com"])
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -129,8 +132,7 @@ def test_json_is_a_value_text_a_string_and_anything_else_bytes(source):
 
 @given(st.text(min_size=1).filter(lambda key: key.isprintable()))
 def test_whatever_the_key_it_stays_one_part_of_the_path(key):
-    web = WebSource("https://example.com/a/{key}/b?k={key}", ["example.com"])
-    path = web._path.replace("{key}", __import__("urllib.parse").parse.quote(key, safe=""))
+    path = EXAMPLE.path_of(key)
     assert path.count("/") == 3
     assert path.count("?") == 1
     assert path.isascii()
@@ -236,10 +238,9 @@ def test_the_certificate_is_checked_for_the_name_though_the_address_is_dialled(s
     authority.configure_trust(ours)
     port, _ = serve(theirs)
     options = {"look_up": lambda *_: ["127.0.0.1"], "allows": lambda _: True, "context": ours}
-    assert WebSource(f"https://answers.example:{port}/json/{{key}}", ["answers.example"], **options)("a") == {
-        "path": "a"
-    }
-    with pytest.raises(WarmingError, match="CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
+    right = WebSource(f"https://answers.example:{port}/json/{{key}}", ["answers.example"], **options)
+    assert right("a") == {"path": "a"}
+    with pytest.raises(WarmingError, match="CERTIFICATE_VERIFY_FAILED"):
         WebSource(f"https://other.example:{port}/json/{{key}}", ["other.example"], **options)("a")
 
 
