@@ -18,7 +18,6 @@ from scoutcache.warming.fill import warm_from
 from scoutcache.warming.tasks import run_tasks
 from scoutcache.warming.web import WebSource, is_public
 
-
 EXAMPLE = WebSource("http://example.com/a/{key}/b?k={key}", ["example.com"])
 
 
@@ -247,7 +246,8 @@ def test_the_certificate_is_checked_for_the_name_though_the_address_is_dialled(s
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("https://evil.example/{key}", "is not among the hosts"), ("https://example.com.evil.example/{key}", "not among"),
+        ("https://evil.example/{key}", "is not among the hosts"),
+        ("https://example.com.evil.example/{key}", "not among"),
         ("ftp://example.com/{key}", "expected https://"), ("https:///{key}", "expected https://"),
         ("https://{key}.example.com/", "only path and query"), ("https://user:pw@example.com/{key}", "no credentials"),
         ("https://example.com:99999/{key}", "no web address"), ("https://example.com/ü/{key}", "plain ASCII"),
