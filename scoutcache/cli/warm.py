@@ -61,6 +61,9 @@ def warm(
     horizon: Annotated[
         str, typer.Option("--horizon", metavar="D", help="How far ahead --predict looks: until the next run.")
     ] = "10m",
+    likely: Annotated[
+        float, typer.Option("--likely", metavar="P", min=0, max=1, help="With --predict: the least chance, 0 to 1.")
+    ] = 0.4,
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="With --predict: replay the log, and compare with popularity alone.")
     ] = False,
@@ -106,7 +109,7 @@ def warm(
         source=source, from_cache=from_cache, frequent=frequent,
         expiring=None if expiring is None else parse_duration(expiring),
         since=None if since is None else parse_duration(since), pattern=pattern, call=call, http=http,
-        tasks=tuple(task or ()), due=due, predict=predict, horizon=parse_duration(horizon), evaluate=evaluate,
+        tasks=tuple(task or ()), due=due, predict=predict, horizon=parse_duration(horizon), likely=likely, evaluate=evaluate,
         dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume, lock_timeout=parse_duration(lock_timeout),
         work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
     )  # fmt: skip

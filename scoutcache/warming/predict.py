@@ -22,8 +22,8 @@ from scoutcache.warming.predict_models import Chance, by_clock, by_popularity, b
 
 __all__ = ["LEAST", "Life", "Predicted", "ordered", "popular", "predict"]
 
-LEAST: Final = 0.3
-"""The chance below which a key isn't worth a call."""
+LEAST: Final = 0.4
+"""The chance below which a key isn't worth a call, where nobody says another."""
 
 
 @dataclass(frozen=True, slots=True)

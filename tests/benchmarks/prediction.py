@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scoutcache.oplog.records import Line
+from scoutcache.warming.predict import LEAST
 from scoutcache.warming.predict_replay import Evaluation, Played, evaluate
 
 START = 1_800_000_000.0
@@ -111,7 +112,7 @@ def main() -> None:
     parser.add_argument("--horizon", type=float, default=600.0)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--least", type=float, default=0.3)
+    parser.add_argument("--least", type=float, default=LEAST)
     given = parser.parse_args()
     for seed in range(given.seeds):
         began = time.perf_counter()
