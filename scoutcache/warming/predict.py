@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import islice
 from typing import Final
 
 from scoutcache.oplog.records import Line
@@ -102,9 +103,9 @@ def popular(
     history: History, now: float, horizon: float, most: int, *, life: Callable[[Name], Life] = lambda _: Life()
 ) -> list[Predicted]:
     """What popularity alone would warm: the *most* keys asked for most often of late that the cache will not have."""
-    ranked = ((one.weight_at(now), name) for name, one in history.keys.items())
-    wanted = [(weight, name) for weight, name in ranked if life(name).fresh_until < now + horizon]
+    ranked = sorted(((one.weight_at(now), name) for name, one in history.keys.items()), reverse=True)
+    wanted = ((weight, name) for weight, name in ranked if life(name).fresh_until < now + horizon)
     return [
         Predicted(name.key, name.namespace, min(weight, 1.0), "popular", "asked for most often of late")
-        for weight, name in nlargest(most, wanted)
+        for weight, name in islice(wanted, most)
     ]
