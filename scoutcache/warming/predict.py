@@ -51,6 +51,9 @@ class Life:
     ttl: float = math.inf
 
 
+_ABSENT: Final = Life()
+
+
 def ordered(operations: Iterable[Line]) -> list[Line]:
     """*operations*, which come file by file, in the order of time."""
     return sorted(operations, key=lambda line: line.time)
@@ -69,8 +72,12 @@ def predict(
     follows = by_sequence(history, now, now)
     found = []
     for name, one in history.keys.items():
-        # Looking at the cache costs more than a first look at the chance, and most keys have none.
         if not _possible(history, one, now, horizon, name in follows):
+            continue
+        # A look at the cache may be a round trip to a server, and most keys have no chance whatever it has of them.
+        # Half, because a shorter time may be likelier to be meant.
+        chance = _chance(history, name, one, now, horizon, _ABSENT, follows)
+        if chance is None or chance.probability < least / 2:
             continue
         chance = _chance(history, name, one, now, horizon, life(name), follows)
         if chance is not None and chance.probability >= least:

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.attending import asks_for_warming
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
 from scoutcache.locking import held
@@ -51,20 +50,6 @@ def troubles(cache):
     heard = []
     cache.on("trouble", lambda record: heard.append(record.problem))
     return heard
-
-
-@pytest.mark.parametrize(
-    ("settings", "asked"),
-    [
-        ({}, False), ({"warming": {"interval": "1m"}}, False), ({"tasks": [{"name": "t", "source": "f"}]}, False),
-        ({"warming": {"on_start": True}}, True), ({"warming": {"patterns": ["llm:*"]}}, True),
-        ({"tasks": [{"name": "t", "source": "f", "run_at_startup": True}]}, True),
-        ({"policies": [{"name": "p", "strategy": "predictive"}]}, True),
-        ({"warming": {"on_start": True}, "enabled": False}, False),
-    ],
-)  # fmt: skip
-def test_only_who_asks_for_it_gets_it(settings, asked):
-    assert asks_for_warming(CacheConfig(**settings)) is asked
 
 
 # -- before entries end
