@@ -112,6 +112,18 @@ class TestSources:
         assert shown["tags"] == ["t"]
         assert all(tier["ttl_s"] <= 1800 for tier in shown["tiers"] if tier["present"])
 
+    def test_a_server_is_a_source_that_is_left_as_it_is(self, cli, redis_url, redis_server, workplace, monkeypatch):
+        with Cache(redis_url=redis_url, directory=workplace / "theirs", tiers=["redis"]) as other:
+            other.set("llm:far", {"n": 1}, ttl="30m", tags=["t"])
+            other.set("llm:view", 2, depends_on=["llm:far"])
+        before = sorted(redis_server.cli("KEYS", "scoutcache:e:*"))
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        found = body(cli("warm", "--from-cache", redis_url, "--json"))
+        assert counts(found) == (2, 2, 0, 0)
+        assert json.loads(cli("get", "llm:far").out) == {"n": 1}
+        assert cli("get", "llm:view").out == "2\n"
+        assert sorted(redis_server.cli("KEYS", "scoutcache:e:*")) == before
+
     def test_the_keys_asked_for_most_often_come_from_the_log(self, directory, logged, jobs, cli):
         assert cli("warm", "--frequent", "1", "--since", "3d", "--dry-run").out == "key\nllm:hot\n"
         found = body(cli("warm", "--frequent", "9", "--since", "3d", "--call", "warm_jobs:aload", "--json"))
