@@ -313,8 +313,10 @@ class WarmingTask(BaseModel, metaclass=_Declaring):
     name: str = ""
     pattern: PatternText = "*"
     source: str = Field(min_length=1)
-    """A file of JSON Lines, or ``module:function``."""
+    """A file of JSON Lines or its web address; or what gives the value of a key: ``module:function``, or a web address
+    with ``{key}``."""
     run_at_startup: bool = False
+    """Run it, beside the calls, when an application opens the cache."""
     schedule: Schedule | None = None
     """A cron expression, in UTC."""
     status: TaskStatus = TaskStatus.PENDING

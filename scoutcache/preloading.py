@@ -75,6 +75,7 @@ class _Preload:
         outcome = yield from core.computing.anew(ref, recipe)
         if not outcome.stored:  # what was kept before is older; a later writer's stands
             yield from calls.delete_older(ref, start)
+            core.world.codec.hold(outcome.value)  # raises for what can't be stored anywhere
             return False
         record_stored(calls, ref, began, outcome, recipe)
         return True

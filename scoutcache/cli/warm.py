@@ -61,12 +61,15 @@ def warm(
     horizon: Annotated[
         str, typer.Option("--horizon", metavar="D", help="How far ahead --predict looks: until the next run.")
     ] = "10m",
+    likely: Annotated[
+        float, typer.Option("--likely", metavar="P", min=0, max=1, help="With --predict: the least chance, 0 to 1.")
+    ] = 0.4,
     evaluate: Annotated[
         bool, typer.Option("--evaluate", help="With --predict: replay the log, and compare with popularity alone.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which keys, and why; compute nothing.")] = False,
     off_peak: Annotated[
-        bool, typer.Option("--off-peak", help="Do nothing outside of [warming] off_peak of the configuration.")
+        bool, typer.Option("--off-peak", help="Do nothing outside of the times of warming.off_peak.")
     ] = False,
     only_missing: Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")] = False,
     concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")] = 4,
@@ -106,8 +109,9 @@ def warm(
         source=source, from_cache=from_cache, frequent=frequent,
         expiring=None if expiring is None else parse_duration(expiring),
         since=None if since is None else parse_duration(since), pattern=pattern, call=call, http=http,
-        tasks=tuple(task or ()), due=due, predict=predict, horizon=parse_duration(horizon), evaluate=evaluate,
-        dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume, lock_timeout=parse_duration(lock_timeout),
+        tasks=tuple(task or ()), due=due, predict=predict, horizon=parse_duration(horizon), likely=likely,
+        evaluate=evaluate, dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume,
+        lock_timeout=parse_duration(lock_timeout),
         work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
     )  # fmt: skip
     asked.check(session)

@@ -31,6 +31,7 @@ class Asked:
     due: bool
     predict: bool
     horizon: float
+    likely: float
     evaluate: bool
     dry_run: bool
     off_peak: bool

@@ -53,7 +53,8 @@ def predicted(session: Session, asked: Asked, cache: Cache) -> list[Predicted]:
     from scoutcache.warming.predict import predict
 
     calls, _ = asked.limits()
-    return predict(history_of(session, asked), time.time(), asked.horizon, calls, life=life_in(cache))
+    history = history_of(session, asked)
+    return predict(history, time.time(), asked.horizon, calls, life=life_in(cache), least=asked.likely)
 
 
 def row_of(one: Predicted) -> dict[str, Any]:
@@ -71,7 +72,7 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
     if usd is not None:
         raise Usage("--evaluate needs a budget in calls: so many in each step")
     found = evaluate(lines_of(session, asked), asked.horizon, BUDGET if calls is None else calls,
-                     default_ttl=session.config.default_ttl)  # fmt: skip
+                     default_ttl=session.config.default_ttl, least=asked.likely)  # fmt: skip
     strategies = {"prediction": found.predicted, "popularity": found.popularity,
                   "popularity, same calls": found.popularity_same_calls}  # fmt: skip
     rows = [{"strategy": name, **asdict(played)} for name, played in strategies.items()]

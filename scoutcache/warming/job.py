@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
@@ -68,21 +69,50 @@ class Options:
 
 
 class Shared:
-    """An iterator that several threads draw from; it ends early once *going* says no."""
+    """An iterator that several threads draw from; it ends early once *going* says no.
+
+    What depends on other keys is handed out once all that was drawn before it is done: storing the key that an entry
+    depends on ends the entry.  Whoever draws closes its own iterator, whatever becomes of the work.
+    """
 
     def __init__(self, items: Iterator[Item | BadLine], going: Callable[[], bool] = lambda: True) -> None:
         self._items, self._going = items, going
         self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._under_way: set[int] = set()
+        self._drawn = 0
         self.stopped = False
 
-    def __iter__(self) -> Iterator[Item | BadLine]:
+    def __iter__(self) -> Generator[Item | BadLine, None, None]:
         while True:
             with self._lock:
                 ended = self.stopped or not self._going()
                 item = None if ended else next(self._items, None)
-            if item is None:
-                return
-            yield item
+                self._drawn += 1
+                number = self._drawn
+                with self._changed:
+                    self._under_way.add(number)
+            try:
+                if item is None or not self._await_turn(item, number):
+                    return
+                yield item
+            finally:
+                with self._changed:
+                    self._under_way.discard(number)
+                    self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more; who waits for a turn waits no longer."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def _await_turn(self, item: Item | BadLine, number: int) -> bool:
+        if isinstance(item, Item) and item.options.get("depends_on"):
+            with self._changed:
+                self._changed.wait_for(lambda: self.stopped or min(self._under_way) == number)
+                return not self.stopped
+        return True
 
 
 class _Report:
@@ -210,10 +240,25 @@ def _run_threads(job: Job, items: Shared) -> None:
                 done.result()
         finally:
             # An interrupt comes here while the others work: they end after the key they are at.
-            items.stopped = True
+            items.stop()
 
 
 def _work(job: Job, items: Shared) -> None:
+    with closing(iter(items)) as drawn, _stopping(items):
+        _work_on(job, drawn)
+
+
+@contextmanager
+def _stopping(items: Shared) -> Iterator[None]:
+    """What ends one worker ends all."""
+    try:
+        yield
+    except BaseException:
+        items.stop()
+        raise
+
+
+def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
     for item in items:
         try:
             if not job.wanted(item):
@@ -263,6 +308,9 @@ async def _awaited(value: Awaitable[Any]) -> Any:
 
 
 async def _run_tasks(job: Job, items: Shared) -> None:
+    # Each worker may wait for its turn in one thread while another stores what it computed.
+    threads = ThreadPoolExecutor(2 * job.options.concurrency, thread_name_prefix="scoutcache-warm")
+    asyncio.get_running_loop().set_default_executor(threads)
     async with asyncio.TaskGroup() as group:
         for _ in range(job.options.concurrency):
             group.create_task(_work_async(job, items))
@@ -270,8 +318,17 @@ async def _run_tasks(job: Job, items: Shared) -> None:
 
 async def _work_async(job: Job, items: Shared) -> None:
     """The same for an ``async`` function.  What may wait (the source, the tiers) is done in threads."""
-    lines = iter(items)
-    while (item := await asyncio.to_thread(next, lines, None)) is not None:
+    drawn = iter(items)
+    try:
+        with _stopping(items):
+            await _work_on_async(job, drawn)
+    finally:
+        with suppress(ValueError):  # cancelled while a thread draws: it ends by itself, for all is stopped
+            drawn.close()
+
+
+async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
+    while (item := await asyncio.to_thread(next, items, None)) is not None:
         try:
             if not await asyncio.to_thread(job.wanted, item):
                 continue

@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from heapq import nlargest
+from itertools import islice
 from typing import Final
 
 from scoutcache.oplog.records import Line
@@ -22,8 +23,8 @@ from scoutcache.warming.predict_models import Chance, by_clock, by_popularity, b
 
 __all__ = ["LEAST", "Life", "Predicted", "ordered", "popular", "predict"]
 
-LEAST: Final = 0.3
-"""The chance below which a key isn't worth a call."""
+LEAST: Final = 0.4
+"""The chance below which a key isn't worth a call, where nobody says another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class Life:
     ttl: float = math.inf
 
 
+_ABSENT: Final = Life()
+
+
 def ordered(operations: Iterable[Line]) -> list[Line]:
     """*operations*, which come file by file, in the order of time."""
     return sorted(operations, key=lambda line: line.time)
@@ -68,8 +72,12 @@ def predict(
     follows = by_sequence(history, now, now)
     found = []
     for name, one in history.keys.items():
-        # Looking at the cache costs more than a first look at the chance, and most keys have none.
         if not _possible(history, one, now, horizon, name in follows):
+            continue
+        # A look at the cache may be a round trip to a server, and most keys have no chance whatever it has of them.
+        # Half, because a shorter time may be likelier to be meant.
+        chance = _chance(history, name, one, now, horizon, _ABSENT, follows)
+        if chance is None or chance.probability < least / 2:
             continue
         chance = _chance(history, name, one, now, horizon, life(name), follows)
         if chance is not None and chance.probability >= least:
@@ -102,9 +110,9 @@ def popular(
     history: History, now: float, horizon: float, most: int, *, life: Callable[[Name], Life] = lambda _: Life()
 ) -> list[Predicted]:
     """What popularity alone would warm: the *most* keys asked for most often of late that the cache will not have."""
-    ranked = ((one.weight_at(now), name) for name, one in history.keys.items())
-    wanted = [(weight, name) for weight, name in ranked if life(name).fresh_until < now + horizon]
+    ranked = sorted(((one.weight_at(now), name) for name, one in history.keys.items()), reverse=True)
+    wanted = ((weight, name) for weight, name in ranked if life(name).fresh_until < now + horizon)
     return [
         Predicted(name.key, name.namespace, min(weight, 1.0), "popular", "asked for most often of late")
-        for weight, name in nlargest(most, wanted)
+        for weight, name in islice(wanted, most)
     ]

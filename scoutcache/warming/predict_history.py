@@ -54,6 +54,7 @@ class Succession(NamedTuple):
 class KeyHistory:
     """The visits of one key."""
 
+    name: Name
     first: float
     last: float = -math.inf
     """When it was last asked for."""
@@ -62,11 +63,11 @@ class KeyHistory:
     """All visits, remembered or not."""
     weight: float = 0.0
     """Requests, each counting half as much after every `HALF_LIFE`, as of *last*."""
-    after: dict[Name, Succession] = field(default_factory=dict)
+    after: dict[KeyHistory, Succession] = field(default_factory=dict)
     """What was visited after it, twice in a row or more."""
-    before: set[Name] = field(default_factory=set)
+    before: set[KeyHistory] = field(default_factory=set)
     """The keys in whose *after* it is."""
-    previous: tuple[Name, ...] = ()
+    previous: tuple[KeyHistory, ...] = ()
     """What had been visited lately when it was last visited."""
     rhythm: object = None
     clock: list[tuple[float, float]] | None = None
@@ -86,7 +87,7 @@ class History:
         self.ended: float = 0.0
         self.by_hour = [0.0] * 24
         """Requests by the hour of the day, in UTC."""
-        self._lately: dict[str | None, dict[Name, float]] = {}
+        self._lately: dict[str | None, dict[KeyHistory, float]] = {}
 
     def observe(self, line: Line) -> None:
         """A line of the log, none of which came later than this one."""
@@ -101,7 +102,7 @@ class History:
         self.by_hour[int(time // 3600) % 24] += 1
         one = self.keys.get(name)
         if one is None:
-            one = self.keys[name] = KeyHistory(time)
+            one = self.keys[name] = KeyHistory(name, time)
             if len(self.keys) > 2 * MOST_KEYS:
                 self._forget(time)
         visit = time - one.last > VISIT_GAP
@@ -113,12 +114,12 @@ class History:
             one.rhythm = one.clock = None
             # A key that comes for the first time follows nothing yet, and one that comes often follows anything.
             if one.seen > 1 and (time - one.first) / one.seen > SELDOM:
-                self._follow(name, time, process, one)
+                self._follow(one, time, process)
 
-    def lately(self, now: float) -> list[tuple[float, Name]]:
+    def lately(self, now: float) -> list[tuple[float, KeyHistory]]:
         """The visits after which something may still follow."""
         return [
-            (at, name) for visits in self._lately.values() for name, at in visits.items() if now - at <= FOLLOWS_WITHIN
+            (at, one) for visits in self._lately.values() for one, at in visits.items() if now - at <= FOLLOWS_WITHIN
         ]
 
     @property
@@ -133,44 +134,42 @@ class History:
         gathered = 1.0 - 0.5 ** ((now - self.began) / HALF_LIFE)
         return one.weight_at(now) * math.log(2) / HALF_LIFE / gathered if gathered > 0 else 0.0
 
-    def _follow(self, name: Name, time: float, process: str | None, one: KeyHistory) -> None:
-        """Count what *name* follows: what came lately both at this visit and at the one before, or did so once."""
+    def _follow(self, one: KeyHistory, time: float, process: str | None) -> None:
+        """Count what it follows: what came lately both at this visit and at the one before, or did so once."""
         lately = self._lately.setdefault(process, {})
         while lately and (len(lately) > LATELY or time - next(iter(lately.values())) > FOLLOWS_WITHIN):
             del lately[next(iter(lately))]
-        for before in one.before & lately.keys() | {*one.previous} & lately.keys():
-            if before != name and before.namespace == name.namespace:
-                self._succeeds(before, name, time - lately[before], one)
+        lately.pop(one, None)
+        for before in one.before & lately.keys() | lately.keys() & one.previous:
+            if before.name.namespace == one.name.namespace:
+                self._succeeds(before, one, time - lately[before])
         one.previous = tuple(lately)
-        lately.pop(name, None)
-        lately[name] = time
+        lately[one] = time
 
-    def _succeeds(self, before: Name, name: Name, delay: float, one: KeyHistory) -> None:
-        known = self.keys.get(before)
-        if known is None:
-            return
-        found = known.after.get(name)
+    def _succeeds(self, before: KeyHistory, one: KeyHistory, delay: float) -> None:
+        found = before.after.get(one)
         if found is None:
             if len(one.before) >= PREDECESSORS:
-                self._sweep(name, one)
+                self._sweep(one)
             if len(one.before) >= PREDECESSORS:
                 return
             one.before.add(before)
             found = Succession(1, delay)  # the visit before this one
         times = found.times + 1
-        known.after[name] = Succession(times, found.delay + (delay - found.delay) / times)
+        before.after[one] = Succession(times, found.delay + (delay - found.delay) / times)
 
-    def _sweep(self, name: Name, one: KeyHistory) -> None:
-        """Forget what *name* followed only twice, which is what chance does."""
-        kept = set()
-        for before in one.before:
-            after = self.keys[before].after if before in self.keys else {}
-            if name in after and after[name].times > 2:
-                kept.add(before)
-            else:
-                after.pop(name, None)
-        one.before = kept
+    def _sweep(self, one: KeyHistory) -> None:
+        """Forget what it followed only twice, which is what chance does."""
+        rare = [before for before in one.before if before.after[one].times <= 2]
+        for before in rare:
+            del before.after[one]
+        one.before.difference_update(rare)
 
     def _forget(self, now: float) -> None:
-        ranked = sorted(self.keys, key=lambda name: self.keys[name].weight_at(now), reverse=True)
-        self.keys = {name: self.keys[name] for name in ranked[:MOST_KEYS]}
+        ranked = sorted(self.keys.values(), key=lambda one: one.weight_at(now), reverse=True)
+        self.keys = {one.name: one for one in ranked[:MOST_KEYS]}
+        for one in ranked[MOST_KEYS:]:
+            for before in one.before:
+                before.after.pop(one, None)
+            for after in one.after:
+                after.before.discard(one)

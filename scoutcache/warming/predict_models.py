@@ -181,18 +181,13 @@ def by_sequence(history: History, now: float, begin: float) -> dict[Name, Chance
     """The keys that usually follow one that has just been visited."""
     found: dict[Name, Chance] = {}
     for at, before in history.lately(now):
-        known = history.keys.get(before)
-        for name, (times, delay) in () if known is None else known.after.items():
-            follows = history.keys.get(name)
-            if times < _FEWEST_FOLLOWED or follows is None or follows.last >= at:
-                continue
-            expected = at + delay
-            if min(at + 2 * delay, at + FOLLOWS_WITHIN) < begin:
-                continue  # it would have come by now
-            probability = (times - 1) / (known.seen + 1)  # type: ignore[union-attr]  # there is one, or nothing follows it
-            if name not in found or found[name].probability < probability:
-                because = f"follows {before.key} in {times} of {known.seen} cases"  # type: ignore[union-attr]
-                found[name] = Chance(min(probability, 1.0), "sequence", because, max(expected, begin))
+        for follows, (times, delay) in before.after.items():
+            if times < _FEWEST_FOLLOWED or follows.last >= at or min(at + 2 * delay, at + FOLLOWS_WITHIN) < begin:
+                continue  # it has come, or would have come by now
+            probability = (times - 1) / (before.seen + 1)
+            if follows.name not in found or found[follows.name].probability < probability:
+                because = f"follows {before.name.key} in {times} of {before.seen} cases"
+                found[follows.name] = Chance(min(probability, 1.0), "sequence", because, max(at + delay, begin))
     return found
 
 

@@ -24,7 +24,7 @@ from scoutcache.warming.predict_history import History, Name, counts
 
 __all__ = ["Evaluation", "Played", "evaluate"]
 
-MOST_STEPS: Final = 200
+MOST_STEPS: Final = 100
 LEARNED: Final = 0.5
 """The part of the log's time that is only learned from."""
 DEFAULT_TTL: Final = 3600.0

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, WarmingError
+from scoutcache.listing import list_entries
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.patterns import Pattern
 from scoutcache.warming.lines import BadLine, Item, item_of
 from scoutcache.warming.records import said
 
@@ -63,8 +65,10 @@ def expiring_keys(operations: Iterable[Line], within: float, now: float, namespa
 
 def cache_items(other: Cache, pattern: str = "*") -> Iterator[Item | BadLine]:
     """The fresh entries of *other*'s namespace that match; one that can't be read is a bad line."""
-    # All keys first: what is being read may be what is being written.
-    for key in list(other.keys(pattern)):
+    # All keys first: what is being read may be what is being written.  What others depend on comes before them.
+    found = list_entries(other._core, other._calls.namespace, Pattern.parse(pattern))
+    headers = sorted((entry.header for entry in found), key=lambda header: len(header.depends_on))
+    for key in [header.ref.key for header in headers]:
         try:
             entry = other.get_entry(key)
             left = other.ttl(key)

@@ -88,13 +88,17 @@ class WebSource:
 
     def __call__(self, key: str) -> Any:
         """The value of *key*.  Raises `WarmingError` saying what the server did."""
-        content, kind = self._fetch(self._path.replace(_FIELD, quote(key, safe="")))
+        content, kind = self._fetch(self.path_of(key))
         if kind == "application/json" or kind.endswith("+json"):
             try:
                 return json.loads(content)
             except ValueError as problem:
                 raise WarmingError(f"{self._named}: what it sent as JSON isn't: {problem}") from problem
         return content.decode("utf-8", "replace") if kind.startswith("text/") else content
+
+    def path_of(self, key: str) -> str:
+        """Path and query of the address of *key*."""
+        return self._path.replace(_FIELD, quote(key, safe=""))
 
     def lines(self) -> list[bytes]:
         """The lines of the one document that an address without ``{key}`` names."""
@@ -106,12 +110,15 @@ class WebSource:
         broken_off = threading.Event()
         try:
             with self._connected(end, broken_off) as sock:
-                return self._answer(sock, path)
+                answer = self._answer(sock, path)
         except TimeoutError as problem:
             raise WarmingError(late) from problem
         except (OSError, http.client.HTTPException, ValueError) as problem:
             said = late if broken_off.is_set() else f"{self._named}: {type(problem).__name__}: {problem}"
             raise WarmingError(said) from problem
+        if broken_off.is_set():  # what was cut short may look whole
+            raise WarmingError(late)
+        return answer
 
     @contextmanager
     def _connected(self, end: float, broken_off: threading.Event) -> Iterator[socket.socket]:

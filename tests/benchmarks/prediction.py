@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scoutcache.oplog.records import Line
+from scoutcache.warming.predict import LEAST
 from scoutcache.warming.predict_replay import Evaluation, Played, evaluate
 
 START = 1_800_000_000.0
@@ -100,9 +101,8 @@ def tell(seed: int, found: Evaluation, took: float) -> None:
     print(shown("prediction", found.predicted))
     print(shown("popularity", found.popularity))
     print(shown("popularity, same calls", found.popularity_same_calls))
-    print(
-        f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}; {found.predicted.by_reason}"
-    )
+    print(f"  ratio {found.ratio or 0:.2f}, with the same calls {found.ratio_same_calls or 0:.2f}")
+    print(f"  keys warmed: {found.predicted.by_reason}")
     print(f"  asked for within the horizon: {found.predicted.useful_by_reason}")
 
 
@@ -112,7 +112,7 @@ def main() -> None:
     parser.add_argument("--horizon", type=float, default=600.0)
     parser.add_argument("--budget", type=int, default=100)
     parser.add_argument("--steps", type=int, default=200)
-    parser.add_argument("--least", type=float, default=0.3)
+    parser.add_argument("--least", type=float, default=LEAST)
     given = parser.parse_args()
     for seed in range(given.seeds):
         began = time.perf_counter()
