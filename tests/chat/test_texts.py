@@ -6,7 +6,7 @@ import hashlib
 import unicodedata
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoutcache.chat import texts
@@ -17,6 +17,7 @@ COMBINING = "aeo\u0301\u0308\u0327\u1100\u1161\u11a8\u0338= \u4e00\u3042\u3099\u
 PIECES = st.lists(st.text(COMBINING, max_size=6) | st.text(st.characters(exclude_categories=["Cs"]), max_size=4))
 
 
+@settings(max_examples=50)
 @given(PIECES)
 def test_a_text_in_chunks_is_the_whole_text_in_its_composed_form(chunks):
     whole = "".join(chunks)
@@ -24,6 +25,7 @@ def test_a_text_in_chunks_is_the_whole_text_in_its_composed_form(chunks):
     assert text_digest(chunks) == text_digest(whole) == (plain, len(whole))
 
 
+@settings(max_examples=50)
 @given(st.text(COMBINING, max_size=40))
 def test_slices_make_no_difference(text):
     before = texts._SLICE
