@@ -33,6 +33,10 @@ _NEAREST = 4
 """Candidates that are looked at: in GPTCache's benchmark the right one is among so many in 999 of 999."""
 
 
+_LEAST = 0.5
+"""Below this similarity nothing is learned to serve."""
+
+
 class Reading(NamedTuple):
     """An answer as it was read, and what is to be recorded if it is served."""
 
@@ -42,6 +46,11 @@ class Reading(NamedTuple):
     size: int | None
     cost: float | None
     fresh_until: float
+
+    @property
+    def target(self) -> Ref:
+        """Where the answer itself is: not the alias that led to it."""
+        return self.ref if self.answer.alias_of is None else Ref(self.ref.namespace, self.answer.alias_of)
 
 
 class Judged(NamedTuple):
@@ -113,8 +122,12 @@ class Answering:
         return Found(found, 1.0, True, self.hit_id(found, 1.0, one))
 
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
-        judged = yield from self.judged(one, namespace, preset)
+        judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
+        if self.policy == "verified":
+            from scoutcache.verifying import passed
+
+            best = None if passed(self, one, namespace, serves=best is not None) else best
         if best is None:
             return None
         return Found(best.reading, best.similarity, False, self.hit_id(best.reading, best.similarity, one))
@@ -136,24 +149,30 @@ class Answering:
 
         candidates: list[Candidate] = yield from perform(Work(search))
         judged = []
+        least = _LEAST if self.policy == "verified" else preset.threshold - 0.01
         for candidate in candidates:
-            if not all_ and max(candidate.similarity, 0.0) < preset.threshold - 0.01:
+            if not all_ and max(candidate.similarity, 0.0) < least:
                 break
             found = yield from self._candidate(one, namespace, index, candidate)
             if found is not None:
                 reading, similarity = found
-                verdict = judge(one.query, reading.answer.query, similarity, preset)
-                if verdict.serves:
-                    verdict = yield from self._unless_reported(reading, verdict)
+                verdict = yield from self._verdict(one, reading, similarity, preset)
                 judged.append(Judged(reading, similarity, verdict))
         return judged
+
+    def _verdict(self, one: Asked, reading: Reading, similarity: float, preset: Preset) -> Flow[Verdict]:
+        if self.policy == "verified":
+            from scoutcache.verifying import verdict_of  # a face of its own, that stands on this one
+
+            return (yield from verdict_of(self, one, reading, similarity))
+        verdict = judge(one.query, reading.answer.query, similarity, preset)
+        return (yield from self._unless_reported(reading, verdict)) if verdict.serves else verdict
 
     def _unless_reported(self, reading: Reading, verdict: Verdict) -> Flow[Verdict]:
         """*verdict*, unless the answer was reported wrong for a query that was as near."""
         from scoutcache.evidence import evidence_of
 
-        ref = reading.ref if reading.answer.alias_of is None else Ref(reading.ref.namespace, reading.answer.alias_of)
-        known = yield from evidence_of(self, ref, reading.answer.birth)
+        known = yield from evidence_of(self, reading.target, reading.answer.birth)
         if verdict.similarity > known.wrong_up_to:
             return verdict
         reason = f"reported wrong for a query with similarity {known.wrong_up_to:.3f}"
@@ -194,7 +213,9 @@ class Answering:
         followed = yield from self._read(Ref(ref.namespace, found.answer.alias_of), reasons)
         if followed is None or followed.answer.alias_of is not None or followed.answer.birth != found.answer.response:
             return None
-        return followed._replace(answer=followed.answer._replace(query=found.answer.query, vector=found.answer.vector))
+        return followed._replace(answer=followed.answer._replace(
+            query=found.answer.query, vector=found.answer.vector, model=found.answer.model
+        ))
 
     def _read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
         core = self.core
@@ -238,6 +259,13 @@ class Answering:
             yield from self.calls.set(one.key, response, options)  # recorded as bypassed
             return None
         answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
+        if self.policy == "verified" and len(query) <= LONGEST and (yield from self.read(ref, {})) is None:
+            from scoutcache.verifying import labelled
+
+            equal = yield from labelled(self, one, name, response)
+            if equal is not None:
+                target = equal.reading
+                answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
         taken = yield from self.store(one, name, answer, options)
         return one.key if taken else None
 

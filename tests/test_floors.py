@@ -59,6 +59,7 @@ FLOORS = {
         "evidence",
         "semantic_looking",
         "semantic_state",
+        "verifying",
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
