@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-pytest.importorskip("numpy")
+pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache.meaning.evidence import MOST, Evidence, Observation, read_evidence
 from scoutcache.meaning.verified import (

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-np = pytest.importorskip("numpy")
+np = pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache.errors import CacheError
 from scoutcache.semantic.embedding import PIECE, PIECES, Encoding, pieces

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-np = pytest.importorskip("numpy")
+np = pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache.semantic.nearest import Scope

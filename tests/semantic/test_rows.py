@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-np = pytest.importorskip("numpy")
+np = pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache.errors import CacheError
 from scoutcache.semantic.rows import DEAD, LIVE, PENDING, Rows
