@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache import Cache
+from scoutcache.errors import TierUnavailable
 
 from .words import embed
 
@@ -25,6 +26,7 @@ import sys
 sys.path.insert(0, {str(HERE)!r})
 from words import embed
 from scoutcache import Cache
+from scoutcache.errors import TierUnavailable
 cache = Cache(directory=sys.argv[1])
 cache.semantic.use(embed, "words")
 """
@@ -157,3 +159,15 @@ def test_a_forked_child_works_on(cache):
         found = cache.semantic.get("What is the answer?", model="m")
         os._exit(0 if found is not None and found.response == 42 else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_an_index_that_cannot_be_written_is_a_miss_and_a_warning(cache, tmp_path, caplog):
+    (tmp_path / "c" / "semantic").write_text("in the way")
+    assert cache.semantic.add("what is the answer", 42, model="m") is None
+    assert cache.semantic.get("What is the answer?", model="m") is None
+    assert cache.semantic.remove(f"semantic:{'0' * 32}:{'1' * 32}") is False
+    assert "semantic" in caplog.text
+    with Cache(directory=tmp_path / "c", raise_errors=True) as strict:
+        strict.semantic.use(embed, "words")
+        with pytest.raises(TierUnavailable, match="the semantic tier can't answer"):
+            strict.semantic.add("what is the answer", 42, model="m")
