@@ -11,14 +11,14 @@ Rule 4: a row is announced before its entry is written, and goes after it (`scou
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from scoutcache.calls import Calls, Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
 from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
@@ -29,8 +29,14 @@ from scoutcache.semantic_state import State, state_of
 
 __all__ = ["Answering", "Found", "Judged", "Reading"]
 
+T = TypeVar("T")
+
 _NEAREST = 4
 """Candidates that are looked at: in GPTCache's benchmark the right one is among so many in 999 of 999."""
+
+
+_LEAST = 0.5
+"""Below this similarity nothing is learned to serve."""
 
 
 class Reading(NamedTuple):
@@ -42,6 +48,11 @@ class Reading(NamedTuple):
     size: int | None
     cost: float | None
     fresh_until: float
+
+    @property
+    def target(self) -> Ref:
+        """Where the answer itself is: not the alias that led to it."""
+        return self.ref if self.answer.alias_of is None else Ref(self.ref.namespace, self.answer.alias_of)
 
 
 class Judged(NamedTuple):
@@ -106,6 +117,17 @@ class Answering:
         self.calls._record_miss("get", Ref(name, one.key), began, reasons, None)
         return None
 
+    def _work(self, do: Callable[[], T], otherwise: Any = None) -> Flow[T]:
+        """Do what touches the files of the index; *otherwise* where they can't be read or written.
+
+        Then answers are missed, and none is wrong.
+        """
+        try:
+            return (yield from perform(Work(do)))  # type: ignore[no-any-return]  # the answer is what *do* gives
+        except OSError as error:
+            self.core.world.down("semantic", TierUnavailable("semantic", error.strerror or str(error)))
+            return otherwise  # type: ignore[no-any-return]
+
     def _exact(self, one: Asked, namespace: str, reasons: dict[Ref, str]) -> Flow[Found | None]:
         found = yield from self.read(Ref(namespace, one.key), reasons)
         if found is None or not (yield from self._unless_reported(found, Verdict(True, 1.0, "the same query"))).serves:
@@ -113,8 +135,12 @@ class Answering:
         return Found(found, 1.0, True, self.hit_id(found, 1.0, one))
 
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
-        judged = yield from self.judged(one, namespace, preset)
+        judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
+        if self.policy == "verified":
+            from scoutcache.verifying import passed
+
+            best = None if passed(self, one, namespace, serves=best is not None) else best
         if best is None:
             return None
         return Found(best.reading, best.similarity, False, self.hit_id(best.reading, best.similarity, one))
@@ -134,26 +160,32 @@ class Answering:
         def search() -> list[Candidate]:
             return index.near(self.state.encoding.one(one.query), one.digest, count)
 
-        candidates: list[Candidate] = yield from perform(Work(search))
+        candidates: list[Candidate] = yield from self._work(search, [])
         judged = []
+        least = _LEAST if self.policy == "verified" else preset.threshold - 0.01
         for candidate in candidates:
-            if not all_ and max(candidate.similarity, 0.0) < preset.threshold - 0.01:
+            if not all_ and max(candidate.similarity, 0.0) < least:
                 break
             found = yield from self._candidate(one, namespace, index, candidate)
             if found is not None:
                 reading, similarity = found
-                verdict = judge(one.query, reading.answer.query, similarity, preset)
-                if verdict.serves:
-                    verdict = yield from self._unless_reported(reading, verdict)
+                verdict = yield from self._verdict(one, reading, similarity, preset)
                 judged.append(Judged(reading, similarity, verdict))
         return judged
+
+    def _verdict(self, one: Asked, reading: Reading, similarity: float, preset: Preset) -> Flow[Verdict]:
+        if self.policy == "verified":
+            from scoutcache.verifying import verdict_of  # a face of its own, that stands on this one
+
+            return (yield from verdict_of(self, one, reading, similarity))
+        verdict = judge(one.query, reading.answer.query, similarity, preset)
+        return (yield from self._unless_reported(reading, verdict)) if verdict.serves else verdict
 
     def _unless_reported(self, reading: Reading, verdict: Verdict) -> Flow[Verdict]:
         """*verdict*, unless the answer was reported wrong for a query that was as near."""
         from scoutcache.evidence import evidence_of
 
-        ref = reading.ref if reading.answer.alias_of is None else Ref(reading.ref.namespace, reading.answer.alias_of)
-        known = yield from evidence_of(self, ref, reading.answer.birth)
+        known = yield from evidence_of(self, reading.target, reading.answer.birth)
         if verdict.similarity > known.wrong_up_to:
             return verdict
         reason = f"reported wrong for a query with similarity {known.wrong_up_to:.3f}"
@@ -168,7 +200,7 @@ class Answering:
         reading = yield from self.read(Ref(namespace, key), reasons)
         if reading is None:
             gone = reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
-            yield from perform(Work(lambda: index.pass_over(candidate, gone=gone)))
+            yield from self._work(lambda: index.pass_over(candidate, gone=gone))
             return None
         similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
         return reading, similarity
@@ -194,7 +226,9 @@ class Answering:
         followed = yield from self._read(Ref(ref.namespace, found.answer.alias_of), reasons)
         if followed is None or followed.answer.alias_of is not None or followed.answer.birth != found.answer.response:
             return None
-        return followed._replace(answer=followed.answer._replace(query=found.answer.query, vector=found.answer.vector))
+        return followed._replace(answer=followed.answer._replace(
+            query=found.answer.query, vector=found.answer.vector, model=found.answer.model
+        ))
 
     def _read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
         core = self.core
@@ -238,6 +272,13 @@ class Answering:
             yield from self.calls.set(one.key, response, options)  # recorded as bypassed
             return None
         answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
+        if self.policy == "verified" and len(query) <= LONGEST and (yield from self.read(ref, {})) is None:
+            from scoutcache.verifying import labelled
+
+            equal = yield from labelled(self, one, name, response)
+            if equal is not None:
+                target = equal.reading
+                answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
         taken = yield from self.store(one, name, answer, options)
         return one.key if taken else None
 
@@ -251,13 +292,14 @@ class Answering:
         vector = yield from perform(Work(lambda: encoding.one(one.query)))
         whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=encoding.name)
         self.core.world.codec.hold(written_answer(whole))  # what can't be stored is refused before the index is touched
-        yield from perform(Work(lambda: index.adding(place, vector)))
+        if not (yield from self._work(lambda: index.adding(place, vector), otherwise=False)):
+            return False
         taken = yield from self.calls.set(one.key, written_answer(whole), options)
         if taken:
-            yield from perform(Work(lambda: index.added(place, vector)))
+            yield from self._work(lambda: index.added(place, vector))
         else:
             there = yield from self._read(Ref(namespace, one.key), {})  # a newer one may stand
-            yield from perform(Work(lambda: index.settle({place: there is not None})))
+            yield from self._work(lambda: index.settle({place: there is not None}))
         return taken
 
     def remove(self, key: str, namespace: str | None) -> Flow[bool]:
@@ -266,19 +308,19 @@ class Answering:
         if found is None:
             raise CacheError(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
         index, places = self.state.index(name), [Place(*found)]
-        yield from perform(Work(lambda: index.removing(places)))
+        yield from self._work(lambda: index.removing(places))
         removed = yield from self.calls.delete(str(key), name)
-        yield from perform(Work(lambda: index.removed(places)))
+        yield from self._work(lambda: index.removed(places))
         return removed
 
     def clear(self, namespace: str | None) -> Flow[None]:
         """Remove every answer of the namespace, and what was learned of them."""
         name = self.namespace(namespace)
         index = self.state.index(name)
-        yield from perform(Work(index.removing_all))
+        yield from self._work(index.removing_all)
         removed = yield from self.core.removing.pattern(name, Pattern.parse("semantic:*"))
         if not removed.failed:
-            yield from perform(Work(index.removed_all))
+            yield from self._work(index.removed_all)
 
     # -- index and entries
 
@@ -286,14 +328,14 @@ class Answering:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
         state, index = self.state, self.state.index(namespace)
         if namespace not in state.settled:
-            places = yield from perform(Work(index.unsettled))
+            places: list[Place] = yield from self._work(index.unsettled, [])
             there = {}
             for place in places:
                 key = f"semantic:{place.scope.hex()}:{place.ident.hex()}"
                 there[place] = (yield from self._read(Ref(namespace, key), {})) is not None
             if there:
-                yield from perform(Work(lambda: index.settle(there)))
-            if not (yield from perform(Work(index.exists))):
+                yield from self._work(lambda: index.settle(there))
+            if not (yield from self._work(index.exists, otherwise=True)):
                 yield from self.compare(namespace)
             state.settled.add(namespace)
         written = state.heard(namespace)
@@ -312,7 +354,7 @@ class Answering:
                 vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
                 missing.append((Place(*found), vector))
         if missing:
-            yield from perform(Work(lambda: index.amend(missing, {})))
+            yield from self._work(lambda: index.amend(missing, {}))
 
     def vector_of(self, answer: Answer) -> Any:
         """The vector of an answer's query."""

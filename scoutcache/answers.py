@@ -101,9 +101,15 @@ class Semantic:
         """
         return self._cache._run(stats(self._flows, namespace))
 
-    def use(self, embed: Callable[[list[str]], Any], name: str | None = None) -> None:
-        """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim)."""
-        self._flows.state.use(embed, name)
+    def use(
+        self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
+        same: Callable[[Any, Any], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
+
+        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        """
+        self._flows.state.use(embed, name, same)
 
     def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""
@@ -164,9 +170,15 @@ class AsyncSemantic:
         """
         return await self._cache._run(stats(self._flows, namespace))
 
-    def use(self, embed: Callable[[list[str]], Any], name: str | None = None) -> None:
-        """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim)."""
-        self._flows.state.use(embed, name)
+    def use(
+        self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
+        same: Callable[[Any, Any], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
+
+        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        """
+        self._flows.state.use(embed, name, same)
 
     async def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""

@@ -41,7 +41,7 @@ class Hit(NamedTuple):
     @classmethod
     def of(cls, state: State, reading: Reading, similarity: float, one: Asked) -> Self:
         """A new one, remembered for the feedback to it."""
-        key = reading.answer.alias_of or reading.ref.key
+        key = reading.target.key
         hit = cls(
             reading.ref.namespace, key, reading.answer.birth, min(max(similarity, 0.0), 1.0), secrets.token_hex(6)
         )

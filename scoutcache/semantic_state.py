@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.core import Core
+from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
 from scoutcache.meaning.scopes import places_of
 from scoutcache.semantic.embedding import Embedder, Encoding
@@ -27,6 +28,7 @@ from scoutcache.semantic.index import Index
 
 if TYPE_CHECKING:
     from scoutcache.coherence.messages import Message
+    from scoutcache.meaning.verified import Model
 
 __all__ = ["Served", "State", "state_of"]
 
@@ -55,6 +57,12 @@ class State:
         if self._heard is not None:
             core.follower.watch(self._heard)
         self.served: OrderedDict[str, Served] = OrderedDict()
+        self.same: Callable[[Any, Any], bool] | None = None
+        """Tells whether two responses are the same, where equality doesn't."""
+        self.models: dict[Ref, tuple[int, Model | None]] = {}
+        """What was learned, and from how many labels, by where those are kept."""
+        self._passed: OrderedDict[Ref, float] = OrderedDict()
+        """Requests that were not served, and how many each stands for."""
         self.settled: set[str] = set()
         """The namespaces whose index was compared with the entries by this process."""
         self._lock = threading.Lock()
@@ -79,10 +87,16 @@ class State:
         for index in self._indexes.values():
             index.renew()
 
-    def use(self, embed: Callable[[list[str]], Any], name: str | None) -> None:
-        """Make vectors by *embed* from now on."""
-        if not callable(embed):
-            raise CacheError(f"an embedder is a function of a list of texts, not {embed!r:.80}")
+    def use(
+        self, embed: Callable[[list[str]], Any] | None, name: str | None, same: Callable[[Any, Any], bool] | None
+    ) -> None:
+        """Make vectors by *embed*, and compare responses by *same*, from now on."""
+        for what, given in (("embed", embed), ("same", same)):
+            if given is not None and not callable(given):
+                raise CacheError(f"{what} is a function, not {given!r:.80}")
+        self.same = same or self.same
+        if embed is None:
+            return
         from scoutcache.semantic.models import Function
 
         called = name or f"{getattr(embed, '__module__', '?')}:{getattr(embed, '__qualname__', type(embed).__name__)}"
@@ -105,6 +119,18 @@ class State:
             self.served[hit_id] = served
             while len(self.served) > _SERVED:
                 self.served.popitem(last=False)
+
+    def note_passed(self, ref: Ref, weight: float) -> None:
+        """Remember a request that was not served, for the answer that its caller computes."""
+        with self._lock:
+            self._passed[ref] = weight
+            while len(self._passed) > _SERVED:
+                self._passed.popitem(last=False)
+
+    def take_passed(self, ref: Ref) -> float:
+        """How many requests the one that is answered now stands for."""
+        with self._lock:
+            return self._passed.pop(ref, 1.0)
 
     def heard(self, namespace: str) -> list[str] | None:
         """Keys that other machines wrote since the last call; None when that is not known."""

@@ -63,6 +63,7 @@ FLOORS = {
         "llm",
         "semantic_looking",
         "semantic_state",
+        "verifying",
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},

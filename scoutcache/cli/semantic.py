@@ -73,7 +73,7 @@ def query(session: Session, query: Query, model: Model, scope: Scope = None, thr
         hit = cache.semantic.get(query, threshold=threshold, **_scope(model, scope))
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
-                           hint=session.again("semantic", "explain", query, model=model, scope=scope))  # fmt: skip
+                           hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
     fields = {"response": hit.response, "similarity": hit.similarity, "exact": hit.exact, "key": hit.key,
               "query": hit.query, "hit_id": hit.hit_id}  # fmt: skip
     if session.form == "table":

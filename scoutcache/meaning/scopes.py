@@ -23,7 +23,10 @@ __all__ = ["KEYS", "Answer", "Asked", "asked", "evidence_key", "places_of", "rea
 
 PREFIX: Final = "semantic"
 KEYS: Final = f"{PREFIX}:[0-9a-f]*"
-"""The pattern of the keys of answers, and of nothing else: what else is kept has a word after the prefix."""
+"""The pattern of the keys of answers, and of what is known of them (`places_of` tells them apart)."""
+
+POOL: Final = f"{PREFIX}:labels"
+"""What the key of the labels of a namespace begins with."""
 
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
 _TEXTS: Final = frozenset({"prompt", "messages", "input", "question", "text", "content"})
@@ -81,9 +84,9 @@ def places_of(key: str) -> tuple[bytes, bytes] | None:
     return None if found is None else (bytes.fromhex(found[1]), bytes.fromhex(found[2]))
 
 
-def evidence_key(digest: bytes, ident: bytes | None) -> str:
-    """The key of what is known of how well an answer serves others; of the whole scope without *ident*."""
-    return f"{PREFIX}:evidence:{digest.hex()}{'' if ident is None else f':{ident.hex()}'}"
+def evidence_key(digest: bytes, ident: bytes) -> str:
+    """The key of what is known of how well an answer serves others."""
+    return f"{PREFIX}:evidence:{digest.hex()}:{ident.hex()}"
 
 
 class Answer(NamedTuple):

@@ -10,14 +10,16 @@ Rule 1: a request that isn't served is computed by the caller, and what it store
         not served (`add`).  A part of what could be served (`AUDIT`) is not, so labels go on coming from above the cut;
         they count for more, as fewer of them are drawn.
 Rule 2: an answer that was seen wrong for a query as near serves no such query, whatever the cut.
-Rule 3: an answer that was never seen right for anybody serves only while all gates are open and half of the words are
-        in common: an answer that was planted near to others' queries has no friends.
+Rule 3: an answer that was never seen right for anybody serves only queries it has words in common with: one that was
+        planted near to others' queries has a vector like theirs, and other words.
 Rule 4: fewer than `LEARNING` labels serve nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import struct
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.meaning.evidence import Evidence
@@ -32,18 +34,30 @@ if TYPE_CHECKING:
 else:
     Numbers = Any
 
-__all__ = ["AUDIT", "LEARNING", "WINDOW", "Figures", "Label", "Model", "figures", "learn", "may_serve"]
+__all__ = [
+    "AUDIT", "LEARNING", "WINDOW", "Figures", "Label", "Model", "figures", "learn", "may_serve", "pack", "unpack",
+]  # fmt: skip
 
 AUDIT: Final = 0.05
 LEARNING: Final = 60
 WINDOW: Final = 2000
 """The latest labels that are learned from."""
 
-_MARGIN: Final = 1.0
+_KIN: Final = 0.3
+"""The part of words in common that an answer without friends needs."""
+
+_MARGIN: Final = 1.2
 """Standard errors that the estimated mass of wrong ones stays away from the error."""
 
-_PRIOR: Final = (0.2, 0.6)
-"""Wrong and right ones that each step of the order is taken to have had."""
+_HEADROOM: Final = 0.92
+"""The part of the error that is spent: the cut is chosen by the same labels that it is judged by."""
+
+_UNSEEN: Final = 0.7
+"""Wrong ones that are taken to have been there unseen, among all above the cut."""
+
+_STEP: Final = 20
+_WORTH: Final = 0.5
+"""Where so many are wrong nothing is gained by serving."""
 
 
 class Figures(NamedTuple):
@@ -66,6 +80,22 @@ class Label(NamedTuple):
     figures: Figures
     right: bool
     weight: float = 1.0
+
+
+_LABEL: Final = struct.Struct("<5fBf")
+
+
+def pack(labels: Sequence[Label]) -> bytes:
+    """The latest labels as bytes."""
+    return b"".join(_LABEL.pack(*one.figures, one.right, one.weight) for one in labels[-WINDOW:])
+
+
+def unpack(data: Any) -> list[Label]:
+    """The labels that were packed; none of what is something else."""
+    if not isinstance(data, bytes) or len(data) % _LABEL.size:
+        return []
+    rows = [Label(Figures(*row[:5]), bool(row[5]), row[6]) for row in _LABEL.iter_unpack(data)]
+    return [one for one in rows if all(map(math.isfinite, one.figures)) and 0 < one.weight <= 1 / AUDIT + 1]
 
 
 class Model(NamedTuple):
@@ -106,8 +136,8 @@ def may_serve(one: Figures, model: Model | None) -> str | None:
         return "nothing was learned yet"
     if one.wrong:
         return "its answer was wrong for a query as near"
-    if not one.right and (one.closed or one.words < 0.5):
-        return "its answer was never seen right, and gates or words speak against it"
+    if not one.right and one.words < _KIN:
+        return "its answer was never seen right, and it has hardly a word in common"
     score = model.score(one)
     return None if score >= model.cut else f"its score {score:.2f} is below the cut {model.cut:.2f}"
 
@@ -154,25 +184,33 @@ def _fit(x: Numbers, right: Numbers, weight: Numbers) -> Numbers:
 
 
 def _cut(scores: Numbers, right: Numbers, weight: Numbers, eligible: Any, error: float) -> float:
-    """The lowest score above which the mass of wrong ones stays under *error* (all labels are all requests)."""
+    """The lowest score above which the mass of wrong ones stays under *error* (all labels are all requests).
+
+    The order is gone down in steps of as many labels, none of which parts equal scores.  In each the part of wrong ones
+    is what was seen; to their mass a margin is added for how few labels there are, as if one more had been wrong.
+    """
     import numpy as np
 
     total = weight.sum()
     order = np.argsort(-scores[eligible], kind="stable")
     scores, wrong, weight = scores[eligible][order], 1 - right[eligible][order], weight[eligible][order]
-    if not len(scores):
-        return float("inf")
-    mass = np.cumsum(weight) / total
-    steps = np.minimum(np.floor(mass / 0.02), 49).astype(int)
-    best, spent, variance = float("inf"), 0.0, 0.0
-    for step in np.unique(steps):
-        inside = steps == step
-        count, bad = float(inside.sum()), float(wrong[inside].sum())
-        part = float(weight[inside].sum() / total)
-        rate = (bad + _PRIOR[0]) / (count + sum(_PRIOR))
-        spent += part * rate
-        variance += part * part * rate * (1 - rate) / (count + 1)
-        if spent + _MARGIN * variance**0.5 > error:
+    best, spent, variance, seen, mass = float("inf"), 0.0, 0.0, 0, 0.0
+    for begin, end in _steps(scores.tolist()):
+        count, bad, part = end - begin, float(wrong[begin:end].sum()), float(weight[begin:end].sum() / total)
+        if bad > _WORTH * count:
             break
-        best = float(scores[inside].min())
+        rate = (bad + 0.5) / (count + 1)
+        spent, variance = spent + part * bad / count, variance + part * part * rate * (1 - rate) / count
+        seen, mass = seen + count, mass + part
+        if spent + _UNSEEN * mass / (seen + 1) + _MARGIN * variance**0.5 <= _HEADROOM * error:
+            best = float(scores[end - 1])
     return best
+
+
+def _steps(scores: Sequence[float]) -> Iterator[tuple[int, int]]:
+    """Begin and end of runs of `_STEP` of falling *scores* and more, as far as the last is equal to the next."""
+    begin = 0
+    for end in range(1, len(scores) + 1):
+        if end == len(scores) or (end - begin >= _STEP and scores[end] < scores[end - 1]):
+            yield begin, end
+            begin = end

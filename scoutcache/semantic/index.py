@@ -183,13 +183,14 @@ class Index:
 
     # -- changing
 
-    def adding(self, place: Place, vector: Vectors) -> None:
-        """An entry is about to be written at *place*."""
+    def adding(self, place: Place, vector: Vectors) -> bool:
+        """An entry is about to be written at *place*; True when its row is."""
         with self._writing():
             old = self._list().get(place)
             self.rows.append(place.scope, place.ident, vector, PENDING)
             if old is not None:
                 self.rows.set_state([old], DEAD)
+        return True
 
     def added(self, place: Place, vector: Vectors) -> None:
         """The entry at *place* was written.  Whoever removed it meanwhile may have removed the row alone."""

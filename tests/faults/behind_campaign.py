@@ -30,7 +30,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from scoutcache import Cache  # noqa: E402
+from scoutcache import Cache
 
 KEYS = 30
 SOURCE = "source.log"

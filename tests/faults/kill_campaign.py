@@ -24,10 +24,10 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from scoutcache.entry import NEVER, Header, Ref, Row  # noqa: E402
-from scoutcache.errors import CorruptEntry  # noqa: E402
-from scoutcache.tiers.disk import DiskTier  # noqa: E402
-from scoutcache.wire.codec import Codec, CodecSettings  # noqa: E402
+from scoutcache.entry import NEVER, Header, Ref, Row
+from scoutcache.errors import CorruptEntry
+from scoutcache.tiers.disk import DiskTier
+from scoutcache.wire.codec import Codec, CodecSettings
 
 KEYS = 40
 CODEC = Codec(CodecSettings(chunk_size=64 << 10))  # small chunks, so that many kills fall between two of them

@@ -25,7 +25,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
-from scoutcache import Cache  # noqa: E402
+from scoutcache import Cache
 
 KINDS = ("key", "tag", "prefix", "pattern", "namespace", "parent deleted", "parent set")
 KEYS = 4 * len(KINDS)

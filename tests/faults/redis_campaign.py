@@ -23,15 +23,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 if str(PROJECT) not in sys.path:
     sys.path[:0] = [str(PROJECT)]
 
-from scoutcache import AsyncCache, Cache  # noqa: E402
-from scoutcache.entry import Ref  # noqa: E402
-from scoutcache.errors import TierUnavailable  # noqa: E402
-from tests.faults.redis_lab import FAULTS, TIMEOUT, Fault, Lab  # noqa: E402
-from tests.faults.redis_load import HOT, KEYS, Lines, Load, breaker_open, quantile, same_everywhere  # noqa: E402
-from tests.faults.redis_machines import machine  # noqa: E402
-from tests.faults.redis_more import NODE_TIMEOUT, cancelled, cluster, machines, missed  # noqa: E402
-from tests.faults.redis_tenants import tenants  # noqa: E402
-from tests.servers.waiting import until  # noqa: E402
+from scoutcache import AsyncCache, Cache
+from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from tests.faults.redis_lab import FAULTS, TIMEOUT, Fault, Lab
+from tests.faults.redis_load import HOT, KEYS, Lines, Load, breaker_open, quantile, same_everywhere
+from tests.faults.redis_machines import machine
+from tests.faults.redis_more import NODE_TIMEOUT, cancelled, cluster, machines, missed
+from tests.faults.redis_tenants import tenants
+from tests.servers.waiting import until
 
 ALL_TIERS = ["memory", "redis", "disk"]
 PATIENCE = 5.0

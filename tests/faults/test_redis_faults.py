@@ -15,8 +15,8 @@ import pytest
 
 sys.path[:0] = [path for path in [str(Path(__file__).resolve().parents[2])] if path not in sys.path]
 
-from tests.faults import redis_campaign as campaign  # noqa: E402
-from tests.faults.redis_lab import FAULTS  # noqa: E402
+from tests.faults import redis_campaign as campaign
+from tests.faults.redis_lab import FAULTS
 
 SECONDS = os.environ.get("SCOUTCACHE_FAULT_SECONDS")
 FEW = [

@@ -1,0 +1,119 @@
+"""The policy ``verified`` on a cache: what was labelled lies beside the answers, and every process learns from it.
+
+Rule 1: a request that was not served labels its nearest answer when the caller stores its own (`labelled`): by equality
+        of the two responses, or by the function that was given (`semantic.use(same=…)`).
+Rule 2: labels of a namespace and an embedder are kept together, as an entry; those of one answer beside it.
+Rule 3: where a new answer equals the nearest one, it is stored as an alias of that: another way to ask for it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from scoutcache.alone import alone
+from scoutcache.calls import Options
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.entry import Ref
+from scoutcache.errors import CacheError
+from scoutcache.evidence import evidence_of, observe
+from scoutcache.meaning.evidence import Observation
+from scoutcache.meaning.presets import Verdict
+from scoutcache.meaning.scopes import POOL
+from scoutcache.meaning.verified import AUDIT, Figures, Label, Model, figures, learn, may_serve, pack, unpack
+
+if TYPE_CHECKING:
+    from scoutcache.answering import Answering, Judged, Reading
+    from scoutcache.meaning.scopes import Asked
+
+__all__ = ["labelled", "model_of", "passed", "verdict_of"]
+
+_MORE: Final = 0.05
+"""A model is learned anew when so much more was labelled."""
+
+
+def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Verdict]:
+    """May the answer serve, by what was learned?"""
+    found = yield from _figures(answering, one, reading, similarity)
+    model = yield from model_of(answering, reading.ref.namespace)
+    reason = may_serve(found, model)
+    similarity = min(max(similarity, 0.0), 1.0)
+    if reason is not None or model is None:
+        return Verdict(False, similarity, reason or "nothing was learned yet")
+    return Verdict(True, similarity, f"its score {model.score(found):.2f} reaches the cut {model.cut:.2f}")
+
+
+def _figures(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Figures]:
+    known = yield from evidence_of(answering, reading.target, reading.answer.birth)
+    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known)
+
+
+def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
+    """What was learned from the labels of the namespace."""
+    state, ref = answering.state, _pool(answering, namespace)
+    held = yield from answering.calls.find(ref.key, namespace)
+    if held is None:
+        return None
+    count = held.value.get("count") if isinstance(held.value, dict) else None
+    if not isinstance(count, int):
+        return None
+    known = state.models.get(ref)
+    if known is None or not known[0] <= count < known[0] + max(20, known[0] * _MORE):
+        labels, error = unpack(held.value.get("labels")), answering.core.config.semantic.max_error
+        model: Model | None = yield from perform(Work(lambda: learn(labels, error)))
+        known = state.models[ref] = (count, model)
+    return known[1]
+
+
+def _pool(answering: Answering, namespace: str) -> Ref:
+    digest = hashlib.sha256(answering.state.encoding.name.encode()).hexdigest()[:16]
+    return Ref(namespace, f"{POOL}:{digest}")
+
+
+def passed(answering: Answering, one: Asked, namespace: str, *, serves: bool) -> bool:
+    """Is this request not to be served though it could be, so that it labels?  What it stands for is remembered."""
+    audited = serves and answering.core.world.dice() < AUDIT
+    if not serves or audited:
+        answering.state.note_passed(Ref(namespace, one.key), 1 / AUDIT if audited else 1.0)
+    return audited
+
+
+def labelled(answering: Answering, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
+    """Label the nearest answer by *response*, the own one; it, if it is the same."""
+    judged = yield from answering.judged(one, namespace, answering.preset(0.0), 1, all_=True)
+    nearest = next((found for found in judged if found.reading.ref.key != one.key), None)
+    if nearest is None:
+        return None
+    reading, similarity = nearest.reading, nearest.verdict.similarity
+    right = yield from _same(answering, reading.answer.response, response)
+    found = yield from _figures(answering, one, reading, similarity)
+    weight = answering.state.take_passed(Ref(namespace, one.key))
+    yield from _keep(answering, namespace, Label(found, right, weight))
+    observation = Observation(similarity, right, one.ident.hex()[:12])
+    yield from observe(answering, reading.target, reading.answer.birth, observation)
+    return nearest if right else None
+
+
+def _same(answering: Answering, one: Any, other: Any) -> Flow[bool]:
+    same = answering.state.same
+    if same is None:
+        return bool(one == other)
+    found = yield from perform(Work(lambda: same(one, other)))
+    if not isinstance(found, bool):
+        raise CacheError(f"same(one, other) gives True or False, not {found!r:.40}")
+    return found
+
+
+def _keep(answering: Answering, namespace: str, label: Label) -> Flow[None]:
+    """Add *label* to those of the namespace, alone among all that do."""
+    ref = _pool(answering, namespace)
+
+    def add(_: Any) -> Flow[None]:
+        held = yield from answering.calls.find(ref.key, namespace)
+        value = held.value if held is not None and isinstance(held.value, dict) else {}
+        labels = [*unpack(value.get("labels")), label]
+        count = value["count"] + 1 if isinstance(value.get("count"), int) else len(labels)
+        written = {"count": count, "labels": pack(labels)}
+        yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=namespace))
+
+    yield from alone(answering.core, ref, add)

@@ -1,0 +1,166 @@
+"""``semantic``: what is printed, in which form, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
+
+WORDS = Path(__file__).resolve().parents[1] / "semantic"
+QUERY = "How do I reset my password"
+
+
+@pytest.fixture(autouse=True)
+def embedder(workplace, monkeypatch):
+    """An embedder made of words, and a cache of its own."""
+    monkeypatch.syspath_prepend(str(WORDS))
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__MODEL", "words:embed")
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+
+
+def data(ran):
+    assert ran.code == 0, ran.err
+    found = json.loads(ran.out)
+    assert found["schema_version"] == 1
+    return found
+
+
+def test_add_query_and_remove(cli):
+    added = data(cli("semantic", "add", QUERY, '{"n": 1}', "-m", "gpt", "--value", "json", "--tag", "t", "--json"))
+    found = data(cli("semantic", "query", f"{QUERY}?", "--model", "gpt", "--json"))
+    assert found["response"] == {"n": 1}
+    assert (found["key"], found["query"], found["exact"]) == (added["key"], QUERY, False)
+    assert found["similarity"] == pytest.approx(1.0, abs=1e-6)
+    assert cli("semantic", "query", QUERY, "-m", "gpt").out == '{"n": 1}\n'
+    assert cli("semantic", "query", QUERY, "-m", "gpt", "-s", "temperature=0.5").code == 4
+    assert data(cli("semantic", "remove", added["key"], "--json"))["removed"] == 1
+    assert cli("semantic", "remove", added["key"]).code == 4
+    ran = cli("semantic", "query", QUERY, "-m", "gpt")
+    assert (ran.code, ran.out) == (4, "")
+    assert "scoutcache semantic explain" in ran.err
+
+
+def test_a_scope_is_needed_and_read(cli):
+    ran = cli("semantic", "query", QUERY)
+    assert (ran.code, ran.out) == (2, "")
+    assert "--model" in ran.err
+    assert cli("semantic", "add", QUERY, "x", "-m", " ").code == 1
+    assert cli("semantic", "add", QUERY, "x", "-m", "gpt", "-s", "nothing").code == 2
+    assert cli("semantic", "add", QUERY, "x", "-m", "gpt", "-s", "temperature=0.5").code == 0
+    assert cli("semantic", "query", QUERY, "-m", "gpt", "-s", "temperature=0.5").out == "x\n"
+    assert cli("semantic", "query", QUERY, "-m", "gpt", "-s", 'temperature="0.5"').code == 4
+
+
+def test_explain_tells_neighbours_and_gates(cli):
+    cli("semantic", "add", "Should I buy gold now for my small portfolio", "yes", "-m", "gpt")
+    query = "Should I sell gold now for my small portfolio"
+    found = data(cli("semantic", "explain", query, "-m", "gpt", "--threshold", "0.5", "--json"))
+    assert found["serves"] is False
+    assert found["candidates"][0]["closed"][0] == {"gate": "antonyms", "why": "sell / buy"}
+    table = cli("semantic", "explain", query, "-m", "gpt", "--threshold", "0.5").out
+    assert table.startswith("miss: the nearest can't serve: antonyms: sell / buy\n")
+    assert "nothing was answered in this scope yet" in cli("semantic", "explain", query, "-m", "other").out
+
+
+def test_stats_and_rebuild(cli):
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    cli("semantic", "add", QUERY, "x", "-m", "other")
+    found = data(cli("semantic", "stats", "--json"))
+    assert (found["entries"], found["indexed"], found["scopes"], found["mended"]) == (2, 2, 2, 0)
+    assert (found["model"], found["preset"], found["threshold"]) == ("words:embed", "strict", 0.95)
+    assert data(cli("semantic", "rebuild", "--json"))["entries"] == 2
+    assert "the index holds 2 answers" in cli("semantic", "rebuild").err
+
+
+PAIRS = [
+    ("how do i reset my password", "reset my password how do i", 1),
+    ("what is the capital of france", "what is the capital of france please", 1),
+    ("cheap flights to rome", "rome flights cheap to", 1),
+    ("should i buy gold today", "should i sell gold today", 0),
+    ("wait 30 days for it", "wait 60 days for it", 0),
+    ("a b c d e f", "a b c d e g", 0),
+]
+
+
+@pytest.fixture
+def pairs(workplace):
+    text = io.StringIO()
+    csv.writer(text).writerows([("query", "other", "same"), *PAIRS])
+    file = workplace / "pairs.csv"
+    file.write_text(text.getvalue())
+    return file
+
+
+def test_calibrate_gives_rates_with_intervals_and_a_curve(cli, pairs):
+    found = data(cli("semantic", "calibrate", str(pairs), "--threshold", "0.8", "--no-gates", "--json"))
+    assert (found["threshold"], found["pairs"], found["same"]) == (0.8, 6, 3)
+    assert found["recall"] == 1.0
+    assert found["false_hit_rate"] == pytest.approx(found["wrong"] / 3)
+    low, high = found["precision_interval"]
+    assert 0 <= low <= found["precision"] <= high <= 1
+    assert len(found["curve"]) == 51
+    gated = data(cli("semantic", "calibrate", str(pairs), "--threshold", "0.7", "--json"))
+    assert gated["false_hit_rate"] < 1
+    zipped = pairs.with_suffix(".csv.gz")
+    zipped.write_bytes(gzip.compress(pairs.read_bytes()))
+    assert data(cli("semantic", "calibrate", str(zipped), "--json"))["pairs"] == 6
+
+
+def test_calibrate_finds_the_threshold_for_a_precision_or_says_there_is_none(cli, pairs):
+    found = data(cli("semantic", "calibrate", str(pairs), "--precision", "0.99", "--json"))
+    assert found["precision"] == 1.0
+    assert found["threshold"] == min(
+        point["threshold"] for point in found["curve"] if point["precision"] == 1.0
+    )
+    pairs.write_text("query,other,same\nthe same words,words the same,0\n")
+    ran = cli("semantic", "calibrate", str(pairs), "--precision", "0.99", "--no-gates", "--json")
+    assert ran.code == 99
+    assert json.loads(ran.out)["threshold"] is None
+    assert "no threshold reaches a precision of 0.99" in ran.err
+
+
+def test_calibrate_draws_a_chart(cli, pairs):
+    out = cli("semantic", "calibrate", str(pairs), "--threshold", "0.8").out
+    assert "█" in out
+    assert "→    0.80" in out
+    assert cli("semantic", "calibrate", str(pairs), "--format", "csv").out.startswith("threshold,hits,wrong,precision,")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("a,b\n1,2\n", "no column"), ("query,other,same\n", "holds no pairs"), ("query,other,same\na,b,maybe\n", "line 2"),
+     ("query,other,same\n,b,1\n", "line 2")],
+)  # fmt: skip
+def test_calibrate_names_what_is_wrong_with_a_file(cli, workplace, text, said):
+    (workplace / "p.csv").write_text(text)
+    ran = cli("semantic", "calibrate", "p.csv")
+    assert (ran.code, ran.out) == (1, "")
+    assert said in ran.err
+    assert cli("semantic", "calibrate", "absent.csv").err.startswith("error: no such file")
+
+
+def test_a_function_needs_no_preparing(cli):
+    ran = cli("semantic", "prepare")
+    assert ran.code == 2
+    assert "a function: there is nothing to prepare" in ran.err
+
+
+def test_a_model_that_cannot_be_had_is_one_error_with_the_ways_out(cli, monkeypatch, workplace):
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__MODEL", "no_such_module:embed")
+    ran = cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.startswith("error: semantic.model: 'no_such_module:embed' can't be used")
+
+
+def test_a_found_file_that_names_a_function_needs_trust(cli, monkeypatch, workplace):
+    monkeypatch.delenv("SCOUTCACHE_SEMANTIC__MODEL")
+    (workplace / "scoutcache.toml").write_text('[semantic]\nmodel = "words:embed"\n')
+    ran = cli("semantic", "stats")
+    assert ran.code == 2
+    assert "runs code" in ran.err

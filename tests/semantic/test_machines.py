@@ -1,0 +1,40 @@
+"""Machines that share a server: entries are shared, each keeps an index of its own and hears of what others write."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
+
+from scoutcache import Cache
+
+from .words import embed
+
+
+@pytest.fixture
+def machine(redis_url, tmp_path):
+    opened = []
+
+    def make(name):
+        settings = {"directory": tmp_path / name, "tiers": ["memory", "redis", "disk"],
+                    "redis": {"url": redis_url, "timeout": 5.0}}  # fmt: skip
+        cache = Cache(settings)
+        cache.semantic.use(embed, "words")
+        opened.append(cache)
+        return cache
+
+    yield make
+    for cache in opened:
+        cache.close()
+
+
+def test_an_answer_of_one_machine_serves_another(machine, until):
+    one, other = machine("one"), machine("other")
+    assert other.semantic.get("what is the answer", model="m") is None
+    key = one.semantic.add("what is the answer", 42, model="m")
+    until(lambda: (hit := other.semantic.get("What is the answer?", model="m")) is not None and hit.response == 42)
+    third = machine("third")  # which wasn't there when it was announced
+    assert third.semantic.get("What is the answer?", model="m").response == 42
+    one.semantic.remove(key)
+    until(lambda: other.semantic.get("What is the answer?", model="m") is None)
+    until(lambda: third.semantic.get("What is the answer?", model="m") is None)

