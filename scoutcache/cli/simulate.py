@@ -113,8 +113,9 @@ def _policies(given: list[str] | None) -> list[str]:
         return list(POLICIES)
     for word in words:
         if word not in POLICIES:
-            raise Usage(f"there is no policy {word!r} to simulate",
-                        hint=did_you_mean(word, (*POLICIES, "all"), f"choose of {', '.join(POLICIES)}, or all"))  # fmt: skip
+            known = f"choose of {', '.join(POLICIES)}, or all"
+            hint = did_you_mean(word, (*POLICIES, "all"), known)
+            raise Usage(f"there is no policy {word!r} to simulate", hint=hint)
     return list(dict.fromkeys(words))
 
 

@@ -79,7 +79,7 @@ def _size(text: str, entries: float, everything: float, *, by_bytes: bool) -> Si
         return Size(text, max(1, round(share * whole)), unit, share)
     if text.isdecimal():
         if by_bytes:
-            raise ConfigError(f"the size {text!a} has no unit", hint=f"write {text[:20]}B, {text[:20]}KB or {text[:20]}MB")
+            raise ConfigError(f"the size {text[:20]!a} has no unit", hint=f"write {text[:20]}KB or {text[:20]}MB")
         capacity, unit, whole = int(text), "entries", entries
     else:
         if re.fullmatch(r"[\d.,_]+", text):

@@ -42,11 +42,13 @@ def lines_of(path: Path, since: float | None = None, namespace: str | None = Non
         operations = Operations(Path(place), since)
         lines = in_order(operations, namespace)
         if not lines and (operations.skipped_files or operations.skipped_lines):
-            raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a trace.csv")
+            raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
         return lines
 
 
-def requests_of(path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT) -> Requests:
+def requests_of(
+    path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT
+) -> Requests:
     """The requests of a trace or a log.  Raises `ConfigError` for what is neither, and for one without requests."""
     if not is_log(path):
         return read_requests(path, limit)

@@ -148,7 +148,7 @@ def _at_once(block: bytes) -> _Rows | None:
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
     """The same, line by line; *before* is the number of lines before the first."""
     time_at, key_at, size_at = (names.index(name) for name in _HEADER)
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline=""))  # type: ignore[type-var]
+    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline=""))
     rows = _Rows([], [])
     while True:
         try:
