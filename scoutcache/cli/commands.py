@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "bench": Entry("bench", "Measure latency and throughput on this machine.", group=True),
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
+    "advise": Entry("advise", "Say what to change, with the evidence, from your log."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "config": Entry("config", "Show, create and check the configuration.", group=True),
     "profiles": Entry("profiles", "List the shipped profiles and show their settings.", group=True),

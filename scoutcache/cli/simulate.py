@@ -130,6 +130,8 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     path = session.place if source is None else Path(source)
     if source is None:
         session.look_for_cache()
+    elif not path.exists():
+        raise Usage(f"{source}: there is no such directory or file")
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     start = None if since is None else time.time() - parse_duration(since)

@@ -34,7 +34,7 @@ _ROUND: Final = 4
 """A round is so many sampled requests per entry of a shadow, and `_SHORTEST` at least."""
 _SHORTEST: Final = 1000
 _FADING: Final = 0.8
-_PATIENCE: Final = 3
+_PATIENCE: Final = 4
 """So many rounds, one after the other, the same one has to be best by the margin before it leads."""
 _MARGIN: Final = 0.01
 """Part of what was asked for that another has to answer more than the one in charge."""
@@ -199,7 +199,7 @@ class Auto(Policy):
             self._follow(best)
 
     def _follow(self, name: str) -> None:
-        """From now on the candidate *name* decides; it takes the nodes as if they came in the order they would leave."""
+        """From now on the candidate *name* decides; the nodes come to it in the order in which they would leave."""
         old, new = self._policy, CANDIDATES[name](self.max_entries, self.max_bytes)
         nodes = list(old.nodes())
         for node in nodes:

@@ -1,10 +1,11 @@
 """W-TinyLFU: who is asked for often stays, and a newcomer gets in only for one who is asked for less.
 
-Einziger, Eizenberg, Friedman, Manes, "Adaptive Software Cache Management", Middleware 2018.  Newcomers wait in a window;
-its last competes with the last of main by how often either was asked for lately (`Sketch`, which also knows those that
-left).  Main is two lists: those who got in, and those asked for again since, which may fill 80 % of it.  The window's
-share grows and shrinks by what did the hit ratio good.  Strong on loops, long scans and steady favourites, where
-recency says nothing; weak where what is new matters.  It must hear of every hit, as `Lru`, by the same bounded buffer.
+Einziger, Eizenberg, Friedman, Manes, "Adaptive Software Cache Management", Middleware 2018.  Newcomers wait in a
+window; its last competes with the last of main by how often either was asked for lately (`Sketch`, which also knows
+those that left).  Main is two lists: those who got in, and those asked for again since, which may fill 80 % of it.  The
+window's share grows and shrinks by what did the hit ratio good.  Strong on loops, long scans and steady favourites,
+where recency says nothing; weak where what is new matters.  It must hear of every hit, as `Lru`, by the same bounded
+buffer.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from shutil import copyfile
 from tempfile import TemporaryDirectory
+from typing import Final
 
 from scoutcache.errors import ConfigError
 from scoutcache.insight.operations import Operations
@@ -16,12 +17,13 @@ from scoutcache.oplog.records import Line
 
 __all__ = ["is_log", "lines_of", "requests_of"]
 
-_LOG_FILES = (".jsonl", ".parquet")
+_LOG_FILES: Final = (".jsonl", ".parquet")
+_TRACE_FILES: Final = (".csv", ".gz")
 
 
 def is_log(path: Path) -> bool:
     """Is it (meant as) an operation log, not a trace?"""
-    return path.is_dir() or path.suffix in _LOG_FILES
+    return path.is_dir() or path.suffix in _LOG_FILES or (not path.exists() and path.suffix not in _TRACE_FILES)
 
 
 def lines_of(path: Path, since: float | None = None, namespace: str | None = None) -> list[Line]:
@@ -29,7 +31,7 @@ def lines_of(path: Path, since: float | None = None, namespace: str | None = Non
 
     *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for another.
     """
-    if path.is_dir():
+    if path.suffix not in _LOG_FILES or path.is_dir():
         directory = path.parent if path.name == FOLDER and not (path / FOLDER).is_dir() else path
         return in_order(Operations(directory, since), namespace)
     with TemporaryDirectory(prefix="scoutcache-") as place:

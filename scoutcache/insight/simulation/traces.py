@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -147,26 +147,29 @@ def _at_once(block: bytes) -> _Rows | None:
 
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
     """The same, line by line; *before* is the number of lines before the first."""
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield from _checked(path, csv.reader(text), names, before)
+    finally:
+        text.detach()  # who opened the file closes it
+
+
+def _checked(path: Path, reader: Any, names: list[bytes], before: int) -> Iterator[_Rows]:
     time_at, key_at, size_at = (names.index(name) for name in _HEADER)
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline=""))
     rows = _Rows([], [])
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise _bad(path, before + reader.line_num, str(error)) from error
-        if cells is None:
-            break
-        if not cells:
-            continue
-        problem = _problem(cells, len(names), time_at, key_at, size_at)
-        if problem:
-            raise _bad(path, before + reader.line_num, problem)
-        rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
-        rows.sizes.append(int(cells[size_at]))
-        if len(rows.keys) >= _LONGEST:
-            yield rows
-            rows = _Rows([], [])
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if problem := _problem(cells, len(names), time_at, key_at, size_at):
+                raise _bad(path, before + reader.line_num, problem)
+            rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
+            rows.sizes.append(int(cells[size_at]))
+            if len(rows.keys) >= _LONGEST:
+                yield rows
+                rows = _Rows([], [])
+    except csv.Error as error:
+        raise _bad(path, before + reader.line_num, str(error)) from error
     yield rows
 
 
