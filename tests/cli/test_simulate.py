@@ -8,7 +8,8 @@ import pytest
 
 from scoutcache import Cache
 
-TRACE = "timestamp,key,size\n" + "".join(f"{number},k{number % 7 * (number % 3)},{10 + number % 7}\n" for number in range(300))
+ROWS = [f"{number},k{number % 7 * (number % 3)},{10 + number % 7}\n" for number in range(300)]
+TRACE = f"timestamp,key,size\n{''.join(ROWS)}"
 
 
 @pytest.fixture

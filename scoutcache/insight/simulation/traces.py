@@ -39,7 +39,8 @@ _HASHES: Final = 1 << 64
 
 class _Rows(NamedTuple):
     keys: list[bytes]
-    sizes: list[int]
+    sizes: list[bytes]
+    """As they are written; each was checked to be a number."""
 
 
 def read_requests(path: Path, limit: int = LIMIT) -> Requests:
@@ -82,7 +83,7 @@ class _Kept:
         numbers = list(map(self._numbers.__getitem__, names))
         if len(self._numbers) > known:
             first = dict(zip(reversed(numbers), reversed(sizes), strict=True))
-            self.sizes += [first[number] for number in range(known, len(self._numbers))]
+            self.sizes += [int(first[number]) for number in range(known, len(self._numbers))]
         self.keys += numbers
         while len(self.keys) > self._limit and len(self._numbers) > 1:
             self._halve()
@@ -136,13 +137,13 @@ def _at_once(block: bytes) -> _Rows | None:
     cells = block.replace(b"\n", b",").split(b",")
     try:
         times = list(map(float, cells[0:-1:3]))
-        texts = cells[2::3]
-        sizes = {text: int(text) for text in set(texts)}
+        sizes = cells[2::3]
+        least = min(map(int, set(sizes)))
     except ValueError:
         return None
-    if not isfinite(sum(times)) or min(sizes.values()) < 0 or b"" in (keys := cells[1::3]):
+    if not isfinite(sum(times)) or least < 0 or b"" in (keys := cells[1::3]):
         return None
-    return _Rows(keys, list(map(sizes.__getitem__, texts)))
+    return _Rows(keys, sizes)
 
 
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
@@ -164,7 +165,7 @@ def _checked(path: Path, reader: Any, names: list[bytes], before: int) -> Iterat
             if problem := _problem(cells, len(names), time_at, key_at, size_at):
                 raise _bad(path, before + reader.line_num, problem)
             rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
-            rows.sizes.append(int(cells[size_at]))
+            rows.sizes.append(cells[size_at].encode())
             if len(rows.keys) >= _LONGEST:
                 yield rows
                 rows = _Rows([], [])

@@ -50,7 +50,8 @@ def of(found, topic):
 def test_each_piece_has_its_evidence_and_what_to_expect(busy):
     found = ask(busy)
     assert all(one.evidence and one.expected and one.advice for one in found.advice)
-    assert {one.topic for one in found.advice} >= {"size", "policy", "ttl", "not_worth_caching", "tag", "repeats", "cost"}
+    topics = {one.topic for one in found.advice}
+    assert topics >= {"size", "policy", "ttl", "not_worth_caching", "tag", "repeats", "cost"}
 
 
 def test_what_expired_before_it_was_asked_for_again_should_live_longer(busy):
@@ -120,8 +121,8 @@ def line(key, op="get", outcome="miss", **more):
 
 def test_repeats_are_told_apart():
     found = repeats([
-        line("llm:ask:What is a cache?"), line("llm:ask:What is a cache?"), line("job:Report 7"), line("job:report, 7!"),
-        line("llm:ask:How?"), line("llm:sum:0123456789abcdef"),
+        line("llm:ask:What is a cache?"), line("llm:ask:What is a cache?"), line("job:Report 7"),
+        line("job:report, 7!"), line("llm:ask:How?"), line("llm:sum:0123456789abcdef"),
     ])  # fmt: skip
     assert (found.requests, found.exact, found.prefix, found.near) == (6, 1 / 6, 1 / 6, 1 / 6)
     assert found.without_text == 1 / 6
