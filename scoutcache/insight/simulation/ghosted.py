@@ -63,7 +63,7 @@ class S3Fifo(Model):
             if not frequency:
                 self.left_main(key)
                 return key
-            count[key] = (frequency if frequency < _CAP else _CAP) - 1
+            count[key] = min(frequency, _CAP) - 1
             main[key] = None
 
     def left_small(self, key: int) -> None:
