@@ -61,6 +61,9 @@ def size_text(size: int) -> str:
 
 def advice(evidence: Evidence, found: Repeats, sizing: Sizing, requests: Requests, max_entries: int) -> list[Advice]:
     """Everything there is to say, what concerns the whole first; each rule may find nothing."""
+    if evidence.requests < ENOUGH:
+        return [Advice("size", "all", "Use the cache for longer before you change it: this is too little to go by.",
+                       f"{evidence.requests} requests, at least {ENOUGH} wanted", "nothing")]  # fmt: skip
     return [
         *_size(sizing, requests, max_entries), *_policy(sizing),
         *(one for prefix in _by_misses(evidence) for one in _ttl(prefix)),
@@ -175,8 +178,6 @@ def _tags(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _repeats(found: Repeats) -> Iterator[Advice]:
-    if not found.requests:
-        return
     near = "unknown" if found.near is None else _percent(found.near)
     evidence = (
         f"exact repeats {_percent(found.exact)}, prefix repeats {_percent(found.prefix)}, near repeats {near}; "

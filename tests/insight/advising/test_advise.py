@@ -110,6 +110,15 @@ def test_names_from_outside_stay_in_their_place(recorder, say, fake_clock, direc
     tomllib.loads(as_profile(ask(directory)))
 
 
+def test_of_a_few_requests_nothing_follows(recorder, say, directory):
+    for number in range(20):
+        say("get", "hit", f"llm:{number % 3}", tier="disk", size=5)
+    recorder.close({})
+    found = ask(directory)
+    assert [one.evidence for one in found.advice] == ["20 requests, at least 100 wanted"]
+    assert tomllib.loads(as_profile(found)) == {}
+
+
 def test_a_log_without_requests_is_refused(directory):
     with pytest.raises(ConfigError, match="holds no requests"):
         ask(directory)
