@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,13 +16,16 @@ from scoutcache.insight.advising.evidence import Evidence, gather
 from scoutcache.insight.advising.repeats import Repeats, repeats
 from scoutcache.insight.advising.rules import Advice, advice
 from scoutcache.insight.advising.sizing import find_size
-from scoutcache.insight.simulation.curves import as_rows
+from scoutcache.insight.simulation.curves import as_rows, may_fork
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.sources import lines_of
+from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
 
 __all__ = ["Advised", "advise", "as_profile"]
 
+MANY: Final = 100_000
+"""Lines for which another process pays."""
 _BARE: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -46,12 +50,13 @@ def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budge
     gc.disable()  # a million lines make no circles
     try:
         lines = lines_of(path, since, namespace)
-        requests = as_requests(lines)
+        with _looked_at(lines) as look:
+            requests = as_requests(lines)
+            evidence, repeated = look()
+        del lines
         if not requests.count:
             raise ConfigError(f"{path}: the operation log holds no requests",
                               hint="use the cache with [oplog] enabled first")  # fmt: skip
-        evidence, repeated = gather(lines), repeats(lines)
-        del lines
         sizing = find_size(requests, max_bytes=max_bytes, strategy=strategy, budget=budget)
     finally:
         if collecting:
@@ -59,6 +64,30 @@ def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budge
     said = advice(evidence, repeated, sizing, requests, max_entries)
     return Advised(advice=said, results=as_rows(sizing.points), repeats=repeated, evidence=evidence,
                    sample_rate=sizing.rate)  # fmt: skip
+
+
+@contextmanager
+def _looked_at(lines: list[Line]) -> Iterator[Callable[[], tuple[Evidence, Repeats]]]:
+    """Have another process look at *lines* meanwhile, where there are many; gives what waits for what it found."""
+    global _shared  # what a forked child finds without being sent it
+    if len(lines) < MANY or not may_fork():
+        yield lambda: (gather(lines), repeats(lines))
+        return
+    import multiprocessing
+
+    _shared = lines
+    try:
+        with multiprocessing.get_context("fork").Pool(1) as pool:
+            yield pool.apply_async(_look).get
+    finally:
+        _shared = []
+
+
+_shared: list[Line] = []
+
+
+def _look() -> tuple[Evidence, Repeats]:
+    return gather(_shared), repeats(_shared)
 
 
 def as_profile(advised: Advised) -> str:

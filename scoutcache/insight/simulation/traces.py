@@ -33,14 +33,14 @@ LIMIT: Final = 5_000_000
 _BLOCK: Final = 1 << 23
 _HEADER: Final = (b"timestamp", b"key", b"size")
 _LONGEST: Final = 1 << 20
+_DIGITS: Final = 18
 _NO_SEPARATOR: Final = bytes(set(range(256)) - {ord(","), ord("\n")})
 _HASHES: Final = 1 << 64
 
 
 class _Rows(NamedTuple):
     keys: list[bytes]
-    sizes: list[bytes]
-    """As they are written; each was checked to be a number."""
+    sizes: list[int]
 
 
 def read_requests(path: Path, limit: int = LIMIT) -> Requests:
@@ -82,8 +82,10 @@ class _Kept:
         known = len(self._numbers)
         numbers = list(map(self._numbers.__getitem__, names))
         if len(self._numbers) > known:
-            first = dict(zip(reversed(numbers), reversed(sizes), strict=True))
-            self.sizes += [int(first[number]) for number in range(known, len(self._numbers))]
+            for number, size in zip(numbers, sizes, strict=True):
+                if number == known:  # numbers are given in the order in which keys appear
+                    self.sizes.append(size)
+                    known += 1
         self.keys += numbers
         while len(self.keys) > self._limit and len(self._numbers) > 1:
             self._halve()
@@ -135,15 +137,14 @@ def _at_once(block: bytes) -> _Rows | None:
     if b'"' in block or b"\r" in block or block.translate(None, _NO_SEPARATOR) != b",,\n" * lines:
         return None
     cells = block.replace(b"\n", b",").split(b",")
+    keys = cells[1::3]
     try:
-        times = list(map(float, cells[0:-1:3]))
-        sizes = cells[2::3]
-        least = min(map(int, set(sizes)))
+        sizes = list(map(int, cells[2::3]))
+        times = sum(map(float, cells[0:-1:3]))
     except ValueError:
         return None
-    if not isfinite(sum(times)) or least < 0 or b"" in (keys := cells[1::3]):
-        return None
-    return _Rows(keys, sizes)
+    right = isfinite(times) and min(sizes) >= 0 and max(sizes) < 10**_DIGITS and b"" not in keys
+    return _Rows(keys, sizes) if right else None
 
 
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
@@ -165,7 +166,7 @@ def _checked(path: Path, reader: Any, names: list[bytes], before: int) -> Iterat
             if problem := _problem(cells, len(names), time_at, key_at, size_at):
                 raise _bad(path, before + reader.line_num, problem)
             rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
-            rows.sizes.append(cells[size_at].encode())
+            rows.sizes.append(int(cells[size_at]))
             if len(rows.keys) >= _LONGEST:
                 yield rows
                 rows = _Rows([], [])
@@ -184,7 +185,7 @@ def _problem(cells: list[str], columns: int, time_at: int, key_at: int, size_at:
     except ValueError:
         return f"{cells[time_at][:40]!a} is no time"
     size = cells[size_at].strip()
-    if not size.isdecimal() or len(size) > 18:
+    if not size.isdecimal() or len(size) > _DIGITS:
         return f"{size[:40]!a} is no size in bytes"
     return "" if cells[key_at] else "the key is empty"
 
