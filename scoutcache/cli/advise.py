@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ import typer
 from scoutcache.cli import text
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
+from scoutcache.cli.simulate import log_rate, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.values import write_whole
 
@@ -62,8 +64,13 @@ def advise(
     path = session.place if source is None else Path(source)
     start = None if since is None else time.time() - parse_duration(since)
     memory = session.config.memory
-    found = ask(path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
-                budget=room, since=start, namespace=session.namespace)  # fmt: skip
+    left_out: Counter[str] = Counter()
+    rate = log_rate(session) if source is None else 1.0
+    found = ask(
+        path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
+        budget=room, since=start, namespace=session.namespace, rate=rate, left_out=left_out,
+    )  # fmt: skip
+    tell_left_out(session, left_out)
     if write is not None:
         write_whole(Path(write), as_profile(found).encode())
         session.note(f"wrote {write}")

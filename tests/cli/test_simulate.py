@@ -105,6 +105,19 @@ def test_simulate_samples_large_traces_and_says_so(cli, trace):
     assert "sampled: 1 of" in ran.err
 
 
+def test_a_sampled_log_is_simulated_as_a_sample_and_what_it_lacks_is_said(cli, used, workplace, monkeypatch):
+    (file,) = (workplace / "cache" / "oplog").glob("*.jsonl")
+    with file.open("a") as log:
+        log.write('{"time": 1e9, "op": "left_out", "reason": "rate", "count": 7}\n')
+    monkeypatch.setenv("SCOUTCACHE_OPLOG__SAMPLE_RATE", "0.5")
+    ran = cli("--directory", used, "simulate", "--policy", "lru", "--size", "50%", "--json")
+    told = json.loads(ran.out)
+    assert (told["sample_rate"], told["results"][0]["capacity"]) == (0.5, 12)
+    assert told["results"][0]["error"] is not None
+    assert "the log lacks 7 records (rate)" in ran.err
+    assert "the log lacks 7 records (rate)" in cli("--directory", used, "advise").err
+
+
 def test_advise_says_what_to_do_and_why(cli, used):
     ran = cli("advise", used)
     assert ran.code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,15 +42,17 @@ class Advised:
 
 
 def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None = None,
-           since: float | None = None, namespace: str | None = None) -> Advised:  # fmt: skip
+           since: float | None = None, namespace: str | None = None, rate: float = 1.0,
+           left_out: Counter[str] | None = None) -> Advised:  # fmt: skip
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
-    *budget* is the most memory there is, in bytes.  Raises `ConfigError` where the log holds no requests.
+    *budget* is the most memory there is, in bytes; *rate* the share of keys that the log was told to keep; *left_out*
+    hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles
     try:
-        lines = lines_of(path, since, namespace)
+        lines = lines_of(path, since, namespace, left_out)
         with _looked_at(lines) as look:
             requests = as_requests(lines)
             evidence, repeated = look()
@@ -57,6 +60,7 @@ def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budge
         if not requests.count:
             raise ConfigError(f"{path}: the operation log holds no requests",
                               hint="use the cache with [oplog] enabled first")  # fmt: skip
+        requests.rate = rate
         sizing = find_size(requests, max_bytes=max_bytes, strategy=strategy, budget=budget)
     finally:
         if collecting:
