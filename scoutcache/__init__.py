@@ -4,10 +4,10 @@ An import may only go down this map (``tests/test_floors.py`` holds it):
 
     edges       cli/ integrations/                             Typer commands; FastAPI, Prometheus, …
     operations  bench/ warming/ transfer/ insight/             what an operator does with a cache
-    faces       cache async_cache decorators drive assembly    `Cache` and `AsyncCache`, one line each over the engine
-    tiers       tiers/ channels/ server/ queues/ oplog/ …      where bytes live and events travel: all I/O, all clocks
+    faces       cache async_cache decorators drive llm/ …      `Cache` and `AsyncCache`, one line each over the engine
+    tiers       tiers/ channels/ server/ oplog/ semantic/ …    where bytes live and events travel: all I/O, all clocks
     engine      engine/                                        every decision, as generators that yield effects
-    parts       eviction/ wire/ coherence/ rules/              pure mechanisms: policies, codecs, messages, plans
+    parts       eviction/ wire/ rules/ meaning/ chat/ …        pure mechanisms: policies, codecs, messages, plans
     words       errors config entry keys patterns ttl events models
 """
 
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RuleResult,
         SemanticCacheEntry,
         SerializationType,
+        WarmedKey,
         WarmingTask,
     )
     from scoutcache.tiers.base import Tier
@@ -49,7 +50,7 @@ __all__ = [
     "MISSING", "AsyncCache", "Cache", "CacheBackend", "CacheConfig", "CacheEntry", "CacheError", "CacheKey",
     "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType", "EmitResult",
     "InvalidationResult", "InvalidationRule", "RuleResult", "SemanticCacheEntry", "SerializationType", "Tier",
-    "WarmingTask", "register_type",
+    "WarmedKey", "WarmingTask", "register_type",
 ]  # fmt: skip
 
 _HOMES = {

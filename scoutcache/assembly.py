@@ -37,6 +37,7 @@ from scoutcache.errors import ConfigError
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
+from scoutcache.keys import measure_making
 from scoutcache.opening import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 __all__ = ["REAL_CLOCKS", "open_core"]
 
 REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
+measure_making(REAL_CLOCKS.monotonic_ns)  # keys are made before the call that takes them, and know no cache
 
 _log = logging.getLogger("scoutcache")
 
@@ -114,7 +116,8 @@ class Assembly:
         claim(self._directory)
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)
-        self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses)
+        self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses,
+                            clock=self._clocks.monotonic_ns)  # fmt: skip
         self._remote = _make_remote(config, self._directory, clocks)
         self._source = _source_on(None if self._remote is None else self._remote.machine)
         self._journal: Channel = open_journal(self._directory) if self._remote is None else self._remote.channel
@@ -138,6 +141,7 @@ class Assembly:
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)
         )
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
+        core.alarms.hear(self._hooks, self._clocks.monotonic)
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
         _open_cores.add(core)
         core.background.start()
@@ -207,7 +211,7 @@ class Assembly:
             names=names, memory=memory, shared=len(tiers) > (memory is not None), codec=self._codec,
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
-            applied=follower.noted, known=versions.remembered, is_current=versions.are_current, outlived=self._outlived,
+            applied=follower.noted, known=versions.remembered, is_current=versions.are_current, why_gone=self._why_gone,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,
@@ -281,8 +285,8 @@ class Assembly:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
         self._hooks.emit(events.Evicted(*ref, "memory", reason))
 
-    def _outlived(self, ref: Ref) -> bool:
-        return self._memory is not None and self._memory.outlived(ref)
+    def _why_gone(self, ref: Ref) -> str | None:
+        return None if self._memory is None else self._memory.why_absent(ref)
 
     def _peek(self, ref: Ref) -> Found | None:
         if self._memory is None or not (self._remote is None or self._remote.sure()):

@@ -17,15 +17,18 @@ from scoutcache.face import Face
 from scoutcache.fields import AsyncHash
 from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
-from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
+from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
+from scoutcache.preloading import preload_async
 from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import AsyncRules, emit, invalidate_named
 from scoutcache.through import AsyncThrough, Source
 from scoutcache.versioned import AsyncVersioned
 
 if TYPE_CHECKING:
+    from scoutcache.answers import AsyncSemantic
     from scoutcache.behind import AsyncBehind
+    from scoutcache.llm import AsyncLlm
 
 __all__ = ["AsyncCache"]
 
@@ -261,6 +264,16 @@ class AsyncCache(Face):
         """
         return AsyncHash(self, key, Options(ttl, tags=tags, namespace=namespace))
 
+    @property
+    def semantic(self) -> AsyncSemantic:
+        """Answers to queries that mean what an answered one meant: ``get``, ``add``, ``remove``, ``feedback``, ….
+
+        Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
+        """
+        from scoutcache.answers import AsyncSemantic
+
+        return AsyncSemantic(self)
+
     def versioned(self, name: str, *, namespace: str | None = None) -> AsyncVersioned:
         """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind.
         """
@@ -336,6 +349,13 @@ class AsyncCache(Face):
         """The invalidation rules of this process, to be listed, added, removed, tried and run."""
         return AsyncRules(self._calls, self._run)
 
+    @property
+    def llm(self) -> AsyncLlm:
+        """Answers of language models, kept under what was asked; in this namespace."""
+        from scoutcache.llm import AsyncLlm
+
+        return AsyncLlm(self)
+
     async def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
         """Everything in the namespace is gone."""
         return await self._run(self._calls.clear(namespace, reason=reason))
@@ -369,6 +389,18 @@ class AsyncCache(Face):
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await self._run(perform(Work(work)))
+
+    async def warm(
+        self, keys: Iterable[Key], loader: Callable[..., Any], *, only_missing: bool = False, concurrency: int = 4,
+        **how: Any,
+    ) -> dict[str, WarmedKey]:  # fmt: skip
+        """Load *keys* ahead of need: the value of each is what ``loader(key)`` gives; the result says how each went.
+
+        A key that fails (the loader raised, or no tier took the value) doesn't end the others.  What is there is loaded
+        anew unless *only_missing*.  *loader* may be a coroutine function; *concurrency* keys are loaded at once.  *how*
+        are the options of `get_or_compute`.
+        """
+        return await preload_async(self, keys, loader, how, only_missing=only_missing, concurrency=concurrency)
 
     async def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.

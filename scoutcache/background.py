@@ -39,6 +39,9 @@ MEMORY_EVERY = 20
 JOURNAL_EVERY = 120
 """Turns between two looks for messages that are older than need be."""
 
+JUDGED_EVERY = 20
+"""Turns between two looks for alerts: what is counted in an hour changes slowly."""
+
 DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
 
@@ -155,7 +158,7 @@ class Background:
         if core is None:
             self._stop.set()
             return
-        for step in (self._tick, self._keep_up, self._write_down, self._tidy_up):
+        for step in (self._tick, self._keep_up, self._write_down, self._tidy_up, self._judge):
             try:
                 step(core)
             except Exception as error:  # noqa: BLE001  # whatever it is, the next turn must come
@@ -179,6 +182,7 @@ class Background:
 
     def _write_down(self, core: Core) -> None:
         core.flush(searching=not self._ticking or self._turns % MEMORY_EVERY == 0)
+        core.recorder.seal_full(beside=self._ticking)
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
@@ -195,6 +199,11 @@ class Background:
             maintain = getattr(tier, "maintain", None)
             if maintain is not None:
                 tell_left(core.recorder, core.hooks, tier.name, maintain(now))
+
+    def _judge(self, core: Core) -> None:
+        """Look for alerts; a process that nobody wants them of pays nothing."""
+        if not self._ticking or self._turns % JUDGED_EVERY == 0:
+            core.alarms.look(core)
 
     def _make_good(self, core: Core) -> None:
         """Remove at last what a tier could not remove, or has kept in place of what it could not write."""

@@ -15,15 +15,18 @@ from scoutcache.face import Face
 from scoutcache.fields import Hash
 from scoutcache.invalidating import Action, Match
 from scoutcache.listing import list_keys
-from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult
+from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
+from scoutcache.preloading import preload
 from scoutcache.reckoning import health_of, statistics_of
 from scoutcache.ruling import Rules, emit, invalidate_named
 from scoutcache.through import Source, Through
 from scoutcache.versioned import Versioned
 
 if TYPE_CHECKING:
+    from scoutcache.answers import Semantic
     from scoutcache.behind import Behind
+    from scoutcache.llm import Llm
 
 __all__ = ["Cache"]
 
@@ -277,6 +280,16 @@ class Cache(Face):
         """
         return Hash(self, key, Options(ttl, tags=tags, namespace=namespace))
 
+    @property
+    def semantic(self) -> Semantic:
+        """Answers to queries that mean what an answered one meant: ``get``, ``add``, ``remove``, ``feedback``, ….
+
+        Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
+        """
+        from scoutcache.answers import Semantic
+
+        return Semantic(self)
+
     def versioned(self, name: str, *, namespace: str | None = None) -> Versioned:
         """Keys with a version that all processes share: ``key(identifier)``, and ``bump()`` to leave all behind."""
         return Versioned(self, name, namespace)
@@ -346,6 +359,13 @@ class Cache(Face):
         """The invalidation rules of this process, to be listed, added, removed, tried and run."""
         return Rules(self._calls, self._run)
 
+    @property
+    def llm(self) -> Llm:
+        """Answers of language models, kept under what was asked; in this namespace."""
+        from scoutcache.llm import Llm
+
+        return Llm(self)
+
     def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
         """Everything in the namespace is gone."""
         return self._run(self._calls.clear(namespace, reason=reason))
@@ -384,6 +404,24 @@ class Cache(Face):
         refuse_bare(bare)
         keeping = Keeping(ttl, key, tags, condition, namespace, self_in_key, more)
         return lambda function: CachedFunction(self, function, keeping)
+
+    def warm(
+        self, keys: Iterable[Key], loader: Callable[..., Any], *, only_missing: bool = False, concurrency: int = 4,
+        **how: Any,
+    ) -> dict[str, WarmedKey]:  # fmt: skip
+        """Load *keys* ahead of need: the value of each is ``loader(key)``, and what became of each is in the result.
+
+        A key that fails (the loader raised, or no tier took the value) doesn't end the others.  What is there is loaded
+        anew unless *only_missing*.  *concurrency* keys are loaded at once, in threads; *how* are the options of
+        `get_or_compute`.
+
+        >>> import tempfile
+        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+        ...     done = cache.warm(["n:4", "n:x"], lambda key: int(key[2:]), ttl="1h")
+        ...     {key: one.outcome for key, one in done.items()}
+        {'n:4': 'warmed', 'n:x': 'failed'}
+        """
+        return preload(self, keys, loader, how, only_missing=only_missing, concurrency=concurrency)
 
     def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.

@@ -13,15 +13,15 @@ from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
-from scoutcache.entry import NEVER, Live, Ref
+from scoutcache.entry import NEVER, Handled, Live, Ref
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keeping import default_ttl
-from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text
+from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
 from scoutcache.rules.planning import Change
 
-__all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
+__all__ = ["Calls", "Key", "Position", "codec_figures", "pairs", "several", "tag_names"]
 
 Key = str | CacheKey
 
@@ -58,6 +58,13 @@ class Calls:
         """The identity of *key*; raises `InvalidKey`."""
         return Ref(self.namespace if namespace is None else check_namespace(namespace), key_text(key))
 
+    def noted_ref(self, key: Key, namespace: str | None, made: dict[Ref, float]) -> Ref:
+        """`ref`; *made* is told what making the key took, where it is a `CacheKey`."""
+        ref = self.ref(key, namespace)
+        if (took := making_us(key)) is not None:
+            made[ref] = took
+        return ref
+
     def lifetime(self, ref: Ref, ttl: object, stale_ttl: object = None) -> Lifetime:
         """How long *ref* lives: as told, else by its policy, its prefix, its namespace, or the default."""
         config, policy = self.core.config, self.core.world.policy
@@ -83,7 +90,7 @@ class Calls:
         began = core.clocks.monotonic_ns()
         live = self.peek(ref)
         if live is not None:
-            self.record_hit(ref, began, live.size)
+            self.record_hit(ref, began, live.size, making_us(key))
             if core.world.sliding is not None:
                 yield from self.renew([ref])
             return live.value()
@@ -92,9 +99,9 @@ class Calls:
         if found is not None and found.header.fresh_until <= core.world.now():
             reasons[ref], found = "expired", None
         if found is None:
-            self._record_miss("get", ref, began, reasons)
+            self._record_miss("get", ref, began, reasons, making_us(key))
             return default
-        self._record_found(ref, found, began)
+        self._record_found(ref, found, began, making_us(key))
         return found.value
 
     def peek(self, ref: Ref) -> Live | None:
@@ -125,7 +132,8 @@ class Calls:
     def get_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[dict[str, Any]]:
         """The fresh values of those *keys* that are there."""
         core = self.core
-        refs = [self.ref(key, namespace) for key in several(keys, "keys")]
+        made: dict[Ref, float] = {}
+        refs = [self.noted_ref(key, namespace, made) for key in several(keys, "keys")]
         began = core.clocks.monotonic_ns()
         values: dict[str, Any] = {}
         wanted = []
@@ -137,13 +145,15 @@ class Calls:
                 wanted.append(ref)
             else:
                 values[ref.key] = live.value()
-                self.record_hit(ref, began, live.size)
+                self.record_hit(ref, began, live.size, made.get(ref))
         yield from self.renew([ref for ref in refs if ref.key in values])
         if wanted:
-            yield from self._get_lower(wanted, values, began)
+            yield from self._get_lower(wanted, values, began, made)
         return {ref.key: values[ref.key] for ref in refs if ref.key in values}
 
-    def _get_lower(self, wanted: Sequence[Ref], values: dict[str, Any], began: int) -> Flow[None]:
+    def _get_lower(
+        self, wanted: Sequence[Ref], values: dict[str, Any], began: int, made: Mapping[Ref, float]
+    ) -> Flow[None]:
         reasons: dict[Ref, str] = {}
         found = (yield from self._find(wanted, reasons)) if self.core.config.enabled else {}
         ended = self.core.clocks.monotonic_ns()
@@ -151,10 +161,10 @@ class Calls:
         for ref in dict.fromkeys(wanted):
             one = found.get(ref)
             if one is None:
-                self._record_miss("get", ref, began, reasons)
+                self._record_miss("get", ref, began, reasons, made.get(ref))
             else:
                 values[ref.key] = one.value
-                self._record_found(ref, one, began)
+                self._record_found(ref, one, began, made.get(ref))
 
     def find(self, key: Key, namespace: str | None = None) -> Flow[Found | None]:
         """The valid entry of *key*, stale ones too, without counting it as a request."""
@@ -207,9 +217,9 @@ class Calls:
         began = core.writing.moment() if options.since is None else Moment(*options.since)
         tags, cost = tag_names(options.tags), self.cost(options.cost)
         depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
-        entries = []
+        entries, made = [], dict[Ref, float]()
         for key, value in items:
-            ref = self.ref(key, options.namespace)
+            ref = self.noted_ref(key, options.namespace, made)
             entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
         if not entries:
             return 0
@@ -224,7 +234,8 @@ class Calls:
                 continue
             self.record("set", entry.ref, began_ns, outcome=outcome, reason=reason, size=entry.live.size,
                         tags=tuple(tags), cost=cost, depends_on=tuple(depends_on),
-                        ttl=entry.lifetime.fresh + entry.lifetime.stale)  # fmt: skip
+                        ttl=entry.lifetime.fresh + entry.lifetime.stale, keygen_us=made.get(entry.ref),
+                        **codec_figures(entry.handled))  # fmt: skip
         return taken
 
     def _end_older(self, refused: Collection[Ref]) -> Flow[None]:
@@ -252,13 +263,14 @@ class Calls:
 
     def delete_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[int]:
         """Remove entries and whatever depends on them; how many were there."""
-        refs = [self.ref(key, namespace) for key in several(keys, "keys")]
+        made: dict[Ref, float] = {}
+        refs = [self.noted_ref(key, namespace, made) for key in several(keys, "keys")]
         began = self.core.clocks.monotonic_ns()
         if not refs:
             return 0
         removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
         for ref in refs:
-            self.record("delete", ref, began, outcome="deleted")
+            self.record("delete", ref, began, outcome="deleted", keygen_us=made.get(ref))
         yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count
 
@@ -281,28 +293,33 @@ class Calls:
 
     # -- recording
 
-    def record_hit(self, ref: Ref, began: int, size: int | None) -> None:
+    def record_hit(self, ref: Ref, began: int, size: int | None, keygen_us: float | None = None) -> None:
         """A hit in memory: counted by the memory tier itself, so only the log is told."""
         core = self.core
         log = core.recorder.hit_log
-        if log is not None:
+        if log is not None and keygen_us is not None:
+            core.recorder.hit_of_made_key(*ref, began, core.clocks.monotonic_ns(), size or 0, keygen_us)
+        elif log is not None:
             log((began, core.clocks.monotonic_ns(), ref.namespace, ref.key, size or 0))
         if core.hooks.wants("hit"):
             core.hooks.emit(events.Hit(*ref, "memory"))
 
-    def _record_found(self, ref: Ref, found: Found, began: int) -> None:
+    def _record_found(self, ref: Ref, found: Found, began: int, keygen_us: float | None) -> None:
         core = self.core
         core.recorder.record(
             "get", ref.namespace, ref.key, tier=found.tier, outcome="hit", began_ns=began,
-            ended_ns=core.clocks.monotonic_ns(), size=found.size, cost=found.header.cost,
+            ended_ns=core.clocks.monotonic_ns(), size=found.raw_size, cost=found.header.cost, stored=found.size,
+            codec=found.compression, codec_us=found.took_ns / 1000, keygen_us=keygen_us,
         )  # fmt: skip
         if core.hooks.wants("hit"):
             core.hooks.emit(events.Hit(*ref, found.tier))
 
-    def _record_miss(self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str]) -> None:
+    def _record_miss(
+        self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str], keygen_us: float | None
+    ) -> None:
         absent = reasons.get(ref) or self.core.world.why_absent(ref)
         reason = absent if self.core.config.enabled else "bypassed"
-        self.record(kind, ref, began, outcome="miss", reason=reason)
+        self.record(kind, ref, began, outcome="miss", reason=reason, keygen_us=keygen_us)
 
     def record(self, kind: str, ref: Ref, began: int, *, outcome: str, tier: str | None = None, **more: Any) -> None:
         core = self.core
@@ -318,6 +335,13 @@ class Calls:
         if hooks.wants(outcome):
             record = events.Hit(*ref, tier or "flight") if outcome == "hit" else events.Miss(*ref, reason or "cold")
             hooks.emit(record)
+
+
+def codec_figures(handled: Handled | None) -> dict[str, Any]:
+    """What a record says of what the codec did; nothing where only memory was asked or told."""
+    if handled is None or handled.size is None:
+        return {}
+    return {"stored": handled.size, "codec": handled.compression, "codec_us": handled.ns / 1000}
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:

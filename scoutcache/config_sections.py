@@ -51,6 +51,25 @@ def _is_whole(url: str) -> bool:
         return False
 
 
+_ASKED: Final = {"db", "username", "password", "timeout", "protocol", "client_name", "max_connections",
+                 "decode_responses", "retry_on_timeout"}  # fmt: skip
+"""What a URL's query may say; of the later ones the configuration has its own."""
+
+
+def _check_places(url: str) -> None:
+    """Raise ValueError for a database that is no number, and for what a query can't say."""
+    from urllib.parse import parse_qsl, urlsplit
+
+    parts = urlsplit(url)
+    place = parts.path.strip("/")
+    if parts.scheme != "unix" and place and not place.isdecimal():
+        raise ValueError("behind the / stands the number of a database, such as /0")
+    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
+    unknown = [name for name in names if name not in _ASKED and not name.startswith(("ssl_", "socket_"))]
+    if unknown:
+        raise ValueError(f"its query can't say {unknown[0]}: expected db, username or password; see [redis] for more")
+
+
 class SecretUrl(Secret[str]):
     """A URL that shows itself without its password."""
 
@@ -69,6 +88,14 @@ def _no_credentials(address: str) -> str:
     if "@" in address or not address.strip():
         raise ValueError("expected 'host:port'; user and password have settings of their own")
     return address
+
+
+def _off_peak(text: str) -> str:
+    from scoutcache.schedules import daily_window
+
+    if text not in {"always", "auto"}:
+        daily_window(text)
+    return text
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
@@ -161,6 +188,8 @@ class RedisSection(Section):
             raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
         if url is not None and not _is_whole(url.get_secret_value()):
             raise ValueError("it can't be read; in a password write %2F for /, %23 for #, %3F for ?, %40 for @")
+        if url is not None:
+            _check_places(url.get_secret_value())
         return url
 
     @model_validator(mode="after")
@@ -251,7 +280,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     model: str = "all-MiniLM-L6-v2"
-    preset: Literal["strict", "balanced", "recall"] = "balanced"
+    preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
     policy: Literal["threshold", "verified"] = "threshold"
@@ -305,8 +334,20 @@ class LlmSection(Section):
     text_tiers: Annotated[tuple[Count, ...], BeforeValidator(split_list)] = (500, 5000, 50_000)
     """Lengths in characters that tell small, medium and large texts apart."""
     hash_above: int = Field(default=1000, ge=0)
-    """Texts of more characters stand in keys as digests."""
+    """Texts of more characters stand in keys as digests, also with *plain_texts*."""
+    plain_texts: bool = False
+    """True: shorter texts stand in keys as they are, for who wants to read them there."""
     metrics_ttl: Ttl = 86400.0
+    """How long the counts of requests are kept."""
+    keep_truncated: bool = False
+    """True: answers that ended at a limit of tokens are kept too."""
+    model_aliases: dict[str, str] = Field(default_factory=dict)
+    """The model that answers to a name of one's own, such as a deployment's."""
+    ignored_fields: Names = (
+        "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention",
+        "prompt_cache_options", "timeout", "extra_headers",
+    )  # fmt: skip
+    """What is sent with a request and has no part in its answer."""
 
     @field_validator("text_tiers")
     @classmethod
@@ -320,10 +361,19 @@ class WarmingSection(Section):
     """``[warming]``: filling ahead of need."""
 
     on_start: bool = False
+    """True: opening a cache begins, beside the calls, the tasks that are due and a first look at *patterns*."""
     patterns: Annotated[tuple[PatternText, ...], BeforeValidator(split_list)] = ()
+    """Keys to renew before they end, as long as they are asked for; see `scoutcache.warming.attendant`."""
     interval: Wait = 300.0
+    """Seconds between two looks at them."""
     allow_hosts: Names = ()
     """Hosts that a warming source may be fetched from."""
+    budget: Count = 100
+    """How many keys one look may renew or foresee."""
+    horizon: Wait = 3600.0
+    """How far ahead policies with ``strategy = "predictive"`` look."""
+    off_peak: Annotated[str, AfterValidator(_off_peak)] = "always"
+    """When they do: ``"always"``, ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet."""
 
 
 class MemoryLevels(Section):

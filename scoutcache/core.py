@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from scoutcache.alarms import Alarms
 from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
 from scoutcache.engine.amends import Amends
@@ -84,11 +85,15 @@ class Core:
     """Told of every removal that a caller asked for."""
     sure: Callable[[], bool] = lambda: True
     """May memory answer without a shared server having been asked?"""
+    alarms: Alarms = field(default_factory=Alarms)
+    """The alerts that stand in this process."""
     others: Ask | None = None
     """Asks a shared server for what other machines counted."""
     closed: bool = False
     at_fork: list[Callable[[], None]] = field(default_factory=list)
     """What a forked child renews before anything runs beside its calls."""
+    at_flush: list[Callable[[], None]] = field(default_factory=list)
+    """What is to be written down whenever counters are."""
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""
 
@@ -109,6 +114,8 @@ class Core:
         """Write counters and log down now; without *searching* hits that the log doesn't know of may wait."""
         self.recorder.publish(harvest(self.recorder, self.tiers, searching=searching))
         self.rulebook.write()
+        for write in list(self.at_flush):
+            write()
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""

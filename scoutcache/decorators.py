@@ -135,9 +135,12 @@ class _Wrapper:
         def again() -> Any:
             return None if (alive := wrapper()) is None else alive(*args, **kwargs)  # type: ignore[operator]  # both faces' are callable
 
+        def anew() -> Any:
+            return None if (alive := wrapper()) is None else alive.refresh(*args, **kwargs)  # type: ignore[attr-defined]  # both faces' have it
+
         core = self._cache._core
         ref = self._cache._calls.ref(key, options["namespace"])
-        core.factories.remember(ref, again, options["tags"], loop)
+        core.factories.remember(ref, again, options["tags"], loop, anew)
 
     def _owner(self, instance: object, owner: type | None) -> object:
         """What a call through *instance* or its class passes first; `MISSING` for nothing."""

@@ -172,6 +172,15 @@ class Row:
         return self._sealed
 
 
+@dataclass(slots=True)
+class Handled:
+    """What the codec did with an entry: *size* bytes in all as lower tiers keep it, *compression*, nanoseconds."""
+
+    size: int | None = None
+    compression: str | None = None
+    ns: int = 0
+
+
 class Listed(NamedTuple):
     """An entry as a listing sees it, without its value.  *size* is in bytes as stored in that tier."""
 
@@ -180,6 +189,8 @@ class Listed(NamedTuple):
     size: int
     hits: int | None
     """How often it was read in that tier, None when the tier doesn't know."""
+    idle_s: float | None = None
+    """Seconds since it was last read or written there, None where nobody noted it, or nobody asked."""
 
 
 class Usage(NamedTuple):

@@ -17,7 +17,7 @@ import msgspec
 from scoutcache.errors import CacheError
 
 __all__ = [
-    "EVENT_NAMES", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired",
+    "EVENT_NAMES", "Alerted", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired",
     "FactoryFailed", "Hit", "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Refreshed", "Refused", "Removed",
     "ServedStale", "Stored", "TierDown", "TierUp", "Trouble", "Unreadable", "Unstorable",
 ]  # fmt: skip
@@ -203,6 +203,23 @@ class TierUp(Event, frozen=True):
     tier: str
 
 
+class Alerted(Event, frozen=True):
+    """A level of ``[alerts]`` was passed (*began*), or isn't any more, in this process and its last hour.
+
+    *alert* names it, *level* is INFO, WARNING, ERROR or CRITICAL; *measured* and *threshold* are in the setting's unit
+    (bytes, seconds, a share, a count).  A level that rises ends the lower one.
+    """
+
+    name: ClassVar[str] = "alert"
+    alert: str
+    level: str
+    began: bool
+    measured: float
+    threshold: float
+    detail: str
+    remedy: str
+
+
 class Emitted(msgspec.Struct, frozen=True):
     """An event of the application's own, as `cache.emit` was given it; for the hooks of `cache.on_event`."""
 
@@ -224,6 +241,7 @@ EVENT_NAMES: Final[dict[str, type[Event]]] = {
     for kind in (
         Hit, Miss, ServedStale, Computed, Refreshed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted,
         Demoted, Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, TierUp, Trouble,
+        Alerted,
     )
 }  # fmt: skip
 

@@ -10,6 +10,7 @@ from types import MethodType
 from typing import Any, Self
 
 from scoutcache.assembly import open_core
+from scoutcache.attending import attend
 from scoutcache.calls import Calls, Key, Position
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
@@ -63,6 +64,8 @@ class Face:
     *config* is a `CacheConfig`; without it the configuration is read as the command line reads it (flag, environment,
     ``.env``, project file, user file, profile, built-in), and *profile*, *directory*, *redis_url*, *namespace* and any
     other top-level setting stand over it.  With *raise_errors* a tier that can't answer raises `TierUnavailable`.
+    Unless *attended*, the warming that the configuration asks for beside the calls (``[warming]``, tasks with
+    ``run_at_startup``, predictive policies) is not begun.
     """
 
     _is_async = False
@@ -77,6 +80,7 @@ class Face:
         namespace: str | None = None,
         raise_errors: bool = False,
         clocks: Clocks | None = None,
+        attended: bool = True,
         _core: Core | None = None,
         **settings: Any,
     ) -> None:
@@ -84,6 +88,8 @@ class Face:
             overrides = {"directory": directory, "redis_url": redis_url, "namespace": namespace, **settings}
             _core = open_core(config, profile, overrides, raise_errors=raise_errors, clocks=clocks)
             namespace = _core.config.namespace
+            if attended:
+                attend(_core)
         self._core = _core
         self._calls = Calls(_core, _core.config.namespace if namespace is None else namespace)
         self._quicken()

@@ -21,11 +21,15 @@ __all__ = ["Factories"]
 
 
 class Known(NamedTuple):
-    """How to ask for a key again: *call*, on *loop* if it is a coroutine function, and the tags of its entry."""
+    """How to ask for a key again: *call*, on *loop* if it is a coroutine function, and the tags of its entry.
+
+    *anew* computes it though it is there; None where nobody knows how.
+    """
 
     call: Callable[[], Any]
     tags: tuple[str, ...]
     loop: asyncio.AbstractEventLoop | None
+    anew: Callable[[], Any] | None = None
 
 
 class Factories:
@@ -38,14 +42,20 @@ class Factories:
         self._lock = threading.Lock()
 
     def remember(
-        self, ref: Ref, call: Callable[[], Any], tags: Iterable[str] = (), loop: asyncio.AbstractEventLoop | None = None
-    ) -> None:
-        """Calling *call* asks for *ref* again, with its factory."""
+        self, ref: Ref, call: Callable[[], Any], tags: Iterable[str] = (),
+        loop: asyncio.AbstractEventLoop | None = None, anew: Callable[[], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Calling *call* asks for *ref* again, with its factory; *anew* computes it though it is there."""
         with self._lock:
             self._known.pop(ref, None)
             while len(self._known) >= self._capacity:
                 self._known.pop(next(iter(self._known)))
-            self._known[ref] = Known(call, tuple(tags), loop)
+            self._known[ref] = Known(call, tuple(tags), loop, anew)
+
+    def known(self) -> dict[Ref, Known]:
+        """Those that are remembered now."""
+        with self._lock:
+            return dict(self._known)
 
     def apply(self, message: Message) -> None:
         """Note what *message* asks to be refreshed."""

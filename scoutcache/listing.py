@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from scoutcache.tiers.base import Tier
     from scoutcache.walking import Walk
 
-__all__ = ["is_valid", "life", "list_entries", "list_keys"]
+__all__ = ["is_valid", "life", "list_entries", "list_keys", "scanned"]
 
 
 def list_entries(
@@ -48,7 +48,7 @@ def list_entries(
         last = one is core.tiers[-1]
         above = [other for other in core.tiers[: names.index(one.name)] if other is not core.memory]
         try:
-            for batch in _batches(_scanned(one, namespace, pattern, walk), 500 if resumed and above else 1):
+            for batch in _batches(scanned(one, namespace, pattern, walk), 500 if resumed and above else 1):
                 there = _listed_before(core, above, batch) if resumed and tier is None else listed
                 for entry in batch:
                     ref = entry.header.ref
@@ -60,7 +60,8 @@ def list_entries(
             core.world.down(error.tier, error)
 
 
-def _scanned(tier: Tier, namespace: str | None, pattern: Pattern | None, walk: Walk | None) -> Iterator[Listed]:
+def scanned(tier: Tier, namespace: str | None, pattern: Pattern | None, walk: Walk | None) -> Iterator[Listed]:
+    """What one tier holds, dead and expired entries too, paced by *walk*.  Raises `TierUnavailable`."""
     if walk is None:
         yield from tier.scan(namespace, pattern)
     elif hasattr(tier, "pace"):

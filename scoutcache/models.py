@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -34,7 +34,7 @@ from scoutcache.ttl import parse_duration
 __all__ = [
     "CacheBackend", "CacheEntry", "CacheKey", "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy",
     "CacheTier", "CompressionType", "EmitResult", "InvalidationResult", "InvalidationRule", "RuleAction", "RuleResult",
-    "SemanticCacheEntry", "SerializationType", "TaskStatus", "TriggerType", "WarmingTask",
+    "SemanticCacheEntry", "SerializationType", "TaskStatus", "TriggerType", "WarmedKey", "WarmingTask",
 ]  # fmt: skip
 
 _TOLD: Final = ConfigDict(frozen=True, extra="forbid", defer_build=True)
@@ -216,3 +216,19 @@ class SemanticCacheEntry(BaseModel):
     last_used: UtcTime | None = None
     similar_queries: tuple[str, ...] = Field(default=(), repr=False)
     similarity_scores: tuple[float, ...] = ()
+
+
+class WarmedKey(BaseModel):
+    """What became of one key of ``cache.warm``.  It is true unless it failed.
+
+    *outcome* is ``warmed``, ``skipped`` (it was there, with ``only_missing``) or ``failed``; *error* says why.
+    """
+
+    model_config = _TOLD
+
+    key: str
+    outcome: Literal["warmed", "skipped", "failed"]
+    error: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.outcome != "failed"

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from scoutcache.callables import is_coroutine_function
-from scoutcache.calls import Calls, Key, several, tag_names
+from scoutcache.calls import Calls, Key, codec_figures, several, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CacheError, InvalidTTL
-from scoutcache.keys import key_text
+from scoutcache.keys import key_text, making_us
 
-__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options"]
+__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
 
 
 class How(NamedTuple):
@@ -59,12 +59,12 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
     else:
         live = calls.peek(ref)
         if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
-            calls.record_hit(ref, began, live.size)
+            calls.record_hit(ref, began, live.size, making_us(key))
             yield from calls.renew([ref])
             return live.value()
         outcomes = yield from core.computing.compute_many([ref], recipe)
         yield from calls.renew(_in_memory(outcomes))
-    _record(calls, ref, began, outcomes[ref], recipe)
+    _record(calls, ref, began, outcomes[ref], recipe, making_us(key))
     return outcomes[ref].value
 
 
@@ -80,7 +80,11 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     outcome = yield from core.computing.anew(ref, recipe)
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
-    _record(calls, ref, began, outcome, recipe)
+    # Nobody asked for the value: it is no request, and no miss.
+    calls.record("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
+                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
+                 keygen_us=making_us(key))  # fmt: skip
+    record_stored(calls, ref, began, outcome, recipe)
     return outcome.value
 
 
@@ -89,7 +93,8 @@ def obtain_many(
 ) -> Flow[dict[str, Any]]:
     """The values of *keys*; *factory* is called once, with those that neither are there nor are being computed."""
     core = calls.core
-    refs = list(dict.fromkeys([calls.ref(key, how.namespace) for key in several(keys, "keys")]))
+    made: dict[Ref, float] = {}
+    refs = list(dict.fromkeys([calls.noted_ref(key, how.namespace, made) for key in several(keys, "keys")]))
     if not refs:
         return {}
     recipe = recipe_of(calls, refs[0], factory, how, many=True)
@@ -101,7 +106,7 @@ def obtain_many(
         outcomes = yield from core.computing.compute_many(refs, recipe)
         yield from calls.renew(_in_memory(outcomes))
     for ref in refs:
-        _record(calls, ref, began, outcomes[ref], recipe)
+        _record(calls, ref, began, outcomes[ref], recipe, made.get(ref))
     return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
 
 
@@ -179,18 +184,27 @@ def _part(name: str, given: float | None, default: float | None) -> float | None
     return given or None
 
 
-def _record(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+def _record(
+    calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe, keygen_us: float | None
+) -> None:
     if outcome.how == "hit" and outcome.tier == "memory":
-        calls.record_hit(ref, began, None)
+        calls.record_hit(ref, began, None, keygen_us)
         return
     said = {"computed": "miss", "stale": "stale"}.get(outcome.how, "hit")
-    tags = tuple(recipe.tags)
+    tags, figures = tuple(recipe.tags), codec_figures(outcome.handled)
     calls.record(
         "compute", ref, began, outcome=said, tier=outcome.tier,
         reason="joined" if outcome.how == "joined" else outcome.reason,
-        factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags,
+        factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags, keygen_us=keygen_us,
+        wait_us=None if outcome.wait_s is None else outcome.wait_s * 1e6, **({} if outcome.stored else figures),
     )  # fmt: skip
+    record_stored(calls, ref, began, outcome, recipe)
+
+
+def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+    """The write that a computation ended with, if it did."""
     if outcome.stored:
         life = recipe.given(ref)
-        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tags, cost=outcome.cost,
-                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale)  # fmt: skip
+        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tuple(recipe.tags), cost=outcome.cost,
+                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale,
+                     **codec_figures(outcome.handled))  # fmt: skip

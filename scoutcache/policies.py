@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -227,6 +227,11 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     """None allows every tier, and so does "hybrid".  Those not allowed are neither written nor read."""
     preferred_backend: CacheBackend | None = None
     """Where a write begins; tiers above it get the entry by promotion only."""
+    strategy: Literal["predictive"] | None = None
+    """"predictive": what the operation log says will be asked for is computed ahead of need, in ``[warming] off_peak``.
+
+    It needs to know how: the function is under ``@cache.cached`` in this process, or the source of a task.
+    """
     invalidation_rules: Texts = ()
     """Ids of rules."""
     encrypt_at_rest: bool = False
@@ -308,8 +313,10 @@ class WarmingTask(BaseModel, metaclass=_Declaring):
     name: str = ""
     pattern: PatternText = "*"
     source: str = Field(min_length=1)
-    """A file of JSON Lines, or ``module:function``."""
+    """A file of JSON Lines or its web address; or what gives the value of a key: ``module:function``, or a web address
+    with ``{key}``."""
     run_at_startup: bool = False
+    """Run it, beside the calls, when an application opens the cache."""
     schedule: Schedule | None = None
     """A cron expression, in UTC."""
     status: TaskStatus = TaskStatus.PENDING

@@ -78,8 +78,10 @@ def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:
 def _forget(core: Core, authority: Any, namespace: str, versions: dict[str, int]) -> int:
     message = core.world.message("mark", namespace, list(versions), "unused")
     core.follower.announce(message.opening)
-    number: int = authority.forget_versions(namespace, versions)
-    core.follower.announce(message)
+    try:
+        number: int = authority.forget_versions(namespace, versions)
+    finally:
+        core.follower.announce(message)
     return number
 
 

@@ -7,18 +7,21 @@ Rules:
    were missed count once.
 3. A last run that lies more than a day ahead was written by a wrong clock, and counts as none; or nothing would be due
    until then.
+4. A window of the day is written ``01:00-05:00``, in UTC; it ends before its end, and may lie across midnight.
 """
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 
 from scoutcache.canonical import shown
 
-__all__ = ["Due", "check_schedule", "due_by", "following"]
+__all__ = ["Due", "check_schedule", "daily_window", "due_by", "following", "in_window"]
 
 _LONGEST: Final = 200
+_WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _AHEAD: Final = timedelta(days=1)
 
 
@@ -58,3 +61,20 @@ def following(schedule: str, after: datetime) -> datetime | None:
             f"{shown(schedule)} is no cron expression ({problem}); expected five fields in UTC, such as '*/15 * * * *'"
         ) from problem
     return found
+
+
+def daily_window(text: str) -> tuple[int, int]:
+    """The minutes after midnight from and to which *text* means; raises ValueError for what means none."""
+    found = _WINDOW.fullmatch(text.strip())
+    begin, end = (int(found[1]) * 60 + int(found[2]), int(found[3]) * 60 + int(found[4])) if found else (0, 0)
+    if begin == end:
+        raise ValueError(f"{shown(text)} is no time of the day; expected '01:00-05:00' (UTC), 'always' or 'auto'")
+    return begin, end
+
+
+def in_window(text: str, now: datetime) -> bool:
+    """Is *now* within the window of the day *text*?"""
+    begin, end = daily_window(text)
+    at = now.astimezone(UTC)
+    minute = at.hour * 60 + at.minute
+    return begin <= minute < end if begin < end else not end <= minute < begin

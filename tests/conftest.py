@@ -34,6 +34,19 @@ settings.load_profile("repository")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+_ONE_AFTER_ANOTHER = {"channels", "faults", "server", "servers"}
+"""Folders of tests that time what servers and other processes do: beside each other they would be late."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Under pytest-xdist (``--dist=loadgroup``) tests of a file share a process, and so do those that take time."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return
+    for item in items:
+        folder, *_ = item.path.relative_to(REPOSITORY / "tests").parts
+        item.add_marker(pytest.mark.xdist_group("timed" if folder in _ONE_AFTER_ANOTHER else str(item.path)))
+
+
 class FakeClock:
     """Wall and monotonic time that move only when told to; `sleep` and `asleep` move them instead of waiting."""
 

@@ -313,3 +313,20 @@ def test_importing_it_brings_nothing_heavy():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
     )
     assert heavy.isdisjoint(done.stdout.split())
+
+
+@pytest.mark.parametrize(("url", "told"), [
+    ("redis://h:6379/first", "the number of a database"), ("rediss://h/0x1", "the number of a database"),
+    ("redis://h/0?foo=bar", "its query can't say foo"), ("unix:///run/redis.sock?foo=1", "its query can't say foo"),
+])  # fmt: skip
+def test_urls_that_a_client_would_misread_are_refused(url, told):
+    with pytest.raises(ConfigError, match=told):
+        CacheConfig(redis={"url": url})
+
+
+@pytest.mark.parametrize("url", [
+    "redis://h", "redis://h:1/", "rediss://:p@h:1/15", "redis://h?db=3&username=u", "unix:///run/redis.sock?db=1",
+    "redis://h/0?timeout=3&ssl_ca_certs=/x&socket_keepalive=1",
+])  # fmt: skip
+def test_urls_that_say_what_a_client_reads_are_taken(url):
+    assert CacheConfig(redis={"url": url}).redis.url.get_secret_value() == url

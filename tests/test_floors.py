@@ -24,6 +24,7 @@ FLOORS = {
         "taking",
         "opening",
         "remote",
+        "alarms",
         "assembly",
         "background",
         "calls",
@@ -37,6 +38,8 @@ FLOORS = {
         "locking",
         "obtaining",
         "ports",
+        "preloading",
+        "attending",
         "telling",
         "pruning",
         "reckoning",
@@ -54,10 +57,16 @@ FLOORS = {
         "behind",
         "delivering",
         "delivery",
+        "answering",
+        "answers",
+        "evidence",
+        "llm",
+        "semantic_looking",
+        "semantic_state",
     },
     "tiers": {"tiers", "server", "channels", "queues", "oplog", "settings", "semantic"},
     "engine": {"engine"},
-    "parts": {"eviction", "rules", "wire", "coherence"},
+    "parts": {"alerts", "eviction", "rules", "wire", "coherence", "meaning", "chat"},
     "words": {
         "errors",
         "canonical",
@@ -88,6 +97,7 @@ NOT_FOR = {"tiers": {"engine"}}
 # Floors whose rooms are one whole; elsewhere the rooms of a floor stay strangers, but for these.
 OPEN_FLOORS = {"words", "faces", "engine"}
 NEIGHBOURS: set[tuple[str, str]] = {
+    ("warming", "insight"),  # what comes next is foreseen from the log
     ("__main__", "cli"),
     ("queues", "oplog"),
     ("tiers", "server"),

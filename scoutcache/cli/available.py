@@ -26,8 +26,7 @@ def check_available(loaded: Loaded) -> None:
     _refuse([*_strategy(loaded), *_protection(loaded)])
 
 
-_UNHEEDED: Final = ("warming", "semantic", "llm", "costs.models", "alerts.invalidations_per_hour",
-                    "alerts.key_generation")  # fmt: skip
+_UNHEEDED: Final = ("semantic.enabled",)
 """Sections and settings that are read and checked, but that nothing in this version acts on."""
 
 
@@ -39,13 +38,7 @@ def unheeded(loaded: Loaded) -> list[str]:
     defaults = {dotted(place): value for place, value in leaves(CacheConfig().model_dump(mode="json"))}
     set_ = {dotted(place): value for place, value in leaves(loaded.config.model_dump(mode="json"))}
     names = [name for name, value in set_.items() if value != defaults.get(name) and _is_unheeded(name)]
-    lines = [f"{_origin(loaded, name)}: {name}: this version reads it and does nothing by it" for name in names]
-    return lines + [
-        f"{_origin(loaded, 'tasks')}: tasks: {task.task_id}: run_at_startup: this version reads it and does nothing by "
-        "it; `scoutcache warm --task` runs the task"
-        for task in loaded.config.tasks
-        if task.run_at_startup
-    ]
+    return [f"{_origin(loaded, name)}: {name}: this version reads it and does nothing by it" for name in names]
 
 
 def _is_unheeded(name: str) -> bool:

@@ -10,12 +10,14 @@ import platform
 import shutil
 import sqlite3
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache import __version__
+from scoutcache.alerts import Level
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
@@ -73,6 +75,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     if directory.status == "fail":
         return
     yield from _store(session, without="redis" if away else None)
+    yield from _alerts(session)
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
 
@@ -177,6 +180,22 @@ def _store(session: Session, without: str | None) -> Iterator[Check]:
                     yield from _tier(cache._core, tier)
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
+
+
+def _alerts(session: Session) -> Iterator[Check]:
+    """The levels of the alerts section that this machine's counters of the last hour pass; tiers were asked above."""
+    from scoutcache.alarms import HOUR, LEAST, figures_of
+    from scoutcache.alerts import alerts
+    from scoutcache.oplog.totals import collect_stats
+
+    if not session.place.is_dir():
+        return
+    hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
+    found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
+    for alert in found:
+        yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, alert.remedy)
+    if not found:
+        yield Check("alerts", "ok", "no level was passed in the last hour")
 
 
 def _tier(core: Core, tier: Tier) -> Iterator[Check]:

@@ -155,23 +155,31 @@ def inspect(
     return None
 
 
+_ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "by")
+
+
 @command(
     app,
     "explain",
     examples="""
     scoutcache explain llm:greeting
+    scoutcache explain llm:greeting --hits           what was answered, from where, and after what wait
     scoutcache explain llm:greeting --limit 100 --json
     """,
 )
 def explain(
     session: Session,
     key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many misses, the last first.")] = 20,
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, the last first.")] = 20,
+    hits: Annotated[bool, typer.Option("--hits", help="The requests that were answered too.")] = False,
 ) -> None:
     """Tell from the operation log why the last misses of a key were misses.
 
-    Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), corrupt, bypassed.
-    The log is sampled where the configuration says so; then it knows only what was sampled, but of invalidations all.
+    Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), corrupt, bypassed
+    (a condition said no), disabled. With --hits also fresh, stale (served past its time, while it was refreshed or
+    because that failed) and joined (it waited for another caller's computation), each with the tier that answered, how
+    long it took and how much of that was waiting. The log is sampled where the configuration says so; then it knows
+    only what was sampled, but of invalidations all.
     """
     from scoutcache.cli.telling import act
     from scoutcache.insight.reasons import explain as why
@@ -179,13 +187,13 @@ def explain(
     from scoutcache.keys import key_text
 
     session.look_for_cache()
-    outcomes = why(session.place, session.config.namespace, key_text(key), limit)
+    outcomes = why(session.place, session.config.namespace, key_text(key), limit, hits=hits)
     if session.form == "json":
         session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
     else:
         shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
-        session.out.rows("outcomes", shown, ("at", "reason", "op", "by"))
-    if not outcomes:
+        session.out.rows("outcomes", shown, _ANSWERED if hits else ("at", "reason", "op", "by"))
+    if not outcomes and not hits:
         last = last_act(session.place, session.config.namespace, key)
         ended = "" if last is None else f"; it was taken away at {last['at']}: {act(last)}"
         session.note(f"the log knows of no miss of {key}{ended}")

@@ -192,12 +192,17 @@ class Output:
     def _json(self, value: Any, indent: int | None = 2) -> None:
         self.write(f"{self.encode(value, indent)}\n")
 
-    def _csv(self, rows: Iterable[Row], columns: Sequence[str]) -> None:
+    def csv_rows(self, rows: Iterable[Row], *, header: bool) -> None:
+        """Rows of a longer table, with or without the header that stands above the first of them."""
+        self._csv(rows, (), header=header)
+
+    def _csv(self, rows: Iterable[Row], columns: Sequence[str], *, header: bool = True) -> None:
         import csv
 
         rows, columns = _with_columns(rows, columns)
         writer = csv.writer(self.stream, lineterminator="\n")
-        writer.writerow(columns)
+        if header:
+            writer.writerow(columns)
         for row in rows:
             writer.writerow([self._csv_cell(row.get(column)) for column in columns])
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.values import write_whole
 
 if TYPE_CHECKING:
+    from scoutcache.config import CacheConfig
     from scoutcache.insight.report import Report
+    from scoutcache.insight.trend import Comparison
     from scoutcache.oplog.totals import By
 
 app = typer.Typer()
@@ -26,33 +29,50 @@ app = typer.Typer()
     scoutcache report --since 7d
     scoutcache report --since 30d --by prefix --html report.html
     scoutcache report --csv ./figures
+    scoutcache report --compare-to halves     is it getting better?
+    scoutcache report /backup/oplog           on a log from elsewhere
     """,
 )
 def report(
     session: Session,
+    logs: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[LOG]...", help="Log files, or folders of them, in place of this cache's own."),
+    ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
-        str, choices(("namespace", "prefix", "tier", "tag"), "--by", help="What the groups are.", show_default=False)
+        str,
+        choices(("namespace", "prefix", "tier", "tag"), "--by", help="Which groups stand first.", show_default=False),
     ] = "namespace",
+    compare_to: Annotated[
+        str | None,
+        choices(
+            ("previous", "halves"), "--compare-to", show_default=False,
+            help="Compare with the same time before (the default with --since), or the second half with the first.",
+        ),
+    ] = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
     csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="A CSV file for each section.")] = None,
 ) -> None:
-    """Report from the counters and the operation log: hits, misses and their reasons, money, keys, advice.
+    """Report from the counters and the operation log: savings, advice, trends, misses, keys, latencies, trouble.
 
-    Nothing recorded gives an empty report. Money is unknown until a price is configured. --html and --csv write files
-    instead of printing; with --json the report is printed as well, and names them.
+    Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
+    an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
+    is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
+    holds.
     """
     from scoutcache.insight.export import report_csv, report_html
-    from scoutcache.insight.report import build_report
-    from scoutcache.ttl import parse_duration
 
-    session.look_for_cache()
-    now = time.time()
-    start = None if since is None else now - parse_duration(since)
-    price = session.config.costs.default_call_usd
-    found = build_report(session.place, start, cast("By", by), price, now=now, namespace=session.namespace)
+    if compare_to == "previous" and since is None:
+        raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
+    if not logs:
+        session.look_for_cache()
+    with session.working("reading the operation log"):
+        found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to), logs or ())
     files: list[str] = []
     if html is not None:
+        from scoutcache.cli.values import write_whole  # what it stands among is slow to load
+
         write_whole(Path(html), report_html(found).encode())
         session.note(f"wrote {html}")
         files.append(html)
@@ -67,6 +87,30 @@ def report(
         session.note("nothing was recorded in this time")
 
 
+def _build(
+    session: Session, since: str | None, by: By, compare: Comparison | None, logs: Sequence[Path]
+) -> Report:
+    from scoutcache.insight.operations import files_of
+    from scoutcache.insight.report import build_report
+    from scoutcache.ttl import parse_duration
+
+    now = time.time()
+    start = None if since is None else now - parse_duration(since)
+    config = session.config
+    return build_report(
+        session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
+        models={name: price.output for name, price in config.costs.models.items()}, levels=_levels(config),
+        compare=compare, files=files_of(logs) if logs else None,
+    )  # fmt: skip
+
+
+def _levels(config: CacheConfig) -> Any:
+    from scoutcache.insight.trouble import Levels
+
+    alerts = config.alerts
+    return Levels(alerts.operation, alerts.key_generation, alerts.invalidations_per_hour.warn)
+
+
 def _show(session: Session, found: Report, files: list[str]) -> None:
     out = session.out
     if session.form == "json":
@@ -76,5 +120,6 @@ def _show(session: Session, found: Report, files: list[str]) -> None:
         rows = [{"section": one.name, **row} for one in found.sections for row in one.rows]
         out.rows("rows", rows, tuple(dict.fromkeys(name for row in rows for name in row)))
         return
-    for section in found.sections:
-        out.section(section.title, section.rows, section.columns, section.note)
+    from scoutcache.cli import report_view
+
+    report_view.show(out, found)

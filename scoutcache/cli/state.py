@@ -88,9 +88,9 @@ class Session:
         if not self.quiet:
             sys.stderr.write(f"{text.visible(message)}\n")
 
-    def warn(self, message: str) -> None:
+    def warn(self, message: str, *, level: str = "warning") -> None:
         """A line on stderr that ``--quiet`` does not leave out: something failed."""
-        sys.stderr.write(f"warning: {text.visible(message)}\n")
+        sys.stderr.write(f"{level}: {text.visible(message)}\n")
 
     def say_hint(self, message: str) -> None:
         """A line on stderr that says what to do next; ``--quiet`` does not leave it out."""

@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
 from scoutcache.cli.errors import MISSED
+from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.watching import Every, at_each, interval_of, show
+from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
-    from scoutcache.config_sections import AlertsSection
+    from scoutcache.alerts import Alert
+    from scoutcache.cli.output import Output
     from scoutcache.core import Core
-    from scoutcache.entry import Usage
     from scoutcache.insight.stats import Stats
     from scoutcache.oplog.elsewhere import Elsewhere
     from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
-
-WATCH_SECONDS = 2.0
 
 
 @command(
@@ -33,8 +34,9 @@ WATCH_SECONDS = 2.0
     examples="""
     scoutcache stats                          since the log began
     scoutcache stats --period 24h --by prefix
+    scoutcache stats --watch --interval 5     again and again, until interrupted
     scoutcache stats --json | jq .hit_rate
-    scoutcache stats --check                  exit 99 when an alert level is passed
+    scoutcache stats --check --period 1h      exit 99 when an alert level is passed
     """,
 )
 def stats(
@@ -47,7 +49,11 @@ def stats(
         ),
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Again every interval, until interrupted.")] = False,
+    interval: Every = "2",
+    prom_textfile: Annotated[
+        str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus there.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 99 when a level of the alerts section is passed.")
     ] = False,
@@ -58,44 +64,108 @@ def stats(
     Machines that share a server are summed, of others the last 25 hours at most; tags are known from this one's log
     only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
     server, its replicas' lag and the nodes of a cluster included.
+
+    --check names each level that is passed, and what to do about it, on standard error; invalidations and errors are
+    those of the last hour, the rest is of the period. With --watch it ends the watching. Off a terminal --watch prints
+    a line, an object or a row for each interval. --prom-textfile writes what all processes of this machine counted, for
+    the textfile collector of Prometheus' node exporter, and prints nothing.
     """
     from scoutcache.ttl import parse_duration
 
     seconds = None if period is None else parse_duration(period)
-    with session.core(raising=False) as core:
-        check_tier(core, tier)
-        while True:
-            found = _collect(session, core, seconds, by)
-            _show(session, found, by, tier, _server(core), _note(core, seconds, by))
-            if not watch:
-                break
-            session.out.flush()
-            time.sleep(WATCH_SECONDS)
-    passed = _passed(found.as_dict(), session.config.alerts) if check else []
-    for line in passed:
-        session.warn(line)
+    asked = Asked(seconds, by, tier, check)
+    every = interval_of(interval)
+    if prom_textfile is not None:
+        if watch:
+            raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
+        _write_metrics(session, Path(prom_textfile))
+        return None
+    if watch:
+        passed: list[Alert] = []
+        show(session, _watched(session, asked, every, passed))
+    else:
+        with session.core(raising=False) as core:
+            check_tier(core, tier)
+            view = look(session, core, asked)
+        _print(session.out, view)
+        passed = view.passed
+    for alert in passed:
+        session.warn(f"{alert.name}: {alert.detail}; {alert.remedy}", level=alert.level.name.lower())
     return MISSED if passed else None
 
 
-def _collect(session: Session, core: Core, period: float | None, by: Any) -> Stats:
+def _write_metrics(session: Session, file: Path) -> None:
+    """Write everything this machine's processes counted, and the alerts."""
+    from scoutcache.cli.values import write_whole
+    from scoutcache.insight.metrics import exposition, families
+    from scoutcache.oplog.ledger import read_counts
+
+    with session.core(raising=False) as core:
+        view = look(session, core, Asked(check=True))
+        tally = read_counts(core.directory, since=None, now=core.world.now()).tally
+        usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
+        write_whole(file, exposition(families(tally, usages, view.alerts or ())).encode())
+
+
+class Asked(NamedTuple):
+    """What was asked for: *period* in seconds, None for all there is."""
+
+    period: float | None = None
+    by: str | None = None
+    tier: str | None = None
+    check: bool = False
+
+
+def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert]) -> Iterator[StatsView]:
+    for core in at_each(session, interval):
+        check_tier(core, asked.tier)
+        view = look(session, core, asked)
+        yield view
+        passed += view.passed
+        if passed:
+            return
+
+
+def look(session: Session, core: Core, asked: Asked) -> StatsView:
+    """The figures now."""
+    usages = {tier.name: None if tier is core.memory else usage(session, core, tier) for tier in core.tiers}
+    found = _collect(session, core, asked, usages)
+    judged = _judge(session, core, found, asked, usages) if asked.check else None
+    return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
+
+
+def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Usage | None]) -> Stats:
     from scoutcache.insight.stats import collect_stats
 
-    usages = {tier.name: None if tier is core.memory else _usage(session, tier) for tier in core.tiers}
+    by: Any = asked.by
     return collect_stats(
-        core.directory, now=core.world.now(), period_s=period, by=by, namespace=session.namespace, usages=usages,
-        elsewhere=None if by == "tag" else _elsewhere(session, core, period),
+        core.directory, now=core.world.now(), period_s=asked.period, by=by, namespace=session.namespace, usages=usages,
+        elsewhere=None if by == "tag" else elsewhere(session, core, asked.period),
     )  # fmt: skip
 
 
-def _usage(session: Session, tier: Tier) -> Usage | None:
+def _judge(session: Session, core: Core, found: Stats, asked: Asked,
+           usages: Mapping[str, Usage | None]) -> list[Alert]:  # fmt: skip
+    """The alerts: counts of the last hour, or of the period where that is shorter."""
+    from scoutcache.alarms import HOUR, figures_of
+    from scoutcache.alerts import alerts
+
+    shorter = asked.period is not None and asked.period <= HOUR
+    hour = found if shorter else _collect(session, core, Asked(HOUR), usages)
+    return alerts(figures_of(found, hour, away=core.alarms.away(core)), session.config.alerts)
+
+
+def usage(session: Session, core: Core, tier: Tier) -> Usage | None:
+    """How full a tier is; None, and a warning, where it can't be asked."""
     try:
         return tier.usage()
     except TierUnavailable as error:
         _warn(session, error)
+        core.world.down(tier.name, error)
         return None
 
 
-def _elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere | None:
+def elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere | None:
     """What other machines counted, None where nobody can be asked."""
     if core.others is None:
         return None
@@ -135,24 +205,105 @@ def _server(core: Core) -> dict[str, Any] | None:
     return server_view(tier)
 
 
-def _show(session: Session, found: Stats, by: str | None, tier: str | None, server: dict[str, Any] | None,
-          note: str | None) -> None:  # fmt: skip
-    fields = {**found.as_dict(), "server": server, "note": note}
-    tiers = fields["tiers"] = [row for row in fields["tiers"] if tier in {None, row["name"]}]
+class StatsView(NamedTuple):
+    """The figures at one moment, as ``stats`` shows them; see `scoutcache.cli.watching.View`."""
+
+    found: Stats
+    asked: Asked
+    server: Mapping[str, Any] | None
+    note: str | None
+    alerts: list[Alert] | None
+
+    @property
+    def passed(self) -> list[Alert]:
+        """The alerts that are a reason to act."""
+        from scoutcache.alerts import Level
+
+        return [alert for alert in self.alerts or () if alert.level > Level.INFO]
+
+    def draw(self, out: Output) -> None:
+        """Print it as a table."""
+        _print(out, self)
+
+    def fields(self) -> dict[str, Any]:
+        """All there is."""
+        fields = {**self.found.as_dict(), "server": self.server, "note": self.note}
+        fields["tiers"] = [row for row in fields["tiers"] if self.asked.tier in {None, row["name"]}]
+        if self.alerts is not None:
+            fields["alerts"] = [alert_row(alert) for alert in self.alerts]
+        return fields
+
+    def record(self) -> Mapping[str, Any]:
+        """The same, or the rows of the groups and what belongs to all of them."""
+        fields, by = self.fields(), self.asked.by
+        if by is None:
+            return fields
+        shown: dict[str, Any] = {self.noun: list(self.groups(fields))}
+        return shown | {name: fields[name] for name in (*_OF_ALL, "note") if name in fields}
+
+    @property
+    def noun(self) -> str:
+        """What the groups are called."""
+        return "tiers" if self.asked.by == "tier" else _NOUNS[self.asked.by or ""]
+
+    def groups(self, fields: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+        """The row of each group."""
+        rows: Sequence[Mapping[str, Any]] = fields["tiers"] if self.asked.by == "tier" else self.found.groups
+        return rows
+
+    def line(self) -> Mapping[str, Any]:
+        """The figures that fit into a line; by group, each one's requests and hit rate."""
+        fields, by = self.fields(), self.asked.by
+        shown = {"at": fields["period_end"]}
+        if by is None:
+            shown |= {name: fields[name] for name in _LINE}
+            shown |= {f"{tier['name']}_entries": tier["entries"] for tier in fields["tiers"]}
+        else:
+            name = "name" if by == "tier" else by
+            for row in self.groups(fields):
+                for figure in ("hits", "hit_rate"):
+                    shown[f"{row[name] or '-'}.{figure}"] = row[figure]
+        if self.alerts:
+            shown["alerts"] = ",".join(alert.name for alert in self.alerts)
+        return shown
+
+    def rows(self) -> Iterable[Mapping[str, Any]]:
+        """One row, or one for each group."""
+        fields, by = self.fields(), self.asked.by
+        if by is None:
+            return [fields]
+        name = "name" if by == "tier" else by
+        return [{"at": fields["period_end"], **{column: row[column] for column in (name, *_COLUMNS[by])}}
+                for row in self.groups(fields)]  # fmt: skip
+
+
+def alert_row(alert: Alert) -> dict[str, Any]:
+    """An alert as data."""
+    return {**alert._asdict(), "level": alert.level.name}
+
+
+def _print(out: Output, view: StatsView) -> None:
+    fields, by = view.fields(), view.asked.by
     if by is not None:
-        rows, noun = (tiers, "tiers") if by == "tier" else (list(found.groups), _NOUNS[by])
-        also = {name: fields[name] for name in ("period_start", "period_end", "machines")}
-        session.out.rows(noun, rows, () if session.form == "json" else ("name" if by == "tier" else by, *_COLUMNS[by]),
-                         **also, **({"note": note} if note or session.form == "json" else {}))  # fmt: skip
-    elif session.form == "table":
-        session.out.record({name: fields[name] for name in _SHOWN} | {"tiers": [_short(row) for row in tiers]})
+        also = {name: fields[name] for name in _OF_ALL if name in fields}
+        note = fields["note"]
+        out.rows(view.noun, view.groups(fields), () if out.form == "json" else
+                 ("name" if by == "tier" else by, *_COLUMNS[by]),
+                 **also, **({"note": note} if note or out.form == "json" else {}))  # fmt: skip
+    elif out.form == "table":
+        out.record({name: fields[name] for name in _SHOWN} | {"tiers": [_short(row) for row in fields["tiers"]]})
+        server = view.server
         if server is not None:
             nodes = server.get("nodes")
-            session.out.section("server", nodes or [server], _NODE if nodes else tuple(server))
+            out.section("server", nodes or [server], _NODE if nodes else tuple(server))
+        if view.alerts:
+            out.section("alerts", fields["alerts"], ("level", "name", "detail", "remedy"))
     else:
-        session.out.record(fields)
+        out.record(fields)
 
 
+_USAGE: Final = ("entries", "size_bytes", "max_entries", "max_bytes")
+_OF_ALL: Final = ("period_start", "period_end", "machines", "alerts")
 _NODE: Final = ("name", "version", "role", "used_memory", "maxmemory", "evicted_keys", "connected_clients", "uptime_s")
 _NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
 _GROUP: Final = (
@@ -168,6 +319,10 @@ _GROUP: Final = (
 )
 _TIER: Final = ("entries", "size_bytes", "max_bytes", "hits", "hit_rate", "hit_p50_us", "hit_p95_us")
 _COLUMNS: Final = {"tier": _TIER, "namespace": _GROUP, "prefix": _GROUP, "tag": _GROUP}
+_LINE: Final = (
+    "requests", "hits", "misses", "hit_rate", "hit_p50_us", "hit_p95_us", "sets", "deletes", "evictions",
+    "invalidations", "errors", "calls_saved", "processes",
+)  # fmt: skip
 _SHOWN: Final = (
     "requests", "hits", "misses", "hit_rate", "hit_p50_us", "hit_p95_us", "miss_p50_us", "miss_p95_us", "sets",
     "deletes", "evictions", "evictions_by_reason", "misses_by_reason", "expirations", "errors", "calls_saved",
@@ -177,18 +332,3 @@ _SHOWN: Final = (
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("name", *_TIER)}
-
-
-def _passed(fields: Mapping[str, Any], alerts: AlertsSection) -> list[str]:
-    """What has passed its level of warning."""
-    found = []
-    rate = fields["hit_rate"]
-    if rate is not None and rate < alerts.hit_rate:
-        found.append(f"the hit rate is {rate:.3f}, under {alerts.hit_rate}")
-    memory = next((row["size_bytes"] for row in fields["tiers"] if row["name"] == "memory"), None)
-    if memory is not None and memory >= alerts.memory.warn:
-        found.append(f"memory holds {memory} bytes, {alerts.memory.warn} or more")
-    latency = fields["hit_p95_us"]
-    if latency is not None and latency >= alerts.operation * 1e6:
-        found.append(f"the 95th percentile of a hit is {latency:.0f} us, {alerts.operation * 1e6:.0f} or more")
-    return found

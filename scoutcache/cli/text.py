@@ -16,6 +16,13 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from scoutcache.insight.units import duration, figure, label, micros, size
+
+__all__ = [
+    "duration", "figure", "human", "label", "micros", "one_line", "plain", "size", "visible", "visible_json",
+    "visible_lines",
+]  # fmt: skip
+
 _ACTING: Final = (
     *range(0x20), 0x7F, *range(0x80, 0xA0),
     0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A), 0xFEFF,
@@ -58,70 +65,6 @@ def visible_json(text: str) -> str:
 def one_line(text: str) -> str:
     """*text* with its line breaks and tabs as escapes, and nothing else changed: a cell of piped output."""
     return text if text.isprintable() else text.translate(_ONE_LINE)
-
-
-def size(count: float) -> str:
-    """Bytes as people read them, in decimal units: ``1.5 MB``."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(count) < 1000:
-            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
-        count /= 1000
-    return f"{count:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: ``850 ms``, ``4.2 s``, ``3m 20s``, ``2h 05m``, ``7d 01h``, ``never``."""
-    if math.isinf(seconds):
-        return "never"
-    if abs(seconds) < 60:
-        return micros(seconds * 1e6)
-    whole = round(seconds)
-    for large, small, letters in ((86_400, 3_600, "dh"), (3_600, 60, "hm"), (60, 1, "ms")):
-        if abs(whole) >= large:
-            return f"{whole // large}{letters[0]} {whole % large // small:02}{letters[1]}"
-    return f"{whole} s"
-
-
-def micros(us: float) -> str:
-    """Microseconds as people read them: ``0.8 us``, ``240 us``, ``3.1 ms``, ``1.2 s``."""
-    for limit, divisor, unit in ((1_000, 1, "us"), (1_000_000, 1_000, "ms")):
-        if abs(us) < limit:
-            shown = us / divisor
-            return f"{shown:.1f} {unit}" if 0 < abs(shown) < 10 else f"{shown:.0f} {unit}"
-    return f"{us / 1_000_000:.1f} s"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.1f} %"
-
-
-def _dollars(amount: float) -> str:
-    return f"${amount:,.2f}" if abs(amount) >= 1 else f"${amount:.4f}"
-
-
-_UNITS: Final = (
-    ("bytes", size), ("_s", duration), ("seconds", duration), ("_us", micros),
-    ("_rate", _percent), ("_ratio", _percent),
-    ("_percent", lambda share: f"{share:.1f} %"), ("_usd", _dollars),
-)  # fmt: skip
-
-
-def figure(name: str, value: float) -> str:
-    """A number with the unit that its *name* says, and thousands apart."""
-    for ending, shown in _UNITS:
-        if name.endswith(ending) and not name.endswith("per_s"):
-            return shown(value)
-    if isinstance(value, int):
-        return f"{value:,}"
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def label(name: str) -> str:
-    """A field's name as people read it: ``size_bytes`` is ``size``."""
-    for ending in ("_bytes", "_us", "_usd", "_s"):
-        if name.endswith(ending) and not name.endswith("per_s"):
-            name = name[: -len(ending)]
-    return name.replace("_per_s", "/s").replace("_", " ")
 
 
 def plain(value: Any) -> str:

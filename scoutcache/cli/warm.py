@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
-from scoutcache.errors import WarmingError
 
 if TYPE_CHECKING:
-    from scoutcache.cache import Cache
-    from scoutcache.warming.fill import WarmResult
-    from scoutcache.warming.tasks import TaskRun
+    from scoutcache.cli.warm_asked import Asked
 
 app = typer.Typer()
-
-_SHOWN = 20
 
 
 @command(
@@ -34,55 +23,117 @@ _SHOWN = 20
     scoutcache warm                                  the tasks that are due, for cron
     scoutcache warm --from answers.jsonl             lines of {"key": …, "value": …, "ttl": …, "tags": […]}
     scoutcache warm --from keys.jsonl --call app.jobs:load --only-missing --rate 5
+    scoutcache warm --frequent 100 --http 'https://answers.example.com/v1/{key}'
+    scoutcache warm --predict --horizon 10m --budget 100 --call app.jobs:load
+    scoutcache warm --predict --evaluate             would it have been worth it? from the log
     scoutcache warm --task nightly
     """,
 )
 def warm(
     session: Session,
     source: Annotated[
-        str | None, typer.Option("--from", metavar="FILE|-", help="JSON Lines with values, or keys for --call.")
+        str | None, typer.Option("--from", metavar="FILE|-|URL", help="JSON Lines with values, or keys for --call.")
     ] = None,
+    from_cache: Annotated[
+        str | None, typer.Option("--from-cache", metavar="DIR|URL", help="The entries of another cache or server.")
+    ] = None,
+    frequent: Annotated[
+        int | None, typer.Option("--frequent", metavar="N", min=1, help="The keys asked for most often, by the log.")
+    ] = None,
+    expiring: Annotated[
+        str | None, typer.Option("--expiring", metavar="D", help="The keys in use that end within D, by the log.")
+    ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option("--since", metavar="D", help="So much of the log counts. Default: 24h; 14d to predict."),
+    ] = None,
+    pattern: Annotated[str, typer.Option("--pattern", metavar="P", help="Only keys that match.")] = "*",
     call: Annotated[
-        str | None, typer.Option("--call", metavar="MODULE:FUNCTION", help="Gives the value of a key.")
+        str | None,
+        typer.Option("--call", metavar="MODULE:FUNCTION", help="Gives the value of a key; a generator gives pairs."),
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option("--http", metavar="URL", help="Fetch the value of a key: https://host/path/{key}.")
     ] = None,
     task: Annotated[list[str] | None, typer.Option("--task", metavar="NAME", help="This task, due or not.")] = None,
     due: Annotated[bool, typer.Option("--due", help="The tasks that are due; so does warm alone.")] = False,
     predict: Annotated[bool, typer.Option("--predict", help="What the log says will be asked for next.")] = False,
+    horizon: Annotated[
+        str, typer.Option("--horizon", metavar="D", help="How far ahead --predict looks: until the next run.")
+    ] = "10m",
+    likely: Annotated[
+        float, typer.Option("--likely", metavar="P", min=0, max=1, help="With --predict: the least chance, 0 to 1.")
+    ] = 0.4,
+    evaluate: Annotated[
+        bool, typer.Option("--evaluate", help="With --predict: replay the log, and compare with popularity alone.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print which keys, and why; compute nothing.")] = False,
+    off_peak: Annotated[
+        bool, typer.Option("--off-peak", help="Do nothing outside of the times of warming.off_peak.")
+    ] = False,
     only_missing: Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")] = False,
     concurrency: Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")] = 4,
     rate: Annotated[
         float | None, typer.Option("--rate", metavar="R", min=0, help="Keys a second at most. Default: no limit.")
     ] = None,
+    retries: Annotated[
+        int, typer.Option("--retries", metavar="N", min=0, help="Ask again for a key that failed, each time later.")
+    ] = 0,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="N|$N", help="So many calls at most, or so much money: '$5'.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Leave out what the run before did that was broken off or failed in part.")
+    ] = False,
     lock_timeout: Annotated[
         str, typer.Option("--lock-timeout", metavar="S", help="Wait so long for another filling to end.")
     ] = "0",
+    prom_textfile: Annotated[
+        str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write how it went, for Prometheus.")
+    ] = None,
 ) -> int | None:
-    """Fill the cache from lines, through a function, or by the tasks of the configuration.
+    """Fill the cache from lines, another cache, the log, through a function, or by the tasks of the configuration.
+
+    Keys without a value come from --call or --http, or for keys of the log from the first task whose pattern matches.
+    A predicted key is printed with its reason where nothing gives its value.
 
     One filling runs at a time; when another one has the lock, exit code 11. Exit code 3 when some keys failed, 1 when
     all did, 2 when the file, the function or the task named is not there. Off a terminal it says nothing when all is
     well.
     """
+    from scoutcache.cli.warm_asked import Asked
+    from scoutcache.cli.warm_told import Teller
     from scoutcache.ttl import parse_duration
 
-    _check(source, call, task, due=due, predict=predict)
-    _check_tasks(session, task or ())
-    function = None if call is None else _function(call)
-    options: dict[str, Any] = {"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None,
-               "lock_timeout": parse_duration(lock_timeout)}  # fmt: skip
-    if source is None and not task and not due_any(session):
-        return _told(session, [])
-    with _accounted(session) as progress, session.cache() as cache:
-        runs = (
-            _from(cache, source, function, partial(progress, source), options)
-            if source is not None
-            else _tasks(cache, task, progress, options)
-        )
+    asked = Asked(
+        source=source, from_cache=from_cache, frequent=frequent,
+        expiring=None if expiring is None else parse_duration(expiring),
+        since=None if since is None else parse_duration(since), pattern=pattern, call=call, http=http,
+        tasks=tuple(task or ()), due=due, predict=predict, horizon=parse_duration(horizon), likely=likely,
+        evaluate=evaluate, dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume,
+        lock_timeout=parse_duration(lock_timeout),
+        work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
+    )  # fmt: skip
+    asked.check(session)
+    if evaluate:
+        from scoutcache.cli.warm_predict import tell_evaluation
+
+        tell_evaluation(session, asked)
+        return None
+    teller = Teller(session, prom_textfile)
+    if asked.runs_tasks and not asked.tasks and not _any_due(session):
+        return teller.told([])
+    if off_peak and not _is_off_peak(session, asked):
+        return teller.told([])
+    from scoutcache.cli.warm_work import work
+
+    with teller.accounted() as progress:
+        runs, chosen = work(session, asked, progress)
     session.progress_done()
-    return _told(session, runs)
+    return teller.told(runs, chosen)
 
 
-def due_any(session: Session) -> bool:
+def _any_due(session: Session) -> bool:
     """Whether a task is due; says so when not, for nothing else will be said."""
     from scoutcache.warming.tasks import due_tasks
 
@@ -93,96 +144,14 @@ def due_any(session: Session) -> bool:
     return bool(due)
 
 
-def _check(source: str | None, call: str | None, task: Sequence[str] | None, *, due: bool, predict: bool) -> None:
-    if predict:
-        raise CommandError("--predict is not available in this version of scoutcache")
-    if source is None and call is not None:
-        raise Usage("--call needs keys", hint="name them with --from FILE or --from -")
-    if (source is not None) + bool(task) + due > 1:
-        raise Usage("--from, --task and --due exclude each other")
-    if source is not None and source != "-" and not Path(source).exists():
-        raise Usage(f"--from: there is no file {source}")
+def _is_off_peak(session: Session, asked: Asked) -> bool:
+    from scoutcache.cli.warm_predict import history_of
+    from scoutcache.warming.predict_history import History
+    from scoutcache.warming.quiet import is_off_peak
 
-
-def _check_tasks(session: Session, names: Sequence[str]) -> None:
-    """Refuse names that no task has, before anything is opened."""
-    known = [name for task in session.config.tasks for name in (task.name, task.task_id) if name]
-    for name in names:
-        if name not in known:
-            tasks = f"the tasks are {', '.join(dict.fromkeys(known))}" if known else "no tasks are configured"
-            raise Usage(f"there is no warming task {name!r:.200}", hint=did_you_mean(name, known, tasks))
-
-
-def _function(name: str) -> Callable[..., Any]:
-    """The function that ``--call`` names; a name that leads nowhere is a mistake in the command."""
-    from scoutcache.warming.functions import named_function
-
-    try:
-        return named_function(name)
-    except WarmingError as error:
-        # What importing it raised is the module's failure, and told as one.
-        if error.__cause__ is None or isinstance(error.__cause__, ModuleNotFoundError):
-            raise Usage(f"--call: {error}", hint=error.hint) from error
-        raise
-
-
-def _from(
-    cache: Cache, source: str, call: Callable[..., Any] | None, progress: Callable[[WarmResult], None],
-    options: dict[str, Any],
-) -> list[TaskRun]:  # fmt: skip
-    from scoutcache.warming.fill import warm_from
-    from scoutcache.warming.tasks import TaskRun
-
-    lines = sys.stdin.buffer if source == "-" else source
-    return [TaskRun("", warm_from(cache, lines, call=call, progress=progress, **options))]
-
-
-def _tasks(
-    cache: Cache, names: list[str] | None, progress: Callable[[str, WarmResult], None], options: dict[str, Any]
-) -> list[TaskRun]:
-    from scoutcache.warming.tasks import run_tasks
-
-    return run_tasks(cache, names or None, progress=progress, **options)
-
-
-@contextmanager
-def _accounted(session: Session) -> Iterator[Callable[[str, WarmResult], None]]:
-    """Show the progress of fillings, and when a signal breaks one off, what was done until then."""
-    done: dict[str, str] = {}
-
-    def progress(name: str, result: WarmResult) -> None:
-        # How many lines are to come is not known, so the counts are what there is to show.
-        done[name] = f"{result.warmed} warmed, {result.skipped} skipped, {result.failed} failed"
-        session.progress(f"{name}: {done[name]}")
-
-    try:
-        yield progress
-    except BaseException as error:
-        if not isinstance(error, Exception):
-            session.progress_done()
-            session.warn(f"broken off: {'; '.join(f'{name}: {told}' for name, told in done.items()) or 'none warmed'}")
-        raise
-
-
-def _told(session: Session, runs: Sequence[TaskRun]) -> int | None:
-    figures = ("requested", "warmed", "skipped", "failed", "seconds")
-    total: dict[str, Any] = {name: sum(getattr(run.result, name) for run in runs) for name in figures}
-    errors = [error for run in runs for error in _errors(run)]
-    if session.form != "table" or (runs and (session.out.on_terminal or session.verbose)):
-        session.out.record({**total, "errors": errors} if session.form == "json" else total)
-    for one in errors[:_SHOWN]:
-        place = [one["task"], f"line {one['line']}" if one["line"] is not None else None, one["key"]]
-        session.warn(": ".join([*filter(None, place), one["error"]]))
-    left_out = total["failed"] - _SHOWN
-    if left_out > 0:
-        session.warn(f"and {left_out} more")
-    if not errors:
-        return None
-    return PARTLY if total["warmed"] or total["skipped"] else FAILED
-
-
-def _errors(run: TaskRun) -> Iterator[dict[str, Any]]:
-    if run.error is not None:
-        yield {"task": run.task_id, "line": None, "key": None, "error": run.error}
-    for one in run.result.errors:
-        yield {"task": run.task_id or None, "line": one.line, "key": one.key, "error": one.error}
+    setting = session.config.warming.off_peak
+    history = history_of(session, asked) if setting == "auto" else History()
+    if is_off_peak(setting, datetime.now(UTC).timestamp(), history.by_hour, history.days):
+        return True
+    session.note(f"it is not off-peak ({setting}): nothing to do")
+    return False

@@ -16,7 +16,8 @@ app = group(
     """,
 )
 
-_COLUMNS: Final = ("task", "due", "next_run", "status", "keys_warmed", "started_at", "schedule", "pattern", "source")
+_COLUMNS: Final = ("task", "due", "next_run", "status", "keys_warmed", "started_at", "completed_at", "schedule",
+                   "pattern", "source", "error")  # fmt: skip
 
 
 @command(
@@ -31,14 +32,16 @@ _COLUMNS: Final = ("task", "due", "next_run", "status", "keys_warmed", "started_
 def list_(session: Session) -> None:
     """List the tasks of the configuration: what they warm, when they are due, and what became of the last run.
 
-    They are run by scoutcache warm, from cron; nothing runs by itself.
+    They are run by scoutcache warm, from cron, and at the start of an application where the task says so. The error
+    is the first of the last run; --json has more.
     """
     from scoutcache.warming.tasks import list_tasks
 
     rows = []
     for info in list_tasks(session.config, datetime.now(UTC)):
         task = info.task.model_dump()
-        rows.append({"task": info.task.task_id, "due": info.due, "next_run": info.next_run, **task})
+        error = next(iter(info.task.errors), None)
+        rows.append({"task": info.task.task_id, "due": info.due, "next_run": info.next_run, **task, "error": error})
     session.out.rows("tasks", rows, () if session.form == "json" else _COLUMNS)
     if not rows:
         session.note("no warming tasks are configured")

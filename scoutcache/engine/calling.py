@@ -23,7 +23,7 @@ from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.recipe import NOT_MODIFIED, Context, Outcome, Recipe, wants_context
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Moment, Writing
-from scoutcache.entry import MISSING, Live, Ref
+from scoutcache.entry import MISSING, Handled, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
 
 __all__ = ["Calling", "Job", "Results", "Seen"]
@@ -106,12 +106,15 @@ class Calling:
 
     def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
         """Once the other process has ended with *ref*: what it stored, or the own computation."""
+        began = self._clock()
         if (lease := (yield from effects.take(ref, wait=True))) is not None:
             job.flight.hold(lease)
+        waited = self._clock() - began
         try:
-            yield from self._look_again(job, [ref])  # whatever was heard: a server that is away tells of nothing
+            # Whatever was heard: a server that is away tells of nothing.
+            yield from self._look_again(job, [ref], waited)
             if ref not in job.results.outcomes:
-                yield from self._compute(job, [ref])
+                yield from self._compute(job, [ref], waited)
         finally:
             job.flight.give_up([ref])
 
@@ -122,14 +125,17 @@ class Calling:
         if missing := [ref for ref in refs if ref not in job.results.outcomes]:
             yield from self._compute(job, missing)
 
-    def _look_again(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
+    def _look_again(self, job: Job, refs: Sequence[Ref], waited: float | None = None) -> Flow[None]:
         now = self._world.now()
         for ref, one in (yield from self._reading.find(refs)).items():
             if one.header.fresh_until > now and job.recipe.accepts(one.live.value()):
-                outcome = Outcome(one.value, "joined", one.tier, cost=one.header.cost, size=one.size)
+                outcome = Outcome(
+                    one.value, "joined", one.tier, cost=one.header.cost, size=one.raw_size, handled=one.handled,
+                    wait_s=waited,
+                )  # fmt: skip
                 job.results.add(ref, one.live, outcome)
 
-    def _compute(self, job: Job, refs: Sequence[Ref]) -> Flow[None]:
+    def _compute(self, job: Job, refs: Sequence[Ref], waited: float | None = None) -> Flow[None]:
         reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
         with self._writing.computing(refs, job.recipe.depends_on) as began:
             values, context, seconds = yield from self._call(job, refs)
@@ -140,12 +146,16 @@ class Calling:
         share = seconds / len(refs)
         for ref in refs:
             if ref not in values:
-                job.results.outcomes[ref] = Outcome(MISSING, "computed", None, reasons[ref], share)
+                job.results.outcomes[ref] = Outcome(
+                    MISSING, "computed", None, reasons[ref], share, wait_s=waited
+                )
                 continue
             self._world.failures.forget(ref)
             live, kept = lives[ref], ref in stored
             self._world.hooks.emit(events.Computed(*ref, share, kept))
-            outcome = Outcome(values[ref], "computed", None, reasons[ref], share, said.cost, live.size, kept)
+            outcome = Outcome(
+                values[ref], "computed", None, reasons[ref], share, said.cost, live.size, kept, stored.get(ref), waited
+            )
             job.results.add(ref, live, outcome)
 
     def _call(self, job: Job, refs: Sequence[Ref]) -> Flow[tuple[dict[Ref, Any], Context | None, float]]:
@@ -177,8 +187,8 @@ class Calling:
 
     def _keep(
         self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
-    ) -> Flow[tuple[dict[Ref, Live], set[Ref]]]:
-        """The values as they are held, and which of them some tier took, as far as tiers tell."""
+    ) -> Flow[tuple[dict[Ref, Live], dict[Ref, Handled]]]:
+        """The values as they are held, and those of them that some tier took, as far as tiers tell."""
         lives: dict[Ref, Live] = {}
         entries, refused = [], set[Ref]()
         for ref, value in values.items():
@@ -197,8 +207,8 @@ class Calling:
             taken = yield from self._writing.store(
                 entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused
             )
-        kept = {entry.ref for entry in entries if entry.lifetime.fresh > 0} - refused
-        return lives, kept if taken else set()
+        kept = [entry for entry in entries if taken and entry.lifetime.fresh > 0 and entry.ref not in refused]
+        return lives, {entry.ref: entry.handled for entry in kept}
 
 
 def _many(answer: Any, refs: Sequence[Ref]) -> dict[Ref, Any]:

@@ -91,6 +91,7 @@ class Computing:
 
     def _join(self, flight: Flight, ref: Ref, recipe: Recipe) -> Flow[Outcome | None]:
         """What another caller's flight gave; None when it gave nothing that this caller can use."""
+        began = self._clock()
         try:
             with Waiting(flight):
                 lives: Mapping[Ref, Live] = yield from perform(Join(flight, recipe.hard_timeout))
@@ -108,7 +109,7 @@ class Computing:
             return None
         if (stale := flight.stale.get(ref)) is not None:
             return (yield from self._follow_stale(ref, stale, recipe))
-        return Outcome(value, "joined", cost=recipe.cost)
+        return Outcome(value, "joined", cost=recipe.cost, wait_s=self._clock() - began)
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
@@ -267,7 +268,9 @@ class Computing:
             if ref in job.results.outcomes:
                 continue
             reason = "failed" if self._world.failures.has_failed(ref) else why.get(ref, "refreshing")
-            outcome = Outcome(one.live.value(), "stale", one.tier, reason, cost=one.header.cost, size=one.size)
+            outcome = Outcome(
+                one.live.value(), "stale", one.tier, reason, cost=one.header.cost, **_as_found(one)
+            )
             job.results.add(ref, one.live, outcome)
             self._world.hooks.emit(events.ServedStale(*ref, one.tier, reason))
 
@@ -287,6 +290,7 @@ class Computing:
 
     def _take_from(self, job: Job, other: Flight, refs: Sequence[Ref], until: float) -> Flow[None]:
         """Take what a computation beside the calls gives.  Raises what it raises, and `TooSlow`."""
+        began = self._clock()
         with Waiting(other, job.flight):
             left = None if until == NEVER else max(0.0, until - self._clock())
             lives: Mapping[Ref, Live] = yield from perform(Join(other, left))
@@ -298,7 +302,8 @@ class Computing:
                 continue
             live = None if self._is_outdated(other, ref) else lives.get(ref)
             if live is not None and job.recipe.accepts(value := live.value()):
-                job.results.add(ref, live, Outcome(value, "joined", cost=job.recipe.cost))
+                waited = self._clock() - began
+                job.results.add(ref, live, Outcome(value, "joined", cost=job.recipe.cost, wait_s=waited))
 
     # -- what is missing
 
@@ -343,7 +348,13 @@ class Computing:
 
 
 def _hit(one: Found) -> Outcome:
-    return Outcome(one.value, "hit", one.tier, cost=one.header.cost, size=one.size)
+    return Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
+
+
+def _as_found(one: Found) -> dict[str, Any]:
+    if one.tier == "memory":
+        return {"size": one.size}
+    return {"size": one.raw_size, "handled": one.handled}
 
 
 def _timeout(refs: Sequence[Ref], recipe: Recipe) -> FactoryTimeout:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from scoutcache.engine.writing import Lifetime
-from scoutcache.entry import KEY_MARK, MISSING, NEVER, Header, Ref
+from scoutcache.entry import KEY_MARK, MISSING, NEVER, Handled, Header, Ref
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_tag, key_text
 from scoutcache.ttl import parse_ttl
@@ -161,6 +161,10 @@ class Outcome:
     """What the call cost that was made or saved, None when nobody said."""
     size: int | None = None
     stored: bool = False
+    handled: Handled | None = None
+    """What the codec did with it, where a tier below memory answered or took it."""
+    wait_s: float | None = None
+    """How long the call waited for another's computation."""
 
 
 def wants_context(factory: Callable[..., Any]) -> bool:

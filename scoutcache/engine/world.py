@@ -68,8 +68,8 @@ class World:
     """Does this process know, without asking the authority, that every one of these marks is current?"""
     tells: int | None = None
     """The level of a tier that announces what it takes in the same transaction, so that nobody need do it after it."""
-    outlived: Callable[[Ref], bool] = lambda _: False
-    """Does memory still hold an entry whose time is over?  Then a miss is no cold one."""
+    why_gone: Callable[[Ref], str | None] = lambda _: None
+    """Why memory has no fresh entry where it lately had one: then a miss is no cold one."""
     promote_on_hits: int = 2
     lagging: frozenset[int] = frozenset()
     """The levels of tiers that may answer with what was replaced or removed before the messages that were applied:
@@ -156,7 +156,7 @@ class World:
 
     def why_absent(self, ref: Ref) -> str:
         """Why nothing was found, where no tier said more."""
-        return "expired" if self.outlived(ref) else "cold"
+        return self.why_gone(ref) or "cold"
 
     def message(
         self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"

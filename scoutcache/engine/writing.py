@@ -14,8 +14,8 @@ Rule 5: all of it is one change (`World.changing`): if this process is killed in
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -28,7 +28,19 @@ from scoutcache.engine.moments import Known
 from scoutcache.engine.placing import Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER, Encoded, Header, Live, Mark, Ref, Row
+from scoutcache.entry import (
+    DEPENDED_MARK,
+    KEY_MARK,
+    NAMESPACE_MARK,
+    NEVER,
+    Encoded,
+    Handled,
+    Header,
+    Live,
+    Mark,
+    Ref,
+    Row,
+)
 from scoutcache.errors import PolicyError, TierUnavailable
 from scoutcache.rules.planning import Change
 
@@ -66,6 +78,8 @@ class Entry:
     cost: float | None = None
     ends: tuple[float, float] | None = None
     """When it ceases to be fresh and when it expires, for an entry that keeps the life of the one it replaces."""
+    handled: Handled = field(default_factory=Handled)
+    """Says in the end what the codec did with it."""
 
 
 class Writing:
@@ -101,8 +115,10 @@ class Writing:
 
     def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
         """*value* made ready to be stored; raises `SerializationError`."""
-        live, encoded = self._world.codec.hold(value)
-        return Entry(ref, live, encoded, lifetime, cost)
+        codec = self._world.codec
+        began = codec.clock()
+        live, encoded = codec.hold(value)
+        return Entry(ref, live, encoded, lifetime, cost, None, Handled(ns=codec.clock() - began))
 
     def store(
         self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = (),
@@ -252,7 +268,9 @@ class Writing:
             marks=marks,
             cost=entry.cost,
         )
-        return Row(header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded))
+        return Row(
+            header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded, entry.handled)
+        )
 
     def _changed(self, rows: Sequence[Row], versions: Mapping[str, int], equal: Equal) -> Flow[list[Ref]]:
         """Which of *rows*, among those that others depend on or watch, are other values than the stored ones."""
@@ -286,8 +304,13 @@ class Writing:
         """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
         message = self._world.message("mark", namespace, names, reason, action)
         with self._world.changing():
-            yield from effects.announce(message.opening)
-            yield Renew(namespace, names, soft=action != "delete")
+            try:
+                yield from effects.announce(message.opening)
+                yield Renew(namespace, names, soft=action != "delete")
+            except TierUnavailable:  # it is over, and who began it is left with what it owes
+                with suppress(TierUnavailable):
+                    yield from effects.announce(message)
+                raise
             yield from effects.announce(message)
 
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:

@@ -1,124 +1,250 @@
-"""Reading the operation log: every process's lines, whatever a crash or another program left among them.
+"""Reading the operation log: every process's files, sealed or not, whatever a crash or another program left among them.
 
 Rule 1: a line that is torn, too long or no record of ours is skipped and counted; it never ends the reading.
-Rule 2: a file that doesn't begin with a ``start`` line is not ours: it is skipped whole and counted.
-Rule 3: text comes out as it went in.  Whoever shows it makes it safe (`scoutcache.insight.shown`).
+Rule 2: a file that isn't ours, is damaged, or can't be read by this installation is skipped whole and counted.
+Rule 3: which of several forms of a file counts, `scoutcache.oplog.filing` knows.
+Rule 4: text comes out as it went in.  Whoever shows it makes it safe (`scoutcache.insight.shown`).
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from scoutcache.oplog.linelog import FOLDER
+from scoutcache.errors import CacheError
+from scoutcache.oplog.columns import Signature, can_parquet, lines_of, open_sealed
+from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
+from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
 from scoutcache.oplog.records import REQUESTS, Line
 
-__all__ = ["Operations", "read_operations"]
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-LONGEST_LINE: Final = 1 << 20
-"""Bytes: a key may have 64 KiB, which JSON may escape into six times as many."""
-LAST_TIME: Final = 253_402_300_799.0
-"""The end of the year 9999, after which no date is."""
-LARGEST: Final = 1e15
+__all__ = ["Operations", "SealedFile", "files_of", "read_operations"]
+
+_INVALIDATION: Final = b'"op":"invalidate"'
 
 
 @dataclass
 class Operations:
     """The operations since *since* (seconds since the epoch), file by file; iterate to read them.
 
-    The counts are complete when the iteration is.
+    *directory* is a cache's.  The counts are complete when the iteration is.
     """
 
     directory: Path
     since: float | None = None
-    needles: tuple[bytes, ...] = ()
-    """When given, only lines that hold one of these bytes are looked at."""
-    skipped_lines: int = 0
-    skipped_files: int = 0
+    keys: frozenset[str] | None = None
+    """When given, only records of these keys and invalidations are given."""
+    files: Sequence[LogFile] | None = None
+    """The files to read, in place of the directory's."""
+    problems: Problems = field(default_factory=Problems)
     left_out: Counter[str] = field(default_factory=Counter)
     """What the writers left out, by reason."""
 
+    @property
+    def skipped_lines(self) -> int:
+        """How many lines were no records."""
+        return self.problems.lines
+
+    @property
+    def skipped_files(self) -> int:
+        """How many files were not read."""
+        return self.problems.files
+
+    def begin(self) -> list[LogFile]:
+        """Forget what an earlier reading counted, and list the files to read, the oldest first."""
+        self.problems, self.left_out = Problems(), Counter()
+        return list(find_files(self.directory / FOLDER, self.since) if self.files is None else self.files)
+
     def __iter__(self) -> Iterator[Line]:
-        self.skipped_lines = self.skipped_files = 0
-        self.left_out = Counter()
-        for path in self._files():
+        for file in self.begin():
+            yield from self.of_file(file)
+
+    def of_file(self, file: LogFile) -> Iterator[Line]:
+        """The operations of one file."""
+        opened = self.open(file)
+        if isinstance(opened, SealedFile):
+            with opened:
+                yield from opened.lines()
+        elif opened is not None:
+            yield from self.of_lines(opened)
+
+    def open(self, file: LogFile) -> SealedFile | Path | None:
+        """*file* as it is by now: a sealed one opened, or where its lines lie; None when it is gone, or skipped."""
+        for _ in range(3):  # sealed, and sealed again where pyarrow was installed meanwhile
+            path = present_form(file)
+            if path is None:
+                return None
+            if not path.name.endswith(PARQUET):
+                return path
             try:
-                with path.open("rb") as file:
-                    yield from self._read(file)
-            except FileNotFoundError:  # trimmed meanwhile
+                return SealedFile.open(path, self)
+            except FileNotFoundError:
                 continue
-
-    def _files(self) -> list[Path]:
-        folder = self.directory / FOLDER
-        if not folder.is_dir():
-            return []
-        found = []
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
-                    changed = entry.stat(follow_symlinks=False).st_mtime
-                    if self.since is None or changed >= self.since:
-                        found.append((changed, Path(entry.path)))
-        return [path for _, path in sorted(found)]
-
-    def _read(self, file: BinaryIO) -> Iterator[Line]:
-        decode = msgspec.json.Decoder(Line).decode
-        writer = self._writer_of(file, decode)
-        if writer is None:
-            return
-        while raw := file.readline(LONGEST_LINE):
-            if raw == b"\n" or (self.needles and not any(needle in raw for needle in self.needles)):
-                continue
-            line = _line_of(raw, decode)
-            if line is None:
-                self.skipped_lines += 1
-            elif line.op == "left_out":
-                self.left_out[line.reason or "unknown"] += line.count or 0
-            elif line.op != "start" and (self.since is None or line.time >= self.since):
-                line.process = writer.process
-                if line.op not in REQUESTS:  # who changed something is asked; who asked for something is not
-                    line.user, line.pid, line.command = writer.user, writer.pid, writer.command
-                yield from _single(line) if line.more_ns else (line,)
-
-    def _writer_of(self, file: BinaryIO, decode: Any) -> Line | None:
-        """The line that says who writes this file; None when it isn't ours (Rule 2), or has no whole line yet."""
-        raw = file.readline(LONGEST_LINE)
-        first = _line_of(raw, decode)
-        if first is not None and first.op == "start" and first.process:
-            return first
-        if raw.endswith(b"\n"):
-            self.skipped_files += 1
         return None
 
+    def of_lines(self, path: Path) -> Iterator[Line]:
+        """The operations of a file of lines."""
+        needles = () if self.keys is None else (*map(msgspec.json.encode, self.keys), _INVALIDATION)
+        try:
+            with open_lines(path) as stream:
+                lines = LineFile(stream, path, self.problems, needles)
+                for line in lines:
+                    if self.takes(line):
+                        yield from single(lines.signed(line))
+        except FileNotFoundError:  # sealed or trimmed meanwhile
+            named = name_of(path)
+            if named is not None and named[1] == LINES:
+                yield from self.of_file(LogFile(path.parent, *named, 0.0, 0))
 
-def _single(line: Line) -> Iterator[Line]:
-    """The hits that share a line, each as a record of its own."""
-    offsets, line.more_ns = line.more_ns or [], None
-    yield line
-    for offset in offsets:
-        yield msgspec.structs.replace(line, time=line.time + offset / 1e9)
+    def takes(self, line: Line) -> bool:
+        """Is *line* an operation that is asked for?  What the writers left out is counted."""
+        if line.op == "left_out":
+            self.left_out[line.reason or "unknown"] += line.count or 0
+            return False
+        return (self.since is None or line.time >= self.since) and (
+            self.keys is None or line.key in self.keys or line.op == "invalidate"
+        )
 
 
-def _line_of(raw: bytes, decode: Any) -> Line | None:
-    """The record, None for anything that isn't a whole and possible one."""
-    if not raw.endswith(b"\n"):
-        return None
-    try:
-        line: Line = decode(raw)
-    except (msgspec.MsgspecError, ValueError):
-        return None
-    figures = (line.latency_us, line.size, line.factory_s, line.cost, line.count)
-    possible = 0 <= line.time <= LAST_TIME and all(figure is None or 0 <= figure <= LARGEST for figure in figures)
-    possible = possible and all(0 <= offset <= LARGEST for offset in line.more_ns or ())
-    return line if possible else None
+class SealedFile:
+    """A sealed file that is being read for *operations*; close it."""
+
+    def __init__(self, path: Path, file: pq.ParquetFile, signature: Signature, operations: Operations) -> None:
+        self.path, self.signature, self._file, self._operations = path, signature, file, operations
+        for left in signature.left_out:
+            operations.left_out[left.reason] += left.count
+        if signature.skipped:
+            operations.problems.of_lines(path, signature.skipped, f"{signature.skipped} lines were no records")
+
+    @classmethod
+    def open(cls, path: Path, operations: Operations) -> SealedFile | None:
+        """The file at *path*; None when it is skipped (Rule 2).  Raises FileNotFoundError."""
+        if not can_parquet():
+            what = "sealed in Parquet, and pyarrow is not installed: pip install 'scoutcache[parquet]'"
+            operations.problems.of_file(path, what)
+            return None
+        found = open_sealed(path)
+        if isinstance(found, str):
+            operations.problems.of_file(path, found)
+            return None
+        return cls(path, *found, operations)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def rows(self) -> int:
+        """How many there are."""
+        return int(self._file.metadata.num_rows)
+
+    def lines(self) -> Iterator[Line]:
+        """The operations asked for."""
+        for table in self.tables():
+            for line in lines_of(table):
+                if not is_possible(line):
+                    self._operations.problems.of_lines(self.path, 1, "a row with impossible figures")
+                    continue
+                if line.op in REQUESTS:
+                    line.user = line.pid = line.command = None
+                yield line
+
+    def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+        """The rows asked for, by row group; *columns* None gives all of them.  A damaged group is skipped and told."""
+        import pyarrow as pa
+
+        groups = self._file.metadata.num_row_groups
+        for group in range(groups):
+            try:
+                yield self._group(group, columns)
+            except (pa.ArrowException, OSError) as error:
+                what = f"damaged in part {group + 1} of {groups}: {str(error).splitlines()[0]:.200}"
+                self._operations.problems.of_file(self.path, what)
+                return
+
+    def _group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
+        import pyarrow.compute as pc
+
+        operations, names = self._operations, self._file.schema_arrow.names
+        wanted = None if columns is None else [name for name in columns if name in names]
+        if operations.keys is not None:
+            mask = self._concerning(group)
+            if not pc.any(mask).as_py():
+                return self._file.schema_arrow.empty_table()
+            table = self._file.read_row_group(group, columns=wanted).filter(mask)
+        else:
+            table = self._file.read_row_group(group, columns=wanted)
+        if operations.since is None or not table.num_rows:
+            return table
+        return table.filter(pc.greater_equal(_micros(table), _whole_micros(operations.since)))
+
+    def _concerning(self, group: int) -> pa.ChunkedArray:
+        """Which rows of a group are of the keys that are asked for, or invalidations."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        keys = pa.array(sorted(self._operations.keys or ()), pa.string())
+        few = self._file.read_row_group(group, columns=["op", "key"])
+        return pc.or_(_holds(few.column("key"), keys), _holds(few.column("op"), pa.array(["invalidate"])))
+
+
+def _micros(table: pa.Table) -> pa.ChunkedArray:
+    import pyarrow as pa
+
+    return table.column("time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+
+
+def _whole_micros(seconds: float) -> int:
+    return round(min(max(seconds, 0.0), LAST_TIME) * 1e6)
+
+
+def _holds(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
+    """Which cells of a dictionary-encoded column are one of *values*: the dictionary is asked, not every row."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    chunks = []
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            found = pc.take(pc.is_in(chunk.dictionary, values), chunk.indices)
+            chunks.append(pc.fill_null(found, False))
+        else:
+            chunks.append(pc.is_in(chunk, values))
+    return pa.chunked_array(chunks, pa.bool_())
 
 
 def read_operations(directory: Path, since: float | None = None) -> Operations:
     """The operations in the log since *since* (seconds since the epoch), not sorted; an empty log gives none."""
     return Operations(directory, since)
+
+
+def files_of(paths: Sequence[Path]) -> list[LogFile]:
+    """Files and folders of a log as the user named them: what a folder holds, each file by itself.
+
+    Raises `CacheError` naming what isn't there, or is no file of a log by its name.
+    """
+    found: list[LogFile] = []
+    for path in paths:
+        if path.is_dir():
+            inner = path / FOLDER
+            found += find_files(inner if inner.is_dir() else path)
+            continue
+        named = name_of(path)
+        if not path.exists():
+            raise CacheError(f"{str(path)!r} is not there", hint="give a file of the log, or the cache's directory")
+        if named is None:
+            raise CacheError(f"{str(path)!r} is no file of the log by its name",
+                             hint="those end in .jsonl, .jsonl.zst or .parquet")  # fmt: skip
+        status = path.stat()
+        found.append(LogFile(path.parent, *named, status.st_mtime, status.st_size))
+    return found

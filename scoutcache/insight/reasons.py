@@ -19,8 +19,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-import msgspec
-
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.operations import Operations
@@ -33,18 +31,22 @@ __all__ = ["explain", "last_act", "who_ended"]
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
 DEPTH: Final = 8
 """Through how many keys a dependency is followed."""
-_INVALIDATION: Final = b'"op":"invalidate"'
 
 
-def explain(directory: Path, namespace: str, key: str, limit: int = 20) -> list[dict[str, Any]]:
-    """Why the last *limit* misses of *key* missed, newest first.
+def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False) -> list[dict[str, Any]]:
+    """Why the last *limit* misses of *key* missed, newest first; with *hits* the requests that were answered too.
 
-    Each is ``{at, reason, op, latency_us, factory_s, error, after, by}``.  *after* is the last change before the miss
+    Each is ``{at, reason, outcome, tier, op, latency_us, wait_us, factory_s, error, after, by}``.  The reason of a hit
+    is ``fresh`` or ``stale``, or ``joined``: it waited for another caller's computation.  *wait_us* is how long a
+    request waited for that, None where the log doesn't say.  *after* is the last change before the miss
     that the log knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is the deletion or
     invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
     the log holds redacted are found by their hash.
     """
-    return _Story.of(directory, namespace, key).misses[: -limit - 1 : -1] if limit > 0 else []
+    if limit <= 0:
+        return []
+    story = _Story.of(directory, namespace, key)
+    return (story.outcomes if hits else story.misses)[: -limit - 1 : -1]
 
 
 def last_act(directory: Path, namespace: str, key: str) -> dict[str, Any] | None:
@@ -56,7 +58,7 @@ class _Story:
     """What happened to one key, in the order it happened."""
 
     def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
-        self.misses: list[dict[str, Any]] = []
+        self.outcomes: list[dict[str, Any]] = []
         self._hits = _Target(namespace, key)
         self._behind = {one: _changing(namespace, one) for one in behind}
         self._depends_on: tuple[str, ...] = ()
@@ -85,6 +87,11 @@ class _Story:
         for line in lines:
             story.add(line)
         return story
+
+    @property
+    def misses(self) -> list[dict[str, Any]]:
+        """The requests that were not answered."""
+        return [one for one in self.outcomes if one["outcome"] == "miss"]
 
     def add(self, line: Line) -> None:
         """One line about the key or one it depends on, or an invalidation that may be."""
@@ -124,14 +131,20 @@ class _Story:
     def _asked(self, line: Line) -> None:
         if line.outcome in HIT_OUTCOMES:  # a tier had it all the same
             self._lives(self._until if line.time < self._until else math.inf)
+            told = line.outcome if line.outcome != "hit" else "joined" if line.reason == "joined" else "fresh"
+            self._tell(line, told or "", None)
         elif line.outcome == "miss" and line.tier is None:
             reason = line.reason or "unknown"
             reason = (self._reason_at(line.time) or reason) if reason == "cold" else reason
-            self.misses.append({
-                "at": moment(line.time), "reason": reason,
-                "op": line.op, "latency_us": line.latency_us, "factory_s": line.factory_s, "error": line.error,
-                "after": self._changed, "by": self.by if reason == "invalidated" else None,
-            })  # fmt: skip
+            self._tell(line, reason, self.by if reason == "invalidated" else None)
+
+    def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
+        self.outcomes.append({
+            "at": moment(line.time), "reason": reason, "outcome": line.outcome, "tier": line.tier,
+            "op": line.op, "latency_us": line.latency_us,
+            "wait_us": line.latency_us if line.wait_us is None and reason == "joined" else line.wait_us,
+            "factory_s": line.factory_s, "error": line.error, "after": self._changed, "by": by,
+        })  # fmt: skip
 
     def _reason_at(self, time: float) -> str | None:
         if self._taken or not self._known or time < self._since:
@@ -213,10 +226,9 @@ def _names(namespace: str, key: str) -> frozenset[str]:
 def _lines(directory: Path, namespace: str, keys: Sequence[str]) -> Iterator[Line]:
     """The lines about *keys*, and all invalidations of the namespace, in the order of time."""
     names = {name for key in keys for name in _names(namespace, key)}
-    needles = (*(msgspec.json.encode(name) for name in names), _INVALIDATION)
     found = [
         line
-        for line in Operations(directory, needles=needles)
+        for line in Operations(directory, keys=frozenset(names))
         if line.namespace == namespace and (line.key in names or line.op == "invalidate")
     ]
     return iter(sorted(found, key=lambda line: line.time))

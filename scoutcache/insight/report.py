@@ -4,225 +4,222 @@ Rule 1: totals come from the exact counters, what concerns single keys and compu
         section says which.
 Rule 2: a section is a list of plain rows.  Table, JSON, CSV and HTML show these rows and compute nothing.
 Rule 3: every recommendation carries the number it rests on.
+Rule 4: what a reader would act on comes first: the sum, the advice, the money; then what explains them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.entry import Usage
-from scoutcache.insight import advice, frame
+from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
+from scoutcache.insight.ages import ages_needed
+from scoutcache.insight.logtable import COLUMNS, Log
 from scoutcache.insight.operations import Operations
+from scoutcache.insight.recounted import segment_of
+from scoutcache.insight.savings import Savings, savings
+from scoutcache.insight.sections import LOG, Report, Section
 from scoutcache.insight.stats import collect_stats
-from scoutcache.oplog.histogram import Histogram
+from scoutcache.insight.trend import Comparison
+from scoutcache.insight.trouble import Levels
+from scoutcache.oplog.filing import LogFile
 from scoutcache.oplog.ledger import Counts, read_counts
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
-from scoutcache.oplog.totals import By, Group, Latency, Stats, moment
+from scoutcache.oplog.process import Segment
+from scoutcache.oplog.records import Line
+from scoutcache.oplog.totals import By, Stats
 
 __all__ = ["Report", "Section", "build_report"]
 
-COUNTERS: Final = "exact counters"
-LOG: Final = "operation log"
-POINTS: Final = 120
-"""Points of a curve over time, at most."""
-STEPS: Final = (60, 300, 900, 3600, 6 * 3600, 86_400, 7 * 86_400)
+GROUPS: Final[tuple[By, ...]] = ("prefix", "namespace", "tier", "tag")
 
 
 @dataclass(frozen=True)
-class Section:
-    """One table of the report.  *source* says what the figures come from."""
+class _Read:
+    """What a report is made from."""
 
-    name: str
-    title: str
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    source: str = COUNTERS
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Report:
-    """A report on the time from *since* to *until* (seconds since the epoch; *since* None when nothing is kept).
-
-    *records* is how many operations of the log it rests on; *empty* is True when there was nothing to report on.
-    """
-
-    since: float | None
-    until: float
-    records: int
-    sections: tuple[Section, ...] = ()
-    skipped_lines: int = 0
-    skipped_files: int = 0
-    left_out: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def empty(self) -> bool:
-        """Was nothing recorded?"""
-        return not self.records and not any(section.rows for section in self.sections if section.name != "summary")
-
-    def section(self, name: str) -> Section:
-        """The section of that name.  Raises KeyError."""
-        return {section.name: section for section in self.sections}[name]
-
-    def as_dict(self) -> dict[str, Any]:
-        """The report as JSON shows it: the sections under their names."""
-        return {
-            "period_start": None if self.since is None else moment(self.since), "period_end": moment(self.until),
-            "records": self.records, "skipped_lines": self.skipped_lines, "skipped_files": self.skipped_files,
-            "left_out": dict(self.left_out), **{section.name: section.rows for section in self.sections},
-        }  # fmt: skip
+    stats: Stats
+    by: Mapping[str, Stats]
+    counts: Counts
+    log: Log
+    steps: counted.Steps
+    savings: Savings
+    periods: trend.Periods | None
+    namespace: str | None
 
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
-                 usages: Mapping[str, Usage | None] | None = None) -> Report:  # fmt: skip
+                 usages: Mapping[str, Usage | None] | None = None, models: Mapping[str, float] | None = None,
+                 levels: Levels | None = None, compare: Comparison | None = None,
+                 files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
     """The report on everything since *since* (seconds since the epoch; None: all that is kept).
 
-    *by* is what the groups are (namespace, prefix, tier or tag).  *costs* is the price in USD of a call whose cost was
-    not known when it was saved; without it and without costs of entries, money is None.  *usages* names the tiers in
-    the order they are asked, with the sizes the caller can see.  Nothing recorded gives an empty report, not an error.
+    *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
+    whose cost was not known when it was saved, *models* the prices in USD per million tokens of output by model, for
+    keys with a tag ``model:NAME``; without either and without costs of entries, money is None.  *levels* are the alert
+    levels.  *compare* is what the period is compared with: the one of the same length before it (the default when
+    *since* is given), or its own first half with its second.  *usages* names the tiers in the order they are asked,
+    with the sizes the caller can see.  *files* are read in place of the directory's log and counters, which are not
+    looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not an error.
     """
-    period = None if since is None else max(0.0, now - since)
-    stats = collect_stats(directory, now=now, period_s=period, by=by, namespace=namespace, usages=usages)
-    prefixes = collect_stats(directory, now=now, period_s=period, by="prefix", namespace=namespace)
-    counts = read_counts(directory, since=since, now=now, by_minute=True)
-    operations = Operations(directory, since)
-    table = frame.as_frame(operations, namespace)
-    keys = frame.by_key(table, costs)
-    money = _money(stats.total, costs)
-    wasted = frame.wasted(keys)
-    sections = (
-        _summary(stats, money, frame.seconds_saved(table, _hits(counts, namespace)), len(table)),
-        _advice(stats, prefixes, money, wasted),
-        _over_time(counts, namespace, since, now),
-        _groups(stats, by, costs),
-        *([_groups(prefixes, "prefix", costs)] if by != "prefix" else []),
-        *([_tiers(stats)] if by != "tier" else []),
-        _reasons("miss_reasons", "Why requests missed", stats.total.misses_by_reason),
-        _reasons("evictions", "Evictions by reason", stats.total.evictions_by_reason),
-        _latency(counts, namespace),
-        _of_log("most_requested", "Most requested keys", ("key", "namespace", "requests", "hits", "hit_rate"),
-                frame.most_requested(keys)),
-        _of_log("most_costly", "Most costly keys", ("key", "namespace", "computations", "factory_s", "cost_usd"),
-                frame.most_costly(keys)),
-        _of_log("largest", "Largest entries", ("key", "namespace", "size_bytes", "requests"), frame.largest(keys)),
-        _of_log("wasted", "Written and never read",
-                ("namespace", "prefix", "written", "never_read", "share", "size_bytes"), wasted),
+    now = now if since is None else max(now, since)  # of what is to come nothing is known
+    compare = compare or ("halves" if since is None else "previous")
+    before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
+    operations = Operations(directory, since if files is None else before, files=files)
+    source = _Source(directory, now, namespace, usages)
+    if files is None:
+        log = Log(frame.as_frame(operations, namespace, COLUMNS), costs, models)
+    else:
+        table = frame.as_frame(operations, namespace, COLUMNS)
+        later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
+        log = Log(table, costs, models)
+        source = dataclasses.replace(source, directory=None, segments=(segment_of(log),))
+        log = log if later is None else Log(later, costs, models)
+    counts = source.counts(since)
+    spans = source.periods(counts, since, before, compare)
+    found = _Read(
+        source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
+        counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
     )  # fmt: skip
+    again = Operations(directory, since, keys=frozenset(), files=files)  # of no key, but invalidations
+    acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"] if (
+        log.says("op", "invalidate").any()
+    ) else []  # fmt: skip
+    made = _made(found, acts, levels or Levels())
+    ordered = [made[name] for name in _order(by) if name in made]
+    skipped = operations.skipped_files + found.stats.skipped_files
     return Report(
-        stats.period_start, now, len(table), sections, operations.skipped_lines,
-        operations.skipped_files + stats.skipped_files, dict(stats.left_out),
+        found.stats.period_start, now, len(log),
+        tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
+        skipped, dict(found.stats.left_out if files is None else operations.left_out),
     )  # fmt: skip
 
 
-_COUNTS: Final = (
-    "requests", "hits", "misses", "hit_rate", "sets", "deletes", "evictions", "errors", "calls_saved", "cost_saved_usd",
-)  # fmt: skip
+@dataclass(frozen=True)
+class _Source:
+    """Where the counters are: in a directory, or in *segments*."""
+
+    directory: Path | None
+    now: float
+    namespace: str | None
+    usages: Mapping[str, Usage | None] | None
+    segments: tuple[Segment, ...] = ()
+
+    def counts(self, since: float | None) -> Counts:
+        return read_counts(self.directory, since=since, now=self.now, extra=self.segments, by_minute=True)
+
+    def stats(self, since: float | None, by: By | None = None) -> Stats:
+        period = None if since is None else max(0.0, self.now - since)
+        return collect_stats(self.directory, now=self.now, period_s=period, by=by, namespace=self.namespace,
+                             usages=self.usages, extra=self.segments)  # fmt: skip
+
+    def periods(self, counts: Counts, since: float | None, before: float | None,
+                compare: Comparison) -> trend.Periods | None:  # fmt: skip
+        """The two periods to compare; None when there is nothing to compare with."""
+        if compare == "halves":
+            span = _span(counts, self.now)
+            return None if span is None else trend.periods(counts, self.namespace, span[0], sum(span) / 2, span[1])
+        if since is None or before is None or since >= self.now:
+            return None
+        return trend.periods(self.counts(before), self.namespace, before, since, self.now)
 
 
-def _of_log(name: str, title: str, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> Section:
-    return Section(name, title, columns, rows, LOG)
+def _made(found: _Read, acts: list[Line], levels: Levels) -> dict[str, Section]:
+    """The sections by name, those about others last."""
+    made = {section.name: section for section in _sections(found, acts, levels)}
+    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made)
+    return made | {"recommendations": advice.recommendations(seen), "summary": _summary(found)}
 
 
-def _money(total: Group, price: float | None) -> float | None:
-    """What the hits saved: their known costs, and *price* for each of the others."""
-    unknown = total.hits - total.hits_with_cost
-    if price is None or not unknown:
-        return total.cost_saved_usd
-    return round((total.cost_saved_usd or 0.0) + price * unknown, 9)
+_EXPLAINING: Final = ("latency", "slow", "slowest", "most_costly", "most_requested", "wasted", "largest", "evictions",
+                      "storms", "stampedes", "compression")  # fmt: skip
 
 
-def _priced(group: Mapping[str, Any], price: float | None) -> dict[str, Any]:
-    """The same of a group."""
-    known = Group(hits=group["hits"], cost_saved_usd=group["cost_saved_usd"], hits_with_cost=group["hits_with_cost"])
-    return {**group, "cost_saved_usd": _money(known, price)}
+def _order(by: By) -> tuple[str, ...]:
+    """The names of the sections as they stand."""
+    others = [f"by_{name}" for name in GROUPS if name != by]
+    return ("summary", "recommendations", "savings", "trend", "movers", "over_time", "miss_reasons", f"by_{by}",
+            *others, *_EXPLAINING)  # fmt: skip
 
 
-def _latency(counts: Counts, namespace: str | None) -> Section:
-    """Percentiles of all that was timed, by what it was and the tier that did it."""
-    found: dict[tuple[str, str], Histogram] = {}
-    for name, histogram in counts.tally.spreads.items():
-        if namespace in {None, name.namespace}:
-            found.setdefault((name.what, name.tier), Histogram()).merge(histogram)
-    rows = []
-    for (what, tier), histogram in sorted(found.items()):
-        took = Latency.of(histogram)
-        rows.append({
-            "outcome": what, "tier": tier or None, "count": took.count, "p50_us": took.p50_us, "p95_us": took.p95_us,
-            "p99_us": took.p99_us, "max_us": histogram.largest / 1000,
-        })  # fmt: skip
-    columns = ("outcome", "tier", "count", "p50_us", "p95_us", "p99_us", "max_us")
-    return Section("latency", "Latency by outcome", columns, rows, COUNTERS, "factory is the time computing took.")
+def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
+    counts, namespace, log, steps = found.counts, found.namespace, found.log, found.steps
+    took = trouble.own_us(log)
+    return [
+        savings(found.savings),
+        trend.trend(found.periods, log.price),
+        trend.movers(found.periods),
+        counted.over_time(counts, namespace, steps, log.price),
+        counted.miss_reasons(counts, namespace),
+        *_groups(found),
+        counted.latency(counts, namespace),
+        trouble.slow(log, levels, took),
+        trouble.slowest(log, levels, took),
+        logged.most_costly(log),
+        logged.most_requested(log),
+        logged.wasted(log),
+        logged.largest(log),
+        counted.evictions(counts, namespace),
+        trouble.storms(log, acts, levels),
+        trouble.stampedes(log),
+        packing.compression(log),
+    ]
 
 
-def _hits(counts: Counts, namespace: str | None) -> dict[Hashable, int]:
-    """Hits by namespace and prefix."""
-    found: dict[Hashable, int] = {}
-    for row in counts.tally.counters.values():
-        if row.kind in REQUESTS and row.outcome in HIT_OUTCOMES and namespace in {None, row.namespace}:
-            pair = row.namespace, row.prefix
-            found[pair] = found.get(pair, 0) + row.count
-    return found
+def _groups(found: _Read) -> list[Section]:
+    sections = [
+        counted.groups(found.by[by], by, found.counts, found.namespace, found.steps, _pricing(found.savings, by))
+        for by in ("prefix", "namespace")
+    ]
+    sections.append(counted.tiers(found.stats, found.counts, found.namespace, found.steps))
+    return [*sections, logged.by_tag(found.log, found.steps)]
 
 
-def _summary(stats: Stats, money: float | None, seconds: float | None, records: int) -> Section:
-    total = stats.total
+def _pricing(money: Savings, by: str) -> Callable[[Mapping[str, Any]], float | None]:
+    return lambda group: money.of(**{by: group[by]})
+
+
+def _span(counts: Counts, now: float) -> tuple[float, float] | None:
+    """From the first to the last minute in which something was counted; None where that is one minute."""
+    minutes = [name.minute for name in counts.tally.counters]
+    if not minutes or min(minutes) == max(minutes):
+        return None
+    return min(minutes) * 60.0, min(now, max(minutes) * 60.0 + 60.0)
+
+
+def _summary(found: _Read) -> Section:
+    stats, total, money = found.stats, found.stats.total, found.savings
     row = {
         "requests": total.requests, "hits": total.hits, "misses": total.misses, "hit_rate": total.hit_rate,
-        "calls_saved": total.calls_saved, "seconds_saved": seconds, "cost_saved_usd": money,
+        "calls_saved": total.calls_saved, "seconds_saved": money.seconds, "cost_saved_usd": money.usd,
+        "cost_estimated_usd": money.estimated_usd, "cost_spent_usd": money.spent_usd,
         "hit_p50_us": stats.hit.p50_us, "hit_p95_us": stats.hit.p95_us, "miss_p50_us": stats.miss.p50_us,
         "miss_p95_us": stats.miss.p95_us, "evictions": total.evictions, "expirations": total.as_dict()["expirations"],
-        "sets": total.sets, "deletes": total.deletes, "errors": total.errors, "log_records": records,
+        "sets": total.sets, "deletes": total.deletes, "errors": total.errors, "log_records": len(found.log),
         "log_left_out": sum(count for reason, count in stats.left_out.items() if reason != "sampled"),
+        "log_share": _log_share(found),
     }  # fmt: skip
-    note = "seconds_saved is an estimate: each hit saved what computing its prefix took on average."
-    return Section("summary", "Summary", tuple(row), [row], COUNTERS, note)
+    note = "Seconds saved are an estimate; of the money saved, cost estimated says how much rests on estimates, and "
+    note += "cost spent is what computing cost all the same, at least. Log share is how much of what happened the log "
+    note += "holds; sections from the log rest on that."
+    return Section("summary", "Summary", tuple(row), [row], note=note,
+                   about="What the cache did in this time, and what that was worth.")  # fmt: skip
 
 
-def _advice(stats: Stats, prefixes: Stats, money: float | None, wasted: Sequence[dict[str, Any]]) -> Section:
-    rows = [one._asdict() for one in advice.recommendations(stats, prefixes, money, wasted)]
-    return Section("recommendations", "Recommendations", advice.Recommendation._fields, rows, f"{COUNTERS} and {LOG}")
+def _log_share(found: _Read) -> float | None:
+    """How much of what happened the log holds; None when nothing did."""
+    whole = len(found.log) + sum(found.stats.left_out.values())
+    return len(found.log) / whole if whole else None
 
 
-def _over_time(counts: Counts, namespace: str | None, since: float | None, now: float) -> Section:
-    """Requests and hit rate over time, in steps wide enough for `POINTS` of them."""
-    rows = [
-        row for row in counts.tally.counters.values() if row.kind in REQUESTS and namespace in {None, row.namespace}
-    ]
-    first = min((row.minute * 60 for row in rows), default=int(now))
-    width = next((step for step in STEPS if (now - max(first, since or 0)) / step <= POINTS), STEPS[-1])
-    groups: dict[int, Group] = {}
-    for row in rows:
-        groups.setdefault(row.minute * 60 // width * width, Group()).add(row)
-    points = [
-        {"at": moment(at), "requests": group.requests, "hits": group.hits, "hit_rate": group.hit_rate}
-        for at, group in sorted(groups.items())
-        if group.requests
-    ]
-    note = f"one point per {width // 60} minutes" if width > 60 else "one point per minute"
-    return Section("over_time", "Hit rate over time", ("at", "requests", "hits", "hit_rate"), points[-10 * POINTS :],
-                   COUNTERS, note)  # fmt: skip
-
-
-def _groups(stats: Stats, by: By, price: float | None) -> Section:
-    if by == "tier":
-        return _tiers(stats)
-    groups = [_priced(group, price) for group in stats.groups[:100]]
-    rows = [{name: group[name] for name in (by, *_COUNTS)} for group in groups]
-    return Section(f"by_{by}", f"By {by}", (by, *_COUNTS), rows, LOG if by == "tag" else COUNTERS)
-
-
-def _tiers(stats: Stats) -> Section:
-    columns = ("name", "entries", "size_bytes", "max_bytes", "lookups", "hits", "hit_rate", "hit_p50_us", "hit_p95_us")
-    rows = [{name: tier.as_dict()[name] for name in columns} for tier in stats.tiers]
-    return Section("by_tier", "By tier", columns, rows)
-
-
-def _reasons(name: str, title: str, counts: dict[str, int]) -> Section:
-    total = sum(counts.values())
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    rows = [{"reason": reason, "count": count, "share": count / total} for reason, count in ordered if count]
-    return Section(name, title, ("reason", "count", "share"), rows)
+def _with_source(section: Section, found: _Read, *, counters: bool) -> Section:
+    """The section; where there are no *counters* it rests on the log, and where that holds a part only it says so."""
+    source = section.source if counters else LOG
+    share = _log_share(found)
+    if LOG in source and share is not None and share < 0.995:
+        source = f"{source} ({share:.0%} of what happened)"
+    return dataclasses.replace(section, source=source)

@@ -20,7 +20,8 @@ Right = str
 
 COMMANDS: Final[dict[Right, str]] = {
     "get": "entries, positions", "mget": "many entries", "set": "entries, positions, leases", "getrange": "listings",
-    "strlen": "sizes", "unlink": "removals", "exists": "a lost position", "scan": "listings, removals by pattern",
+    "strlen": "sizes", "object|idletime": "keystats", "unlink": "removals",
+    "exists": "a lost position", "scan": "listings, removals by pattern",
     "eval": "scripts that a server doesn't know yet", "evalsha": "scripts",
     "hmget": "versions of tags", "hget": "versions", "hset": "versions", "hsetnx": "versions", "hdel": "versions",
     "hscan": "versions", "hexists": "leases", "hgetall": "leases, living processes", "del": "leases",

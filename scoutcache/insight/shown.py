@@ -27,10 +27,10 @@ def _escape(code: int) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def as_html(text: str) -> str:
-    """*text* as HTML, cut at `LONGEST` characters."""
+def as_html(text: str, longest: int = LONGEST) -> str:
+    """*text* as HTML, cut at *longest* characters."""
     shown = printable(text)
-    return html.escape(shown if len(shown) <= LONGEST else shown[: LONGEST - 1] + "…", quote=True)
+    return html.escape(shown if len(shown) <= longest else shown[: longest - 1] + "…", quote=True)
 
 
 def as_cell(value: Any) -> Any:

@@ -15,7 +15,7 @@ from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
 from scoutcache.oplog.tally import Tally
 
-__all__ = ["count_events"]
+__all__ = ["count_events", "timed_as"]
 
 _MINUTE_NS = 60_000_000_000
 
@@ -56,7 +56,7 @@ def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: f
     )  # fmt: skip
     took = Counter([event.ended_ns - event.began_ns for event in events if event.ended_ns > event.began_ns])
     if took:
-        tally.spread(of.minute, of.namespace, of.tier, _timed(of.kind, of.outcome, of.reason)).add_all(took)
+        tally.spread(of.minute, of.namespace, of.tier, timed_as(of.kind, of.outcome, of.reason)).add_all(took)
     if seconds:
         tally.spread(of.minute, of.namespace, "", "factory").add_all(Counter([int(run * 1e9) for run in seconds]))
 
@@ -68,8 +68,8 @@ def _price(event: Event, known: float | None, made: float | None) -> float | Non
     return made if event.factory_s is not None else known
 
 
-def _timed(kind: str, outcome: str, reason: str) -> str:
-    """Which latencies this one belongs to."""
+def timed_as(kind: str, outcome: str, reason: str) -> str:
+    """Which latencies an event of this kind belongs to."""
     if kind not in REQUESTS:
         return kind
     if reason == "joined":  # the time of another caller's computation, nothing of the cache's

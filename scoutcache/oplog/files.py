@@ -19,8 +19,8 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "put", "replace", "shared", "to_replace",
-           "was_locked"]  # fmt: skip
+__all__ = ["Claim", "exclusive", "is_claimed", "make_folder", "open_private", "put", "replace", "shared", "sync_folder",
+           "to_replace", "was_locked"]  # fmt: skip
 
 _mutex = threading.Lock()
 
@@ -74,7 +74,7 @@ def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
         draft.unlink(missing_ok=True)
         raise
     if durable:
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
 
 def put(path: Path, content: bytes) -> None:
@@ -104,7 +104,8 @@ def _write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _sync_folder(path: Path) -> None:
+def sync_folder(path: Path) -> None:
+    """Wait until the names in *path* would survive a power cut."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

@@ -1,4 +1,4 @@
-"""The log's files: JSON Lines per process, sampled, capped, rotated by size and kept within size and age.
+"""The log as it is written: JSON Lines per process, sampled, capped, rotated by size and kept within size and age.
 
 What is written, in this order of importance:
 
@@ -11,10 +11,13 @@ Rule 3: what is left out is counted by reason (``sampled``, ``rate``, ``overflow
         the user asked for (``sampled``) is also said by a line ``{"op": "left_out", "reason": …, "count": …}``.
 Rule 4: one write per batch, whole lines; a write cut short (full disk) is ended by a newline before the next one, so
         that it costs one line.
+Rule 5: the writer holds a lock on its file while it may write to it; a full file is let go, to be sealed (`sealing`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import math
 import os
 from collections import Counter
@@ -26,15 +29,18 @@ from typing import Any, Final
 import msgspec
 
 from scoutcache.oplog.files import make_folder, open_private
+from scoutcache.oplog.filing import FOLDER, LINES, find_files, trim
 from scoutcache.oplog.hits import Gathered, Hit, HitLine, HitsLine, gather, hit_lines, how_many, thin
-from scoutcache.oplog.records import Event, Line, kept_at, redacted
+from scoutcache.oplog.records import FORMAT, Event, Line, kept_at, redacted
+from scoutcache.oplog.sealing import clear_drafts, sealable
 from scoutcache.oplog.who import this_process
 
-__all__ = ["FOLDER", "LineLog", "LogLimits", "trim"]
+__all__ = ["FOLDER", "LineLog", "LogLimits"]
 
-FOLDER: Final = "oplog"
 FILES_KEPT: Final = 8
 """A file is rotated at this fraction of the log's size, so that trimming removes an eighth and not everything."""
+LARGEST_FILE: Final = 16 << 20
+"""Bytes after which a file is rotated whatever the log's size: so much is sealed in a second."""
 TRIM_EVERY_S: Final = 60.0
 
 
@@ -64,6 +70,8 @@ class LineLog:
         self._budget = 0.0
         self._filled_at: float | None = None
         self._trimmed_at: float | None = None
+        self.full: list[Path] = []
+        """Files to be sealed: the own full ones, and those that others left."""
         self._encoder = msgspec.json.Encoder()
 
     def write(self, events: Iterable[Event], hits: Sequence[Hit], *, offset_ns: int, now: float) -> Counter[str]:
@@ -142,7 +150,7 @@ class LineLog:
 
     def _line(self, event: Event, offset_ns: int) -> Line:
         (kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags, depends_on,
-         ttl) = event  # fmt: skip
+         ttl, stored, codec, codec_us, keygen_us, wait_us) = event  # fmt: skip
         if self._limits.redact_keys:
             key = redacted(namespace, key) if key else key
             depends_on = tuple([redacted(namespace, one) for one in depends_on])
@@ -151,6 +159,7 @@ class LineLog:
             (offset_ns + began) / 1e9, kind, key, namespace, tier or None, outcome, reason or None,
             (ended - began) / 1000, size, factory_s, cost, error, tags, depends_on=depends_on,
             ttl=ttl if ttl is not None and math.isfinite(ttl) else None,
+            stored=stored, codec=codec, codec_us=codec_us, keygen_us=keygen_us, wait_us=wait_us,
         )  # fmt: skip
 
     def _encoded(self, lines: list[Line | HitLine | HitsLine]) -> bytes:
@@ -192,21 +201,27 @@ class LineLog:
 
     def _open(self, now: float) -> None:
         make_folder(self._folder)
-        self._path = self._folder / f"{self._token()}.jsonl"
+        self._path = self._folder / f"{self._token()}{LINES}"
         self._fd = open_private(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL)
+        with contextlib.suppress(OSError):  # without locks a file is never sealed
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
         self._written, self._torn = 0, False
         who = this_process()
-        signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command)
+        signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command,
+                      format=FORMAT)  # fmt: skip
         self._put(self._encoder.encode_lines([signed]))
 
     def _keep_within(self, now: float) -> None:
         limit = self._limits.max_bytes
-        full = limit is not None and self._written > limit // FILES_KEPT
+        full = self._written > (LARGEST_FILE if limit is None else min(LARGEST_FILE, limit // FILES_KEPT))
         if full:
             self.close()
+            self.full.append(self._path)
         if full or self._trimmed_at is None or not 0 <= now - self._trimmed_at < TRIM_EVERY_S:
             self._trimmed_at = now
             trim(self._folder, now, max_bytes=limit, max_age=self._limits.max_age)
+            clear_drafts(self._folder, now)
+            self.full += [path for path in sealable(find_files(self._folder)) if path not in self.full]
 
 
 def _replaced(text: str) -> str:
@@ -221,20 +236,3 @@ def _printable(line: Line | HitLine | HitsLine) -> Line | HitLine | HitsLine:
         cleaned["depends_on"] = tuple(map(_replaced, line.depends_on))
     return msgspec.structs.replace(line, **cleaned)
 
-
-def trim(folder: Path, now: float, *, max_bytes: int | None, max_age: float | None) -> int:
-    """Remove the log's oldest files until it is within its limits; return how many went."""
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".jsonl") and entry.is_file(follow_symlinks=False):
-                status = entry.stat(follow_symlinks=False)
-                found.append((status.st_mtime, status.st_size, Path(entry.path)))
-    found.sort(reverse=True)
-    removed = kept = 0
-    for changed, size, path in found:
-        kept += size
-        if (max_bytes is not None and kept > max_bytes) or (max_age is not None and now - changed > max_age):
-            path.unlink(missing_ok=True)
-            removed += 1
-    return removed

@@ -20,7 +20,7 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -32,8 +32,10 @@ from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
 from scoutcache.oplog.linelog import LineLog, LogLimits
+from scoutcache.oplog.lived import Lived
 from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
 from scoutcache.oplog.records import Event
+from scoutcache.oplog.sealing import Sealer
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["OplogSettings", "Recorder"]
@@ -50,6 +52,8 @@ HITS_LIMIT: Final = 65_536
 
 TIMED: Final = 8192
 """Hits of one turn whose latencies all count."""
+KEYGEN: Final = "keygen"
+"""The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,8 +90,10 @@ class Recorder:
         self._waiting: deque[Event] = deque()
         limit = HITS_LIMIT if settings.limits.max_records_per_s else 4 * HITS_LIMIT
         self._hits: deque[Hit] = deque(maxlen=limit)
+        self._keyed: deque[Event] = deque(maxlen=limit)
         self.hit_log: Callable[[Hit], None] | None = self._hits.append if settings.enabled and directory else None
         """Takes ``(began_ns, ended_ns, namespace, key, size)`` of a hit in memory; None when nobody wants them."""
+        self._sealer = Sealer(self._say_unsealed, wall)
         self.sharing: Sharing | None = None
         """Is given each segment as it was written, or as it would have been."""
         self._begin()
@@ -99,8 +105,10 @@ class Recorder:
         self._publishing = threading.Lock()  # over the files; never taken while holding _lock
         self._waiting.clear()
         self._hits.clear()
+        self._keyed.clear()
+        self._lived = Lived()
         self._lines: deque[Event] = deque()
-        self._tally = Tally()
+        self._tally, self._parting = Tally(), Tally()  # the other one is being written for the last time
         self._harvested = 0
         self._changed = True
         self._broken = False
@@ -119,19 +127,28 @@ class Recorder:
     def record(self, kind: str, namespace: str, key: str, *, tier: str | None, outcome: str, reason: str | None = None,
                began_ns: int, ended_ns: int, size: int | None = None, error: str | None = None,
                cost: float | None = None, factory_s: float | None = None,
-               tags: tuple[str, ...] = (), depends_on: tuple[str, ...] = (),
-               ttl: float | None = None) -> None:  # fmt: skip
+               tags: tuple[str, ...] = (), depends_on: tuple[str, ...] = (), ttl: float | None = None,
+               stored: int | None = None, codec: str | None = None, codec_us: float | None = None,
+               keygen_us: float | None = None, wait_us: float | None = None) -> None:  # fmt: skip
         """Record one event; `scoutcache.oplog.records` lists kinds and outcomes and says what *tier* means.
 
         Times are monotonic nanoseconds, *size* bytes, *cost* USD of the call that was saved or made, *factory_s* the
-        seconds the factory took.  *error* is the error's type, a colon and its message.
+        seconds the factory took, *error* the error's type, a colon and its message; `scoutcache.oplog.records.Line`
+        explains the others.
         """
         # Not Event(…): the Python frame of a NamedTuple's own __new__ costs more than everything else here.
         self._waiting.append(_new(Event, (kind, namespace, key, tier or "", outcome, reason or "", began_ns, ended_ns,
-                                          size, error, cost, factory_s, tags, depends_on, ttl)))  # fmt: skip
+                                          size, error, cost, factory_s, tags, depends_on, ttl,
+                                          stored, codec, codec_us, keygen_us, wait_us)))  # fmt: skip
         if len(self._waiting) > WAITING_LIMIT:
             with self._lock:
                 self._absorb()
+
+    def hit_of_made_key(self, namespace: str, key: str, began_ns: int, ended_ns: int, size: int,
+                        keygen_us: float) -> None:  # fmt: skip
+        """As `hit_log`, of a hit by a `CacheKey` whose making took so long: it has a line of its own."""
+        self._keyed.append(_new(Event, ("get", namespace, key, MEMORY, "hit", "", began_ns, ended_ns, size, None, None,
+                                        None, (), (), None, None, None, None, keygen_us, None)))  # fmt: skip
 
     def evicted(self, namespace: str, key: str, reason: str, size: int | None, tier: str) -> None:
         """An entry left *tier*; the reason ``expired`` makes it an expiration, any other an eviction."""
@@ -175,7 +192,7 @@ class Recorder:
     @property
     def may_have_hits(self) -> bool:
         """Were there hits in memory since the last publication, as far as the log knows?  Without a log: perhaps."""
-        return self.hit_log is None or bool(self._hits)
+        return self.hit_log is None or bool(self._hits) or bool(self._keyed)
 
     def publish(self, usages: Mapping[str, Usage | None]) -> None:
         """Write counters, tier sizes and log lines; for a background thread, about once a second.
@@ -192,15 +209,38 @@ class Recorder:
 
     flush = publish
 
+    def seal_full(self, *, beside: bool) -> None:
+        """Seal the log's full files; *beside* in a thread of its own, for that takes a second and imports a library."""
+        if self._log is None or not self._log.full:
+            return
+        with self._publishing:
+            files = list(self._log.full)
+        if beside and not self._sealer.begin(files):
+            return
+        if not beside:
+            self._sealer.work(files)
+        with self._publishing:
+            self._log.full = [path for path in self._log.full if path not in files]
+
+    def _say_unsealed(self, error: OSError) -> None:
+        _log.warning("a file of the operation log in %s stays unsealed: %s", self._directory, error)
+
     def snapshot(self) -> Segment:
         """The counters that are not folded yet, for who can't read them from the directory."""
         with self._publishing, self._lock:
             self._absorb()
             return self._segment(self._tally)
 
+    def lived(self, since_minute: int | None = None) -> Tally:
+        """What this process counted, by the minute since *since_minute* (an hour back at most); None: all, summed."""
+        with self._lock:
+            self._absorb()
+            return self._lived.with_([self._parting, self._tally], since_minute)
+
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
         self.publish(usages)
+        self._sealer.close()
         with self._publishing:
             if self._log is not None:
                 self._log.close()
@@ -211,10 +251,11 @@ class Recorder:
     # What publishing does.
 
     def _write_log(self) -> None:
-        hits, lost = self._drain()
+        hits, keyed, lost = self._drain()
         with self._lock:
             self._absorb()
             events, self._lines = self._lines, deque()
+        events.extend(keyed)
         now = self._wall()
         if self._log is None:
             return
@@ -227,20 +268,22 @@ class Recorder:
             raise
         self._count_left_out({**left_out, "overflow": lost})
 
-    def _drain(self) -> tuple[list[Hit], int]:
+    def _drain(self) -> tuple[list[Hit], list[Event], int]:
         """Take the hits that wait, count their latencies, and say how many overflowed."""
-        full = len(self._hits) == self._hits.maxlen
-        pop = self._hits.popleft
+        full = self._hits.maxlen in {len(self._hits), len(self._keyed)}
+        pop, pop_keyed = self._hits.popleft, self._keyed.popleft
         hits = [pop() for _ in range(len(self._hits))]
-        took = _latencies(hits)
+        keyed = [pop_keyed() for _ in range(len(self._keyed))]
+        took = _latencies(hits + [(one.began_ns, one.ended_ns, one.namespace, one.key, 0) for one in keyed])
         minute = self._minute(self._wall())
         with self._lock:
-            lost = max(0, self._harvested - len(hits)) if full else 0
+            lost = max(0, self._harvested - len(hits) - len(keyed)) if full else 0
             self._harvested = 0
             for space, values in took.items():
                 self._tally.spread(minute, space, MEMORY, "hit").add_all(values)
-            self._changed = self._changed or bool(hits)
-        return hits, lost
+            self._count_makings(keyed)
+            self._changed = self._changed or bool(took)
+        return hits, keyed, lost
 
     def _absorb(self) -> None:
         """Count what waits and keep it for the log; called with the lock held."""
@@ -249,6 +292,7 @@ class Recorder:
         if not batch:
             return
         count_events(self._tally, batch, offset, self._settings.default_call_usd)
+        self._count_makings(batch)
         if self._log is not None:
             room = LINES_LIMIT - len(self._lines)
             self._lines.extend(batch[:room])
@@ -256,6 +300,12 @@ class Recorder:
                 minute = self._minute(self._wall())
                 self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
         self._changed = True
+
+    def _count_makings(self, events: Iterable[Event]) -> None:
+        """Count how long their keys took to make; called with the lock held."""
+        took = Counter([round(event.keygen_us * 1000) for event in events if event.keygen_us is not None])
+        if took:
+            self._tally.spread(self._minute(self._wall()), "", "", KEYGEN).add_all(took)
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
         minute = self._minute(self._wall())
@@ -301,9 +351,10 @@ class Recorder:
             return
         with self._lock:
             self._absorb()
-            last, self._tally = self._tally, Tally()
+            last = self._parting = self._tally
+            self._tally = Tally()
         if not last and not closing:
-            self._started = self._wall()
+            self._started, self._parting = self._wall(), Tally()
             return
         try:
             if last:
@@ -311,7 +362,11 @@ class Recorder:
         except OSError:
             with self._lock:
                 self._tally.take_in(last)
+                self._parting = Tally()
             raise
+        with self._lock:
+            self._lived.keep(last, self._minute(self._wall()))
+            self._parting = Tally()
         self._file.release()
         self._started, self._changed = self._wall(), True
         fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)
@@ -349,6 +404,7 @@ class Recorder:
 
     def _after_fork(self) -> None:
         file, log = self._file, self._log
+        self._sealer.forget()
         self._begin()
         with contextlib.suppress(OSError):  # already closed: nothing of the parent's to let go of
             if file is not None:

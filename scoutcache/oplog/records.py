@@ -5,7 +5,7 @@ kind       outcomes               what it is
 ========== ====================== ============================================================================
 get        hit, stale, miss       a read
 compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run
-refresh    stored, refused        a computation beside the calls, while a stale or an ageing value was served
+refresh    stored, refused        a computation nobody waited for a value of: beside the calls, or told to be made anew
 set        stored, refused        a write
 delete     deleted, absent        a removal by key
 invalidate invalidated, cleared   a pattern, tag or event, or a whole namespace
@@ -29,12 +29,15 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "Line", "kept_at", "redacted"]
+__all__ = ["FORMAT", "HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "Line", "kept_at", "redacted"]
 
 MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
 HASHES: Final = 1 << 64
+FORMAT: Final = 2
+"""The log's format.  The first knew neither *stored*, *codec*, *codec_us*, *keygen_us*, *wait_us* nor *format*, and
+wrote as *size* of what a lower tier answered the bytes it had there."""
 
 
 class Event(NamedTuple):
@@ -55,6 +58,11 @@ class Event(NamedTuple):
     tags: tuple[str, ...]
     depends_on: tuple[str, ...] = ()
     ttl: float | None = None
+    stored: int | None = None
+    codec: str | None = None
+    codec_us: float | None = None
+    keygen_us: float | None = None
+    wait_us: float | None = None
 
 
 class Line(msgspec.Struct, gc=False, omit_defaults=True):
@@ -64,7 +72,12 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines, *more_ns* to lines
     of several hits (`scoutcache.oplog.hits`; reading makes single ones of them).  What does not apply is not written.
     A set says the keys that the entry *depends_on* and its *ttl* (seconds until it expires; not written: not known).
-    *process* (a random name), *user*, *pid* and *command* stand in the ``start`` line of each file: who wrote it.
+    Where a tier below memory answered or took the entry, *stored* is its bytes there beside the *size* it has
+    uncompressed, *codec* its compression, and *codec_us* what serializing, compressing and sealing, or the reverse,
+    took.  *keygen_us* is what making the call's `CacheKey` took, *wait_us* how long the call waited for another
+    caller's computation, here or in another process.
+    *process* (a random name), *user*, *pid*, *command* and *format* stand in the ``start`` line of each file: who wrote
+    it, and how (see `FORMAT`).
     """
 
     time: float
@@ -89,6 +102,12 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     more_ns: list[int] | None = None
     depends_on: tuple[str, ...] = ()
     ttl: float | None = None
+    stored: int | None = None
+    codec: str | None = None
+    codec_us: float | None = None
+    keygen_us: float | None = None
+    wait_us: float | None = None
+    format: int | None = None
 
 
 def redacted(namespace: str, key: str) -> str:

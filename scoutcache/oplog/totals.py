@@ -204,6 +204,8 @@ class Stats:
     groups: tuple[dict[str, Any], ...] = ()
     machines: int = 1
     skipped_segments: int = 0
+    operations: Mapping[str, Latency] = field(default_factory=dict)
+    """Latencies of what is no request by what was timed: ``set``, ``delete``, ``factory``, ``keygen``, …"""
 
     def as_dict(self) -> dict[str, Any]:
         """The fields of ``stats`` as JSON shows them."""
@@ -215,6 +217,10 @@ class Stats:
             shown |= {f"{name}_{part}": getattr(latency, part) for part in ("mean_us", "p50_us", "p95_us", "p99_us")}
         shown |= {"tiers": [tier.as_dict() for tier in self.tiers], "processes": self.processes,
                   "machines": self.machines}  # fmt: skip
+        shown["operations"] = [
+            {"operation": what, "count": took.count, "mean_us": took.mean_us, "p50_us": took.p50_us,
+             "p95_us": took.p95_us, "p99_us": took.p99_us} for what, took in sorted(self.operations.items())
+        ]  # fmt: skip
         shown |= {"log_left_out": dict(self.left_out), "skipped_files": self.skipped_files,
                   "skipped_segments": self.skipped_segments}  # fmt: skip
         if self.by in NOUNS:
@@ -245,6 +251,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
         tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
         left_out=_left_out(counts), skipped_files=counts.skipped, unnamed=unnamed, by=by,
         groups=_groups(rows, by, unnamed), machines=1 + away.machines, skipped_segments=away.skipped,
+        operations=operations_of(spreads),
     )  # fmt: skip
 
 
@@ -274,6 +281,12 @@ def _spreads(counts: Counts, namespace: str | None) -> dict[tuple[str, str], His
         if namespace in {None, name.namespace}:
             found.setdefault((name.tier, name.what), Histogram()).merge(histogram)
     return found
+
+
+def operations_of(spreads: Mapping[tuple[str, str], Histogram]) -> dict[str, Latency]:
+    """What took how long, of the cache as a whole and no request."""
+    own = {what: took for (tier, what), took in spreads.items() if not tier}
+    return {what: Latency.of(took) for what, took in own.items() if what not in {"hit", "miss"}}
 
 
 def _left_out(counts: Counts) -> dict[str, int]:

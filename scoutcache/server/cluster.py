@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from redis.crc import key_slot
 from redis.exceptions import (
@@ -28,7 +28,7 @@ from redis.exceptions import (
 )
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.coalescing import let_go
+from scoutcache.server.coalescing import hung_up, let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
@@ -82,9 +82,13 @@ class Breakers:
             breaker.restart()
 
 
+_KEY_AT: Final = {"EVAL": 3, "EVALSHA": 3, "OBJECT": 2}
+"""Where a command's first key stands, where that is not behind its name."""
+
+
 def _slot_of(command: Command) -> int:
     """The slot of a command's first key."""
-    key = command[3] if command[0] in {"EVAL", "EVALSHA"} else command[1]
+    key = command[_KEY_AT.get(command[0], 1)]
     return key_slot(key if isinstance(key, bytes) else str(key).encode())
 
 
@@ -318,6 +322,8 @@ class AsyncCluster:
         connection = None
         try:
             connection = node.acquire_connection()
+            if hung_up(connection):
+                await connection.disconnect(nowait=True)  # sending connects it anew
             await connection.send_packed_command([packed(commands)], check_health=False)
             answers = [await self._reply(connection) for _ in commands]
         except _LOST as error:

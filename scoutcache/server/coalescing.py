@@ -13,6 +13,8 @@ Rule 6: where the loop itself was busy for so long that the time is over, the an
 Rule 7: the time begins anew with whatever arrives, be it a part of a reply: a server that sends is there, however much
         was asked of it.
 Rule 8: the breaker outlives loops, and holds no conduit.
+Rule 9: a connection that the server closed while nobody used it (its ``timeout``, a balancer's) is made anew, and is no
+        failure: it says nothing of whether the server is there.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from scoutcache.server.faults import fault_of, unavailable
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
 
-__all__ = ["Coalescing", "let_go"]
+__all__ = ["Coalescing", "hung_up", "let_go"]
 
 MOST: Final = 512
 """Commands in a batch."""
@@ -207,7 +209,7 @@ class Coalescing:
     async def _exchange(self, commands: Sequence[Command], size: int) -> list[Any]:
         connection = self._connection
         try:
-            if not connection.is_connected or self._stale:
+            if not connection.is_connected or self._stale or hung_up(connection):
                 await self._connect(connection)
             self._check_open()
             async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
@@ -226,8 +228,8 @@ class Coalescing:
         return answers
 
     async def _connect(self, connection: Any) -> None:
-        if self._stale:
-            self._stale = False
+        self._stale = False
+        if connection.is_connected:
             await connection.disconnect(nowait=True)
         async with _Patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
             try:
@@ -274,6 +276,12 @@ class Coalescing:
         self._closed = True
         self._forget()
         let_go(self._connection)
+
+
+def hung_up(connection: Any) -> bool:
+    """Has the other end closed a *connection* of redis-py, as far as its loop has noticed?"""
+    reader = connection._reader
+    return reader is not None and (reader.at_eof() or reader.exception() is not None)
 
 
 def let_go(connection: Any) -> None:

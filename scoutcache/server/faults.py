@@ -33,6 +33,7 @@ class Kind(Enum):
     MASTERDOWN = "masterdown"
     CLUSTERDOWN = "clusterdown"
     BUSY = "busy"
+    DATABASE = "database"
     OTHER = "other"
 
 
@@ -47,6 +48,7 @@ class Fault(NamedTuple):
 
 _AWAY = {
     Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.MASTERDOWN, Kind.CLUSTERDOWN, Kind.BUSY,
+    Kind.DATABASE,
 }  # fmt: skip
 
 _HINTS = {
@@ -63,6 +65,7 @@ _HINTS = {
     Kind.MASTERDOWN: "the replica has lost its primary",
     Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
     Kind.BUSY: "somebody's script runs too long; SCRIPT KILL ends it",
+    Kind.DATABASE: "the number behind the last / of [redis] url names a database that the server doesn't have",
 }
 
 
@@ -105,6 +108,9 @@ _TEXTS = {
     "command not allowed when used memory > 'maxmemory'": Kind.OOM,
     "The user executing the script can't": Kind.NOPERM,  # Redis up to 7.0 says it without the word
     "ACL failure in script": Kind.NOPERM,
+    "DB index is out of range": Kind.DATABASE,
+    "invalid DB index": Kind.DATABASE,
+    "SELECT is not allowed in cluster mode": Kind.DATABASE,
 }
 
 

@@ -35,11 +35,13 @@ def explain(loaded: Loaded) -> list[Explained]:
 def needs_trust(loaded: Loaded) -> list[str]:
     """Settings that would run code of the file's choosing, where that file was found by searching, not named.
 
-    Modules named as tiers or as sources of tasks, and pickle.  Before acting on them, ask the user once.
+    Modules named as tiers, as sources of tasks or as embedders, and pickle.  Before acting on them, ask the user once.
     """
     config = loaded.config
     running = [("tiers", tier) for tier in config.tiers if _CALLABLE.fullmatch(tier)]
     running += [("tasks", task.source) for task in config.tasks if _CALLABLE.fullmatch(task.source)]
+    if _CALLABLE.fullmatch(config.semantic.model):
+        running.append(("semantic.model", config.semantic.model))
     if config.serializer.type is SerializationType.PICKLE:
         running.append(("serializer.type", "pickle"))
     return [

@@ -19,7 +19,7 @@ from scoutcache.errors import CacheError
 from scoutcache.keys import check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
-__all__ = ["BadLine", "Item", "read_lines"]
+__all__ = ["BadLine", "Item", "item_of", "read_lines"]
 
 _FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
 _OPTIONS: Final = _FIELDS - {"key", "value"}
@@ -56,7 +56,7 @@ def read_lines(source: Iterable[str | bytes]) -> Iterator[Item | BadLine]:
             if text.lstrip().startswith("{"):
                 data = _object(text)
                 key = data["key"] if isinstance(data.get("key"), str) else None
-                yield _item(number, data)
+                yield item_of(number, data)
             else:
                 key = text
                 yield Item(number, key_text(text))
@@ -83,7 +83,8 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON number")
 
 
-def _item(number: int, data: dict[str, Any]) -> Item:
+def item_of(number: int, data: dict[str, Any]) -> Item:
+    """The item that an object with these fields is; raises ValueError or `CacheError` for one that can't be."""
     if unknown := sorted(data.keys() - _FIELDS):
         raise ValueError(f"unknown field {unknown[0]!r:.80}: expected {', '.join(sorted(_FIELDS))}")
     if "key" not in data:

@@ -1,8 +1,8 @@
 """The warming tasks of a configuration: what is due, what became of each, and running them.
 
-- A task's *source* is a file of JSON Lines, of which the keys that match its *pattern* are taken; or
-  ``module:function``, which is called with each key of the cache that matches (a pattern without wildcards is that one
-  key, there or not).
+- A task's *source* is a file of JSON Lines, or a web address of one, of which the keys that match its *pattern* are
+  taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key of the cache that matches
+  (a pattern without wildcards is that one key, there or not).  An entry keeps its tags.
 - *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
   Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
@@ -12,7 +12,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,18 +24,17 @@ from scoutcache.errors import CacheError, WarmingError
 from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
-from scoutcache.patterns import Pattern
 from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from
-from scoutcache.warming.lines import Item
+from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
+from scoutcache.warming.web import is_web
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
 
 __all__ = ["TaskInfo", "TaskRun", "due_tasks", "list_tasks", "run_tasks"]
 
-_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _KEPT: Final = ("status", "started_at", "completed_at", "keys_warmed", "errors")
 _MOST_ERRORS: Final = 20
 
@@ -73,12 +71,13 @@ def due_tasks(config: CacheConfig, now: datetime) -> list[WarmingTask]:
 
 def run_tasks(
     cache: Cache, names: Sequence[str] | None = None, *, now: Callable[[], datetime] = lambda: datetime.now(UTC),
-    only_missing: bool = False, concurrency: int = 4, rate: float | None = None, lock_timeout: float = 0.0,
+    unless_since: datetime | None = None, lock_timeout: float = 0.0,
     progress: Callable[[str, WarmResult], None] | None = None, clock: Callable[[], float] = monotonic,
-    wait: Callable[[float], object] = sleep,
+    wait: Callable[[float], object] = sleep, **options: Any,
 ) -> list[TaskRun]:  # fmt: skip
     """Run the tasks called *names* (ids or names), or those that are due; one after the other, none ends the others.
 
+    One that somebody began after *unless_since* is left alone.  The other *options* are those of `fill.warm_from`.
     Raises `LockTimeout` when another filling runs for longer than *lock_timeout* seconds (when nothing is due the lock
     isn't asked for), `WarmingError` for a name that no task has.
     """
@@ -89,10 +88,11 @@ def run_tasks(
     with held(state_folder(config) / "lock", lock_timeout, clock=clock, wait=wait):
         # Looked at anew: whoever held the lock may have just done them.
         for task in _chosen(config, names, now()):
+            if unless_since is not None and _began_after(config, task, unless_since):
+                continue
             report = None if progress is None else _Named(task.task_id, progress)
             _write_state(config, task.task_id, {"status": TaskStatus.RUNNING, "started_at": now().isoformat()})
-            run = _run(cache, task, only_missing=only_missing, concurrency=concurrency, rate=rate, lock=False,
-                       progress=report, clock=clock, wait=wait)  # fmt: skip
+            run = _run(cache, task, lock=False, progress=report, clock=clock, wait=wait, **options)
             _write_state(config, task.task_id, _outcome(run, now()))
             runs.append(run)
     return runs
@@ -118,21 +118,21 @@ def _chosen(config: CacheConfig, names: Sequence[str] | None, now: datetime) -> 
     return [known[name] for name in dict.fromkeys(names)]
 
 
+def _began_after(config: CacheConfig, task: WarmingTask, moment: datetime) -> bool:
+    began = _with_state(task, read_runs(_state_file(config)).get(task.task_id, {}), working=True).started_at
+    return began is not None and began > moment
+
+
 def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
+    source, name = task.source, ["task", task.task_id]
     try:
-        if _FUNCTION.fullmatch(task.source):
-            return TaskRun(task.task_id, fill(cache, _keys(cache, task.pattern), call=task.source, **options))
-        return TaskRun(task.task_id, warm_from(cache, task.source, pattern=task.pattern, **options))
+        if gives_values(source):
+            call = loader_of(source, cache.config)
+            return TaskRun(task.task_id, fill(cache, items_of(cache, task), name=[*name, source], call=call, **options))
+        lines = web_source(source, cache.config).lines() if is_web(source) else source
+        return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
     except CacheError as problem:
         return TaskRun(task.task_id, WarmResult(), str(problem))
-
-
-def _keys(cache: Cache, text: str) -> Iterator[Item]:
-    pattern = Pattern.parse(text)
-    if pattern.literal is not None:
-        return iter([Item(None, pattern.literal)])
-    # All of them before the first is stored: a listing isn't changed under its own feet.
-    return iter([Item(None, key) for key in cache.keys(text)])
 
 
 # -- when

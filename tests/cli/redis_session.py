@@ -14,8 +14,11 @@ from scoutcache import AsyncCache, Cache, CacheConfig
 from scoutcache.cli.server_checks import server_checks
 from scoutcache.cli.waiting import wait_for_all
 from scoutcache.errors import CacheError
+from scoutcache.insight.keystats import KeyStats, collect
 from scoutcache.insight.server import server_view
+from scoutcache.patterns import Pattern
 from scoutcache.pruning import prune_dead
+from scoutcache.walking import Walk
 
 
 def config(section: dict[str, Any], folder: Path, tiers: tuple[str, ...] = ("memory", "redis", "disk")) -> CacheConfig:
@@ -64,11 +67,17 @@ def _operator_steps(cache: Cache) -> list[Callable[[], object]]:
     core = cache._core
     tier: Any = core.tier("redis")
     return [
-        lambda: tier.usage(), lambda: tier.verify(repair=True), lambda: tier.prune(time.time(), older_than=1e9),
+        lambda: core_keystats(core), lambda: tier.usage(), lambda: tier.verify(repair=True),
+        lambda: tier.prune(time.time(), older_than=1e9),
         lambda: prune_dead(core), lambda: tier.count("default", None, time.time()),
         lambda: tier.forget_versions("default", tier.current("default", ["t"])), lambda: tier.erase(),
         lambda: server_view(tier), lambda: wait_for_all(core, 0.1),
     ]  # fmt: skip
+
+
+def core_keystats(core: Any) -> None:
+    stats = KeyStats(now=time.time(), top=3)
+    collect(core, stats, namespace=None, pattern=Pattern.parse("*"), tier=None, walk=Walk())
 
 
 async def _async_session(section: dict[str, Any], folder: Path) -> None:

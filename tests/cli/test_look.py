@@ -383,6 +383,19 @@ class TestExplain:
         (miss,) = body(cli("explain", "llm:a", "--json"))["outcomes"]
         assert (miss["reason"], miss["by"]["op"]) == ("invalidated", "delete")
 
+    def test_hits_tell_the_tier(self, directory, cli):
+        from scoutcache import Cache
+
+        with Cache(directory=directory) as cache:
+            cache.get("llm:a")
+            cache.get("llm:a")
+        found = body(cli("explain", "llm:a", "--hits", "--json"))["outcomes"]
+        assert {(one["reason"], one["tier"]) for one in found} == {("fresh", "disk")}
+        header, *lines = cli("explain", "llm:a", "--hits").out.splitlines()
+        assert header.split() == ["at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "by"]
+        assert len(lines) == 2
+        assert cli("explain", "nothing", "--hits").out == ""
+
     def test_a_key_that_never_missed(self, directory, cli):
         ran = cli("explain", "llm:a", "--json")
         assert (ran.code, json.loads(ran.out)["outcomes"]) == (0, [])

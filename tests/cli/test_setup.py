@@ -95,7 +95,7 @@ class TestConfig:
 
     def test_settings_that_nothing_acts_on_are_told_and_not_wrong(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(
-            '[warming]\non_start = true\ninterval = "5m"\n[semantic]\nthreshold = 0.9\n'
+            '[warming]\non_start = true\ninterval = "5m"\n[semantic]\nenabled = true\nthreshold = 0.9\n'
             "[llm]\nhash_above = 10\noperation_ttls = { qa = 60, own = 5 }\n[alerts]\nkey_generation = 0.5\n"
             'hit_rate = 0.6\n[[tasks]]\ntask_id = "front"\nsource = "front.jsonl"\nrun_at_startup = true\n'
         )
@@ -103,8 +103,7 @@ class TestConfig:
         assert ran.code == 0
         idle = body(cli("config", "validate", "--json"))["unheeded"]
         assert [line.split(": ")[1] for line in idle] == [
-            "semantic.threshold", "llm.operation_ttls.qa", "llm.operation_ttls.own", "llm.hash_above",
-            "warming.on_start", "alerts.key_generation", "tasks",
+            "semantic.enabled",
         ]  # fmt: skip
         assert all(f"warning: {line}" in ran.err for line in idle)
         assert all("scoutcache.toml" in line and "does nothing" in line for line in idle)

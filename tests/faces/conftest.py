@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.answers import AsyncSemantic, Semantic
 from scoutcache.behind import AsyncBehind, Behind
 from scoutcache.core import Clocks
 from scoutcache.fields import AsyncHash, Hash
@@ -24,7 +25,10 @@ from scoutcache.versioned import AsyncVersioned, Versioned
 
 from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
 
-PARTS = Through | AsyncThrough | Hash | AsyncHash | Versioned | AsyncVersioned | Behind | AsyncBehind
+PARTS = (
+    Through | AsyncThrough | Hash | AsyncHash | Versioned | AsyncVersioned | Behind | AsyncBehind | Semantic
+    | AsyncSemantic
+)  # fmt: skip
 PATIENCE = 20.0
 """Seconds after which a hang is called one; nothing waits so long."""
 
@@ -49,6 +53,8 @@ class Driven:
         return self._blocking(getattr(self.cache, name))
 
     def _blocking(self, found: Any) -> Any:
+        if isinstance(found, Semantic | AsyncSemantic):
+            return Driven(found, self.runner)
         if not callable(found):
             return found
 

@@ -39,13 +39,13 @@ def test_the_calls_of_the_contract_are_there():
     assert public(Cache) >= {
         "get", "set", "get_many", "set_many", "delete", "delete_many", "exists", "ttl", "touch", "keys", "invalidate",
         "clear", "stats", "health", "get_entry", "get_or_compute", "cached", "namespace", "on", "flush", "close",
-        "position", "emit", "on_event", "rules",
+        "position", "emit", "on_event", "rules", "llm",
     }  # fmt: skip
 
 
 def test_what_is_awaited_is_a_coroutine_function():
     plain = {"on", "on_event", "rules", "namespace", "cached", "position", "key", "keys", "config"}
-    plain |= {"through", "behind", "hash", "versioned"}
+    plain |= {"through", "behind", "hash", "versioned", "llm", "semantic"}
     for name in public(AsyncCache) - plain:
         assert inspect.iscoroutinefunction(getattr(AsyncCache, name)), name
     assert inspect.isasyncgenfunction(AsyncCache.keys)

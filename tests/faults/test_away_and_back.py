@@ -74,3 +74,21 @@ def test_what_others_keep_the_server_from_taking_is_given_to_it_at_last(machines
     server.resume()
     until(lambda: a.get_many(keys) == dict.fromkeys(keys, "new"), "the other machine finds them")
     assert b.get_many(keys) == dict.fromkeys(keys, "new")
+
+
+@pytest.mark.parametrize("action", ["delete", "mark_stale", "clear"])
+def test_what_carries_a_tag_is_stored_again_once_the_server_answers(machines, until, action):
+    """An invalidation that failed half-way is over: what it named would not be kept as long as one may take."""
+    server, machine = machines
+    a = machine("a")
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    if action == "clear":
+        a.clear()
+    else:
+        assert a.invalidate(tags=["T"], action=action).failed
+    server.resume()
+    until(lambda: not any(a._core.world.doubts), "it is made good")
+    assert a.set("k", "new", tags=["T"])
+    assert [a.get_or_compute("other", lambda n=n: n, tags=["T"]) for n in range(3)] == [0, 0, 0]
+    assert machine("b").get("k") == "new"

@@ -1,4 +1,4 @@
-"""kill -9 of processes that write behind; SCOUTCACHE_KILLS says how many (10), `behind_campaign.py` how it is done."""
+"""kill -9 of processes that write behind; SCOUTCACHE_KILLS says how many (4), `behind_campaign.py` how it is done."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-KILLS = int(os.environ.get("SCOUTCACHE_KILLS", "10"))
+KILLS = int(os.environ.get("SCOUTCACHE_KILLS", "4"))
 
 
 def test_killed_processes_lose_no_acknowledged_write_and_hand_over_twice_only_what_was_under_way():
@@ -16,7 +16,7 @@ def test_killed_processes_lose_no_acknowledged_write_and_hand_over_twice_only_wh
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stderr == ""
     report = json.loads(done.stdout)
-    assert report["acknowledged_keys"] >= 20
+    assert report["acknowledged_keys"] >= 8
     assert report["lists"] >= KILLS
     wrong = {name: report[name] for name in ("undelivered", "lost", "out_of_order", "wrong_duplicates", "stale")}
     assert wrong == dict.fromkeys(wrong, 0)

@@ -237,3 +237,23 @@ def test_an_invalidation_before_anything_was_known_to_be_there_is_not_blamed(
     say("get", "miss", reason="cold")
     recorder.close({})
     assert last(directory) == ("cold", None)
+
+
+def test_what_was_answered_is_told_too_when_asked_for(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("compute", "miss", reason="cold", factory_s=1.5)
+    say("set", "stored")
+    say("get", "hit", tier="disk")
+    say("compute", "stale", tier="memory", reason="refreshing")
+    say("compute", "hit", reason="joined")
+    say("get", "miss", reason="bypassed")
+    say("get", "miss", tier="disk", reason="corrupt")  # that tier's share of a request
+    say("get", "miss", reason="corrupt")
+    say("get", "hit", key="llm:2", tier="disk")
+    recorder.close({})
+    told = [(one["reason"], one["outcome"], one["tier"], one["wait_us"]) for one in
+            explain(directory, "default", "llm:1", hits=True)]  # fmt: skip
+    assert told == [
+        ("corrupt", "miss", None, None), ("bypassed", "miss", None, None), ("joined", "hit", None, 2000.0),
+        ("stale", "stale", "memory", None), ("fresh", "hit", "disk", None), ("cold", "miss", None, None),
+    ]  # fmt: skip
+    assert [one["reason"] for one in explain(directory, "default", "llm:1", limit=2)] == ["corrupt", "bypassed"]

@@ -10,6 +10,7 @@ import pytest
 
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
+from scoutcache.server.coalescing import hung_up
 from scoutcache.server.commands import Batch
 from scoutcache.wire.codec import Codec, CodecSettings
 
@@ -239,6 +240,28 @@ def test_more_tasks_than_connections_wait_for_one_and_leave_the_map_of_slots_alo
 
     assert asyncio.run(work()) == [[name.encode()] for name in names]
     assert asked == []
+
+
+def test_connections_that_were_closed_at_rest_are_made_anew(redis_cluster, make_remote):
+    remote = make_remote(redis_cluster)
+    names = filled(remote, 20)
+
+    async def work():
+        conduit = remote.on_loop()
+        try:
+            for _ in range(2):
+                gets = [conduit.execute(Batch([("GET", name)])) for name in names]
+                assert await asyncio.gather(*gets) == [[name.encode()] for name in names]
+                nodes = await conduit.nodes()
+                for node in redis_cluster.masters():
+                    node.cli("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "YES")
+                async with asyncio.timeout(20):
+                    while not all(hung_up(one) for node in nodes for one in node._connections if one.is_connected):
+                        await asyncio.sleep(0)
+        finally:
+            await conduit.close()
+
+    asyncio.run(work())
 
 
 def test_who_waits_for_a_connection_in_vain_is_told_so_in_time(redis_cluster, make_remote, asked):

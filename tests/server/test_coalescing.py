@@ -11,6 +11,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.server.coalescing import hung_up
 from scoutcache.server.commands import Batch, Script
 from scoutcache.server.faults import Kind
 
@@ -223,6 +224,22 @@ def test_a_server_that_does_not_know_a_script_is_sent_its_text(coalescing, redis
             assert answers == [[b"PONG", str(n).encode()] for n in range(10)]
 
     on_loop(work(), conduit)
+
+
+def test_what_was_closed_at_rest_is_connected_anew_and_no_failure(coalescing, redis_url, redis_server, breaker):
+    conduit = coalescing(redis_url)
+
+    async def work():
+        assert await asked(conduit, ("SET", "k", "v")) == [b"OK"]
+        (number,) = await asked(conduit, ("CLIENT", "ID"))
+        redis_server.cli("CLIENT", "KILL", "ID", number)
+        await settled(lambda: hung_up(conduit._connection))
+        return await asked(conduit, ("GET", "k"), ("CLIENT", "ID")), number
+
+    (value, anew), before = on_loop(work(), conduit)
+    assert value == b"v"
+    assert anew != before
+    assert breaker.fault is None
 
 
 def test_a_closed_conduit_says_so(coalescing, redis_url):

@@ -58,7 +58,8 @@ IN_SCRIPT = {
 }
 WORDS = [
     (OOM, Kind.OOM), (READONLY, Kind.READONLY), (MISCONF, Kind.MISCONF), (BUSY, Kind.BUSY),
-    ("BUSY Valkey is busy running a script.", Kind.BUSY),
+    ("BUSY Valkey is busy running a script.", Kind.BUSY), ("DB index is out of range", Kind.DATABASE),
+    ("SELECT is not allowed in cluster mode", Kind.DATABASE),
     ("NOREPLICAS Not enough good replicas to write.", Kind.READONLY),
     ("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.", Kind.MASTERDOWN),
     ("CLUSTERDOWN Hash slot not served", Kind.CLUSTERDOWN),

@@ -221,7 +221,8 @@ def test_progress_is_told_while_it_goes_on(cache, fake_clock):
     assert seen == [1, 3, 5]
 
 
-def test_many_errors_are_counted_though_not_all_are_kept(cache):
+def test_many_errors_are_counted_though_not_all_are_kept(cache, monkeypatch):
+    monkeypatch.setattr("scoutcache.warming.records._MOST_ERRORS", 1000)
     result = warm_from(cache, ["{"] * 1500)
     assert (result.failed, len(result.errors), result.errors_left_out) == (1500, 1000, 500)
 

@@ -24,7 +24,8 @@ class MemoryHolder:
             return
         match message.kind:
             case "key" | "written":
-                tier.remove([Ref(namespace, key) for key in message.names])
+                refs = [Ref(namespace, key) for key in message.names]
+                tier.remove(refs, superseded=message.kind == "written")
             case "pattern":
                 for text in message.names:
                     tier.remove_matching(namespace, Pattern.parse(text))

@@ -25,6 +25,7 @@ from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow, outranks
 from scoutcache.tiers.memory import hot
+from scoutcache.tiers.memory.departed import Departed
 from scoutcache.tiers.memory.slot import Detail, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables, excess_of, sorted_out
 
@@ -69,7 +70,7 @@ class MemoryTier:
         self._monotonic, self._wall = monotonic, wall
         self._on_evict, self._told_from = on_evict, told_from
         self._policy = make_policy(strategy, max_entries, max_bytes)
-        self._tables = Tables()
+        self._tables, self._departed = Tables(), Departed()
         self.carried = self._tables.carried
         self._pulse = hot.Pulse()
         self._coarse = -math.inf
@@ -156,10 +157,12 @@ class MemoryTier:
                 self._policy.note(slot)
             return slot.live
 
-    def outlived(self, ref: Ref) -> bool:
-        """Is there an entry whose fresh time is over?  No hit."""
+    def why_absent(self, ref: Ref) -> str | None:
+        """Why an entry isn't here that was lately; None where that isn't known."""
         slot = self._tables.get(*ref)
-        return slot is not None and slot.until <= self._monotonic()
+        if slot is not None:
+            return "expired" if slot.until <= self._monotonic() else None
+        return self._departed.why(ref)
 
     def entry(self, ref: Ref) -> Detail | None:
         """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
@@ -227,8 +230,11 @@ class MemoryTier:
         victims = self._policy.admit(slot) if old is None else self._policy.replace(old, slot)
         for victim in cast("list[Slot]", victims):
             self._tables.take(victim)
-            evicted.append((victim, "expired" if victim.expired(now) else why))
+            left = "expired" if victim.expired(now) else why
+            evicted.append((victim, left))
+            self._departed.note(victim.ref, "expired" if left == "expired" else "evicted")
         self._tables.put(slot)
+        self._departed.back(header.ref)
         return True
 
     def _coarsely(self, now: float) -> float:
@@ -244,11 +250,11 @@ class MemoryTier:
 
     # -- removing --------------------------------------------------------------------------------------------------
 
-    def remove(self, refs: Sequence[Ref]) -> int:
-        """Remove them and return how many were there."""
+    def remove(self, refs: Sequence[Ref], *, superseded: bool = False) -> int:
+        """Remove them, which something ended unless they are only *superseded*; how many were there."""
         with self._lock:
-            slots = {self._tables.get(*ref) for ref in refs}
-            return self._drop(slot for slot in slots if slot is not None)
+            slots = {self._tables.get(*ref) for ref in refs} - {None}
+            return self._drop(cast("set[Slot]", slots)) if superseded else self._end(cast("set[Slot]", slots))
 
     def discard(self, rows: Sequence[Row]) -> int:
         """Remove those that are still the same entry as when they were listed, as `idle` does, and return how many."""
@@ -263,7 +269,7 @@ class MemoryTier:
         if pattern.literal is not None:
             return self.remove([Ref(namespace, pattern.literal)])
         with self._lock:
-            return self._drop([slot for slot in self._tables.slots(namespace) if pattern.matches(slot.key)])
+            return self._end([slot for slot in self._tables.slots(namespace) if pattern.matches(slot.key)])
 
     def drop_marked(self, namespace: str, names: Sequence[str]) -> int:
         """Remove what carries a mark of one of these names, whatever its version, and return how many.
@@ -271,7 +277,7 @@ class MemoryTier:
         Costs in proportion to what it removes.  The namespace's own mark is on every entry of it.
         """
         with self._lock:
-            return self._drop(self._tables.tagged(namespace, names))
+            return self._end(self._tables.tagged(namespace, names))
 
     def age(self, refs: Sequence[Ref]) -> None:
         """They are stale from now on; those that expire at the end of their fresh time keep that as their end."""
@@ -302,9 +308,17 @@ class MemoryTier:
     def clear(self, namespace: str | None) -> int:
         """Remove a whole namespace, or everything for None."""
         with self._lock:
-            number = self._drop(list(self._tables.slots(namespace)))
+            slots = list(self._tables.slots(namespace))
+            number = self._drop(slots) if namespace is None else self._end(slots)
             self._tables.sweep()
             return number
+
+    def _end(self, slots: Iterable[Slot]) -> int:
+        """Drop what was deleted or invalidated."""
+        ended = list(slots)
+        for slot in ended:
+            self._departed.note(slot.ref, "invalidated")
+        return self._drop(ended)
 
     def _drop(self, slots: Iterable[Slot]) -> int:
         number = 0

@@ -60,6 +60,7 @@ class Stored(NamedTuple):
     name: bytes
     header: Header | None
     size: int
+    idle_s: float | None = None
 
 
 class Listing:
@@ -88,6 +89,14 @@ class Listing:
             stored = yield from self.beginnings(hashed)
             found += [one.name for one in stored if one.header is not None and pattern.matches(one.header.ref.key)]
         return found
+
+    def idle_beginnings(self, names: Sequence[bytes]) -> Plan[list[Stored]]:
+        """The same as `beginnings`, and how long each was idle before: reading it ends that."""
+        if not names:
+            return []
+        answers = yield Batch([("OBJECT", "IDLETIME", name) for name in names])
+        idle = {name: answer for name, answer in zip(names, answers, strict=True) if isinstance(answer, int)}
+        return [one._replace(idle_s=idle.get(one.name)) for one in (yield from self.beginnings(names))]
 
     def beginnings(self, names: Sequence[bytes]) -> Plan[list[Stored]]:
         """What the entries of those *names* say of themselves, those that are there."""
@@ -178,6 +187,6 @@ def listed(stored: Stored) -> Listed | None:
     """What a listing shows of an entry; None for what is none."""
     if stored.header is None:
         return None
-    return Listed(stored.header, "redis", max(0, stored.size - FRAME), None)
+    return Listed(stored.header, "redis", max(0, stored.size - FRAME), None, stored.idle_s)
 
 

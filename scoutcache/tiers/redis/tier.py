@@ -69,6 +69,8 @@ class RedisTier:
         self._listing = Listing(layout)
         self.pace: Pace = Unpaced()
         """Asked between the steps of scans and of removals by pattern."""
+        self.tells_idle = False
+        """Is a scan to ask how long each entry was idle?"""
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConduit] = weakref.WeakKeyDictionary()
 
     def do(self, plan: Plan[T]) -> T:
@@ -204,11 +206,12 @@ class RedisTier:
 
     def _stored(self, namespace: str | None, pattern: Pattern | None) -> Iterator[Stored]:
         glob, what = self.layout.glob(namespace, pattern), _asked(namespace, pattern)
+        look = self._listing.idle_beginnings if self.tells_idle else self._listing.beginnings
         for node, node_name, begin in self._nodes_from(what):
             cursor = begin
             while True:
                 cursor, names = self.do(self._listing.step(cursor, glob, node))
-                for one in self.do(self._listing.beginnings(names)):
+                for one in self.do(look(names)):
                     if _matches(one, namespace, pattern):
                         yield one
                 if not cursor:

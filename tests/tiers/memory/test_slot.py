@@ -34,7 +34,7 @@ class TestToldFrom:
         assert world.tier.live(row.header.ref).value() == "value"
         world.clock.advance(0.2)
         assert world.tier.live(row.header.ref) is None
-        assert world.tier.outlived(row.header.ref)
+        assert world.tier.why_absent(row.header.ref) == "expired"
         assert (world.tier.entry(row.header.ref) is None) == ("stale" not in options)
 
     def test_until_then_hits_take_the_short_way_and_after_it_none_does(self, make_world):

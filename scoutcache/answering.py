@@ -1,0 +1,354 @@
+"""The flows of `cache.semantic`: what is asked, answered, added and removed by meaning, written once for both faces.
+
+Rule 1: an answer is an ordinary entry.  A candidate that the index names is read through the cache like any other key
+        and checked (its tier, its versions, its time, its own words) before anything of it is served; its similarity is
+        computed from the vector in the entry.  So TTL, tags, invalidation, limits and signatures hold.
+Rule 2: exact before near: the answer to the very same query needs no embedder.
+Rule 3: a request counts once: as a hit of the entry that was served, or as a miss of the key the query would have.
+Rule 4: a row is announced before its entry is written, and goes after it (`scoutcache.semantic.index`).
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from scoutcache.calls import Calls, Options
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.entry import Ref
+from scoutcache.errors import CacheError
+from scoutcache.keys import check_namespace
+from scoutcache.listing import list_entries
+from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
+from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, places_of, read_answer, written_answer
+from scoutcache.patterns import Pattern
+from scoutcache.semantic.index import Candidate, Index, Place
+from scoutcache.semantic_state import State, state_of
+
+__all__ = ["Answering", "Found", "Judged", "Reading"]
+
+_NEAREST = 4
+"""Candidates that are looked at: in GPTCache's benchmark the right one is among so many in 999 of 999."""
+
+
+class Reading(NamedTuple):
+    """An answer as it was read, and what is to be recorded if it is served."""
+
+    ref: Ref
+    answer: Answer
+    tier: str
+    size: int | None
+    cost: float | None
+    fresh_until: float
+
+
+class Judged(NamedTuple):
+    """A candidate with its answer, and what was decided of it."""
+
+    reading: Reading
+    similarity: float
+    verdict: Verdict
+
+
+class Found(NamedTuple):
+    """What serves, and how near it is."""
+
+    reading: Reading
+    similarity: float
+    exact: bool
+    hit_id: str
+
+
+class Answering:
+    """The flows for one cache in one namespace."""
+
+    def __init__(self, calls: Calls) -> None:
+        self.calls, self.core = calls, calls.core
+
+    @property
+    def state(self) -> State:
+        """What the cache keeps of its semantic side."""
+        return state_of(self.core)
+
+    def namespace(self, namespace: str | None) -> str:
+        """The namespace that is meant."""
+        return self.calls.namespace if namespace is None else check_namespace(namespace)
+
+    def preset(self, threshold: float | None) -> Preset:
+        """What decides, by the configuration and the call.  Raises `CacheError`."""
+        config = self.core.config.semantic
+        if threshold is not None and not 0 <= threshold <= 1:
+            raise CacheError(f"a threshold is a cosine similarity from 0 to 1, not {threshold!r}")
+        return chosen(config.preset, config.threshold if threshold is None else threshold)
+
+    @property
+    def policy(self) -> str:
+        """``threshold`` or ``verified``."""
+        return self.core.config.semantic.policy
+
+    # -- asking
+
+    def get(
+        self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None
+    ) -> Flow[Found | None]:
+        """What serves *query*, or None."""
+        one, preset, name = asked(query, scope), self.preset(threshold), self.namespace(namespace)
+        began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
+        if self.core.config.enabled:
+            found = yield from self._exact(one, name, reasons)
+            if found is None and len(query) <= LONGEST:
+                found = yield from self._near(one, name, preset)
+            if found is not None:
+                self._record(found, began)
+                return found
+        self.calls._record_miss("get", Ref(name, one.key), began, reasons, None)
+        return None
+
+    def _exact(self, one: Asked, namespace: str, reasons: dict[Ref, str]) -> Flow[Found | None]:
+        found = yield from self.read(Ref(namespace, one.key), reasons)
+        if found is None or not (yield from self._unless_reported(found, Verdict(True, 1.0, "the same query"))).serves:
+            return None
+        return Found(found, 1.0, True, self.hit_id(found, 1.0, one))
+
+    def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
+        judged = yield from self.judged(one, namespace, preset)
+        best = self.best(one, judged)
+        if best is None:
+            return None
+        return Found(best.reading, best.similarity, False, self.hit_id(best.reading, best.similarity, one))
+
+    def best(self, one: Asked, judged: Sequence[Judged]) -> Judged | None:
+        """Of candidates that may serve the one that does."""
+        serving = [found for found in judged if found.verdict.serves]
+        query = one.query
+        return max(serving, key=lambda it: rank(query, it.reading.answer.query, it.similarity), default=None)
+
+    def judged(
+        self, one: Asked, namespace: str, preset: Preset, count: int = _NEAREST, *, all_: bool = False
+    ) -> Flow[list[Judged]]:
+        """The nearest answers and what is decided of each; only those that are near enough, unless *all_*."""
+        index = yield from self.opened(namespace)
+
+        def search() -> list[Candidate]:
+            return index.near(self.state.encoding.one(one.query), one.digest, count)
+
+        candidates: list[Candidate] = yield from perform(Work(search))
+        judged = []
+        for candidate in candidates:
+            if not all_ and max(candidate.similarity, 0.0) < preset.threshold - 0.01:
+                break
+            found = yield from self._candidate(one, namespace, index, candidate)
+            if found is not None:
+                reading, similarity = found
+                verdict = judge(one.query, reading.answer.query, similarity, preset)
+                if verdict.serves:
+                    verdict = yield from self._unless_reported(reading, verdict)
+                judged.append(Judged(reading, similarity, verdict))
+        return judged
+
+    def _unless_reported(self, reading: Reading, verdict: Verdict) -> Flow[Verdict]:
+        """*verdict*, unless the answer was reported wrong for a query that was as near."""
+        from scoutcache.evidence import evidence_of
+
+        ref = reading.ref if reading.answer.alias_of is None else Ref(reading.ref.namespace, reading.answer.alias_of)
+        known = yield from evidence_of(self, ref, reading.answer.birth)
+        if verdict.similarity > known.wrong_up_to:
+            return verdict
+        reason = f"reported wrong for a query with similarity {known.wrong_up_to:.3f}"
+        return verdict._replace(serves=False, reason=reason)
+
+    def _candidate(
+        self, one: Asked, namespace: str, index: Index, candidate: Candidate
+    ) -> Flow[tuple[Reading, float] | None]:
+        """The answer that a candidate names, with its similarity by its own vector; None where there is none."""
+        reasons: dict[Ref, str] = {}
+        key = f"semantic:{candidate.place.scope.hex()}:{candidate.place.ident.hex()}"
+        reading = yield from self.read(Ref(namespace, key), reasons)
+        if reading is None:
+            gone = reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
+            yield from perform(Work(lambda: index.pass_over(candidate, gone=gone)))
+            return None
+        similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
+        return reading, similarity
+
+    def _similarity(self, query: str, answer: Answer) -> float:
+        """The cosine of two queries; one that another embedder made a vector of is embedded anew."""
+        import numpy as np
+
+        encoding = self.state.encoding
+        vector = encoding.one(query)
+        other = np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+        return float(vector @ other) if len(other) == len(vector) else 0.0
+
+    def read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
+        """The fresh answer at *ref*, an alias followed; not counted yet."""
+        found = yield from self._read(ref, reasons)
+        if found is None or found.answer.alias_of is None:
+            return found
+        target = places_of(found.answer.alias_of)
+        own = places_of(ref.key)
+        if target is None or own is None or target[0] != own[0]:
+            return None  # an alias never leaves its scope
+        followed = yield from self._read(Ref(ref.namespace, found.answer.alias_of), reasons)
+        if followed is None or followed.answer.alias_of is not None or followed.answer.birth != found.answer.response:
+            return None
+        return followed._replace(answer=followed.answer._replace(query=found.answer.query, vector=found.answer.vector))
+
+    def _read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
+        core = self.core
+        core.follower.sync()
+        row = None if core.memory is None or not core.may_peek() else core.memory.rows([ref], count=False).get(ref)
+        if row is not None:
+            header, value, tier, size = row.header, row.live.value(), "memory", row.live.size
+        else:
+            found = yield from core.reading.find_one(ref, reasons)
+            if found is None:
+                return None
+            header, value, tier, size = found.header, found.value, found.tier, found.size
+        if header.fresh_until <= core.world.now():
+            reasons[ref] = "expired"
+            return None
+        answer = read_answer(ref.key, value)
+        return None if answer is None else Reading(ref, answer, tier, size, header.cost, header.fresh_until)
+
+    def _record(self, found: Found, began: int) -> None:
+        ref, tier = found.reading.ref, found.reading.tier
+        if tier == "memory" and self.core.memory is not None and self.core.memory.live(ref) is not None:
+            self.calls.record_hit(ref, began, found.reading.size)  # reading it again counted it
+        else:
+            self.calls.record("get", ref, began, outcome="hit", tier=tier, size=found.reading.size,
+                              cost=found.reading.cost)  # fmt: skip
+
+    def hit_id(self, reading: Reading, similarity: float, one: Asked) -> str:
+        """A name for this hit, which says what it was a hit of."""
+        from scoutcache.evidence import Hit  # a face of its own, that stands on this one
+
+        return Hit.of(self.state, reading, similarity, one).text
+
+    # -- changing
+
+    def add(self, query: str, response: Any, options: Options, scope: Mapping[str, Any]) -> Flow[str | None]:
+        """Store the answer to *query*; its key, None when no tier took it."""
+        one, name = asked(query, scope), self.namespace(options.namespace)
+        ref = Ref(name, one.key)
+        self.calls.lifetime(ref, options.ttl, options.stale_ttl)  # a wrong one fails before anything is embedded
+        if not self.core.config.enabled:
+            yield from self.calls.set(one.key, response, options)  # recorded as bypassed
+            return None
+        answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
+        taken = yield from self.store(one, name, answer, options)
+        return one.key if taken else None
+
+    def store(self, one: Asked, namespace: str, answer: Answer, options: Options) -> Flow[bool]:
+        """Write *answer* as an entry, and put it into the index; an over-long query is in no index."""
+        options = options._replace(namespace=namespace)
+        if len(one.query) > LONGEST:
+            return (yield from self.calls.set(one.key, written_answer(answer), options))
+        index = yield from self.opened(namespace)
+        encoding, place = self.state.encoding, Place(one.digest, one.ident)
+        vector = yield from perform(Work(lambda: encoding.one(one.query)))
+        whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=encoding.name)
+        self.core.world.codec.hold(written_answer(whole))  # what can't be stored is refused before the index is touched
+        yield from perform(Work(lambda: index.adding(place, vector)))
+        taken = yield from self.calls.set(one.key, written_answer(whole), options)
+        if taken:
+            yield from perform(Work(lambda: index.added(place, vector)))
+        else:
+            there = yield from self._read(Ref(namespace, one.key), {})  # a newer one may stand
+            yield from perform(Work(lambda: index.settle({place: there is not None})))
+        return taken
+
+    def remove(self, key: str, namespace: str | None) -> Flow[bool]:
+        """Remove the answer with *key*; True if it was there."""
+        name, found = self.namespace(namespace), places_of(str(key))
+        if found is None:
+            raise CacheError(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
+        index, places = self.state.index(name), [Place(*found)]
+        yield from perform(Work(lambda: index.removing(places)))
+        removed = yield from self.calls.delete(str(key), name)
+        yield from perform(Work(lambda: index.removed(places)))
+        return removed
+
+    def clear(self, namespace: str | None) -> Flow[None]:
+        """Remove every answer of the namespace, and what was learned of them."""
+        name = self.namespace(namespace)
+        index = self.state.index(name)
+        yield from perform(Work(index.removing_all))
+        removed = yield from self.core.removing.pattern(name, Pattern.parse("semantic:*"))
+        if not removed.failed:
+            yield from perform(Work(index.removed_all))
+
+    # -- index and entries
+
+    def opened(self, namespace: str) -> Flow[Index]:
+        """The index, agreeing with the entries as far as can be known without looking at all of them."""
+        state, index = self.state, self.state.index(namespace)
+        if namespace not in state.settled:
+            places = yield from perform(Work(index.unsettled))
+            there = {}
+            for place in places:
+                key = f"semantic:{place.scope.hex()}:{place.ident.hex()}"
+                there[place] = (yield from self._read(Ref(namespace, key), {})) is not None
+            if there:
+                yield from perform(Work(lambda: index.settle(there)))
+            if not (yield from perform(Work(index.exists))):
+                yield from self.compare(namespace)
+            state.settled.add(namespace)
+        written = state.heard(namespace)
+        if written is None:
+            yield from self.compare(namespace)
+        elif written:
+            yield from self._take_in(namespace, index, written)
+        return index
+
+    def _take_in(self, namespace: str, index: Index, keys: Sequence[str]) -> Flow[None]:
+        """Put entries that the index lacks into it."""
+        missing = []
+        for key in dict.fromkeys(keys):
+            reading, found = (yield from self._read(Ref(namespace, key), {})), places_of(key)
+            if reading is not None and found is not None:
+                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
+                missing.append((Place(*found), vector))
+        if missing:
+            yield from perform(Work(lambda: index.amend(missing, {})))
+
+    def vector_of(self, answer: Answer) -> Any:
+        """The vector of an answer's query."""
+        import numpy as np
+
+        encoding = self.state.encoding
+        return np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+
+    def compare(self, namespace: str) -> Flow[dict[str, int]]:
+        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
+        index = self.state.index(namespace)
+        before = yield from perform(Work(index.places))
+        keys = yield from perform(Work(lambda: self._keys(namespace)))
+        there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
+        missing = [key for place, key in there.items() if place not in before]
+        yield from self._take_in(namespace, index, missing)
+        ghosts = {place: row for place, row in before.items() if place not in there}
+        if ghosts:
+            yield from perform(Work(lambda: index.amend((), ghosts)))
+        return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
+
+    def _keys(self, namespace: str) -> list[str]:
+        pattern = Pattern.parse(KEYS)
+        return [entry.header.ref.key for entry in list_entries(self.core, namespace, pattern)]
+
+    def rebuild(self, namespace: str | None) -> Flow[int]:
+        """Make the index anew from the entries, with the embedder in use; how many it holds."""
+        name = self.namespace(namespace)
+        keys = yield from perform(Work(lambda: self._keys(name)))
+        entries = []
+        for key in keys:
+            reading, found = (yield from self._read(Ref(name, key), {})), places_of(key)
+            if reading is not None and found is not None:
+                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
+                entries.append((Place(*found), vector))
+        index = self.state.index(name)
+        yield from perform(Work(lambda: index.replace(entries)))
+        self.state.settled.add(name)
+        return len(entries)

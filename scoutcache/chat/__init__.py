@@ -1,0 +1,4 @@
+"""Requests to language models and their answers, as data: what makes two requests the same, what an answer says.
+
+Pure: no clock, no I/O, no client of any provider.
+"""

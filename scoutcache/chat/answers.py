@@ -1,0 +1,198 @@
+"""What an answer says of itself (model, tokens, how it ended), and whether it may be kept.
+
+Known shapes: OpenAI chat completions, completions, responses and embeddings, Anthropic messages; each whole or as the
+events of a stream.  Anything else is an answer that says nothing of itself, and may be kept.
+
+Not kept, by the name that is counted:
+
+- ``error``: the answer is an error, or failed, or was cancelled.
+- ``refused``: the model refused, or a filter cut it off.  Tomorrow's filter may be another.
+- ``truncated``: it ended at a limit of tokens; kept only where the caller wants it so.
+- ``unfinished``: a stream that ended without its end, or an answer that is still being made.
+- ``other_model``: another model answered than was asked (a fallback, a router).  A dated name of the same model is the
+  same model; so is what ``[llm] model_aliases`` says of a deployment's name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+__all__ = ["DATE", "FAULTS", "Outline", "bare", "is_same_model", "outline_of", "outline_of_chunks", "plain"]
+
+FAULTS: Final = ("error", "refused", "unfinished", "truncated", "other_model")
+"""Why an answer is not kept, worst first."""
+
+_REFUSED: Final = frozenset({"content_filter", "refusal", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT"})
+_TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
+                               "MAX_TOKENS"})  # fmt: skip
+_FAILED: Final = frozenset({"failed", "cancelled", "canceled"})
+_UNDER_WAY: Final = frozenset({"queued", "in_progress"})
+
+DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|\d{4}|\d{3}|latest)$")
+"""How names of one model differ by their date or release: -20250929, @20250929, -2024-08-06, -0613, -002, -latest."""
+_VENDOR: Final = re.compile(r"^(?:[a-z]{2,6}\.)?(?:anthropic|meta|amazon|mistral|cohere|ai21|deepseek)\.(?=[a-z])")
+_VERSION: Final = re.compile(r"-v\d+(?::\d+)?$")
+
+
+@dataclass(slots=True)
+class Outline:
+    """What is known of an answer; None where it doesn't say."""
+
+    model: str | None = None
+    request_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    ends: set[str] = field(default_factory=set)
+    """Why it ended, in the provider's words."""
+    refused: bool = False
+    failed: bool = False
+    finished: bool = True
+
+    @property
+    def tokens(self) -> tuple[int | None, int | None]:
+        """Of the request and of the answer."""
+        return self.input_tokens, self.output_tokens
+
+    def fault(self, asked: str, keep: Collection[str] = (), aliases: Mapping[str, str] | None = None) -> str | None:
+        """Why it is not to be kept as the answer of the model *asked*; None when it may be, or when *keep* names it."""
+        asked = (aliases or {}).get(asked, asked)
+        faults = {
+            "error": self.failed or self.ends & _FAILED,
+            "refused": self.refused or self.ends & _REFUSED,
+            "unfinished": not self.finished or self.ends & _UNDER_WAY,
+            "truncated": self.ends & _TRUNCATED or ("incomplete" in self.ends and not self.ends & _REFUSED),
+            "other_model": asked and self.model is not None and not is_same_model(asked, self.model),
+        }
+        return next((name for name in FAULTS if faults[name] and name not in keep), None)
+
+
+def is_same_model(asked: str, answered: str) -> bool:
+    """Did the model that was asked answer, by its plain name, a dated one, or one with its vendor before it?
+
+    >>> is_same_model("gpt-4o", "gpt-4o-2024-08-06"), is_same_model("gpt-4o", "gpt-4o-mini")
+    (True, False)
+    >>> is_same_model("gpt-4o-2024-08-06", "gpt-4o-2024-05-13"), is_same_model("claude-3-latest", "claude-3-20250219")
+    (False, True)
+    """
+    ours, theirs = bare(asked), bare(answered)
+    if ours == theirs:
+        return True
+    base, other = DATE.sub("", ours), DATE.sub("", theirs)
+    # Two dates are two models; a name without one, or the latest, is any of them.
+    return base == other and (ours in {base, f"{base}-latest"} or theirs == other)
+
+
+def bare(name: str) -> str:
+    """The name without path, vendor and version before and behind it."""
+    return _VERSION.sub("", _VENDOR.sub("", name.rpartition("/")[2].casefold()))
+
+
+def plain(value: object) -> Any:
+    """*value* as JSON would have it, where it is a mapping or a model of pydantic; else None."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, warnings=False)
+    return value if isinstance(value, Mapping) else None
+
+
+def outline_of(response: object) -> Outline:
+    """What a whole answer says of itself."""
+    outline, said = Outline(), plain(response)
+    if said is not None:
+        _whole(outline, said)
+    return outline
+
+
+def outline_of_chunks(chunks: Iterable[object]) -> Outline:
+    """What the chunks of a stream say together; pieces that are no mappings say nothing."""
+    outline, known, ended = Outline(), False, False
+    for chunk in chunks:
+        said = plain(chunk)
+        if said is not None:
+            known_now, ended_now = _chunk(outline, said)
+            known, ended = known or known_now, ended or ended_now
+    outline.finished = ended or not known
+    return outline
+
+
+def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
+    outline.failed |= said.get("error") is not None or said.get("type") == "error"
+    _named(outline, said)
+    _used(outline, said.get("usage"))
+    _end(outline, said.get("stop_reason"), said.get("status"))
+    details = said.get("incomplete_details")
+    if isinstance(details, Mapping):
+        _end(outline, details.get("reason"))
+    for choice in _mappings(said.get("choices")):
+        _end(outline, choice.get("finish_reason"))
+        _refusals(outline, choice.get("message"))
+    for item in _mappings(said.get("output")):
+        for part in _mappings(item.get("content")):
+            outline.refused |= part.get("type") == "refusal"
+
+
+def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
+    """Is it of a shape we know, and does it end the answer?"""
+    kind = kind if isinstance(kind := said.get("type"), str) else ""
+    if kind == "error" or said.get("error") is not None:
+        outline.failed = True
+        return True, True
+    if kind and isinstance(whole := said.get("response"), Mapping):  # an event of OpenAI's responses
+        _whole(outline, whole)
+        outline.failed |= kind == "response.failed"
+        outline.ends -= _UNDER_WAY
+        return True, kind in {"response.completed", "response.incomplete", "response.failed"}
+    if kind == "message_start":
+        _whole(outline, message if isinstance(message := said.get("message"), Mapping) else {})
+        return True, False
+    if kind in {"message_delta", "message_stop"}:
+        _end(outline, (delta if isinstance(delta := said.get("delta"), Mapping) else {}).get("stop_reason"))
+        _used(outline, said.get("usage"))
+        return True, kind == "message_stop"
+    if isinstance(said.get("choices"), list):
+        return True, _delta(outline, said)
+    return kind.startswith(("content_block", "response.")), False
+
+
+def _delta(outline: Outline, said: Mapping[str, Any]) -> bool:
+    """A chunk of a chat completion; does it end a choice?"""
+    _named(outline, said)
+    _used(outline, said.get("usage"))
+    ended = False
+    for choice in _mappings(said["choices"]):
+        _end(outline, choice.get("finish_reason"))
+        _refusals(outline, choice.get("delta"))
+        ended |= choice.get("finish_reason") is not None
+    return ended
+
+
+def _named(outline: Outline, said: Mapping[str, Any]) -> None:
+    for name, key in (("model", "model"), ("request_id", "id")):
+        if isinstance(value := said.get(key), str) and value:
+            setattr(outline, name, value)
+
+
+def _used(outline: Outline, usage: Any) -> None:
+    if not isinstance(usage, Mapping):
+        return
+    for name, keys in (("input_tokens", ("prompt_tokens", "input_tokens")),
+                       ("output_tokens", ("completion_tokens", "output_tokens"))):  # fmt: skip
+        found = [n for key in keys if isinstance(n := usage.get(key), int) and not isinstance(n, bool) and n >= 0]
+        if found:
+            setattr(outline, name, found[0])
+
+
+def _end(outline: Outline, *reasons: Any) -> None:
+    outline.ends.update(reason for reason in reasons if isinstance(reason, str))
+
+
+def _refusals(outline: Outline, message: Any) -> None:
+    outline.refused |= isinstance(message, Mapping) and bool(message.get("refusal"))
+
+
+def _mappings(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in value if isinstance(item, Mapping)] if isinstance(value, list | tuple) else []

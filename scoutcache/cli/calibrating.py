@@ -1,0 +1,101 @@
+"""Labelled pairs, read and measured for ``semantic calibrate``."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from scoutcache.cli.errors import CommandError, Usage
+from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
+from scoutcache.meaning.gates import closed_by
+from scoutcache.meaning.presets import PRESETS
+
+if TYPE_CHECKING:
+    from scoutcache.cli.state import Session
+
+__all__ = ["Calibrated", "calibrated", "read_pairs"]
+
+_SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+
+
+class Calibrated(NamedTuple):
+    """What was measured: at the chosen threshold (None: no such), and at all of them."""
+
+    pairs: list[Pair]
+    model: str
+    preset: str
+    gates: tuple[str, ...]
+    point: Point | None
+    curve: list[Point]
+
+
+def calibrated(
+    session: Session, file: Path, preset: str, threshold: float | None, precision: float | None, *, gates: bool
+) -> Calibrated:
+    """Measure the pairs in *file*.  Raises `CommandError` for a file that can't be read."""
+    from scoutcache.semantic.embedding import Encoding
+    from scoutcache.semantic.models import load_embedder
+
+    if threshold is not None and precision is not None:
+        raise Usage("--threshold and --precision exclude each other")
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
+    rows = read_pairs(file)
+    encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
+    name = encoding.name
+    texts = sorted({text for one, other, _ in rows for text in (one, other)}, key=len)  # alike in length: less padding
+    vectors: dict[str, Any] = {}
+    for at in range(0, len(texts), 256):
+        session.progress("embedding", at, len(texts))
+        part = texts[at : at + 256]
+        vectors.update(zip(part, encoding.many(part), strict=True))
+    session.progress_done()
+    asked = PRESETS[preset].gates if gates else ()
+    pairs = [
+        Pair(min(max(float(vectors[one] @ vectors[other]), 0.0), 1.0), same, not closed_by(one, other, asked))
+        for one, other, same in rows
+    ]
+    points = curve(pairs)
+    if precision is not None:
+        point = lowest_for(points, precision)
+    else:
+        chosen = session.config.semantic.threshold if threshold is None else threshold
+        point = measure(pairs, PRESETS[preset].threshold if chosen is None else chosen)
+    return Calibrated(pairs, name, preset, asked, point, points)
+
+
+def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
+    """Two queries and whether one answer serves both, of each row.  Raises `CommandError` naming the line."""
+    rows = list(_rows(file))
+    if not rows:
+        raise CommandError(f"{file} holds no pairs", hint="expected rows below the header query,other,same")
+    return rows
+
+
+def _rows(file: Path) -> Iterator[tuple[str, str, bool]]:
+    reader = csv.DictReader(io.StringIO(_text(file), newline=""))
+    lacking = {"query", "other", "same"} - set(reader.fieldnames or ())
+    if lacking:
+        raise CommandError(f"{file} has no column {', '.join(sorted(lacking))}",
+                           hint="expected a CSV file with the header query,other,same")  # fmt: skip
+    for row in reader:
+        same = _SAME.get((row["same"] or "").strip().lower())
+        if same is None or not (row["query"] or "").strip() or not (row["other"] or "").strip():
+            raise CommandError(f"{file}, line {reader.line_num}: expected two texts, and 1 or 0 under same")
+        yield row["query"], row["other"], same
+
+
+def _text(file: Path) -> str:
+    try:
+        data = file.read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        return data.decode("utf-8-sig")
+    except FileNotFoundError as error:
+        raise CommandError(f"no such file: {file}") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise CommandError(f"{file} can't be read: {error}",
+                           hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip

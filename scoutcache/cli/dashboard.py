@@ -1,0 +1,48 @@
+"""``dashboard``: a Grafana dashboard of what a cache exposes to Prometheus."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scoutcache.cli.options import command, group
+from scoutcache.cli.state import Session
+
+app = group(
+    "dashboard",
+    examples="""
+    scoutcache dashboard export -o scoutcache.json
+    """,
+)
+
+
+@command(
+    app,
+    "export",
+    short="Print a Grafana dashboard, or write it to a file.",
+    examples="""
+    scoutcache dashboard export -o /etc/grafana/provisioning/dashboards/scoutcache.json
+    scoutcache dashboard export | jq '.panels[].title'
+    """,
+)
+def export(
+    session: Session,
+    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.")] = None,
+) -> None:
+    """Print a Grafana dashboard as JSON: hit rate, latencies, misses by reason, tiers, money saved, alerts.
+
+    Its data source is a variable, so it can be provisioned from a file or imported as it is. The metrics come from
+    applications that register the collector of scoutcache.integrations.prometheus, or from stats --prom-textfile.
+    """
+    from scoutcache.cli.values import write_whole
+    from scoutcache.insight.dashboard import dashboard
+
+    text = f"{json.dumps(dashboard(), indent=2)}\n"
+    if output is None:
+        session.out.write(text)
+    else:
+        write_whole(Path(output), text.encode())
+        session.note(f"wrote {output}")

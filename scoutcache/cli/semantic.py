@@ -1,0 +1,340 @@
+"""``semantic``: answers by meaning, asked and kept, explained, calibrated and rebuilt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli.errors import MISSED, NOT_FOUND, CommandError, Usage
+from scoutcache.cli.options import choices, command, group
+from scoutcache.cli.state import Session
+
+if TYPE_CHECKING:
+    from scoutcache.meaning.calibration import Point
+
+app = group(
+    "semantic",
+    examples="""
+    scoutcache semantic prepare                                  once: the model, made ready for a fast start
+    scoutcache semantic query 'How do I reset it?' --model gpt-4o
+    scoutcache semantic calibrate pairs.csv --precision 0.99     find a threshold on your own pairs
+    """,
+)
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="M", help="The model whose answers these are; part of the scope.")
+]
+Scope = Annotated[
+    list[str] | None,
+    typer.Option("--scope", "-s", metavar="NAME=VALUE", help="What else must match; JSON values are read. Repeatable."),
+]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
+Threshold = Annotated[
+    float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
+]
+
+
+@command(
+    app,
+    "stats",
+    short="Show how many answers there are, by what model and rules.",
+    examples="""
+    scoutcache semantic stats
+    scoutcache semantic stats --json | jq .entries
+    """,
+)
+def stats(session: Session) -> None:
+    """Show answers, scopes and what decides of hits in this namespace.
+
+    Index and entries are compared for it: rows without an entry are taken out, entries without a row put in.
+    """
+    with session.cache(reading=True) as cache:
+        session.out.record(cache.semantic.stats())
+
+
+@command(
+    app,
+    "query",
+    short="Print the answer to a query that means the same.",
+    examples="""
+    scoutcache semantic query 'How can I reset my password?' --model gpt-4o
+    scoutcache semantic query 'reset password' -m gpt-4o -s system='be brief' --json
+    """,
+)
+def query(session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None) -> int | None:
+    """Print the answer that serves a query, by its meaning; exit code 4 when there is none.
+
+    It counts as a request. Why there is none is told by scoutcache semantic explain.
+    """
+    with session.cache(reading=True, counting=True, raising=False) as cache:
+        hit = cache.semantic.get(query, threshold=threshold, **_scope(model, scope))
+    if hit is None:
+        raise CommandError("no answer serves this query", code=NOT_FOUND,
+                           hint=session.again("semantic", "explain", query, model=model, scope=scope))  # fmt: skip
+    fields = {"response": hit.response, "similarity": hit.similarity, "exact": hit.exact, "key": hit.key,
+              "query": hit.query, "hit_id": hit.hit_id}  # fmt: skip
+    if session.form == "table":
+        _show(session, hit.response)
+        session.note(f"similarity {hit.similarity:.3f} to: {hit.query}")
+    else:
+        session.out.record(fields)
+    return None
+
+
+def _show(session: Session, response: Any) -> None:
+    from scoutcache.cli.values import _show as show_value
+
+    show_value(session, response)
+
+
+@command(
+    app,
+    "add",
+    short="Store the answer to a query.",
+    examples="""
+    scoutcache semantic add 'How do I reset my password?' 'Click on …' --model gpt-4o --ttl 7d
+    ./ask-model | scoutcache semantic add 'What is our refund policy?' - -m gpt-4o --tag policy
+    """,
+)
+def add(
+    session: Session,
+    query: Query,
+    response: Annotated[str, typer.Argument(metavar="RESPONSE|-", help="The answer; a dash reads it from stdin.")],
+    model: Model,
+    scope: Scope = None,
+    kind: Annotated[
+        str, choices(("text", "json"), "--value", help="What the answer is. Default: text.", show_default=False)
+    ] = "text",
+    ttl: Annotated[str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
+) -> None:
+    """Store the answer to a query under the prefix semantic, as an ordinary entry."""
+    from scoutcache.cli.values import _check_lasting, _content
+
+    content = _content(response, kind)
+    with session.cache() as cache:
+        _check_lasting(cache)
+        key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **_scope(model, scope))
+        namespace = cache.config.namespace
+    if key is None:
+        raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
+    if session.form == "table":
+        session.note(f"stored {key}")
+    else:
+        session.out.record({"key": key, "namespace": namespace, "stored": True})
+
+
+@command(
+    app,
+    "remove",
+    short="Remove answers by their keys.",
+    examples="""
+    scoutcache semantic remove semantic:82d96e1b19d726b060a5c47630ac2ed6:b5e96206461a8212ec54effac3efc5f2
+    """,
+)
+def remove(
+    session: Session,
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys that add and query told.")],
+) -> int | None:
+    """Remove answers, in every tier and every process. Exit code 4 when none of them was there."""
+    with session.cache() as cache:
+        there = {key: cache.semantic.remove(key) for key in dict.fromkeys(keys)}
+    absent = [key for key, was in there.items() if not was]
+    if session.form == "table":
+        session.note(f"removed {len(there) - len(absent)} of {len(there)}")
+    else:
+        session.out.record({"removed": len(there) - len(absent), "absent": absent})
+    return None if len(absent) < len(there) else NOT_FOUND
+
+
+@command(
+    app,
+    "explain",
+    short="Tell why a query hits or misses.",
+    examples="""
+    scoutcache semantic explain 'Should I sell gold?' --model gpt-4o
+    scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --json | jq '.candidates[0].closed'
+    """,
+)
+def explain(
+    session: Session,
+    query: Query,
+    model: Model,
+    scope: Scope = None,
+    threshold: Threshold = None,
+    count: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Neighbours to show.")] = 5,
+) -> None:
+    """Show the nearest answered queries of the scope, and for each what was decided, by which gate or rule.
+
+    It counts as no request and changes nothing.
+    """
+    with session.cache(reading=True, raising=False) as cache:
+        told = cache.semantic.explain(query, count=count, threshold=threshold, **_scope(model, scope))
+    if session.form != "table":
+        session.out.record(told, main="candidates")
+        return
+    session.out.line(f"{'hit' if told['serves'] else 'miss'}: {told['reason']}")
+    session.out.section("nearest", told["candidates"], ("similarity", "serves", "reason", "query", "key"))
+
+
+@command(
+    app,
+    "calibrate",
+    short="Find thresholds from labelled pairs.",
+    examples="""
+    scoutcache semantic calibrate pairs.csv                      what the configured preset does to them
+    scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold that is so precise
+    scoutcache semantic calibrate pairs.csv --json | jq '{threshold, precision, recall, false_hit_rate}'
+    """,
+)
+def calibrate(
+    session: Session,
+    pairs: Annotated[
+        Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+    ],
+    precision: Annotated[
+        float | None,
+        typer.Option("--precision", metavar="P", min=0.0, max=1.0, help="Find the lowest threshold that reaches it."),
+    ] = None,
+    preset: Annotated[
+        str | None, choices(("strict", "balanced", "recall"), "--preset", help="Its gates, not the configured ones.")
+    ] = None,
+    threshold: Threshold = None,
+    gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Let gates decide too.")] = True,
+) -> int | None:
+    """Measure precision, recall and false hits among negatives by threshold, with 95 % intervals.
+
+    Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
+    no threshold reaches ends with exit code 99.
+    """
+    from scoutcache.cli.calibrating import calibrated
+    from scoutcache.cli.trust import check_trust
+
+    check_trust(session, session.loaded)
+    found = calibrated(session, pairs, preset or session.config.semantic.preset, threshold, precision, gates=gates)
+    point: Point | None = found.point
+    fields: dict[str, Any] = {
+        "pairs": len(found.pairs), "same": sum(one.same for one in found.pairs), "model": found.model,
+        "preset": found.preset, "gates": list(found.gates), "wanted_precision": precision,
+        **_told(point), "curve": [_told(one) for one in found.curve],
+    }  # fmt: skip
+    if session.form == "table":
+        _chart(session, found.curve, point)
+        session.out.record({name: value for name, value in fields.items() if name != "curve"})
+    else:
+        session.out.record(fields, main="curve")
+    if precision is not None and point is None:
+        session.warn(f"no threshold reaches a precision of {precision:g} on these pairs")
+        return MISSED
+    return None
+
+
+_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
+                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
+
+
+def _told(point: Point | None) -> dict[str, Any]:
+    return dict.fromkeys(_RATES) if point is None else point._asdict()
+
+
+_WIDTH: Final = 32
+
+
+def _chart(session: Session, points: Sequence[Point], chosen: Point | None) -> None:
+    """Precision and recall by threshold, as bars; the chosen one is marked."""
+    session.out.line(f"{'threshold':>9}  {'precision':<{_WIDTH + 6}}{'recall':<{_WIDTH + 6}}false hits")
+    for point in points[:: max(1, len(points) // 26)]:
+        mark = "→" if chosen is not None and abs(point.threshold - chosen.threshold) < 0.005 else " "
+        cells = [f"{_bar(rate)} {_short(rate):<5}" for rate in (point.precision, point.recall)]
+        line = f"{mark}{point.threshold:>8.2f}  {'  '.join(cells)}  {_short(point.false_hit_rate)}"
+        session.out.line(line.rstrip())
+    session.out.line("")
+
+
+def _bar(rate: float | None) -> str:
+    eighths = round((rate or 0.0) * _WIDTH * 8)
+    whole, part = divmod(eighths, 8)
+    return ("█" * whole + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_WIDTH)
+
+
+def _short(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3f}"
+
+
+@command(
+    app,
+    "prepare",
+    short="Make the model ready for a fast start.",
+    examples="""
+    scoutcache semantic prepare
+    scoutcache semantic prepare --force
+    """,
+)
+def prepare(
+    session: Session,
+    force: Annotated[bool, typer.Option("--force", help="Do it again though it was done.")] = False,
+) -> None:
+    """Export the configured model to ONNX in the cache's directory, and compare its vectors with the original's.
+
+    From then on it is used of itself: the same vectors, and the first within a fraction of a second. Needs torch once;
+    where the model is a function there is nothing to prepare.
+    """
+    from scoutcache.semantic.models import identity, is_function, prepared_in
+    from scoutcache.semantic.prepared import is_prepared
+    from scoutcache.semantic.prepared import prepare as export
+
+    model = session.config.semantic.model
+    if is_function(model):
+        raise Usage(f"{model} is a function: there is nothing to prepare")
+    folder = prepared_in(session.place, model)
+    done, difference = is_prepared(folder) and not force, None
+    if not done:
+        with session.working(f"preparing {model}"):
+            difference = export(model, folder, identity(model))
+    fields = {"model": model, "folder": str(folder), "prepared": not done, "max_difference": difference}
+    if session.form == "table":
+        how = "was prepared already" if done else f"is prepared: its vectors differ by {difference:.1g} at most"
+        session.note(f"{model} {how}")
+    else:
+        session.out.record(fields)
+
+
+@command(
+    app,
+    "rebuild",
+    short="Make the index anew from the entries.",
+    examples="""
+    scoutcache semantic rebuild             after the model was changed, or entries were restored
+    """,
+)
+def rebuild(session: Session) -> None:
+    """Make the index of this namespace anew from its entries, with vectors of the configured model."""
+    with session.cache() as cache:
+        with session.working("rebuilding the index"):
+            entries = cache.semantic.rebuild()
+        namespace = cache.config.namespace
+    if session.form == "table":
+        session.note(f"the index holds {entries} answers")
+    else:
+        session.out.record({"namespace": namespace, "entries": entries})
+
+
+def _scope(model: str, given: list[str] | None) -> dict[str, Any]:
+    """The scope that the options name."""
+    import json
+
+    scope: dict[str, Any] = {"model": model}
+    for one in given or ():
+        name, sign, value = one.partition("=")
+        if not sign or not name.isidentifier() or name in {"namespace", "threshold", "query", "response"}:
+            raise Usage(f"--scope takes NAME=VALUE, not {one!r}", hint="such as --scope temperature=0.2")
+        try:
+            scope[name] = json.loads(value)
+        except ValueError:
+            scope[name] = value
+    return scope
+
+

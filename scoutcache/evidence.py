@@ -1,0 +1,104 @@
+"""Feedback on semantic hits: what a hit was, and what was learned of the answer that it served.
+
+Rule 1: a hit's id says which answer served, how near it was, and to whom (namespace, scope): feedback may come in
+        another process, and later.  It is no secret and no proof: whoever hands ids out to strangers keeps a table.
+Rule 2: what is learned lies beside the answer as an entry of its own, changed by one at a time.
+Rule 3: what was reported wrong is not served again to queries that are as far away or farther, whatever the policy.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import math
+import secrets
+from typing import Any, NamedTuple, Self
+
+import msgspec
+
+from scoutcache.alone import alone
+from scoutcache.answering import Answering, Reading
+from scoutcache.calls import Options
+from scoutcache.engine.effects import Flow
+from scoutcache.entry import Ref
+from scoutcache.errors import CacheError
+from scoutcache.meaning.evidence import Evidence, Observation, read_evidence
+from scoutcache.meaning.scopes import Asked, evidence_key, places_of
+from scoutcache.semantic_state import Served, State
+
+__all__ = ["Hit", "evidence_of", "feedback", "observe"]
+
+
+class Hit(NamedTuple):
+    """What a hit's id says."""
+
+    namespace: str
+    key: str
+    birth: str
+    similarity: float
+    mark: str
+
+    @classmethod
+    def of(cls, state: State, reading: Reading, similarity: float, one: Asked) -> Self:
+        """A new one, remembered for the feedback to it."""
+        key = reading.answer.alias_of or reading.ref.key
+        hit = cls(
+            reading.ref.namespace, key, reading.answer.birth, min(max(similarity, 0.0), 1.0), secrets.token_hex(6)
+        )
+        state.note_served(hit.mark, Served(key, one.query, one.scope))
+        return hit
+
+    @property
+    def text(self) -> str:
+        """The id."""
+        return base64.urlsafe_b64encode(msgspec.msgpack.encode(list(self))).decode().rstrip("=")
+
+    @classmethod
+    def read(cls, hit_id: str) -> Self:
+        """What *hit_id* says.  Raises `CacheError`."""
+        try:
+            fields = msgspec.msgpack.decode(base64.urlsafe_b64decode(hit_id + "=" * (-len(hit_id) % 4)))
+            hit = cls(*fields)
+            sound = all(isinstance(one, str) for one in (hit.namespace, hit.key, hit.birth, hit.mark))
+            sound = sound and 0 <= hit.similarity <= 1 and places_of(hit.key) is not None
+        except (ValueError, TypeError, binascii.Error, msgspec.DecodeError):
+            sound = False
+        if not sound:
+            raise CacheError(f"{hit_id!r:.80} is no id of a hit", hint="hand over hit.hit_id as it is")
+        return hit
+
+
+def evidence_of(answering: Answering, ref: Ref, birth: str) -> Flow[Evidence]:
+    """What is known of the answer at *ref*."""
+    found = places_of(ref.key)
+    assert found is not None
+    held = yield from answering.calls.find(evidence_key(*found), ref.namespace)
+    return read_evidence(None if held is None else held.value, birth)
+
+
+def observe(answering: Answering, ref: Ref, birth: str, observation: Observation) -> Flow[bool]:
+    """Add *observation* to what is known of the answer at *ref*; False when that answer is gone."""
+    found = places_of(ref.key)
+    assert found is not None
+    own = Ref(ref.namespace, evidence_key(*found))
+
+    def add(_: Any) -> Flow[bool]:
+        reading = yield from answering.read(ref, {})
+        if reading is None or reading.answer.birth != birth:
+            return False
+        known = yield from evidence_of(answering, ref, birth)
+        left = reading.fresh_until - answering.core.world.now()
+        ttl = "never" if math.isinf(left) else max(left, 0.001)
+        options = Options(ttl=ttl, namespace=ref.namespace)
+        return (yield from answering.calls.set(own.key, known.with_(observation).written(), options))
+
+    return (yield from alone(answering.core, own, add))
+
+
+def feedback(answering: Answering, hit_id: str, correct: object) -> Flow[bool]:
+    """Learn whether a hit was right; False when the answer that it served is gone."""
+    if not isinstance(correct, bool):
+        raise CacheError(f"correct is True or False, not {correct!r:.40}")
+    hit = Hit.read(hit_id)
+    observation = Observation(hit.similarity, correct, hit.mark)
+    return (yield from observe(answering, Ref(hit.namespace, hit.key), hit.birth, observation))

@@ -1,0 +1,149 @@
+"""What `Llm` and `AsyncLlm` are the same in: arguments are read, questions put, reports counted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from scoutcache.calls import Calls, Position
+from scoutcache.chat.answers import outline_of
+from scoutcache.chat.defaults import provider_of
+from scoutcache.engine.effects import Flow
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.invalidating import Match
+from scoutcache.keys import check_tag
+from scoutcache.llm.answer import is_stream
+from scoutcache.llm.details import Details, verdict_of
+from scoutcache.llm.flows import Flows, Making
+from scoutcache.llm.nearness import Near, Sought, sought_in, sought_in_text
+from scoutcache.llm.question import Question, bound, question_of
+from scoutcache.models import InvalidationResult
+from scoutcache.obtaining import How, options
+from scoutcache.ruling import invalidate_named
+from scoutcache.ttl import parse_duration
+
+if TYPE_CHECKING:
+    from scoutcache.face import Face
+
+__all__ = ["Asking", "Base"]
+
+Named = str | Iterable[str] | None
+_DETAILS = tuple(Details.__dataclass_fields__)
+
+
+class Asking:
+    """One `get_or_call`, read."""
+
+    def __init__(self, flows: Flows, question: Question, call: Any, given: Mapping[str, Any]) -> None:
+        said = {name: given[name] for name in _DETAILS if name in given}
+        details = Details(**said).checked()
+        how = options("get_or_call", {name: value for name, value in given.items() if name not in _DETAILS})
+        flows.calls.cost(details.cost)
+        self.flows, self.question = flows, question
+        self.call: Callable[[], Any] = bound(call, question)
+        self.how: How = how
+        self.making = Making(flows, question, details, how.namespace)
+        self.near: Near | None = None
+        """The way by meaning, where it was asked for and the question has one."""
+
+    def seek(self, semantic: Any, sought: Sought | None) -> None:
+        """Ask by meaning too, before the call is made."""
+        if sought is not None:
+            self.near = Near(semantic, sought, self.making, self.how)
+
+    def flow(self, factory: Callable[..., Any]) -> Flow[Any]:
+        """What is stored, made by *factory* where nothing is."""
+        return self.flows.ask(self.making, factory, self.how)
+
+
+class Base:
+    """The part that needs no driver."""
+
+    def __init__(self, cache: Face) -> None:
+        self._flows = Flows(cache._calls)
+
+    @property
+    def _calls(self) -> Calls:
+        return self._flows.calls
+
+    def key(
+        self, request: Mapping[str, Any] | None = None, *, text: str | Iterable[str] | None = None,
+        operation: str | None = None, options: Mapping[str, Any] | None = None,
+    ) -> str:  # fmt: skip
+        """The key under which the answer to a question is kept.  Raises `InvalidKey`."""
+        return self._question(request, text, operation, options).key
+
+    def _question(self, request: Any, text: Any, operation: str | None, options: Any) -> Question:
+        return question_of(self._flows.core.config.llm, request, text, operation, options)
+
+    def _asking(self, request: Any, call: Any, asked: tuple[Any, str | None, Any], semantic: Any,
+                given: Mapping[str, Any]) -> Asking:  # fmt: skip
+        """A `get_or_call`, read; *semantic* is False, or where answers are found by meaning."""
+        text, operation, options = asked
+        asking = Asking(self._flows, self._question(request, text, operation, options), call, given)
+        if semantic is not False:
+            settings = self._flows.core.config.llm
+            by_text = text is not None
+            sought = sought_in_text(text, operation or "", options or {}) if by_text else sought_in(settings, request)
+            asking.seek(semantic, sought)
+        return asking
+
+    def _set(
+        self, request: Any, response: Any, asked: tuple[Any, str | None, Any], details: Details, ttl: object,
+        namespace: str | None, since: Position | None,
+    ) -> Flow[bool]:  # fmt: skip
+        question = self._question(request, *asked)
+        if response is MISSING:
+            raise CacheError("there is no response to be kept", hint="cache.llm.set(request, response)")
+        if is_stream(response):
+            raise CacheError("a stream can't be kept before it has been read",
+                             hint="give the list of its chunks, or let get_or_call record it")
+        self._calls.cost(details.cost)
+        return self._flows.set(question, response, details.checked(), ttl, namespace, since)
+
+    def _invalidated(
+        self, operation: Named, model: Named, source: Named, provider: Named, match: Match, **how: Any
+    ) -> Flow[InvalidationResult]:
+        tags = [check_tag(f"{kind}:{name}")
+                for kind, names in (("operation", operation), ("model", model), ("source", source),
+                                    ("provider", provider))
+                for name in ((names,) if isinstance(names, str) else names or ())]  # fmt: skip
+        if not tags:
+            raise InvalidKey("nothing to invalidate was named", hint="give operation=, model=, source= or provider=")
+        return invalidate_named(self._calls, (), (), tags, match, None, None, cascade=True, action="delete", **how)
+
+    def _reported(
+        self, response: Any, provider: str | None, model: str | None, operation: str | None,
+        input_tokens: int | None, output_tokens: int | None, cost: float | None, latency: object,
+        request_id: str | None, *, error: bool, cached: bool,
+    ) -> None:  # fmt: skip
+        """Count what another part of the program asked a model, or found elsewhere."""
+        details = Details(provider=provider, request_id=request_id, input_tokens=input_tokens,
+                          output_tokens=output_tokens, cost=self._calls.cost(cost)).checked()  # fmt: skip
+        outline = outline_of(response)
+        name = model or outline.model or ""
+        for kind, said in (("operation", operation), ("model", name)):
+            if said:
+                check_tag(f"{kind}:{said}")
+        seconds = None if latency is None else parse_duration(latency)
+        question = Question("", name, operation, provider or provider_of(name), "", streams=False, given={}, whole=None)
+        flows = self._flows
+        if not flows.is_first_report(details.request_id or outline.request_id):
+            return
+        verdict = verdict_of(flows.core.config, question, details, outline, 0.0)
+        if cached:
+            flows.count_request(question, None, {"meta": verdict.meta})
+            return
+        flows.count_request(question, None, None)
+        if error:
+            flows.count(question, None, {"calls": 1, "errors": 1})
+        else:
+            flows.count_call(question, None, verdict, None if seconds is None else round(seconds * 1e9))
+
+    @staticmethod
+    def _hours(hours: float) -> float:
+        if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < math.inf:
+            raise CacheError(f"hours is a number of more than 0, not {hours!r:.80}")
+        return hours

@@ -1,0 +1,94 @@
+"""What a caller says of an answer besides the question, and what follows from both: tags, cost, whether it is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from scoutcache.calls import several, tag_names
+from scoutcache.chat.answers import FAULTS, Outline
+from scoutcache.chat.prices import cost_of
+from scoutcache.config import CacheConfig
+from scoutcache.errors import CacheError
+from scoutcache.keys import check_tag
+from scoutcache.llm.question import CHAT, Question
+
+__all__ = ["Details", "Verdict", "tags_for", "verdict_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Details:
+    """The arguments of `set` and `get_or_call`; None where the answer itself says."""
+
+    tags: Iterable[str] = ()
+    source: str | Iterable[str] | None = None
+    provider: str | None = None
+    request_id: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost: float | None = None
+    keep: str | Iterable[str] = ()
+
+    def checked(self) -> Details:
+        """The same, with what may be read only once read; raises `CacheError` for what can't be meant."""
+        return replace(self, tags=tag_names(self.tags), keep=self.kept, source=self.sources())._checked()
+
+    def _checked(self) -> Details:
+        for name in ("input_tokens", "output_tokens"):
+            count = getattr(self, name)
+            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
+                raise CacheError(f"{name} is a whole number of 0 or more, not {count!r:.80}")
+        for fault in self.kept:
+            if fault not in FAULTS:
+                raise CacheError(f"keep names what is kept all the same: {', '.join(FAULTS)}; not {fault!r:.80}")
+        for name in ("provider", "request_id"):
+            if (said := getattr(self, name)) is not None and not isinstance(said, str):
+                raise CacheError(f"{name} is text, not {type(said).__name__}")
+        return self
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """The faults in spite of which an answer is kept."""
+        return (self.keep,) if isinstance(self.keep, str) else tuple(self.keep)
+
+    def sources(self) -> tuple[str, ...]:
+        """Where what was asked came from.  Raises `InvalidKey` for what no tag can hold."""
+        named = () if self.source is None else (self.source,) if isinstance(self.source, str) else self.source
+        return tuple(dict.fromkeys([check_tag(f"source:{one}").removeprefix("source:") for one in named]))
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of an answer.  *fault* is why it is not kept, None where it is."""
+
+    tags: list[str]
+    cost: float | None
+    fault: str | None
+    meta: dict[str, Any]
+    """What is stored with it."""
+
+
+def verdict_of(config: CacheConfig, question: Question, details: Details, outline: Outline, now: float) -> Verdict:
+    """What becomes of the answer that *outline* tells of."""
+    said_in, said_out = outline.tokens
+    tokens_in = said_in if details.input_tokens is None else details.input_tokens
+    tokens_out = said_out if details.output_tokens is None else details.output_tokens
+    provider = details.provider or question.provider
+    models = (outline.model, question.model or None)
+    cost = cost_of(config.costs, models, tokens_in, tokens_out) if details.cost is None else details.cost
+    keep = (*details.kept, *(("truncated",) if config.llm.keep_truncated else ()))
+    meta = {
+        "request_id": details.request_id or outline.request_id, "provider": provider,
+        "model": outline.model or question.model or None, "operation": question.operation, "input_tokens": tokens_in,
+        "output_tokens": tokens_out, "cost": cost, "sources": list(details.sources()), "at": now,
+    }  # fmt: skip
+    tags = [*tag_names(details.tags), *tags_for(question, outline.model, provider, details.sources())]
+    return Verdict(list(dict.fromkeys(tags)), cost, outline.fault(question.model, keep, config.llm.model_aliases), meta)
+
+
+def tags_for(question: Question, answered: str | None, provider: str | None, sources: Iterable[str]) -> list[str]:
+    """The tags by which an answer is found again."""
+    named = [("operation", question.operation or CHAT), ("model", question.model), ("model", answered),
+             ("provider", provider), *(("source", one) for one in several(sources, "source"))]  # fmt: skip
+    return [check_tag(f"{kind}:{name}") for kind, name in named if name]

@@ -1,0 +1,229 @@
+"""`Cache.llm`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from scoutcache.calls import Position
+from scoutcache.entry import MISSING
+from scoutcache.invalidating import Match
+from scoutcache.llm.answer import Chunks, LlmAnswer, Replay
+from scoutcache.llm.base import Base, Named
+from scoutcache.llm.calling import streaming, whole
+from scoutcache.llm.decorating import decorated
+from scoutcache.llm.details import Details
+from scoutcache.llm.feeds import Recorded, follow
+from scoutcache.llm.flows import opened
+from scoutcache.llm.ledger import ledger_of, written
+from scoutcache.llm.metrics import LlmMetrics
+from scoutcache.models import InvalidationResult
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+
+__all__ = ["Llm"]
+
+Request = Mapping[str, Any]
+Text = str | Iterable[str]
+
+
+class Llm(Base):
+    """Answers of language models, for blocking code.
+
+    >>> import tempfile
+    >>> from scoutcache import Cache
+    >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+    ...     request = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello?"}]}
+    ...     cache.llm.get_or_call(request, lambda: {"model": "gpt-4o-2024-08-06", "choices": []})["model"]
+    ...     cache.llm.get(request) == {"model": "gpt-4o-2024-08-06", "choices": []}
+    ...     cache.llm.get_or_call(text="a long text", operation="summarize", call=lambda text: text[:6])
+    'gpt-4o-2024-08-06'
+    True
+    'a long'
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self._cache = cache
+
+    def get(
+        self,
+        request: Request | None = None,
+        default: Any = None,
+        *,
+        text: Text | None = None,
+        operation: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        namespace: str | None = None,
+    ) -> Any:
+        """The answer that is kept for *request*, else *default*; that of a recorded stream is an iterator.
+
+        *request* is what is sent to the model, a mapping; instead of it *text* (text, or chunks of it) with the
+        *operation* that is done with it and its *options* may be given.  Raises `InvalidKey`, naming the place.
+        """
+        found = self._cache._run(self._flows.get(self._question(request, text, operation, options), namespace))
+        return default if found is MISSING else _replayed(found)
+
+    def get_entry(
+        self,
+        request: Request | None = None,
+        *,
+        text: Text | None = None,
+        operation: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        namespace: str | None = None,
+    ) -> LlmAnswer | None:
+        """The answer with its request id, provider, model, tokens, cost and time, or None; not counted as a request."""
+        return self._cache._run(self._flows.get_entry(self._question(request, text, operation, options), namespace))
+
+    def set(
+        self,
+        request: Request | None = None,
+        response: Any = MISSING,
+        *,
+        text: Text | None = None,
+        operation: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        ttl: object = None,
+        tags: Iterable[str] = (),
+        source: Named = None,
+        provider: str | None = None,
+        request_id: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost: float | None = None,
+        keep: Named = (),
+        namespace: str | None = None,
+        since: Position | None = None,
+    ) -> bool:
+        """Keep *response* as the answer; True if some tier took it, False also for what is no answer to be kept.
+
+        That is an error, a refusal, an answer cut off at a limit of tokens, one of another model: *keep* names those
+        that are kept all the same (``keep=["truncated"]``).  What is not given (request id, tokens, cost) is read from
+        the response and ``[costs]``.  With ``"stream": True`` in the request a list is the chunks of a stream.
+        Raises `InvalidKey`, `InvalidTTL`, or `SerializationError` for a response that can't be stored.
+        """
+        details = Details(tags, source, provider, request_id, input_tokens, output_tokens, cost, keep or ())
+        flow = self._set(request, response, (text, operation, options), details, ttl, namespace, since)
+        return self._cache._run(flow)
+
+    def get_or_call(
+        self,
+        request: Request | None = None,
+        call: Callable[..., Any] | None = None,
+        *,
+        text: Text | None = None,
+        operation: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        semantic: bool = False,
+        **how: Any,
+    ) -> Any:
+        """The answer that is kept, else that of *call*, made once however many ask, in any process.
+
+        *call* takes nothing, the request (or text), or its fields by name: ``client.chat.completions.create`` will do.
+        A stream that it returns reaches the caller as it comes, is recorded on its way, and is replayed to who asks
+        later; one that is closed early, or breaks off, is not kept.
+
+        With *semantic* an answer to a question that means the same serves too (`Cache.semantic`), if all but the words
+        of the last message is equal: asked exactly first, then by meaning, then the call is made.
+
+        *how* takes *tags*, *source*, *provider*, *request_id*, *input_tokens*, *output_tokens*, *cost* and *keep* as
+        `set` does, and the options of `Cache.get_or_compute`.  What *call* raises is raised here and not kept.
+        """
+        by_meaning = getattr(self._cache, "semantic", None) if semantic else False
+        asking = self._asking(request, call, (text, operation, options), by_meaning, how)
+        if asking.question.streams:
+            found = follow(lambda recording: self._cache._run(asking.flow(streaming(asking, recording))))
+            if not isinstance(found, Recorded):
+                return found
+            stored = found.value
+        else:
+            stored = self._cache._run(asking.flow(whole(asking)))
+        return _replayed(asking.making.response if asking.making.response is not MISSING else opened(stored))
+
+    def delete(
+        self,
+        request: Request | None = None,
+        *,
+        text: Text | None = None,
+        operation: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        namespace: str | None = None,
+    ) -> bool:
+        """Remove the answer; True if it was there."""
+        return self._cache.delete(self._question(request, text, operation, options).key, namespace)
+
+    def invalidate(
+        self,
+        *,
+        operation: Named = None,
+        model: Named = None,
+        source: Named = None,
+        provider: Named = None,
+        match: Match = "any",
+        dry_run: bool = False,
+        count: bool = False,
+        reason: str | None = None,
+    ) -> InvalidationResult:
+        """Remove the answers of these operations, models, sources or providers, in every process.
+
+        What is named is united; ``match="all"`` takes only what fits all of it.  Counts are None unless *count* or
+        *dry_run*, which scan.
+        """
+        how = {"dry_run": dry_run, "count": count, "reason": reason}
+        return self._cache._run(self._invalidated(operation, model, source, provider, match, **how))
+
+    def record_metrics(
+        self,
+        response: Any = None,
+        *,
+        provider: str | None = None,
+        model: str | None = None,
+        operation: str | None = None,
+        input_tokens: int | None = None,
+        output_tokens: int | None = None,
+        cost: float | None = None,
+        latency: object = None,
+        request_id: str | None = None,
+        error: bool = False,
+        cached: bool = False,
+    ) -> None:
+        """Count a request to a model that did not go by way of `get`, `set` or `get_or_call`.
+
+        What is not given is read from *response* and ``[costs]``.  *latency* is seconds or a duration such as "800ms".
+        A *request_id* that was reported already is not counted again.  Other processes see it at once.
+        """
+        self._reported(response, provider, model, operation, input_tokens, output_tokens, cost, latency, request_id,
+                       error=error, cached=cached)  # fmt: skip
+        self._cache._run(written(self._cache._core, ledger_of(self._cache._core)))
+
+    def metrics(self, hours: float = 24) -> LlmMetrics:
+        """What was asked of models in this namespace in the last *hours*, by all processes; to ten minutes.
+
+        Counts are kept for ``[llm] metrics_ttl``.
+        """
+        return self._cache._run(self._flows.metrics(self._hours(hours)))
+
+    def cached(self, function: Callable[..., Any] | None = None, /, **how: Any) -> Any:
+        """Keep the answers of a function that asks a model: ``@cache.llm.cached``, or with `get_or_call`'s options.
+
+        The request is the function's arguments by their names, those under ``**`` included; a single argument called
+        ``request`` is the request itself.  The wrapper has ``.key(…)`` and ``.invalidate(…)``, called as it is.
+
+        >>> import tempfile
+        >>> from scoutcache import Cache
+        >>> with Cache(directory=tempfile.mkdtemp()) as cache:
+        ...     @cache.llm.cached(operation="greet", ttl="1h")
+        ...     def chat(**request):
+        ...         return {"said": request["messages"][0]["content"]}
+        ...     chat(model="m", messages=[{"role": "user", "content": "hello"}])
+        ...     chat.invalidate(model="m", messages=[{"role": "user", "content": "hello"}])
+        {'said': 'hello'}
+        True
+        """
+        return decorated(self, function, how) if function is not None else lambda named: decorated(self, named, how)
+
+
+def _replayed(found: Any) -> Any:
+    return Replay(found) if isinstance(found, Chunks) else found

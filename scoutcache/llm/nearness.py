@@ -1,0 +1,98 @@
+"""Questions that mean what an answered one meant: which words are compared by meaning, and what must be equal.
+
+Rules.
+
+1. Compared are the words of the last message, which must be a user's and text alone, or the text of a text with an
+   operation.  A request without such words is asked exactly and no other way.
+2. Everything else must be equal: the model, and by their digest the system prompt, tools, parameters, options and all
+   messages before.
+3. Exact before near before the call, all within the one flight of the exact question.  A near answer is not stored
+   under it: its life, tags and invalidation stay its own.
+4. An answer is added for its meaning only where it is kept at all, and only if nothing was invalidated since its call
+   began, which it might be computed from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
+from scoutcache.config_sections import LlmSection
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError
+from scoutcache.llm.flows import Making, opened
+from scoutcache.obtaining import How
+
+__all__ = ["Near", "Sought", "sought_in", "sought_in_text"]
+
+_NO_MODEL = "-"
+
+
+class Sought(NamedTuple):
+    """What is compared by meaning, and what must be equal."""
+
+    query: str
+    scope: dict[str, str]
+
+
+def sought_in(settings: LlmSection, request: object) -> Sought | None:
+    """What a request seeks; None for one whose last message isn't a user's text."""
+    asked = canonical_request(request, settings.ignored_fields)
+    messages = asked.fields.get("messages")
+    if not isinstance(messages, list) or not messages or not isinstance(last := messages[-1], dict):
+        return None
+    words = _words(last.get("content"))
+    if last.get("role") != "user" or words is None:
+        return None
+    rest = {**asked.fields, "messages": [*messages[:-1], {**last, "content": None}]}
+    return Sought(words, {"model": asked.model or _NO_MODEL, "request": request_digest(rest)})
+
+
+def sought_in_text(text: object, operation: str, options: Mapping[str, Any]) -> Sought | None:
+    """What a text with an operation seeks; None for a text in chunks."""
+    if not isinstance(text, str) or not text.strip():
+        return None
+    said = normalised(options, "options")
+    return Sought(text, {"model": model_of(said) or _NO_MODEL, "request": request_digest([operation, said])})
+
+
+def _words(content: Any) -> str | None:
+    if isinstance(content, list) and len(content) == 1 and isinstance(part := content[0], dict):
+        content = part.get("text") if set(part) == {"type", "text"} and part["type"] == "text" else None
+    return content if isinstance(content, str) and content.strip() else None
+
+
+class Near:
+    """The way by meaning, of one asking.  *semantic* is that of the cache."""
+
+    def __init__(self, semantic: Any, sought: Sought, making: Making, how: How) -> None:
+        if semantic is None:
+            raise CacheError("answers by meaning need `cache.semantic`, which this version doesn't have",
+                             hint="leave semantic=True out")  # fmt: skip
+        self._semantic, self._sought, self._making, self._how = semantic, sought, making, how
+        self._calls = making.flows.calls
+        self._began = self._calls.position()
+
+    def asked(self) -> Any:
+        """The hit, or None; to be awaited on an event loop."""
+        return self._semantic.get(self._sought.query, namespace=self._how.namespace, **self._sought.scope)
+
+    def taken(self, ctx: Any, hit: Any) -> Any:
+        """What the hit stored, and *ctx* told not to store it again; `MISSING` where there is none of use."""
+        self._began = self._calls.position()
+        if hit is None or opened(hit.response) is MISSING:
+            return MISSING
+        ctx.store = False
+        return hit.response
+
+    def is_kept(self, ctx: Any) -> bool:
+        """Is the answer to be added for its meaning?"""
+        return bool(ctx.store) and self._calls.position().end == self._began.end
+
+    def added(self, ctx: Any, stored: Any) -> Any:
+        """Add the answer; to be awaited on an event loop."""
+        ref = self._calls.ref(self._making.question.key, self._how.namespace)
+        ttl = self._making.flows.ttl(ref, self._making.question, self._how.ttl)
+        return self._semantic.add(self._sought.query, stored, namespace=self._how.namespace, ttl=ttl,
+                                  tags=list(dict.fromkeys(ctx.tags)), cost=ctx.cost, **self._sought.scope)  # fmt: skip

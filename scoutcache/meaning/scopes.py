@@ -1,0 +1,121 @@
+"""What must match exactly for one answer to serve another query: the scope, and the keys that are made of it.
+
+Rule 1: the namespace is the tenant, and part of every key's identity.  The scope is everything else that must match:
+        model, system prompt, tools, parameters.  The query is what may differ, and never part of it.
+Rule 2: a scope names a model.  Without one an answer of any model would serve, so that is refused.
+Rule 3: equal scopes have equal digests, and different ones different: 0.5 and "0.5" are told apart, the order of
+        parameters is not.
+Rule 4: a key holds both digests, 128 bits each.  What is stored says both again, and is checked against its key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
+
+from scoutcache.canonical import canonical
+from scoutcache.errors import CacheError, InvalidKey
+
+__all__ = ["KEYS", "Answer", "Asked", "asked", "evidence_key", "places_of", "read_answer", "written_answer"]
+
+PREFIX: Final = "semantic"
+KEYS: Final = f"{PREFIX}:[0-9a-f]*"
+"""The pattern of the keys of answers, and of nothing else: what else is kept has a word after the prefix."""
+
+_KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
+_TEXTS: Final = frozenset({"prompt", "messages", "input", "question", "text", "content"})
+
+
+class Asked(NamedTuple):
+    """A query in its scope."""
+
+    query: str
+    scope: dict[str, Any]
+    digest: bytes
+    ident: bytes
+
+    @property
+    def key(self) -> str:
+        """The key of an answer to exactly this."""
+        return key_of(self.digest, self.ident)
+
+
+def asked(query: str, scope: Mapping[str, Any]) -> Asked:
+    """*query* in *scope*.
+
+    Raises `InvalidKey` for a query that is no text, and `CacheError` for a scope that names no model.
+    """
+    if not isinstance(query, str) or not query.strip():
+        raise InvalidKey(f"a query is a text that isn't empty, not {query!r:.80}")
+    model = scope.get("model")
+    if not isinstance(model, str) or not model.strip():
+        raise CacheError(
+            "the scope names no model, so answers of one model would be served as another's",
+            hint='say model="…", and whatever else must match: system=…, tools=…, temperature=…',
+        )
+    for name in _TEXTS & scope.keys():
+        if scope[name] == query:
+            raise CacheError(f"the scope holds the query itself as {name}, so no other query could be answered by it",
+                             hint=f"leave {name} out; the scope is what must match exactly")  # fmt: skip
+    given = {name: value for name, value in scope.items() if value is not None}
+    try:
+        digest = hashlib.sha256(canonical(given, "scope").encode(errors="surrogatepass")).digest()[:16]
+    except InvalidKey as error:
+        raise CacheError(f"the scope can't be compared: {error}", hint=error.hint) from error
+    text = unicodedata.normalize("NFC", query.strip())
+    ident = hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16]
+    return Asked(query, given, digest, ident)
+
+
+def key_of(digest: bytes, ident: bytes) -> str:
+    """The key of the answer to a query with digest *ident* in the scope with *digest*."""
+    return f"{PREFIX}:{digest.hex()}:{ident.hex()}"
+
+
+def places_of(key: str) -> tuple[bytes, bytes] | None:
+    """The digests of scope and query that *key* holds, None for a key of something else."""
+    found = _KEY.fullmatch(key)
+    return None if found is None else (bytes.fromhex(found[1]), bytes.fromhex(found[2]))
+
+
+def evidence_key(digest: bytes, ident: bytes | None) -> str:
+    """The key of what is known of how well an answer serves others; of the whole scope without *ident*."""
+    return f"{PREFIX}:evidence:{digest.hex()}{'' if ident is None else f':{ident.hex()}'}"
+
+
+class Answer(NamedTuple):
+    """What is stored under a key of `asked`."""
+
+    query: str
+    response: Any
+    scope: dict[str, Any]
+    vector: bytes
+    """Of the query, float32, little-endian."""
+    model: str
+    """The embedder that made it."""
+    birth: str
+    """Another one each time it is stored: evidence belongs to one answer."""
+    alias_of: str | None = None
+    """The key of the answer that was verified to serve this query too; then *response* is nothing."""
+
+
+def written_answer(answer: Answer) -> dict[str, Any]:
+    """*answer* as it is stored."""
+    return {"v": 1, **answer._asdict()}
+
+
+def read_answer(key: str, value: Any) -> Answer | None:
+    """The answer that is stored under *key*; None for what is none, or belongs to another key."""
+    if not isinstance(value, Mapping) or value.get("v") != 1:
+        return None
+    try:
+        fields: dict[str, Any] = {name: value.get(name) for name in Answer._fields}
+        found = Answer(**fields)
+        right = asked(found.query, found.scope).key == key
+    except (CacheError, TypeError, AttributeError):
+        return None
+    whole = isinstance(found.vector, bytes) and isinstance(found.model, str) and isinstance(found.birth, str)
+    return found if right and whole else None

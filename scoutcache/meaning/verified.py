@@ -1,0 +1,178 @@
+"""How near is near enough, learned: hits whose rate of wrong ones, among all requests, stays under a given error.
+
+What is known of a candidate is a handful of figures (`Figures`): similarity, words in common, closed gates, and what
+its own answer was seen to be right and wrong for.  A logistic model over all that was labelled (`fit`) orders them by
+how probably they are right.  It only orders: whether its probabilities are true doesn't matter.  A cut in that order is
+chosen (`cut_of`) such that the mass of what would have been wrong above it, by the labels themselves, stays under the
+error, with a margin for how few they are.  So wording that implies no answer moves the cut up until nothing is served.
+
+Rule 1: a request that isn't served is computed by the caller, and what it stores then labels the candidate that it was
+        not served (`add`).  A part of what could be served (`AUDIT`) is not, so labels go on coming from above the cut;
+        they count for more, as fewer of them are drawn.
+Rule 2: an answer that was seen wrong for a query as near serves no such query, whatever the cut.
+Rule 3: an answer that was never seen right for anybody serves only while all gates are open and half of the words are
+        in common: an answer that was planted near to others' queries has no friends.
+Rule 4: fewer than `LEARNING` labels serve nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from scoutcache.meaning.evidence import Evidence
+from scoutcache.meaning.gates import GATES, closed_by
+from scoutcache.meaning.wording import read
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Numbers = NDArray[np.float64]
+else:
+    Numbers = Any
+
+__all__ = ["AUDIT", "LEARNING", "WINDOW", "Figures", "Label", "Model", "figures", "learn", "may_serve"]
+
+AUDIT: Final = 0.05
+LEARNING: Final = 60
+WINDOW: Final = 2000
+"""The latest labels that are learned from."""
+
+_MARGIN: Final = 1.0
+"""Standard errors that the estimated mass of wrong ones stays away from the error."""
+
+_PRIOR: Final = (0.2, 0.6)
+"""Wrong and right ones that each step of the order is taken to have had."""
+
+
+class Figures(NamedTuple):
+    """What is known of a candidate."""
+
+    similarity: float
+    words: float
+    """The part of the words of both that they have in common."""
+    closed: float
+    """How many gates are closed."""
+    right: float
+    """How often its answer was right for a query as far away or farther."""
+    wrong: float
+    """How often it was wrong for a query as near or nearer."""
+
+
+class Label(NamedTuple):
+    """A candidate, whether it was right, and how many requests it stands for."""
+
+    figures: Figures
+    right: bool
+    weight: float = 1.0
+
+
+class Model(NamedTuple):
+    """An order of candidates, and the cut in it; infinite while nothing may be served."""
+
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+    weights: tuple[float, ...]
+    cut: float
+
+    def score(self, one: Figures) -> float:
+        """Greater is more probably right."""
+        return sum(
+            weight * (figure - mean) / scale
+            for figure, mean, scale, weight in zip(one, self.means, self.scales, self.weights, strict=True)
+        )
+
+
+def figures(query: str, other: str, similarity: float, known: Evidence) -> Figures:
+    """What is known of the answer to *other* for *query*."""
+    mine, yours = set(read(query).content), set(read(other).content)
+    either = mine | yours
+    return Figures(
+        round(similarity, 4),
+        round(len(mine & yours) / len(either), 3) if either else 1.0,
+        float(len(closed_by(query, other, tuple(GATES)))),
+        float(min(sum(one.right and one.similarity <= similarity + _NEAR for one in known.seen), 3)),
+        float(min(sum(not one.right and one.similarity >= similarity - _NEAR for one in known.seen), 3)),
+    )
+
+
+_NEAR: Final = 0.02
+
+
+def may_serve(one: Figures, model: Model | None) -> str | None:
+    """None when it may be served, else why not."""
+    if model is None:
+        return "nothing was learned yet"
+    if one.wrong:
+        return "its answer was wrong for a query as near"
+    if not one.right and (one.closed or one.words < 0.5):
+        return "its answer was never seen right, and gates or words speak against it"
+    score = model.score(one)
+    return None if score >= model.cut else f"its score {score:.2f} is below the cut {model.cut:.2f}"
+
+
+def learn(labels: Sequence[Label], error: float) -> Model | None:
+    """The order and the cut for *error* from the latest labels; None while there are too few."""
+    labels = labels[-WINDOW:]
+    if len(labels) < LEARNING:
+        return None
+    import numpy as np
+
+    x = np.array([one.figures for one in labels], float)
+    right = np.array([one.right for one in labels], float)
+    weight = np.array([one.weight for one in labels], float)
+    means, scales = x.mean(axis=0), x.std(axis=0) + 1e-6
+    weights = _fit((x - means) / scales, right, weight)
+    scores = ((x - means) / scales) @ weights
+    eligible = np.array([may_serve(one.figures, _ANY) is None for one in labels])
+    cut = _cut(scores, right, weight, eligible, error)
+    return Model(tuple(means.tolist()), tuple(scales.tolist()), tuple(weights.tolist()), cut)
+
+
+_SIGNS: Final = (1.0, 1.0, -1.0, 1.0, -1.0)
+_ANY: Final = Model((0.0,) * 5, (1.0,) * 5, (0.0,) * 5, -1.0)
+
+
+def _fit(x: Numbers, right: Numbers, weight: Numbers) -> Numbers:
+    """Weights of a logistic model, by Newton's method with a ridge; one that points the wrong way is left out."""
+    import numpy as np
+
+    ones = np.concatenate([x, np.ones((len(x), 1))], axis=1)
+    ridge = np.diag([1.0] * x.shape[1] + [1e-3])
+    beta = np.zeros(ones.shape[1])
+    for _ in range(12):
+        p = 1 / (1 + np.exp(-np.clip(ones @ beta, -30, 30)))
+        gradient = ones.T @ (weight * (right - p)) - ridge @ beta
+        curvature = (ones * (weight * p * (1 - p) + 1e-9)[:, None]).T @ ones + ridge
+        step = np.linalg.solve(curvature, gradient)
+        beta += step
+        if np.abs(step).max() < 1e-4:
+            break
+    found: Numbers = np.where(beta[:-1] * np.array(_SIGNS) > 0, beta[:-1], 0.0)
+    return found
+
+
+def _cut(scores: Numbers, right: Numbers, weight: Numbers, eligible: Any, error: float) -> float:
+    """The lowest score above which the mass of wrong ones stays under *error* (all labels are all requests)."""
+    import numpy as np
+
+    total = weight.sum()
+    order = np.argsort(-scores[eligible], kind="stable")
+    scores, wrong, weight = scores[eligible][order], 1 - right[eligible][order], weight[eligible][order]
+    if not len(scores):
+        return float("inf")
+    mass = np.cumsum(weight) / total
+    steps = np.minimum(np.floor(mass / 0.02), 49).astype(int)
+    best, spent, variance = float("inf"), 0.0, 0.0
+    for step in np.unique(steps):
+        inside = steps == step
+        count, bad = float(inside.sum()), float(wrong[inside].sum())
+        part = float(weight[inside].sum() / total)
+        rate = (bad + _PRIOR[0]) / (count + sum(_PRIOR))
+        spent += part * rate
+        variance += part * part * rate * (1 - rate) / (count + 1)
+        if spent + _MARGIN * variance**0.5 > error:
+            break
+        best = float(scores[inside].min())
+    return best

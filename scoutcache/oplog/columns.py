@@ -1,0 +1,227 @@
+"""The columns of a sealed log: one row is one operation, every column plain, so that any reader of Parquet can use it.
+
+Rule 1: hits that shared a line are rows of their own.  ``time`` is a timestamp in UTC, good to the microsecond; figures
+        are what they are in a line; an empty cell is null, but ``key`` and ``namespace``, which are text always.
+Rule 2: ``tags`` and ``depends_on`` are JSON lists as text, null for none: a list column is no plain one.
+Rule 3: every row says who wrote it (``process``, ``user``, ``pid``, ``command``), which costs nothing: one value, once.
+Rule 4: what is no operation stands in the file's metadata under `SIGNATURE`, as JSON: the format, what the writers left
+        out, and how many lines were no records.  A Parquet file without it is not a log of ours.
+
+pyarrow is an extra and is imported inside the functions that need it: it takes 170 MB, and half a second to import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from itertools import accumulate, repeat, starmap
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from scoutcache.errors import CacheError
+from scoutcache.oplog.records import FORMAT, Line
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+__all__ = [
+    "CODED", "COLUMNS", "INTEGERS", "NUMBERS", "SIGNATURE", "LeftOut", "Signature", "can_parquet", "lines_of",
+    "names_in", "names_text", "open_sealed", "schema", "table_of", "writer",
+]  # fmt: skip
+
+SIGNATURE: Final = b"scoutcache.log"
+CODED: Final = (
+    "op", "key", "namespace", "tier", "outcome", "reason", "codec", "error", "tags", "depends_on", "process", "user",
+    "command",
+)  # fmt: skip
+"""The columns of text, dictionary-encoded."""
+NUMBERS: Final = ("latency_us", "codec_us", "keygen_us", "wait_us", "factory_s", "cost", "ttl")
+INTEGERS: Final = ("size", "stored", "pid")
+COLUMNS: Final = (
+    "time", "op", "key", "namespace", "tier", "outcome", "reason", "latency_us", "size", "stored", "codec", "codec_us",
+    "keygen_us", "wait_us", "factory_s", "cost", "ttl", "error", "tags", "depends_on", "process", "user", "pid",
+    "command",
+)  # fmt: skip
+LEVEL: Final = 9
+"""Of zstd: a tenth smaller than 3, and the sealing of a full file takes a twentieth longer."""
+
+_ALWAYS: Final = frozenset({"op", "key", "namespace"})
+_DELTAS: Final = {"time": "DELTA_BINARY_PACKED"}
+
+
+class LeftOut(msgspec.Struct):
+    """A ``left_out`` line: at *time*, *count* records for *reason*; from then on keys were kept at *rate*."""
+
+    time: float
+    reason: str
+    count: int
+    rate: float | None = None
+
+
+class Signature(msgspec.Struct):
+    """What a sealed file says of itself (Rule 4).  *skipped* lines were no records."""
+
+    left_out: list[LeftOut] = msgspec.field(default_factory=list)
+    skipped: int = 0
+    format: int = FORMAT
+
+    @classmethod
+    def of(cls, metadata: dict[bytes, bytes] | None) -> Signature | None:
+        """The one in a file's metadata; None when there is none."""
+        try:
+            return msgspec.json.decode((metadata or {})[SIGNATURE], type=cls)
+        except (KeyError, msgspec.MsgspecError, ValueError):
+            return None
+
+
+def can_parquet() -> bool:
+    """Can this installation read and write Parquet?"""
+    return find_spec("pyarrow") is not None
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError as error:
+        raise CacheError("sealed logs in Parquet are read and written with pyarrow, which is not installed",
+                         hint="pip install 'scoutcache[parquet]'") from error  # fmt: skip
+    return pyarrow.parquet
+
+
+def schema() -> pa.Schema:
+    """The columns with their types; raises `CacheError` without pyarrow."""
+    _parquet()
+    import pyarrow as pa
+
+    kinds = {
+        "time": pa.timestamp("us", tz="UTC"),
+        **dict.fromkeys(CODED, pa.string()),
+        **dict.fromkeys(NUMBERS, pa.float64()),
+        **dict.fromkeys(INTEGERS, pa.int64()),
+    }
+    return pa.schema([pa.field(name, kinds[name], nullable=name not in _ALWAYS | {"time"}) for name in COLUMNS])
+
+
+def writer(path: Path) -> pq.ParquetWriter:
+    """A file to write such tables into; raises `CacheError` without pyarrow."""
+    made: pq.ParquetWriter = _parquet().ParquetWriter(
+        path, schema(), compression="zstd", compression_level=LEVEL, store_schema=False,
+        use_dictionary=[name for name in COLUMNS if name not in _DELTAS], column_encoding=_DELTAS,
+        dictionary_pagesize_limit=16 << 20, write_statistics=["time", "op"],
+    )  # fmt: skip
+    return made
+
+
+def open_sealed(path: Path) -> tuple[pq.ParquetFile, Signature] | str:
+    """A sealed file opened for reading and what it says of itself, or what is wrong with it.
+
+    Raises FileNotFoundError, and `CacheError` without pyarrow.
+    """
+    parquet = _parquet()
+    import pyarrow as pa
+
+    try:
+        file = parquet.ParquetFile(path, read_dictionary=list(CODED))
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        return f"not a whole Parquet file: {str(error).splitlines()[0]:.200}"
+    signature = Signature.of(file.metadata.metadata)
+    if signature is None:
+        problem = "not a log of scoutcache: its metadata lacks the signature"
+    elif signature.format > FORMAT:
+        problem = f"written in format {signature.format}, this version knows {FORMAT}"
+    elif not {"time", "op"} <= set(file.schema_arrow.names):
+        problem = "not a log of scoutcache: it has no columns time and op"
+    else:
+        return file, signature
+    file.close()
+    return problem
+
+
+# -- lines to rows
+
+
+def names_text(names: Sequence[str]) -> str | None:
+    """Names as a cell of ``tags`` or ``depends_on``; None for none."""
+    return msgspec.json.encode(names).decode() if names else None
+
+
+def names_in(text: str | None) -> tuple[str, ...]:
+    """The names in a cell of ``tags`` or ``depends_on``; none for anything else."""
+    if not text:
+        return ()
+    try:
+        return tuple(msgspec.json.decode(text, type=list[str]))
+    except (msgspec.MsgspecError, ValueError):
+        return ()
+
+
+def table_of(lines: Sequence[Line]) -> pa.Table:
+    """The rows of *lines*, each signed with who wrote it (Rule 1).  Raises `CacheError` without pyarrow."""
+    kinds = schema()
+    import pyarrow as pa
+
+    columns: dict[str, list[Any]] = {name: [getattr(line, name) for line in lines] for name in COLUMNS}
+    columns["tags"] = [names_text(names) for names in columns["tags"]]
+    columns["depends_on"] = [names_text(names) for names in columns["depends_on"]]
+    columns["time"] = [round(time * 1e6) for time in columns["time"]]
+    arrays = {}
+    for field in kinds:
+        if field.name == "time":
+            arrays["time"] = pa.array(columns["time"], pa.int64())
+        else:
+            arrays[field.name] = pa.array(columns[field.name], field.type)
+    return _spread(pa.table(arrays), lines).cast(kinds)
+
+
+def _spread(table: pa.Table, lines: Sequence[Line]) -> pa.Table:
+    """Each line of several hits as so many rows, the others of which have their times and no latency."""
+    if not any(line.more_ns for line in lines):
+        return table
+    import numpy as np
+    import pyarrow as pa
+
+    counts = np.array([1 + len(line.more_ns or ()) for line in lines])
+    firsts = np.array([0, *accumulate(counts.tolist())][:-1])
+    later = np.zeros(int(counts.sum()), dtype=np.int64)
+    for at, line in zip(firsts.tolist(), lines, strict=True):
+        if line.more_ns:
+            later[at + 1 : at + 1 + len(line.more_ns)] = line.more_ns
+    rows = table.take(pa.array(np.repeat(np.arange(len(lines)), counts)))
+    times = np.repeat([line.time for line in lines], counts)
+    # As a reader of lines adds them: the first's seconds and the nanoseconds after it.
+    exact = np.round((times + later / 1e9) * 1e6).astype(np.int64)
+    return rows.set_column(0, "time", pa.array(exact, pa.int64()))
+
+
+# -- rows to lines
+
+_FIELDS: Final[dict[str, Any]] = {
+    field.name: None if field.default is msgspec.NODEFAULT else field.default for field in msgspec.structs.fields(Line)
+}
+"""The fields of a line in their order, and what they are where nobody says."""
+
+
+def lines_of(table: pa.Table) -> Iterator[Line]:
+    """The rows of *table* as lines; columns that it lacks are empty."""
+    columns = {name: _values(name, table.column(name)) for name in COLUMNS if name in table.column_names}
+    cells = [columns.get(name, repeat(empty, table.num_rows)) for name, empty in _FIELDS.items()]
+    return starmap(Line, zip(*cells, strict=True))
+
+
+def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
+    import pyarrow as pa
+
+    if name == "time":
+        return [micros / 1e6 for micros in column.cast(pa.int64()).to_pylist()]
+    found: list[Any] = column.to_pylist()
+    if name in {"tags", "depends_on"}:
+        return [names_in(text) for text in found]
+    if name in _ALWAYS:
+        return ["" if text is None else text for text in found]
+    return found

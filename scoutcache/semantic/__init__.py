@@ -1,0 +1,1 @@
+"""Where meaning meets the machine: embedders that make vectors, and the index that finds the nearest."""

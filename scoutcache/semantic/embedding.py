@@ -1,0 +1,188 @@
+"""An embedder turns texts into vectors of unit length; this wraps whatever makes them: checked, batched, remembered.
+
+Rule 1: what comes out is float32 of shape (n, dim), finite and of unit length, whatever came in; a vector of zeros or
+        NaN is an error that names the text's length, never a neighbour of everything.
+Rule 2: threads that ask at once are answered by one batch: whoever gets the model embeds for all that wait.
+Rule 3: the last texts are remembered, so that a miss and the answer stored after it cost one encoding.
+Rule 4: a long text is embedded in pieces of `PIECE` characters, cut at blanks, and stands for the mean of their vectors
+        (of more than `PIECES` pieces: the first three quarters of so many, and the last), for models take 256 tokens.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from scoutcache.errors import CacheError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[np.float32]
+else:
+    Vectors = Any
+
+__all__ = ["PIECE", "PIECES", "Embedder", "Encoding", "Vectors", "pieces"]
+
+PIECE: Final = 900
+"""Characters of a piece of plain English: some 200 tokens.  Other scripts have more tokens to the character."""
+
+_DENSE_PIECE: Final = 240
+PIECES: Final = 16
+_REMEMBERED: Final = 2048
+_BATCH: Final = 32
+
+
+class Embedder(Protocol):
+    """Makes vectors; *name* tells it from others."""
+
+    name: str
+
+    def embed(self, texts: list[str]) -> Any:
+        """An array of shape (n, dim), or what numpy makes one of."""
+
+
+class _Job:
+    """A text that somebody waits for."""
+
+    __slots__ = ("error", "text", "vector")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.vector: Vectors | None = None
+        self.error: Exception | None = None
+
+
+class Encoding:
+    """Vectors of texts by one embedder, which is loaded when the first is asked for."""
+
+    def __init__(self, load: Callable[[], Embedder]) -> None:
+        self._load = load
+        self._embedder: Embedder | None = None
+        self._known: OrderedDict[str, Vectors] = OrderedDict()
+        self.calls = 0
+        """How often the embedder was called, for whoever wants to see batches."""
+        self.renew()
+
+    def renew(self) -> None:
+        """Called in a forked child: nobody here waits, and no lock is held."""
+        self._mutex, self._running = threading.Lock(), threading.Lock()
+        self._waiting: list[_Job] = []
+
+    @property
+    def name(self) -> str:
+        """The embedder's name, which loads it."""
+        return self._loaded().name
+
+    def _loaded(self) -> Embedder:
+        if self._embedder is None:
+            with self._running:
+                if self._embedder is None:
+                    self._embedder = self._load()
+        return self._embedder
+
+    def one(self, text: str) -> Vectors:
+        """The vector of *text*.  Raises `CacheError` for an embedder that can't be loaded or gives no vectors."""
+        with self._mutex:
+            known = self._known.get(text)
+            if known is not None:
+                self._known.move_to_end(text)
+                return known
+        self._loaded()
+        job = _Job(text)
+        with self._mutex:
+            self._waiting.append(job)
+        with self._running:
+            if job.vector is None and job.error is None:
+                self._run_waiting()
+        if job.error is not None:
+            raise job.error
+        assert job.vector is not None
+        return job.vector
+
+    def _run_waiting(self) -> None:
+        """Embed for everybody who waits; the caller is among them."""
+        with self._mutex:
+            jobs, self._waiting = self._waiting, []
+        for at in range(0, len(jobs), _BATCH):
+            batch = jobs[at : at + _BATCH]
+            try:
+                vectors = self._embed([job.text for job in batch])
+            except Exception as error:  # noqa: BLE001  # each of those who wait raises it
+                for job in batch:
+                    job.error = error
+                continue
+            for job, vector in zip(batch, vectors, strict=True):
+                job.vector = vector
+                self._remember(job.text, vector)
+
+    def _remember(self, text: str, vector: Vectors) -> None:
+        with self._mutex:
+            self._known[text] = vector
+            while len(self._known) > _REMEMBERED:
+                self._known.popitem(last=False)
+
+    def many(self, texts: Sequence[str]) -> Vectors:
+        """The vectors of *texts*, in batches; for bulk work, which is not remembered."""
+        import numpy as np
+
+        self._loaded()
+        parts = []
+        for at in range(0, len(texts), _BATCH):
+            with self._running:
+                parts.append(self._embed(list(texts[at : at + _BATCH])))
+        return np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+
+    def _embed(self, texts: list[str]) -> Vectors:
+        """The vectors of *texts*, pieces and all, by one call of the embedder."""
+        import numpy as np
+
+        cut = [pieces(text) for text in texts]
+        self.calls += 1
+        assert self._embedder is not None
+        given = [piece for one in cut for piece in one]
+        found = checked(self._embedder.embed(given), len(given), self._embedder)
+        if len(found) == len(texts):
+            return found
+        ends = np.cumsum([len(one) for one in cut])
+        means = [found[end - len(one) : end].mean(axis=0) for end, one in zip(ends, cut, strict=True)]
+        return checked(means, len(texts), self._embedder)
+
+
+def checked(vectors: Any, count: int, embedder: Embedder) -> Vectors:
+    """*vectors* as float32 of unit length (rule 1).  Raises `CacheError`."""
+    import numpy as np
+
+    try:
+        found = np.ascontiguousarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise CacheError(f"the embedder {embedder.name} gives no array of numbers: {error}") from error
+    if found.ndim != 2 or found.shape[0] != count or found.shape[1] == 0:
+        raise CacheError(
+            f"the embedder {embedder.name} gives an array of shape {found.shape} for {count} texts",
+            hint="expected one row for each text: (n, dim)",
+        )
+    lengths = np.linalg.norm(found, axis=1, keepdims=True)
+    if not np.isfinite(lengths).all() or (lengths == 0).any():
+        raise CacheError(f"the embedder {embedder.name} gives a vector of zeros, or one that isn't finite")
+    unit: Vectors = found / lengths
+    return unit
+
+
+def pieces(text: str) -> list[str]:
+    """*text* in pieces that a model takes whole (rule 4)."""
+    size = PIECE if text.isascii() else _DENSE_PIECE
+    if len(text) <= size:
+        return [text]
+    found, at = [], 0
+    while at < len(text):
+        end = at + size
+        if end < len(text) and (blank := text.rfind(" ", at + size // 2, end)) > 0:
+            end = blank
+        found.append(text[at:end])
+        at = end
+    head = PIECES * 3 // 4
+    return found if len(found) <= PIECES else [*found[:head], *found[head - PIECES :]]

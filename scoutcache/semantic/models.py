@@ -1,0 +1,121 @@
+"""Which embedder a configuration means: a prepared model, sentence-transformers, or a function of the user's.
+
+Rule 1: ``module:function`` is a function from a list of texts to an array; anything else names a model of
+        sentence-transformers, or a folder that holds one.  Its own environment (``HF_HUB_OFFLINE``…) is respected.
+Rule 2: a model that was prepared (`scoutcache.semantic.prepared`) is used in its prepared form: the same vectors, 0.2 s
+        to the first of them where torch takes seconds.
+Rule 3: one thread, unless the application sets more: beside other work two were 2 to 12 times slower.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from scoutcache.errors import CacheError
+from scoutcache.semantic.embedding import Embedder
+
+__all__ = ["Function", "TorchModel", "identity", "is_function", "load_embedder", "prepared_in"]
+
+WAYS_OUT = (
+    "name a folder that holds the model ([semantic] model); or let `scoutcache semantic prepare` fetch it where there "
+    "is a network, and copy the cache's folder semantic/models; or name an embedder of your own, module:function"
+)
+
+
+def is_function(model: str) -> bool:
+    """Does *model* name a function, ``module:function``?"""
+    module, colon, name = model.partition(":")
+    return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def prepared_in(directory: Path, model: str) -> Path:
+    """The folder for the prepared form of *model*, in a cache's directory."""
+    digest = hashlib.sha256(identity(model).encode()).hexdigest()[:16]
+    return directory / "semantic" / "models" / digest
+
+
+def identity(model: str) -> str:
+    """A model by one name: short names are those of the sentence-transformers organisation."""
+    return str(Path(model).resolve()) if Path(model).is_dir() else model.removeprefix("sentence-transformers/")
+
+
+def load_embedder(model: str, directory: Path) -> Embedder:
+    """The embedder that *model* names.  Raises `CacheError` with the ways out."""
+    if is_function(model):
+        return Function(_function(model), model)
+    from scoutcache.semantic.prepared import PreparedModel, is_prepared
+
+    folder = prepared_in(directory, model)
+    return PreparedModel(folder, identity(model)) if is_prepared(folder) else TorchModel(model)
+
+
+def _function(model: str) -> Callable[[list[str]], Any]:
+    module, _, name = model.partition(":")
+    try:
+        found: Callable[[list[str]], Any] = getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise CacheError(f"semantic.model: {model!r} can't be used: {error}",
+                         hint="expected module:function that can be imported") from error  # fmt: skip
+    if not callable(found):
+        raise CacheError(f"semantic.model: {model!r} is no function", hint="it takes a list of texts")
+    return found
+
+
+class Function:
+    """A function of the user's as an embedder."""
+
+    def __init__(self, function: Callable[[list[str]], Any], name: str) -> None:
+        self._function, self.name = function, name
+
+    def embed(self, texts: list[str]) -> Any:
+        """What it gives."""
+        return self._function(texts)
+
+
+class TorchModel:
+    """A model of sentence-transformers."""
+
+    def __init__(self, model: str) -> None:
+        self.name = identity(model)
+        self.model = load_torch(model)
+
+    def embed(self, texts: list[str]) -> Any:
+        """Its vectors, made by one thread."""
+        import torch
+
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            return self.model.encode(texts, batch_size=32, convert_to_numpy=True, show_progress_bar=False)
+        finally:
+            torch.set_num_threads(threads)
+
+
+def load_torch(model: str) -> Any:
+    """The model as sentence-transformers has it.  Raises `CacheError` when it can't be had."""
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ImportError as error:
+        raise CacheError(f"the model {model} needs sentence-transformers: {error}",
+                         hint=f"pip install 'scoutcache[semantic]'; or {WAYS_OUT}") from error  # fmt: skip
+    quiet = _quiet()
+    try:
+        return SentenceTransformer(model, device="cpu")
+    except Exception as error:  # the library, its hub and the network raise what they like
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise CacheError(f"the model {model} can't be had: {reason:.300}", hint=WAYS_OUT) from error
+    finally:
+        quiet()
+
+
+def _quiet() -> Callable[[], None]:
+    """Keep the library's progress bars off stderr while a model is loaded; what takes that back."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    return logging.enable_progress_bar if shown else lambda: None

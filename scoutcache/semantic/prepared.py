@@ -1,0 +1,149 @@
+"""A model in its prepared form: exported once to ONNX, run by ONNX Runtime, with the same vectors.
+
+Rule 1: an export counts only after its vectors were compared with those of the model it was made from: none may differ
+        by more than `TOLERANCE` in any component.  Then it is put in place as a whole, by one rename.
+Rule 2: the graph holds the whole model, pooling and all, so any model of sentence-transformers can be prepared.
+Rule 3: the vectors of a text depend on nothing that is batched with it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any, Final
+
+from scoutcache.errors import CacheError
+from scoutcache.semantic.models import load_torch
+
+__all__ = ["TOLERANCE", "PreparedModel", "is_prepared", "prepare"]
+
+TOLERANCE: Final = 1e-5
+
+_GRAPH, _TOKENS, _ABOUT = "model.onnx", "tokenizer.json", "prepared.json"
+
+_PROBES: Final = (
+    "How do I reset my password?", "Short.", "Was kostet eine Fahrkarte nach Köln?", "東京の天気", "",
+    "A sentence of some length, with numbers such as 3.14 and names such as Ada Lovelace, that goes on and on " * 4,
+)  # fmt: skip
+
+
+def is_prepared(folder: Path) -> bool:
+    """Is a whole prepared model in *folder*?"""
+    return (folder / _ABOUT).is_file()
+
+
+class PreparedModel:
+    """A prepared model; its session is made when it is opened."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        try:
+            import onnxruntime
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise CacheError(f"the prepared model {name} needs onnxruntime and tokenizers: {error}",
+                             hint="pip install 'scoutcache[semantic]'") from error  # fmt: skip
+        self.name = name
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        try:
+            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            self._tokenizer = Tokenizer.from_file(str(folder / _TOKENS))
+            self._session = onnxruntime.InferenceSession(
+                str(folder / _GRAPH), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # a damaged file raises what the libraries like
+            raise CacheError(f"the prepared model in {folder} can't be used: {error}",
+                             hint="scoutcache semantic prepare --force makes it anew") from error  # fmt: skip
+        self._tokenizer.enable_truncation(max_length=about["max_tokens"])
+        self._tokenizer.enable_padding(pad_id=about["pad_id"], pad_token=about["pad_token"])
+        self._inputs = [one.name for one in self._session.get_inputs()]
+
+    def embed(self, texts: list[str]) -> Any:
+        """Its vectors."""
+        import numpy as np
+
+        found = self._tokenizer.encode_batch(texts)
+        fields = {
+            "input_ids": np.array([one.ids for one in found], np.int64),
+            "attention_mask": np.array([one.attention_mask for one in found], np.int64),
+            "token_type_ids": np.array([one.type_ids for one in found], np.int64),
+        }
+        return self._session.run(None, {name: fields[name] for name in self._inputs})[0]
+
+
+def prepare(model: str, folder: Path, name: str) -> float:
+    """Export *model* to *folder*; by how much any component of its vectors differs at most.
+
+    Raises `CacheError` where the export can't be made, or makes other vectors.
+    """
+    torch_model = load_torch(model)
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".prepare-", dir=folder.parent))
+    try:
+        _export(torch_model, draft)
+        about = {"model": name, "max_tokens": int(torch_model.max_seq_length or 512), **_padding(torch_model.tokenizer)}
+        (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        difference = _difference(torch_model, PreparedModel(draft, name))
+        if not difference <= TOLERANCE:
+            raise CacheError(f"the export of {model} makes other vectors: they differ by {difference:.2g}",
+                             hint="it stays usable as it is, through torch")  # fmt: skip
+        if folder.exists():
+            shutil.rmtree(folder)
+        draft.replace(folder)
+        return difference
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _padding(tokenizer: Any) -> dict[str, Any]:
+    return {"pad_id": int(tokenizer.pad_token_id or 0), "pad_token": str(tokenizer.pad_token or "[PAD]")}
+
+
+def _difference(torch_model: Any, prepared: PreparedModel) -> float:
+    import numpy as np
+
+    from scoutcache.semantic.embedding import checked
+
+    before = checked(torch_model.encode(list(_PROBES), show_progress_bar=False), len(_PROBES), prepared)
+    alone = np.concatenate([checked(prepared.embed([text]), 1, prepared) for text in _PROBES])
+    together = checked(prepared.embed(list(_PROBES)), len(_PROBES), prepared)
+    return float(max(np.abs(before - alone).max(), np.abs(before - together).max()))
+
+
+def _export(model: Any, folder: Path) -> None:
+    """Write the whole model as one graph, and its tokenizer."""
+    try:
+        import onnx  # noqa: F401  # torch writes the graph with it
+        import torch
+    except ImportError as error:
+        raise CacheError(f"preparing a model needs torch and onnx: {error}",
+                         hint="pip install 'scoutcache[semantic]'") from error  # fmt: skip
+
+    transformer = model[0].auto_model
+    if hasattr(transformer, "set_attn_implementation"):
+        transformer.set_attn_implementation("eager")  # the fused one can't be traced
+
+    class Whole(torch.nn.Module):  # type: ignore[misc]  # torch is an extra, and has no types here
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = model
+
+        def forward(self, *given: Any) -> Any:
+            return self.inner(dict(zip(names, given, strict=True)))["sentence_embedding"]
+
+    tokens = model.tokenizer(["a text to trace by", "and another"], padding=True, return_tensors="pt")
+    names = [name for name in ("input_ids", "attention_mask", "token_type_ids") if name in tokens]
+    axes = {name: {0: "batch", 1: "length"} for name in names}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the tracer, about shapes that are constants
+        torch.onnx.export(
+            Whole().eval(), tuple(tokens[name] for name in names), str(folder / _GRAPH), input_names=names,
+            output_names=["vectors"], dynamic_axes={**axes, "vectors": {0: "batch"}}, opset_version=17, dynamo=False,
+        )  # fmt: skip
+    backend = model.tokenizer.backend_tokenizer
+    backend.save(str(folder / _TOKENS))
+    (folder / _GRAPH).chmod(0o600)

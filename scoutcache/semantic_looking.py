@@ -1,0 +1,69 @@
+"""What the semantic cache says of itself: why a query hits or misses, and how much there is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scoutcache.answering import Answering, Judged
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.entry import Ref
+from scoutcache.meaning.presets import LONGEST
+from scoutcache.meaning.scopes import asked
+
+__all__ = ["explain", "stats"]
+
+
+def explain(
+    answering: Answering, query: str, namespace: str | None, scope: Mapping[str, Any], count: int,
+    threshold: float | None,
+) -> Flow[dict[str, Any]]:  # fmt: skip
+    """What would be served to *query* and why, with the *count* nearest; it is no request and counts as none."""
+    one, preset, name = asked(query, scope), answering.preset(threshold), answering.namespace(namespace)
+    told: dict[str, Any] = {"query": query, "scope": one.scope, "namespace": name, "policy": answering.policy,
+                            "threshold": preset.threshold, "gates": list(preset.gates)}  # fmt: skip
+    exact = yield from answering.read(Ref(name, one.key), {})
+    judged: list[Judged] = []
+    if len(query) <= LONGEST and answering.core.config.enabled:
+        judged = yield from answering.judged(one, name, preset, count, all_=True)
+    serving = answering.best(one, judged)
+    reason = _reason(query, judged, serving, exact=exact is not None, enabled=answering.core.config.enabled)
+    key = one.key if exact is not None else None if serving is None else serving.reading.ref.key
+    candidates = [
+        {"key": found.reading.ref.key, "query": found.reading.answer.query, "similarity": found.verdict.similarity,
+         "serves": found.verdict.serves, "reason": found.verdict.reason,
+         "closed": [closed._asdict() for closed in found.verdict.closed]}
+        for found in judged
+    ]  # fmt: skip
+    return {**told, "serves": key is not None, "exact": exact is not None, "key": key, "reason": reason,
+            "candidates": candidates}  # fmt: skip
+
+
+def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: bool, enabled: bool) -> str:
+    if not enabled:
+        return "the cache is switched off"
+    if exact:
+        return "this very query was answered"
+    if serving is not None:
+        return serving.verdict.reason
+    if len(query) > LONGEST:
+        return f"a query of more than {LONGEST:,} characters is answered by itself alone"
+    if not judged:
+        return "nothing was answered in this scope yet"
+    return f"the nearest can't serve: {judged[0].verdict.reason}"
+
+
+def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
+    """How many answers there are, and what decides; index and entries are compared for it, and made to agree."""
+    config, name = answering.core.config.semantic, answering.namespace(namespace)
+    compared = yield from answering.compare(name)
+    index = answering.state.index(name)
+    about = yield from perform(Work(index.about))
+    preset = answering.preset(None)
+    return {
+        "namespace": name, "entries": compared["entries"], "indexed": about["indexed"], "scopes": about["scopes"],
+        "mended": compared["missing"] + compared["ghosts"], "model": about["model"], "dimensions": about["dim"],
+        "index_bytes": about["bytes"], "configured_model": config.model, "policy": config.policy,
+        "preset": config.preset, "threshold": preset.threshold, "gates": list(preset.gates),
+        "max_error": config.max_error if config.policy == "verified" else None,
+    }  # fmt: skip

@@ -1,0 +1,161 @@
+"""What one open cache keeps of its semantic side: the embedder, the indexes by namespace, what was heard and served.
+
+Rule 1: it is made when the semantic cache is first used, and shared by every face and view of the cache.
+Rule 2: entries that lie in this process's memory alone have an index of their own, in a folder that ends with it: what
+        other processes keep in the directory is not for them, nor the other way round.
+Rule 3: where a server is shared, what other machines write is heard of in their announcements and added here; after a
+        gap in those everything is compared once (`heard`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from scoutcache.core import Core
+from scoutcache.errors import CacheError
+from scoutcache.meaning.scopes import places_of
+from scoutcache.semantic.embedding import Embedder, Encoding
+from scoutcache.semantic.index import Index
+
+if TYPE_CHECKING:
+    from scoutcache.coherence.messages import Message
+
+__all__ = ["Served", "State", "state_of"]
+
+_SERVED: Final = 4096
+
+
+class Served(NamedTuple):
+    """A hit that feedback may come for."""
+
+    key: str
+    query: str
+    scope: dict[str, Any]
+
+
+class State:
+    """See the module."""
+
+    def __init__(self, core: Core) -> None:
+        config = core.config.semantic
+        self._directory, self._now, self._kind = core.directory, core.clocks.monotonic, config.index
+        self._model = config.model
+        self.encoding = Encoding(self._load)
+        self._folder = self._choose_folder(core)
+        self._indexes: dict[str, Index] = {}
+        self._heard = _Heard(core) if "redis" in core.config.tiers else None
+        if self._heard is not None:
+            core.follower.watch(self._heard)
+        self.served: OrderedDict[str, Served] = OrderedDict()
+        self.settled: set[str] = set()
+        """The namespaces whose index was compared with the entries by this process."""
+        self._lock = threading.Lock()
+        core.at_fork.append(self.renew)
+
+    def _choose_folder(self, core: Core) -> Path:
+        if any(tier is not core.memory for tier in core.tiers):
+            return core.directory / "semantic"
+        folder = Path(tempfile.mkdtemp(prefix="scoutcache-semantic-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
+
+    def _load(self) -> Embedder:
+        from scoutcache.semantic.models import load_embedder
+
+        return load_embedder(self._model, self._directory)
+
+    def renew(self) -> None:
+        """Called in a forked child."""
+        self._lock = threading.Lock()
+        self.encoding.renew()
+        for index in self._indexes.values():
+            index.renew()
+
+    def use(self, embed: Callable[[list[str]], Any], name: str | None) -> None:
+        """Make vectors by *embed* from now on."""
+        if not callable(embed):
+            raise CacheError(f"an embedder is a function of a list of texts, not {embed!r:.80}")
+        from scoutcache.semantic.models import Function
+
+        called = name or f"{getattr(embed, '__module__', '?')}:{getattr(embed, '__qualname__', type(embed).__name__)}"
+        with self._lock:
+            self.encoding = Encoding(lambda: Function(embed, called))
+            self._indexes, self.settled = {}, set()
+
+    def index(self, namespace: str) -> Index:
+        """The index of *namespace*."""
+        with self._lock:
+            found = self._indexes.get(namespace)
+            if found is None:
+                folder = self._folder / hashlib.sha256(namespace.encode()).hexdigest()[:16]
+                found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
+            return found
+
+    def note_served(self, hit_id: str, served: Served) -> None:
+        """Remember a hit for the feedback to it."""
+        with self._lock:
+            self.served[hit_id] = served
+            while len(self.served) > _SERVED:
+                self.served.popitem(last=False)
+
+    def heard(self, namespace: str) -> list[str] | None:
+        """Keys that other machines wrote since the last call; None when that is not known."""
+        return [] if self._heard is None else self._heard.take(namespace)
+
+
+class _Heard:
+    """Hears what other machines write."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = weakref.ref(core)
+        self._keys: dict[str, list[str]] = {}
+        self._compared: set[str] = set()
+        """The namespaces that were compared since the last gap."""
+
+    def apply(self, message: Message) -> None:
+        """Note the keys of answers that another machine wrote."""
+        core = self._core()
+        if core is None or message.kind != "written" or _machine(message.source) == _machine(core.world.source):
+            return
+        keys = [key for key in message.names if places_of(key) is not None]
+        if keys:
+            self._keys.setdefault(message.namespace, []).extend(keys)
+
+    def drop(self) -> None:
+        """There was a gap."""
+        self._keys, self._compared = {}, set()
+
+    def take(self, namespace: str) -> list[str] | None:
+        """The keys that were noted, None after a gap."""
+        if namespace not in self._compared:
+            self._compared.add(namespace)
+            self._keys.pop(namespace, None)
+            return None
+        return self._keys.pop(namespace, [])
+
+
+def _machine(source: str) -> str:
+    return source.rpartition(".")[0]
+
+
+_states: weakref.WeakKeyDictionary[Core, State] = weakref.WeakKeyDictionary()
+_making = threading.Lock()
+
+
+def state_of(core: Core) -> State:
+    """The semantic side of *core*."""
+    found = _states.get(core)
+    if found is None:
+        with _making:
+            found = _states.get(core)
+            if found is None:
+                found = _states[core] = State(core)
+    return found

@@ -1,0 +1,362 @@
+"""The work on one item of a filling, in threads or on an event loop: ask the function, store, count.
+
+- Each attempt notes the position first: an invalidation that comes while the function runs wins over its value.
+- Only what the function raises is tried again, after *backoff* seconds, then twice as long; each attempt is a call of
+  the budget.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, Any, Final
+
+from xxhash import xxh3_64_intdigest
+
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError, ConfigError
+from scoutcache.warming.budget import Budget
+from scoutcache.warming.lines import BadLine, Item
+from scoutcache.warming.pace import Pace
+from scoutcache.warming.records import WarmError, WarmResult, said
+from scoutcache.warming.resume import Record
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+
+__all__ = ["Call", "Job", "Options", "Shared", "run_job"]
+
+Call = str | Callable[..., Any]
+
+_REFUSED: Final = "no tier took it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
+_EVERY: Final = 0.1
+"""Seconds between two reports of progress."""
+_LONGEST_PAUSE: Final = 60.0
+_MOST_REMEMBERED: Final = 2_000_000
+"""Keys, of which 64 bits each are kept so that one that stands there twice is seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a filling is done; see `fill.warm_from`.  Raises `ConfigError` for impossible ones."""
+
+    only_missing: bool = False
+    concurrency: int = 4
+    rate: float | None = None
+    call: Call | None = None
+    retries: int = 0
+    backoff: float = 1.0
+    budget: Budget | None = None
+    resume: bool | None = None
+    going: Callable[[], bool] = lambda: True
+    lock: bool = True
+    lock_timeout: float = 0.0
+    progress: Callable[[WarmResult], None] | None = None
+    clock: Callable[[], float] = monotonic
+    wait: Callable[[float], object] = sleep
+
+    def __post_init__(self) -> None:
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency: expected 1 or more, not {self.concurrency}")
+        if self.retries < 0:
+            raise ConfigError(f"retries: expected 0 or more, not {self.retries}")
+
+
+class Shared:
+    """An iterator that several threads draw from; it ends early once *going* says no.
+
+    What depends on other keys is handed out once all that was drawn before it is done: storing the key that an entry
+    depends on ends the entry.  Whoever draws closes its own iterator, whatever becomes of the work.
+    """
+
+    def __init__(self, items: Iterator[Item | BadLine], going: Callable[[], bool] = lambda: True) -> None:
+        self._items, self._going = items, going
+        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._under_way: set[int] = set()
+        self._drawn = 0
+        self.stopped = False
+
+    def __iter__(self) -> Generator[Item | BadLine, None, None]:
+        while True:
+            with self._lock:
+                ended = self.stopped or not self._going()
+                item = None if ended else next(self._items, None)
+                self._drawn += 1
+                number = self._drawn
+                with self._changed:
+                    self._under_way.add(number)
+            try:
+                if item is None or not self._await_turn(item, number):
+                    return
+                yield item
+            finally:
+                with self._changed:
+                    self._under_way.discard(number)
+                    self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Hand out nothing more; who waits for a turn waits no longer."""
+        with self._changed:
+            self.stopped = True
+            self._changed.notify_all()
+
+    def _await_turn(self, item: Item | BadLine, number: int) -> bool:
+        if isinstance(item, Item) and item.options.get("depends_on"):
+            with self._changed:
+                self._changed.wait_for(lambda: self.stopped or min(self._under_way) == number)
+                return not self.stopped
+        return True
+
+
+class _Report:
+    """Tells how far it is, ten times a second at most."""
+
+    def __init__(self, show: Callable[[WarmResult], None] | None, clock: Callable[[], float]) -> None:
+        self._show, self._clock, self._next = show, clock, 0.0
+
+    def __call__(self, result: WarmResult) -> None:
+        if self._show is not None and (now := self._clock()) >= self._next:
+            self._next = now + _EVERY
+            self._show(result)
+
+
+class Job:
+    """The steps of warming one key; shared by all threads or tasks of a filling."""
+
+    def __init__(
+        self, cache: Cache, function: Callable[..., Any] | None, options: Options, record: Record | None,
+        part: Callable[[], float | None],
+    ) -> None:  # fmt: skip
+        self.cache, self.function, self.options = cache, function, options
+        self.pace = Pace(options.rate, options.clock)
+        self.result = WarmResult()
+        self._budget, self._record, self._part = options.budget, record, part
+        self._report = _Report(options.progress, options.clock)
+        self._seen: set[int] = set()
+        self._lock = threading.Lock()
+
+    def wanted(self, item: Item | BadLine) -> bool:
+        """Whether a value has to be found for it; what is bad, or there already, is counted."""
+        if isinstance(item, BadLine):
+            self._count(item, item.error)
+        elif item.value is MISSING and self.function is None:
+            self._count(item, "no value, and no function (--call) to give one")
+        elif self._is_repeated(item):
+            self._count(item, skipped="duplicates")
+        elif self._record is not None and self._record.has(item):
+            self._count(item, skipped="resumed")
+        elif self.options.only_missing and self.cache.exists(item.key, namespace=item.options.get("namespace")):
+            self.done(item, skipped="")
+        elif item.value is MISSING and not self._may_call(item):
+            self._count(item, skipped="over_budget")
+        else:
+            return True
+        return False
+
+    def again(self, item: Item, attempt: int) -> float | None:
+        """The seconds to wait before the function is asked again for *item*, None when it isn't."""
+        if attempt >= self.options.retries or not self.options.going() or not self._may_call(item):
+            return None
+        return float(min(self.options.backoff * 2**attempt, _LONGEST_PAUSE))
+
+    def store(self, item: Item, value: Any, since: Any) -> None:
+        """Store the value and count how that went."""
+        taken = self.cache.set(item.key, value, since=since, **item.options)
+        if taken:
+            self.done(item)
+        else:
+            self._count(item, _REFUSED)
+
+    def done(self, item: Item, *, skipped: str | None = None) -> None:
+        """The item is in the cache, by our doing or (*skipped*) not."""
+        if self._record is not None:
+            self._record.add(item)
+        self._count(item, skipped=skipped)
+
+    def failed(self, item: Item | BadLine, problem: BaseException) -> None:
+        """It can't be done."""
+        self._count(item, said(problem))
+
+    def _may_call(self, item: Item) -> bool:
+        if self._budget is not None and not self._budget.take(item.key, item.options.get("cost")):
+            return False
+        with self._lock:
+            self.result.calls += 1
+            self.result.cost_usd = None if self._budget is None else self._budget.spent_usd
+        return True
+
+    def _is_repeated(self, item: Item) -> bool:
+        name = f"{item.options.get('namespace') or ''}\0{item.key}"
+        mark = xxh3_64_intdigest(name.encode("utf-8", "surrogatepass"))
+        with self._lock:
+            if mark in self._seen:
+                return True
+            if len(self._seen) < _MOST_REMEMBERED:
+                self._seen.add(mark)
+            return False
+
+    def _count(self, item: Item | BadLine, error: str | None = None, *, skipped: str | None = None) -> None:
+        """One more is done."""
+        with self._lock:
+            result = self.result
+            result.requested += 1
+            if error is not None:
+                result.fail(item.line, item.key, error)
+            elif skipped is not None:
+                result.skipped += 1
+                if skipped:
+                    setattr(result, skipped, getattr(result, skipped) + 1)
+                if skipped == "duplicates" and result.first_duplicate is None:
+                    result.first_duplicate = WarmError(item.line, item.key, "stands further up too: that line counts")
+            else:
+                result.warmed += 1
+            result.part = self._part()
+            self._report(result)
+
+
+def run_job(job: Job, items: Shared) -> None:
+    """Work on all *items*, as many at once as the options say."""
+    if job.function is not None and inspect.iscoroutinefunction(job.function):
+        asyncio.run(_run_tasks(job, items))
+    else:
+        _run_threads(job, items)
+
+
+def _run_threads(job: Job, items: Shared) -> None:
+    concurrency = job.options.concurrency
+    if concurrency == 1:
+        _work(job, items)
+        return
+    with ThreadPoolExecutor(concurrency, thread_name_prefix="scoutcache-warm") as threads:
+        try:
+            for done in [threads.submit(_work, job, items) for _ in range(concurrency)]:
+                done.result()
+        finally:
+            # An interrupt comes here while the others work: they end after the key they are at.
+            items.stop()
+
+
+def _work(job: Job, items: Shared) -> None:
+    with closing(iter(items)) as drawn, _stopping(items):
+        _work_on(job, drawn)
+
+
+@contextmanager
+def _stopping(items: Shared) -> Iterator[None]:
+    """What ends one worker ends all."""
+    try:
+        yield
+    except BaseException:
+        items.stop()
+        raise
+
+
+def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
+    for item in items:
+        try:
+            if not job.wanted(item):
+                continue
+            assert isinstance(item, Item)
+            if pause := job.pace.wait():
+                job.options.wait(pause)
+            since, value = _valued(job, item)
+            job.store(item, value, since)
+        except ConfigError:
+            raise  # what was asked for can't be done for any key
+        except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
+            job.failed(item, problem)
+
+
+def _valued(job: Job, item: Item) -> tuple[Any, Any]:
+    """The position and the value that was computed from then on."""
+    attempt = 0
+    while True:
+        since = job.cache.position()
+        try:
+            return since, _value(job.function, item)
+        except Exception:
+            if (pause := job.again(item, attempt)) is None:
+                raise
+        job.options.wait(pause)
+        attempt += 1
+
+
+def _value(function: Callable[..., Any] | None, item: Item) -> Any:
+    if function is None or item.value is not MISSING:
+        return item.value
+    value = function(item.key)
+    # A plain function may hand back a coroutine all the same (a partial, a callable object).
+    return _checked(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
+
+
+def _checked(value: Any) -> Any:
+    if inspect.isgenerator(value) or inspect.isasyncgen(value):
+        raise CacheError("the function is a generator: for a key it has to return the value",
+                         hint="a generator of (key, value) is used without --from")  # fmt: skip
+    return value
+
+
+async def _awaited(value: Awaitable[Any]) -> Any:
+    return await value
+
+
+async def _run_tasks(job: Job, items: Shared) -> None:
+    # Each worker may wait for its turn in one thread while another stores what it computed.
+    threads = ThreadPoolExecutor(2 * job.options.concurrency, thread_name_prefix="scoutcache-warm")
+    asyncio.get_running_loop().set_default_executor(threads)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(job.options.concurrency):
+            group.create_task(_work_async(job, items))
+
+
+async def _work_async(job: Job, items: Shared) -> None:
+    """The same for an ``async`` function.  What may wait (the source, the tiers) is done in threads."""
+    drawn = iter(items)
+    try:
+        with _stopping(items):
+            await _work_on_async(job, drawn)
+    finally:
+        with suppress(ValueError):  # cancelled while a thread draws: it ends by itself, for all is stopped
+            drawn.close()
+
+
+async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
+    while (item := await asyncio.to_thread(next, items, None)) is not None:
+        try:
+            if not await asyncio.to_thread(job.wanted, item):
+                continue
+            assert isinstance(item, Item)
+            if pause := job.pace.wait():
+                await _pause(job, pause)
+            since, value = await _valued_async(job, item)
+            await asyncio.to_thread(job.store, item, value, since)
+        except ConfigError:
+            raise
+        except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
+            job.failed(item, problem)
+
+
+async def _valued_async(job: Job, item: Item) -> tuple[Any, Any]:
+    assert job.function is not None
+    attempt = 0
+    while True:
+        since = job.cache.position()
+        try:
+            return since, item.value if item.value is not MISSING else _checked(await job.function(item.key))
+        except Exception:
+            if (pause := job.again(item, attempt)) is None:
+                raise
+        await _pause(job, pause)
+        attempt += 1
+
+
+async def _pause(job: Job, seconds: float) -> None:
+    wait = job.options.wait
+    await (asyncio.sleep(seconds) if wait is sleep else asyncio.to_thread(wait, seconds))

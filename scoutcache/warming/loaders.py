@@ -1,0 +1,73 @@
+"""How the value of a key is found: what the source of a task means, and which task knows how for a key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+from scoutcache.listing import list_entries
+from scoutcache.patterns import Pattern
+from scoutcache.policies import WarmingTask
+from scoutcache.warming.functions import named_function
+from scoutcache.warming.lines import Item
+from scoutcache.warming.web import WebSource, is_web
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+    from scoutcache.config import CacheConfig
+
+__all__ = ["by_task", "gives_values", "items_of", "loader_of", "web_source"]
+
+_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
+def gives_values(source: str) -> bool:
+    """Is *source* asked for one key at a time: a function, or a web address with ``{key}``?"""
+    return _FUNCTION.fullmatch(source) is not None or (is_web(source) and "{key}" in source)
+
+
+def loader_of(source: str, config: CacheConfig) -> Callable[..., Any]:
+    """What gives the values of such a *source*.  Raises `WarmingError` or `ConfigError` where nothing does."""
+    return web_source(source, config) if is_web(source) else named_function(source)
+
+
+def web_source(template: str, config: CacheConfig) -> WebSource:
+    """Values from a web server that *config* allows to ask.  Raises `ConfigError`."""
+    return WebSource(template, config.warming.allow_hosts)
+
+
+def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
+    """The *keys* that each task knows how to compute, by its source; and those that none does.
+
+    The first task whose pattern matches counts.
+    """
+    tasks = [(Pattern.parse(task.pattern), task.source) for task in config.tasks if gives_values(task.source)]
+    known: dict[str, list[str]] = {}
+    unknown = []
+    for key in keys:
+        source = next((source for pattern, source in tasks if pattern.matches(key)), None)
+        if source is None:
+            unknown.append(key)
+        else:
+            known.setdefault(source, []).append(key)
+    return known, unknown
+
+
+def items_of(cache: Cache, task: WarmingTask) -> Iterator[Item]:
+    """The cache's keys that match the task's pattern, with their tags; without wildcards that key, there or not."""
+    core, pattern = cache._core, Pattern.parse(task.pattern)
+    # All of them before the first is stored: a listing isn't changed under its own feet.
+    found = [_item(entry.header) for entry in list_entries(core, cache.config.namespace, pattern)]
+    if pattern.literal is not None and not found:
+        found = [Item(None, pattern.literal)]
+    return iter(found)
+
+
+def _item(header: Any) -> Item:
+    options: dict[str, Any] = {}
+    if header.tags:
+        options["tags"] = list(header.tags)
+    if header.depends_on:
+        options["depends_on"] = list(header.depends_on)
+    return Item(None, header.ref.key, options=options)

@@ -1,0 +1,122 @@
+"""Where the keys of a filling come from besides lines: the operation log, another cache, a generator of one's own.
+
+- *Most frequent*: the keys that were asked for most often.  *Expiring*: those that were asked for, and whose entry, by
+  the log, ends soon.  Both know what the log knows: it may be a sample, and with ``redact_keys`` it holds no keys.
+- *Another cache*: its entries with their values, tags and dependencies, and with the time that is left to each, not a
+  new life.
+- *A generator* yields ``(key, value)``, or objects as in a line of JSON; what it raises ends the source, and is
+  reported as a bad line is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from heapq import nsmallest
+from typing import TYPE_CHECKING, Any
+
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError, WarmingError
+from scoutcache.listing import list_entries
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.patterns import Pattern
+from scoutcache.warming.lines import BadLine, Item, item_of
+from scoutcache.warming.records import said
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+    from scoutcache.config import CacheConfig
+
+__all__ = ["cache_items", "check_log_has_keys", "expiring_keys", "frequent_keys", "generated", "is_generator"]
+
+
+def check_log_has_keys(config: CacheConfig) -> None:
+    """Raise `WarmingError` where the operation log can't name keys."""
+    if config.oplog.redact_keys:
+        raise WarmingError("the operation log holds no keys (oplog.redact_keys = true), so none can be taken from it")
+
+
+def frequent_keys(operations: Iterable[Line], most: int, namespace: str) -> list[str]:
+    """The *most* keys of *namespace* that were asked for most often; of equals the one that sorts first."""
+    counts = Counter(line.key for line in operations if line.op in REQUESTS and line.namespace == namespace)
+    return nsmallest(most, counts, key=lambda key: (-counts[key], key))
+
+
+def expiring_keys(operations: Iterable[Line], within: float, now: float, namespace: str) -> list[str]:
+    """The keys of *namespace* that were asked for and whose entry ends in the next *within* seconds; soonest first."""
+    ends: dict[str, tuple[float, float]] = {}
+    asked: set[str] = set()
+    for line in operations:
+        if line.namespace != namespace:
+            continue
+        if line.op == "set" and line.outcome == "stored" and line.tier is None:
+            end = math.inf if line.ttl is None else line.time + line.ttl
+            ends[line.key] = max(ends.get(line.key, (0.0, 0.0)), (line.time, end))
+        elif line.op in {"delete", "invalidate"}:
+            ends[line.key] = max(ends.get(line.key, (0.0, 0.0)), (line.time, 0.0))
+        elif line.op in REQUESTS and line.outcome in HIT_OUTCOMES:
+            asked.add(line.key)
+    soon = {key: end for key, (_, end) in ends.items() if now <= end <= now + within and key in asked}
+    return sorted(soon, key=lambda key: (soon[key], key))
+
+
+def cache_items(other: Cache, pattern: str = "*") -> Iterator[Item | BadLine]:
+    """The fresh entries of *other*'s namespace that match; one that can't be read is a bad line."""
+    # All keys first: what is being read may be what is being written.  What others depend on comes before them.
+    found = list_entries(other._core, other._calls.namespace, Pattern.parse(pattern))
+    headers = sorted((entry.header for entry in found), key=lambda header: len(header.depends_on))
+    for key in [header.ref.key for header in headers]:
+        try:
+            entry = other.get_entry(key)
+            left = other.ttl(key)
+        except CacheError as problem:
+            yield BadLine(None, key, str(problem))
+            continue
+        if entry is None or left is None or left <= 0:
+            continue  # its time was over meanwhile
+        options: dict[str, Any] = {"ttl": "never" if left == math.inf else left, "tags": list(entry.tags)}
+        if entry.fresh_until is not None and entry.expires_at is not None:
+            options["stale_ttl"] = max((entry.expires_at - entry.fresh_until).total_seconds(), 0.0)
+        options |= {"depends_on": list(entry.depends_on), "cost": entry.cost}
+        yield Item(None, key, entry.value, {name: value for name, value in options.items() if value is not None})
+
+
+def is_generator(function: Callable[..., Any]) -> bool:
+    """Does calling *function* give many values, one after the other?"""
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def generated(function: Callable[..., Any]) -> Iterator[Item | BadLine]:
+    """What the generator function *function* yields, numbered from 1."""
+    number = 0
+    try:
+        made = function()
+        for number, one in enumerate(_drawn(made) if inspect.isasyncgen(made) else made, 1):
+            try:
+                yield _item(number, one)
+            except (CacheError, ValueError) as problem:
+                yield BadLine(number, None, str(problem))
+    except Exception as problem:  # noqa: BLE001  # the user's code raises what it likes; what came before it counts
+        yield BadLine(number + 1, None, f"the source ended: {said(problem)}")
+
+
+def _drawn(made: AsyncIterator[Any]) -> Iterator[Any]:
+    """The values of an asynchronous generator, on an event loop of its own."""
+    with asyncio.Runner() as runner:
+        while (one := runner.run(_next(made))) is not MISSING:
+            yield one
+
+
+async def _next(made: AsyncIterator[Any]) -> Any:
+    return await anext(made, MISSING)
+
+
+def _item(number: int, one: Any) -> Item:
+    if isinstance(one, Mapping):
+        return item_of(number, dict(one))
+    if isinstance(one, tuple) and len(one) == 2:
+        return item_of(number, {"key": one[0], "value": one[1]})
+    raise ValueError(f"expected (key, value) or a mapping with 'key' and 'value', not {type(one).__name__}")

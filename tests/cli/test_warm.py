@@ -1,0 +1,290 @@
+"""``warm`` with its sources, limits and accounts; where locks and signals matter, with real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from scoutcache import Cache
+from scoutcache.config import CacheConfig
+from scoutcache.core import Clocks
+from scoutcache.oplog.recorder import OplogSettings, Recorder
+
+JOBS = """
+import os, sys, time
+
+def load(key):
+    if key.endswith("bad"):
+        raise ValueError("no " + key)
+    return key.upper()
+
+async def aload(key):
+    return key.upper()
+
+def pairs():
+    yield "p:1", 1
+    yield {"key": "p:2", "value": 2, "ttl": "1h"}
+
+async def apairs():
+    yield "q:1", 1
+
+def slow(key):
+    with open("begun", "a") as file:
+        file.write(key + "\\n")
+    while key == "k:2" and not os.path.exists("go"):
+        time.sleep(0.01)
+    return key
+"""
+
+
+def body(ran, code=0):
+    assert ran.code == code, ran.err
+    return json.loads(ran.out)
+
+
+def counts(found):
+    return tuple(found[name] for name in ("requested", "warmed", "skipped", "failed"))
+
+
+@pytest.fixture
+def jobs(workplace, monkeypatch):
+    (workplace / "warm_jobs.py").write_text(JOBS)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    yield "warm_jobs"
+    sys.modules.pop("warm_jobs", None)
+
+
+@pytest.fixture
+def logged(directory):
+    """A log in which one key comes every two hours, for the last time nearly two hours ago."""
+    wall = [time.time() - 20 * 7200 + 60]
+    recorder = Recorder(directory, OplogSettings(), wall=lambda: wall[0], monotonic_ns=lambda: int(wall[0] * 1e9),
+                        token=lambda: os.urandom(8).hex())  # fmt: skip
+    for _ in range(20):
+        for key, times in (("report:daily", 1), ("llm:hot", 3)):
+            for _ in range(times):
+                now = int(wall[0] * 1e9)
+                recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=now,
+                                ended_ns=now)  # fmt: skip
+        wall[0] += 7200
+    recorder.close({})
+
+
+class TestSources:
+    def test_every_failed_key_is_listed_and_some_make_it_3(self, directory, jobs, cli):
+        keys = [f"k:{n}" + ("bad" if n % 2 else "") for n in range(60)]
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", stdin="\n".join(keys))
+        assert ran.code == 3
+        assert {line.split(": ")[2] for line in ran.err.splitlines()} == {key for key in keys if key.endswith("bad")}
+        found = body(cli("warm", "--from", "-", "--call", "warm_jobs:load", "--json", stdin="\n".join(keys)), 3)
+        assert counts(found) == (60, 30, 0, 30)
+        assert len(found["errors"]) == 30
+
+    def test_a_key_that_stands_there_twice_is_told_and_no_failure(self, directory, jobs, cli):
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--concurrency", "1", stdin="a\nb\na\n")
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err == "warning: line 3: a: stands further up too: that line counts (1 such lines)\n"
+
+    def test_an_empty_source_is_told(self, directory, cli, workplace):
+        (workplace / "empty.jsonl").write_text("\n\n")
+        assert cli("warm", "--from", "empty.jsonl") == (0, "", "empty.jsonl holds no lines to warm from\n")
+        assert cli("warm", "--from", "-").err == "standard input holds no lines to warm from\n"
+
+    @pytest.mark.parametrize(("function", "keys"), [("pairs", ["p:1", "p:2"]), ("apairs", ["q:1"])])
+    def test_a_generator_needs_no_keys(self, function, keys, directory, jobs, cli):
+        assert body(cli("warm", "--call", f"warm_jobs:{function}", "--json"))["warmed"] == len(keys)
+        assert [cli("get", key).code for key in keys] == [0] * len(keys)
+
+    def test_another_cache_is_a_source(self, directory, cli, workplace):
+        with Cache(directory=workplace / "other") as other:
+            other.set("llm:far", "away", ttl="30m", tags=["t"])
+            other.set("job:far", "away")
+        found = body(cli("warm", "--from-cache", "other", "--pattern", "llm:*", "--json"))
+        assert counts(found) == (1, 1, 0, 0)
+        shown = body(cli("inspect", "llm:far", "--json"))
+        assert shown["tags"] == ["t"]
+        assert all(tier["ttl_s"] <= 1800 for tier in shown["tiers"] if tier["present"])
+
+    def test_a_server_is_a_source_that_is_left_as_it_is(self, cli, redis_url, redis_server, workplace, monkeypatch):
+        with Cache(redis_url=redis_url, directory=workplace / "theirs", tiers=["redis"]) as other:
+            other.set("llm:far", {"n": 1}, ttl="30m", tags=["t"])
+            other.set("llm:view", 2, depends_on=["llm:far"])
+        before = sorted(redis_server.cli("KEYS", "scoutcache:e:*"))
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        found = body(cli("warm", "--from-cache", redis_url, "--json"))
+        assert counts(found) == (2, 2, 0, 0)
+        assert json.loads(cli("get", "llm:far").out) == {"n": 1}
+        assert cli("get", "llm:view").out == "2\n"
+        assert sorted(redis_server.cli("KEYS", "scoutcache:e:*")) == before
+
+    def test_the_keys_asked_for_most_often_come_from_the_log(self, directory, logged, jobs, cli):
+        assert cli("warm", "--frequent", "1", "--since", "3d", "--dry-run").out == "key\nllm:hot\n"
+        found = body(cli("warm", "--frequent", "9", "--since", "3d", "--call", "warm_jobs:aload", "--json"))
+        assert counts(found) == (2, 2, 0, 0)
+        assert [row["key"] for row in found["keys"]] == ["llm:hot", "report:daily"]
+
+    def test_keys_in_use_that_end_soon_come_from_the_log(self, directory, jobs, cli):
+        cli("set", "e:1", "x", "--ttl", "10m")
+        cli("get", "e:1")
+        assert cli("warm", "--expiring", "15m", "--dry-run").out == "key\ne:1\n"
+        assert cli("warm", "--expiring", "5m", "--dry-run").out == ""
+
+    def test_a_task_that_matches_gives_the_values_of_keys_from_the_log(self, directory, logged, jobs, cli, workplace):
+        (workplace / "own.toml").write_text('[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\n')
+        ran = cli("warm", "--frequent", "9", "--since", "3d", "--config", "own.toml")
+        assert (ran.code, ran.out) == (0, "")
+        assert "1 keys match no task" in ran.err
+        assert cli("get", "llm:hot").out == "LLM:HOT\n"
+
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("--from", "-", "--predict"), "--from and --predict exclude each other"),
+            (("--evaluate",), "--evaluate is for --predict"), (("--dry-run",), "--dry-run is for"),
+            (("--http", "https://h/{key}"), "--http needs keys"),
+            (("--http", "https://h/{key}", "--frequent", "1"), "not among the hosts"),
+            (("--http", "https://h/{key}", "--call", "a:b", "--from", "-"), "exclude each other"),
+            (("--call", "warm_jobs:load"), "--call needs keys"),
+            (("--call", "warm_jobs:pairs", "--from", "-"), "is a generator"),
+            (("--from-cache", "nowhere"), "there is no cache in nowhere"), (("--from-cache", "cache"), "to be filled"),
+            (("--from", "-", "--budget", "lots"), "expected a number of calls"),
+            (("--frequent", "1"), "nothing gives the values"), (("--predict", "--horizon", "0"), "--horizon"),
+            (("--predict", "--evaluate", "--budget", "$5"), "budget in calls"),
+            (("--from", "-", "--retries", "-1"), "--retries"), (("--expiring", "soon"), "soon"),
+        ],
+    )  # fmt: skip
+    def test_what_cannot_be_meant_so_ends_with_2_and_changes_nothing(self, arguments, named, directory, jobs, cli):
+        cli("get", "llm:a")  # so that the log names a key
+        ran = cli("warm", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert named in ran.err
+
+    def test_a_log_without_keys_ends_with_1(self, directory, cli, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_OPLOG__REDACT_KEYS", "true")
+        ran = cli("warm", "--predict")
+        assert (ran.code, ran.out) == (1, "")
+        assert "holds no keys" in ran.err
+
+
+class TestLimits:
+    def test_a_budget_is_kept_and_what_is_left_is_told(self, directory, jobs, cli):
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "2", stdin="a\nb\nc\n")
+        assert ran == (0, "", "the budget was spent after 2 calls: 1 keys are left\n")
+
+    def test_a_budget_of_money_goes_by_the_known_price(self, directory, jobs, cli, monkeypatch):
+        given = ("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "$0.5", "--json")
+        ran = cli(*given, stdin="a\nb\nc\n")
+        assert (ran.code, ran.out) == (2, "")
+        assert "needs a price for 'a'" in ran.err
+        monkeypatch.setenv("SCOUTCACHE_COSTS__DEFAULT_CALL_USD", "0.2")
+        found = body(cli(*given, stdin="a\nb\nc\n"))
+        assert (found["warmed"], found["over_budget"], found["cost_usd"]) == (2, 1, pytest.approx(0.4))
+
+    def test_what_failed_is_resumed_alone(self, directory, jobs, cli, workplace):
+        (workplace / "keys").write_text("a\nbbad\nc\n")
+        assert cli("warm", "--from", "keys", "--call", "warm_jobs:load").code == 3
+        found = body(cli("warm", "--from", "keys", "--call", "warm_jobs:load", "--resume", "--json"), 3)
+        assert (found["skipped"], found["resumed"], found["failed"]) == (2, 2, 1)
+
+    def test_how_it_went_is_written_for_prometheus(self, directory, jobs, cli, workplace):
+        given = ("warm", "--from", "-", "--call", "warm_jobs:load", "--prom-textfile", "warm.prom")
+        assert cli(*given, stdin="a\n").code == 0
+        first = (workplace / "warm.prom").read_text()
+        assert "scoutcache_warm_warmed 1\n" in first
+        assert cli(*given, stdin="bad\n").code == 1
+        second = (workplace / "warm.prom").read_text()
+        assert "scoutcache_warm_failed 1\n" in second
+        success = [line for line in first.splitlines() if line.startswith("scoutcache_warm_last_success")]
+        assert success[0] in second.splitlines()
+
+    def test_outside_of_the_quiet_hours_nothing_is_done(self, directory, cli, monkeypatch):
+        hour = time.gmtime().tm_hour
+        monkeypatch.setenv("SCOUTCACHE_WARMING__OFF_PEAK", f"{(hour + 2) % 24:02}:00-{(hour + 4) % 24:02}:00")
+        ran = cli("warm", "--from", "-", "--off-peak", stdin='{"key": "a", "value": 1}\n')
+        assert (ran.code, ran.out) == (0, "")
+        assert "it is not off-peak" in ran.err
+        assert cli("get", "a").code == 4
+
+
+class TestPredict:
+    def test_keys_are_printed_with_their_reasons_where_nothing_gives_their_values(self, logged, cli):
+        found = body(cli("warm", "--predict", "--horizon", "10m", "--json"))
+        assert counts(found) == (0, 0, 0, 0)
+        rows = {row["key"]: row for row in found["keys"]}
+        assert set(rows) == {"report:daily", "llm:hot"}
+        assert rows["report:daily"]["reason"] == "periodic"
+        assert rows["report:daily"]["because"] == "asked for every 2 h"
+        assert 0.5 < rows["report:daily"]["probability"] <= 1
+        ran = cli("warm", "--predict")
+        assert ran.out.splitlines()[0].split() == ["key", "probability", "reason", "because", "expected_at"]
+        assert "nothing gives the values" in ran.err
+
+    def test_they_are_warmed_within_the_budget_and_then_no_more(self, logged, jobs, cli):
+        given = ("warm", "--predict", "--horizon", "10m", "--call", "warm_jobs:load", "--json")
+        assert counts(body(cli(*given, "--budget", "1"))) == (1, 1, 0, 0)
+        assert counts(body(cli(*given))) == (1, 1, 0, 0)
+        ran = cli(*given)
+        assert counts(body(ran)) == (0, 0, 0, 0)
+        assert "nothing is likely enough" in ran.err
+
+    def test_it_can_be_judged_by_the_log(self, logged, cli):
+        found = body(cli("warm", "--predict", "--evaluate", "--horizon", "10m", "--json"))
+        strategies = {row["strategy"]: row for row in found["strategies"]}
+        assert set(strategies) == {"prediction", "popularity", "popularity, same calls"}
+        assert strategies["prediction"]["hits_gained"] > 0
+        assert {"requests", "misses", "steps", "ratio", "ratio_same_calls"} <= found.keys()
+        assert cli("warm", "--predict", "--evaluate").out.startswith("strategy")
+
+
+class TestProcesses:
+    def test_two_never_run_and_a_killed_one_is_resumed(self, directory, jobs, cli, workplace, until):
+        """One is killed by -9 while it works: its lock ends with it, and what it had done is not done again."""
+        (workplace / "keys").write_text("".join(f"k:{n}\n" for n in range(6)))
+        given = ("warm", "--from", "keys", "--call", "warm_jobs:slow", "--concurrency", "1")
+        begun = workplace / "begun"
+        with subprocess.Popen([sys.executable, "-m", "scoutcache", *given]) as process:
+            until(lambda: begun.exists() and begun.read_text().endswith("k:2\n"))
+            ran = cli("warm", "--from", "-", stdin='{"key": "other", "value": 1}\n')
+            assert ran.code == 11
+            assert f"process {process.pid}" in ran.err
+            process.send_signal(signal.SIGKILL)
+        (workplace / "go").touch()
+        found = body(cli(*given, "--resume", "--json"))
+        assert (counts(found), found["resumed"]) == ((6, 4, 2, 0), 2)
+        assert begun.read_text().split() == ["k:0", "k:1", "k:2", "k:2", "k:3", "k:4", "k:5"]
+
+    def test_a_crontab_line_with_no_environment_is_quiet_when_all_is_well(self, workplace):
+        (workplace / "values.jsonl").write_text('{"key": "a", "value": 1}\n')
+        config = workplace / "cache.toml"
+        config.write_text(f'directory = "{workplace}/cache"\n[[tasks]]\nname = "nightly"\n'
+                          f'source = "{workplace}/values.jsonl"\nschedule = "* * * * *"\n')  # fmt: skip
+        line = f"cd / && {sys.executable} -m scoutcache warm --due --config {config}"
+        first = subprocess.run(["/bin/sh", "-c", line], env={}, capture_output=True, text=True, check=False, timeout=60,
+                               stdin=subprocess.DEVNULL)  # fmt: skip
+        assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+        with Cache(CacheConfig(directory=workplace / "cache"), clocks=Clocks(time.time, time.monotonic,
+                   time.monotonic_ns, ticking=False)) as cache:  # fmt: skip
+            assert cache.get("a") == 1
+
+    def test_commands_begin_no_warming_beside_what_they_do(self, directory, cli, workplace):
+        (workplace / "values.jsonl").write_text('{"key": "started", "value": 1}\n')
+        (workplace / "own.toml").write_text(
+            f'directory = "{directory}"\n[warming]\non_start = true\n[[tasks]]\nname = "t"\nsource = "values.jsonl"\n'
+            "run_at_startup = true\n"
+        )
+        assert cli("set", "x", "1", "--config", "own.toml").code == 0
+        assert cli("get", "started", "--config", "own.toml").code == 4
+
+    def test_progress_is_a_bar_on_a_terminal_only(self, directory, terminal, workplace):
+        (workplace / "values.jsonl").write_text("".join(f'{{"key": "k:{n}", "value": {n}}}\n' for n in range(50)))
+        said = terminal("warm", "--from", "values.jsonl")
+        assert said.code == 0
+        assert "[#" in said.out or "] 100%" in said.out or "[--" in said.out
+        assert "requested" in said.out

@@ -1,0 +1,143 @@
+"""What the log is told beside outcome and time: bytes stored, the codec's work, a key's making, the wait for others."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from scoutcache import CacheKey
+from scoutcache.insight.operations import read_operations
+from scoutcache.oplog.records import Line
+
+TEXT = "a text that compresses well. " * 400
+
+
+def logged(cache: Any, op: str) -> list[Line]:
+    """What the log says of *op* by now, in the order it happened."""
+    cache.flush()
+    return sorted([line for line in read_operations(cache.core.directory) if line.op == op], key=lambda line: line.time)
+
+
+def test_a_write_says_what_it_takes_in_the_tiers_and_what_the_codec_did(open_cache):
+    cache = open_cache(["memory", "disk"])
+    cache.set("plain", "x" * 100)
+    cache.set("llm:1", TEXT)
+    plain, packed = logged(cache, "set")
+    assert (plain.codec, packed.codec) == ("none", "lz4")
+    assert packed.size == TEXT.__sizeof__()
+    assert packed.stored == cache.get_entry("llm:1").size_bytes or packed.stored < packed.size / 5
+    assert plain.codec_us == packed.codec_us == 0, "the clock of this test stands still"
+
+
+def test_a_hit_below_memory_says_both_sizes(open_cache):
+    cache = open_cache(["disk"])
+    cache.set("llm:1", TEXT)
+    assert cache.get("llm:1") == TEXT
+    assert cache.get_or_compute("llm:1", pytest.fail) == TEXT
+    [written], [read], [found] = (logged(cache, op) for op in ("set", "get", "compute"))
+    assert written.stored == read.stored == found.stored == cache.get_entry("llm:1").size_bytes
+    assert read.size == found.size == len(msgspec.msgpack.encode(TEXT))
+    assert read.codec == found.codec == "lz4"
+
+
+def test_memory_alone_has_nothing_stored(open_cache):
+    cache = open_cache(["memory"])
+    cache.set("k", TEXT)
+    assert cache.get("k") == TEXT
+    for line in (*logged(cache, "set"), *logged(cache, "get")):
+        assert (line.stored, line.codec, line.codec_us) == (None, None, None)
+
+
+def test_a_computed_value_is_accounted_for_once(open_cache):
+    cache = open_cache(["memory", "disk"])
+    assert cache.get_or_compute("k", lambda: TEXT) == TEXT
+    [computed], [written] = logged(cache, "compute"), logged(cache, "set")
+    assert written.codec == "lz4"
+    assert written.stored
+    assert (computed.stored, computed.codec, computed.codec_us) == (None, None, None)
+
+
+def test_the_making_of_a_key_is_said_once(open_cache):
+    cache = open_cache(["memory", "disk"])
+    key = CacheKey("llm", "summarize", {"model": "m", "text": TEXT})
+    assert cache.get(key) is None
+    cache.set(key, 1)
+    cache.set(CacheKey("llm", "a"), 1)
+    cache.get_many([CacheKey("llm", "a"), "plain"])
+    cache.get_or_compute(CacheKey("llm", "b"), lambda: 1)
+    cache.delete(CacheKey("llm", "b"))
+    made = {op: [line.keygen_us for line in logged(cache, op)] for op in ("get", "set", "compute", "delete")}
+    assert [one is not None and one > 0 for one in made["set"]] == [False, True, False]
+    assert sum(one is not None for one in made["get"]) == 2
+    assert made["compute"][0] > 0
+    assert made["delete"][0] > 0
+
+
+def test_hits_in_memory_by_a_made_key_are_logged_once_and_counted_once(open_cache):
+    cache = open_cache(["memory"])
+    cache.set("llm:a:v1", 1)
+    for _ in range(3):
+        assert cache.get(CacheKey("llm", "a")) == 1
+    assert cache.get("llm:a:v1") == 1
+    lines = logged(cache, "get")
+    assert [line.outcome for line in lines] == ["hit"] * 4
+    assert sum(line.keygen_us is not None for line in lines) == 3
+    assert cache.stats().cache_hits == 4
+
+
+def test_whoever_joins_a_computation_says_how_long_it_waited(open_cache, fake_clock):
+    cache = open_cache(["memory", "disk"])
+    begun, go_on = threading.Event(), threading.Event()
+
+    def slowly() -> str:
+        begun.set()
+        assert go_on.wait(20)
+        return "value"
+
+    def joined() -> bool:
+        return len(cache.core.world.flights) == 1
+
+    if cache.is_async:
+        async def both() -> list[Any]:
+            event = asyncio.Event()
+
+            async def slowly_too() -> str:
+                await event.wait()
+                return "value"
+
+            first = asyncio.ensure_future(cache.cache.get_or_compute("k", slowly_too))
+            while not joined():
+                await asyncio.sleep(0)
+            second = asyncio.ensure_future(cache.cache.get_or_compute("k", slowly_too))
+            for _ in range(5):
+                await asyncio.sleep(0)
+            fake_clock.advance(2.5)
+            event.set()
+            return await asyncio.gather(first, second)
+
+        assert cache.runner.run(both()) == ["value", "value"]
+    else:
+        with ThreadPoolExecutor(2) as pool:
+            first = pool.submit(cache.get_or_compute, "k", slowly)
+            assert begun.wait(20)
+            flight = cache.core.world.flights.get(("default", "k"))
+            asking, wait = threading.Event(), flight.future.exception
+
+            def watched(timeout: float | None = None) -> Any:
+                asking.set()
+                return wait(timeout)
+
+            flight.future.exception = watched
+            second = pool.submit(cache.get_or_compute, "k", slowly)
+            assert asking.wait(20)
+            fake_clock.advance(2.5)
+            go_on.set()
+            assert [first.result(20), second.result(20)] == ["value", "value"]
+    waits = {line.reason: line.wait_us for line in logged(cache, "compute")}
+    assert waits["joined"] == pytest.approx(2.5e6)
+    assert waits["cold"] is None

@@ -1,0 +1,115 @@
+"""``@cache.llm.cached``: any function that asks a model, blocking or not."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from scoutcache.errors import CacheError
+
+from .answers import ASK, STREAM, Model, answer, chunks
+
+
+def test_a_function_of_a_request_is_asked_once(llm):
+    model = Model()
+    chat = llm.cached(model)
+    assert [chat(**ASK), chat(**dict(reversed(ASK.items())))] == [answer()] * 2
+    assert model.asked == [ASK]
+    assert chat.key(**ASK) == llm.key(ASK)
+    assert chat.invalidate(**ASK) is True
+    chat(**ASK)
+    assert len(model.asked) == 2
+
+
+def test_it_takes_the_options_of_get_or_call(llm):
+    @llm.cached(ttl=60, operation="riddle", source="book", namespace="tenant")
+    def chat(**request):
+        return answer()
+
+    chat(**ASK)
+    assert llm.driven.ttl(llm.key(ASK), namespace="tenant") == pytest.approx(60, abs=1e-3)
+    assert {"operation:riddle", "source:book"} <= set(llm.driven.get_entry(llm.key(ASK), namespace="tenant").tags)
+    assert chat.invalidate(**ASK) is True
+
+
+def test_the_request_is_the_arguments_with_their_defaults(llm):
+    asked = []
+
+    @llm.cached
+    def chat(messages, model="gpt-4o", *, temperature=0.0, **more):
+        asked.append(more)
+        return answer()
+
+    chat(ASK["messages"])
+    chat(messages=ASK["messages"], model="gpt-4o", temperature=0)
+    assert len(asked) == 1
+    chat(ASK["messages"], seed=1)
+    assert asked == [{}, {"seed": 1}]
+    assert chat.key(ASK["messages"]) == llm.key({**ASK, "temperature": 0})
+
+
+def test_a_lone_request_is_the_request(llm):
+    @llm.cached
+    def chat(request):
+        return request["messages"]
+
+    assert chat(ASK) == ASK["messages"]
+    assert chat.key(ASK) == llm.key(ASK)
+
+
+def test_a_method_shares_answers_among_objects(llm):
+    if llm.is_async:
+        pytest.skip("binding is the same")
+    asked = []
+
+    class Service:
+        @llm.driven.cache.llm.cached
+        def chat(self, **request):
+            asked.append(self)
+            return answer()
+
+    assert Service().chat(**ASK) == Service().chat(**ASK) == answer()
+    assert len(asked) == 1
+
+
+def test_streams_are_replayed(llm):
+    chat = llm.cached(lambda **request: iter(chunks()))
+    assert llm.read(chat(**STREAM)) == llm.read(chat(**STREAM)) == chunks()
+
+
+def test_the_wrapper_looks_like_the_function(llm):
+    async def chat(**request):
+        """Ask."""
+        return answer()
+
+    if not llm.is_async:
+        with pytest.raises(CacheError, match="coroutine"):
+            llm.cached(chat)
+        return
+    wrapped = llm.cached(chat).wrapped
+    assert (wrapped.__name__, wrapped.__doc__) == ("chat", "Ask.")
+    assert inspect.iscoroutinefunction(wrapped)
+    assert llm.driven.runner.run(wrapped(**ASK)) == answer()
+
+
+def test_what_is_no_function_is_refused(llm):
+    with pytest.raises(CacheError, match="only what can be called"):
+        llm.cached(3)
+
+
+def test_the_method_of_a_real_client_will_do(llm):
+    openai = pytest.importorskip("openai", reason="needs the client of OpenAI")
+    httpx = pytest.importorskip("httpx2" if "httpx2" in str(inspect.signature(openai.OpenAI)) else "httpx")
+    asked = []
+
+    def handle(request):
+        asked.append(request)
+        return httpx.Response(200, json=answer())
+
+    with openai.OpenAI(api_key="k", http_client=httpx.Client(transport=httpx.MockTransport(handle))) as client:
+        create = client.chat.completions.create
+        chat = llm.cached(create)
+        assert chat(**ASK).choices[0].message.content == "42"
+        assert chat(**ASK) == llm.get_or_call(ASK, create) == llm.get(ASK)
+    assert len(asked) == 1

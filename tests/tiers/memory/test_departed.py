@@ -1,0 +1,62 @@
+"""Why an entry is gone that was here lately."""
+
+from __future__ import annotations
+
+from scoutcache import Cache
+from scoutcache.entry import Ref
+from scoutcache.tiers.memory.departed import Departed
+
+
+def test_names_are_forgotten_by_generations():
+    departed = Departed(capacity=2)
+    for name in "abc":
+        departed.note(Ref("n", name), "evicted")
+    assert [departed.why(Ref("n", name)) for name in "abc"] == ["evicted"] * 3
+    for name in "de":
+        departed.note(Ref("n", name), "expired")
+    assert [departed.why(Ref("n", name)) for name in "abcde"] == [None, None, "evicted", "expired", "expired"]
+
+
+def test_what_is_back_has_not_departed():
+    departed = Departed(capacity=1)
+    departed.note(Ref("n", "a"), "evicted")
+    departed.note(Ref("n", "b"), "evicted")
+    departed.back(Ref("n", "a"))
+    departed.back(Ref("n", "b"))
+    assert departed.why(Ref("n", "a")) is None
+    assert departed.why(Ref("n", "b")) is None
+
+
+def reasons(cache, *keys):
+    """Why *keys* are missed, as a hook is told."""
+    heard = []
+    cache.on("miss", lambda event: heard.append(event.reason))
+    for key in keys:
+        assert cache.get(key) is None
+    return heard
+
+
+def test_a_miss_says_what_took_the_entry_away(tmp_path):
+    with Cache(directory=tmp_path, tiers=["memory"], memory={"max_entries": 100}) as cache:
+        for key in ("p:1", "t", "d", "n"):
+            cache.set(key, 1, tags=["T"] if key == "t" else [])
+        cache.invalidate("p:*")
+        cache.invalidate(tags=["T"])
+        cache.delete("d")
+        assert reasons(cache, "p:1", "t", "d", "never") == ["invalidated"] * 3 + ["cold"]
+        cache.set("p:1", 2)
+        assert cache.get("p:1") == 2
+        cache.clear()
+        assert reasons(cache, "n") == ["invalidated"]
+        for number in range(300):
+            cache.set(f"many:{number}", number)
+        gone = next(f"many:{number}" for number in range(300) if cache.get(f"many:{number}") is None)
+        assert set(reasons(cache, gone)) == {"evicted"}
+
+
+def test_so_does_one_that_another_process_took_away(tmp_path):
+    with Cache(directory=tmp_path) as mine, Cache(directory=tmp_path) as other:
+        mine.set("p:1", 1)
+        assert mine.get("p:1") == 1
+        other.invalidate("p:*")
+        assert reasons(mine, "p:1") == ["invalidated"]
