@@ -76,7 +76,7 @@ class CacheStrategy(StrEnum):
     PREDICTIVE = "predictive"
 
 
-AVAILABLE_STRATEGIES: Final = frozenset({"adaptive", "lru", "lfu", "ttl", "sieve", "s3fifo"})
+AVAILABLE_STRATEGIES: Final = frozenset({"adaptive", "lru", "lfu", "ttl", "sieve", "s3fifo", "tinylfu", "gdsf", "auto"})
 """The strategies that this version has; the other names are kept for later ones."""
 
 

@@ -42,6 +42,7 @@ COMMANDS: Final[dict[str, Entry]] = {
     "report": Entry("report", "Report from the operation log, as text, HTML or CSV."),
     "log": Entry("log", "Show, convert and rotate the operation log.", group=True),
     "simulate": Entry("simulate", "Replay your requests through other sizes and policies."),
+    "advise": Entry("advise", "Say what to change, with the evidence, from your log."),
     "doctor": Entry("doctor", "Check the installation, the store and the configuration."),
     "dashboard": Entry("dashboard", "Export a Grafana dashboard of the metrics.", group=True),
     "config": Entry("config", "Show, create and check the configuration.", group=True),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -113,8 +115,9 @@ def _policies(given: list[str] | None) -> list[str]:
         return list(POLICIES)
     for word in words:
         if word not in POLICIES:
-            raise Usage(f"there is no policy {word!r} to simulate",
-                        hint=did_you_mean(word, (*POLICIES, "all"), f"choose of {', '.join(POLICIES)}, or all"))  # fmt: skip
+            known = f"choose of {', '.join(POLICIES)}, or all"
+            hint = did_you_mean(word, (*POLICIES, "all"), known)
+            raise Usage(f"there is no policy {word!r} to simulate", hint=hint)
     return list(dict.fromkeys(words))
 
 
@@ -129,9 +132,26 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     path = session.place if source is None else Path(source)
     if source is None:
         session.look_for_cache()
+    elif not path.exists():
+        raise Usage(f"{source}: there is no such directory or file")
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     start = None if since is None else time.time() - parse_duration(since)
+    left_out: Counter[str] = Counter()
     with session.working("reading"):
-        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit)
+        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out)
+    tell_left_out(session, left_out)
+    if source is None:
+        requests.rate = log_rate(session)
     return requests, str(path)
+
+
+def log_rate(session: Session) -> float:
+    """The share of keys that this cache's log keeps."""
+    return session.config.oplog.sample_rate or 1.0
+
+
+def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:
+    """Say what the log lacks beyond what it was told to leave out, for figures from it lack that too."""
+    for reason, count in sorted(left_out.items()):
+        session.note(f"the log lacks {count} records ({reason}): raise [oplog] max_records_per_s for better figures")

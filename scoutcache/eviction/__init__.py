@@ -7,13 +7,16 @@ from typing import Final
 
 from scoutcache.errors import ConfigError
 from scoutcache.eviction.adaptive import AdaptiveS3Fifo
+from scoutcache.eviction.auto import Auto
 from scoutcache.eviction.base import Node, Policy
 from scoutcache.eviction.fifo import Fifo
+from scoutcache.eviction.gdsf import Gdsf
 from scoutcache.eviction.lfu import Lfu
 from scoutcache.eviction.lru import Lru
 from scoutcache.eviction.replay import Outcome, replay
 from scoutcache.eviction.s3fifo import S3Fifo
 from scoutcache.eviction.sieve import Sieve
+from scoutcache.eviction.tinylfu import TinyLfu
 
 __all__ = ["DEFAULT", "STRATEGIES", "Node", "Outcome", "Policy", "make_policy", "replay"]
 
@@ -27,6 +30,9 @@ STRATEGIES: Final[Mapping[str, type[Policy]]] = {
     "lfu": Lfu,
     "fifo": Fifo,
     "ttl": Fifo,
+    "tinylfu": TinyLfu,
+    "gdsf": Gdsf,
+    "auto": Auto,
 }
 """The policies by the name they are configured with."""
 

@@ -30,6 +30,11 @@ class Node:
         self.mark = 0
         self.home = None
 
+    @property
+    def cost(self) -> float | None:
+        """What computing it cost, in any unit; None when nobody said."""
+        return None
+
 
 class Chain:
     """Nodes from the oldest to the newest, with their number and bytes.  *level* is whatever the owner likes."""

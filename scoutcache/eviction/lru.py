@@ -39,6 +39,10 @@ class Lru(Fifo):
         super().reset()
         self._noted.clear()
 
+    def _enter(self, node: Node) -> None:
+        self.settle()  # who was asked for before is older, also where nobody has to leave
+        super()._enter(node)
+
     def _choose(self) -> Node:
         self.settle()
         return super()._choose()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain
+from math import inf
 from typing import ClassVar, Final
 
 from scoutcache.eviction.base import Chain, Node, Policy, ghost_name
@@ -62,8 +63,12 @@ class S3Fifo(Policy):
         small = self._small
         return not self._main.count or (
             small.count > 0
-            and (small.count >= self.share * self._most_entries or small.size_bytes >= self.share * self._most_bytes)
+            and (small.count >= self._part(self._most_entries) or small.size_bytes >= self._part(self._most_bytes))
         )
+
+    def _part(self, capacity: float) -> float:
+        """The small queue's share of a limit, in whole entries or bytes; of no limit none."""
+        return capacity if capacity == inf else int(self.share * capacity)
 
     def _from_small(self) -> Node | None:
         """The oldest newcomer leaves, or moves to main with its counter at zero."""

@@ -164,17 +164,17 @@ schedule = "61 * * * *"
             assert "rules[0]" not in ran.err
 
     def test_a_strategy_that_can_t_be_had_is_named_with_its_place(self, cli, workplace):
-        (workplace / "scoutcache.toml").write_text('[memory]\nstrategy = "tinylfu"\n')
+        (workplace / "scoutcache.toml").write_text('[memory]\nstrategy = "predictive"\n')
         ran = cli("config", "validate")
         assert (ran.code, ran.out) == (2, "")
-        assert f"{workplace / 'scoutcache.toml'}: memory.strategy: tinylfu" in ran.err
-        assert "adaptive, lru, lfu, ttl, sieve, s3fifo\n" in ran.err
+        assert f"{workplace / 'scoutcache.toml'}: memory.strategy: predictive" in ran.err
+        assert "adaptive, lru, lfu, ttl, sieve, s3fifo, tinylfu, gdsf, auto\n" in ran.err
 
     def test_other_commands_name_the_strategy_plainly(self, cli, directory, monkeypatch):
-        monkeypatch.setenv("SCOUTCACHE_MEMORY__STRATEGY", "gdsf")
+        monkeypatch.setenv("SCOUTCACHE_MEMORY__STRATEGY", "semantic")
         ran = cli("get", "llm:a")
         assert ran.code == 2
-        assert "memory.strategy: gdsf is not available yet" in ran.err
+        assert "memory.strategy: semantic is not available yet" in ran.err
         assert "CacheStrategy" not in ran.err
 
     def test_the_template_offers_what_there_is(self, cli):

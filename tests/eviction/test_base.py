@@ -162,5 +162,5 @@ def test_the_strategies_a_configuration_may_name_are_those_that_are_there():
 def test_an_unavailable_strategy_is_named_as_it_is_written():
     from scoutcache.policies import CacheStrategy
 
-    with pytest.raises(ConfigError, match=r"is called 'tinylfu'$"):
-        make_policy(CacheStrategy.TINYLFU, 10, None)
+    with pytest.raises(ConfigError, match=r"is called 'predictive'$"):
+        make_policy(CacheStrategy.PREDICTIVE, 10, None)

@@ -7,6 +7,7 @@ Rule 2: the page holds no script and loads nothing; all text from outside goes t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, Final
 
 from scoutcache.insight.shown import as_html, printable
@@ -17,7 +18,9 @@ __all__ = ["as_page", "as_text"]
 _SIGNS: Final = "●○■□▲△◆◇✚✖"
 _STEP: Final = 9
 _ROWS: Final = 12
-_COLOURS: Final = ("#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#9a6700", "#0a7d8c", "#bf3989", "#57606a", "#24292f")  # fmt: skip
+_COLOURS: Final = (
+    "#0969da", "#bc4c00", "#1a7f37", "#8250df", "#cf222e", "#9a6700", "#0a7d8c", "#bf3989", "#57606a", "#6e7781",
+)  # fmt: skip
 WIDTH: Final = 720
 HEIGHT: Final = 320
 
@@ -35,7 +38,8 @@ h1{{font-size:1.5rem}} h2{{font-size:1.1rem;margin:2rem 0 .3rem}} p{{color:var(-
 .scroll{{overflow-x:auto}} table{{border-collapse:collapse;width:100%}}
 th,td{{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}}
 th:first-child,td:first-child{{text-align:left}}
-svg{{width:100%;height:auto}} svg .grid{{stroke:var(--line)}} svg text{{fill:var(--soft);font:11px system-ui,sans-serif}}
+svg{{width:100%;height:auto}} svg .grid{{stroke:var(--line)}}
+svg text{{fill:var(--soft);font:11px system-ui,sans-serif}}
 svg polyline{{fill:none;stroke-width:2}}
 </style></head><body>
 <h1>Hit ratio by size and policy</h1>
@@ -75,7 +79,7 @@ def as_text(points: Sequence[Point]) -> str:
 def _drawn(points: Sequence[Point]) -> str:
     curves = _by_policy(points)
     sizes = next(iter(curves.values()))
-    top = max(max(point.hit_ratio for point in points), 0.01)
+    top = max(0.01, *(point.hit_ratio for point in points))
     grid = [[" "] * (_STEP * (len(sizes) - 1) + 1) for _ in range(_ROWS + 1)]
     for curve in curves.values():
         _join(grid, [point.hit_ratio / top for point in curve])
@@ -95,7 +99,7 @@ def _row(height: float) -> int:
 
 
 def _join(grid: list[list[str]], heights: Sequence[float]) -> None:
-    for at, (left, right) in enumerate(zip(heights, heights[1:], strict=False)):
+    for at, (left, right) in enumerate(pairwise(heights)):
         for step in range(1, _STEP):
             row = grid[_row(left + (right - left) * step / _STEP)]
             if row[at * _STEP + step] == " ":
@@ -117,7 +121,8 @@ def _section(points: Sequence[Point]) -> str:
         f"<tr><td>{as_html(name)}</td>" + "".join(f"<td>{_cell(point)}</td>" for point in curve) + "</tr>"
         for name, curve in curves.items()
     )
-    table = f'<div class="scroll"><table><thead><tr><th>policy</th>{head}</tr></thead>\n<tbody>{rows}</tbody></table></div>'
+    head = f"<thead><tr><th>policy</th>{head}</tr></thead>"
+    table = f'<div class="scroll"><table>{head}\n<tbody>{rows}</tbody></table></div>'
     return f"<section><h2>Sizes in {as_html(points[0].unit)}</h2>\n{_svg(curves)}\n{table}</section>"
 
 
@@ -128,7 +133,7 @@ def _cell(point: Point) -> str:
 
 def _svg(curves: Mapping[str, Sequence[Point]]) -> str:
     sizes = next(iter(curves.values()))
-    top = max(max(point.hit_ratio for curve in curves.values() for point in curve), 0.01)
+    top = max(0.01, *(point.hit_ratio for curve in curves.values() for point in curve))
     step = (WIDTH - 150) / max(1, len(sizes) - 1)
 
     def spot(at: int, ratio: float) -> tuple[float, float]:

@@ -23,7 +23,7 @@ from scoutcache.insight.simulation.requests import READ, Requests
 from scoutcache.insight.simulation.stack import ENOUGH, lru_curve
 from scoutcache.ttl import parse_size
 
-__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "curves", "parse_sizes"]
+__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "curves", "may_fork", "parse_sizes"]
 
 DEFAULT_SIZES: Final = ("0.1%", "0.3%", "1%", "3%", "10%", "30%", "100%")
 LITTLE: Final = 200_000
@@ -79,7 +79,7 @@ def _size(text: str, entries: float, everything: float, *, by_bytes: bool) -> Si
         return Size(text, max(1, round(share * whole)), unit, share)
     if text.isdecimal():
         if by_bytes:
-            raise ConfigError(f"the size {text!a} has no unit", hint=f"write {text[:20]}B, {text[:20]}KB or {text[:20]}MB")
+            raise ConfigError(f"the size {text[:20]!a} has no unit", hint=f"write {text[:20]}KB or {text[:20]}MB")
         capacity, unit, whole = int(text), "entries", entries
     else:
         if re.fullmatch(r"[\d.,_]+", text):
@@ -122,12 +122,10 @@ _shared: Requests | None = None
 def _performed(requests: Requests, work: list[_Work], processes: int | None) -> Iterator[_Done]:
     global _shared  # what a forked child finds without being sent it
     import multiprocessing
-    import threading
 
     many = min(len(work), processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     small = len(requests.keys) * len(work) < LITTLE and processes is None
-    # A fork copies the locks that other threads hold: only who is alone forks.
-    if many <= 1 or small or threading.active_count() > 1 or "fork" not in multiprocessing.get_all_start_methods():
+    if many <= 1 or small or not may_fork():
         yield from (_one(requests, one) for one in work)
         return
     _shared = requests
@@ -136,6 +134,14 @@ def _performed(requests: Requests, work: list[_Work], processes: int | None) -> 
             yield from pool.imap_unordered(_of_shared, work)
     finally:
         _shared = None
+
+
+def may_fork() -> bool:
+    """May another process take a part?  A fork copies the locks that other threads hold: only who is alone forks."""
+    import multiprocessing
+    import threading
+
+    return threading.active_count() == 1 and "fork" in multiprocessing.get_all_start_methods()
 
 
 def _of_shared(work: _Work) -> _Done:

@@ -25,7 +25,7 @@ class Gdsf(Model):
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
         super().__init__(capacity, rooms, costs)
-        self._values = [cost / room for cost, room in zip(costs or [1.0] * len(rooms), rooms, strict=True)]
+        self._costs = costs or [1.0] * len(rooms)
         self._worth: list[tuple[float, int, int]] = []
         self._latest = [-1] * len(rooms)
         self._turn = 0
@@ -42,7 +42,7 @@ class Gdsf(Model):
         frequency = self.count[key] = self.count[key] + 1
         self._turn = turn = self._turn + 1
         self._latest[key] = turn
-        heappush(self._worth, (self._floor + frequency * self._values[key], turn, key))
+        heappush(self._worth, (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key))
         if len(self._worth) > 4 * self._entries + 64:
             self._sweep()
 

@@ -96,7 +96,11 @@ class _Story:
             self._hit.add(key)
         else:
             self._unanswered[key] = len(self._keys)
-        self._event(key, READ, line.time)
+        # As `_event`, which a million calls of would take a third of a second.
+        self._keys.append(key)
+        self._acts.append(READ)
+        self._times.append(line.time)
+        self._ttls.append(self._ttl.get(key))
 
     def _noted(self, line: Line) -> int:
         """The key's number; its size and costs, as far as *line* says."""

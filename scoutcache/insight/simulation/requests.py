@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from math import inf
 from typing import Final
 
@@ -58,8 +59,8 @@ class Requests:
     def requested_bytes(self) -> int:
         """What the requests asked for."""
         if self._requested is None:
-            acts = self.acts or bytes(len(self.keys))
-            self._requested = sum([self.sizes[key] for key, act in zip(self.keys, acts, strict=True) if act == READ])
+            asked = compress(self.keys, [act == READ for act in self.acts]) if self.acts else self.keys
+            self._requested = sum(map(self.sizes.__getitem__, asked))
         return self._requested
 
     @property

@@ -19,7 +19,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from math import isfinite
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -33,6 +33,7 @@ LIMIT: Final = 5_000_000
 _BLOCK: Final = 1 << 23
 _HEADER: Final = (b"timestamp", b"key", b"size")
 _LONGEST: Final = 1 << 20
+_DIGITS: Final = 18
 _NO_SEPARATOR: Final = bytes(set(range(256)) - {ord(","), ord("\n")})
 _HASHES: Final = 1 << 64
 
@@ -81,8 +82,10 @@ class _Kept:
         known = len(self._numbers)
         numbers = list(map(self._numbers.__getitem__, names))
         if len(self._numbers) > known:
-            first = dict(zip(reversed(numbers), reversed(sizes), strict=True))
-            self.sizes += [first[number] for number in range(known, len(self._numbers))]
+            for number, size in zip(numbers, sizes, strict=True):
+                if number == known:  # numbers are given in the order in which keys appear
+                    self.sizes.append(size)
+                    known += 1
         self.keys += numbers
         while len(self.keys) > self._limit and len(self._numbers) > 1:
             self._halve()
@@ -134,39 +137,41 @@ def _at_once(block: bytes) -> _Rows | None:
     if b'"' in block or b"\r" in block or block.translate(None, _NO_SEPARATOR) != b",,\n" * lines:
         return None
     cells = block.replace(b"\n", b",").split(b",")
+    keys = cells[1::3]
     try:
-        times = list(map(float, cells[0:-1:3]))
-        texts = cells[2::3]
-        sizes = {text: int(text) for text in set(texts)}
+        sizes = list(map(int, cells[2::3]))
+        times = sum(map(float, cells[0:-1:3]))
     except ValueError:
         return None
-    if not isfinite(sum(times)) or min(sizes.values()) < 0 or b"" in (keys := cells[1::3]):
-        return None
-    return _Rows(keys, list(map(sizes.__getitem__, texts)))
+    right = isfinite(times) and min(sizes) >= 0 and max(sizes) < 10**_DIGITS and b"" not in keys
+    return _Rows(keys, sizes) if right else None
 
 
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
     """The same, line by line; *before* is the number of lines before the first."""
+    text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+    try:
+        yield from _checked(path, csv.reader(text), names, before)
+    finally:
+        text.detach()  # who opened the file closes it
+
+
+def _checked(path: Path, reader: Any, names: list[bytes], before: int) -> Iterator[_Rows]:
     time_at, key_at, size_at = (names.index(name) for name in _HEADER)
-    reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline=""))  # type: ignore[type-var]
     rows = _Rows([], [])
-    while True:
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            raise _bad(path, before + reader.line_num, str(error)) from error
-        if cells is None:
-            break
-        if not cells:
-            continue
-        problem = _problem(cells, len(names), time_at, key_at, size_at)
-        if problem:
-            raise _bad(path, before + reader.line_num, problem)
-        rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
-        rows.sizes.append(int(cells[size_at]))
-        if len(rows.keys) >= _LONGEST:
-            yield rows
-            rows = _Rows([], [])
+    try:
+        for cells in reader:
+            if not cells:
+                continue
+            if problem := _problem(cells, len(names), time_at, key_at, size_at):
+                raise _bad(path, before + reader.line_num, problem)
+            rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
+            rows.sizes.append(int(cells[size_at]))
+            if len(rows.keys) >= _LONGEST:
+                yield rows
+                rows = _Rows([], [])
+    except csv.Error as error:
+        raise _bad(path, before + reader.line_num, str(error)) from error
     yield rows
 
 
@@ -180,7 +185,7 @@ def _problem(cells: list[str], columns: int, time_at: int, key_at: int, size_at:
     except ValueError:
         return f"{cells[time_at][:40]!a} is no time"
     size = cells[size_at].strip()
-    if not size.isdecimal() or len(size) > 18:
+    if not size.isdecimal() or len(size) > _DIGITS:
         return f"{size[:40]!a} is no size in bytes"
     return "" if cells[key_at] else "the key is empty"
 

@@ -1,0 +1,93 @@
+"""``advise``: what to change, with the evidence, from one's own operation log."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scoutcache.cli import text
+from scoutcache.cli.errors import Usage
+from scoutcache.cli.options import command
+from scoutcache.cli.simulate import log_rate, tell_left_out
+from scoutcache.cli.state import Session
+from scoutcache.cli.values import write_whole
+
+if TYPE_CHECKING:
+    from scoutcache.insight.advising.advise import Advised
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "advise",
+    examples="""
+    scoutcache advise --since 7d
+    scoutcache advise --budget 2GB --write advised.toml && scoutcache --config advised.toml config validate
+    scoutcache advise --json | jq '.advice[] | select(.topic == "ttl")'
+    """,
+)
+def advise(
+    session: Session,
+    source: Annotated[
+        str | None, typer.Argument(metavar="LOG", help="A cache's directory or a file of its log. Default: this cache.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", metavar="SIZE", help="The most memory there is, such as 2GB.")
+    ] = None,
+    since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
+    write: Annotated[
+        str | None, typer.Option("--write", metavar="FILE", help="Write the settings that follow, as TOML.")
+    ] = None,
+) -> None:
+    """Say how big memory should be, which strategy and times to live suit, what isn't worth caching, and why.
+
+    Each piece of advice has the figures it rests on and the change to expect. Sizes and strategies are replayed from
+    the log, as simulate does, with all processes taken for one cache; beyond 500,000 operations keys are sampled, and
+    the errors said. The log holds keys and no texts: how much nearly repeats is known only where keys are readable.
+    """
+    from scoutcache.insight.advising.advise import advise as ask
+    from scoutcache.insight.advising.advise import as_profile
+    from scoutcache.ttl import parse_duration, parse_size
+
+    room = None if budget is None else parse_size(budget)
+    if room is not None and room < 1:
+        raise Usage("a budget of 0 bytes holds nothing", hint="write --budget 2GB, or leave it out")
+    if source is None:
+        session.look_for_cache()
+    elif not Path(source).exists():
+        raise Usage(f"{source}: there is no such directory or file")
+    path = session.place if source is None else Path(source)
+    start = None if since is None else time.time() - parse_duration(since)
+    memory = session.config.memory
+    left_out: Counter[str] = Counter()
+    rate = log_rate(session) if source is None else 1.0
+    found = ask(
+        path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
+        budget=room, since=start, namespace=session.namespace, rate=rate, left_out=left_out,
+    )  # fmt: skip
+    tell_left_out(session, left_out)
+    if write is not None:
+        write_whole(Path(write), as_profile(found).encode())
+        session.note(f"wrote {write}")
+    _show(session, found, write)
+
+
+def _show(session: Session, found: Advised, written: str | None) -> None:
+    rows = [one._asdict() for one in found.advice]
+    if session.form == "json":
+        session.out.record({
+            "advice": rows, "results": list(found.results), "repeats": found.repeats._asdict(),
+            "requests": found.evidence.requests, "hits": found.evidence.hits, "sample_rate": found.sample_rate,
+            "written": written,
+        })  # fmt: skip
+    elif session.form != "table":
+        session.out.rows("advice", rows)
+    else:
+        for one in found.advice:
+            told = (f"{one.topic}, {one.about}: {one.advice}", f"evidence: {one.evidence}", f"expected: {one.expected}")
+            session.out.write("\n    ".join(map(text.visible, told)) + "\n")

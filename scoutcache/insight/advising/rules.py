@@ -1,0 +1,204 @@
+"""The rules of advice: each looks at the evidence and says what to change, on what figures, and what that would do.
+
+The thresholds are judgements, and stand beside the figures they were held against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Any, Final, NamedTuple
+
+from scoutcache.insight.advising.evidence import Evidence, OfPrefix
+from scoutcache.insight.advising.repeats import Repeats
+from scoutcache.insight.advising.sizing import Sizing
+from scoutcache.insight.simulation.requests import Requests
+
+__all__ = ["Advice", "advice", "duration_text", "size_text"]
+
+ENOUGH: Final = 100
+"""Requests or entries below which a share says little."""
+_LEAST: Final = 1_000_000
+"""No smaller memory is advised, however little the log holds."""
+_NICE: Final = (
+    1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800, 345_600,
+    604_800, 1_209_600, 2_592_000, 7_776_000,
+)  # fmt: skip
+_UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
+
+
+class Advice(NamedTuple):
+    """*advice* on *about*, with the figures it rests on and what it would change; *setting* and *value* where one does.
+
+    *topic* is one of size, policy, ttl, not_worth_caching, tag, repeats, cost.
+    """
+
+    topic: str
+    about: str
+    advice: str
+    evidence: str
+    expected: str
+    setting: str | None = None
+    value: Any = None
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as the configuration takes it: ``"2h"``."""
+    if seconds == inf:
+        return "never"
+    whole = max(1, round(seconds))
+    size, unit = next((size, unit) for size, unit in _UNITS if whole % size == 0)
+    return f"{whole // size}{unit}"
+
+
+def size_text(size: int) -> str:
+    """A size in bytes as the configuration takes it, rounded up: ``"64MB"``."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
+        if size >= 10 * unit or (size >= unit and size % unit == 0):
+            return f"{-(-size // unit)}{name}"
+    return f"{size}B"
+
+
+def advice(evidence: Evidence, found: Repeats, sizing: Sizing, requests: Requests, max_entries: int) -> list[Advice]:
+    """Everything there is to say, what concerns the whole first; each rule may find nothing."""
+    if evidence.requests < ENOUGH:
+        return [Advice("size", "all", "Use the cache for longer before you change it: this is too little to go by.",
+                       f"{evidence.requests} requests, at least {ENOUGH} wanted", "nothing")]  # fmt: skip
+    return [
+        *_size(sizing, requests, max_entries), *_policy(sizing),
+        *(one for prefix in _by_misses(evidence) for one in _ttl(prefix)),
+        *(one for prefix in _by_misses(evidence) for one in _not_worth(prefix, evidence)),
+        *_tags(evidence), *_repeats(found), *_cost(evidence),
+    ]  # fmt: skip
+
+
+def _by_misses(evidence: Evidence) -> list[OfPrefix]:
+    return sorted(evidence.prefixes.values(), key=lambda one: (-one.missed, one.prefix))
+
+
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:.1f} %"
+
+
+def _error(sizing: Sizing) -> str:
+    error = sizing.best.error
+    return "" if error is None else f"; keys sampled 1 in {1 / sizing.rate:.0f}, each ratio ± {_percent(error)}"
+
+
+def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advice]:
+    now, best, everything = sizing.now, sizing.best, sizing.everything
+    gain = best.hit_ratio - now.hit_ratio
+    needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
+    evidence = (
+        f"replay of {requests.count} requests: {_percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
+        f"({now.policy}), {_percent(best.hit_ratio)} with {size_text(best.capacity)} ({best.policy}), "
+        f"{_percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
+    )
+    if best.capacity <= now.capacity and abs(gain) <= 0.01:
+        text = "Memory is large enough; it could be smaller without losing hits."
+        smaller = min(max(best.capacity, _LEAST), now.capacity)
+        expected = f"{size_text(now.capacity)} to {size_text(smaller)}, hit ratio {100 * gain:+.1f} points"
+    else:
+        text = f"Give memory {size_text(max(best.capacity, _LEAST))}: more buys less than a point."
+        expected = f"hit ratio {100 * gain:+.1f} points"
+    yield Advice("size", "memory", text, evidence, expected, "memory.max_bytes",
+                 size_text(max(best.capacity, _LEAST)))  # fmt: skip
+    if needed > max_entries:
+        text = f"Allow memory {needed} entries: their number would bind before their bytes do."
+        average = requests.distinct_bytes // max(requests.distinct, 1)
+        evidence = f"{requests.distinct} keys of {average} bytes on average"
+        yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
+
+
+def _policy(sizing: Sizing) -> Iterator[Advice]:
+    same = [point for point in sizing.points if point.capacity == sizing.best.capacity]
+    ratios = ", ".join(f"{point.policy} {_percent(point.hit_ratio)}" for point in same)
+    default = next(point for point in same if point.policy == "adaptive")
+    gain = sizing.best.hit_ratio - default.hit_ratio
+    chosen = sizing.best.policy
+    text = f"Use the strategy {chosen}." if chosen != "adaptive" else "Keep the strategy adaptive: no other is better."
+    expected = f"hit ratio {100 * gain:+.1f} points over adaptive" if gain else "no other gains half a point"
+    about = f"{size_text(sizing.best.capacity)}: {ratios} (opt knows the future){_error(sizing)}"
+    yield Advice("policy", "memory", text, about, expected, "memory.strategy", chosen)
+
+
+def _ttl(prefix: OfPrefix) -> Iterator[Advice]:
+    ttl, ages = prefix.ttl, sorted([*prefix.read_at, *prefix.expired_at])
+    if ttl is None or len(ages) < ENOUGH:
+        return
+    wanted = next((nice for nice in _NICE if nice >= ages[int(0.95 * (len(ages) - 1))]), _NICE[-1])
+    expired = prefix.misses["expired"]
+    setting = f"ttl.{prefix.prefix}" if prefix.prefix else "default_ttl"
+    about = prefix.prefix or "keys without a prefix"
+    if expired > 0.05 * prefix.requests and wanted > ttl:
+        more = sum(age < wanted for age in prefix.expired_at)
+        yield Advice(
+            "ttl", about, f"Let them live {duration_text(wanted)}, if an answer may be that old.",
+            f"{expired} of {prefix.missed} misses had expired (ttl {duration_text(ttl)}); 95 % of uses are within "
+            f"{duration_text(wanted)} of the write", f"{more} more hits of {prefix.requests} requests",
+            setting, duration_text(wanted),
+        )  # fmt: skip
+    elif ttl > 4 * wanted and prefix.written >= ENOUGH:
+        lost = sum(age >= wanted for age in prefix.read_at)
+        yield Advice(
+            "ttl", about, f"{duration_text(wanted)} would do.",
+            f"95 % of {len(ages)} uses are within {duration_text(wanted)} of the write, ttl {duration_text(ttl)}",
+            f"{lost} fewer hits of {prefix.requests} requests, and the room of what nobody asks for any more",
+            setting, duration_text(wanted),
+        )  # fmt: skip
+
+
+def _not_worth(prefix: OfPrefix, evidence: Evidence) -> Iterator[Advice]:
+    about = prefix.prefix or "keys without a prefix"
+    stored = sum(one.bytes for one in evidence.prefixes.values())
+    unread = prefix.never_read / prefix.written if prefix.written else 0.0
+    if prefix.requests >= ENOUGH and prefix.written >= ENOUGH and prefix.hits < 0.05 * prefix.requests and unread > 0.9:
+        yield Advice(
+            "not_worth_caching", about, "Don't cache these.",
+            f"{prefix.hits} hits of {prefix.requests} requests; {prefix.never_read} of {prefix.written} entries were "
+            "never read", f"{_percent(prefix.never_read_bytes / stored if stored else 0.0)} of the stored bytes freed, "
+            f"{prefix.hits} hits lost",
+        )  # fmt: skip
+    elif prefix.computed >= ENOUGH and not prefix.costed and prefix.computing_s / prefix.computed < 0.0001:
+        each = 1e6 * prefix.computing_s / prefix.computed
+        yield Advice(
+            "not_worth_caching", about, "Compute these each time: that is faster than reading them from disk.",
+            f"computing takes {each:.0f} µs on average of {prefix.computed}", f"{prefix.written} entries fewer",
+        )  # fmt: skip
+
+
+def _tags(evidence: Evidence) -> Iterator[Advice]:
+    busy = [tag for tag in evidence.tags.values() if tag.invalidations > tag.reads and tag.invalidations >= 5]
+    for tag in sorted(busy, key=lambda tag: (tag.reads - tag.invalidations, tag.tag))[:20]:
+        yield Advice(
+            "tag", tag.tag, "Invalidate more narrowly, or don't cache what carries this tag.",
+            f"invalidated {tag.invalidations} times, read {tag.reads} times, written {tag.writes} times",
+            "what dies before it is read is not written",
+        )  # fmt: skip
+
+
+def _repeats(found: Repeats) -> Iterator[Advice]:
+    near = "unknown" if found.near is None else _percent(found.near)
+    evidence = (
+        f"exact repeats {_percent(found.exact)}, prefix repeats {_percent(found.prefix)}, near repeats {near}; "
+        f"{_percent(found.without_text)} are new keys without readable text"
+    )
+    if found.exact < 0.1:
+        text = "Few requests repeat exactly: widen the keys, or let the semantic tier look for near ones."
+    else:
+        text = "No cache of these keys can answer more than the exact repeats."
+    yield Advice("repeats", "all", text, evidence, f"at most {_percent(found.exact)} hits; {found.how}")
+
+
+def _cost(evidence: Evidence) -> Iterator[Advice]:
+    dear = [one for one in evidence.prefixes.values() if one.computed >= ENOUGH]
+    if not dear:
+        return
+    top = max(dear, key=lambda one: one.cost_usd or one.computing_s)
+    total = sum(one.computing_s for one in evidence.prefixes.values())
+    yield Advice(
+        "cost", top.prefix or "keys without a prefix", "Look here first: most of what computing costs is spent here.",
+        f"{top.computed} computations took {top.computing_s:.1f} s of {total:.1f} s"
+        + (f", {top.cost_usd:.2f} USD" if top.costed else ""),
+        f"a point more hits saves {0.01 * top.requests * top.computing_s / top.computed:.2f} s",
+    )  # fmt: skip
