@@ -9,14 +9,14 @@ import pytest
 pytest.importorskip("langchain_core", reason="needs langchain-core")
 suites = pytest.importorskip("langchain_tests.integration_tests", reason="needs langchain-tests")
 
-from langchain_core.globals import set_llm_cache  # noqa: E402
-from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel  # noqa: E402
-from langchain_core.messages import AIMessage  # noqa: E402
-from langchain_core.outputs import ChatGeneration, Generation  # noqa: E402
+from langchain_core.globals import set_llm_cache
+from langchain_core.language_models.fake_chat_models import FakeListChatModel, GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, Generation
 
-from scoutcache import AsyncCache, Cache  # noqa: E402
-from scoutcache.errors import CacheError  # noqa: E402
-from scoutcache.integrations.langchain import ScoutCache  # noqa: E402
+from scoutcache import AsyncCache, Cache
+from scoutcache.errors import CacheError
+from scoutcache.integrations.langchain import ScoutCache
 
 
 @pytest.fixture
