@@ -17,7 +17,8 @@ from scoutcache.insight.advising.evidence import Evidence, gather
 from scoutcache.insight.advising.repeats import Repeats, repeats
 from scoutcache.insight.advising.rules import Advice, advice
 from scoutcache.insight.advising.sizing import find_size
-from scoutcache.insight.simulation.curves import as_rows, may_fork
+from scoutcache.insight.forks import forked, may_fork
+from scoutcache.insight.simulation.curves import as_rows
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.sources import lines_of
 from scoutcache.oplog.records import Line
@@ -77,11 +78,9 @@ def _looked_at(lines: list[Line]) -> Iterator[Callable[[], tuple[Evidence, Repea
     if len(lines) < MANY or not may_fork():
         yield lambda: (gather(lines), repeats(lines))
         return
-    import multiprocessing
-
     _shared = lines
     try:
-        with multiprocessing.get_context("fork").Pool(1) as pool:
+        with forked(1) as pool:
             yield pool.apply_async(_look).get
     finally:
         _shared = []

@@ -17,13 +17,14 @@ from math import sqrt
 from typing import Any, Final, NamedTuple
 
 from scoutcache.errors import ConfigError
+from scoutcache.insight.forks import forked, may_fork
 from scoutcache.insight.simulation.policies import OPT, simulate_one
 from scoutcache.insight.simulation.replay import Found
 from scoutcache.insight.simulation.requests import READ, Requests
 from scoutcache.insight.simulation.stack import ENOUGH, lru_curve
 from scoutcache.ttl import parse_size
 
-__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "curves", "may_fork", "parse_sizes"]
+__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "curves", "parse_sizes"]
 
 DEFAULT_SIZES: Final = ("0.1%", "0.3%", "1%", "3%", "10%", "30%", "100%")
 LITTLE: Final = 200_000
@@ -121,8 +122,6 @@ _shared: Requests | None = None
 
 def _performed(requests: Requests, work: list[_Work], processes: int | None) -> Iterator[_Done]:
     global _shared  # what a forked child finds without being sent it
-    import multiprocessing
-
     many = min(len(work), processes or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1)
     small = len(requests.keys) * len(work) < LITTLE and processes is None
     if many <= 1 or small or not may_fork():
@@ -130,18 +129,10 @@ def _performed(requests: Requests, work: list[_Work], processes: int | None) -> 
         return
     _shared = requests
     try:
-        with multiprocessing.get_context("fork").Pool(many) as pool:
+        with forked(many) as pool:
             yield from pool.imap_unordered(_of_shared, work)
     finally:
         _shared = None
-
-
-def may_fork() -> bool:
-    """May another process take a part?  A fork copies the locks that other threads hold: only who is alone forks."""
-    import multiprocessing
-    import threading
-
-    return threading.active_count() == 1 and "fork" in multiprocessing.get_all_start_methods()
 
 
 def _of_shared(work: _Work) -> _Done:
