@@ -74,6 +74,11 @@ class Evidence:
     ends: float | None = None
 
     @property
+    def seconds(self) -> float:
+        """How long it was looked at."""
+        return 0.0 if self.begins is None or self.ends is None else self.ends - self.begins
+
+    @property
     def requests(self) -> int:
         """How many requests there were."""
         return sum(one.requests for one in self.prefixes.values())

@@ -66,7 +66,7 @@ def advice(evidence: Evidence, found: Repeats, sizing: Sizing, requests: Request
                        f"{evidence.requests} requests, at least {ENOUGH} wanted", "nothing")]  # fmt: skip
     return [
         *_size(sizing, requests, max_entries), *_policy(sizing),
-        *(one for prefix in _by_misses(evidence) for one in _ttl(prefix)),
+        *(one for prefix in _by_misses(evidence) for one in _ttl(prefix, evidence.seconds)),
         *(one for prefix in _by_misses(evidence) for one in _not_worth(prefix, evidence)),
         *_tags(evidence), *_repeats(found), *_cost(evidence),
     ]  # fmt: skip
@@ -122,7 +122,8 @@ def _policy(sizing: Sizing) -> Iterator[Advice]:
     yield Advice("policy", "memory", text, about, expected, "memory.strategy", chosen)
 
 
-def _ttl(prefix: OfPrefix) -> Iterator[Advice]:
+def _ttl(prefix: OfPrefix, seconds: float) -> Iterator[Advice]:
+    """*seconds* is what the log spans: who saw less than a life of the entries can't say that its end is wasted."""
     ttl, ages = prefix.ttl, sorted([*prefix.read_at, *prefix.expired_at])
     if ttl is None or len(ages) < ENOUGH:
         return
@@ -138,7 +139,7 @@ def _ttl(prefix: OfPrefix) -> Iterator[Advice]:
             f"{duration_text(wanted)} of the write", f"{more} more hits of {prefix.requests} requests",
             setting, duration_text(wanted),
         )  # fmt: skip
-    elif ttl > 4 * wanted and prefix.written >= ENOUGH:
+    elif 4 * wanted < ttl <= seconds and prefix.written >= ENOUGH:
         lost = sum(age >= wanted for age in prefix.read_at)
         yield Advice(
             "ttl", about, f"{duration_text(wanted)} would do.",

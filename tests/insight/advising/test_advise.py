@@ -99,6 +99,17 @@ def test_the_profile_is_a_configuration_that_is_right(busy, tmp_path):
     assert "# job: Don't cache these." in file.read_text()
 
 
+@pytest.mark.parametrize(("ttl", "advised"), [(3600.0, 1), (86_400.0, 0)], ids=["seen whole", "never seen ending"])
+def test_a_shorter_life_is_advised_by_who_saw_whole_ones_only(recorder, say, fake_clock, directory, ttl, advised):
+    for number in range(200):
+        say("set", "stored", f"llm:{number}", size=500, ttl=ttl)
+        fake_clock.advance(2)
+        say("get", "hit", f"llm:{number}", tier="disk", size=500)
+        fake_clock.advance(20)
+    recorder.close({})
+    assert len(of(ask(directory), "ttl")) == advised
+
+
 def test_names_from_outside_stay_in_their_place(recorder, say, fake_clock, directory, hostile):
     for number in range(300):
         key = f"{hostile[number % len(hostile)][:40]}:{number % 30}"
