@@ -211,6 +211,13 @@ def _entries(frame: pd.DataFrame) -> tuple[Codes, pd.DataFrame]:
 
     spaces, space_names = numbered(frame["namespace"])
     keys, key_names = numbered(frame["key"])
+    count = len(key_names) - 1
+    if len(space_names) == 2 and count and np.all(np.bincount(keys, minlength=count)):
+        # Of one namespace the keys' own numbers will do, which takes neither the time nor the room to find others.
+        row_of = np.empty(count, "int64")
+        row_of[keys] = np.arange(len(keys))
+        prefixes = frame["prefix"].iloc[row_of].to_numpy(dtype=object)
+        return keys, pd.DataFrame({"namespace": space_names[0], "key": key_names[:-1], "prefix": prefixes})
     entry, _ = pd.factorize(spaces.astype("int64") * (len(key_names) + 1) + keys)
     first = np.flatnonzero(np.diff(np.maximum.accumulate(entry), prepend=-1))  # numbers are given as they come
     return entry, pd.DataFrame({
@@ -328,7 +335,7 @@ def _per_step(log: Log, entries: npt.NDArray[np.int64], width: int) -> pd.DataFr
     rows = np.flatnonzero(wanted[log.entry])
     at = (log.number("time")[rows] // width).astype("int64")
     base = int(at.min()) if len(at) else 0
-    place, found = pd.factorize(log.entry[rows] * (int(at.max() - base) + 1 if len(at) else 1) + at - base)
+    place, found = pd.factorize(log.entry[rows].astype("int64") * (int(at.max() - base) + 1 if len(at) else 1) + at - base)
     first = np.flatnonzero(np.diff(np.maximum.accumulate(place), prepend=-1))
     figures = {
         "requests": log.flag("request"), "hits": log.flag("hit"), "sets": log.written,
