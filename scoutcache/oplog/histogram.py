@@ -72,8 +72,11 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Take in everything that *other* recorded."""
-        for bucket, times in other.buckets.items():
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + times
+        if not self.buckets:
+            self.buckets = dict(other.buckets)
+        else:
+            for bucket, times in other.buckets.items():
+                self.buckets[bucket] = self.buckets.get(bucket, 0) + times
         self.count += other.count
         self.total += other.total
         self.largest = max(self.largest, other.largest)
@@ -105,13 +108,17 @@ class Histogram:
     def from_list(cls, numbers: Sequence[int]) -> Histogram:
         """Read the compact form.  Raises ValueError for what no histogram can have written."""
         found = cls()
-        if len(numbers) < 2 or len(numbers) % 2 or any(number < 0 for number in numbers):
+        if len(numbers) < 2 or len(numbers) % 2 or min(numbers) < 0:
             raise ValueError("not a histogram: an odd length or a negative number")
-        for bucket, times in zip(numbers[2::2], numbers[3::2], strict=True):
-            if bucket >= _BUCKETS:
-                raise ValueError(f"not a histogram: there is no bucket {bucket}")
-            found.buckets[bucket] = found.buckets.get(bucket, 0) + times
-            found.count += times
+        buckets, times = numbers[2::2], numbers[3::2]
+        if (highest := max(buckets, default=0)) >= _BUCKETS:
+            raise ValueError(f"not a histogram: there is no bucket {highest}")
+        found.buckets = dict(zip(buckets, times, strict=True))
+        if len(found.buckets) < len(buckets):  # some came twice
+            found.buckets = {}
+            for bucket, count in zip(buckets, times, strict=True):
+                found.buckets[bucket] = found.buckets.get(bucket, 0) + count
+        found.count = sum(times)
         found.total, found.largest = numbers[0], numbers[1]
         return found
 

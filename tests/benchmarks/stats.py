@@ -1,6 +1,6 @@
 """What `scoutcache stats` costs over a day of eight busy processes, beside `--version`.
 
-    PYTHONPATH=. python tests/benchmarks/stats.py [--rounds 7] [--processes 8] [--hours 24]
+    PYTHONPATH=. python tests/benchmarks/stats.py [--rounds 7] [--processes 8] [--hours 24] [--keep DIR]
 
 The counters are made as such processes leave them, by the recorder itself with a clock that is moved: every minute each
 counts hits, misses with their reasons, writes, evictions and computations, in three namespaces of four prefixes, and
@@ -104,12 +104,14 @@ def main() -> int:
     parser.add_argument("--processes", type=int, default=8)
     parser.add_argument("--hours", type=int, default=24)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--keep", type=Path, help="make the counters here, or use those that are here, and keep them")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        directory = Path(temporary, "cache")
-        events = write_day(directory, given.processes, given.hours, given.seed)
-        size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
-        print(f"{given.processes} processes, {given.hours} h, {events:,} events in {size / 1e6:.1f} MB of counters")
+        directory = given.keep or Path(temporary, "cache")
+        if not directory.exists():
+            events = write_day(directory, given.processes, given.hours, given.seed)
+            size = sum(file.stat().st_size for file in directory.rglob("*") if file.is_file())
+            print(f"{given.processes} processes, {given.hours} h, {events:,} events in {size / 1e6:.1f} MB of counters")
         took: dict[str, list[tuple[float, float]]] = {"--version": [], "stats": []}
         for _ in range(given.rounds):
             took["--version"].append(timed("--version"))
