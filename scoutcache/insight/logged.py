@@ -119,7 +119,8 @@ def _per_step(log: Log, entries: npt.NDArray[np.int64], width: int) -> pd.DataFr
     rows = np.flatnonzero(wanted[log.entry])
     at = (log.number("time")[rows] // width).astype("int64")
     base = int(at.min()) if len(at) else 0
-    place, found = pd.factorize(log.entry[rows] * (int(at.max() - base) + 1 if len(at) else 1) + at - base)
+    span = int(at.max() - base) + 1 if len(at) else 1
+    place, found = pd.factorize(log.entry[rows].astype("int64") * span + at - base)  # entries may be narrow numbers
     first = np.flatnonzero(np.diff(np.maximum.accumulate(place), prepend=-1))
     figures = {
         "requests": log.flag("request"), "hits": log.flag("hit"), "sets": log.written,

@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from scoutcache.insight import frame
 from scoutcache.insight.export import report_csv, report_html
-from scoutcache.insight.operations import files_of
+from scoutcache.insight.logged import _per_step
+from scoutcache.insight.logtable import Log
+from scoutcache.insight.operations import Operations, files_of
 from scoutcache.insight.page import LARGEST
 from scoutcache.insight.report import build_report
 from scoutcache.insight.sections import shown_figure
@@ -214,3 +217,17 @@ def test_a_hundred_thousand_keys_make_no_larger_page(tmp_path: Path, fake_clock:
     assert page.count("<svg") > 20
     report_csv(found, tmp_path / "csv")
     assert len((tmp_path / "csv" / "by_prefix.csv").read_text().splitlines()) == 101
+
+
+def test_figures_by_step_are_right_however_many_entries_and_steps_there_are(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    for turn in range(4):
+        for number in range(100):
+            say("get", "hit" if turn else "miss", f"llm:{number}", tier="disk" if turn else None, tags=(f"t:{number}",))
+        fake_clock.advance(3600)
+    recorder.close({})
+    log = Log(frame.as_frame(Operations(directory)))
+    found = _per_step(log, log.tags["entry"].to_numpy(), 60)
+    assert len(found.groupby(["entry", "at"])) == len(found) == 400
+    assert found["requests"].tolist() == [1] * 400
