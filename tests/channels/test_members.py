@@ -109,7 +109,8 @@ def test_the_hash_ends_with_its_members(conduit, fake_clock, server):
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"{", b'{"position":7}', os.urandom(64),
-                                     b'{"position":"abc","who":{"pid":1,"host":"h"}}'])  # fmt: skip
+                                     b'{"position":"abc","who":{"pid":1,"host":"h"}}'],
+                         ids=["nothing", "torn", "nobody", "noise", "no position"])  # fmt: skip
 def test_what_cant_be_read_has_applied_nothing(conduit, server, rubbish):
     server.hset(LAYOUT.members, "\x1b[2J", b"9999999999999 " + rubbish)
     (found,) = known(conduit).values()

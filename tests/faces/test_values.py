@@ -40,7 +40,7 @@ VALUES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: f"{type(value).__name__}-{value!r:.20}")
+@pytest.mark.parametrize("value", VALUES, ids=[f"{type(one).__name__}-{at}" for at, one in enumerate(VALUES)])
 def test_every_standard_type_comes_back_as_it_went_in(cache, value):
     assert cache.set("k", value)
     for _ in range(3):  # from where it was put, and from where it was promoted to
