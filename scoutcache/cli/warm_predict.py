@@ -38,11 +38,11 @@ def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
 
 def history_of(session: Session, asked: Asked) -> History:
     """What is known of each key."""
-    from scoutcache.warming.predict import ordered
+    from scoutcache.insight.operations import in_order
     from scoutcache.warming.predict_history import History, counts
 
     history = History()
-    for line in ordered(line for line in lines_of(session, asked) if counts(line)):
+    for line in in_order(line for line in lines_of(session, asked) if counts(line)):
         history.observe(line)
     return history
 

@@ -9,7 +9,7 @@ Rule 4: text comes out as it went in.  Whoever shows it makes it safe (`scoutcac
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Operations", "SealedFile", "files_of", "read_operations"]
+__all__ = ["Operations", "SealedFile", "files_of", "in_order", "read_operations"]
 
 _INVALIDATION: Final = b'"op":"invalidate"'
 
@@ -226,6 +226,11 @@ def _holds(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
 def read_operations(directory: Path, since: float | None = None) -> Operations:
     """The operations in the log since *since* (seconds since the epoch), not sorted; an empty log gives none."""
     return Operations(directory, since)
+
+
+def in_order(lines: Iterable[Line], namespace: str | None = None) -> list[Line]:
+    """The lines of the log (of *namespace*) in the order of time."""
+    return sorted((line for line in lines if namespace in {None, line.namespace}), key=lambda line: line.time)
 
 
 def files_of(paths: Sequence[Path]) -> list[LogFile]:

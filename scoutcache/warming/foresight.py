@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 from scoutcache.config import CacheConfig
 from scoutcache.entry import Ref
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.operations import in_order, read_operations
 from scoutcache.oplog.records import Line
 from scoutcache.patterns import Pattern
-from scoutcache.warming.predict import Life, Predicted, ordered, predict
+from scoutcache.warming.predict import Life, Predicted, predict
 from scoutcache.warming.predict_history import History, Name, counts
 from scoutcache.warming.quiet import is_off_peak
 from scoutcache.warming.sources import check_log_has_keys
@@ -34,7 +34,7 @@ LATE: Final = 10.0
 def read_history(directory: Path, since: float, until: float, namespace: str | None = None) -> History:
     """The requests in the log from *since* to *until*, of *namespace* or of all."""
     history = History()
-    for line in ordered(_requests(directory, since, until)):
+    for line in in_order(_requests(directory, since, until)):
         if namespace is None or line.namespace == namespace:
             history.observe(line)
     return history
@@ -79,7 +79,7 @@ class Foresight:
         check_log_has_keys(self._config)
         warming = self._config.warming
         since, until = self._read_until or now - LEARNED_FROM, now - LATE
-        for line in ordered(_requests(self._directory, since, until)):
+        for line in in_order(_requests(self._directory, since, until)):
             if not going():
                 return []
             if line.time >= since:

@@ -11,17 +11,16 @@ Rule 3: of several readings of a key's past (`predict_models`) the most confiden
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import nlargest
 from itertools import islice
 from typing import Final
 
-from scoutcache.oplog.records import Line
 from scoutcache.warming.predict_history import History, KeyHistory, Name
 from scoutcache.warming.predict_models import Chance, by_clock, by_popularity, by_rhythm, by_sequence
 
-__all__ = ["LEAST", "Life", "Predicted", "ordered", "popular", "predict"]
+__all__ = ["LEAST", "Life", "Predicted", "popular", "predict"]
 
 LEAST: Final = 0.4
 """The chance below which a key isn't worth a call, where nobody says another."""
@@ -52,11 +51,6 @@ class Life:
 
 
 _ABSENT: Final = Life()
-
-
-def ordered(operations: Iterable[Line]) -> list[Line]:
-    """*operations*, which come file by file, in the order of time."""
-    return sorted(operations, key=lambda line: line.time)
 
 
 def predict(

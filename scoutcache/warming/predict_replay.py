@@ -18,8 +18,9 @@ from statistics import median
 from typing import Final
 
 from scoutcache.errors import ConfigError
+from scoutcache.insight.operations import in_order
 from scoutcache.oplog.records import Line
-from scoutcache.warming.predict import LEAST, Life, Predicted, ordered, popular, predict
+from scoutcache.warming.predict import LEAST, Life, Predicted, popular, predict
 from scoutcache.warming.predict_history import History, Name, counts
 
 __all__ = ["Evaluation", "Played", "evaluate"]
@@ -80,7 +81,7 @@ def evaluate(
     """
     if not 0 < horizon < math.inf or budget < 1:
         raise ConfigError("an evaluation needs a horizon of more than 0 seconds and a budget of 1 call or more")
-    lines = ordered(line for line in operations if counts(line) or line.op in {"set", "delete"})
+    lines = in_order(line for line in operations if counts(line) or line.op in {"set", "delete"})
     return _Replay(lines, horizon, budget, default_ttl, least).play(steps)
 
 

@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import inf
 
-from scoutcache.insight.simulation.history import is_request, prefix_of
+from scoutcache.insight.simulation.history import is_request
+from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import HIT_OUTCOMES, Line
 
 __all__ = ["Evidence", "OfPrefix", "OfTag", "gather"]

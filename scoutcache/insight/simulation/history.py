@@ -22,18 +22,14 @@ from typing import Final
 
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.simulation.requests import DROP, READ, WRITE, Requests
+from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
 from scoutcache.patterns import Pattern
 
-__all__ = ["as_requests", "in_order", "is_request", "prefix_of"]
+__all__ = ["as_requests", "is_request"]
 
 _PAST: Final = frozenset({"bypassed", "disabled"})
 _HEAD: Final = re.compile(r"[^:]*:")
-
-
-def in_order(lines: Iterable[Line], namespace: str | None = None) -> list[Line]:
-    """The lines of the log (of *namespace*) in the order of time."""
-    return sorted((line for line in lines if namespace in {None, line.namespace}), key=lambda line: line.time)
 
 
 def is_request(line: Line) -> bool:
@@ -43,14 +39,8 @@ def is_request(line: Line) -> bool:
     return line.outcome in HIT_OUTCOMES or line.tier is None
 
 
-def prefix_of(key: str) -> str:
-    """The text before the first colon, empty where there is none."""
-    head, colon, _ = key.partition(":")
-    return head if colon else ""
-
-
 def as_requests(lines: Iterable[Line]) -> Requests:
-    """The requests in *lines*, which are in the order of time (`in_order`)."""
+    """The requests in *lines*, which are in the order of time (`operations.in_order`)."""
     story = _Story()
     for line in lines:
         story.add(line)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
-from shutil import copyfile
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from scoutcache.errors import ConfigError
-from scoutcache.insight.operations import Operations
-from scoutcache.insight.simulation.history import as_requests, in_order
+from scoutcache.insight.operations import Operations, in_order
+from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
+from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.records import Line
 
@@ -35,26 +35,29 @@ def lines_of(
     *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for another.
     *left_out* is told how many records the writers left out, by reason.
     """
-    left_out = Counter() if left_out is None else left_out
-    if path.suffix not in _LOG_FILES or path.is_dir():
-        directory = path.parent if path.name == FOLDER and not (path / FOLDER).is_dir() else path
-        operations = Operations(directory, since)
-        lines = in_order(operations, namespace)
+    is_file = path.suffix in _LOG_FILES and not path.is_dir()
+    operations = _of_file(path, since) if is_file else _of_directory(path, since)
+    lines = in_order(operations, namespace)
+    if left_out is not None:
         left_out.update(operations.left_out)
-        return lines
-    with TemporaryDirectory(prefix="scoutcache-") as place:
-        folder = Path(place) / FOLDER
-        folder.mkdir()
-        try:
-            copyfile(path, folder / path.name)
-        except OSError as error:
-            raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
-        operations = Operations(Path(place), since)
-        lines = in_order(operations, namespace)
-        left_out.update(operations.left_out)
-        if not lines and (operations.skipped_files or operations.skipped_lines):
-            raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
-        return lines
+    if is_file and not lines and (operations.skipped_files or operations.skipped_lines):
+        raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
+    return lines
+
+
+def _of_directory(path: Path, since: float | None) -> Operations:
+    return Operations(path.parent if path.name == FOLDER and not (path / FOLDER).is_dir() else path, since)
+
+
+def _of_file(path: Path, since: float | None) -> Operations:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read: {error.strerror}") from error
+    named = name_of(path)
+    files = [] if named is None else [LogFile(path.parent, *named, status.st_mtime, status.st_size)]
+    return Operations(path.parent, since, files=files)
 
 
 def requests_of(

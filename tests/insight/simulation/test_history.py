@@ -6,9 +6,11 @@ from math import inf
 
 import pytest
 
-from scoutcache.insight.simulation.history import as_requests, in_order, prefix_of
+from scoutcache.insight.operations import in_order
+from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.policies import POLICIES, simulate_one
 from scoutcache.insight.simulation.requests import DROP, READ, WRITE
+from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import Line
 
 
