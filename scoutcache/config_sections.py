@@ -51,9 +51,9 @@ def _is_whole(url: str) -> bool:
         return False
 
 
-_ASKED: Final = {"db", "username", "password", "timeout", "protocol", "client_name", "max_connections",
-                 "decode_responses", "retry_on_timeout"}  # fmt: skip
-"""What a URL's query may say; of the later ones the configuration has its own."""
+URL_IGNORES: Final = ("max_connections", "retry_on_timeout", "decode_responses", "ssl_cert_reqs", "ssl_check_hostname",
+                      "client_name", "protocol", "timeout")  # fmt: skip
+"""What a URL's query may say and doesn't decide: the configuration does."""
 
 
 def _check_places(url: str) -> None:
@@ -65,7 +65,8 @@ def _check_places(url: str) -> None:
     if parts.scheme != "unix" and place and not place.isdecimal():
         raise ValueError("behind the / stands the number of a database, such as /0")
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    unknown = [name for name in names if name not in _ASKED and not name.startswith(("ssl_", "socket_"))]
+    known = {"db", "username", "password", *URL_IGNORES}
+    unknown = [name for name in names if name not in known and not name.startswith(("ssl_", "socket_"))]
     if unknown:
         raise ValueError(f"its query can't say {unknown[0]}: expected db, username or password; see [redis] for more")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from scoutcache.config_sections import RedisSection, mask_url
+from scoutcache.config_sections import URL_IGNORES, RedisSection, mask_url
 from scoutcache.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["Source", "server_name"]
 
 CLIENT_NAME: Final = "scoutcache"
-_FORGOTTEN: Final = ("connection_class", "max_connections", "retry_on_timeout", "decode_responses", "ssl_cert_reqs",
-                     "ssl_check_hostname", "client_name", "protocol", "timeout")  # fmt: skip
-"""What a URL's query may not decide."""
 
 
 def server_name(section: RedisSection) -> str:
@@ -128,7 +125,7 @@ class Source:
             from redis import connection as kinds  # type: ignore[no-redef]  # the same names
         given: dict[str, Any] = dict(kinds.parse_url(self._url))
         kind: type[Any] = given.pop("connection_class", kinds.Connection)
-        for name in _FORGOTTEN:
+        for name in URL_IGNORES:
             given.pop(name, None)
         options = self.options(timeout, **more)
         if kind is kinds.UnixDomainSocketConnection:
