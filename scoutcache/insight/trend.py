@@ -22,10 +22,9 @@ from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts
 from scoutcache.oplog.totals import Group, moment
 
-__all__ = ["COMPARISONS", "Comparison", "Periods", "movers", "periods", "trend"]
+__all__ = ["Comparison", "Periods", "movers", "periods", "trend"]
 
 Comparison = Literal["previous", "halves"]
-COMPARISONS: Final[tuple[Comparison, ...]] = ("previous", "halves")
 TOP: Final = 10
 ENOUGH: Final = 20
 """Requests in each period below which a group's hit rate says nothing."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["blocks", "counted", "duration", "figure", "label", "micros", "size"]
+__all__ = ["blocks", "counted", "duration", "figure", "label", "micros", "percent", "size"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _DIGITS: Final = "01234567"
@@ -48,7 +48,8 @@ def micros(us: float) -> str:
     return f"{us / 1_000_000:.1f} s"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """A share (0-1) as people read it: ``59.2 %``."""
     return f"{share * 100:.1f} %"
 
 
@@ -60,7 +61,7 @@ def _dollars(amount: float) -> str:
 _UNITS: Final[tuple[tuple[str, Callable[[float], str]], ...]] = (
     ("bytes", size), ("_s", duration), ("seconds", duration), ("seconds_saved", duration),
     ("_us", micros),
-    ("_rate", _percent), ("_ratio", _percent), ("share", _percent),
+    ("_rate", percent), ("_ratio", percent), ("share", percent),
     ("_percent", lambda share: f"{share:.1f} %"), ("_usd", _dollars), ("_times", lambda times: f"{times:.2f}x"),
 )  # fmt: skip
 

@@ -13,6 +13,7 @@ from scoutcache.insight.advising.evidence import Evidence, OfPrefix
 from scoutcache.insight.advising.repeats import Repeats
 from scoutcache.insight.advising.sizing import Sizing
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.insight.units import percent
 
 __all__ = ["Advice", "advice", "duration_text", "size_text"]
 
@@ -76,13 +77,9 @@ def _by_misses(evidence: Evidence) -> list[OfPrefix]:
     return sorted(evidence.prefixes.values(), key=lambda one: (-one.missed, one.prefix))
 
 
-def _percent(ratio: float) -> str:
-    return f"{100 * ratio:.1f} %"
-
-
 def _error(sizing: Sizing) -> str:
     error = sizing.best.error
-    return "" if error is None else f"; keys sampled 1 in {1 / sizing.rate:.0f}, each ratio ± {_percent(error)}"
+    return "" if error is None else f"; keys sampled 1 in {1 / sizing.rate:.0f}, each ratio ± {percent(error)}"
 
 
 def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advice]:
@@ -90,9 +87,9 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
     gain = best.hit_ratio - now.hit_ratio
     needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
     evidence = (
-        f"replay of {requests.count} requests: {_percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
-        f"({now.policy}), {_percent(best.hit_ratio)} with {size_text(best.capacity)} ({best.policy}), "
-        f"{_percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
+        f"replay of {requests.count} requests: {percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
+        f"({now.policy}), {percent(best.hit_ratio)} with {size_text(best.capacity)} ({best.policy}), "
+        f"{percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
     )
     if best.capacity <= now.capacity and abs(gain) <= 0.01:
         text = "Memory is large enough; it could be smaller without losing hits."
@@ -112,7 +109,7 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
 
 def _policy(sizing: Sizing) -> Iterator[Advice]:
     same = [point for point in sizing.points if point.capacity == sizing.best.capacity]
-    ratios = ", ".join(f"{point.policy} {_percent(point.hit_ratio)}" for point in same)
+    ratios = ", ".join(f"{point.policy} {percent(point.hit_ratio)}" for point in same)
     default = next(point for point in same if point.policy == "adaptive")
     gain = sizing.best.hit_ratio - default.hit_ratio
     chosen = sizing.best.policy
@@ -157,7 +154,7 @@ def _not_worth(prefix: OfPrefix, evidence: Evidence) -> Iterator[Advice]:
         yield Advice(
             "not_worth_caching", about, "Don't cache these.",
             f"{prefix.hits} hits of {prefix.requests} requests; {prefix.never_read} of {prefix.written} entries were "
-            "never read", f"{_percent(prefix.never_read_bytes / stored if stored else 0.0)} of the stored bytes freed, "
+            "never read", f"{percent(prefix.never_read_bytes / stored if stored else 0.0)} of the stored bytes freed, "
             f"{prefix.hits} hits lost",
         )  # fmt: skip
     elif prefix.computed >= ENOUGH and not prefix.costed and prefix.computing_s / prefix.computed < 0.0001:
@@ -179,16 +176,16 @@ def _tags(evidence: Evidence) -> Iterator[Advice]:
 
 
 def _repeats(found: Repeats) -> Iterator[Advice]:
-    near = "unknown" if found.near is None else _percent(found.near)
+    near = "unknown" if found.near is None else percent(found.near)
     evidence = (
-        f"exact repeats {_percent(found.exact)}, prefix repeats {_percent(found.prefix)}, near repeats {near}; "
-        f"{_percent(found.without_text)} are new keys without readable text"
+        f"exact repeats {percent(found.exact)}, prefix repeats {percent(found.prefix)}, near repeats {near}; "
+        f"{percent(found.without_text)} are new keys without readable text"
     )
     if found.exact < 0.1:
         text = "Few requests repeat exactly: widen the keys, or let the semantic tier look for near ones."
     else:
         text = "No cache of these keys can answer more than the exact repeats."
-    yield Advice("repeats", "all", text, evidence, f"at most {_percent(found.exact)} hits; {found.how}")
+    yield Advice("repeats", "all", text, evidence, f"at most {percent(found.exact)} hits; {found.how}")
 
 
 def _cost(evidence: Evidence) -> Iterator[Advice]:
