@@ -55,16 +55,19 @@ def open_private(path: Path, flags: int) -> int:
     return fd
 
 
-def replace(path: Path, content: bytes, *, durable: bool = False) -> None:
+def replace(path: Path, content: bytes, *, durable: bool = False, mode: int = 0o600) -> None:
     """Put *content* at *path* in one step: a reader sees the old bytes or the new, a killed writer leaves the old.
 
-    *durable* waits until it would survive a power cut, which a fold needs before it removes what it folded.
+    *durable* waits until it would survive a power cut, which a fold needs before it removes what it folded.  *mode* is
+    for what another user is to read.
     """
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     fd = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
     try:
         try:
             _write_all(fd, content)
+            if mode != 0o600:
+                os.fchmod(fd, mode)
             if durable:
                 os.fsync(fd)
         finally:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from scoutcache.errors import CacheError
+from scoutcache.oplog.files import replace
 
 __all__ = ["write_textfile"]
 
@@ -36,7 +36,7 @@ def write_textfile(path: Path, figures: Mapping[str, float], now: float, *, succ
     if last is not None:
         lines += _gauge(_SUCCESS, "When a run last ended with nothing failed.", last)
     try:
-        _replace(path, "\n".join([*lines, ""]).encode())
+        replace(path, "\n".join([*lines, ""]).encode(), mode=0o644)
     except OSError as problem:
         raise CacheError(f"--prom-textfile: {path}: can't be written: {problem.strerror}") from problem
 
@@ -55,14 +55,3 @@ def _last_success(path: Path) -> float | None:
         return float(found[1]) if found else None
     except ValueError:
         return None
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    try:
-        draft.write_bytes(content)
-        draft.chmod(0o644)
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
