@@ -52,7 +52,7 @@ def _is_whole(url: str) -> bool:
 
 
 URL_IGNORES: Final = ("max_connections", "retry_on_timeout", "decode_responses", "ssl_cert_reqs", "ssl_check_hostname",
-                      "client_name", "protocol", "timeout")  # fmt: skip
+                      "client_name", "protocol", "timeout", "health_check_interval")  # fmt: skip
 """What a URL's query may say and doesn't decide: the configuration does."""
 
 

@@ -326,7 +326,7 @@ def test_urls_that_a_client_would_misread_are_refused(url, told):
 
 @pytest.mark.parametrize("url", [
     "redis://h", "redis://h:1/", "rediss://:p@h:1/15", "redis://h?db=3&username=u", "unix:///run/redis.sock?db=1",
-    "redis://h/0?timeout=3&ssl_ca_certs=/x&socket_keepalive=1",
+    "redis://h/0?timeout=3&ssl_ca_certs=/x&socket_keepalive=1&health_check_interval=5",
 ])  # fmt: skip
 def test_urls_that_say_what_a_client_reads_are_taken(url):
     assert CacheConfig(redis={"url": url}).redis.url.get_secret_value() == url
