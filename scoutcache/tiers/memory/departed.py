@@ -1,7 +1,7 @@
 """Why entries are gone that were here lately, for whoever asks for one of them again.
 
-Two generations of at most *capacity* names: when the young one is full it becomes the old one, so that forgetting costs
-nothing and a flood of names costs no more memory than two of them.
+Two generations of names, each of at most as many as the tier has room for entries: when the young one is full it
+becomes the old one, so that forgetting costs nothing and a flood of names costs no more memory than two of them.
 """
 
 from __future__ import annotations
@@ -12,17 +12,20 @@ from scoutcache.entry import Ref
 
 __all__ = ["Departed"]
 
-_CAPACITY: Final = 2500
+MOST: Final = 2500
 """About half a megabyte in each generation, with keys of the usual length."""
 
 
 class Departed:
-    """The reasons, as misses have them: ``evicted``, ``expired``, ``invalidated``.  Not thread-safe."""
+    """The reasons, as misses have them: ``evicted``, ``expired``, ``invalidated``.  Not thread-safe.
+
+    *capacity* is how many names a generation may have, `MOST` where that is fewer.
+    """
 
     __slots__ = ("_capacity", "_old", "_young")
 
-    def __init__(self, capacity: int = _CAPACITY) -> None:
-        self._capacity = capacity
+    def __init__(self, capacity: int = MOST) -> None:
+        self._capacity = min(capacity, MOST)
         self._young: dict[Ref, str] = {}
         self._old: dict[Ref, str] = {}
 

@@ -70,7 +70,7 @@ class MemoryTier:
         self._monotonic, self._wall = monotonic, wall
         self._on_evict, self._told_from = on_evict, told_from
         self._policy = make_policy(strategy, max_entries, max_bytes)
-        self._tables, self._departed = Tables(), Departed()
+        self._tables, self._departed = Tables(), Departed(max_entries)
         self.carried = self._tables.carried
         self._pulse = hot.Pulse()
         self._coarse = -math.inf
