@@ -161,6 +161,8 @@ def learn(labels: Sequence[Label], error: float) -> Model | None:
 
 
 _SIGNS: Final = (1.0, 1.0, -1.0, 1.0, -1.0)
+_NOISE: Final = 1e-9
+"""A weight of less is what rounding left of none, and would part equals."""
 _ANY: Final = Model((0.0,) * 5, (1.0,) * 5, (0.0,) * 5, -1.0)
 
 
@@ -179,7 +181,7 @@ def _fit(x: Numbers, right: Numbers, weight: Numbers) -> Numbers:
         beta += step
         if np.abs(step).max() < 1e-4:
             break
-    found: Numbers = np.where(beta[:-1] * np.array(_SIGNS) > 0, beta[:-1], 0.0)
+    found: Numbers = np.where(beta[:-1] * np.array(_SIGNS) > _NOISE, beta[:-1], 0.0)
     return found
 
 

@@ -115,12 +115,15 @@ def test_follow_goes_on_with_what_is_written(directory):
     path = put(directory, [line(1, "k:1")])
     command = [sys.executable, "-m", "scoutcache", "log", "tail", "--follow", "--format", "jsonl", "--directory"]
     with subprocess.Popen([*command, str(directory)], stdout=subprocess.PIPE, text=True) as process:
-        assert json.loads(process.stdout.readline())["key"] == "k:1"
-        with path.open("ab") as file:
-            file.write(msgspec.json.encode(line(2, "k:2")) + b"\n")
-        assert json.loads(process.stdout.readline())["key"] == "k:2"
-        process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        try:
+            assert json.loads(process.stdout.readline())["key"] == "k:1"
+            with path.open("ab") as file:
+                file.write(msgspec.json.encode(line(2, "k:2")) + b"\n")
+            assert json.loads(process.stdout.readline())["key"] == "k:2"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 130
+        finally:
+            process.kill()  # or one that doesn't end would be waited for without end
 
 
 def test_following_forever_is_no_json_object(cli, directory):

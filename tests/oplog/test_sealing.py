@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -248,14 +249,20 @@ while True:
 """
 
 
-def test_a_writer_killed_while_it_writes_and_seals_loses_nothing_it_had_flushed(directory: Path) -> None:
+def test_a_writer_killed_while_it_writes_and_seals_loses_nothing_it_had_flushed(
+    directory: Path, until: Callable[..., None]
+) -> None:
     with subprocess.Popen([sys.executable, "-c", WRITES, str(directory)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if int(line) >= 6000:
                 break
-        live = [file.path for file in find_files(directory / "oplog") if file.form == ".jsonl"]
-        assert "being written" in {seal(path, NOW).why for path in live}
+
+        def found() -> set[str]:  # between two files there is none that is being written
+            live = [file.path for file in find_files(directory / "oplog") if file.form == ".jsonl"]
+            return {seal(path, NOW).why for path in live}
+
+        until(lambda: "being written" in found(), "the present file is left alone")
         process.kill()
         flushed = int((line + process.stdout.read()).split()[-1])
     keys = [int(line.key[4:]) for line in read(directory)]
