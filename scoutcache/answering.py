@@ -25,6 +25,7 @@ from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, 
 from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, places_of, read_answer, written_answer
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
+from scoutcache.semantic.rows import LIVE
 from scoutcache.semantic_state import State, state_of
 
 __all__ = ["Answering", "Found", "Judged", "Reading"]
@@ -371,7 +372,8 @@ class Answering:
         there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
         missing = [key for place, key in there.items() if place not in before]
         yield from self._take_in(namespace, index, missing)
-        ghosts = {place: row for place, row in before.items() if place not in there}
+        # An entry that was being written when the rows were looked at is in neither list, and no ghost.
+        ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:
             yield from perform(Work(lambda: index.amend((), ghosts)))
         return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}

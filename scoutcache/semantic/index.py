@@ -7,6 +7,7 @@ Rule 2: scopes never meet: each has an index of its own, found by the digest of 
 Rule 3: a row comes before its entry and goes after it, so no entry is ever without a row: what a killed process left
         is rows without entries, which `unsettled` names at the next opening.
 Rule 4: a candidate without an entry is passed over for `PASSED` seconds: the tier that has it may only have been away.
+        Only while its row's state is the same: the entry of one that was pending may have been written since.
 Rule 5: vectors of two models have nothing to say to each other: an index made by another embedder is refused.
 """
 
@@ -50,6 +51,7 @@ class Candidate(NamedTuple):
     place: Place
     row: int
     similarity: float
+    state: int
 
 
 class Index:
@@ -68,7 +70,7 @@ class Index:
         self._scopes: dict[bytes, Scope] = {}
         self._latest: dict[Place, int] = {}
         self._listed = 0
-        self._passed: dict[int, float] = {}
+        self._passed: dict[int, tuple[int, float]] = {}
         self._building: set[bytes] = set()
         self.rows.renew()
 
@@ -128,9 +130,10 @@ class Index:
             self._follow()
             if self.rows.about is None:
                 return []
+            found, rows = self._scope(scope).search(vector, count, self._is_passed_over), self.rows
             return [
-                Candidate(Place(scope, self.rows.ident(one.row)), one.row, one.similarity)
-                for one in self._scope(scope).search(vector, count, self._is_passed_over)
+                Candidate(Place(scope, rows.ident(row)), row, similarity, int(rows.states[row]))
+                for row, similarity in found
             ]
 
     def _scope(self, digest: bytes) -> Scope:
@@ -162,10 +165,10 @@ class Index:
                 thread.join()
 
     def _is_passed_over(self, row: int) -> bool:
-        until = self._passed.get(row)
-        if until is None:
+        if row not in self._passed:
             return False
-        if until > self._now():
+        state, until = self._passed[row]
+        if self.rows.states[row] == state and until > self._now():
             return True
         del self._passed[row]
         return False
@@ -173,7 +176,7 @@ class Index:
     def pass_over(self, candidate: Candidate, *, gone: bool) -> None:
         """There was no entry for *candidate*; *gone* says that there will be none again."""
         with self._lock:
-            self._passed[candidate.row] = self._now() + PASSED
+            self._passed[candidate.row] = candidate.state, self._now() + PASSED
         if gone:
             with self._writing():
                 row = candidate.row
@@ -260,12 +263,12 @@ class Index:
                 if row is not None and self.rows.states[row] in {PENDING, REMOVING}:
                     self.rows.set_state([row], LIVE if has_entry else DEAD)
 
-    def places(self) -> dict[Place, int]:
-        """Everything that is in the index, with its row."""
+    def places(self) -> dict[Place, tuple[int, int]]:
+        """Everything that is in the index, with its row and the state of that."""
         with self._lock:
             self._follow()
-            states = self.rows.states if self.rows.count else ()
-            return {place: row for place, row in self._list().items() if states[row] != DEAD}
+            states = self.rows.states.tolist() if self.rows.count else ()
+            return {place: (row, states[row]) for place, row in self._list().items() if states[row] != DEAD}
 
     def replace(self, entries: Sequence[tuple[Place, Any]]) -> None:
         """Let the index hold exactly *entries* with their vectors, by whatever embedder made the old ones."""

@@ -16,6 +16,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID
 
+import msgspec
+
 from scoutcache.errors import CorruptEntry
 from scoutcache.wire import classes
 from scoutcache.wire.unknown import UnknownType
@@ -44,9 +46,11 @@ def _take_items(walk: Walk, value: Any) -> Any:
 
 def _take_set(walk: Walk, value: Any) -> Any:
     kinds = set(map(type, value))
-    # Sorted where that is safe: the same set gives the same bytes in every process, whatever its hash seed.
-    ordered = sorted(value) if len(kinds) == 1 and kinds <= {str, int, bytes} else value
-    return walk.inside(value, lambda: [walk.child("{…}", item) for item in ordered])
+    # The same set gives the same bytes in every process, whatever its hash seed and where its objects lie.
+    if len(kinds) == 1 and kinds <= {str, int, bytes}:
+        return walk.inside(value, lambda: [walk.child("{…}", item) for item in sorted(value)])
+    trees = walk.inside(value, lambda: [walk.child("{…}", item) for item in value])
+    return sorted(trees, key=msgspec.msgpack.encode)  # a tree is made of what it encodes; no two of a set are equal
 
 
 def _take_pairs(walk: Walk, value: dict[Any, Any]) -> Any:

@@ -16,6 +16,8 @@ pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic
 
 from scoutcache import Cache
 from scoutcache.errors import TierUnavailable
+from scoutcache.meaning.scopes import places_of
+from scoutcache.semantic.index import Place
 
 from .words import embed
 
@@ -110,6 +112,40 @@ def test_a_killed_process_leaves_no_ghost(cache, tmp_path, seed):
     indexed = {f"semantic:{place.scope.hex()}:{place.ident.hex()}" for place in index.places()}
     assert indexed == there
     assert cache.semantic.stats()["mended"] == 0
+
+
+def test_a_comparison_takes_no_answer_for_a_ghost_that_was_being_written(cache, monkeypatch):
+    """Its row was there and its entry wasn't when they were listed; both are when the index is amended."""
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    face, entry = cache.semantic, cache.get(key)
+    answering = face._flows
+    place, vector = Place(*places_of(key)), embed(["what is the answer"])[0]
+    face.remove(key)
+    index = answering.state.index("default")
+    index.adding(place, vector)
+    list_keys = answering._keys
+
+    def then_write(namespace):
+        keys = list_keys(namespace)
+        cache.set(key, entry)
+        index.added(place, vector)
+        return keys
+
+    monkeypatch.setattr(answering, "_keys", then_write)
+    face.stats()
+    assert face.get("What is the answer?", model="m").response == 42
+
+
+def test_an_answer_that_was_asked_for_while_it_was_written_is_found_afterwards(cache):
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    place, vector, entry = Place(*places_of(key)), embed(["what is the answer"])[0], cache.get(key)
+    index = cache.semantic._flows.state.index("default")
+    cache.semantic.remove(key)
+    index.adding(place, vector)
+    assert cache.semantic.get("What is the answer?", model="m") is None
+    cache.set(key, entry)
+    index.added(place, vector)
+    assert cache.semantic.get("What is the answer?", model="m").response == 42
 
 
 def test_what_one_process_removes_no_other_serves(cache, tmp_path):

@@ -114,13 +114,14 @@ class Proxy:
         link = self._loop.create_task(self._serve(reader, writer))
         self._links.add(link)
         link.add_done_callback(self._links.discard)
+        # Here, not in the task: one that is cancelled before its first step never runs.
+        link.add_done_callback(lambda _: writer.transport.abort())
 
     async def _serve(self, client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
         """Carry both directions of one connection until either ends; then both sides are closed."""
-        writers = [to_client]
+        to_server = None
         try:
             server, to_server = await asyncio.open_connection(HOST, self.server_port)
-            writers.append(to_server)
             await _first_of(
                 self._carry(client, to_server, self._forward_command),
                 self._carry(server, to_client, self._forward_reply),
@@ -129,8 +130,8 @@ class Proxy:
         except OSError:
             pass  # the server isn't there, or either side broke off: the other is told by an end
         finally:
-            for writer in writers:
-                writer.transport.abort()
+            if to_server is not None:
+                to_server.transport.abort()
 
     async def _carry(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
 import sys
 import threading
 
@@ -103,6 +105,23 @@ def test_the_settings_of_the_writer_are_not_needed_to_read(header, ref):
         opened = make().open(ref, put(make(serializer=serializer, compression=compression), header, value))
         assert (opened.value, opened.serializer, opened.compression) == (value, serializer, compression)
         assert len(opened.payload) > 2400
+
+
+@pytest.mark.parametrize("serializer", ["msgpack", "json"])
+def test_a_set_of_several_kinds_gives_the_same_bytes_in_every_process(serializer):
+    """Where None lies in memory decides its hash, and another seed decides those of texts."""
+    code = (
+        "from scoutcache.wire.codec import Codec, CodecSettings\n"
+        f"codec = Codec(CodecSettings(serializer={serializer!r}))\n"
+        "value = {None, -50, 'a', b'a', (1, 'b'), frozenset({None, 'c'}), 2.5}\n"
+        "print(codec.encode(value).payload.hex())"
+    )
+    seen = {
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": str(seed)}, check=True,
+                       capture_output=True, text=True).stdout
+        for seed in range(1, 6)
+    }  # fmt: skip
+    assert len(seen) == 1
 
 
 def test_the_same_set_gives_the_same_bytes_whatever_the_order_it_was_built_in():
