@@ -26,7 +26,7 @@ from scoutcache.through import AsyncThrough, Source
 from scoutcache.versioned import AsyncVersioned
 
 if TYPE_CHECKING:
-    from scoutcache.answers import AsyncSemantic
+    from scoutcache.answers.faces import AsyncSemantic
     from scoutcache.behind import AsyncBehind
     from scoutcache.llm import AsyncLlm
 
@@ -270,7 +270,7 @@ class AsyncCache(Face):
 
         Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
         """
-        from scoutcache.answers import AsyncSemantic
+        from scoutcache.answers.faces import AsyncSemantic
 
         return AsyncSemantic(self)
 

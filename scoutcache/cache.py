@@ -24,7 +24,7 @@ from scoutcache.through import Source, Through
 from scoutcache.versioned import Versioned
 
 if TYPE_CHECKING:
-    from scoutcache.answers import Semantic
+    from scoutcache.answers.faces import Semantic
     from scoutcache.behind import Behind
     from scoutcache.llm import Llm
 
@@ -286,7 +286,7 @@ class Cache(Face):
 
         Needs ``scoutcache[semantic]``, and the model of ``[semantic]`` or a function: ``semantic.use(embed)``.
         """
-        from scoutcache.answers import Semantic
+        from scoutcache.answers.faces import Semantic
 
         return Semantic(self)
 

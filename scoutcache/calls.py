@@ -13,7 +13,7 @@ from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
-from scoutcache.entry import NEVER, Handled, Live, Ref
+from scoutcache.entry import MISSING, NEVER, Handled, Live, Ref
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
@@ -98,11 +98,14 @@ class Calls:
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
         if found is not None and found.header.fresh_until <= core.world.now():
             reasons[ref], found = "expired", None
-        if found is None:
-            self._record_miss("get", ref, began, reasons, making_us(key))
-            return default
-        self._record_found(ref, found, began, making_us(key))
-        return found.value
+        if found is not None:
+            self._record_found(ref, found, began, making_us(key))
+            return found.value
+        near = MISSING if core.by_meaning is None else (yield from core.by_meaning.near(key, ref))
+        if near is not MISSING:
+            return near
+        self._record_miss("get", ref, began, reasons, making_us(key))
+        return default
 
     def peek(self, ref: Ref) -> Live | None:
         """What memory has, fresh and after applying what other processes announced."""
@@ -217,7 +220,7 @@ class Calls:
         began = core.writing.moment() if options.since is None else Moment(*options.since)
         tags, cost = tag_names(options.tags), self.cost(options.cost)
         depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
-        entries, made = [], dict[Ref, float]()
+        entries, made, items = [], dict[Ref, float](), list(items)
         for key, value in items:
             ref = self.noted_ref(key, options.namespace, made)
             entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
@@ -236,6 +239,10 @@ class Calls:
                         tags=tuple(tags), cost=cost, depends_on=tuple(depends_on),
                         ttl=entry.lifetime.fresh + entry.lifetime.stale, keygen_us=made.get(entry.ref),
                         **codec_figures(entry.handled))  # fmt: skip
+        if core.by_meaning is not None and taken:
+            for (key, value), entry in zip(items, entries, strict=True):
+                if entry.ref not in refused:
+                    yield from core.by_meaning.keep(key, entry.ref, value, entry.lifetime.fresh)
         return taken
 
     def _end_older(self, refused: Collection[Ref]) -> Flow[None]:

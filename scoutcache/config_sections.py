@@ -280,6 +280,7 @@ class SemanticSection(Section):
     """``[semantic]``: answers for queries close enough in meaning."""
 
     enabled: bool = False
+    """`cache.llm` asks by meaning in every namespace, unless a call says ``semantic=False``."""
     model: str = "all-MiniLM-L6-v2"
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None

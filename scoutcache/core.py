@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from scoutcache.alarms import Alarms
 from scoutcache.channels.follower import Channel, Follower
 from scoutcache.config import CacheConfig
 from scoutcache.engine.amends import Amends
 from scoutcache.engine.computing import Computing
+from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import Watch, World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import Usage
+from scoutcache.entry import Ref, Usage
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.oplog.elsewhere import Ask
@@ -43,6 +44,16 @@ class Clocks:
     monotonic_ns: Callable[[], int]
     ticking: bool = True
     looking: bool = False
+
+
+class ByMeaning(Protocol):
+    """Answers questions by what was answered to others that mean the same; see `scoutcache.answers.routing`."""
+
+    def near(self, key: object, ref: Ref) -> Flow[Any]:
+        """The answer to one that means the same, recorded as a hit; `MISSING` where there is none."""
+
+    def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
+        """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""
 
 
 class Ticker(Protocol):
@@ -87,6 +98,8 @@ class Core:
     """May memory answer without a shared server having been asked?"""
     alarms: Alarms = field(default_factory=Alarms)
     """The alerts that stand in this process."""
+    by_meaning: ByMeaning | None = None
+    """None where no policy says ``strategy = "semantic"``."""
     others: Ask | None = None
     """Asks a shared server for what other machines counted."""
     closed: bool = False

@@ -90,6 +90,10 @@ class Face:
             namespace = _core.config.namespace
             if attended:
                 attend(_core)
+            if any(policy.strategy == "semantic" for policy in _core.config.policies):
+                from scoutcache.answers.routing import route
+
+                route(_core)
         self._core = _core
         self._calls = Calls(_core, _core.config.namespace if namespace is None else namespace)
         self._quicken()

@@ -62,10 +62,29 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
             calls.record_hit(ref, began, live.size, making_us(key))
             yield from calls.renew([ref])
             return live.value()
+        near = MISSING if core.by_meaning is None else (yield from _near(calls, key, ref, recipe))
+        if near is not MISSING:
+            return near
         outcomes = yield from core.computing.compute_many([ref], recipe)
         yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], recipe, making_us(key))
+    yield from _keep(calls, key, ref, outcomes[ref], recipe)
     return outcomes[ref].value
+
+
+def _near(calls: Calls, key: Key, ref: Ref, recipe: Recipe) -> Flow[Any]:
+    """What answers by meaning, where nothing is kept for the very key."""
+    assert calls.core.by_meaning is not None
+    if (yield from calls.find(key, ref.namespace)) is not None:
+        return MISSING
+    near = yield from calls.core.by_meaning.near(key, ref)
+    return near if near is MISSING or recipe.validate is None or recipe.validate(near) else MISSING
+
+
+def _keep(calls: Calls, key: Key, ref: Ref, outcome: Outcome, recipe: Recipe) -> Flow[None]:
+    """Let what was stored be found by meaning, where that is wanted."""
+    if calls.core.by_meaning is not None and outcome.stored:
+        yield from calls.core.by_meaning.keep(key, ref, outcome.value, recipe.given(ref).fresh)
 
 
 def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flow[Any]:
@@ -85,6 +104,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
                  factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
                  keygen_us=making_us(key))  # fmt: skip
     record_stored(calls, ref, began, outcome, recipe)
+    yield from _keep(calls, key, ref, outcome, recipe)
     return outcome.value
 
 

@@ -227,10 +227,13 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     """None allows every tier, and so does "hybrid".  Those not allowed are neither written nor read."""
     preferred_backend: CacheBackend | None = None
     """Where a write begins; tiers above it get the entry by promotion only."""
-    strategy: Literal["predictive"] | None = None
+    strategy: Literal["predictive", "semantic"] | None = None
     """"predictive": what the operation log says will be asked for is computed ahead of need, in ``[warming] off_peak``.
 
     It needs to know how: the function is under ``@cache.cached`` in this process, or the source of a task.
+
+    "semantic": keys are questions; `Cache.get` and `Cache.get_or_compute` also take the answer to one that means the
+    same, and so does `cache.llm`.  It needs ``scoutcache[semantic]``.
     """
     invalidation_rules: Texts = ()
     """Ids of rules."""

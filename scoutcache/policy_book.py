@@ -44,6 +44,7 @@ SETTINGS: Final[Mapping[str, Callable[[Any], Any]]] = MappingProxyType(
         "max_entry_size": int,
         "allowed_backends": _backends,
         "preferred_backend": _preferred,
+        "strategy": str,
     }
 )
 """What one policy decides before the others, and how what it says is to be read."""
@@ -74,6 +75,7 @@ class Effective:
     allowed_backends: frozenset[str] | None = None
     """Names of tiers; None for all."""
     preferred_backend: str | None = None
+    strategy: str | None = None
     invalidation_rules: frozenset[str] = frozenset()
     compression_required: bool = False
     encrypt_at_rest: bool = False

@@ -6,9 +6,9 @@ Reading a configuration does not find them, for the models stand below the polic
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from scoutcache.config_problems import dotted, wrong_settings
+from scoutcache.config_problems import wrong_settings
 from scoutcache.errors import PolicyError
 from scoutcache.policies import CacheStrategy
 
@@ -24,32 +24,6 @@ def check_strategy(loaded: Loaded) -> None:
 def check_available(loaded: Loaded) -> None:
     """Raise `ConfigError` that lists every setting that can't be had."""
     _refuse([*_strategy(loaded), *_protection(loaded)])
-
-
-_UNHEEDED: Final = ("semantic.enabled",)
-"""Sections and settings that are read and checked, but that nothing in this version acts on."""
-
-
-def unheeded(loaded: Loaded) -> list[str]:
-    """A line for each setting that is not at its default and that nothing acts on: right, and without effect."""
-    from scoutcache.config import CacheConfig
-    from scoutcache.settings.loading import leaves
-
-    defaults = {dotted(place): value for place, value in leaves(CacheConfig().model_dump(mode="json"))}
-    set_ = {dotted(place): value for place, value in leaves(loaded.config.model_dump(mode="json"))}
-    names = [name for name, value in set_.items() if value != defaults.get(name) and _is_unheeded(name)]
-    return [f"{_origin(loaded, name)}: {name}: this version reads it and does nothing by it" for name in names]
-
-
-def _is_unheeded(name: str) -> bool:
-    return any(name == section or name.startswith(f"{section}.") for section in _UNHEEDED)
-
-
-def _origin(loaded: Loaded, name: str) -> str:
-    """Where a setting, or the table that it stands in, was set."""
-    while name not in loaded.origins and "." in name:
-        name = name.rpartition(".")[0]
-    return loaded.origins.get(name, "built-in")
 
 
 def strategies() -> list[str]:

@@ -99,20 +99,18 @@ def init(
 def validate(session: Session) -> None:
     """Check the configuration from all sources; exit code 2 with every wrong setting, its place and the right name.
 
-    Policies that contradict each other are listed as conflicts; they are not wrong, for the first one wins. Nor are
-    settings wrong that this version reads without acting on them; they are listed as unheeded.
+    Policies that contradict each other are listed as conflicts; they are not wrong, for the first one wins.
     """
-    from scoutcache.cli.available import check_available, unheeded
+    from scoutcache.cli.available import check_available
     from scoutcache.policy_checks import conflicts
 
     loaded = session.loaded
     check_available(loaded)
-    found, idle = conflicts(loaded.config.policies), unheeded(loaded)
-    for line in [*map(str, found), *idle]:
+    found = conflicts(loaded.config.policies)
+    for line in map(str, found):
         session.warn(line)
     fields: dict[str, Any] = {
         "valid": True, "files": [str(path) for path in loaded.files], "conflicts": [one._asdict() for one in found],
-        "unheeded": idle,
     }  # fmt: skip
     if session.form == "table":
         session.note(f"the configuration is right ({', '.join(fields['files']) or 'no files, built-in settings'})")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.answers.routing import is_by_meaning
 from scoutcache.calls import Calls, Position
 from scoutcache.chat.answers import outline_of
 from scoutcache.chat.defaults import provider_of
@@ -78,17 +79,22 @@ class Base:
     def _question(self, request: Any, text: Any, operation: str | None, options: Any) -> Question:
         return question_of(self._flows.core.config.llm, request, text, operation, options)
 
-    def _asking(self, request: Any, call: Any, asked: tuple[Any, str | None, Any], semantic: Any,
-                given: Mapping[str, Any]) -> Asking:  # fmt: skip
-        """A `get_or_call`, read; *semantic* is False, or where answers are found by meaning."""
+    def _asking(self, request: Any, call: Any, asked: tuple[Any, str | None, Any], cache: Any,
+                given: Mapping[str, Any], *, semantic: bool | None) -> Asking:  # fmt: skip
+        """A `get_or_call` of *cache*, read."""
         text, operation, options = asked
         asking = Asking(self._flows, self._question(request, text, operation, options), call, given)
-        if semantic is not False:
+        if self._is_by_meaning(asking) if semantic is None else semantic:
             settings = self._flows.core.config.llm
             by_text = text is not None
             sought = sought_in_text(text, operation or "", options or {}) if by_text else sought_in(settings, request)
-            asking.seek(semantic, sought)
+            asking.seek(cache.semantic, sought)
         return asking
+
+    def _is_by_meaning(self, asking: Asking) -> bool:
+        core = self._flows.core
+        ref = self._calls.ref(asking.question.key, asking.how.namespace)
+        return core.config.semantic.enabled or is_by_meaning(core, ref)
 
     def _set(
         self, request: Any, response: Any, asked: tuple[Any, str | None, Any], details: Details, ttl: object,

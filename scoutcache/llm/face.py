@@ -116,7 +116,7 @@ class Llm(Base):
         text: Text | None = None,
         operation: str | None = None,
         options: Mapping[str, Any] | None = None,
-        semantic: bool = False,
+        semantic: bool | None = None,
         **how: Any,
     ) -> Any:
         """The answer that is kept, else that of *call*, made once however many ask, in any process.
@@ -126,13 +126,13 @@ class Llm(Base):
         later; one that is closed early, or breaks off, is not kept.
 
         With *semantic* an answer to a question that means the same serves too (`Cache.semantic`), if all but the words
-        of the last message is equal: asked exactly first, then by meaning, then the call is made.
+        of the last message is equal: asked exactly first, then by meaning, then the call is made.  Where it is None,
+        ``[semantic] enabled`` decides, or a policy with ``strategy = "semantic"``.
 
         *how* takes *tags*, *source*, *provider*, *request_id*, *input_tokens*, *output_tokens*, *cost* and *keep* as
         `set` does, and the options of `Cache.get_or_compute`.  What *call* raises is raised here and not kept.
         """
-        by_meaning = getattr(self._cache, "semantic", None) if semantic else False
-        asking = self._asking(request, call, (text, operation, options), by_meaning, how)
+        asking = self._asking(request, call, (text, operation, options), self._cache, how, semantic=semantic)
         if asking.question.streams:
             found = follow(lambda recording: self._cache._run(asking.flow(streaming(asking, recording))))
             if not isinstance(found, Recorded):

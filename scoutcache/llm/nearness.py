@@ -20,14 +20,11 @@ from typing import Any, NamedTuple
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
 from scoutcache.config_sections import LlmSection
 from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError
 from scoutcache.llm.flows import Making, opened
+from scoutcache.meaning.scopes import NO_MODEL
 from scoutcache.obtaining import How
 
 __all__ = ["Near", "Sought", "sought_in", "sought_in_text"]
-
-_NO_MODEL = "-"
-
 
 class Sought(NamedTuple):
     """What is compared by meaning, and what must be equal."""
@@ -46,7 +43,7 @@ def sought_in(settings: LlmSection, request: object) -> Sought | None:
     if last.get("role") != "user" or words is None:
         return None
     rest = {**asked.fields, "messages": [*messages[:-1], {**last, "content": None}]}
-    return Sought(words, {"model": asked.model or _NO_MODEL, "request": request_digest(rest)})
+    return Sought(words, {"model": asked.model or NO_MODEL, "request": request_digest(rest)})
 
 
 def sought_in_text(text: object, operation: str, options: Mapping[str, Any]) -> Sought | None:
@@ -54,7 +51,7 @@ def sought_in_text(text: object, operation: str, options: Mapping[str, Any]) -> 
     if not isinstance(text, str) or not text.strip():
         return None
     said = normalised(options, "options")
-    return Sought(text, {"model": model_of(said) or _NO_MODEL, "request": request_digest([operation, said])})
+    return Sought(text, {"model": model_of(said) or NO_MODEL, "request": request_digest([operation, said])})
 
 
 def _words(content: Any) -> str | None:
@@ -67,9 +64,6 @@ class Near:
     """The way by meaning, of one asking.  *semantic* is that of the cache."""
 
     def __init__(self, semantic: Any, sought: Sought, making: Making, how: How) -> None:
-        if semantic is None:
-            raise CacheError("answers by meaning need `cache.semantic`, which this version doesn't have",
-                             hint="leave semantic=True out")  # fmt: skip
         self._semantic, self._sought, self._making, self._how = semantic, sought, making, how
         self._calls = making.flows.calls
         self._began = self._calls.position()

@@ -22,6 +22,9 @@ from scoutcache.errors import CacheError, InvalidKey
 __all__ = ["KEYS", "Answer", "Asked", "asked", "evidence_key", "places_of", "read_answer", "written_answer"]
 
 PREFIX: Final = "semantic"
+NO_MODEL: Final = "-"
+"""Names the model of who says that answers depend on none."""
+
 KEYS: Final = f"{PREFIX}:[0-9a-f]*"
 """The pattern of the keys of answers, and of what is known of them (`places_of` tells them apart)."""
 
@@ -103,6 +106,8 @@ class Answer(NamedTuple):
     """Another one each time it is stored: evidence belongs to one answer."""
     alias_of: str | None = None
     """The key of the answer that was verified to serve this query too; then *response* is nothing."""
+    kept_at: str | None = None
+    """The key of the ordinary entry that holds the response; then *response* is nothing here."""
 
 
 def written_answer(answer: Answer) -> dict[str, Any]:

@@ -218,4 +218,3 @@ class TestOptions:
         (row,) = found["savings"]
         assert row["estimated"] is True
         assert 500 * 8 / 1e6 <= row["cost_saved_usd"] < 600 * 8 / 1e6
-        assert "costs" not in str(json.loads(cli("config", "validate", "--json").out)["unheeded"])

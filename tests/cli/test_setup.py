@@ -93,25 +93,6 @@ class TestConfig:
         assert "conflict" not in cli(*command, *place).err
         assert "conflict" in cli("get", "there", *place, "--verbose").err
 
-    def test_settings_that_nothing_acts_on_are_told_and_not_wrong(self, cli, workplace):
-        (workplace / "scoutcache.toml").write_text(
-            '[warming]\non_start = true\ninterval = "5m"\n[semantic]\nenabled = true\nthreshold = 0.9\n'
-            "[llm]\nhash_above = 10\noperation_ttls = { qa = 60, own = 5 }\n[alerts]\nkey_generation = 0.5\n"
-            'hit_rate = 0.6\n[[tasks]]\ntask_id = "front"\nsource = "front.jsonl"\nrun_at_startup = true\n'
-        )
-        ran = cli("config", "validate")
-        assert ran.code == 0
-        idle = body(cli("config", "validate", "--json"))["unheeded"]
-        assert [line.split(": ")[1] for line in idle] == [
-            "semantic.enabled",
-        ]  # fmt: skip
-        assert all(f"warning: {line}" in ran.err for line in idle)
-        assert all("scoutcache.toml" in line and "does nothing" in line for line in idle)
-
-    @pytest.mark.parametrize("profile", ["development", "production", "testing", "llm"])
-    def test_our_own_profiles_set_nothing_that_nothing_acts_on(self, profile, cli):
-        assert body(cli("config", "validate", "--profile", profile, "--json"))["unheeded"] == []
-
     def test_a_policy_that_opening_would_refuse_is_wrong(self, cli, workplace):
         policy = '[[policies]]\nname = "secret"\napplies_to = "key:*"\nencrypt_at_rest = true\n'
         (workplace / "scoutcache.toml").write_text(policy)

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.answers import AsyncSemantic, Semantic
+from scoutcache.answers.faces import AsyncSemantic, Semantic
 from scoutcache.behind import AsyncBehind, Behind
 from scoutcache.core import Clocks
 from scoutcache.fields import AsyncHash, Hash

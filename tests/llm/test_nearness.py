@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache import Cache
 from scoutcache.config_sections import LlmSection
-from scoutcache.errors import CacheError
 from scoutcache.llm.nearness import sought_in, sought_in_text
 
 from .answers import ASK, Model, answer, asking, chunks
@@ -63,17 +61,8 @@ def test_a_text_is_compared_within_its_operation_and_options():
     assert sought_in_text(["a ", "text"], "qa", {}) is None
 
 
-@pytest.mark.skipif(hasattr(Cache, "semantic"), reason="this version has answers by meaning")
-def test_without_answers_by_meaning_that_is_said(llm):
-    with pytest.raises(CacheError, match=r"need `cache\.semantic`"):
-        llm.get_or_call(ASK, Model(), semantic=True)
-
-
-@pytest.fixture
-def near(llm):
-    """`cache.llm` that takes questions with the same first word for the same."""
-    if not hasattr(Cache, "semantic"):
-        pytest.skip("answers by meaning are not in this version")
+def by_first_word(llm):
+    """*llm*, which takes questions with the same first word for the same."""
     np = pytest.importorskip("numpy", reason="needs numpy")
     pytest.importorskip("faiss", reason="needs faiss")
     from scoutcache.chat.texts import text_digest
@@ -84,6 +73,11 @@ def near(llm):
 
     llm.driven.cache.semantic.use(embed, "by-first-word")
     return llm
+
+
+@pytest.fixture
+def near(llm):
+    return by_first_word(llm)
 
 
 def test_exact_before_near_before_the_call(near):
@@ -98,6 +92,22 @@ def test_exact_before_near_before_the_call(near):
     assert near.get_or_call(asking("hello there"), model) == answer("2")
     found = near.metrics()
     assert (found.hits, found.calls) == (2, len(model.asked))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"semantic": {"enabled": True}}, {"policies": [{"policy_id": "p", "namespaces": ["default"],
+                                                     "strategy": "semantic"}]}],
+)  # fmt: skip
+def test_the_configuration_may_ask_for_it(open_llm, settings):
+    near = by_first_word(open_llm(**settings))
+    model = Model(answer("1"), answer("2"), answer("3"))
+    near.get_or_call(asking("hello a"), model)
+    assert near.get_or_call(asking("hello b"), model) == answer("1")
+    assert near.get_or_call(asking("hello b"), model, semantic=False) == answer("2")
+    if "policies" in settings:
+        near.get_or_call(asking("hello c"), model, namespace="other")
+        assert len(model.asked) == 3
 
 
 def test_a_near_stream_is_replayed(near):

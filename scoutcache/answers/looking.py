@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scoutcache.answering import Answering, Judged
+from scoutcache.answers.answering import Answering, Judged
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.meaning.presets import LONGEST

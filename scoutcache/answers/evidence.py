@@ -17,14 +17,14 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from scoutcache.alone import alone
-from scoutcache.answering import Answering, Reading
+from scoutcache.answers.answering import Answering, Reading
+from scoutcache.answers.state import Served, State
 from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
 from scoutcache.meaning.evidence import Evidence, Observation, read_evidence
 from scoutcache.meaning.scopes import Asked, evidence_key, places_of
-from scoutcache.semantic_state import Served, State
 
 __all__ = ["Hit", "evidence_of", "feedback", "observe"]
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
+from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
@@ -26,7 +27,6 @@ from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, places_of, rea
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
 from scoutcache.semantic.rows import LIVE
-from scoutcache.semantic_state import State, state_of
 
 __all__ = ["Answering", "Found", "Judged", "Reading"]
 
@@ -108,15 +108,28 @@ class Answering:
         """What serves *query*, or None."""
         one, preset, name = asked(query, scope), self.preset(threshold), self.namespace(namespace)
         began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
-        if self.core.config.enabled:
-            found = yield from self._exact(one, name, reasons)
-            if found is None and len(query) <= LONGEST:
-                found = yield from self._near(one, name, preset)
-            if found is not None:
-                self._record(found, began)
-                return found
+        found = yield from self._found(one, name, preset, reasons)
+        if found is not None:
+            self._record(found, began)
+            return found
         self.calls._record_miss("get", Ref(name, one.key), began, reasons, None)
         return None
+
+    def hit(self, query: str, scope: Mapping[str, Any], namespace: str) -> Flow[Found | None]:
+        """The same, of which a miss is recorded by the caller."""
+        began = self.core.clocks.monotonic_ns()
+        found = yield from self._found(asked(query, scope), namespace, self.preset(None), {})
+        if found is not None:
+            self._record(found, began)
+        return found
+
+    def _found(self, one: Asked, namespace: str, preset: Preset, reasons: dict[Ref, str]) -> Flow[Found | None]:
+        if not self.core.config.enabled:
+            return None
+        found = yield from self._exact(one, namespace, reasons)
+        if found is None and len(one.query) <= LONGEST:
+            found = yield from self._near(one, namespace, preset)
+        return found
 
     def _work(self, do: Callable[[], T], otherwise: Any = None) -> Flow[T]:
         """Do what touches the files of the index; *otherwise* where they can't be read or written.
@@ -139,7 +152,7 @@ class Answering:
         judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
         if self.policy == "verified":
-            from scoutcache.verifying import passed
+            from scoutcache.answers.verifying import passed
 
             best = None if passed(self, one, namespace, serves=best is not None) else best
         if best is None:
@@ -176,7 +189,7 @@ class Answering:
 
     def _verdict(self, one: Asked, reading: Reading, similarity: float, preset: Preset) -> Flow[Verdict]:
         if self.policy == "verified":
-            from scoutcache.verifying import verdict_of  # a face of its own, that stands on this one
+            from scoutcache.answers.verifying import verdict_of  # a face of its own, that stands on this one
 
             return (yield from verdict_of(self, one, reading, similarity))
         verdict = judge(one.query, reading.answer.query, similarity, preset)
@@ -184,7 +197,7 @@ class Answering:
 
     def _unless_reported(self, reading: Reading, verdict: Verdict) -> Flow[Verdict]:
         """*verdict*, unless the answer was reported wrong for a query that was as near."""
-        from scoutcache.evidence import evidence_of
+        from scoutcache.answers.evidence import evidence_of
 
         known = yield from evidence_of(self, reading.target, reading.answer.birth)
         if verdict.similarity > known.wrong_up_to:
@@ -246,7 +259,18 @@ class Answering:
             reasons[ref] = "expired"
             return None
         answer = read_answer(ref.key, value)
+        if answer is not None and answer.kept_at is not None:
+            return (yield from self._kept(ref, answer, Ref(ref.namespace, answer.kept_at), reasons))
         return None if answer is None else Reading(ref, answer, tier, size, header.cost, header.fresh_until)
+
+    def _kept(self, ref: Ref, answer: Answer, place: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
+        """An answer whose response is an entry of its own."""
+        found = None if places_of(place.key) else (yield from self.calls.find(place.key, place.namespace))
+        if found is None or found.header.fresh_until <= self.core.world.now():
+            reasons[ref] = "expired"
+            return None
+        return Reading(ref, answer._replace(response=found.value), found.tier, found.size, found.header.cost,
+                       found.header.fresh_until)  # fmt: skip
 
     def _record(self, found: Found, began: int) -> None:
         ref, tier = found.reading.ref, found.reading.tier
@@ -258,7 +282,7 @@ class Answering:
 
     def hit_id(self, reading: Reading, similarity: float, one: Asked) -> str:
         """A name for this hit, which says what it was a hit of."""
-        from scoutcache.evidence import Hit  # a face of its own, that stands on this one
+        from scoutcache.answers.evidence import Hit  # a face of its own, that stands on this one
 
         return Hit.of(self.state, reading, similarity, one).text
 
@@ -274,7 +298,7 @@ class Answering:
             return None
         answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
         if self.policy == "verified" and len(query) <= LONGEST and (yield from self.read(ref, {})) is None:
-            from scoutcache.verifying import labelled
+            from scoutcache.answers.verifying import labelled
 
             equal = yield from labelled(self, one, name, response)
             if equal is not None:
@@ -282,6 +306,21 @@ class Answering:
                 answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
         taken = yield from self.store(one, name, answer, options)
         return one.key if taken else None
+
+    def point(self, query: str, scope: Mapping[str, Any], kept_at: Ref, response: Any, ttl: float) -> Flow[None]:
+        """Let *response*, which is kept at *kept_at*, be found by meaning: it lives, changes and goes with that entry.
+
+        A query of more than `LONGEST` characters is found by its key alone.
+        """
+        one, namespace = asked(query, scope), kept_at.namespace
+        if len(query) > LONGEST or not self.core.config.enabled:
+            return
+        if self.policy == "verified" and (yield from self.read(Ref(namespace, one.key), {})) is None:
+            from scoutcache.answers.verifying import labelled
+
+            yield from labelled(self, one, namespace, response)
+        answer = Answer(query, None, one.scope, b"", "", secrets.token_hex(8), kept_at=kept_at.key)
+        yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]))
 
     def store(self, one: Asked, namespace: str, answer: Answer, options: Options) -> Flow[bool]:
         """Write *answer* as an entry, and put it into the index; an over-long query is in no index."""

@@ -12,18 +12,18 @@ import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
+from scoutcache.answers.evidence import evidence_of, observe
 from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.evidence import evidence_of, observe
 from scoutcache.meaning.evidence import Observation
 from scoutcache.meaning.presets import Verdict
 from scoutcache.meaning.scopes import POOL
 from scoutcache.meaning.verified import AUDIT, Figures, Label, Model, figures, learn, may_serve, pack, unpack
 
 if TYPE_CHECKING:
-    from scoutcache.answering import Answering, Judged, Reading
+    from scoutcache.answers.answering import Answering, Judged, Reading
     from scoutcache.meaning.scopes import Asked
 
 __all__ = ["labelled", "model_of", "passed", "verdict_of"]

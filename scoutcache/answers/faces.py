@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.answering import Answering, Found
+from scoutcache.answers.answering import Answering, Found
+from scoutcache.answers.evidence import feedback
+from scoutcache.answers.looking import explain, stats
 from scoutcache.calls import Key, Options
-from scoutcache.evidence import feedback
-from scoutcache.semantic_looking import explain, stats
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache

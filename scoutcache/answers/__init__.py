@@ -1,0 +1,1 @@
+"""`cache.semantic`: answers to queries that mean what an answered one meant."""

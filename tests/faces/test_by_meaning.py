@@ -1,0 +1,123 @@
+"""Namespaces whose policy says ``strategy = "semantic"``: keys are questions, on both faces."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
+
+from scoutcache.keys import CacheKey
+
+from ..semantic.words import embed  # noqa: TID252 - tests are no package
+
+ASKED = "What is the capital of France"
+ALIKE = "what is the capital of France?"
+OTHER = "How do I bake bread at home"
+POLICY = {"policy_id": "questions", "namespaces": ["faq"], "strategy": "semantic"}
+
+
+@pytest.fixture
+def cache(open_cache, tiers):
+    one = open_cache(tiers, policies=[POLICY])
+    one.semantic.use(embed, "words")
+    return one
+
+
+@pytest.fixture
+def faq(cache):
+    """The calls of the namespace."""
+
+    class Faq:
+        def __getattr__(self, name):
+            return lambda *args, **more: getattr(cache, name)(*args, namespace="faq", **more)
+
+    return Faq()
+
+
+class Model:
+    """A factory that counts its calls."""
+
+    def __init__(self, *answers):
+        self.answers, self.calls = list(answers), 0
+
+    def __call__(self):
+        self.calls += 1
+        return self.answers.pop(0)
+
+
+def test_what_was_set_answers_what_means_the_same(cache, faq):
+    assert faq.set(ASKED, ["Paris"])
+    assert faq.get(ASKED) == faq.get(ALIKE) == ["Paris"]
+    assert faq.get(OTHER, "none") == "none"
+    assert cache.get(ALIKE, "none") == "none"  # another namespace
+
+
+def test_what_was_computed_answers_what_means_the_same(faq):
+    model = Model("Paris", "with yeast")
+    assert [faq.get_or_compute(asked, model) for asked in (ASKED, ALIKE, ASKED, OTHER)] == [
+        "Paris", "Paris", "Paris", "with yeast",
+    ]  # fmt: skip
+    assert model.calls == 2
+
+
+def test_a_near_answer_is_not_stored_again(faq):
+    faq.set(ASKED, "Paris")
+    faq.get_or_compute(ALIKE, Model("never"))
+    assert faq.exists(ASKED)
+    assert not faq.exists(ALIKE)
+
+
+def test_a_near_answer_that_is_refused_is_computed(faq):
+    faq.set(ASKED, "Lyon")
+    assert faq.get_or_compute(ALIKE, Model("Paris"), validate=lambda value: value == "Paris") == "Paris"
+
+
+def test_it_changes_and_goes_with_the_entry_that_it_leads_to(faq, fake_clock):
+    faq.set(ASKED, "Lyon", tags=["towns"])
+    faq.set(ASKED, "Paris", tags=["towns"], ttl=60)
+    assert faq.get(ALIKE) == "Paris"
+    faq.delete(ASKED)
+    assert faq.get(ALIKE) is None
+    faq.set(ASKED, "Paris", tags=["towns"], ttl=60)
+    faq.set(OTHER, "with yeast", ttl=60)
+    faq.invalidate(tags=["towns"])
+    assert (faq.get(ALIKE), faq.get(OTHER)) == (None, "with yeast")
+    fake_clock.advance(61)
+    assert faq.get("how do I bake bread at home?") is None
+
+
+def test_a_prefix_must_match_exactly(faq):
+    faq.set(f"geo:{ASKED}", "Paris")
+    assert faq.get(f"geo:{ALIKE}") == "Paris"
+    assert faq.get(ALIKE) is None
+    assert faq.get(f"food:{ALIKE}") is None
+
+
+@pytest.mark.parametrize("key", [CacheKey("geo", "France"), "geo:", "geo: "])
+def test_a_key_that_is_no_question_is_asked_exactly(faq, key):
+    faq.set(key, 1)
+    assert faq.get(key) == 1
+    assert faq.get(CacheKey("geo", "france?")) is None
+
+
+def test_a_request_counts_once(cache, faq):
+    faq.set(ASKED, "Paris")
+    for asked in (ALIKE, OTHER):
+        faq.get(asked)
+        faq.get_or_compute(f"{asked}?", Model("with yeast"))
+    found = cache.stats()
+    assert (found.hits, found.misses) == (2, 2)
+
+
+def test_what_is_not_stored_is_found_by_nobody(faq):
+    faq.get_or_compute(ASKED, Model("Paris"), store_if=lambda value: False)
+    faq.set(OTHER, "with yeast", ttl=0)
+    assert (faq.get(ALIKE), faq.get("how do I bake bread at home?")) == (None, None)
+
+
+def test_index_and_entries_agree(cache, faq):
+    faq.set(ASKED, "Paris")
+    faq.set(OTHER, "with yeast")
+    faq.delete(OTHER)
+    found = [cache.semantic.stats("faq") for _ in range(2)]
+    assert [(stats["entries"], stats["indexed"], stats["mended"]) for stats in found] == [(1, 1, 1), (1, 1, 0)]
