@@ -106,7 +106,7 @@ def test_a_request_counts_once(cache, faq):
         faq.get(asked)
         faq.get_or_compute(f"{asked}?", Model("with yeast"))
     found = cache.stats()
-    assert (found.hits, found.misses) == (2, 2)
+    assert (found.total_requests, found.cache_hits, found.cache_misses) == (4, 2, 2)
 
 
 def test_what_is_not_stored_is_found_by_nobody(faq):

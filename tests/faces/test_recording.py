@@ -141,3 +141,10 @@ def test_whoever_joins_a_computation_says_how_long_it_waited(open_cache, fake_cl
     waits = {line.reason: line.wait_us for line in logged(cache, "compute")}
     assert waits["joined"] == pytest.approx(2.5e6)
     assert waits["cold"] is None
+
+
+def test_what_an_entry_depends_on_is_no_request(open_cache, tiers):
+    cache = open_cache(tiers)
+    cache.set("parent", 1)
+    cache.set("child", 2, depends_on=["parent"])
+    assert cache.stats().total_requests == 0

@@ -117,12 +117,12 @@ class MemoryTier:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, ref: Ref, now: float) -> Sealed | None:
-        """The entry as bytes, made for this call; stale ones too, until they expire.  Counts as a hit."""
+        """The entry as bytes, made for this call; stale ones too, until they expire.  No hit: those go by `live`."""
         return self.read_many([ref], now).get(ref)
 
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:  # noqa: ARG002  # Rule 3
         """Those that are there."""
-        return {ref: row.sealed for ref, row in self.rows(refs).items()}
+        return {ref: row.sealed for ref, row in self.rows(refs, count=False).items()}
 
     def rows(self, refs: Iterable[Ref], *, count: bool = True) -> dict[Ref, Row]:
         """Those that are there with their live values, stale ones too; *count* says whether that is a hit."""

@@ -105,11 +105,11 @@ class TestCounting:
         assert world.tier.live(Ref("default", "a")) is None
         assert world.tier.harvest().hits == {("default", ""): 1}
 
-    def test_a_lower_tiers_reader_counts_as_a_hit_and_a_look_does_not(self, world):
+    def test_what_the_engine_reads_for_itself_is_no_hit(self, world):
         world.put("a")
         world.tier.read(Ref("default", "a"), world.clock.wall())
         world.tier.rows([Ref("default", "a")], count=False)
-        assert world.tier.entry(Ref("default", "a")).hits == 1
+        assert world.tier.entry(Ref("default", "a")).hits == 0
 
     def test_an_entry_knows_when_it_was_last_asked_for(self, world):
         world.put("a", ttl=1000)
