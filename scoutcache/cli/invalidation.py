@@ -9,7 +9,6 @@ Rules:
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -23,6 +22,7 @@ from scoutcache.cli.options import choices, command
 from scoutcache.cli.removal import failed
 from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, pace, walking
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import KEY_MARK, Ref
 from scoutcache.keys import asked_for
 from scoutcache.listing import list_entries
@@ -192,7 +192,7 @@ def _keys(source: str | None) -> list[str]:
     if source is None:
         return []
     try:
-        given = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+        given = stdin_bytes("--keys-from -").read() if source == "-" else Path(source).read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise Usage(f"--keys-from: {source}: {error.strerror}") from error
     try:

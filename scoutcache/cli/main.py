@@ -39,8 +39,9 @@ def run() -> int:
     """Run the command line of this process and give its exit code."""
     from scoutcache.cli import errors
     from scoutcache.cli.state import Session, silence
+    from scoutcache.cli.streams import prepare_streams
 
-    _fill_streams()
+    prepare_streams()
     _terminations.clear()
     signal.signal(signal.SIGTERM, _terminate)
     session = Session()
@@ -82,14 +83,6 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
         waiting += one.exceptions if isinstance(one, BaseExceptionGroup) else ()
         waiting += [one.__context__] if one.__context__ is not None else []
     return False
-
-
-def _fill_streams() -> None:
-    """Give a stream that was closed before the start something to read from or write to: nothing."""
-    # In this order, so that each takes its own number and no file of the cache can come by it.
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
 
 
 def _terminate(number: int, _frame: object) -> None:

@@ -16,6 +16,7 @@ from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import MISSING, Ref
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ def _is_zero(ttl: str) -> bool:
 
 
 def _content(value: str, kind: str) -> Any:
-    given = sys.stdin.buffer.read() if value == "-" else value.encode("utf-8", "surrogateescape")
+    given = stdin_bytes("-").read() if value == "-" else value.encode("utf-8", "surrogateescape")
     if kind == "bytes":
         return given
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import stdin_bytes
 from scoutcache.errors import ConfigError, WarmingError
 
 _DAY = 86400.0
@@ -62,8 +62,8 @@ class Asked:
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
             raise Usage(f"--from: there is no file {self.source}")
-        if self.source == "-" and (sys.stdin is None or sys.stdin.closed):
-            raise Usage("--from -: standard input is closed", hint="name a file, or pipe lines into it")
+        if self.source == "-":
+            stdin_bytes("--from -")
         _check_tasks(session, self.tasks)
         self.limits()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import stdin_bytes
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
 from scoutcache.locking import held
@@ -61,7 +61,7 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
 
 def _lines(session: Session, source: str) -> Any:
     if source == "-":
-        return sys.stdin.buffer
+        return stdin_bytes("--from -")
     return web_source(source, session.config).lines() if "://" in source else source
 
 

@@ -29,8 +29,12 @@ __all__ = ["EXACT", "Near", "Scope", "load_faiss"]
 EXACT: Final = 20_000
 
 _LINKS: Final = 16
+_BUILT: Final = 100
 _SEARCHED: Final = 128
-"""Of 100,000 this finds the nearest in 99.4 % (64: 98.4 %)."""
+"""How many neighbours are looked at when a vector is put in, and when one is asked for.
+
+Of 100,000 vectors the nearest is found in 99.6 % (built with FAISS's 40: 96.6 %; searched with 64: 98.4 %).
+"""
 
 _MUCH: Final = 0.1
 
@@ -148,7 +152,7 @@ class Scope:
         rows = self._rows.of_scope(self._digest)
         faiss.omp_set_num_threads(1)
         inner = faiss.IndexHNSWFlat(self._dim, _LINKS, faiss.METRIC_INNER_PRODUCT)
-        inner.hnsw.efSearch = _SEARCHED
+        inner.hnsw.efConstruction, inner.hnsw.efSearch = _BUILT, _SEARCHED
         index = faiss.IndexIDMap(inner)
         for at in range(0, len(rows), 1000):
             part = rows[at : at + 1000]

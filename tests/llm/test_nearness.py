@@ -7,7 +7,7 @@ import pytest
 from scoutcache.config_sections import LlmSection
 from scoutcache.llm.nearness import sought_in, sought_in_text
 
-from .answers import ASK, Model, answer, asking, chunks
+from .answers import Model, answer, asking, chunks
 
 SYSTEM = {"role": "system", "content": "Be brief."}
 USER = {"role": "user", "content": "What is a cache?"}
