@@ -74,5 +74,5 @@ def acl_line(section: RedisSection, *, user: str = "scoutcache", word: str = "<p
 
 
 def _escaped(prefix: str) -> str:
-    """The prefix as itself in the server's patterns."""
-    return "".join(f"\\{sign}" if sign in "*?[]\\^" else sign for sign in prefix)
+    """The prefix as itself in the server's patterns, which can't hold white space: there any sign is allowed."""
+    return "".join("?" if sign.isspace() else f"\\{sign}" if sign in "*?[]\\^" else sign for sign in prefix)

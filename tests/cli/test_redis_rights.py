@@ -96,6 +96,7 @@ def test_settings_need_rights_of_their_own(more, expected):
 
 def test_signs_of_patterns_in_a_prefix_stand_for_themselves():
     assert r" ~app\[1\]\*:* " in acl_line(RedisSection(key_prefix="app[1]*:"))
+    assert " ~my?app:* " in acl_line(RedisSection(key_prefix="my app:"))
 
 
 def test_doctor_prints_the_line(cli):
