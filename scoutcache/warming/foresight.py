@@ -23,21 +23,12 @@ from scoutcache.warming.sources import check_log_has_keys
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
 
-__all__ = ["Foresight", "life_in", "read_history"]
+__all__ = ["Foresight", "life_in"]
 
 LEARNED_FROM: Final = 14 * 86400.0
 """Seconds of the log that are read at first."""
 LATE: Final = 10.0
 """Seconds that a process may be late in writing down what it did."""
-
-
-def read_history(directory: Path, since: float, until: float, namespace: str | None = None) -> History:
-    """The requests in the log from *since* to *until*, of *namespace* or of all."""
-    history = History()
-    for line in in_order(_requests(directory, since, until)):
-        if namespace is None or line.namespace == namespace:
-            history.observe(line)
-    return history
 
 
 def _requests(directory: Path, since: float, until: float) -> list[Line]:

@@ -10,7 +10,7 @@ from scoutcache import Cache
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
 from scoutcache.oplog.recorder import OplogSettings, Recorder
-from scoutcache.warming.foresight import Foresight, life_in, read_history
+from scoutcache.warming.foresight import Foresight, life_in
 from scoutcache.warming.predict import Life
 from scoutcache.warming.predict_history import Name
 
@@ -77,12 +77,6 @@ def test_what_was_read_is_not_read_again(tmp_path, clocks, fake_clock, write):
     write(3)
     look(config, clocks, fake_clock, foresight)
     assert foresight._history.keys[Name("default", "llm:a")].seen == 23
-
-
-def test_a_history_may_be_of_one_namespace(tmp_path, fake_clock, write):
-    write(4)
-    made = read_history(tmp_path, 0.0, fake_clock.wall(), "tenant")
-    assert set(made.keys) == {Name("tenant", "llm:a")}
 
 
 def test_what_the_cache_has_of_a_key_and_how_long_another_would_live(tmp_path, clocks, fake_clock):
