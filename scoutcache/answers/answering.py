@@ -19,7 +19,7 @@ from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.errors import CacheError, PolicyError, TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
 from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
@@ -315,6 +315,7 @@ class Answering:
         one, namespace = asked(query, scope), kept_at.namespace
         if len(query) > LONGEST or not self.core.config.enabled:
             return
+        self._check_protection(kept_at)
         if self.policy == "verified" and (yield from self.read(Ref(namespace, one.key), {})) is None:
             from scoutcache.answers.verifying import labelled
 
@@ -327,6 +328,7 @@ class Answering:
         options = options._replace(namespace=namespace)
         if len(one.query) > LONGEST:
             return (yield from self.calls.set(one.key, written_answer(answer), options))
+        self._check_protection(Ref(namespace, one.key))
         index = yield from self.opened(namespace)
         encoding, place = self.state.encoding, Place(one.digest, one.ident)
         vector = yield from perform(Work(lambda: encoding.one(one.query)))
@@ -341,6 +343,16 @@ class Answering:
             there = yield from self._read(Ref(namespace, one.key), {})  # a newer one may stand
             yield from self._work(lambda: index.settle({place: there is not None}))
         return taken
+
+    def _check_protection(self, ref: Ref) -> None:
+        """Raise `PolicyError` for an entry that must not be at rest in plain: a vector says much of its text."""
+        said = None if self.core.world.policy is None else self.core.world.policy(ref)
+        if said is not None and said.encrypt_at_rest:
+            raise PolicyError(
+                f"the policy {said.sources['encrypt_at_rest']!r} requires encryption at rest, and the index that finds "
+                "answers by meaning keeps the vectors of queries in plain",
+                hint="leave these entries out of the semantic cache",
+            )
 
     def remove(self, key: str, namespace: str | None) -> Flow[bool]:
         """Remove the answer with *key*; True if it was there."""

@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
+from scoutcache.errors import PolicyError
 from scoutcache.keys import CacheKey
 
 from ..semantic.words import embed  # noqa: TID252 - tests are no package
@@ -113,6 +114,17 @@ def test_what_is_not_stored_is_found_by_nobody(faq):
     faq.get_or_compute(ASKED, Model("Paris"), store_if=lambda value: False)
     faq.set(OTHER, "with yeast", ttl=0)
     assert (faq.get(ALIKE), faq.get("how do I bake bread at home?")) == (None, None)
+
+
+def test_what_must_not_be_at_rest_in_plain_is_in_no_index(open_cache, tmp_path):
+    secret = {"policy_id": "secret", "namespaces": ["faq"], "encrypt_at_rest": True, "allowed_backends": ["memory"]}
+    cache = open_cache(["memory", "disk"], policies=[POLICY, secret])
+    cache.semantic.use(embed, "words")
+    with pytest.raises(PolicyError, match="'secret' requires encryption at rest, and the index"):
+        cache.set(ASKED, "Paris", namespace="faq")
+    with pytest.raises(PolicyError, match="'secret' requires encryption at rest, and the index"):
+        cache.semantic.add(ASKED, "Paris", namespace="faq", model="m")
+    assert cache.semantic.add(ASKED, "Paris", model="m")
 
 
 def test_index_and_entries_agree(cache, faq):
