@@ -3,23 +3,32 @@
 Rule 1: asked is exactly first, then by meaning, then computed.  An answer stays an ordinary entry under its own key;
         what is found by meaning leads to that, so it lives, changes and goes with it (`Answering.point`).
 Rule 2: the namespace and the prefix of the key must match exactly, and the rest of the key is what is compared.
-Rule 3: only a key that is a text is a question: a `CacheKey` holds a digest, and so do the keys of `cache.llm`, which
+Rule 3: what can't be asked by meaning is computed: without its model, or with a damaged index, the semantic side counts
+        as a tier that is away (`spared`).  Nobody called it, so nobody is to catch its errors.
+Rule 4: only a key that is a text is a question: a `CacheKey` holds a digest, and so do the keys of `cache.llm`, which
         asks by meaning in its own way, and knows what must match.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.answers.answering import Answering
+from scoutcache.answers.state import state_of
 from scoutcache.calls import Calls
 from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING, Ref
+from scoutcache.errors import TierUnavailable
 from scoutcache.keys import prefix_of
 from scoutcache.meaning.scopes import NO_MODEL, PREFIX
 
-__all__ = ["Routing", "is_by_meaning", "route"]
+__all__ = ["RESTS", "Routing", "is_by_meaning", "route", "spared"]
+
+T = TypeVar("T")
+
+RESTS: Final = 30.0
+"""Seconds after a failure in which nothing is asked by meaning: looking for a model in vain may take as long."""
 
 SEMANTIC: Final = "semantic"
 _OWN: Final = frozenset({PREFIX, "llm"})
@@ -35,6 +44,21 @@ def is_by_meaning(core: Core, ref: Ref) -> bool:
     """Does a policy say so of *ref*?"""
     said = None if core.world.policy is None else core.world.policy(ref)
     return said is not None and said.strategy == SEMANTIC
+
+
+def spared(core: Core, flow: Flow[T], otherwise: T) -> Flow[T]:
+    """What *flow* gives, *otherwise* where the semantic side fails; with ``raise_errors`` that is `TierUnavailable`."""
+    state, world = state_of(core), core.world
+    if core.clocks.monotonic() < state.rests_until:
+        flow.close()
+        return otherwise
+    try:
+        return (yield from flow)
+    except Exception as error:  # noqa: BLE001  # an embedder of the user's may raise anything
+        if not world.raise_errors:
+            state.rests_until = core.clocks.monotonic() + RESTS
+        world.down(SEMANTIC, error if isinstance(error, TierUnavailable) else TierUnavailable(SEMANTIC, str(error)))
+        return otherwise
 
 
 class _Question(NamedTuple):
@@ -59,11 +83,13 @@ class Routing:
     def near(self, key: object, ref: Ref) -> Flow[Any]:
         """The answer to a question that means the same, recorded as a hit; `MISSING` where there is none."""
         asked = self._question(key, ref)
-        found = None if asked is None else (yield from self._answering.hit(*asked, ref.namespace))
+        if asked is None:
+            return MISSING
+        found = yield from spared(self._core, self._answering.hit(*asked, ref.namespace), None)
         return MISSING if found is None else found.reading.answer.response
 
     def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
         """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""
         asked = self._question(key, ref)
         if asked is not None and ttl > 0:
-            yield from self._answering.point(*asked, ref, response, ttl)
+            yield from spared(self._core, self._answering.point(*asked, ref, response, ttl), None)

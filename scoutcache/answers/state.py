@@ -65,6 +65,8 @@ class State:
         """Requests that were not served, and how many each stands for."""
         self.settled: set[str] = set()
         """The namespaces whose index was compared with the entries by this process."""
+        self.rests_until = 0.0
+        """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()
         core.at_fork.append(self.renew)
 

@@ -35,24 +35,25 @@ _DETAILS = tuple(Details.__dataclass_fields__)
 
 
 class Asking:
-    """One `get_or_call`, read."""
+    """One `get_or_call`, read.  *run* drives a flow; what it gives is to be awaited on an event loop."""
 
-    def __init__(self, flows: Flows, question: Question, call: Any, given: Mapping[str, Any]) -> None:
+    def __init__(self, flows: Flows, run: Callable[[Flow[Any]], Any], question: Question, call: Any,
+                 given: Mapping[str, Any]) -> None:  # fmt: skip
         said = {name: given[name] for name in _DETAILS if name in given}
         details = Details(**said).checked()
         how = options("get_or_call", {name: value for name, value in given.items() if name not in _DETAILS})
         flows.calls.cost(details.cost)
-        self.flows, self.question = flows, question
+        self.flows, self.run, self.question = flows, run, question
         self.call: Callable[[], Any] = bound(call, question)
         self.how: How = how
         self.making = Making(flows, question, details, how.namespace)
         self.near: Near | None = None
         """The way by meaning, where it was asked for and the question has one."""
 
-    def seek(self, semantic: Any, sought: Sought | None) -> None:
+    def seek(self, sought: Sought | None) -> None:
         """Ask by meaning too, before the call is made."""
         if sought is not None:
-            self.near = Near(semantic, sought, self.making, self.how)
+            self.near = Near(sought, self.making, self.how)
 
     def flow(self, factory: Callable[..., Any]) -> Flow[Any]:
         """What is stored, made by *factory* where nothing is."""
@@ -83,12 +84,13 @@ class Base:
                 given: Mapping[str, Any], *, semantic: bool | None) -> Asking:  # fmt: skip
         """A `get_or_call` of *cache*, read."""
         text, operation, options = asked
-        asking = Asking(self._flows, self._question(request, text, operation, options), call, given)
+        question = self._question(request, text, operation, options)
+        asking = Asking(self._flows, cache._run, question, call, given)
         if self._is_by_meaning(asking) if semantic is None else semantic:
             settings = self._flows.core.config.llm
             by_text = text is not None
             sought = sought_in_text(text, operation or "", options or {}) if by_text else sought_in(settings, request)
-            asking.seek(cache.semantic, sought)
+            asking.seek(sought)
         return asking
 
     def _is_by_meaning(self, asking: Asking) -> bool:

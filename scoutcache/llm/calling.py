@@ -101,22 +101,22 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
 
 
 def _near(asking: Asking, ctx: Any) -> Any:
-    return MISSING if asking.near is None else asking.near.taken(ctx, asking.near.asked())
+    return MISSING if asking.near is None else asking.near.taken(ctx, asking.run(asking.near.asked()))
 
 
 async def _anear(asking: Asking, ctx: Any) -> Any:
-    return MISSING if asking.near is None else asking.near.taken(ctx, await asking.near.asked())
+    return MISSING if asking.near is None else asking.near.taken(ctx, await asking.run(asking.near.asked()))
 
 
 def _kept(asking: Asking, ctx: Any, stored: Any) -> Any:
     if asking.near is not None and asking.near.is_kept(ctx):
-        asking.near.added(ctx, stored)
+        asking.run(asking.near.added(ctx, stored))
     return stored
 
 
 async def _akept(asking: Asking, ctx: Any, stored: Any) -> Any:
     if asking.near is not None and asking.near.is_kept(ctx):
-        await asking.near.added(ctx, stored)
+        await asking.run(asking.near.added(ctx, stored))
     return stored
 
 

@@ -17,8 +17,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from scoutcache.answers.answering import Answering, Found
+from scoutcache.answers.routing import spared
+from scoutcache.calls import Options
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
 from scoutcache.config_sections import LlmSection
+from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.llm.flows import Making, opened
 from scoutcache.meaning.scopes import NO_MODEL
@@ -61,32 +65,35 @@ def _words(content: Any) -> str | None:
 
 
 class Near:
-    """The way by meaning, of one asking.  *semantic* is that of the cache."""
+    """The way by meaning, of one asking."""
 
-    def __init__(self, semantic: Any, sought: Sought, making: Making, how: How) -> None:
-        self._semantic, self._sought, self._making, self._how = semantic, sought, making, how
+    def __init__(self, sought: Sought, making: Making, how: How) -> None:
+        self._sought, self._making, self._how = sought, making, how
         self._calls = making.flows.calls
+        self._answering = Answering(self._calls)
         self._began = self._calls.position()
 
-    def asked(self) -> Any:
-        """The hit, or None; to be awaited on an event loop."""
-        return self._semantic.get(self._sought.query, namespace=self._how.namespace, **self._sought.scope)
+    def asked(self) -> Flow[Found | None]:
+        """The hit, or None."""
+        flow = self._answering.get(self._sought.query, self._how.namespace, self._sought.scope)
+        return spared(self._calls.core, flow, None)
 
-    def taken(self, ctx: Any, hit: Any) -> Any:
+    def taken(self, ctx: Any, hit: Found | None) -> Any:
         """What the hit stored, and *ctx* told not to store it again; `MISSING` where there is none of use."""
         self._began = self._calls.position()
-        if hit is None or opened(hit.response) is MISSING:
+        if hit is None or opened(hit.reading.answer.response) is MISSING:
             return MISSING
         ctx.store = False
-        return hit.response
+        return hit.reading.answer.response
 
     def is_kept(self, ctx: Any) -> bool:
         """Is the answer to be added for its meaning?"""
         return bool(ctx.store) and self._calls.position().end == self._began.end
 
-    def added(self, ctx: Any, stored: Any) -> Any:
-        """Add the answer; to be awaited on an event loop."""
+    def added(self, ctx: Any, stored: Any) -> Flow[str | None]:
+        """Add the answer."""
         ref = self._calls.ref(self._making.question.key, self._how.namespace)
         ttl = self._making.flows.ttl(ref, self._making.question, self._how.ttl)
-        return self._semantic.add(self._sought.query, stored, namespace=self._how.namespace, ttl=ttl,
-                                  tags=list(dict.fromkeys(ctx.tags)), cost=ctx.cost, **self._sought.scope)  # fmt: skip
+        options = Options(ttl, tags=list(dict.fromkeys(ctx.tags)), namespace=self._how.namespace, cost=ctx.cost)
+        flow = self._answering.add(self._sought.query, stored, options, self._sought.scope)
+        return spared(self._calls.core, flow, None)

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
-from scoutcache.errors import PolicyError
+from scoutcache.errors import PolicyError, TierUnavailable
 from scoutcache.keys import CacheKey
 
 from ..semantic.words import embed  # noqa: TID252 - tests are no package
@@ -116,12 +116,39 @@ def test_what_is_not_stored_is_found_by_nobody(faq):
     assert (faq.get(ALIKE), faq.get("how do I bake bread at home?")) == (None, None)
 
 
+@pytest.mark.parametrize("trouble", [ZeroDivisionError("out of order"), OSError("gone")])
+def test_an_embedder_that_fails_is_a_miss_and_a_warning(open_cache, tiers, trouble, caplog, fake_clock):
+    cache, asked = open_cache(tiers, policies=[POLICY]), []
+
+    def fail(texts):
+        asked.append(texts)
+        if len(asked) == 1:
+            raise trouble
+        return embed(texts)
+
+    cache.semantic.use(fail, "words")
+    assert cache.set(ASKED, "Paris", namespace="faq")
+    assert cache.get(ALIKE, namespace="faq") is None
+    assert cache.get_or_compute(ASKED, Model("never"), namespace="faq") == "Paris"
+    assert (len(asked), caplog.text.count(str(trouble))) == (1, 1)  # nor is it asked at once again
+    fake_clock.advance(31)
+    cache.set(ASKED, "Paris", namespace="faq")
+    assert cache.get(ALIKE, namespace="faq") == "Paris"
+
+
+def test_who_wants_errors_gets_them(open_cache, tiers):
+    cache = open_cache(tiers, policies=[POLICY], raise_errors=True)
+    cache.semantic.use(lambda texts: 1 / 0, "words")
+    with pytest.raises(TierUnavailable, match="semantic"):
+        cache.get(ALIKE, namespace="faq")
+
+
 def test_what_must_not_be_at_rest_in_plain_is_in_no_index(open_cache, tmp_path):
     secret = {"policy_id": "secret", "namespaces": ["faq"], "encrypt_at_rest": True, "allowed_backends": ["memory"]}
     cache = open_cache(["memory", "disk"], policies=[POLICY, secret])
     cache.semantic.use(embed, "words")
-    with pytest.raises(PolicyError, match="'secret' requires encryption at rest, and the index"):
-        cache.set(ASKED, "Paris", namespace="faq")
+    assert cache.set(ASKED, "Paris", namespace="faq")
+    assert cache.get(ALIKE, namespace="faq") is None
     with pytest.raises(PolicyError, match="'secret' requires encryption at rest, and the index"):
         cache.semantic.add(ASKED, "Paris", namespace="faq", model="m")
     assert cache.semantic.add(ASKED, "Paris", model="m")

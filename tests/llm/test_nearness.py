@@ -110,6 +110,13 @@ def test_the_configuration_may_ask_for_it(open_llm, settings):
         assert len(model.asked) == 3
 
 
+def test_without_a_model_the_call_is_made(open_llm, caplog):
+    llm = open_llm(semantic={"enabled": True, "model": "/nowhere/model"})
+    model = Model(answer("1"))
+    assert llm.get_or_call(asking("hello"), model) == llm.get_or_call(asking("hello"), model) == answer("1")
+    assert caplog.text.count("the semantic tier can't answer") == 1
+
+
 def test_a_near_stream_is_replayed(near):
     model = Model(lambda: iter(chunks()))
     assert near.read(near.get_or_call(asking("hello a", stream=True), model, semantic=True)) == chunks()
