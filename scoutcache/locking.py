@@ -13,7 +13,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
 
-from scoutcache.errors import CacheError, LockTimeout
+from scoutcache.errors import LockTimeout, TierUnavailable
 from scoutcache.oplog.files import make_folder, open_private
 
 __all__ = ["held"]
@@ -56,7 +56,7 @@ def _open(path: Path) -> int:
         # The file stays after the run: whoever removes it could remove the one that somebody else has just locked.
         return open_private(path, os.O_RDWR | os.O_CREAT)
     except OSError as problem:
-        raise CacheError(f"{path}: no lock can be made there: {problem.strerror}") from problem
+        raise TierUnavailable("disk", f"{path}: no lock can be made there: {problem.strerror}") from problem
 
 
 def _try(handle: int) -> bool:

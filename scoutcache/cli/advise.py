@@ -52,11 +52,13 @@ def advise(
     """
     from scoutcache.insight.advising.advise import advise as ask
     from scoutcache.insight.advising.advise import as_profile
+    from scoutcache.insight.advising.rules import LEAST
     from scoutcache.ttl import parse_duration, parse_size
 
     room = None if budget is None else parse_size(budget)
-    if room is not None and room < 1:
-        raise Usage("a budget of 0 bytes holds nothing", hint="write --budget 2GB, or leave it out")
+    if room is not None and room < LEAST:
+        raise Usage(f"--budget {budget}: less than {text.size(LEAST)} is no size for memory",
+                    hint="write --budget 2GB, or leave it out")  # fmt: skip
     if source is None:
         session.look_for_cache()
     elif not Path(source).exists():

@@ -175,7 +175,7 @@ class Output:
     def line(self, shown: str) -> None:
         """A line for people, in tables only: the other formats hold data and nothing else."""
         if self.form == "table":
-            self.write(f"{text.visible(shown) if self.on_terminal else shown}\n")
+            self.write(f"{text.visible(shown)}\n")
 
     def flush(self) -> None:
         """Have everything written; a reader that has gone is noticed here at the latest."""

@@ -78,10 +78,10 @@ def stats(
     if prom_textfile is not None:
         if watch:
             raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
-        _write_metrics(session, Path(prom_textfile))
-        return None
+        alerts = _write_metrics(session, Path(prom_textfile))
+        return _warned(session, alerts) if check else None
+    passed: list[Alert] = []
     if watch:
-        passed: list[Alert] = []
         show(session, _watched(session, asked, every, passed))
     else:
         with session.core(raising=False) as core:
@@ -89,13 +89,17 @@ def stats(
             view = look(session, core, asked)
         _print(session.out, view)
         passed = view.passed
+    return _warned(session, passed)
+
+
+def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
     for alert in passed:
         session.warn(f"{alert.name}: {alert.detail}; {alert.remedy}", level=alert.level.name.lower())
     return MISSED if passed else None
 
 
-def _write_metrics(session: Session, file: Path) -> None:
-    """Write everything this machine's processes counted, and the alerts."""
+def _write_metrics(session: Session, file: Path) -> Sequence[Alert]:
+    """Write everything this machine's processes counted, and the alerts; those."""
     from scoutcache.cli.values import write_whole
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
@@ -105,6 +109,7 @@ def _write_metrics(session: Session, file: Path) -> None:
         tally = read_counts(core.directory, since=None, now=core.world.now()).tally
         usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
         write_whole(file, exposition(families(tally, usages, view.alerts or ())).encode())
+    return view.passed
 
 
 class Asked(NamedTuple):

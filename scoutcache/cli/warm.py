@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,7 +129,8 @@ def warm(
         return teller.told([])
     from scoutcache.cli.warm_work import work
 
-    with teller.accounted() as progress:
+    # What functions print is no result of this command's.
+    with teller.accounted() as progress, redirect_stdout(sys.stderr):
         runs, chosen = work(session, asked, progress)
     session.progress_done()
     return teller.told(runs, chosen)

@@ -80,13 +80,13 @@ def replace(path: Path, content: bytes, *, durable: bool = False, mode: int = 0o
         sync_folder(path.parent)
 
 
-def put(path: Path, content: bytes) -> None:
+def put(path: Path, content: bytes, *, mode: int = 0o600) -> None:
     """Put *content* where somebody asked for it: into a device or a FIFO, else by `replace`, behind links."""
     file = to_replace(path)
     if file is None:
         path.write_bytes(content)
     else:
-        replace(file, content)
+        replace(file, content, mode=mode)
 
 
 def to_replace(path: Path) -> Path | None:

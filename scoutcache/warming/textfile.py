@@ -1,6 +1,7 @@
 """How a filling went, as a file that the Prometheus node exporter's textfile collector reads.
 
 - It is replaced in one step, so that no scrape sees half of it, and readable by all, for the collector is another user.
+  A device is written into.
 - The time of the last success is carried over from the file that stood there when this filling was none.
 """
 
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from scoutcache.errors import CacheError
-from scoutcache.oplog.files import replace
+from scoutcache.oplog.files import put, to_replace
 
 __all__ = ["write_textfile"]
 
@@ -36,7 +37,7 @@ def write_textfile(path: Path, figures: Mapping[str, float], now: float, *, succ
     if last is not None:
         lines += _gauge(_SUCCESS, "When a run last ended with nothing failed.", last)
     try:
-        replace(path, "\n".join([*lines, ""]).encode(), mode=0o644)
+        put(path, "\n".join([*lines, ""]).encode(), mode=0o644)
     except OSError as problem:
         raise CacheError(f"--prom-textfile: {path}: can't be written: {problem.strerror}") from problem
 
@@ -47,6 +48,8 @@ def _gauge(name: str, meaning: str, value: float) -> list[str]:
 
 def _last_success(path: Path) -> float | None:
     try:
+        if to_replace(path) is None:  # a device may have no end
+            return None
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None

@@ -143,7 +143,7 @@ def test_advise_writes_a_configuration_that_validates(cli, used):
     ("arguments", "said"),
     [
         (["gone"], "gone: there is no such directory or file"),
-        (["--budget", "0B"], "holds nothing"),
+        (["--budget", "999KB"], "less than"),
         (["--budget", "2 parsec"], "is no size"),
         ([], "holds no requests"),
     ],

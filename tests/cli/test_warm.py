@@ -204,6 +204,16 @@ class TestLimits:
         success = [line for line in first.splitlines() if line.startswith("scoutcache_warm_last_success")]
         assert success[0] in second.splitlines()
 
+    def test_what_a_function_prints_is_no_result(self, directory, cli, workplace):
+        (workplace / "printing.py").write_text("def load(key):\n    print('hello')\n    return key\n")
+        ran = cli("warm", "--from", "-", "--call", "printing:load", "--json", stdin="a\n")
+        assert json.loads(ran.out)["warmed"] == 1
+        assert "hello" in ran.err
+
+    def test_where_nothing_can_be_kept_there_is_no_lock(self, cli):
+        ran = cli("warm", "--from", "-", "--directory", "/proc/nowhere", stdin='{"key": "a", "value": 1}\n')
+        assert (ran.code, ran.out) == (10, "")
+
     def test_outside_of_the_quiet_hours_nothing_is_done(self, directory, cli, monkeypatch):
         hour = time.gmtime().tm_hour
         monkeypatch.setenv("SCOUTCACHE_WARMING__OFF_PEAK", f"{(hour + 2) % 24:02}:00-{(hour + 4) % 24:02}:00")

@@ -243,6 +243,13 @@ class TestForPrometheus:
         assert ran.err.startswith("error: can't write /nonexistent/cache.prom: ")
         assert cli("stats", "--watch", "--prom-textfile", "x").code == 2
 
+    def test_it_goes_with_check(self, asked, cli, workplace, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_ALERTS__HIT_RATE", "0.9")
+        ran = cli("stats", "--prom-textfile", "cache.prom", "--check")
+        assert (ran.code, ran.out) == (99, "")
+        assert "hit_rate: " in ran.err
+        assert (workplace / "cache.prom").exists()
+
     def test_the_dashboard_is_json_wherever_it_goes(self, cli, workplace):
         printed = json.loads(cli("dashboard", "export").out)
         assert printed["title"] == "scoutcache"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from scoutcache.errors import CacheError
@@ -56,3 +58,15 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     with pytest.raises(CacheError, match=r"--prom-textfile: .*nowhere.*: can't be written"):
         write_textfile(tmp_path / "nowhere" / "warm.prom", FIGURES, 1.0, success=True)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("success", [True, False])
+def test_a_device_is_written_into_and_links_are_followed(tmp_path, success):
+    null = tmp_path / "null"
+    null.symlink_to("/dev/null")
+    write_textfile(null, FIGURES, 1000, success=success)
+    assert null.is_symlink()
+    assert Path("/dev/null").is_char_device()
+    with pytest.raises(CacheError, match="No space left"):
+        write_textfile(Path("/dev/full"), FIGURES, 1000, success=success)
+    assert Path("/dev/full").is_char_device()

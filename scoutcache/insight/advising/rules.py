@@ -15,11 +15,11 @@ from scoutcache.insight.advising.sizing import Sizing
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.units import percent
 
-__all__ = ["Advice", "advice", "duration_text", "size_text"]
+__all__ = ["LEAST", "Advice", "advice", "duration_text", "size_text"]
 
 ENOUGH: Final = 100
 """Requests or entries below which a share says little."""
-_LEAST: Final = 1_000_000
+LEAST: Final = 1_000_000
 """No smaller memory is advised, however little the log holds."""
 _NICE: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800, 345_600,
@@ -93,13 +93,15 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
     )
     if best.capacity <= now.capacity and abs(gain) <= 0.01:
         text = "Memory is large enough; it could be smaller without losing hits."
-        smaller = min(max(best.capacity, _LEAST), now.capacity)
+        smaller = min(max(best.capacity, LEAST), now.capacity)
         expected = f"{size_text(now.capacity)} to {size_text(smaller)}, hit ratio {100 * gain:+.1f} points"
     else:
-        text = f"Give memory {size_text(max(best.capacity, _LEAST))}: more buys less than a point."
+        less = everything.capacity < now.capacity and gain < 0
+        why = "it is all that the budget allows" if less else "more buys less than a point"
+        text = f"Give memory {size_text(max(best.capacity, LEAST))}: {why}."
         expected = f"hit ratio {100 * gain:+.1f} points"
     yield Advice("size", "memory", text, evidence, expected, "memory.max_bytes",
-                 size_text(max(best.capacity, _LEAST)))  # fmt: skip
+                 size_text(max(best.capacity, LEAST)))  # fmt: skip
     if needed > max_entries:
         text = f"Allow memory {needed} entries: their number would bind before their bytes do."
         average = requests.distinct_bytes // max(requests.distinct, 1)
@@ -184,8 +186,8 @@ def _repeats(found: Repeats) -> Iterator[Advice]:
     if found.exact < 0.1:
         text = "Few requests repeat exactly: widen the keys, or let the semantic tier look for near ones."
     else:
-        text = "No cache of these keys can answer more than the exact repeats."
-    yield Advice("repeats", "all", text, evidence, f"at most {percent(found.exact)} hits; {found.how}")
+        text = "No cache of these keys can answer more than exact repeats, and what is stored before it is asked for."
+    yield Advice("repeats", "all", text, evidence, f"at most {percent(found.exact)} hits by repeats; {found.how}")
 
 
 def _cost(evidence: Evidence) -> Iterator[Advice]:
