@@ -42,6 +42,11 @@ class Teller:
                 session.progress_done()
                 account = "; ".join(f"{name}: {told}" for name, told in done.items()) or "none warmed"
                 session.warn(f"broken off: {account}; --resume goes on from there")
+            if isinstance(error, SystemExit):  # whatever code that names, keys are undone
+                from scoutcache.errors import WarmingError
+                from scoutcache.warming.records import said
+
+                raise WarmingError(f"what gives the values ended the process: {said(error)}") from error
             raise
 
     def told(self, runs: Sequence[TaskRun], chosen: Sequence[dict[str, Any]] | None = None) -> int | None:

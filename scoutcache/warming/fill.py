@@ -62,7 +62,8 @@ def warm_from(
     """
     wanted = Pattern.parse(pattern)
     with _opened(source) as (lines, part):
-        items = (item for item in read_lines(lines) if isinstance(item, BadLine) or wanted.matches(item.key))
+        read = read_lines(lines, called=options.get("call") is not None, json_lines=_is_json_lines(source))
+        items = (item for item in read if isinstance(item, BadLine) or wanted.matches(item.key))
         called = [*name, str(source) if isinstance(source, str | Path) else "-", pattern]
         return fill(cache, items, name=called, part=part, **options)
 
@@ -92,6 +93,10 @@ def fill(
             if record is not None:
                 record.close(finished=finished and not (job.result.failed or job.result.over_budget))
     return job.result
+
+
+def _is_json_lines(source: Source) -> bool:
+    return isinstance(source, str | Path) and str(source).lower().endswith(".jsonl")
 
 
 def _name_of(call: Any) -> str | None:

@@ -1,16 +1,26 @@
-"""A function named as ``module:function``, its module found as ``python -m`` would: the working directory first."""
+"""A function named as ``module:function``, and what is done when it ends more than itself.
+
+- Its module is found as ``python -m`` would: the working directory first.
+- ``sys.exit()`` and a cancellation of its own making are failures of the call, like any other exception.
+- An interrupt, and a cancellation of the task or loop that it was called in, are none: they pass.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from scoutcache.errors import WarmingError
+from scoutcache.warming.records import said
 
-__all__ = ["named_function"]
+__all__ = ["asked", "named_function"]
 
 
 def named_function(name: str) -> Callable[..., Any]:
@@ -44,3 +54,31 @@ def _module(name: str) -> Any:
         raise WarmingError(f"module {name!r} can't be imported: it needs {missing!r}, which isn't there") from problem
     except (Exception, SystemExit) as problem:
         raise WarmingError(f"importing module {name!r} raised {type(problem).__name__}: {problem}") from problem
+
+
+@contextmanager
+def asked() -> Iterator[None]:
+    """Around a call of the user's function: raises `WarmingError` for what it raises to end more than itself."""
+    try:
+        yield
+    except SystemExit as problem:
+        if not isinstance(problem.__context__, Exception | None):
+            raise  # its answer to an interrupt
+        raise WarmingError(said(problem)) from problem
+    except asyncio.CancelledError as problem:
+        if _comes_from_outside(problem):
+            raise
+        raise WarmingError(said(problem)) from problem
+
+
+def _comes_from_outside(problem: asyncio.CancelledError) -> bool:
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        task = None
+    if task is not None:
+        return task.cancelling() > 0
+    # In the main thread a signal cancels whatever a loop of the function's own was at.
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in walk_tb(problem.__traceback__)]
+    in_loop = any(name.startswith("asyncio.") for name in modules)
+    return in_loop and threading.current_thread() is threading.main_thread()

@@ -3,6 +3,7 @@
 - Each attempt notes the position first: an invalidation that comes while the function runs wins over its value.
 - Only what the function raises is tried again, after *backoff* seconds, then twice as long; each attempt is a call of
   the budget.
+- What ends the whole filling is raised as itself, from tasks as from threads.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 from xxhash import xxh3_64_intdigest
 
 from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError, ConfigError
+from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.warming.budget import Budget
+from scoutcache.warming.functions import asked
 from scoutcache.warming.lines import BadLine, Item
 from scoutcache.warming.pace import Pace
 from scoutcache.warming.records import WarmError, WarmResult, said
@@ -223,10 +225,21 @@ class Job:
 
 def run_job(job: Job, items: Shared) -> None:
     """Work on all *items*, as many at once as the options say."""
-    if job.function is not None and inspect.iscoroutinefunction(job.function):
-        asyncio.run(_run_tasks(job, items))
-    else:
+    if job.function is None or not inspect.iscoroutinefunction(job.function):
         _run_threads(job, items)
+        return
+    try:
+        asyncio.run(_run_tasks(job, items))
+        return
+    except ExceptionGroup as group:
+        problem = _first(group)
+    raise problem  # out here, so that it doesn't drag the group along
+
+
+def _first(group: ExceptionGroup[Exception]) -> Exception:
+    """The error of the workers that speaks for all: one of ours, if there is one."""
+    problems = group.exceptions
+    return next((problem for problem in problems if isinstance(problem, CacheError)), problems[0])
 
 
 def _run_threads(job: Job, items: Shared) -> None:
@@ -291,7 +304,8 @@ def _valued(job: Job, item: Item) -> tuple[Any, Any]:
 def _value(function: Callable[..., Any] | None, item: Item) -> Any:
     if function is None or item.value is not MISSING:
         return item.value
-    value = function(item.key)
+    with asked():
+        value = function(item.key)
     # A plain function may hand back a coroutine all the same (a partial, a callable object).
     return _checked(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
 
@@ -304,7 +318,8 @@ def _checked(value: Any) -> Any:
 
 
 async def _awaited(value: Awaitable[Any]) -> Any:
-    return await value
+    with asked():
+        return await value
 
 
 async def _run_tasks(job: Job, items: Shared) -> None:
@@ -312,8 +327,9 @@ async def _run_tasks(job: Job, items: Shared) -> None:
     threads = ThreadPoolExecutor(2 * job.options.concurrency, thread_name_prefix="scoutcache-warm")
     asyncio.get_running_loop().set_default_executor(threads)
     async with asyncio.TaskGroup() as group:
-        for _ in range(job.options.concurrency):
-            group.create_task(_work_async(job, items))
+        workers = [group.create_task(_work_async(job, items)) for _ in range(job.options.concurrency)]
+    if any(worker.cancelled() for worker in workers):  # by none of us: then the group itself would have been
+        raise WarmingError("the function cancelled the task it was called in, so the filling was broken off")
 
 
 async def _work_async(job: Job, items: Shared) -> None:
@@ -349,7 +365,11 @@ async def _valued_async(job: Job, item: Item) -> tuple[Any, Any]:
     while True:
         since = job.cache.position()
         try:
-            return since, item.value if item.value is not MISSING else _checked(await job.function(item.key))
+            if item.value is not MISSING:
+                return since, item.value
+            with asked():
+                value = await job.function(item.key)
+            return since, _checked(value)
         except Exception:
             if (pause := job.again(item, attempt)) is None:
                 raise

@@ -2,7 +2,8 @@
 
 - A line that begins with ``{`` is a JSON object: ``{"key": …, "value": …, "ttl": …, "tags": […]}``; also taken are
   ``stale_ttl``, ``depends_on``, ``cost`` and ``namespace``.  Without ``value`` it is a key for a function.
-- Any other line is a key for a function, as it stands.  Blank lines count for nothing.
+- Any other line is a key for a function, as it stands.  Where no function gives values it is a bad line in JSON Lines,
+  that is, if the source is called so or an object stood further up.  Blank lines count for nothing.
 - A bad line (not UTF-8, not JSON, a field that nobody knows, an impossible key) is reported with its number; the lines
   after it are read as if it weren't there.
 """
@@ -23,6 +24,7 @@ __all__ = ["BadLine", "Item", "item_of", "read_lines"]
 
 _FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
 _OPTIONS: Final = _FIELDS - {"key", "value"}
+_NO_OBJECT: Final = "not a JSON object, and no function (--call) to give a key its value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,14 @@ class BadLine(NamedTuple):
     error: str
 
 
-def read_lines(source: Iterable[str | bytes]) -> Iterator[Item | BadLine]:
-    """Each line's item, or what is wrong with it; memory stays flat."""
+def read_lines(
+    source: Iterable[str | bytes], *, called: bool = True, json_lines: bool = False
+) -> Iterator[Item | BadLine]:
+    """Each line's item, or what is wrong with it; memory stays flat.
+
+    *called* says whether a function gives the values of keys that stand alone, *json_lines* that the source is called
+    JSON Lines.
+    """
     for number, raw in enumerate(source, 1):
         key: str | None = None
         try:
@@ -54,9 +62,12 @@ def read_lines(source: Iterable[str | bytes]) -> Iterator[Item | BadLine]:
             if not text.strip():
                 continue
             if text.lstrip().startswith("{"):
+                json_lines = True
                 data = _object(text)
                 key = data["key"] if isinstance(data.get("key"), str) else None
                 yield item_of(number, data)
+            elif json_lines and not called:
+                yield BadLine(number, None, _NO_OBJECT)
             else:
                 key = text
                 yield Item(number, key_text(text))

@@ -99,7 +99,7 @@ def generated(function: Callable[..., Any]) -> Iterator[Item | BadLine]:
                 yield _item(number, one)
             except (CacheError, ValueError) as problem:
                 yield BadLine(number, None, str(problem))
-    except Exception as problem:  # noqa: BLE001  # the user's code raises what it likes; what came before it counts
+    except (Exception, SystemExit) as problem:  # noqa: BLE001  # the user's code raises what it likes; what came before it counts
         yield BadLine(number + 1, None, f"the source ended: {said(problem)}")
 
 

@@ -17,7 +17,7 @@ from scoutcache.core import Clocks
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
 JOBS = """
-import os, sys, time
+import asyncio, os, sys, time
 
 def load(key):
     if key.endswith("bad"):
@@ -26,6 +26,19 @@ def load(key):
 
 async def aload(key):
     return key.upper()
+
+def ending(key):
+    if key.endswith("exit"):
+        sys.exit(0)
+    if key.endswith("cancel"):
+        raise asyncio.CancelledError
+    return key
+
+async def aending(key):
+    return ending(key)
+
+async def task_ending(key):
+    await asyncio.create_task(aending(key))
 
 def pairs():
     yield "p:1", 1
@@ -91,6 +104,20 @@ class TestSources:
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--concurrency", "1", stdin="a\nb\na\n")
         assert (ran.code, ran.out) == (0, "")
         assert ran.err == "warning: line 3: a: stands further up too: that line counts (1 such lines)\n"
+
+    @pytest.mark.parametrize("function", ["ending", "aending"])
+    @pytest.mark.parametrize("end", ["exit", "cancel"])
+    def test_a_function_that_ends_more_than_its_key_leaves_nothing_undone(self, function, end, directory, jobs, cli):
+        given = ("warm", "--from", "-", "--call", f"warm_jobs:{function}", "--json")
+        found = body(cli(*given, stdin=f"a\nb:{end}\nc\nd\ne\n"), 3)
+        assert counts(found) == (5, 4, 0, 1)
+        assert [error["key"] for error in found["errors"]] == [f"b:{end}"]
+        assert counts(body(cli(*given, stdin=f"b:{end}\n"), 1)) == (1, 0, 0, 1)
+
+    def test_an_exit_that_cannot_be_held_up_is_a_failure_too(self, directory, jobs, cli):
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:task_ending", stdin="b:exit\n")
+        assert ran.code == 1
+        assert "ended the process: SystemExit: 0" in ran.err
 
     def test_an_empty_source_is_told(self, directory, cli, workplace):
         (workplace / "empty.jsonl").write_text("\n\n")
@@ -178,8 +205,9 @@ class TestLimits:
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "2", stdin="a\nb\nc\n")
         assert ran == (0, "", "the budget was spent after 2 calls: 1 keys are left\n")
 
-    def test_a_budget_of_money_goes_by_the_known_price(self, directory, jobs, cli, monkeypatch):
-        given = ("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "$0.5", "--json")
+    @pytest.mark.parametrize("function", ["load", "aload"])
+    def test_a_budget_of_money_goes_by_the_known_price(self, function, directory, jobs, cli, monkeypatch):
+        given = ("warm", "--from", "-", "--call", f"warm_jobs:{function}", "--budget", "$0.5", "--json")
         ran = cli(*given, stdin="a\nb\nc\n")
         assert (ran.code, ran.out) == (2, "")
         assert "needs a price for 'a'" in ran.err

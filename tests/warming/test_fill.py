@@ -139,6 +139,22 @@ def test_only_keys_that_match_the_pattern_are_taken(cache):
     assert list(cache.keys()) == ["llm:a"]
 
 
+@pytest.mark.parametrize("broken", ["not{json", '"key": "llm:b", "value": 2}', "[1]"])
+def test_a_broken_line_of_json_is_no_key_for_the_pattern_to_drop(cache, tmp_path, broken):
+    (tmp_path / "values.jsonl").write_text(f'{broken}\n{{"key": "llm:a", "value": 1}}\n{{"key": "job:a", "value": 1}}')
+    lines = ['{"key": "job:a", "value": 1}', broken, '{"key": "llm:a", "value": 1}']
+    for source, number in ((tmp_path / "values.jsonl", 1), (str(tmp_path / "values.jsonl"), 1), (lines, 2)):
+        result = warm_from(cache, source, pattern="llm:*")
+        assert counts(result) == (2, 1, 0, 1)
+        assert [(error.line, error.key) for error in result.errors] == [(number, None)]
+        assert "not a JSON object" in result.errors[0].error
+
+
+def test_a_bare_line_beside_objects_is_a_key_where_a_function_gives_values(cache, tmp_path):
+    (tmp_path / "keys.jsonl").write_text('llm:a\n{"key": "llm:b"}\njob:a\nllm:c\n')
+    assert counts(warm_from(cache, tmp_path / "keys.jsonl", call=str.upper, pattern="llm:*")) == (3, 3, 0, 0)
+
+
 def test_a_namespace_in_the_line_is_where_it_goes(cache):
     warm_from(cache, ['{"key": "a", "value": 1, "namespace": "tenant"}'])
     assert (cache.get("a"), cache.namespace("tenant").get("a")) == (None, 1)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import sys
+
 import pytest
 
+from scoutcache.errors import ConfigError, WarmingError
 from scoutcache.warming.budget import Budget
-from scoutcache.warming.fill import warm_from
+from scoutcache.warming.fill import state_folder, warm_from
 
 
 @pytest.fixture
@@ -129,3 +134,110 @@ def test_a_source_that_cannot_go_on_leaves_nobody_waiting(cache):
 
     with pytest.raises(RuntimeError, match="no more"):
         warm_from(cache, lines(), call=str.upper, concurrency=4)
+
+
+def _cancelled():
+    raise asyncio.CancelledError("mine")
+
+
+def _ended():
+    sys.exit(0)
+
+
+@pytest.fixture(params=["plain", "async", "partial"])
+def ending(request):
+    """A function, of each kind, that does *what* for the key b."""
+
+    def make(what):
+        def load(key):
+            if key == "b":
+                what()
+            return key
+
+        async def aload(key, more=None):
+            return load(key)
+
+        return {"plain": load, "async": aload, "partial": functools.partial(aload, more=1)}[request.param]
+
+    return make
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+@pytest.mark.parametrize(("what", "named"), [(_cancelled, "CancelledError: mine"), (_ended, "SystemExit: 0")])
+def test_a_function_that_ends_more_than_itself_fails_that_key_only(cache, ending, what, named, concurrency):
+    result = warm_from(cache, list("abcd"), call=ending(what), concurrency=concurrency, resume=False)
+    assert (result.requested, result.warmed, result.failed) == (4, 3, 1)
+    assert [(error.line, error.key, error.error) for error in result.errors] == [(2, "b", named)]
+    assert len(list((state_folder(cache.config) / "resume").iterdir())) == 1
+
+
+def test_such_an_end_is_tried_again_too(cache, fake_clock):
+    asked = []
+
+    async def load(key):
+        asked.append(key)
+        if len(asked) == 1:
+            raise asyncio.CancelledError
+        return key
+
+    assert warm_from(cache, ["a"], call=load, retries=1, wait=fake_clock.sleep).warmed == 1
+
+
+def test_a_function_that_cancels_the_task_it_runs_in_does_not_pass_for_all_being_well(cache):
+    async def load(key):
+        asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+
+    with pytest.raises(WarmingError, match="cancelled the task"):
+        warm_from(cache, ["a", "b"], call=load, resume=False)
+    assert len(list((state_folder(cache.config) / "resume").iterdir())) == 1
+
+
+def test_an_interrupt_passes_and_so_does_an_exit_that_answers_it(cache, ending):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    def answered():
+        try:
+            interrupted()
+        except KeyboardInterrupt:
+            sys.exit(5)
+
+    for what, kind in ((interrupted, KeyboardInterrupt), (answered, SystemExit)):
+        with pytest.raises(kind):
+            warm_from(cache, list("abcd"), call=ending(what), concurrency=1)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_cancelled_loop_is_no_failure_of_a_key(cache, is_async):
+    """In the main thread all tasks of the loop are cancelled when the process is told to end."""
+
+    async def load(key):
+        for task in asyncio.all_tasks():
+            task.cancel()
+        await asyncio.sleep(0)
+
+    with pytest.raises(asyncio.CancelledError):
+        warm_from(cache, ["a", "b"], call=load if is_async else lambda key: asyncio.run(load(key)), concurrency=1)
+
+
+@pytest.mark.parametrize("concurrency", [1, 3])
+def test_what_ends_all_is_raised_as_itself_from_tasks_too(cache, concurrency):
+    async def load(key):
+        return key
+
+    with pytest.raises(ConfigError, match="needs a price for"):
+        warm_from(cache, list("abc"), call=load, budget=Budget(usd=5.0), concurrency=concurrency)
+
+
+@pytest.mark.parametrize("problem", [WarmingError("gone"), OSError("torn")])
+def test_so_is_what_the_source_raises(cache, problem):
+    async def load(key):
+        return key
+
+    def lines():
+        yield "a"
+        raise problem
+
+    with pytest.raises(type(problem), match=str(problem)):
+        warm_from(cache, lines(), call=load)

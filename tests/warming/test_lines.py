@@ -31,6 +31,13 @@ def test_any_other_line_is_a_key_as_it_stands():
         Item(1, "plain"), Item(2, "with spaces "), Item(3, '"quoted"'), Item(4, "[x]"), Item(5, "ключ")]  # fmt: skip
 
 
+def test_a_bare_line_is_bad_in_json_lines_that_no_function_is_called_for():
+    lines = ["before", "{torn", "after"]
+    assert [type(item) for item in read_lines(lines, called=False)] == [Item, BadLine, BadLine]
+    assert [type(item) for item in read_lines(lines, called=False, json_lines=True)] == [BadLine] * 3
+    assert [type(item) for item in read_lines(lines, json_lines=True)] == [Item, BadLine, Item]
+
+
 def test_blank_lines_count_for_nothing_but_their_number():
     assert list(read_lines(["\n", "  \n", "a"])) == [Item(3, "a")]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 
 import pytest
 
@@ -83,6 +84,20 @@ def test_what_a_generator_raises_ends_it_and_what_came_before_counts(cache):
     result = fill(cache, generated(many))
     assert (result.warmed, result.failed, result.errors[0].line) == (1, 1, 2)
     assert result.errors[0].error == "the source ended: RuntimeError: over"
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_an_exit_in_a_generator_ends_it_and_not_the_filling(cache, is_async):
+    def many():
+        yield "a", 1
+        sys.exit(0)
+
+    async def amany():
+        for one in many():
+            yield one
+
+    result = fill(cache, generated(amany if is_async else many))
+    assert (result.warmed, result.failed, result.errors[0].error) == (1, 1, "the source ended: SystemExit: 0")
 
 
 def test_an_asynchronous_generator_is_drawn_from_too(cache):
