@@ -9,7 +9,8 @@ Rules:
    one that begins with an apostrophe, gets one apostrophe before it.  Whoever reads it takes one leading apostrophe
    off each cell that has one.  A list is its items with commas between; where that would be ambiguous it is JSON.
 4. ``table`` on a terminal is a table for people (`scoutcache.cli.render`); elsewhere plain text with raw figures, never
-   cut, whatever the width: a listing one line each with tabs and no header, anything else in aligned columns.
+   cut, whatever the width: a listing one line each with tabs and no header, for other programs; anything else in aligned
+   columns, with nothing in them that a terminal would obey.
 5. Listings stream: a row is printed when it comes, whatever the format.
 """
 
@@ -247,6 +248,11 @@ class Output:
             self.write("  ".join(f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
     def _cell(self, name: str, value: Any) -> str:
+        """A cell with nothing in it that a terminal would obey: piped text is read by people too, in mails and logs."""
+        return text.visible(self._datum(name, value))
+
+    def _datum(self, name: str, value: Any) -> str:
+        """A cell of a listing, which off a terminal other programs take as it is."""
         # A time that never ends has a name for people, and none in JSON.
         value = value if isinstance(value, float) else jsonable(value)
         return text.human(name, value) if self.on_terminal else text.plain(value)
@@ -262,7 +268,7 @@ class Output:
     def _listing_table(self, rows: _Counted, columns: Sequence[str]) -> None:
         if not self.fancy:
             for row in rows:
-                self.write("\t".join(self._cell(name, row.get(name)) for name in columns) + "\n")
+                self.write("\t".join(self._datum(name, row.get(name)) for name in columns) + "\n")
             return
         from scoutcache.cli import render
 

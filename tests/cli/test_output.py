@@ -209,3 +209,12 @@ def test_one_long_value_does_not_pad_all_the_others():
     lines = stream.getvalue().splitlines()
     assert [len(line) < 70 for line in lines] == [True, False, True]
     assert "x" * 600 in lines[1]
+
+
+def test_piped_columns_and_lines_hold_nothing_that_a_terminal_would_obey():
+    stream = io.StringIO()
+    out = Output("table", stream=stream)
+    out.rows("keys", [{"key": "\x1b[31mred\u202e\x9b", "size": 1}, {"key": "b", "size": 2}])
+    out.line("\x1b[31mred")
+    assert not set(stream.getvalue()) & {"\x1b", "\u202e", "\x9b"}
+    assert "\\x1b[31mred\\u202e\\x9b" in stream.getvalue()
