@@ -36,6 +36,9 @@ _NEAREST = 4
 """Candidates that are looked at: in GPTCache's benchmark the right one is among so many in 999 of 999."""
 
 
+_ROUNDS = 16
+"""How often more candidates are asked for, where some turn out to be gone."""
+
 _LEAST = 0.5
 """Below this similarity nothing is learned to serve."""
 
@@ -174,18 +177,26 @@ class Answering:
         def search() -> list[Candidate]:
             return index.near(self.state.encoding.one(one.query), one.digest, count)
 
-        candidates: list[Candidate] = yield from self._work(search, [])
-        judged = []
+        judged: dict[Place, Judged] = {}
         least = _LEAST if self.policy == "verified" else preset.threshold - 0.01
-        for candidate in candidates:
-            if not all_ and max(candidate.similarity, 0.0) < least:
-                break
-            found = yield from self._candidate(one, namespace, index, candidate)
-            if found is not None:
+        for _ in range(_ROUNDS):
+            candidates: list[Candidate] = yield from self._work(search, [])
+            gone = False
+            for candidate in candidates:
+                if candidate.place in judged:
+                    continue
+                if not all_ and max(candidate.similarity, 0.0) < least:
+                    break
+                found = yield from self._candidate(one, namespace, index, candidate)
+                if found is None:
+                    gone = True
+                    continue
                 reading, similarity = found
                 verdict = yield from self._verdict(one, reading, similarity, preset)
-                judged.append(Judged(reading, similarity, verdict))
-        return judged
+                judged[candidate.place] = Judged(reading, similarity, verdict)
+            if not gone:  # else those behind the ones that are passed over from now on are asked for
+                break
+        return list(judged.values())
 
     def _verdict(self, one: Asked, reading: Reading, similarity: float, preset: Preset) -> Flow[Verdict]:
         if self.policy == "verified":
@@ -293,6 +304,7 @@ class Answering:
         one, name = asked(query, scope), self.namespace(options.namespace)
         ref = Ref(name, one.key)
         self.calls.lifetime(ref, options.ttl, options.stale_ttl)  # a wrong one fails before anything is embedded
+        options = options._replace(since=options.since or self.calls.position())  # embedding takes its time
         if not self.core.config.enabled:
             yield from self.calls.set(one.key, response, options)  # recorded as bypassed
             return None
@@ -446,4 +458,5 @@ class Answering:
         index = self.state.index(name)
         yield from perform(Work(lambda: index.replace(entries)))
         self.state.settled.add(name)
-        return len(entries)
+        compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
+        return compared["entries"]

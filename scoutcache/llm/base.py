@@ -57,7 +57,10 @@ class Asking:
 
     def flow(self, factory: Callable[..., Any]) -> Flow[Any]:
         """What is stored, made by *factory* where nothing is."""
-        return self.flows.ask(self.making, factory, self.how)
+        stored = yield from self.flows.ask(self.making, factory, self.how)
+        if self.near is not None and stored is not MISSING:
+            yield from self.near.keep(stored)
+        return stored
 
 
 class Base:

@@ -41,7 +41,7 @@ def awhole(asking: Asking) -> Callable[..., Any]:
             response = await _acalled(asking.call)
             chunks = [one async for one in _each(response)] if is_stream(response) else None
         making = asking.making
-        return await _akept(asking, ctx, making.whole(ctx, response) if chunks is None else making.stream(ctx, chunks))
+        return _kept(asking, ctx, making.whole(ctx, response) if chunks is None else making.stream(ctx, chunks))
 
     return answer
 
@@ -88,11 +88,11 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
                     chunks.append(chunk)
                     recording.chunk(chunk)
         if not streams:
-            return await _akept(asking, ctx, asking.making.whole(ctx, response))
+            return _kept(asking, ctx, asking.making.whole(ctx, response))
         await recording.aend()
         if recording.abandoned:
             return asking.making.abandoned()
-        return await _akept(asking, ctx, asking.making.stream(ctx, chunks))
+        return _kept(asking, ctx, asking.making.stream(ctx, chunks))
 
     return answer
 
@@ -109,14 +109,8 @@ async def _anear(asking: Asking, ctx: Any) -> Any:
 
 
 def _kept(asking: Asking, ctx: Any, stored: Any) -> Any:
-    if asking.near is not None and asking.near.is_kept(ctx):
-        asking.run(asking.near.added(ctx, stored))
-    return stored
-
-
-async def _akept(asking: Asking, ctx: Any, stored: Any) -> Any:
-    if asking.near is not None and asking.near.is_kept(ctx):
-        await asking.run(asking.near.added(ctx, stored))
+    if asking.near is not None:
+        asking.near.note(ctx)
     return stored
 
 

@@ -8,8 +8,7 @@ Rules.
    messages before.
 3. Exact before near before the call, all within the one flight of the exact question.  A near answer is not stored
    under it: its life, tags and invalidation stay its own.
-4. An answer is added for its meaning only where it is kept at all, and only if nothing was invalidated since its call
-   began, which it might be computed from.
+4. What is found by meaning leads to the entry of the question that was asked, and is gone with it (`Answering.point`).
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ from typing import Any, NamedTuple
 
 from scoutcache.answers.answering import Answering, Found
 from scoutcache.answers.routing import spared
-from scoutcache.calls import Options
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
 from scoutcache.config_sections import LlmSection
 from scoutcache.engine.effects import Flow
@@ -71,7 +69,7 @@ class Near:
         self._sought, self._making, self._how = sought, making, how
         self._calls = making.flows.calls
         self._answering = Answering(self._calls)
-        self._began = self._calls.position()
+        self._computed = False
 
     def asked(self) -> Flow[Found | None]:
         """The hit, or None."""
@@ -80,20 +78,22 @@ class Near:
 
     def taken(self, ctx: Any, hit: Found | None) -> Any:
         """What the hit stored, and *ctx* told not to store it again; `MISSING` where there is none of use."""
-        self._began = self._calls.position()
         if hit is None or opened(hit.reading.answer.response) is MISSING:
             return MISSING
         ctx.store = False
         return hit.reading.answer.response
 
-    def is_kept(self, ctx: Any) -> bool:
-        """Is the answer to be added for its meaning?"""
-        return bool(ctx.store) and self._calls.position().end == self._began.end
+    def note(self, ctx: Any) -> None:
+        """The call was made, and *ctx* says how its answer is kept."""
+        self._computed = bool(ctx.store)
 
-    def added(self, ctx: Any, stored: Any) -> Flow[str | None]:
-        """Add the answer."""
+    def keep(self, stored: Any) -> Flow[None]:
+        """Let what was *stored* be found by meaning, if a call was made for it and it is kept."""
+        if not self._computed:
+            return
         ref = self._calls.ref(self._making.question.key, self._how.namespace)
-        ttl = self._making.flows.ttl(ref, self._making.question, self._how.ttl)
-        options = Options(ttl, tags=list(dict.fromkeys(ctx.tags)), namespace=self._how.namespace, cost=ctx.cost)
-        flow = self._answering.add(self._sought.query, stored, options, self._sought.scope)
-        return spared(self._calls.core, flow, None)
+        given = self._making.flows.ttl(ref, self._making.question, self._how.ttl)
+        ttl = self._calls.lifetime(ref, given).fresh
+        if ttl > 0:
+            flow = self._answering.point(self._sought.query, self._sought.scope, ref, stored, ttl)
+            yield from spared(self._calls.core, flow, None)

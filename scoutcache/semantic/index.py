@@ -150,11 +150,11 @@ class Index:
 
     def _build(self, digest: bytes, scope: Scope) -> None:
         try:
-            built = scope.build_graph()
+            scope.build_graph()
         except OSError:
-            built = False  # a full disk, or a folder that is gone: comparing all rows is slower, and right
+            return  # a full disk, or a folder that is gone: comparing all rows is slower, and right
         with self._lock:
-            if built and self._scopes.get(digest) is scope:
+            if self._scopes.get(digest) is scope:
                 scope.load_graph()
                 self._building.discard(digest)  # else it is tried again when the index is opened anew
 

@@ -129,19 +129,17 @@ class Scope:
             return size >= (1 if self._kind == "hnsw" else EXACT)
         return int(self._flat.ntotal) > max(_MUCH * size, 1000)
 
-    def build_graph(self) -> bool:
-        """Build a graph over the rows that there are and put it in place; False when another process is at it.
+    def build_graph(self) -> None:
+        """Build a graph over the rows that there are and put it in place, unless another process has just done it.
 
         It needs no lock of the caller's: rows are only appended.  Raises `OSError`.
         """
+        before = self._covered
         fd = os.open(f"{self._graph_file}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        else:
-            self._build()
-            return True
+            fcntl.flock(fd, fcntl.LOCK_EX)  # waits for the process that is at it
+            if self._read_graph()[1] <= before:
+                self._build()
         finally:
             os.close(fd)
 

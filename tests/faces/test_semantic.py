@@ -197,3 +197,22 @@ def test_the_switch_turns_it_off(open_cache):
     cache.semantic.use(embed, "words")
     assert cache.semantic.add(ASKED, "Paris", model="m") is None
     assert cache.semantic.get(ASKED, model="m") is None
+
+
+def test_an_answer_that_was_invalidated_while_it_was_embedded_is_not_served(cache):
+    def late(texts):
+        cache.invalidate(tags=["doc"])
+        return embed(texts)
+
+    if not cache.is_async:
+        cache.semantic.use(late, "late")
+        cache.semantic.add(ASKED, "OLD", tags=["doc"], model="m")
+        assert cache.semantic.get(ASKED, model="m") is None
+
+
+def test_behind_many_that_are_gone_the_one_that_is_left_is_found(semantic, cache):
+    for at in range(25):
+        semantic.add(f"What is the capital of France {'?' * (at + 2)}", "old", model="m", tags=["old"])
+    semantic.add(ASKED, "Paris", model="m")
+    cache.invalidate(tags=["old"])
+    assert semantic.get(ALIKE, model="m").response == "Paris"

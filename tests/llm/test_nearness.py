@@ -137,6 +137,24 @@ def test_an_invalidated_answer_serves_nobody_near(near):
     assert near.get_or_call(asking("hello b"), model, semantic=True) == answer("2")
 
 
+@pytest.mark.parametrize(
+    "remove",
+    [lambda llm: llm.delete(asking("hello a")), lambda llm: llm.driven.invalidate("llm:*")],
+)
+def test_a_removed_answer_serves_nobody_near(near, remove):
+    model = Model(answer("1"), answer("2"))
+    near.get_or_call(asking("hello a"), model, semantic=True)
+    remove(near)
+    assert near.get_or_call(asking("hello b"), model, semantic=True) == answer("2")
+
+
+def test_a_corrected_answer_is_what_serves_near(near):
+    near.get_or_call(asking("hello a"), Model(answer("1")), semantic=True)
+    near.set(asking("hello a"), answer("corrected"))
+    found = near.get_or_call(asking("hello b"), Model(answer("2")), semantic=True)
+    assert found in (answer("corrected"), answer("2"))
+
+
 def test_tenants_are_apart(near):
     model = Model(answer("1"), answer("2"))
     near.get_or_call(asking("hello a"), model, semantic=True)

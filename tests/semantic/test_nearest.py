@@ -60,7 +60,7 @@ def test_a_graph_is_built_mapped_and_followed(rows, tmp_path):
     fill(rows, vectors)
     scope = Scope(rows, SCOPE, tmp_path, "hnsw")
     assert scope.wants_graph
-    assert scope.build_graph()
+    scope.build_graph()
     scope.load_graph()
     assert not scope.wants_graph
     assert len(scope) == 400
@@ -92,3 +92,13 @@ def test_a_damaged_graph_is_built_anew(rows, tmp_path):
     scope = Scope(rows, SCOPE, tmp_path, "hnsw")
     assert scope.wants_graph
     assert scope.search(unit(30)[3], 1, nobody)[0].row == 3
+
+
+def test_who_finds_that_another_process_has_built_it_builds_no_other(rows, tmp_path):
+    one, other = (Scope(rows, SCOPE, tmp_path, "hnsw") for _ in range(2))
+    one.build_graph()
+    built = list(tmp_path.glob("graph-*"))
+    other.build_graph()
+    assert list(tmp_path.glob("graph-*")) == built
+    other.load_graph()
+    assert not other.wants_graph

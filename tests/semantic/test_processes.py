@@ -114,6 +114,24 @@ def test_a_killed_process_leaves_no_ghost(cache, tmp_path, seed):
     assert cache.semantic.stats()["mended"] == 0
 
 
+def test_a_rebuild_loses_nothing_that_is_added_meanwhile(cache, tmp_path, monkeypatch):
+    cache.semantic.add("what is the answer", 42, model="m")
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        face = cache.semantic
+        list_keys = face._flows._keys
+
+        def then_add(namespace):
+            keys = list_keys(namespace)
+            monkeypatch.undo()
+            other.semantic.add("how late is it", "late", model="m")
+            return keys
+
+        monkeypatch.setattr(face._flows, "_keys", then_add)
+        assert face.rebuild() == 2
+        assert face.get("How late is it?", model="m").response == "late"
+
+
 def test_a_comparison_takes_no_answer_for_a_ghost_that_was_being_written(cache, monkeypatch):
     """Its row was there and its entry wasn't when they were listed; both are when the index is amended."""
     key = cache.semantic.add("what is the answer", 42, model="m")
