@@ -139,16 +139,19 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     start = None if since is None else time.time() - parse_duration(since)
     left_out: Counter[str] = Counter()
     with session.working("reading"):
-        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out)
+        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out,
+                               assumed=assumed_rate(session, path))  # fmt: skip
     tell_left_out(session, left_out)
-    if source is None:
-        requests.rate = log_rate(session)
     return requests, str(path)
 
 
-def log_rate(session: Session) -> float:
-    """The share of keys that this cache's log keeps."""
-    return session.config.oplog.sample_rate or 1.0
+def assumed_rate(session: Session, path: Path) -> float:
+    """The share of keys in the log at *path* where it doesn't say: the configured one, if it is this cache's own."""
+    from scoutcache.oplog.filing import FOLDER
+
+    own, asked = session.place.resolve(), path.resolve()
+    is_own = asked == own or own / FOLDER in {asked, asked.parent}
+    return session.config.oplog.sample_rate or 1.0 if is_own else 1.0
 
 
 def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:

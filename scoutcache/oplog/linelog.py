@@ -208,7 +208,7 @@ class LineLog:
         self._written, self._torn = 0, False
         who = this_process()
         signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command,
-                      format=FORMAT)  # fmt: skip
+                      format=FORMAT, sample_rate=self._limits.sample_rate)  # fmt: skip
         self._put(self._encoder.encode_lines([signed]))
 
     def _keep_within(self, now: float) -> None:

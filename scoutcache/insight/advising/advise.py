@@ -43,17 +43,17 @@ class Advised:
 
 
 def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None = None,
-           since: float | None = None, namespace: str | None = None, rate: float = 1.0,
+           since: float | None = None, namespace: str | None = None, assumed: float = 1.0,
            left_out: Counter[str] | None = None) -> Advised:  # fmt: skip
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
-    *budget* is the most memory there is, in bytes; *rate* the share of keys that the log was told to keep; *left_out*
-    hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no requests.
+    *budget* is the most memory there is, in bytes; *assumed* the share of keys that is in a log which doesn't say so;
+    *left_out* hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles
     try:
-        lines = lines_of(path, since, namespace, left_out)
+        lines, rate = lines_of(path, since, namespace, left_out, assumed)
         with _looked_at(lines) as look:
             requests = as_requests(lines)
             evidence, repeated = look()
