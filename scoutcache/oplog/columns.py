@@ -5,7 +5,8 @@ Rule 1: hits that shared a line are rows of their own.  ``time`` is a timestamp 
 Rule 2: ``tags`` and ``depends_on`` are JSON lists as text, null for none: a list column is no plain one.
 Rule 3: every row says who wrote it (``process``, ``user``, ``pid``, ``command``), which costs nothing: one value, once.
 Rule 4: what is no operation stands in the file's metadata under `SIGNATURE`, as JSON: the format, what the writers left
-        out, of which share of the keys they wrote, and how many lines were no records.  A Parquet file without it is not a log of ours.
+        out, of which share of the keys they wrote, and how many lines were no records.  A Parquet file without it is
+        not a log of ours.
 
 pyarrow is an extra and is imported inside the functions that need it: it takes 170 MB, and half a second to import.
 """

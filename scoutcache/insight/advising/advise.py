@@ -48,7 +48,8 @@ def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budge
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
     *budget* is the most memory there is, in bytes; *assumed* the share of keys that is in a log which doesn't say so;
-    *left_out* hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no requests.
+    *left_out* hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no
+    requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles

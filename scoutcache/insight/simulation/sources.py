@@ -85,7 +85,10 @@ def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
     left_out: Counter[str] | None = None, assumed: float = 1.0,
 ) -> Requests:  # fmt: skip
-    """The requests of a trace or a log, *assumed* to have that share of the keys if it doesn't say.  Raises `ConfigError` for what is neither, and for one without requests."""
+    """The requests of a trace or a log, with the arguments of `lines_of`.
+
+    Raises `ConfigError` for what is neither, and for one without requests.
+    """
     if not is_log(path):
         return read_requests(path, limit)
     logged = lines_of(path, since, namespace, left_out, assumed)
