@@ -100,7 +100,7 @@ class Operations:
                 lines = LineFile(stream, path, self.problems, needles)
                 for line in lines:
                     if self.takes(line):
-                        self.rates.add(lines.writer and lines.writer.sample_rate)
+                        self.rates.add(None if lines.writer is None else lines.writer.sample_rate)
                         yield from single(lines.signed(line))
         except FileNotFoundError:  # sealed or trimmed meanwhile
             named = name_of(path)

@@ -188,9 +188,10 @@ def _kinds_of_cost(log: Log) -> Mapping[Pair, frozenset[str]]:
         ["unknown", "written", "default"], "said",
     )  # fmt: skip
     keys = log.keys.assign(kind=kinds)
-    every = keys.groupby(["namespace", "prefix"], observed=True)["kind"].agg(frozenset)
-    hit = keys[keys["hits"] > 0].groupby(["namespace", "prefix"], observed=True)["kind"].agg(frozenset)
-    return {**every.to_dict(), **hit.to_dict()}
+    found: dict[Any, frozenset[str]] = {}
+    for part in (keys, keys[keys["hits"] > 0]):
+        found |= part.groupby(["namespace", "prefix"], observed=True)["kind"].agg(frozenset).to_dict()
+    return found
 
 
 def _model_shares(log: Log) -> Mapping[Pair, tuple[float, float]]:

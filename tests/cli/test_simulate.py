@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from scoutcache import Cache
+from scoutcache.insight.simulation.curves import curves, parse_sizes
+from scoutcache.insight.simulation.requests import Requests
 from scoutcache.oplog.records import kept_at
 from scoutcache.oplog.sealing import seal
 
@@ -153,6 +156,23 @@ def test_a_log_that_does_not_say_its_rate_has_the_configured_one_if_it_is_the_ow
     for place, rate in ((used, 0.5), (str(workplace), 1.0)):
         told = json.loads(cli("--directory", place, "simulate", used, "--policy", "lru", "--json").out)
         assert told["sample_rate"] == rate
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("skew", [1.5, 3])
+def test_the_error_holds_where_the_sample_lacks_hot_keys(cli, workplace, seed, skew):
+    dice = random.Random(seed)
+    keys = [f"k:{int(dice.random() ** skew * 500)}" for _ in range(4000)]
+    with Cache(directory=workplace / "cache", oplog={"sample_rate": 0.1, "max_records_per_s": 1_000_000}) as cache:
+        for key in keys:
+            cache.get_or_compute(key, lambda: 1)
+    numbers = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    whole = Requests([numbers[key] for key in keys], [1] * len(numbers), list(numbers))
+    sizes = parse_sizes(["50", "100", "200"], whole)
+    told = json.loads(cli("--directory", str(workplace / "cache"), "simulate", "--policy", "lru",
+                          "--size", "50,100,200", "--json").out)["results"]  # fmt: skip
+    for row, true in zip(told, curves(whole, ["lru"], sizes), strict=True):
+        assert abs(row["hit_ratio"] - true.hit_ratio) <= row["error"] < 0.5
 
 
 def test_what_a_log_lacks_is_said(cli, used, workplace):

@@ -51,6 +51,7 @@ def sampled(requests: Requests, limit: int) -> Requests:
         [requests.names[number] for number in stay], bytearray(requests.acts[at] for at in events if requests.acts),
         [requests.times[at] for at in events if requests.acts], [requests.ttls[at] for at in events if requests.acts],
         [requests.costs[number] for number in stay] if requests.costs else [], rate,
+        requests.expected and requests.expected * rate / requests.rate,
     )  # fmt: skip
 
 

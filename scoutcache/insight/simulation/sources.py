@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -20,7 +21,7 @@ from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.records import Line, kept_at
 
-__all__ = ["Logged", "is_log", "lines_of", "requests_of"]
+__all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
 _LOG_FILES: Final = (".jsonl", ".parquet")
 _TRACE_FILES: Final = (".csv", ".gz")
@@ -81,19 +82,27 @@ def _of_file(path: Path, since: float | None) -> Operations:
     return Operations(path.parent, since, files=files)
 
 
+def expect(found: Requests, logged: Logged, counted: Callable[[float], int] | None) -> None:
+    """Say of which share of the keys *found* is, and how many requests such a share has."""
+    found.rate = logged.rate
+    if counted is not None and logged.rate < 1 and logged.lines:
+        found.expected = counted(logged.lines[0].time) * logged.rate or None
+
+
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
-    left_out: Counter[str] | None = None, assumed: float = 1.0,
+    left_out: Counter[str] | None = None, assumed: float = 1.0, counted: Callable[[float], int] | None = None,
 ) -> Requests:  # fmt: skip
     """The requests of a trace or a log, with the arguments of `lines_of`.
 
+    *counted* says how many requests the exact counters know of since a time.
     Raises `ConfigError` for what is neither, and for one without requests.
     """
     if not is_log(path):
         return read_requests(path, limit)
     logged = lines_of(path, since, namespace, left_out, assumed)
     found = as_requests(logged.lines)
-    found.rate = logged.rate
+    expect(found, logged, counted)
     if not found.count:
         raise ConfigError(f"{path}: the operation log holds no requests",
                           hint="use the cache with [oplog] enabled first, or give a trace.csv")  # fmt: skip
