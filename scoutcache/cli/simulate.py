@@ -104,7 +104,7 @@ def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], abo
         out.write(f"\n{as_text(points)}")
     session.note(f"{about['requests']} requests for {about['distinct_keys']} keys of {about['distinct_bytes']} bytes")
     if sampled:
-        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 95 of 100 times no larger than said")
+        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 9 of 10 times no larger than said")
 
 
 def _policies(given: list[str] | None) -> list[str]:
