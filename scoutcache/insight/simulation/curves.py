@@ -4,7 +4,7 @@ Rule 1: a size is so many entries, so many bytes, or a part of what would hold e
         (*by_bytes*) of their bytes.
 Rule 2: what was sampled is simulated in a cache smaller by the same rate, and each ratio has its error: 1.96 standard
         errors of a sample of keys drawn anew (a ratio estimate over the keys), and what the ratio would be in a cache
-        so much smaller or larger as the sample of the keys in it may be: at least 9 of 10 times no further off (93 of 100 measured).
+        so much smaller or larger as the sample of the keys in it may be: 9 of 10 times no further off.
         Where it is known how many requests to expect, what the sample has too few or too many of are hits: the hottest
         keys make the difference, and those are in every cache (SHARDS-adj, Waldspurger et al., FAST 2015).
 Rule 3: processes are forked, so that the requests are shared and not sent; where that can't be, or there is little
