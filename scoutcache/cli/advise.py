@@ -12,7 +12,7 @@ import typer
 from scoutcache.cli import text
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
-from scoutcache.cli.simulate import log_rate, tell_left_out
+from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.values import write_whole
 
@@ -67,10 +67,10 @@ def advise(
     start = None if since is None else time.time() - parse_duration(since)
     memory = session.config.memory
     left_out: Counter[str] = Counter()
-    rate = log_rate(session) if source is None else 1.0
     found = ask(
         path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
-        budget=room, since=start, namespace=session.namespace, rate=rate, left_out=left_out,
+        budget=room, since=start, namespace=session.namespace, left_out=left_out,
+        assumed=assumed_rate(session, path), counted=counted_in(session, path),
     )  # fmt: skip
     tell_left_out(session, left_out)
     if write is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -104,7 +104,7 @@ def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], abo
         out.write(f"\n{as_text(points)}")
     session.note(f"{about['requests']} requests for {about['distinct_keys']} keys of {about['distinct_bytes']} bytes")
     if sampled:
-        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 95 of 100 times no larger than said")
+        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 9 of 10 times no larger than said")
 
 
 def _policies(given: list[str] | None) -> list[str]:
@@ -139,16 +139,38 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     start = None if since is None else time.time() - parse_duration(since)
     left_out: Counter[str] = Counter()
     with session.working("reading"):
-        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out)
+        requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out,
+                               assumed=assumed_rate(session, path), counted=counted_in(session, path))  # fmt: skip
     tell_left_out(session, left_out)
-    if source is None:
-        requests.rate = log_rate(session)
     return requests, str(path)
 
 
-def log_rate(session: Session) -> float:
-    """The share of keys that this cache's log keeps."""
-    return session.config.oplog.sample_rate or 1.0
+def assumed_rate(session: Session, path: Path) -> float:
+    """The share of keys in the log at *path* where it doesn't say: the configured one, if it is this cache's own."""
+    from scoutcache.oplog.filing import FOLDER
+
+    return session.config.oplog.sample_rate or 1.0 if _is_own(session, path, FOLDER) else 1.0
+
+
+def counted_in(session: Session, path: Path) -> Callable[[float], int] | None:
+    """How many requests the counters know of since a time; None where the log isn't the whole of this cache's own."""
+    from scoutcache.oplog.filing import FOLDER
+    from scoutcache.oplog.totals import collect_stats
+
+    if not path.is_dir() or not _is_own(session, path, FOLDER):
+        return None
+
+    def counted(since: float) -> int:
+        now = time.time()
+        found = collect_stats(session.place, now=now, period_s=max(0.0, now - since), namespace=session.namespace)
+        return 0 if set(found.left_out) - {"sampled"} else found.total.requests
+
+    return counted
+
+
+def _is_own(session: Session, path: Path, folder: str) -> bool:
+    own, asked = session.place.resolve(), path.resolve()
+    return asked == own or own / folder in {asked, asked.parent}
 
 
 def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:

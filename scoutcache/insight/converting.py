@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["TARGETS", "Converted", "convert"]
 
 TARGETS: Final = (".parquet", ".jsonl", ".csv")
-_WHO: Final = ("process", "user", "pid", "command")
+_WHO: Final = ("process", "user", "pid", "command", "sample_rate")
 
 
 class Converted(NamedTuple):
@@ -69,6 +69,8 @@ class _Part(NamedTuple):
 
     table: Any = None
     batch: Sequence[Line] = ()
+    rate: float | None = None
+    """The share of keys that its writers kept, as far as they say."""
 
     def lines(self) -> Iterator[Line]:
         """Each operation by itself."""
@@ -84,14 +86,16 @@ def _parts(operations: Operations, signature: Signature) -> Iterator[_Part]:
         if isinstance(opened, SealedFile):
             with opened:
                 signature.left_out += opened.signature.left_out
-                yield from (_Part(table=table) for table in opened.tables())
+                signature.note_rate(opened.signature.sample_rate)
+                yield from (_Part(table=table, rate=opened.signature.sample_rate) for table in opened.tables())
         elif opened is not None:
             own = Signature()
             with open_lines(opened) as stream:
                 for batch in batches(LineFile(stream, opened, operations.problems), own):
                     kept = [line for line in batch if operations.takes(line)]
-                    yield _Part(batch=kept)
+                    yield _Part(batch=kept, rate=own.sample_rate)
             signature.left_out += own.left_out
+            signature.note_rate(own.sample_rate)
             operations.left_out.update({one.reason: one.count for one in own.left_out})
     signature.skipped = operations.problems.lines
 
@@ -128,7 +132,7 @@ def _to_lines(operations: Operations, draft: Path) -> int:
         for part in _parts(operations, signature):
             lines: list[Line] = []
             for line in part.lines():
-                own = line.process or "unknown", line.user, line.pid, line.command
+                own = line.process or "unknown", line.user, line.pid, line.command, part.rate
                 if own != who:
                     who = own
                     lines.append(_start(line.time, who))
@@ -137,7 +141,7 @@ def _to_lines(operations: Operations, draft: Path) -> int:
             out.write(encoder.encode_lines(lines))
         left = [_left_out(one) for one in signature.left_out]
         if who is None:
-            left.insert(0, _start(0.0, ("unknown", None, None, None)))
+            left.insert(0, _start(0.0, ("unknown", None, None, None, None)))
         out.write(encoder.encode_lines(left))
     return rows
 

@@ -47,6 +47,8 @@ class Operations:
     problems: Problems = field(default_factory=Problems)
     left_out: Counter[str] = field(default_factory=Counter)
     """What the writers left out, by reason."""
+    rates: set[float | None] = field(default_factory=set)
+    """The shares of keys that the writers of the records given (not of tables) kept; None: one didn't say."""
 
     @property
     def skipped_lines(self) -> int:
@@ -60,7 +62,7 @@ class Operations:
 
     def begin(self) -> list[LogFile]:
         """Forget what an earlier reading counted, and list the files to read, the oldest first."""
-        self.problems, self.left_out = Problems(), Counter()
+        self.problems, self.left_out, self.rates = Problems(), Counter(), set()
         return list(find_files(self.directory / FOLDER, self.since) if self.files is None else self.files)
 
     def __iter__(self) -> Iterator[Line]:
@@ -98,6 +100,7 @@ class Operations:
                 lines = LineFile(stream, path, self.problems, needles)
                 for line in lines:
                     if self.takes(line):
+                        self.rates.add(None if lines.writer is None else lines.writer.sample_rate)
                         yield from single(lines.signed(line))
         except FileNotFoundError:  # sealed or trimmed meanwhile
             named = name_of(path)
@@ -150,7 +153,10 @@ class SealedFile:
 
     def lines(self) -> Iterator[Line]:
         """The operations asked for."""
+        rate = self.signature.sample_rate
         for table in self.tables():
+            if table.num_rows:
+                self._operations.rates.add(rate if rate is not None and 0 <= rate <= 1 else None)
             for line in lines_of(table):
                 if not is_possible(line):
                     self._operations.problems.of_lines(self.path, 1, "a row with impossible figures")

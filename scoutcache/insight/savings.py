@@ -3,7 +3,8 @@
 Rule 1: a price is one that somebody stated: the cost said with an entry, ``[costs] default_call_usd``, or the price of
         a model in ``[costs.models]``.  Without one money is None.
 Rule 2: every figure that was not measured says so.  Costs said with entries are *stated*.  A hit that counts with the
-        default price, or with a model's, is *estimated*.
+        default price, or with a model's, is *estimated*.  The log writes the default with what it counts for, so a cost
+        of a run whose write says none was the default then.
 Rule 3: of a model's price the log knows neither the tokens asked nor those answered.  The answer's bytes divided by
         `BYTES_PER_TOKEN` stand for tokens of output, and nothing for those of input, so this is a lower bound.
 Rule 4: time saved is an estimate: each hit saved what computing took on average for its namespace and prefix.
@@ -81,9 +82,9 @@ class Savings:
         self.pairs = {pair: saved for pair, saved in self.pairs.items() if saved.hits or saved.spent_usd is not None}
         self._time(log)
         shares = _model_shares(log)
-        said = _said_costs(log)
+        kinds = _kinds_of_cost(log)
         for pair, saved in self.pairs.items():
-            self._judge(saved, said.get(pair))
+            self._judge(saved, kinds.get(pair, frozenset()))
             self._price_later(saved, *shares.get(pair, (0.0, 0.0)))
 
     def _add(self, row: Any) -> None:
@@ -106,21 +107,24 @@ class Savings:
             if pair in self.pairs:
                 self.pairs[pair].seconds, self.pairs[pair].runs = float(mean) * self.pairs[pair].hits, int(count)
 
-    def _judge(self, saved: Saved, said: float | None) -> None:
-        """What the money counted when the hits happened is based on."""
-        if not saved.stated:
+    def _judge(self, saved: Saved, kinds: frozenset[str]) -> None:
+        """What the money counted when the hits happened is based on, or where none did, the money spent."""
+        if not saved.stated and (saved.hits or saved.spent_usd is None):
             return
-        by_default = self._price is not None and abs(saved.stated_usd - saved.stated * self._price) <= (
-            _CLOSE * max(1.0, saved.stated_usd)
-        )
-        if by_default and not said:
+        if (self._is_default(saved) and "written" not in kinds) or kinds == {"default"}:
             saved.basis.append("default_call_usd")
-            saved.estimated = True
-        elif self._price is None or said == 1.0:
+        elif "default" not in kinds and (self._price is None or "unknown" not in kinds):
             saved.basis.append("costs said with the entries")
+            return
         else:
             saved.basis.append("costs said with the entries, else default_call_usd")
-            saved.estimated = True
+        saved.estimated = True
+
+    def _is_default(self, saved: Saved) -> bool:
+        """Is the money counted what the default price gives?"""
+        if self._price is None or not saved.stated:
+            return False
+        return abs(saved.stated_usd - saved.stated * self._price) <= _CLOSE * max(1.0, saved.stated_usd)
 
     def _price_later(self, saved: Saved, of_models: float, model_usd: float) -> None:
         """Price the hits that counted with no cost: a share *of_models* at *model_usd*, the others at the default."""
@@ -167,12 +171,27 @@ def _sum(values: list[float | None]) -> float | None:
     return round(sum(known), 9) if known else None
 
 
-def _said_costs(log: Log) -> Mapping[Pair, float]:
-    """By namespace and prefix: the share of hits to keys of which some record says a cost."""
-    keys = log.keys[log.keys["hits"] > 0]
-    known = keys.assign(known=keys["hits"].where(keys["unit_usd"].notna(), 0.0))
-    found = known.groupby(["namespace", "prefix"], observed=True)[["known", "hits"]].sum()
-    return dict(zip(found.index, found["known"] / found["hits"], strict=True))
+def _kinds_of_cost(log: Log) -> Mapping[Pair, frozenset[str]]:
+    """By namespace and prefix: where the costs of keys come from, of those with hits where there are any.
+
+    *written*: said with a write; *said*: by other records; *default*: by runs whose writes said none; else *unknown*.
+    """
+    import numpy as np
+
+    rows, _ = log.known("cost")
+    priced = np.zeros(len(log), "bool")
+    priced[rows] = True
+    wrote = log.per_entry(log.written) > 0
+    kinds = np.select(
+        [log.keys["unit_usd"].isna().to_numpy(), log.per_entry(log.written & priced) > 0,
+         wrote & (log.per_entry(log.computed & priced) > 0)],
+        ["unknown", "written", "default"], "said",
+    )  # fmt: skip
+    keys = log.keys.assign(kind=kinds)
+    found: dict[Any, frozenset[str]] = {}
+    for part in (keys, keys[keys["hits"] > 0]):
+        found |= part.groupby(["namespace", "prefix"], observed=True)["kind"].agg(frozenset).to_dict()
+    return found
 
 
 def _model_shares(log: Log) -> Mapping[Pair, tuple[float, float]]:

@@ -5,7 +5,8 @@ Rule 1: hits that shared a line are rows of their own.  ``time`` is a timestamp 
 Rule 2: ``tags`` and ``depends_on`` are JSON lists as text, null for none: a list column is no plain one.
 Rule 3: every row says who wrote it (``process``, ``user``, ``pid``, ``command``), which costs nothing: one value, once.
 Rule 4: what is no operation stands in the file's metadata under `SIGNATURE`, as JSON: the format, what the writers left
-        out, and how many lines were no records.  A Parquet file without it is not a log of ours.
+        out, of which share of the keys they wrote, and how many lines were no records.  A Parquet file without it is
+        not a log of ours.
 
 pyarrow is an extra and is imported inside the functions that need it: it takes 170 MB, and half a second to import.
 """
@@ -63,11 +64,19 @@ class LeftOut(msgspec.Struct):
 
 
 class Signature(msgspec.Struct):
-    """What a sealed file says of itself (Rule 4).  *skipped* lines were no records."""
+    """What a sealed file says of itself (Rule 4).
+
+    *skipped* lines were no records; *sample_rate* is the share of keys that all its writers kept, None where none said.
+    """
 
     left_out: list[LeftOut] = msgspec.field(default_factory=list)
     skipped: int = 0
     format: int = FORMAT
+    sample_rate: float | None = None
+
+    def note_rate(self, rate: float | None) -> None:
+        """A writer kept so many of the keys: what all of them kept is what the lowest rate keeps."""
+        self.sample_rate = min((one for one in (self.sample_rate, rate) if one), default=None)
 
     @classmethod
     def of(cls, metadata: dict[bytes, bytes] | None) -> Signature | None:

@@ -15,7 +15,7 @@ from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
 from scoutcache.oplog.tally import Tally
 
-__all__ = ["count_events", "timed_as"]
+__all__ = ["count_events", "price_of", "timed_as"]
 
 _MINUTE_NS = 60_000_000_000
 
@@ -45,8 +45,7 @@ def count_events(tally: Tally, events: Sequence[Event], offset: int, default_cal
 
 def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: float | None) -> None:
     default = default_call_usd if of.kind in REQUESTS else None
-    known = default if of.outcome in HIT_OUTCOMES else None
-    costs = [usd for event in events if (usd := _price(event, known, default)) is not None and math.isfinite(usd)]
+    costs = [usd for event in events if (usd := price_of(event, default)) is not None and math.isfinite(usd)]
     seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
     reason = "" if of.kind == "invalidate" else of.reason  # the user's own words are for the log, not for counting
     tally.add(
@@ -61,11 +60,11 @@ def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: f
         tally.spread(of.minute, of.namespace, "", "factory").add_all(Counter([int(run * 1e9) for run in seconds]))
 
 
-def _price(event: Event, known: float | None, made: float | None) -> float | None:
-    """What the call cost that was *made*, or needn't be; the entry's own cost where it says one."""
-    if event.cost is not None:
+def price_of(event: Event, default: float | None) -> float | None:
+    """What the call cost that was made, or needn't be: the entry's own cost, else of a request the *default*."""
+    if event.cost is not None or default is None or event.kind not in REQUESTS:
         return event.cost
-    return made if event.factory_s is not None else known
+    return default if event.factory_s is not None or event.outcome in HIT_OUTCOMES else None
 
 
 def timed_as(kind: str, outcome: str, reason: str) -> str:

@@ -23,6 +23,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,13 +57,18 @@ class LogLimits:
 
 
 class LineLog:
-    """Appends events to this process's file.  Nothing is made before the first line.  Not thread-safe."""
+    """Appends events to this process's file.  Nothing is made before the first line.  Not thread-safe.
 
-    def __init__(self, directory: Path, limits: LogLimits, *, token: Callable[[], str], process: str) -> None:
+    *price* says what an event's call cost, by the counters' rule, so that what is computed from lines agrees with them.
+    """
+
+    def __init__(self, directory: Path, limits: LogLimits, *, token: Callable[[], str], process: str,
+                 price: Callable[[Event], float | None] = attrgetter("cost")) -> None:  # fmt: skip
         self._folder = directory / FOLDER
         self._limits = limits
         self._token = token
         self._process = process
+        self._price = price
         self._fd: int | None = None
         self._path = self._folder
         self._written = 0
@@ -149,8 +155,9 @@ class LineLog:
         return Line(now, "left_out", reason=reason, count=count, rate=rate)
 
     def _line(self, event: Event, offset_ns: int) -> Line:
-        (kind, namespace, key, tier, outcome, reason, began, ended, size, error, cost, factory_s, tags, depends_on,
+        (kind, namespace, key, tier, outcome, reason, began, ended, size, error, _, factory_s, tags, depends_on,
          ttl, stored, codec, codec_us, keygen_us, wait_us) = event  # fmt: skip
+        cost = self._price(event)
         if self._limits.redact_keys:
             key = redacted(namespace, key) if key else key
             depends_on = tuple([redacted(namespace, one) for one in depends_on])
@@ -208,7 +215,7 @@ class LineLog:
         self._written, self._torn = 0, False
         who = this_process()
         signed = Line(now, "start", process=self._process, user=who.user, pid=who.pid, command=who.command,
-                      format=FORMAT)  # fmt: skip
+                      format=FORMAT, sample_rate=self._limits.sample_rate)  # fmt: skip
         self._put(self._encoder.encode_lines([signed]))
 
     def _keep_within(self, now: float) -> None:

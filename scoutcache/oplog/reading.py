@@ -175,6 +175,8 @@ def is_possible(line: Line) -> bool:
     """Are the figures of *line* such as an operation can have?"""
     if not 0 <= line.time <= LAST_TIME or (line.more_ns and not 0 <= min(line.more_ns) <= max(line.more_ns) <= LARGEST):
         return False
+    if line.sample_rate is not None and not 0 <= line.sample_rate <= 1:
+        return False
     for figure in (line.latency_us, line.size, line.factory_s, line.cost, line.count, line.stored, line.codec_us,
                    line.keygen_us, line.wait_us):  # fmt: skip
         if figure is not None and not 0 <= figure <= LARGEST:

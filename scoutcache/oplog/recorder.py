@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Final
 
 from scoutcache.entry import Usage
-from scoutcache.oplog.counting import count_events
+from scoutcache.oplog.counting import count_events, price_of
 from scoutcache.oplog.elsewhere import Sharing
 from scoutcache.oplog.fold import fold
 from scoutcache.oplog.hits import MEMORY, Hit
@@ -117,10 +117,12 @@ class Recorder:
         self._started = self._wall()
         self._file: ProcessFile | None = None
         self._log: LineLog | None = None
+        settings = self._settings
         if self._directory is not None:
             self._file = ProcessFile(self._directory, self._token)
             if self._settings.enabled:
-                self._log = LineLog(self._directory, self._settings.limits, token=self._token, process=self._process)
+                self._log = LineLog(self._directory, self._settings.limits, token=self._token, process=self._process,
+                                    price=lambda event: price_of(event, settings.default_call_usd))  # fmt: skip
 
     # What the faces call.
 

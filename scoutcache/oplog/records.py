@@ -76,8 +76,8 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     uncompressed, *codec* its compression, and *codec_us* what serializing, compressing and sealing, or the reverse,
     took.  *keygen_us* is what making the call's `CacheKey` took, *wait_us* how long the call waited for another
     caller's computation, here or in another process.
-    *process* (a random name), *user*, *pid*, *command* and *format* stand in the ``start`` line of each file: who wrote
-    it, and how (see `FORMAT`).
+    *process* (a random name), *user*, *pid*, *command*, *format* and *sample_rate* stand in the ``start`` line of each
+    file: who wrote it, and how (see `FORMAT`), and of which share of the keys (not written: not known).
     """
 
     time: float
@@ -108,6 +108,7 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     keygen_us: float | None = None
     wait_us: float | None = None
     format: int | None = None
+    sample_rate: float | None = None
 
 
 def redacted(namespace: str, key: str) -> str:

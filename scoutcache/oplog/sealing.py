@@ -168,12 +168,16 @@ def signed(signature: Signature) -> dict[bytes, bytes]:
 def batches(lines: LineFile, signature: Signature, size: int = BATCH) -> Iterator[list[Line]]:
     """The operations of a file, signed with who wrote them, so many lines at once; *signature* takes what is none."""
     batch: list[Line] = []
+    noted: Line | None = None
     for line in lines:
         if line.op == "left_out":
             signature.left_out.append(LeftOut(line.time, line.reason or "unknown", line.count or 0, line.rate))
             continue
         writer_of = lines.writer
         if writer_of is not None:
+            if writer_of is not noted:
+                noted = writer_of
+                signature.note_rate(writer_of.sample_rate)
             line.process, line.user = writer_of.process, writer_of.user
             line.pid, line.command = writer_of.pid, writer_of.command
         batch.append(line)

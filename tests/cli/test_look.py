@@ -324,10 +324,21 @@ class TestStats:
         from scoutcache import Cache
 
         with Cache(directory=directory) as cache:
-            cache.get("nope")
+            for _ in range(100):
+                cache.get("nope")
         ran = cli("stats", "--check", "--json")
         assert ran.code == 99
         assert "the hit rate is 0.000, under 0.5" in ran.err
+
+    def test_a_share_of_few_requests_passes_no_level(self, directory, cli, monkeypatch):
+        from scoutcache import Cache
+
+        monkeypatch.setenv("SCOUTCACHE_ALERTS__OPERATION", "1h")  # a busy machine is no alert
+        with Cache(directory=directory) as cache:
+            cache.get_or_compute("nope", lambda: 1)
+        for of in ([], ["--by", "prefix"], ["--period", "1h"]):
+            ran = cli("stats", "--check", "--json", *of)
+            assert (ran.code, json.loads(ran.out)["alerts"]) == (0, [])
 
     @pytest.mark.parametrize("period", ["soon", "-1h", ""])
     def test_a_bad_period_is_refused(self, period, directory, cli):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+import random
+from pathlib import Path
 
 import pytest
 
 from scoutcache import Cache
+from scoutcache.insight.simulation.curves import curves, parse_sizes
+from scoutcache.insight.simulation.requests import Requests
+from scoutcache.oplog.records import kept_at
+from scoutcache.oplog.sealing import seal
 
 ROWS = [f"{number},k{number % 7 * (number % 3)},{10 + number % 7}\n" for number in range(300)]
 TRACE = f"timestamp,key,size\n{''.join(ROWS)}"
@@ -105,15 +111,76 @@ def test_simulate_samples_large_traces_and_says_so(cli, trace):
     assert "sampled: 1 of" in ran.err
 
 
-def test_a_sampled_log_is_simulated_as_a_sample_and_what_it_lacks_is_said(cli, used, workplace, monkeypatch):
+@pytest.fixture
+def sampled(workplace):
+    """A cache with a log of two fifths of the keys."""
+    with Cache(directory=workplace / "cache", oplog={"sample_rate": 0.4}) as cache:
+        for number in range(600):
+            cache.get_or_compute(f"k:{number % 60}", lambda: 1)
+    return str(workplace / "cache")
+
+
+@pytest.mark.parametrize("configured", [None, "0.01"])
+def test_a_log_says_itself_of_which_share_of_the_keys_it_is(cli, sampled, configured, monkeypatch):
+    if configured:
+        monkeypatch.setenv("SCOUTCACHE_OPLOG__SAMPLE_RATE", configured)
+    (file,) = (Path(sampled) / "oplog").glob("*.jsonl")
+    for form in ("lines", "sealed"):
+        for source in ([sampled], [str(file)], [str(file.parent)], ["--directory", sampled]):
+            told = json.loads(cli("simulate", *source, "--policy", "lru", "--size", "100%", "--json").out)
+            assert told["sample_rate"] == 0.4
+            assert told["results"][0]["capacity"] == pytest.approx(60, abs=25)
+            assert told["results"][0]["error"] is not None
+            assert json.loads(cli("advise", *source, "--json").out)["sample_rate"] == 0.4
+        if form == "lines":
+            file = seal(file, file.stat().st_mtime, smallest=0).path
+
+
+def test_of_logs_with_different_rates_the_keys_of_the_lowest_count(cli, sampled, workplace):
+    with Cache(directory=workplace / "cache", memory={"max_entries": 10}) as cache:
+        for number in range(600):
+            cache.get_or_compute(f"k:{number % 60}", lambda: 1)
+    for into in (None, "all.jsonl", "all.parquet"):
+        if into is not None:
+            assert cli("log", "convert", sampled, "--out", into).code == 0
+        told = json.loads(cli("simulate", into or sampled, "--policy", "lru", "--size", "100%", "--json").out)
+        assert told["sample_rate"] == 0.4
+        kept = [f"k:{number}" for number in range(60) if kept_at(f"k:{number}") < 0.4]
+        assert (told["distinct_keys"], told["requests"]) == (len(kept), 20 * len(kept))
+
+
+def test_a_log_that_does_not_say_its_rate_has_the_configured_one_if_it_is_the_own(cli, used, workplace, monkeypatch):
+    (file,) = (workplace / "cache" / "oplog").glob("*.jsonl")
+    file.write_text(file.read_text().replace('"sample_rate":1.0', '"sample_rat":1.0'))
+    monkeypatch.setenv("SCOUTCACHE_OPLOG__SAMPLE_RATE", "0.5")
+    for place, rate in ((used, 0.5), (str(workplace), 1.0)):
+        told = json.loads(cli("--directory", place, "simulate", used, "--policy", "lru", "--json").out)
+        assert told["sample_rate"] == rate
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("skew", [1.5, 3])
+def test_the_error_holds_where_the_sample_lacks_hot_keys(cli, workplace, seed, skew):
+    dice = random.Random(seed)
+    keys = [f"k:{int(dice.random() ** skew * 500)}" for _ in range(4000)]
+    with Cache(directory=workplace / "cache", oplog={"sample_rate": 0.1, "max_records_per_s": 1_000_000}) as cache:
+        for key in keys:
+            cache.get_or_compute(key, lambda: 1)
+    numbers = {key: at for at, key in enumerate(dict.fromkeys(keys))}
+    whole = Requests([numbers[key] for key in keys], [1] * len(numbers), list(numbers))
+    sizes = parse_sizes(["50", "100", "200"], whole)
+    told = json.loads(cli("--directory", str(workplace / "cache"), "simulate", "--policy", "lru",
+                          "--size", "50,100,200", "--json").out)["results"]  # fmt: skip
+    for row, true in zip(told, curves(whole, ["lru"], sizes), strict=True):
+        assert abs(row["hit_ratio"] - true.hit_ratio) <= row["error"] < 0.5
+
+
+def test_what_a_log_lacks_is_said(cli, used, workplace):
     (file,) = (workplace / "cache" / "oplog").glob("*.jsonl")
     with file.open("a") as log:
         log.write('{"time": 1e9, "op": "left_out", "reason": "rate", "count": 7}\n')
-    monkeypatch.setenv("SCOUTCACHE_OPLOG__SAMPLE_RATE", "0.5")
     ran = cli("--directory", used, "simulate", "--policy", "lru", "--size", "50%", "--json")
-    told = json.loads(ran.out)
-    assert (told["sample_rate"], told["results"][0]["capacity"]) == (0.5, 12)
-    assert told["results"][0]["error"] is not None
+    assert json.loads(ran.out)["sample_rate"] == 1
     assert "the log lacks 7 records (rate)" in ran.err
     assert "the log lacks 7 records (rate)" in cli("--directory", used, "advise").err
 

@@ -58,6 +58,15 @@ def asked(directory, monkeypatch):
     return directory
 
 
+@pytest.fixture
+def asked_often(asked):
+    """And so often that a share of it says something."""
+    with Cache(directory=asked) as cache:
+        for key in ["llm:a", "llm:a", "nope:1"] * 39:
+            cache.get(key)
+    return asked
+
+
 class TestStatsWatch:
     def test_off_a_terminal_each_view_is_a_line(self, asked, cli, two_views):
         ran = cli("stats", "--watch", "--interval", "5")
@@ -102,7 +111,7 @@ class TestStatsWatch:
         ran = cli("stats", "--watch", "--directory", str(place), "--format", "jsonl")
         assert [json.loads(line)["misses"] for line in ran.out.splitlines()] == [0, 1]
 
-    def test_check_ends_the_watching(self, asked, cli, two_views, monkeypatch):
+    def test_check_ends_the_watching(self, asked_often, cli, two_views, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_ALERTS__HIT_RATE", "0.9")
         ran = cli("stats", "--watch", "--check")
         assert ran.code == 99
@@ -164,10 +173,10 @@ class TestStatsCheck:
          ("INVALIDATIONS_PER_HOUR__CRITICAL", "2", "invalidations_per_hour", "critical"),
          ("INVALIDATIONS_PER_HOUR__WARN", "2", "invalidations_per_hour", "warning")],
     )  # fmt: skip
-    def test_each_level_that_is_passed_is_named(self, setting, value, name, level, asked, cli, monkeypatch):
+    def test_each_level_that_is_passed_is_named(self, setting, value, name, level, asked_often, cli, monkeypatch):
         from scoutcache import CacheKey
 
-        with Cache(directory=asked) as cache:
+        with Cache(directory=asked_often) as cache:
             cache.get(CacheKey("llm", "a"), 1)
             cache.invalidate("x:*")
             cache.invalidate("y:*")
@@ -179,7 +188,7 @@ class TestStatsCheck:
         assert found["level"] == level.upper()
         assert found["threshold"] == pytest.approx(float(value))
 
-    def test_the_table_lists_them(self, asked, cli, monkeypatch):
+    def test_the_table_lists_them(self, asked_often, cli, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_ALERTS__HIT_RATE", "0.9")
         out = cli("stats", "--check").out
         assert out.partition("\nalerts\n")[2].splitlines()[1].split()[:2] == ["WARNING", "hit_rate"]

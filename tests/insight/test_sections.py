@@ -111,6 +111,28 @@ def test_a_default_price_counted_at_the_time_is_an_estimate(tmp_path: Path, fake
     assert found["based_on"] == "default_call_usd"
 
 
+def test_the_money_of_a_default_price_is_the_same_in_every_section(tmp_path: Path, fake_clock: Any) -> None:
+    from scoutcache import Cache
+    from scoutcache.core import Clocks
+
+    clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+    with Cache(directory=tmp_path, tiers=["memory"], memory={"max_entries": 50}, costs={"default_call_usd": 0.01},
+               clocks=clocks) as cache:  # fmt: skip
+        for number in [*range(30), *range(30), *range(100)]:
+            cache.get_or_compute(f"j:{number}", lambda: 1, tags=["t"])
+        cache.get_or_compute("x:1", lambda: 1)
+    found = build_report(tmp_path, now=fake_clock.wall())
+    hits = row(found, "by_prefix", prefix="j")["hits"]
+    assert hits >= 60
+    for section, name in (("by_prefix", {"prefix": "j"}), ("by_tag", {"tag": "t"}), ("savings", {"prefix": "j"})):
+        assert row(found, section, **name)["cost_saved_usd"] == pytest.approx(hits * 0.01)
+    assert row(found, "savings", prefix="j")["based_on"] == "default_call_usd"
+    assert row(found, "savings", prefix="j")["estimated"] is True
+    spent = row(found, "savings", prefix="x")
+    assert (spent["cost_saved_usd"], spent["cost_spent_usd"], spent["based_on"]) == (None, 0.01, "default_call_usd")
+    assert {one["cost_usd"] for one in found.section("most_costly").rows} == {0.01}
+
+
 def test_the_ttl_advised_would_have_answered_four_in_five(
     recorder: Recorder, say: Say, directory: Path, fake_clock: Any
 ) -> None:

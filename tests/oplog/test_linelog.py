@@ -48,7 +48,7 @@ def test_a_record_says_what_happened_in_named_fields(directory: Path) -> None:
     me = this_process()
     assert lines(directory) == [
         {"time": NOW, "op": "start", "process": "me", "user": me.user, "pid": me.pid, "command": me.command,
-         "format": 2},
+         "format": 2, "sample_rate": 1.0},
         {"time": NOW + 1e-6, "op": "get", "key": "llm:1", "namespace": "default", "outcome": "miss", "reason": "cold",
          "latency_us": 2.5, "size": 7, "factory_s": 1.5, "cost": 0.5, "error": "ValueError: x", "tags": ["a"]},
         {"op": "get", "time": NOW, "key": "llm:2", "namespace": "default", "tier": "memory", "outcome": "hit",

@@ -20,7 +20,7 @@ from scoutcache.insight.advising.sizing import find_size
 from scoutcache.insight.forks import forked, may_fork
 from scoutcache.insight.simulation.curves import as_rows
 from scoutcache.insight.simulation.history import as_requests
-from scoutcache.insight.simulation.sources import lines_of
+from scoutcache.insight.simulation.sources import expect, lines_of
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
 
@@ -43,25 +43,26 @@ class Advised:
 
 
 def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None = None,
-           since: float | None = None, namespace: str | None = None, rate: float = 1.0,
-           left_out: Counter[str] | None = None) -> Advised:  # fmt: skip
+           since: float | None = None, namespace: str | None = None, assumed: float = 1.0,
+           left_out: Counter[str] | None = None, counted: Callable[[float], int] | None = None) -> Advised:  # fmt: skip
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
-    *budget* is the most memory there is, in bytes; *rate* the share of keys that the log was told to keep; *left_out*
-    hears of other records that the log lacks, by reason.  Raises `ConfigError` where the log holds no requests.
+    *budget* is the most memory there is, in bytes; *assumed* the share of keys that is in a log which doesn't say so;
+    *left_out* hears of other records that the log lacks, by reason; *counted* is as of `requests_of`.  Raises
+    `ConfigError` where the log holds no requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles
     try:
-        lines = lines_of(path, since, namespace, left_out)
+        logged = lines_of(path, since, namespace, left_out, assumed)
+        lines = logged.lines
         with _looked_at(lines) as look:
             requests = as_requests(lines)
             evidence, repeated = look()
-        del lines
         if not requests.count:
             raise ConfigError(f"{path}: the operation log holds no requests",
                               hint="use the cache with [oplog] enabled first")  # fmt: skip
-        requests.rate = rate
+        expect(requests, logged, counted)
         sizing = find_size(requests, max_bytes=max_bytes, strategy=strategy, budget=budget)
     finally:
         if collecting:

@@ -43,7 +43,7 @@ def sampled(requests: Requests, limit: int) -> Requests:
     if rate == requests.rate:
         return requests
     digests = [xxh3_64_intdigest(name.encode("utf-8", "replace")) / _HASHES for name in requests.names]
-    stay = [number for number, place in enumerate(digests) if place < rate / requests.rate]
+    stay = [number for number, place in enumerate(digests) if place < rate]  # as the log's own sampling
     renamed = dict(zip(stay, range(len(stay)), strict=True))
     events = [at for at, key in enumerate(requests.keys) if key in renamed]
     return Requests(
@@ -51,6 +51,7 @@ def sampled(requests: Requests, limit: int) -> Requests:
         [requests.names[number] for number in stay], bytearray(requests.acts[at] for at in events if requests.acts),
         [requests.times[at] for at in events if requests.acts], [requests.ttls[at] for at in events if requests.acts],
         [requests.costs[number] for number in stay] if requests.costs else [], rate,
+        requests.expected and requests.expected * rate / requests.rate,
     )  # fmt: skip
 
 

@@ -27,7 +27,8 @@ class Requests:
 
     By event: *keys*, and where there are *acts*, *times* and *ttls* in seconds (`math.inf`: never expires).  By key:
     *sizes* in bytes, *names*, and *costs* of recomputing it, in any unit (empty where nobody knows).  *rate* is the
-    share of the keys that is here, where the others were left out.
+    share of the keys that is here, where the others were left out; *expected* how many requests such a share has on
+    average, where the counters know of all of them.
     """
 
     keys: list[int]
@@ -38,6 +39,7 @@ class Requests:
     ttls: Sequence[float] = ()
     costs: list[float] = field(default_factory=list)
     rate: float = 1.0
+    expected: float | None = None
     _requested: int | None = None
 
     @property

@@ -1,11 +1,16 @@
-"""Where requests come from: a trace file, the log of a cache's directory, or one file of a log."""
+"""Where requests come from: a trace file, the log of a cache's directory, or one file of a log.
+
+Rule 1: a log says of which share of the keys it is.  Of parts with different shares the keys that all of them kept
+        count: sampling is by the hash of a key, so those are the keys that the lowest rate keeps.
+"""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from scoutcache.errors import ConfigError
 from scoutcache.insight.operations import Operations, in_order
@@ -14,9 +19,9 @@ from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
 from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
-from scoutcache.oplog.records import Line
+from scoutcache.oplog.records import Line, kept_at
 
-__all__ = ["is_log", "lines_of", "requests_of"]
+__all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
 _LOG_FILES: Final = (".jsonl", ".parquet")
 _TRACE_FILES: Final = (".csv", ".gz")
@@ -27,13 +32,21 @@ def is_log(path: Path) -> bool:
     return path.is_dir() or path.suffix in _LOG_FILES or (not path.exists() and path.suffix not in _TRACE_FILES)
 
 
+class Logged(NamedTuple):
+    """The operations of a log in the order of time, those of the share *rate* of the keys."""
+
+    lines: list[Line]
+    rate: float
+
+
 def lines_of(
-    path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None
-) -> list[Line]:
+    path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None,
+    assumed: float = 1.0,
+) -> Logged:  # fmt: skip
     """The operations in the log at *path* since *since* (seconds since the epoch), in the order of time.
 
     *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for another.
-    *left_out* is told how many records the writers left out, by reason.
+    *left_out* is told how many records the writers left out, by reason; *assumed* is the rate of what doesn't say it.
     """
     is_file = path.suffix in _LOG_FILES and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
@@ -42,7 +55,16 @@ def lines_of(
         left_out.update(operations.left_out)
     if is_file and not lines and (operations.skipped_files or operations.skipped_lines):
         raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
-    return lines
+    return _sampled(lines, operations.rates, assumed)
+
+
+def _sampled(lines: list[Line], rates: set[float | None], assumed: float) -> Logged:
+    """Rule 1.  A log that keeps no key has no requests, and what it says of its rate concerns none."""
+    rate = min((one for one in (assumed if told is None else told for told in rates) if one), default=1.0)
+    if rate >= 1:
+        return Logged(lines, 1.0)
+    stay = {key for key in {line.key for line in lines} if not key or kept_at(key) < rate}
+    return Logged([line for line in lines if line.op == "invalidate" or line.key in stay], rate)
 
 
 def _of_directory(path: Path, since: float | None) -> Operations:
@@ -60,14 +82,27 @@ def _of_file(path: Path, since: float | None) -> Operations:
     return Operations(path.parent, since, files=files)
 
 
+def expect(found: Requests, logged: Logged, counted: Callable[[float], int] | None) -> None:
+    """Say of which share of the keys *found* is, and how many requests such a share has."""
+    found.rate = logged.rate
+    if counted is not None and logged.rate < 1 and logged.lines:
+        found.expected = counted(logged.lines[0].time) * logged.rate or None
+
+
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
-    left_out: Counter[str] | None = None,
+    left_out: Counter[str] | None = None, assumed: float = 1.0, counted: Callable[[float], int] | None = None,
 ) -> Requests:  # fmt: skip
-    """The requests of a trace or a log.  Raises `ConfigError` for what is neither, and for one without requests."""
+    """The requests of a trace or a log, with the arguments of `lines_of`.
+
+    *counted* says how many requests the exact counters know of since a time.
+    Raises `ConfigError` for what is neither, and for one without requests.
+    """
     if not is_log(path):
         return read_requests(path, limit)
-    found = as_requests(lines_of(path, since, namespace, left_out))
+    logged = lines_of(path, since, namespace, left_out, assumed)
+    found = as_requests(logged.lines)
+    expect(found, logged, counted)
     if not found.count:
         raise ConfigError(f"{path}: the operation log holds no requests",
                           hint="use the cache with [oplog] enabled first, or give a trace.csv")  # fmt: skip

@@ -14,7 +14,7 @@ from scoutcache.insight.advising.repeats import repeats
 from scoutcache.insight.advising.rules import duration_text, size_text
 from scoutcache.insight.advising.sizing import sampled
 from scoutcache.insight.simulation.requests import Requests
-from scoutcache.oplog.records import Line
+from scoutcache.oplog.records import Line, kept_at
 from scoutcache.ttl import parse_duration, parse_size
 
 
@@ -162,6 +162,12 @@ def test_ages_are_counted_from_the_last_write():
     found = gather(lines).prefixes[""]
     assert (found.read_at, found.expired_at, found.ttl) == ([2.0], [8.0], 5.0)
     assert (found.requests, found.hits, found.missed, found.keys) == (3, 2, 1, 2)
+
+
+def test_what_the_log_sampled_is_sampled_further():
+    names = [name for number in range(4000) if kept_at(name := f"k{number}") < 0.5]
+    few = sampled(Requests(list(range(len(names))), [1] * len(names), names, rate=0.5), len(names) // 2 + 200)
+    assert (few.rate, few.names) == (0.25, [name for name in names if kept_at(name) < 0.25])
 
 
 def test_a_sample_keeps_all_of_a_key_or_nothing():
