@@ -95,6 +95,7 @@ def test_a_damaged_graph_is_built_anew(rows, tmp_path):
 
 
 def test_who_finds_that_another_process_has_built_it_builds_no_other(rows, tmp_path):
+    fill(rows, unit(50))
     one, other = (Scope(rows, SCOPE, tmp_path, "hnsw") for _ in range(2))
     one.build_graph()
     built = list(tmp_path.glob("graph-*"))
