@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from scoutcache.insight.operations import Operations, SealedFile
+from scoutcache.insight.operations import Operations, SealedFile, micros
 from scoutcache.oplog.columns import CODED, NUMBERS, names_text
 from scoutcache.oplog.reading import LARGEST, LAST_TIME
 from scoutcache.oplog.records import Line
@@ -178,7 +178,8 @@ class Columns:
                 text.add_cells([None] * table.num_rows)
                 continue
             for chunk in table.column(name).chunks:
-                text.add(chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode())
+                encoded = pa.types.is_dictionary(chunk.type)
+                text.add(chunk if encoded else chunk.cast(pa.string()).dictionary_encode())
 
     def add_lines(self, lines: Sequence[Line]) -> None:
         """Rows of a file of lines."""
@@ -205,7 +206,7 @@ def _figures(table: pa.Table, name: str) -> Figures | None:
     if column is None or column.null_count == table.num_rows:
         return None
     if name == "time":
-        return np.asarray(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()) / 1e6
+        return np.asarray(column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()) / 1e6
     numbers = column.cast(pa.float64())
     found: Figures = (pc.fill_null(numbers, np.nan) if numbers.null_count else numbers).to_numpy()
     return found
@@ -250,15 +251,17 @@ def _possible(table: pa.Table, operations: Operations, path: Path) -> pa.Table:
 
     keep = None
     for name in table.column_names:
-        if name not in FIGURES or table.column(name).null_count == table.num_rows:
+        timed = name == "time"
+        if name not in FIGURES or (table.column(name).null_count == table.num_rows and not timed):
             continue
-        column = table.column(name)
-        numbers = column.cast(pa.int64()) if name == "time" else column
-        most = round(LAST_TIME * 1e6) if name == "time" else LARGEST
+        numbers = micros(table) if timed else table.column(name)
+        # An integer is compared with an integer: not every one is a float.
+        whole = pa.types.is_integer(numbers.type)
+        most = round(LAST_TIME * 1e6) if timed else int(LARGEST) if whole else LARGEST
         found = pc.min_max(numbers)
-        if found["min"].as_py() >= 0 and found["max"].as_py() <= most:
+        if not (timed and numbers.null_count) and found["min"].as_py() >= 0 and found["max"].as_py() <= most:
             continue
-        within = pc.fill_null(pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, most)), True)
+        within = pc.fill_null(pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, most)), not timed)
         keep = within if keep is None else pc.and_(keep, within)
     if keep is None:
         return table

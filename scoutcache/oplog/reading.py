@@ -27,6 +27,8 @@ LAST_TIME: Final = 253_402_300_799.0
 LARGEST: Final = 1e15
 PROBLEMS_KEPT: Final = 100
 """So many problems are named; all are counted."""
+NO_RECORD: Final = "no record of the log"
+TORN: Final = "torn: whoever wrote it was interrupted, or is writing it"
 
 
 class Problem(NamedTuple):
@@ -41,11 +43,21 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """What could not be read: the first `PROBLEMS_KEPT` named, all counted."""
+    """What could not be read: the first `PROBLEMS_KEPT` named, all counted.
+
+    *count* is of problems, one of which may be of many *lines*.
+    """
 
     def __init__(self) -> None:
         self.named: list[Problem] = []
-        self.lines = self.files = 0
+        self.count = self.lines = self.files = 0
+
+    def add(self, others: Problems) -> None:
+        """Take in what another reading met."""
+        self.named += others.named[: PROBLEMS_KEPT - len(self.named)]
+        self.count += others.count
+        self.lines += others.lines
+        self.files += others.files
 
     def of_line(self, path: Path, number: int, what: str) -> None:
         """A line that is no record."""
@@ -63,6 +75,7 @@ class Problems:
         self._name(Problem(path, None, what))
 
     def _name(self, problem: Problem) -> None:
+        self.count += 1
         if len(self.named) < PROBLEMS_KEPT:
             self.named.append(problem)
 
@@ -101,16 +114,21 @@ class LineFile:
         for raw in self._rest():
             if raw == b"\n":
                 continue
-            if self._needles and not any(needle in raw for needle in self._needles) and b'"op":"start"' not in raw:
+            if self._needles and not self._concerns(raw):
                 continue
             line = self._record(raw)
             if line is None:
-                what = "no record of the log" if raw.endswith(b"\n") else "torn: whoever wrote it was interrupted"
-                self._problems.of_line(self._path, self.number, what)
+                self._problems.of_line(self._path, self.number, NO_RECORD if raw.endswith(b"\n") else TORN)
             elif line.op != "start":
                 yield line
             elif line.process:
                 self.writer = line
+
+    def _concerns(self, raw: bytes) -> bool:
+        """Is the line to be looked at?  What has not the ends of a record is, for it is told of."""
+        if not raw.startswith(b"{") or not raw.endswith(b"}\n"):
+            return True
+        return any(needle in raw for needle in self._needles) or b'"op":"start"' in raw
 
     def signed(self, line: Line) -> Line:
         """*line* with who wrote it: the process always; who asked for something is not asked, who changed it is."""
@@ -155,6 +173,8 @@ class LineFile:
         if first is None or first.op != "start" or not first.process:
             if raw.endswith(b"\n") or len(raw) == LONGEST_LINE:
                 self._problems.of_file(self._path, "not a log of scoutcache: it doesn't begin with a start line")
+            elif raw:
+                self._problems.of_line(self._path, 1, TORN)
             return None
         if (first.format or 1) > FORMAT:
             self._problems.of_file(self._path, f"written in format {first.format}, this version knows {FORMAT}")

@@ -7,41 +7,46 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
-from scoutcache.errors import ConfigError
+from scoutcache.errors import CacheError, ConfigError
 from scoutcache.insight.operations import Operations, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
 from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line
 
 __all__ = ["is_log", "lines_of", "requests_of"]
 
-_LOG_FILES: Final = (".jsonl", ".parquet")
 _TRACE_FILES: Final = (".csv", ".gz")
 
 
 def is_log(path: Path) -> bool:
     """Is it (meant as) an operation log, not a trace?"""
-    return path.is_dir() or path.suffix in _LOG_FILES or (not path.exists() and path.suffix not in _TRACE_FILES)
+    return path.is_dir() or name_of(path) is not None or (not path.exists() and path.suffix not in _TRACE_FILES)
 
 
 def lines_of(
-    path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None
-) -> list[Line]:
+    path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None,
+    problems: Problems | None = None,
+) -> list[Line]:  # fmt: skip
     """The operations in the log at *path* since *since* (seconds since the epoch), in the order of time.
 
-    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for another.
-    *left_out* is told how many records the writers left out, by reason.
+    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for one that
+    isn't there, `CacheError` for a file of which nothing can be read.  *left_out* is told how many records the writers
+    left out, by reason; *problems* what could not be read.
     """
-    is_file = path.suffix in _LOG_FILES and not path.is_dir()
+    is_file = name_of(path) is not None and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
     lines = in_order(operations, namespace)
     if left_out is not None:
         left_out.update(operations.left_out)
-    if is_file and not lines and (operations.skipped_files or operations.skipped_lines):
-        raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
+    if is_file and not lines and operations.problems.named:
+        raise CacheError(f"nothing could be read of {operations.problems.named[0]}",
+                         hint="name a cache's directory, or another file of its log")  # fmt: skip
+    if problems is not None:
+        problems.add(operations.problems)
     return lines
 
 
@@ -62,12 +67,12 @@ def _of_file(path: Path, since: float | None) -> Operations:
 
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
-    left_out: Counter[str] | None = None,
+    left_out: Counter[str] | None = None, problems: Problems | None = None,
 ) -> Requests:  # fmt: skip
-    """The requests of a trace or a log.  Raises `ConfigError` for what is neither, and for one without requests."""
+    """The requests of a trace or a log; see `lines_of`.  Raises `ConfigError` for one without requests too."""
     if not is_log(path):
         return read_requests(path, limit)
-    found = as_requests(lines_of(path, since, namespace, left_out))
+    found = as_requests(lines_of(path, since, namespace, left_out, problems))
     if not found.count:
         raise ConfigError(f"{path}: the operation log holds no requests",
                           hint="use the cache with [oplog] enabled first, or give a trace.csv")  # fmt: skip
