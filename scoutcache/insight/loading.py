@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from scoutcache.insight.operations import Operations, SealedFile, micros
-from scoutcache.oplog.columns import CODED, NUMBERS, names_text
+from scoutcache.oplog.columns import ALWAYS, CODED, NUMBERS, names_text
 from scoutcache.oplog.reading import LARGEST, LAST_TIME
 from scoutcache.oplog.records import Line
 
@@ -168,18 +168,15 @@ class Columns:
 
     def add_table(self, table: pa.Table) -> None:
         """Rows of a sealed file."""
-        import pyarrow as pa
-
         self.rows += table.num_rows
         for name, figure in self.figures.items():
             figure.add(_figures(table, name), table.num_rows)
         for name, text in self.texts.items():
             if name not in table.column_names:
-                text.add_cells([None] * table.num_rows)
+                text.add_cells(["" if name in ALWAYS else None] * table.num_rows)
                 continue
             for chunk in table.column(name).chunks:
-                encoded = pa.types.is_dictionary(chunk.type)
-                text.add(chunk if encoded else chunk.cast(pa.string()).dictionary_encode())
+                text.add(_encoded(chunk, filled=name in ALWAYS))
 
     def add_lines(self, lines: Sequence[Line]) -> None:
         """Rows of a file of lines."""
@@ -191,6 +188,17 @@ class Columns:
         for name, text in self.texts.items():
             found: list[Any] = list(map(attrgetter(name), lines))
             text.add_cells(_as_text(found) if name in _NAMED else found)
+
+
+def _encoded(chunk: pa.Array, *, filled: bool) -> pa.DictionaryArray:
+    """The texts of *chunk* as numbers into the different ones; empty ones for nulls where *filled*."""
+    import pyarrow as pa
+
+    filled = filled and chunk.null_count > 0
+    if pa.types.is_dictionary(chunk.type) and not filled:
+        return chunk
+    texts = chunk.cast(pa.string())
+    return (texts.fill_null("") if filled else texts).dictionary_encode()
 
 
 def _as_text(cells: Sequence[tuple[str, ...]]) -> list[str | None]:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 __all__ = [
-    "CODED", "COLUMNS", "INTEGERS", "NUMBERS", "SIGNATURE", "LeftOut", "Signature", "can_parquet", "first_line",
-    "lines_of", "names_in", "names_text", "open_sealed", "schema", "table_of", "writer",
+    "ALWAYS", "CODED", "COLUMNS", "INTEGERS", "NUMBERS", "SIGNATURE", "LeftOut", "Signature", "can_parquet",
+    "first_line", "lines_of", "names_in", "names_text", "open_sealed", "schema", "table_of", "writer",
 ]  # fmt: skip
 
 SIGNATURE: Final = b"scoutcache.log"
@@ -51,7 +51,8 @@ COLUMNS: Final = (
 LEVEL: Final = 9
 """Of zstd: a tenth smaller than 3, and the sealing of a full file takes a twentieth longer."""
 
-_ALWAYS: Final = frozenset({"op", "key", "namespace"})
+ALWAYS: Final = frozenset({"op", "key", "namespace"})
+"""The columns of text without nulls."""
 _DELTAS: Final = {"time": "DELTA_BINARY_PACKED"}
 
 
@@ -105,7 +106,7 @@ def schema() -> pa.Schema:
         **dict.fromkeys(NUMBERS, pa.float64()),
         **dict.fromkeys(INTEGERS, pa.int64()),
     }
-    return pa.schema([pa.field(name, kinds[name], nullable=name not in _ALWAYS | {"time"}) for name in COLUMNS])
+    return pa.schema([pa.field(name, kinds[name], nullable=name not in ALWAYS | {"time"}) for name in COLUMNS])
 
 
 def writer(path: Path) -> pq.ParquetWriter:
@@ -265,6 +266,6 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     found: list[Any] = column.to_pylist()
     if name in {"tags", "depends_on"}:
         return [names_in(text) for text in found]
-    if name in _ALWAYS:
+    if name in ALWAYS:
         return ["" if text is None else text for text in found]
     return found
