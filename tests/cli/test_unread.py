@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from scoutcache.cli.unread import SHOWN
+from scoutcache.oplog.columns import SIGNATURE, table_of
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import seal
 
@@ -119,3 +120,12 @@ def test_what_is_whole_is_told_without_a_word(cli, workplace, command):
     put(Path("a.jsonl"))
     ran = cli(*command, "a.jsonl")
     assert (ran.code, "warning" in ran.err) == (0, False)
+
+
+@pytest.mark.parametrize("into", ["out.parquet", "out.jsonl", "out.csv"])
+def test_a_signed_file_that_lacks_columns_is_converted(cli, workplace, into):
+    table = table_of(LINES).drop_columns(["key", "namespace", "size"])
+    pq.write_table(table.replace_schema_metadata({SIGNATURE: b"{}"}), "lacking.parquet")
+    ran = cli("log", "convert", "lacking.parquet", "-o", into, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["rows"] == len(LINES)
