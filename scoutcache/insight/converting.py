@@ -20,8 +20,16 @@ from scoutcache.errors import CacheError
 from scoutcache.insight.operations import Operations, SealedFile
 from scoutcache.insight.shown import as_cell
 from scoutcache.oplog.columns import (
-    ALWAYS, COLUMNS, LeftOut, Signature, lines_of, names_text, schema, table_of, writer,
-)  # fmt: skip
+    ALWAYS,
+    COLUMNS,
+    LeftOut,
+    Signature,
+    lines_of,
+    names_text,
+    schema,
+    table_of,
+    writer,
+)
 from scoutcache.oplog.reading import LineFile, open_lines, single
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import batches, signed
