@@ -14,6 +14,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import write_whole
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def advise(
     write: Annotated[
         str | None, typer.Option("--write", metavar="FILE", help="Write the settings that follow, as TOML.")
     ] = None,
-) -> None:
+) -> int | None:
     """Say how big memory should be, which strategy and times to live suit, what isn't worth caching, and why.
 
     Each piece of advice has the figures it rests on and the change to expect. Sizes and strategies are replayed from
@@ -53,6 +54,7 @@ def advise(
     from scoutcache.insight.advising.advise import advise as ask
     from scoutcache.insight.advising.advise import as_profile
     from scoutcache.insight.advising.rules import LEAST
+    from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration, parse_size
 
     room = None if budget is None else parse_size(budget)
@@ -67,9 +69,10 @@ def advise(
     start = None if since is None else time.time() - parse_duration(since)
     memory = session.config.memory
     left_out: Counter[str] = Counter()
+    problems = Problems()
     found = ask(
         path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
-        budget=room, since=start, namespace=session.namespace, left_out=left_out,
+        budget=room, since=start, namespace=session.namespace, left_out=left_out, problems=problems,
         assumed=assumed_rate(session, path), counted=counted_in(session, path),
     )  # fmt: skip
     tell_left_out(session, left_out)
@@ -77,6 +80,7 @@ def advise(
         write_whole(Path(write), as_profile(found).encode())
         session.note(f"wrote {write}")
     _show(session, found, write)
+    return tell_unread(session, problems, named=source is not None)
 
 
 def _show(session: Session, found: Advised, written: str | None) -> None:

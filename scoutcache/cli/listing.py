@@ -14,6 +14,7 @@ from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -185,14 +186,17 @@ def explain(
     from scoutcache.insight.reasons import explain as why
     from scoutcache.insight.reasons import last_act
     from scoutcache.keys import key_text
+    from scoutcache.oplog.reading import Problems
 
     session.look_for_cache()
-    outcomes = why(session.place, session.config.namespace, key_text(key), limit, hits=hits)
+    problems = Problems()
+    outcomes = why(session.place, session.config.namespace, key_text(key), limit, hits=hits, problems=problems)
     if session.form == "json":
         session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
     else:
         shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
         session.out.rows("outcomes", shown, _ANSWERED if hits else ("at", "reason", "op", "by"))
+    tell_unread(session, problems, named=False)
     if not outcomes and not hits:
         last = last_act(session.place, session.config.namespace, key)
         ended = "" if last is None else f"; it was taken away at {last['at']}: {act(last)}"

@@ -13,10 +13,10 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, CommandError, Usage
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 
 if TYPE_CHECKING:
     from scoutcache.insight.ending import Tail
-    from scoutcache.oplog.reading import Problems
     from scoutcache.oplog.records import Line
     from scoutcache.oplog.sealing import Sealed
 
@@ -85,8 +85,8 @@ def tail(
             session.out.listing("operations", rows, columns)
             if not rows:
                 session.note("the log holds no such operation")
-            return _tell(session, operations.problems)
-        _tell(session, operations.problems)
+            return tell_unread(session, operations.problems, named=True)
+        tell_unread(session, operations.problems, named=True)
         coming = _endless(rows, found, session.out.flush)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)
@@ -134,16 +134,6 @@ def _row(line: Line) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _tell(session: Session, problems: Problems) -> int | None:
-    """Name what could not be read; the exit code."""
-    for problem in problems.named:
-        session.warn(str(problem))
-    more = problems.lines + problems.files - len(problems.named)
-    if more > 0 and len(problems.named) >= 100:
-        session.warn(f"and {more} more that are no records")
-    return PARTLY if problems.named else None
-
-
 @command(
     app,
     "convert",
@@ -182,7 +172,7 @@ def convert(
         "skipped_lines": operations.skipped_lines, "skipped_files": operations.skipped_files,
         "left_out": dict(operations.left_out),
     })  # fmt: skip
-    return _tell(session, operations.problems)
+    return tell_unread(session, operations.problems, named=True)
 
 
 @command(

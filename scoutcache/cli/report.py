@@ -12,6 +12,7 @@ import typer
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -53,13 +54,13 @@ def report(
     ] = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
     csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="A CSV file for each section.")] = None,
-) -> None:
+) -> int | None:
     """Report from the counters and the operation log: savings, advice, trends, misses, keys, latencies, trouble.
 
     Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
     an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
     is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
-    holds.
+    holds. What of a log can't be read is left out and named on stderr; where logs were given the exit code is 3 then.
     """
     from scoutcache.insight.export import report_csv, report_html
 
@@ -83,8 +84,10 @@ def report(
     # Who asked for files has what people read; a format for machines was asked for as well.
     if not files or session.form != "table":
         _show(session, found, files)
+    code = tell_unread(session, found.problems, named=bool(logs))
     if found.empty:
-        session.note("nothing was recorded in this time")
+        session.note("nothing could be read" if code else "nothing was recorded in this time")
+    return code
 
 
 def _build(

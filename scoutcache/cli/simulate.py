@@ -13,11 +13,13 @@ import typer
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import write_whole
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point
     from scoutcache.insight.simulation.requests import Requests
+    from scoutcache.oplog.reading import Problems
 
 app = typer.Typer()
 
@@ -61,7 +63,7 @@ def simulate(
         int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
     ] = None,
     html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
-) -> None:
+) -> int | None:
     """Replay requests through other policies and sizes: the hit ratio each would have had.
 
     Figures are exact. From a log, entries expire and are invalidated as they were, and all processes are taken for one
@@ -71,7 +73,7 @@ def simulate(
     from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, curves, parse_sizes
 
     policies = _policies(policy)
-    requests, name = _requests(session, source, since, sample_above)
+    requests, name, problems = _requests(session, source, since, sample_above)
     sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
 
     def tell(done: int, of: int) -> None:
@@ -89,6 +91,7 @@ def simulate(
         write_whole(Path(html), as_page(points, about).encode())
         session.note(f"wrote {html}")
     _show(session, points, as_rows(points), about)
+    return tell_unread(session, problems, named=source is not None)
 
 
 def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], about: dict[str, Any]) -> None:
@@ -125,8 +128,9 @@ def _split(given: list[str] | None) -> list[str]:
     return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
 
 
-def _requests(session: Session, source: str | None, since: str | None, limit: int) -> tuple[Requests, str]:
+def _requests(session: Session, source: str | None, since: str | None, limit: int) -> tuple[Requests, str, Problems]:
     from scoutcache.insight.simulation.sources import is_log, requests_of
+    from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
 
     path = session.place if source is None else Path(source)
@@ -138,11 +142,13 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
         raise Usage("--since is for a log; a trace is simulated as a whole")
     start = None if since is None else time.time() - parse_duration(since)
     left_out: Counter[str] = Counter()
+    problems = Problems()
     with session.working("reading"):
         requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out,
-                               assumed=assumed_rate(session, path), counted=counted_in(session, path))  # fmt: skip
+                               problems=problems, assumed=assumed_rate(session, path),
+                               counted=counted_in(session, path))  # fmt: skip
     tell_left_out(session, left_out)
-    return requests, str(path)
+    return requests, str(path), problems
 
 
 def assumed_rate(session: Session, path: Path) -> float:

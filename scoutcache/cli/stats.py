@@ -13,6 +13,7 @@ from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
+from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.watching import Every, at_each, interval_of, show
 from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from scoutcache.core import Core
     from scoutcache.insight.stats import Stats
     from scoutcache.oplog.elsewhere import Elsewhere
+    from scoutcache.oplog.reading import Problems
     from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
@@ -70,11 +72,12 @@ def stats(
     a line, an object or a row for each interval. --prom-textfile writes what all processes of this machine counted, for
     the textfile collector of Prometheus' node exporter, and prints nothing.
     """
+    from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
 
     seconds = None if period is None else parse_duration(period)
     asked = Asked(seconds, by, tier, check)
-    every = interval_of(interval)
+    every, problems = interval_of(interval), Problems()
     if prom_textfile is not None:
         if watch:
             raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
@@ -86,8 +89,9 @@ def stats(
     else:
         with session.core(raising=False) as core:
             check_tier(core, tier)
-            view = look(session, core, asked)
+            view = look(session, core, asked, problems)
         _print(session.out, view)
+        tell_unread(session, problems, named=False)
         passed = view.passed
     return _warned(session, passed)
 
@@ -131,21 +135,22 @@ def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert
             return
 
 
-def look(session: Session, core: Core, asked: Asked) -> StatsView:
-    """The figures now."""
+def look(session: Session, core: Core, asked: Asked, problems: Problems | None = None) -> StatsView:
+    """The figures now; *problems* hears of what of the log could not be read."""
     usages = {tier.name: None if tier is core.memory else usage(session, core, tier) for tier in core.tiers}
-    found = _collect(session, core, asked, usages)
+    found = _collect(session, core, asked, usages, problems)
     judged = _judge(session, core, found, asked, usages) if asked.check else None
     return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
 
 
-def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Usage | None]) -> Stats:
+def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Usage | None],
+             problems: Problems | None = None) -> Stats:  # fmt: skip
     from scoutcache.insight.stats import collect_stats
 
     by: Any = asked.by
     return collect_stats(
         core.directory, now=core.world.now(), period_s=asked.period, by=by, namespace=session.namespace, usages=usages,
-        elsewhere=None if by == "tag" else elsewhere(session, core, asked.period),
+        elsewhere=None if by == "tag" else elsewhere(session, core, asked.period), problems=problems,
     )  # fmt: skip
 
 

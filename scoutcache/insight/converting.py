@@ -19,7 +19,17 @@ import msgspec
 from scoutcache.errors import CacheError
 from scoutcache.insight.operations import Operations, SealedFile
 from scoutcache.insight.shown import as_cell
-from scoutcache.oplog.columns import COLUMNS, LeftOut, Signature, lines_of, names_text, schema, table_of, writer
+from scoutcache.oplog.columns import (
+    ALWAYS,
+    COLUMNS,
+    LeftOut,
+    Signature,
+    lines_of,
+    names_text,
+    schema,
+    table_of,
+    writer,
+)
 from scoutcache.oplog.reading import LineFile, open_lines, single
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import batches, signed
@@ -116,12 +126,11 @@ def _conformed(table: pa.Table) -> pa.Table:
     import pyarrow as pa
 
     kinds = schema()
-    found = [
-        table.column(field.name).cast(field.type)
-        if field.name in table.column_names
-        else pa.nulls(table.num_rows, field.type)
-        for field in kinds
-    ]
+    found = []
+    for field in kinds:
+        there = field.name in table.column_names
+        cells = table.column(field.name).cast(field.type) if there else pa.nulls(table.num_rows, field.type)
+        found.append(cells.fill_null("") if field.name in ALWAYS else cells)
     return pa.table(found, schema=kinds)
 
 

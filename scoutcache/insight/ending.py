@@ -15,7 +15,7 @@ from typing import BinaryIO, Final, Self
 
 from scoutcache.insight.operations import Operations, SealedFile
 from scoutcache.oplog.filing import LINES, LogFile
-from scoutcache.oplog.reading import LineFile, single
+from scoutcache.oplog.reading import TORN, LineFile, single
 from scoutcache.oplog.records import Line
 
 __all__ = ["Tail"]
@@ -127,7 +127,7 @@ class Tail:
                 if self.operations.takes(line):
                     yield from single(lines.signed(line))
         if torn and last:
-            problems.of_line(path, place.lines + 1, "torn: whoever wrote it was interrupted, or is writing it")
+            problems.of_line(path, place.lines + 1, TORN)
 
     def _pass_over(self, file: LogFile) -> None:
         """*file* holds nothing that is asked for yet."""

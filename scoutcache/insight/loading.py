@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from scoutcache.insight.operations import Operations, SealedFile
-from scoutcache.oplog.columns import CODED, NUMBERS, names_text
+from scoutcache.insight.operations import Operations, SealedFile, micros
+from scoutcache.oplog.columns import ALWAYS, CODED, NUMBERS, names_text
 from scoutcache.oplog.reading import LARGEST, LAST_TIME
 from scoutcache.oplog.records import Line
 
@@ -168,17 +168,15 @@ class Columns:
 
     def add_table(self, table: pa.Table) -> None:
         """Rows of a sealed file."""
-        import pyarrow as pa
-
         self.rows += table.num_rows
         for name, figure in self.figures.items():
             figure.add(_figures(table, name), table.num_rows)
         for name, text in self.texts.items():
             if name not in table.column_names:
-                text.add_cells([None] * table.num_rows)
+                text.add_cells(["" if name in ALWAYS else None] * table.num_rows)
                 continue
             for chunk in table.column(name).chunks:
-                text.add(chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode())
+                text.add(_encoded(chunk, filled=name in ALWAYS))
 
     def add_lines(self, lines: Sequence[Line]) -> None:
         """Rows of a file of lines."""
@@ -190,6 +188,17 @@ class Columns:
         for name, text in self.texts.items():
             found: list[Any] = list(map(attrgetter(name), lines))
             text.add_cells(_as_text(found) if name in _NAMED else found)
+
+
+def _encoded(chunk: pa.Array, *, filled: bool) -> pa.DictionaryArray:
+    """The texts of *chunk* as numbers into the different ones; empty ones for nulls where *filled*."""
+    import pyarrow as pa
+
+    filled = filled and chunk.null_count > 0
+    if pa.types.is_dictionary(chunk.type) and not filled:
+        return chunk
+    texts = chunk.cast(pa.string())
+    return (texts.fill_null("") if filled else texts).dictionary_encode()
 
 
 def _as_text(cells: Sequence[tuple[str, ...]]) -> list[str | None]:
@@ -205,7 +214,7 @@ def _figures(table: pa.Table, name: str) -> Figures | None:
     if column is None or column.null_count == table.num_rows:
         return None
     if name == "time":
-        return np.asarray(column.cast(pa.timestamp("us", tz="UTC")).cast(pa.int64()).to_numpy()) / 1e6
+        return np.asarray(column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_numpy()) / 1e6
     numbers = column.cast(pa.float64())
     found: Figures = (pc.fill_null(numbers, np.nan) if numbers.null_count else numbers).to_numpy()
     return found
@@ -250,15 +259,17 @@ def _possible(table: pa.Table, operations: Operations, path: Path) -> pa.Table:
 
     keep = None
     for name in table.column_names:
-        if name not in FIGURES or table.column(name).null_count == table.num_rows:
+        timed = name == "time"
+        if name not in FIGURES or (table.column(name).null_count == table.num_rows and not timed):
             continue
-        column = table.column(name)
-        numbers = column.cast(pa.int64()) if name == "time" else column
-        most = round(LAST_TIME * 1e6) if name == "time" else LARGEST
+        numbers = micros(table) if timed else table.column(name)
+        # An integer is compared with an integer: not every one is a float.
+        whole = pa.types.is_integer(numbers.type)
+        most = round(LAST_TIME * 1e6) if timed else int(LARGEST) if whole else LARGEST
         found = pc.min_max(numbers)
-        if found["min"].as_py() >= 0 and found["max"].as_py() <= most:
+        if not (timed and numbers.null_count) and found["min"].as_py() >= 0 and found["max"].as_py() <= most:
             continue
-        within = pc.fill_null(pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, most)), True)
+        within = pc.fill_null(pc.and_(pc.greater_equal(numbers, 0), pc.less_equal(numbers, most)), not timed)
         keep = within if keep is None else pc.and_(keep, within)
     if keep is None:
         return table

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import msgspec
 
-from scoutcache.errors import CacheError
-from scoutcache.oplog.columns import Signature, can_parquet, lines_of, open_sealed
+from scoutcache.errors import ConfigError
+from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_of, open_sealed
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
 from scoutcache.oplog.records import REQUESTS, Line
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Operations", "SealedFile", "files_of", "in_order", "read_operations"]
+__all__ = ["Operations", "SealedFile", "files_of", "in_order", "micros", "read_operations"]
 
 _INVALIDATION: Final = b'"op":"invalidate"'
 
@@ -172,11 +172,13 @@ class SealedFile:
         groups = self._file.metadata.num_row_groups
         for group in range(groups):
             try:
-                yield self._group(group, columns)
-            except (pa.ArrowException, OSError) as error:
-                what = f"damaged in part {group + 1} of {groups}: {str(error).splitlines()[0]:.200}"
+                table = self._group(group, columns)
+                table.validate(full=True)  # a file of before checksums may hold anything
+            except (pa.ArrowException, OSError, ValueError) as error:
+                what = f"damaged in part {group + 1} of {groups}: {first_line(error)}"
                 self._operations.problems.of_file(self.path, what)
                 return
+            yield table
 
     def _group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
         import pyarrow.compute as pc
@@ -192,7 +194,7 @@ class SealedFile:
             table = self._file.read_row_group(group, columns=wanted)
         if operations.since is None or not table.num_rows:
             return table
-        return table.filter(pc.greater_equal(_micros(table), _whole_micros(operations.since)))
+        return table.filter(pc.greater_equal(micros(table), _whole_micros(operations.since)))
 
     def _concerning(self, group: int) -> pa.ChunkedArray:
         """Which rows of a group are of the keys that are asked for, or invalidations."""
@@ -200,14 +202,17 @@ class SealedFile:
         import pyarrow.compute as pc
 
         keys = pa.array(sorted(self._operations.keys or ()), pa.string())
-        few = self._file.read_row_group(group, columns=["op", "key"])
-        return pc.or_(_holds(few.column("key"), keys), _holds(few.column("op"), pa.array(["invalidate"])))
+        named = [name for name in ("op", "key") if name in self._file.schema_arrow.names]
+        few = self._file.read_row_group(group, columns=named)
+        changes = _holds(few.column("op"), pa.array(["invalidate"]))
+        return changes if "key" not in named else pc.or_(_holds(few.column("key"), keys), changes)
 
 
-def _micros(table: pa.Table) -> pa.ChunkedArray:
+def micros(table: pa.Table) -> pa.ChunkedArray:
+    """The times of rows in microseconds since the epoch."""
     import pyarrow as pa
 
-    return table.column("time").cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    return table.column("time").cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64())
 
 
 def _whole_micros(seconds: float) -> int:
@@ -242,7 +247,7 @@ def in_order(lines: Iterable[Line], namespace: str | None = None) -> list[Line]:
 def files_of(paths: Sequence[Path]) -> list[LogFile]:
     """Files and folders of a log as the user named them: what a folder holds, each file by itself.
 
-    Raises `CacheError` naming what isn't there, or is no file of a log by its name.
+    Raises `ConfigError` naming what isn't there, or is no file of a log by its name.
     """
     found: list[LogFile] = []
     for path in paths:
@@ -252,10 +257,10 @@ def files_of(paths: Sequence[Path]) -> list[LogFile]:
             continue
         named = name_of(path)
         if not path.exists():
-            raise CacheError(f"{str(path)!r} is not there", hint="give a file of the log, or the cache's directory")
+            raise ConfigError(f"{str(path)!r} is not there", hint="give a file of the log, or the cache's directory")
         if named is None:
-            raise CacheError(f"{str(path)!r} is no file of the log by its name",
-                             hint="those end in .jsonl, .jsonl.zst or .parquet")  # fmt: skip
+            raise ConfigError(f"{str(path)!r} is no file of the log by its name",
+                              hint="those end in .jsonl, .jsonl.zst or .parquet")  # fmt: skip
         status = path.stat()
         found.append(LogFile(path.parent, *named, status.st_mtime, status.st_size))
     return found

@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.operations import Operations
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
@@ -33,7 +34,8 @@ DEPTH: Final = 8
 """Through how many keys a dependency is followed."""
 
 
-def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False) -> list[dict[str, Any]]:
+def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False,
+            problems: Problems | None = None) -> list[dict[str, Any]]:  # fmt: skip
     """Why the last *limit* misses of *key* missed, newest first; with *hits* the requests that were answered too.
 
     Each is ``{at, reason, outcome, tier, op, latency_us, wait_us, factory_s, error, after, by}``.  The reason of a hit
@@ -41,11 +43,11 @@ def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits:
     request waited for that, None where the log doesn't say.  *after* is the last change before the miss
     that the log knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is the deletion or
     invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
-    the log holds redacted are found by their hash.
+    the log holds redacted are found by their hash.  *problems* hears of what could not be read.
     """
     if limit <= 0:
         return []
-    story = _Story.of(directory, namespace, key)
+    story = _Story.of(directory, namespace, key, problems)
     return (story.outcomes if hits else story.misses)[: -limit - 1 : -1]
 
 
@@ -72,9 +74,9 @@ class _Story:
         self.by: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, directory: Path, namespace: str, key: str) -> Self:
+    def of(cls, directory: Path, namespace: str, key: str, problems: Problems | None = None) -> Self:
         """The story that the log tells."""
-        lines = list(_lines(directory, namespace, [key]))
+        lines = list(_lines(directory, namespace, [key], problems))
         behind: list[str] = []
         found = _named_by(lines)
         for _ in range(DEPTH):  # what those depend on ends it as well
@@ -223,14 +225,19 @@ def _names(namespace: str, key: str) -> frozenset[str]:
     return frozenset({key, redacted(namespace, key)})
 
 
-def _lines(directory: Path, namespace: str, keys: Sequence[str]) -> Iterator[Line]:
+def _lines(
+    directory: Path, namespace: str, keys: Sequence[str], problems: Problems | None = None
+) -> Iterator[Line]:
     """The lines about *keys*, and all invalidations of the namespace, in the order of time."""
     names = {name for key in keys for name in _names(namespace, key)}
+    operations = Operations(directory, keys=frozenset(names))
     found = [
         line
-        for line in Operations(directory, keys=frozenset(names))
+        for line in operations
         if line.namespace == namespace and (line.key in names or line.op == "invalidate")
     ]
+    if problems is not None:
+        problems.add(operations.problems)
     return iter(sorted(found, key=lambda line: line.time))
 
 

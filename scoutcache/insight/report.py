@@ -95,7 +95,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     return Report(
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
-        skipped, dict(found.stats.left_out if files is None else operations.left_out),
+        skipped, dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
     )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scoutcache.insight import units
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.totals import moment
 
 __all__ = ["COUNTERS", "LOG", "Report", "Section", "plain_rows", "plain_value", "shown_figure"]
@@ -58,6 +59,8 @@ class Report:
     skipped_lines: int = 0
     skipped_files: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
+    problems: Problems = field(default_factory=Problems)
+    """What of the log could not be read, with names and lines."""
 
     @property
     def empty(self) -> bool:

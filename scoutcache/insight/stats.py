@@ -16,6 +16,7 @@ from scoutcache.entry import Usage
 from scoutcache.oplog import totals
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.process import Segment
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
 from scoutcache.oplog.tally import Counted
 from scoutcache.oplog.totals import By, Group, Stats
@@ -25,8 +26,12 @@ __all__ = ["Stats", "collect_stats"]
 
 def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
                   namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
-                  extra: Sequence[Segment] = (), elsewhere: Elsewhere | None = None) -> Stats:  # fmt: skip
-    """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from this machine's log."""
+                  extra: Sequence[Segment] = (), elsewhere: Elsewhere | None = None,
+                  problems: Problems | None = None) -> Stats:  # fmt: skip
+    """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from this machine's log.
+
+    *problems* hears of what of that log could not be read.
+    """
     found = totals.collect_stats(
         directory, now=now, period_s=period_s, by=by, namespace=namespace, usages=usages, extra=extra,
         elsewhere=elsewhere,
@@ -36,7 +41,11 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     from scoutcache.insight.operations import Operations
 
     since = None if period_s is None else now - period_s
-    return dataclasses.replace(found, groups=_by_tag(Operations(directory, since), namespace, found.unnamed))
+    operations = Operations(directory, since)
+    groups = _by_tag(operations, namespace, found.unnamed)
+    if problems is not None:
+        problems.add(operations.problems)
+    return dataclasses.replace(found, groups=groups)
 
 
 def _by_tag(

@@ -14,6 +14,7 @@ from typing import Final, Self
 from xxhash import xxh3_64_intdigest
 
 from scoutcache.insight.operations import Operations
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
 
 __all__ = ["MOST", "Uses"]
@@ -38,9 +39,13 @@ class Uses:
             self._add(line)
 
     @classmethod
-    def read(cls, directory: Path, *, redacts: bool = False) -> Self:
-        """What the log in *directory* tells."""
-        return cls(Operations(directory), redacts=redacts)
+    def read(cls, directory: Path, *, redacts: bool = False, problems: Problems | None = None) -> Self:
+        """What the log in *directory* tells; *problems* hears of what could not be read."""
+        operations = Operations(directory)
+        found = cls(operations, redacts=redacts)
+        if problems is not None:
+            problems.add(operations.problems)
+        return found
 
     def of(self, namespace: str, key: str) -> tuple[int, float | None]:
         """How often *key* was found, and when it was last found or written; None where the log doesn't know."""

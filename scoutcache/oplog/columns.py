@@ -7,12 +7,14 @@ Rule 3: every row says who wrote it (``process``, ``user``, ``pid``, ``command``
 Rule 4: what is no operation stands in the file's metadata under `SIGNATURE`, as JSON: the format, what the writers left
         out, of which share of the keys they wrote, and how many lines were no records.  A Parquet file without it is
         not a log of ours.
+Rule 5: every page has its checksum, which is looked at when it is read: damage is told, and never taken for figures.
 
 pyarrow is an extra and is imported inside the functions that need it: it takes 170 MB, and half a second to import.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from itertools import accumulate, repeat, starmap
@@ -30,8 +32,8 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 __all__ = [
-    "CODED", "COLUMNS", "INTEGERS", "NUMBERS", "SIGNATURE", "LeftOut", "Signature", "can_parquet", "lines_of",
-    "names_in", "names_text", "open_sealed", "schema", "table_of", "writer",
+    "ALWAYS", "CODED", "COLUMNS", "INTEGERS", "NUMBERS", "SIGNATURE", "LeftOut", "Signature", "can_parquet",
+    "first_line", "lines_of", "names_in", "names_text", "open_sealed", "schema", "table_of", "writer",
 ]  # fmt: skip
 
 SIGNATURE: Final = b"scoutcache.log"
@@ -50,7 +52,8 @@ COLUMNS: Final = (
 LEVEL: Final = 9
 """Of zstd: a tenth smaller than 3, and the sealing of a full file takes a twentieth longer."""
 
-_ALWAYS: Final = frozenset({"op", "key", "namespace"})
+ALWAYS: Final = frozenset({"op", "key", "namespace"})
+"""The columns of text without nulls."""
 _DELTAS: Final = {"time": "DELTA_BINARY_PACKED"}
 
 
@@ -112,7 +115,7 @@ def schema() -> pa.Schema:
         **dict.fromkeys(NUMBERS, pa.float64()),
         **dict.fromkeys(INTEGERS, pa.int64()),
     }
-    return pa.schema([pa.field(name, kinds[name], nullable=name not in _ALWAYS | {"time"}) for name in COLUMNS])
+    return pa.schema([pa.field(name, kinds[name], nullable=name not in ALWAYS | {"time"}) for name in COLUMNS])
 
 
 def writer(path: Path) -> pq.ParquetWriter:
@@ -120,7 +123,7 @@ def writer(path: Path) -> pq.ParquetWriter:
     made: pq.ParquetWriter = _parquet().ParquetWriter(
         path, schema(), compression="zstd", compression_level=LEVEL, store_schema=False,
         use_dictionary=[name for name in COLUMNS if name not in _DELTAS], column_encoding=_DELTAS,
-        dictionary_pagesize_limit=16 << 20, write_statistics=["time", "op"],
+        dictionary_pagesize_limit=16 << 20, write_statistics=["time", "op"], write_page_checksum=True,
     )  # fmt: skip
     return made
 
@@ -134,22 +137,62 @@ def open_sealed(path: Path) -> tuple[pq.ParquetFile, Signature] | str:
     import pyarrow as pa
 
     try:
-        file = parquet.ParquetFile(path, read_dictionary=list(CODED))
+        about = parquet.read_metadata(path)
+        found = _signed(about)
+        if isinstance(found, str):
+            return found
+        leaves = {about.schema.column(at).path for at in range(about.num_columns)}
+        # What the file lacks must not be named; nor is a column of lists called as it is.
+        texts = [name for name in CODED if name in leaves]
+        file = parquet.ParquetFile(path, read_dictionary=texts, metadata=about, page_checksum_verification=True)
     except FileNotFoundError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:
-        return f"not a whole Parquet file: {str(error).splitlines()[0]:.200}"
-    signature = Signature.of(file.metadata.metadata)
-    if signature is None:
-        problem = "not a log of scoutcache: its metadata lacks the signature"
-    elif signature.format > FORMAT:
-        problem = f"written in format {signature.format}, this version knows {FORMAT}"
-    elif not {"time", "op"} <= set(file.schema_arrow.names):
-        problem = "not a log of scoutcache: it has no columns time and op"
-    else:
-        return file, signature
+        return f"not a whole Parquet file: {first_line(error)}"
+    problem = _unlike(file.schema_arrow)
+    if problem is None:
+        return file, found
     file.close()
     return problem
+
+
+def _signed(about: pq.FileMetaData) -> Signature | str:
+    """What the file says of itself, or why it is no log that this version can read."""
+    found = Signature.of(about.metadata)
+    if found is None:
+        return "not a log of scoutcache: its metadata lacks the signature"
+    return found if found.format <= FORMAT else f"written in format {found.format}, this version knows {FORMAT}"
+
+
+def _unlike(found: pa.Schema) -> str | None:
+    """What is wrong with a file's columns; None when they are as ours, be it that some are missing."""
+    if not {"time", "op"} <= set(found.names):
+        return "not a log of scoutcache: it has no columns time and op"
+    if len(set(found.names)) < len(found.names):
+        return "not a log of scoutcache: two of its columns have one name"
+    for ours in schema():
+        if ours.name in found.names and not _reads_as(ours.type, found.field(ours.name).type):
+            return f"not a log of scoutcache: its column {ours.name} is of {found.field(ours.name).type}s"
+    return None
+
+
+def _reads_as(ours: pa.DataType, found: pa.DataType) -> bool:
+    """Can a column of the type *found* be read as one of *ours*?"""
+    import pyarrow.types as kinds
+
+    inner = found.value_type if kinds.is_dictionary(found) else found
+    if kinds.is_timestamp(ours):
+        return bool(kinds.is_timestamp(inner))
+    if kinds.is_null(inner):
+        return True
+    if kinds.is_string(ours):
+        return bool(kinds.is_string(inner))
+    return bool(kinds.is_integer(inner) or kinds.is_floating(inner))
+
+
+def first_line(error: Exception) -> str:
+    """The first line of what *error* says; pyarrow's say much."""
+    return f"{(str(error).splitlines() or [type(error).__name__])[0]:.200}"
 
 
 # -- lines to rows
@@ -227,10 +270,11 @@ def _values(name: str, column: pa.ChunkedArray) -> list[Any]:
     import pyarrow as pa
 
     if name == "time":
-        return [micros / 1e6 for micros in column.cast(pa.int64()).to_pylist()]
+        micros = column.cast(pa.timestamp("us", tz="UTC"), safe=False).cast(pa.int64()).to_pylist()
+        return [math.nan if one is None else one / 1e6 for one in micros]
     found: list[Any] = column.to_pylist()
     if name in {"tags", "depends_on"}:
         return [names_in(text) for text in found]
-    if name in _ALWAYS:
+    if name in ALWAYS:
         return ["" if text is None else text for text in found]
     return found

@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple
 
 import msgspec
 
@@ -27,6 +27,10 @@ LAST_TIME: Final = 253_402_300_799.0
 LARGEST: Final = 1e15
 PROBLEMS_KEPT: Final = 100
 """So many problems are named; all are counted."""
+UNPACKED_AT_ONCE: Final = 1 << 10
+"""Bytes of a packed file, which may be 32,000 times as many unpacked."""
+NO_RECORD: Final = "no record of the log"
+TORN: Final = "torn: whoever wrote it was interrupted, or is writing it"
 
 
 class Problem(NamedTuple):
@@ -41,11 +45,21 @@ class Problem(NamedTuple):
 
 
 class Problems:
-    """What could not be read: the first `PROBLEMS_KEPT` named, all counted."""
+    """What could not be read: the first `PROBLEMS_KEPT` named, all counted.
+
+    *count* is of problems, one of which may be of many *lines*.
+    """
 
     def __init__(self) -> None:
         self.named: list[Problem] = []
-        self.lines = self.files = 0
+        self.count = self.lines = self.files = 0
+
+    def add(self, others: Problems) -> None:
+        """Take in what another reading met."""
+        self.named += others.named[: PROBLEMS_KEPT - len(self.named)]
+        self.count += others.count
+        self.lines += others.lines
+        self.files += others.files
 
     def of_line(self, path: Path, number: int, what: str) -> None:
         """A line that is no record."""
@@ -63,6 +77,7 @@ class Problems:
         self._name(Problem(path, None, what))
 
     def _name(self, problem: Problem) -> None:
+        self.count += 1
         if len(self.named) < PROBLEMS_KEPT:
             self.named.append(problem)
 
@@ -71,10 +86,45 @@ def open_lines(path: Path) -> BinaryIO:
     """A file of lines, packed or not, opened for reading.  Raises OSError."""
     if not path.name.endswith(PACKED):
         return path.open("rb")
-    import zstandard
+    return io.BufferedReader(_Unpacked(path), 1 << 16)
 
-    # The stream is closed with the reader around it.
-    return io.BufferedReader(cast("io.RawIOBase", zstandard.open(path, "rb")), 1 << 16)
+
+class _Unpacked(io.RawIOBase):
+    """A packed file as what was packed.  Raises EOFError where it ends too early, which zstandard's own doesn't."""
+
+    def __init__(self, path: Path) -> None:
+        import zstandard
+
+        self._new = zstandard.ZstdDecompressor().decompressobj
+        self._file = path.open("rb")
+        self._frame = self._new()
+        self._rest = memoryview(b"")
+        self._begun = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while not self._rest:
+            if self._frame.eof:
+                read = self._frame.unused_data
+                self._frame, self._begun = self._new(), False
+            else:
+                read = b""
+            read = read or self._file.read(UNPACKED_AT_ONCE)
+            if not read:
+                if self._begun:
+                    raise EOFError("it ends before its end")
+                return 0
+            self._begun = True
+            self._rest = memoryview(self._frame.decompress(read))
+        taken = min(len(buffer), len(self._rest))
+        buffer[:taken], self._rest = self._rest[:taken], self._rest[taken:]
+        return taken
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 class LineFile:
@@ -101,16 +151,21 @@ class LineFile:
         for raw in self._rest():
             if raw == b"\n":
                 continue
-            if self._needles and not any(needle in raw for needle in self._needles) and b'"op":"start"' not in raw:
+            if self._needles and not self._concerns(raw):
                 continue
             line = self._record(raw)
             if line is None:
-                what = "no record of the log" if raw.endswith(b"\n") else "torn: whoever wrote it was interrupted"
-                self._problems.of_line(self._path, self.number, what)
+                self._problems.of_line(self._path, self.number, NO_RECORD if raw.endswith(b"\n") else TORN)
             elif line.op != "start":
                 yield line
             elif line.process:
                 self.writer = line
+
+    def _concerns(self, raw: bytes) -> bool:
+        """Is the line to be looked at?  What has not the ends of a record is, for it is told of."""
+        if not raw.startswith(b"{") or not raw.endswith(b"}\n"):
+            return True
+        return any(needle in raw for needle in self._needles) or b'"op":"start"' in raw
 
     def signed(self, line: Line) -> Line:
         """*line* with who wrote it: the process always; who asked for something is not asked, who changed it is."""
@@ -155,6 +210,8 @@ class LineFile:
         if first is None or first.op != "start" or not first.process:
             if raw.endswith(b"\n") or len(raw) == LONGEST_LINE:
                 self._problems.of_file(self._path, "not a log of scoutcache: it doesn't begin with a start line")
+            elif raw:
+                self._problems.of_line(self._path, 1, TORN)
             return None
         if (first.format or 1) > FORMAT:
             self._problems.of_file(self._path, f"written in format {first.format}, this version knows {FORMAT}")

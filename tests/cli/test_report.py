@@ -167,7 +167,7 @@ class TestLogFromElsewhere:
 
     def test_a_file_that_is_not_there_or_no_log(self, cli, workplace):
         ran = cli("report", "nowhere")
-        assert (ran.code, "'nowhere' is not there" in ran.err) == (1, True)
+        assert (ran.code, "'nowhere' is not there" in ran.err) == (2, True)
         (workplace / "x.txt").write_text("x")
         assert "is no file of the log" in cli("report", "x.txt").err
 

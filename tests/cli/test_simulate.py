@@ -57,8 +57,8 @@ def test_simulate_reads_a_single_file_of_a_log(cli, used, workplace):
     other = workplace / "other.jsonl"
     other.write_text('{"a": 1}\n')
     ran = cli("simulate", str(other))
-    assert (ran.code, ran.out) == (2, "")
-    assert "not a file of an operation log" in ran.err
+    assert (ran.code, ran.out) == (1, "")
+    assert "other.jsonl: not a log of scoutcache: it doesn't begin with a start line" in ran.err
 
 
 def test_simulate_off_a_terminal_prints_figures_and_no_chart(cli, trace):

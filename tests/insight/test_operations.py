@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.operations import Operations, read_operations
 from scoutcache.oplog.recorder import Recorder
 
 Say = Callable[..., None]
@@ -114,3 +115,31 @@ def test_who_wrote_a_change_is_told_with_it(recorder: Recorder, say: Say, direct
         os.getpid(), recorder._process, True, True,
     )  # fmt: skip
     assert asked.pid is None
+
+
+@pytest.mark.parametrize("start", [START[:20], START[:-1]])
+def test_a_file_whose_first_line_is_torn_says_so(directory: Path, start: bytes) -> None:
+    path = put(directory, start)
+    operations = read_operations(directory)
+    assert list(operations) == []
+    [problem] = operations.problems.named
+    assert (problem.path, problem.line, problem.what[:5]) == (path, 1, "torn:")
+
+
+def test_who_asks_for_some_keys_hears_of_what_is_no_line_too(directory: Path) -> None:
+    put(directory, START + LINE + b"rubbish\n" + LINE[:-4])
+    operations = Operations(directory, keys=frozenset({"other"}))
+    assert list(operations) == []
+    assert [problem.line for problem in operations.problems.named] == [3, 4]
+
+
+@pytest.mark.parametrize("cut", [1, 10, 2000, -1, -5])
+def test_a_packed_file_that_ends_too_early_is_told(directory: Path, cut: int) -> None:
+    packed = zstandard.ZstdCompressor(write_checksum=True).compress(START + b"".join(
+        LINE.replace(b'"k"', b'"%x"' % (number * 7919**5)) for number in range(500)))  # fmt: skip
+    put(directory, packed, "a.jsonl.zst")
+    assert (len(list(read_operations(directory))), len(packed) > 2000) == (500, True)
+    put(directory, packed[:cut], "a.jsonl.zst")
+    operations = read_operations(directory)
+    assert len(list(operations)) <= 500
+    assert any("damaged after line" in problem.what for problem in operations.problems.named)

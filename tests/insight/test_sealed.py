@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from scoutcache.insight import frame, operations
@@ -242,6 +244,111 @@ def test_rows_that_lie_are_skipped_and_counted(directory: Path) -> None:
     reading, table = Operations(directory), Operations(directory)
     assert len(list(reading)) == len(frame.as_frame(table))
     assert reading.skipped_lines == table.skipped_lines == 1
+
+
+def written(directory: Path, table: pa.Table, metadata: dict[bytes, bytes] | None = None) -> Path:
+    path = directory / "oplog" / "w.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table.replace_schema_metadata(metadata), path)
+    return path
+
+
+SIGNED = {SIGNATURE: b"{}"}
+
+
+def test_another_programs_parquet_with_other_columns_is_a_foreign_file(directory: Path) -> None:
+    path = written(directory, pa.table({"trip": [1, 2], "op": ["a", "b"], "tags": [["x"], ["y", "z"]]}))
+    reading = Operations(directory)
+    assert (list(reading), len(frame.as_frame(Operations(directory)))) == ([], 0)
+    [problem] = reading.problems.named
+    assert problem.path == path
+    assert problem.what == "not a log of scoutcache: its metadata lacks the signature"
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "said"),
+    [
+        ("time", pa.array(["today", "now"]), "its column time is of strings"),
+        ("op", pa.array([1, 2]), "its column op is of int64s"),
+        ("tags", pa.array([["x"], ["y"]]), "its column tags is of list"),
+        ("size", pa.array(["1", "2"]), "its column size is of strings"),
+    ],
+)
+def test_a_signed_file_with_columns_of_another_kind_is_none_of_ours(
+    directory: Path, name: str, cells: pa.Array, said: str
+) -> None:
+    table = table_of([Line(NOW, "get", "k", "default"), Line(NOW, "get", "l", "default")])
+    written(directory, table.set_column(table.column_names.index(name), name, cells), SIGNED)
+    reading = Operations(directory)
+    assert (list(reading), len(frame.as_frame(Operations(directory)))) == ([], 0)
+    assert said in reading.problems.named[0].what
+
+
+@pytest.mark.parametrize("lacking", [["command", "tags"], ["namespace", "tier", "size"], ["key"]])
+def test_columns_that_a_signed_file_lacks_are_empty(directory: Path, lacking: list[str]) -> None:
+    lines = [Line(NOW + at, "get", "k", "", "disk", "hit", size=5, tags=("t",), command="c") for at in range(9)]
+    written(directory, table_of(lines).drop_columns(lacking), SIGNED)
+    reading = Operations(directory)
+    found = list(reading)
+    assert (len(found), reading.problems.count) == (9, 0)
+    empty = Line(NOW, "get", "", "")
+    for name in lacking:
+        assert {getattr(line, name) for line in found} == {getattr(empty, name)}
+    table = frame.as_frame(Operations(directory))
+    assert len(table) == 9
+    assert not (table.get("size", table["time"]).notna().any() and "size" in lacking)
+    assert lacking != ["key"] or list(table["key"]) == [""] * 9
+    asked = list(Operations(directory, keys=frozenset({"k"})))
+    assert len(asked) == (0 if "key" in lacking else 9)
+
+
+@pytest.mark.parametrize("size", [10**15, (1 << 53) + 1, (1 << 63) - 1])
+def test_integers_that_are_no_floats_are_compared_as_they_are(directory: Path, size: int) -> None:
+    lines = [Line(NOW, "get", "k", "default", "disk", "hit", size=one) for one in (5, size)]
+    written(directory, table_of(lines), SIGNED)
+    reading, table = Operations(directory), Operations(directory)
+    kept = 2 if size == 10**15 else 1
+    assert len(list(reading)) == len(frame.as_frame(table)) == kept
+    assert reading.skipped_lines == table.skipped_lines == 2 - kept
+
+
+def test_rows_without_a_time_are_skipped_and_counted(directory: Path) -> None:
+    table = table_of([Line(NOW, "get", "k", "default"), Line(NOW, "get", "l", "default")])
+    times = pa.array([None, round(NOW * 1e6)], pa.timestamp("us", tz="UTC"))
+    written(directory, table.set_column(0, "time", times), SIGNED)
+    reading, loaded = Operations(directory), Operations(directory)
+    assert len(list(reading)) == len(frame.as_frame(loaded)) == 1
+    assert reading.skipped_lines == loaded.skipped_lines == 1
+
+
+def test_no_flipped_bit_of_a_page_passes_for_data(directory: Path) -> None:
+    path = sealed(directory, made_up(1))
+    content, dice = path.read_bytes(), random.Random(7)
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    places = [dice.randrange(4, footer) for _ in range(60)]
+    whole, rows = list(Operations(directory)), frame.as_frame(Operations(directory))
+    for place in places:
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(damaged)
+        reading, table = Operations(directory), Operations(directory)
+        found = list(reading)
+        assert reading.problems.count or found == whole  # a page's header has bits that nobody reads
+        loaded = frame.as_frame(table)
+        assert table.problems.count or loaded.equals(rows)
+
+
+def test_whatever_is_damaged_in_a_sealed_file_is_told_and_never_raised(directory: Path) -> None:
+    path = sealed(directory, made_up(1))
+    content, dice = path.read_bytes(), random.Random(8)
+    for _ in range(60):
+        damaged = bytearray(content)
+        at = dice.randrange(len(content) - 4000, len(content))
+        damaged[at : at + 3] = dice.randbytes(3)
+        path.write_bytes(damaged)
+        list(Operations(directory))
+        list(Operations(directory, keys=frozenset({"llm:1"})))
+        frame.as_frame(Operations(directory))
 
 
 def test_the_columns_of_a_file_are_those_of_a_line() -> None:

@@ -21,6 +21,7 @@ from scoutcache.insight.forks import forked, may_fork
 from scoutcache.insight.simulation.curves import as_rows
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.sources import expect, lines_of
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
 
@@ -44,17 +45,18 @@ class Advised:
 
 def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None = None,
            since: float | None = None, namespace: str | None = None, assumed: float = 1.0,
-           left_out: Counter[str] | None = None, counted: Callable[[float], int] | None = None) -> Advised:  # fmt: skip
+           left_out: Counter[str] | None = None, problems: Problems | None = None,
+           counted: Callable[[float], int] | None = None) -> Advised:  # fmt: skip
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
     *budget* is the most memory there is, in bytes; *assumed* the share of keys that is in a log which doesn't say so;
-    *left_out* hears of other records that the log lacks, by reason; *counted* is as of `requests_of`.  Raises
-    `ConfigError` where the log holds no requests.
+    *left_out* hears of other records that the log lacks, by reason, *problems* of what could not be read; *counted* is
+    as of `requests_of`.  Raises `ConfigError` where the log holds no requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles
     try:
-        logged = lines_of(path, since, namespace, left_out, assumed)
+        logged = lines_of(path, since, namespace, left_out, problems, assumed)
         lines = logged.lines
         with _looked_at(lines) as look:
             requests = as_requests(lines)

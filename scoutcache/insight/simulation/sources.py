@@ -12,24 +12,24 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from scoutcache.errors import ConfigError
+from scoutcache.errors import CacheError, ConfigError
 from scoutcache.insight.operations import Operations, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
 from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
+from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line, kept_at
 
 __all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
-_LOG_FILES: Final = (".jsonl", ".parquet")
 _TRACE_FILES: Final = (".csv", ".gz")
 
 
 def is_log(path: Path) -> bool:
     """Is it (meant as) an operation log, not a trace?"""
-    return path.is_dir() or path.suffix in _LOG_FILES or (not path.exists() and path.suffix not in _TRACE_FILES)
+    return path.is_dir() or name_of(path) is not None or (not path.exists() and path.suffix not in _TRACE_FILES)
 
 
 class Logged(NamedTuple):
@@ -41,20 +41,24 @@ class Logged(NamedTuple):
 
 def lines_of(
     path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None,
-    assumed: float = 1.0,
+    problems: Problems | None = None, assumed: float = 1.0,
 ) -> Logged:  # fmt: skip
     """The operations in the log at *path* since *since* (seconds since the epoch), in the order of time.
 
-    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for another.
-    *left_out* is told how many records the writers left out, by reason; *assumed* is the rate of what doesn't say it.
+    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for one that
+    isn't there, `CacheError` for a file of which nothing can be read.  *left_out* is told how many records the writers
+    left out, by reason; *problems* what could not be read; *assumed* is the rate of what doesn't say it.
     """
-    is_file = path.suffix in _LOG_FILES and not path.is_dir()
+    is_file = name_of(path) is not None and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
     lines = in_order(operations, namespace)
     if left_out is not None:
         left_out.update(operations.left_out)
-    if is_file and not lines and (operations.skipped_files or operations.skipped_lines):
-        raise ConfigError(f"{path}: not a file of an operation log", hint="name a cache's directory, or a .csv")
+    if is_file and not lines and operations.problems.named:
+        raise CacheError(f"nothing could be read of {operations.problems.named[0]}",
+                         hint="name a cache's directory, or another file of its log")  # fmt: skip
+    if problems is not None:
+        problems.add(operations.problems)
     return _sampled(lines, operations.rates, assumed)
 
 
@@ -91,7 +95,8 @@ def expect(found: Requests, logged: Logged, counted: Callable[[float], int] | No
 
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
-    left_out: Counter[str] | None = None, assumed: float = 1.0, counted: Callable[[float], int] | None = None,
+    left_out: Counter[str] | None = None, problems: Problems | None = None, assumed: float = 1.0,
+    counted: Callable[[float], int] | None = None,
 ) -> Requests:  # fmt: skip
     """The requests of a trace or a log, with the arguments of `lines_of`.
 
@@ -100,7 +105,7 @@ def requests_of(
     """
     if not is_log(path):
         return read_requests(path, limit)
-    logged = lines_of(path, since, namespace, left_out, assumed)
+    logged = lines_of(path, since, namespace, left_out, problems, assumed)
     found = as_requests(logged.lines)
     expect(found, logged, counted)
     if not found.count:

@@ -138,6 +138,9 @@ def _at_once(block: bytes) -> _Rows | None:
         return None
     cells = block.replace(b"\n", b",").split(b",")
     keys = cells[1::3]
+    # Python's numbers may have signs and underscores, which a size has not.
+    if not b"".join(cells[2::3]).isdigit() or b"_" in b"".join(cells[0:-1:3]):
+        return None
     try:
         sizes = list(map(int, cells[2::3]))
         times = sum(map(float, cells[0:-1:3]))
@@ -180,7 +183,7 @@ def _problem(cells: list[str], columns: int, time_at: int, key_at: int, size_at:
     if len(cells) != columns:
         return f"{len(cells)} columns, expected {columns}"
     try:
-        if not isfinite(float(cells[time_at])):
+        if "_" in cells[time_at] or not isfinite(float(cells[time_at])):
             return f"{cells[time_at]!a} is no time"
     except ValueError:
         return f"{cells[time_at][:40]!a} is no time"

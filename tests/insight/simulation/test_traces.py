@@ -58,6 +58,9 @@ def test_other_forms_of_csv_say_the_same(write, text):
         ("timestamp,key,size\n0,a,5\n1,b,5\n2,c,-5\n", "line 4: '-5' is no size"),
         ("timestamp,key,size\n0,a,5\n1,b,big\n", "line 3: 'big' is no size"),
         ("timestamp,key,size\n0,a,5\n1,,5\n", "line 3: the key is empty"),
+        ("timestamp,key,size\n0,a,5\n1,b,1_0\n", "line 3: '1_0' is no size"),
+        ("timestamp,key,size\n0,a,5\n1,b,+10\n", r"line 3: '\+10' is no size"),
+        ("timestamp,key,size\n0,a,5\n1_0,b,5\n", "line 3: '1_0' is no time"),
     ],
 )
 def test_what_is_no_row_is_named_with_its_line(write, text, said):

@@ -1,0 +1,28 @@
+"""Words for what of an operation log could not be read: every command that reads one says it alike.
+
+Rule 1: each problem has its file, its line where it is one line's, and what is wrong; on stderr, `SHOWN` at most and
+        then how many more there are.
+Rule 2: figures from files that the user named are a part of what was asked for, so the exit code says so.  In the
+        cache's own folder a crash may have left anything, and what is whole there is all there is: that is a warning.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from scoutcache.cli.errors import PARTLY
+
+if TYPE_CHECKING:
+    from scoutcache.cli.state import Session
+    from scoutcache.oplog.reading import Problems
+
+SHOWN: Final = 20
+
+
+def tell_unread(session: Session, problems: Problems, *, named: bool) -> int | None:
+    """Say what could not be read; the exit code where the user *named* the files."""
+    for problem in problems.named[:SHOWN]:
+        session.warn(str(problem))
+    if problems.count > SHOWN:
+        session.warn(f"and {problems.count - SHOWN} more in the log that could not be read")
+    return PARTLY if named and problems.count else None

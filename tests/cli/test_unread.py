@@ -1,0 +1,131 @@
+"""What of a log can't be read is named by every command that reads one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+
+from scoutcache.cli.unread import SHOWN
+from scoutcache.oplog.columns import SIGNATURE, table_of
+from scoutcache.oplog.records import FORMAT, Line
+from scoutcache.oplog.sealing import seal
+
+NOW: Final = 1_700_000_000.0
+LINES: Final = [
+    Line(NOW + number, "compute" if number % 3 == 0 else "get", f"k:{number % 5}", "default", outcome="miss",
+         reason="cold", size=9)
+    for number in range(30)
+]  # fmt: skip
+NAMED: Final = [("report",), ("advise",), ("simulate", "--policy", "lru")]
+OWN: Final = [
+    ("report",), ("advise",), ("simulate", "--policy", "lru"), ("explain", "k:1"), ("keystats",),
+    ("stats", "--by", "tag"),
+]  # fmt: skip
+
+
+def put(path: Path, more: bytes = b"", form: int = FORMAT) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    start = Line(NOW, "start", process="me", user="ann", pid=7, command="serve.py", format=form)
+    path.write_bytes(msgspec.json.Encoder().encode_lines([start, *LINES]) + more)
+    return path
+
+
+def name(command: tuple[str, ...]) -> str:
+    return command[0]
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
+@pytest.mark.parametrize("more", [b"rubbish\n", b'{"time":1700'])
+def test_a_line_of_a_named_file_is_told_and_the_exit_code_says_so(cli, command, more):
+    put(Path("torn.jsonl"), more)
+    ran = cli(*command, "torn.jsonl", "--json")
+    assert ran.code == 3, ran.err
+    assert json.loads(ran.out)["schema_version"] == 1
+    assert ran.err.count("warning: torn.jsonl, line 32: ") == 1
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
+@pytest.mark.parametrize("kind", ["torn.parquet", "other.jsonl", "later.jsonl", "foreign.parquet", "torn.jsonl.zst"])
+def test_a_named_file_of_which_nothing_can_be_read_is_told_with_the_reason(cli, workplace, command, kind):
+    said = "doesn't begin with a start line"
+    if kind == "torn.parquet":
+        path = seal(put(Path("torn.jsonl")), NOW, smallest=0).path
+        assert path is not None
+        Path(kind).write_bytes(path.read_bytes()[:-50])
+        said = "not a whole Parquet file"
+    elif kind == "other.jsonl":
+        Path(kind).write_text('{"foo":1}\n')
+    elif kind == "later.jsonl":
+        put(Path(kind), form=99)
+        said = f"written in format 99, this version knows {FORMAT}"
+    elif kind == "foreign.parquet":
+        pq.write_table(pa.table({"trip": [1], "fare": [2.5]}), kind)
+        said = "its metadata lacks the signature"
+    else:
+        Path(kind).write_bytes(zstandard.compress(put(Path("whole.jsonl")).read_bytes() * 99)[:40])
+        said = "damaged after line 0"
+    ran = cli(*command, kind)
+    assert ran.code == (3 if command == ("report",) else 1)
+    assert f"{kind}: " in ran.err
+    assert said in ran.err
+    assert "nothing was recorded" not in ran.err
+    assert "unexpected" not in ran.err
+
+
+@pytest.mark.parametrize("command", OWN, ids=name)
+def test_in_the_caches_own_folder_it_is_a_warning(cli, directory, command):
+    folder = directory / "oplog"
+    put(folder / "a.jsonl", b'{"time":1700')
+    (folder / "other.jsonl").write_text('{"foo":1}\n')
+    pq.write_table(pa.table({"trip": [1], "fare": [2.5]}), folder / "taxi.parquet")
+    ran = cli(*command)
+    assert ran.code == 0, ran.err
+    assert f"warning: {folder / 'a.jsonl'}, line 32: torn" in ran.err
+    assert f"warning: {folder / 'other.jsonl'}: not a log of scoutcache" in ran.err
+    assert f"warning: {folder / 'taxi.parquet'}: not a log of scoutcache" in ran.err
+
+
+@pytest.mark.parametrize("command", [*NAMED, ("log", "convert", "-o", "out.jsonl")], ids=name)
+def test_many_are_counted_beyond_the_first(cli, command):
+    put(Path("a.jsonl"), b"rubbish\n" * 150)
+    ran = cli(*command, "a.jsonl")
+    assert (ran.code, ran.err.count("a.jsonl, line")) == (3, SHOWN)
+    assert "warning: and 130 more in the log that could not be read" in ran.err
+
+
+@pytest.mark.parametrize("command", [*NAMED, ("log", "convert", "-o", "out.jsonl")], ids=name)
+def test_a_file_that_is_not_there_is_a_wrong_use(cli, workplace, command):
+    ran = cli(*command, "nofile.jsonl")
+    assert (ran.code, ran.out) == (2, "")
+    assert "nofile.jsonl" in ran.err
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
+def test_a_packed_log_is_a_log(cli, workplace, command):
+    Path("a.jsonl.zst").write_bytes(zstandard.compress(put(Path("whole.jsonl")).read_bytes()))
+    ran = cli(*command, "a.jsonl.zst", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.out
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
+def test_what_is_whole_is_told_without_a_word(cli, workplace, command):
+    put(Path("a.jsonl"))
+    ran = cli(*command, "a.jsonl")
+    assert (ran.code, "warning" in ran.err) == (0, False)
+
+
+@pytest.mark.parametrize("into", ["out.parquet", "out.jsonl", "out.csv"])
+def test_a_signed_file_that_lacks_columns_is_converted(cli, workplace, into):
+    table = table_of(LINES).drop_columns(["key", "namespace", "size"])
+    pq.write_table(table.replace_schema_metadata({SIGNATURE: b"{}"}), "lacking.parquet")
+    ran = cli("log", "convert", "lacking.parquet", "-o", into, "--json")
+    assert ran.code == 0, ran.err
+    assert json.loads(ran.out)["rows"] == len(LINES)
