@@ -164,3 +164,15 @@ def test_a_found_file_that_names_a_function_needs_trust(cli, monkeypatch, workpl
     ran = cli("semantic", "stats")
     assert ran.code == 2
     assert "runs code" in ran.err
+
+
+@pytest.mark.parametrize("holds", [b"", b"garbage" * 2000])
+def test_rebuild_replaces_a_damaged_index(cli, workplace, holds):
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    (file,) = (workplace / "cache" / "semantic").glob("*/rows")
+    file.write_bytes(holds)
+    ran = cli("semantic", "query", f"{QUERY}?", "-m", "gpt")
+    assert (ran.code, ran.out) == (1, "")
+    assert "scoutcache semantic rebuild" in ran.err
+    assert data(cli("semantic", "rebuild", "--json"))["entries"] == 1
+    assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").out == "x\n"
