@@ -197,3 +197,15 @@ def test_the_switch_turns_it_off(open_cache):
     cache.semantic.use(embed, "words")
     assert cache.semantic.add(ASKED, "Paris", model="m") is None
     assert cache.semantic.get(ASKED, model="m") is None
+
+
+def test_feedback_from_another_namespace_changes_nothing(cache, semantic):
+    semantic.add(ASKED, "Paris", model="m")
+    hit = semantic.get(ALIKE, model="m")
+    assert cache.namespace("b").semantic.feedback(hit.hit_id, correct=False) is False
+    assert semantic.feedback(hit.hit_id, correct=False, namespace="b") is False
+    assert semantic.get(ALIKE, model="m").response == "Paris"
+    semantic.add(ASKED, "Lyon", model="m", namespace="b")
+    hit = semantic.get(ALIKE, model="m", namespace="b")
+    assert semantic.feedback(hit.hit_id, correct=False, namespace="b") is True
+    assert semantic.get(ALIKE, model="m", namespace="b") is None
