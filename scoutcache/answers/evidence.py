@@ -97,7 +97,7 @@ def observe(answering: Answering, ref: Ref, birth: str, observation: Observation
 
 
 def feedback(answering: Answering, hit_id: str, correct: object, namespace: str | None = None) -> Flow[bool]:
-    """Learn whether a hit was right; False when the answer that it served is gone, or was served in another namespace."""
+    """Learn whether a hit was right; False when its answer is gone, or it was one of another namespace."""
     if not isinstance(correct, bool):
         raise CacheError(f"correct is True or False, not {correct!r:.40}")
     name, hit = answering.namespace(namespace), Hit.read(hit_id)

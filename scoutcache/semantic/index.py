@@ -271,7 +271,10 @@ class Index:
             return {place: (row, states[row]) for place, row in self._list().items() if states[row] != DEAD}
 
     def replace(self, entries: Sequence[tuple[Place, Any]]) -> None:
-        """Let the index hold exactly *entries* with their vectors, whatever embedder made the old ones, and whatever the file holds."""
+        """Let the index hold exactly *entries* with their vectors.
+
+        Whatever embedder made the old ones, and whatever the file holds: it may be damaged.
+        """
         with self._lock, self.rows.locked(anew=True):
             probe, dim = self._probe(), len(self._encoding.one(_PROBE))
             table = self.rows.table([(*place, vector) for place, vector in entries], dim)
