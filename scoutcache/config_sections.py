@@ -281,7 +281,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     """`cache.llm` asks by meaning in every namespace, unless a call says ``semantic=False``."""
-    model: str = "all-MiniLM-L6-v2"
+    model: Annotated[str, Field(min_length=1)] = "all-MiniLM-L6-v2"
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""

@@ -330,3 +330,8 @@ def test_urls_that_a_client_would_misread_are_refused(url, told):
 ])  # fmt: skip
 def test_urls_that_say_what_a_client_reads_are_taken(url):
     assert CacheConfig(redis={"url": url}).redis.url.get_secret_value() == url
+
+
+def test_an_embedder_has_a_name():
+    with pytest.raises(ConfigError, match=r"semantic\.model"):
+        CacheConfig.read({"semantic": {"model": ""}})

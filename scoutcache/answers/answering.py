@@ -19,11 +19,11 @@ from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, PolicyError, TierUnavailable
+from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
 from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
-from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, places_of, read_answer, written_answer
+from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, check_names, places_of, read_answer, written_answer
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
 from scoutcache.semantic.rows import LIVE
@@ -94,7 +94,8 @@ class Answering:
     def preset(self, threshold: float | None) -> Preset:
         """What decides, by the configuration and the call.  Raises `CacheError`."""
         config = self.core.config.semantic
-        if threshold is not None and not 0 <= threshold <= 1:
+        is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+        if threshold is not None and not (is_number and 0 <= threshold <= 1):
             raise CacheError(f"a threshold is a cosine similarity from 0 to 1, not {threshold!r}")
         return chosen(config.preset, config.threshold if threshold is None else threshold)
 
@@ -109,6 +110,7 @@ class Answering:
         self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None
     ) -> Flow[Found | None]:
         """What serves *query*, or None."""
+        check_names("get", scope)
         one, preset, name = asked(query, scope), self.preset(threshold), self.namespace(namespace)
         began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
         found = yield from self._found(one, name, preset, reasons)
@@ -301,6 +303,7 @@ class Answering:
 
     def add(self, query: str, response: Any, options: Options, scope: Mapping[str, Any]) -> Flow[str | None]:
         """Store the answer to *query*; its key, None when no tier took it."""
+        check_names("add", scope)
         one, name = asked(query, scope), self.namespace(options.namespace)
         ref = Ref(name, one.key)
         self.calls.lifetime(ref, options.ttl, options.stale_ttl)  # a wrong one fails before anything is embedded
@@ -370,7 +373,7 @@ class Answering:
         """Remove the answer with *key*; True if it was there."""
         name, found = self.namespace(namespace), places_of(str(key))
         if found is None:
-            raise CacheError(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
+            raise InvalidKey(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
         index, places = self.state.index(name), [Place(*found)]
         yield from self._work(lambda: index.removing(places))
         removed = yield from self.calls.delete(str(key), name)

@@ -4,6 +4,7 @@ Rule 1: a hit's id says which answer served, how near it was, and to whom (names
         another process, and later.  It is no secret and no proof: whoever hands ids out to strangers keeps a table.
 Rule 2: what is learned lies beside the answer as an entry of its own, changed by one at a time.
 Rule 3: what was reported wrong is not served again to queries that are as far away or farther, whatever the policy.
+Rule 4: feedback comes from the namespace of the hit: whoever works in another one changes nothing there.
 """
 
 from __future__ import annotations
@@ -95,10 +96,12 @@ def observe(answering: Answering, ref: Ref, birth: str, observation: Observation
     return (yield from alone(answering.core, own, add))
 
 
-def feedback(answering: Answering, hit_id: str, correct: object) -> Flow[bool]:
-    """Learn whether a hit was right; False when the answer that it served is gone."""
+def feedback(answering: Answering, hit_id: str, correct: object, namespace: str | None = None) -> Flow[bool]:
+    """Learn whether a hit was right; False when its answer is gone, or it was one of another namespace."""
     if not isinstance(correct, bool):
         raise CacheError(f"correct is True or False, not {correct!r:.40}")
-    hit = Hit.read(hit_id)
+    name, hit = answering.namespace(namespace), Hit.read(hit_id)
+    if hit.namespace != name:
+        return False
     observation = Observation(hit.similarity, correct, hit.mark)
     return (yield from observe(answering, Ref(hit.namespace, hit.key), hit.birth, observation))

@@ -78,12 +78,12 @@ class Semantic:
         """Remove every answer of the namespace, in all its scopes, and what was learned of them."""
         self._cache._run(self._flows.clear(namespace))
 
-    def feedback(self, hit_id: str, correct: bool) -> bool:
-        """Say whether a hit was right; False when the answer that it served is gone.
+    def feedback(self, hit_id: str, correct: bool, namespace: str | None = None) -> bool:
+        """Say whether a hit was right; False when the answer that it served is gone, or is of another namespace.
 
         One that was reported wrong isn't served again to queries as far away or farther.
         """
-        return self._cache._run(feedback(self._flows, hit_id, correct))
+        return self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
     def explain(
         self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
@@ -147,12 +147,12 @@ class AsyncSemantic:
         """Remove every answer of the namespace, in all its scopes, and what was learned of them."""
         await self._cache._run(self._flows.clear(namespace))
 
-    async def feedback(self, hit_id: str, correct: bool) -> bool:
-        """Say whether a hit was right; False when the answer that it served is gone.
+    async def feedback(self, hit_id: str, correct: bool, namespace: str | None = None) -> bool:
+        """Say whether a hit was right; False when the answer that it served is gone, or is of another namespace.
 
         One that was reported wrong isn't served again to queries as far away or farther.
         """
-        return await self._cache._run(feedback(self._flows, hit_id, correct))
+        return await self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
     async def explain(
         self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any

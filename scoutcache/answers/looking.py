@@ -9,7 +9,7 @@ from scoutcache.answers.answering import Answering, Judged
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.meaning.presets import LONGEST
-from scoutcache.meaning.scopes import asked
+from scoutcache.meaning.scopes import asked, check_names
 
 __all__ = ["explain", "stats"]
 
@@ -19,6 +19,7 @@ def explain(
     threshold: float | None,
 ) -> Flow[dict[str, Any]]:  # fmt: skip
     """What would be served to *query* and why, with the *count* nearest; it is no request and counts as none."""
+    check_names("explain", scope)
     one, preset, name = asked(query, scope), answering.preset(threshold), answering.namespace(namespace)
     told: dict[str, Any] = {"query": query, "scope": one.scope, "namespace": name, "policy": answering.policy,
                             "threshold": preset.threshold, "gates": list(preset.gates)}  # fmt: skip

@@ -8,7 +8,7 @@ Not kept, by the name that is counted:
 - ``error``: the answer is an error, or failed, or was cancelled.
 - ``refused``: the model refused, or a filter cut it off.  Tomorrow's filter may be another.
 - ``truncated``: it ended at a limit of tokens; kept only where the caller wants it so.
-- ``unfinished``: a stream that ended without its end, or an answer that is still being made.
+- ``unfinished``: a stream that ended without its end or had no chunk, an answer that is still being made, or None.
 - ``other_model``: another model answered than was asked (a fallback, a router).  A dated name of the same model is the
   same model; so is what ``[llm] model_aliases`` says of a deployment's name.
 """
@@ -109,13 +109,14 @@ def outline_of(response: object) -> Outline:
 
 def outline_of_chunks(chunks: Iterable[object]) -> Outline:
     """What the chunks of a stream say together; pieces that are no mappings say nothing."""
-    outline, known, ended = Outline(), False, False
+    outline, known, ended, some = Outline(), False, False, False
     for chunk in chunks:
+        some = True
         said = plain(chunk)
         if said is not None:
             known_now, ended_now = _chunk(outline, said)
             known, ended = known or known_now, ended or ended_now
-    outline.finished = ended or not known
+    outline.finished = ended or (some and not known)
     return outline
 
 

@@ -58,7 +58,8 @@ def text_digest(text: str | Iterable[str], where: str = "text") -> tuple[str, in
 
 
 def _pieces(text: str | Iterable[str], where: str) -> Iterator[str]:
-    for chunk in (text,) if isinstance(text, str) else text:
+    whole = isinstance(text, str | bytes | bytearray | memoryview)
+    for chunk in (text,) if whole else text:
         if not isinstance(chunk, str):
             raise InvalidKey(f"{where} is text or chunks of text, not {type(chunk).__name__}",
                              hint="decode bytes first")  # fmt: skip

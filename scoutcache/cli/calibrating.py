@@ -17,7 +17,7 @@ from scoutcache.meaning.presets import PRESETS
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
 
-__all__ = ["Calibrated", "calibrated", "read_pairs"]
+__all__ = ["Calibrated", "calibrated", "check_threshold", "read_pairs"]
 
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -42,8 +42,7 @@ def calibrated(
 
     if threshold is not None and precision is not None:
         raise Usage("--threshold and --precision exclude each other")
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
+    check_threshold(threshold)
     rows = read_pairs(file)
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
     name = encoding.name
@@ -66,6 +65,12 @@ def calibrated(
         chosen = session.config.semantic.threshold if threshold is None else threshold
         point = measure(pairs, PRESETS[preset].threshold if chosen is None else chosen)
     return Calibrated(pairs, name, preset, asked, point, points)
+
+
+def check_threshold(threshold: float | None) -> None:
+    """Raise `Usage` for what is no cosine similarity."""
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
 
 
 def read_pairs(file: Path) -> list[tuple[str, str, bool]]:

@@ -53,6 +53,10 @@ def stats(
     """
     if not 0 < hours < float("inf"):
         raise Usage("--hours is a number of more than 0")
+    from scoutcache.llm.base import LONGEST
+
+    if hours > LONGEST:
+        raise Usage(f"--hours is at most {LONGEST:,}, not {hours:g}", hint="counts are kept for [llm] metrics_ttl")
     with session.cache(reading=True) as cache:
         metrics = cache.llm.metrics(hours)
     shown = {"hours": hours, "period_start": metrics.period_start, "period_end": metrics.period_end,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import MISSED, NOT_FOUND, CommandError, Usage
+from scoutcache.cli.errors import MISSED, NOT_FOUND, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 
@@ -69,8 +70,12 @@ def query(session: Session, query: Query, model: Model, scope: Scope = None, thr
 
     It counts as a request. Why there is none is told by scoutcache semantic explain.
     """
+    from scoutcache.cli.calibrating import check_threshold
+
+    check_threshold(threshold)
+    wanted = _scope("get", model, scope)
     with session.cache(reading=True, counting=True, raising=False) as cache:
-        hit = cache.semantic.get(query, threshold=threshold, **_scope(model, scope))
+        hit = cache.semantic.get(query, threshold=threshold, **wanted)
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
                            hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
@@ -114,10 +119,10 @@ def add(
     """Store the answer to a query under the prefix semantic, as an ordinary entry."""
     from scoutcache.cli.values import _check_lasting, _content
 
-    content = _content(response, kind)
+    content, wanted = _content(response, kind), _scope("add", model, scope)
     with session.cache() as cache:
         _check_lasting(cache)
-        key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **_scope(model, scope))
+        key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
         raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
@@ -171,8 +176,12 @@ def explain(
 
     It counts as no request and changes nothing.
     """
+    from scoutcache.cli.calibrating import check_threshold
+
+    check_threshold(threshold)
+    wanted = _scope("explain", model, scope)
     with session.cache(reading=True, raising=False) as cache:
-        told = cache.semantic.explain(query, count=count, threshold=threshold, **_scope(model, scope))
+        told = cache.semantic.explain(query, count=count, threshold=threshold, **wanted)
     if session.form != "table":
         session.out.record(told, main="candidates")
         return
@@ -227,7 +236,9 @@ def calibrate(
     else:
         session.out.record(fields, main="curve")
     if precision is not None and point is None:
-        session.warn(f"no threshold reaches a precision of {precision:g} on these pairs")
+        some = any(one.hits for one in found.curve)
+        session.warn(f"no threshold reaches a precision of {precision:g} on these pairs" if some
+                     else "no threshold has a hit on these pairs, so none has a precision")  # fmt: skip
         return MISSED
     return None
 
@@ -292,6 +303,7 @@ def prepare(
     folder = prepared_in(session.place, model)
     done, difference = is_prepared(folder) and not force, None
     if not done:
+        _make_folder(folder.parent)
         with session.working(f"preparing {model}"):
             difference = export(model, folder, identity(model))
     fields = {"model": model, "folder": str(folder), "prepared": not done, "max_difference": difference}
@@ -300,6 +312,19 @@ def prepare(
         session.note(f"{model} {how}")
     else:
         session.out.record(fields)
+
+
+def _make_folder(folder: Path) -> None:
+    """Before the model is loaded, which takes a while."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        writable = os.access(folder, os.W_OK | os.X_OK)
+        reason = "permission denied"
+    except OSError as error:
+        writable, reason = False, error.strerror or str(error)
+    if not writable:
+        hint = "name a folder of its own with --directory or `directory` in the configuration"
+        raise CommandError(f"the folder {folder} can't be used: {reason}", code=UNREACHABLE, hint=hint)
 
 
 @command(
@@ -322,19 +347,28 @@ def rebuild(session: Session) -> None:
         session.out.record({"namespace": namespace, "entries": entries})
 
 
-def _scope(model: str, given: list[str] | None) -> dict[str, Any]:
+def _scope(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
     """The scope that the options name."""
     import json
+
+    from scoutcache.meaning.scopes import check_names
 
     scope: dict[str, Any] = {"model": model}
     for one in given or ():
         name, sign, value = one.partition("=")
-        if not sign or not name.isidentifier() or name in {"namespace", "threshold", "query", "response"}:
+        if not sign or not name.isidentifier():
             raise Usage(f"--scope takes NAME=VALUE, not {one!r}", hint="such as --scope temperature=0.2")
+        if name == "model":
+            raise Usage("--scope can't name the model again: --model does")
+        if name in {"self", "count"}:
+            raise Usage(f"{name} is reserved, and can't be part of a scope", hint="give it another name")
+        if name in scope:
+            raise Usage(f"--scope names {name} twice", hint="a scope has one value for each name")
         try:
             scope[name] = json.loads(value)
         except ValueError:
             scope[name] = value
+    check_names(call, scope)
     return scope
 
 

@@ -6,7 +6,8 @@ It serves ``httpx`` and ``httpx2`` alike, whichever the client is built on, and 
 Rules.
 
 1. Looked at are POSTs with a JSON object to ``/v1/chat/completions``, ``/v1/responses``, ``/v1/messages`` and
-   ``/v1/embeddings`` (or *paths*), at any host.  Anything else goes through untouched.
+   ``/v1/embeddings`` (or *paths*), at any host.  Anything else goes through untouched, and so does everything once the
+   cache is closed.
 2. What is sampled at a temperature other than 0, or an unnamed one, passes the cache by, logged as ``bypassed``, unless
    *any_temperature*: nobody asked for a cache here.  So do requests with the header ``X-Scoutcache: bypass``, which is
    not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; and conversations that the
@@ -102,7 +103,10 @@ class _Transport:
         return self._inner
 
     def _is_looked_at(self, request: Any) -> bool:
-        return bool(request.method == "POST" and request.url.path.endswith(self._paths))
+        # A client may outlive the cache, as one that shuts down beside it does.
+        return bool(
+            request.method == "POST" and request.url.path.endswith(self._paths) and not self._flows.core.closed
+        )
 
     def _wanted(self, request: Any) -> Wanted | None:
         """What *request*, whose body has been read, asks; None for what is no question to a model."""

@@ -99,9 +99,10 @@ class AsyncLlm(Base):
     ) -> bool:
         """Keep *response* as the answer; True if some tier took it, False also for what is no answer to be kept.
 
-        That is an error, a refusal, an answer cut off at a limit of tokens, one of another model: *keep* names those
-        that are kept all the same (``keep=["truncated"]``).  What is not given (request id, tokens, cost) is read from
-        the response and ``[costs]``.  With ``"stream": True`` in the request a list is the chunks of a stream.
+        That is an error, a refusal, an answer cut off at a limit of tokens, one of another model, None or a stream
+        without chunks: *keep* names those that are kept all the same (``keep=["truncated"]``).  What is not given
+        (request id, tokens, cost) is read from the response and ``[costs]``.  With ``"stream": True`` in the request a
+        list is the chunks of a stream.
         Raises `InvalidKey`, `InvalidTTL`, or `SerializationError` for a response that can't be stored.
         """
         details = Details(tags, source, provider, request_id, input_tokens, output_tokens, cost, keep or ())

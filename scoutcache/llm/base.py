@@ -28,9 +28,11 @@ from scoutcache.ttl import parse_duration
 if TYPE_CHECKING:
     from scoutcache.face import Face
 
-__all__ = ["Asking", "Base"]
+__all__ = ["LONGEST", "Asking", "Base"]
 
 Named = str | Iterable[str] | None
+LONGEST = 1_000_000
+"""Hours that can be asked about: 114 years."""
 _DETAILS = tuple(Details.__dataclass_fields__)
 
 
@@ -157,4 +159,7 @@ class Base:
     def _hours(hours: float) -> float:
         if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < math.inf:
             raise CacheError(f"hours is a number of more than 0, not {hours!r:.80}")
+        if hours > LONGEST:
+            raise CacheError(f"hours is at most {LONGEST:,}, not {hours!r:.80}",
+                             hint="counts are kept for [llm] metrics_ttl")
         return hours

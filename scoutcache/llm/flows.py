@@ -69,7 +69,7 @@ class Flows:
             verdict = self.judge(question, details, outline_of_chunks(chunks))
             stored = packed_stream(map(pack_chunk, chunks), verdict.meta)
         else:
-            verdict = self.judge(question, details, outline_of(response))
+            verdict = self.judge(question, details, _outlined(response))
             stored = packed(response, verdict.meta)
         ref = self.calls.ref(question.key, namespace)
         options = Options(self.ttl(ref, question, ttl), tags=verdict.tags, namespace=namespace, cost=verdict.cost,
@@ -204,7 +204,7 @@ class Making:
     def whole(self, ctx: Any, response: Any) -> dict[str, Any]:
         """The answer as it is stored, and *ctx* told how."""
         self.response = response
-        verdict = self.flows.judge(self.question, self.details, outline_of(response))
+        verdict = self.flows.judge(self.question, self.details, _outlined(response))
         try:
             stored = packed(response, verdict.meta)
         except SerializationError:
@@ -234,6 +234,13 @@ class Making:
         ctx.store = ctx.store and verdict.fault is None
         self.flows.count_call(self.question, self.namespace, verdict, self._took_ns)
         return stored
+
+
+def _outlined(response: Any) -> Outline:
+    """What a whole answer says of itself; None is no answer yet."""
+    outline = outline_of(response)
+    outline.finished &= response is not None
+    return outline
 
 
 def opened(stored: Any) -> Any:

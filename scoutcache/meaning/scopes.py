@@ -3,23 +3,28 @@
 Rule 1: the namespace is the tenant, and part of every key's identity.  The scope is everything else that must match:
         model, system prompt, tools, parameters.  The query is what may differ, and never part of it.
 Rule 2: a scope names a model.  Without one an answer of any model would serve, so that is refused.
-Rule 3: equal scopes have equal digests, and different ones different: 0.5 and "0.5" are told apart, the order of
-        parameters is not.
+Rule 3: equal scopes have equal digests, and different ones different: 0.5 and "0.5" are told apart, as 1 and True
+        are; the order of parameters is not, nor 1 and 1.0.
 Rule 4: a key holds both digests, 128 bits each.  What is stored says both again, and is checked against its key.
+Rule 5: a name that is an option's, or nearly one, is none of a scope: what was meant as a time to live or a tag would
+        silently keep answers apart (`check_names`).
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from scoutcache.canonical import canonical
 from scoutcache.errors import CacheError, InvalidKey
 
-__all__ = ["KEYS", "Answer", "Asked", "asked", "evidence_key", "places_of", "read_answer", "written_answer"]
+__all__ = [
+    "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "places_of", "read_answer", "written_answer",
+]  # fmt: skip
 
 PREFIX: Final = "semantic"
 NO_MODEL: Final = "-"
@@ -32,6 +37,15 @@ POOL: Final = f"{PREFIX}:labels"
 """What the key of the labels of a namespace begins with."""
 
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
+_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",), "response": ("add",),
+                   "ttl": ("add",), "stale_ttl": ("add",), "tags": ("add",), "depends_on": ("add",),
+                   "cost": ("add",)}  # fmt: skip
+"""What the calls take besides a scope, and which do."""
+_NEAR: Final = 0.8
+_DEEPEST: Final = 100
+_WHOLE: Final = 2**53
+"""Below it each whole number is a float too."""
 _TEXTS: Final = frozenset({"prompt", "messages", "input", "question", "text", "content"})
 
 
@@ -52,28 +66,69 @@ class Asked(NamedTuple):
 def asked(query: str, scope: Mapping[str, Any]) -> Asked:
     """*query* in *scope*.
 
-    Raises `InvalidKey` for a query that is no text, and `CacheError` for a scope that names no model.
+    Raises `InvalidKey` for a query that is no text, and for a scope that names no model; `CacheError` for one that
+    can't be compared.
     """
     if not isinstance(query, str) or not query.strip():
         raise InvalidKey(f"a query is a text that isn't empty, not {query!r:.80}")
-    model = scope.get("model")
-    if not isinstance(model, str) or not model.strip():
-        raise CacheError(
-            "the scope names no model, so answers of one model would be served as another's",
-            hint='say model="…", and whatever else must match: system=…, tools=…, temperature=…',
-        )
+    if not query.isascii() and (lone := _SURROGATE.search(query)) is not None:
+        raise InvalidKey(f"the query holds the lone surrogate U+{ord(lone[0]):04X} at character {lone.start() + 1}",
+                         hint="decode its bytes as UTF-8 with errors='replace'")  # fmt: skip
+    _check_model(scope.get("model"))
     for name in _TEXTS & scope.keys():
         if scope[name] == query:
             raise CacheError(f"the scope holds the query itself as {name}, so no other query could be answered by it",
                              hint=f"leave {name} out; the scope is what must match exactly")  # fmt: skip
     given = {name: value for name, value in scope.items() if value is not None}
     try:
-        digest = hashlib.sha256(canonical(given, "scope").encode(errors="surrogatepass")).digest()[:16]
+        digest = hashlib.sha256(canonical(_plain(given), "scope").encode(errors="surrogatepass")).digest()[:16]
     except InvalidKey as error:
         raise CacheError(f"the scope can't be compared: {error}", hint=error.hint) from error
     text = unicodedata.normalize("NFC", query.strip())
     ident = hashlib.sha256(text.encode(errors="surrogatepass")).digest()[:16]
     return Asked(query, given, digest, ident)
+
+
+def _check_model(model: object) -> None:
+    if model is not None and not isinstance(model, str):
+        raise InvalidKey(f"model is a text, not {type(model).__name__} {model!r:.80}", hint='such as model="gpt-4o"')
+    if model is None or not model.strip():
+        raise InvalidKey(
+            "the scope names no model, so answers of one model would be served as another's",
+            hint='say model="…", and whatever else must match: system=…, tools=…, temperature=…',
+        )
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """*value* with whole numbers as such, as far as mappings and lists go: 1.0 is 1, and True is neither."""
+    kind = type(value)
+    if kind is float and value.is_integer() and abs(value) < _WHOLE:
+        return int(value)
+    if depth > _DEEPEST:  # `canonical` says so
+        return value
+    if kind is dict:
+        return {name: _plain(one, depth + 1) for name, one in value.items()}
+    return kind(_plain(one, depth + 1) for one in value) if kind in {list, tuple} else value
+
+
+def check_names(call: str, names: Collection[str]) -> None:
+    """Raise `InvalidKey` for a name of a scope, given to *call*, that is an option's or nearly one."""
+    for name in names:
+        if name in _OPTIONS:
+            raise InvalidKey(f"{name} is an option of semantic.{' and '.join(_OPTIONS[name])}, and no part of a scope",
+                             hint=f"leave it out of semantic.{call}, or give what must match another name")  # fmt: skip
+        meant = next((option for option in _OPTIONS if _is_near(name.casefold(), option)), None)
+        if meant is not None:
+            of = f" (of semantic.{_OPTIONS[meant][0]})" if call not in _OPTIONS[meant] else ""
+            raise InvalidKey(f"semantic.{call} has no option {name!r:.80}; did you mean {meant}{of}?",
+                             hint="what must match exactly needs a name that is less like it")  # fmt: skip
+
+
+def _is_near(name: str, option: str) -> bool:
+    """Is it the singular or plural of *option*, made of the same letters, or nearly equal?"""
+    if name in {f"{option}s", option.removesuffix("s")} or (len(name) == len(option) and set(name) == set(option)):
+        return True
+    return difflib.SequenceMatcher(None, name, option).ratio() > _NEAR
 
 
 def key_of(digest: bytes, ident: bytes) -> str:

@@ -144,12 +144,22 @@ class Encoding:
         self.calls += 1
         assert self._embedder is not None
         given = [piece for one in cut for piece in one]
-        found = checked(self._embedder.embed(given), len(given), self._embedder)
+        found = checked(_embedded(self._embedder, given), len(given), self._embedder)
         if len(found) == len(texts):
             return found
         ends = np.cumsum([len(one) for one in cut])
         means = [found[end - len(one) : end].mean(axis=0) for end, one in zip(ends, cut, strict=True)]
         return checked(means, len(texts), self._embedder)
+
+
+def _embedded(embedder: Embedder, texts: list[str]) -> Any:
+    """What *embedder* gives.  Raises `CacheError` for whatever it raises."""
+    try:
+        return embedder.embed(texts)
+    except CacheError:
+        raise
+    except Exception as error:
+        raise CacheError(f"the embedder {embedder.name} failed: {type(error).__name__}: {error!s:.300}") from error
 
 
 def checked(vectors: Any, count: int, embedder: Embedder) -> Vectors:

@@ -271,8 +271,11 @@ class Index:
             return {place: (row, states[row]) for place, row in self._list().items() if states[row] != DEAD}
 
     def replace(self, entries: Sequence[tuple[Place, Any]]) -> None:
-        """Let the index hold exactly *entries* with their vectors, by whatever embedder made the old ones."""
-        with self._lock, self.rows.locked():
+        """Let the index hold exactly *entries* with their vectors.
+
+        Whatever embedder made the old ones, and whatever the file holds: it may be damaged.
+        """
+        with self._lock, self.rows.locked(anew=True):
             probe, dim = self._probe(), len(self._encoding.one(_PROBE))
             table = self.rows.table([(*place, vector) for place, vector in entries], dim)
             self.rows.rewrite((), self._encoding.name, probe, dim, table)

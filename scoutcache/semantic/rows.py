@@ -40,6 +40,8 @@ DIGEST: Final = 16
 
 _HEADER: Final = 8192
 _FORMAT: Final = 1
+_WIDEST: Final = 1 << 20
+"""Components of a vector; a header that tells of more is damaged."""
 
 
 class About(NamedTuple):
@@ -96,7 +98,7 @@ class Rows:
             fd, mode = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC), "r"
         with os.fdopen(fd, f"{mode}b") as file:
             stat = os.fstat(file.fileno())
-            same = self.about is not None and stat.st_ino == self._seen[0]
+            same = self.about is not None and stat.st_ino == self._seen[0] and stat.st_size >= _HEADER
             if not same:
                 self.about = _read_header(file.read(_HEADER), self._file)
             assert self.about is not None
@@ -158,14 +160,17 @@ class Rows:
     # -- writing
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """The right to write, against every thread and process; what is seen inside is up to date."""
+    def locked(self, *, anew: bool = False) -> Iterator[None]:
+        """The right to write, against every thread and process; what is seen inside is up to date.
+
+        With *anew* nothing is seen inside: the file may be damaged, and is to be replaced.
+        """
         with self._mutex:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             fd = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                self.refresh()
+                self._forget() if anew else self.refresh()
                 yield
             finally:
                 os.close(fd)  # which gives up the lock
@@ -246,8 +251,8 @@ def _read_header(data: bytes, file: Path) -> About:
     try:
         fields = json.loads(data)
         about = About(str(fields["model"]), int(fields["dim"]), tuple(fields["probe"]), str(fields["generation"]))
-        sound = fields["format"] == _FORMAT and about.dim > 0
-    except (ValueError, KeyError, TypeError):
+        sound = fields["format"] == _FORMAT and 0 < about.dim <= _WIDEST
+    except (ValueError, KeyError, TypeError, RecursionError):
         sound = False
     if not sound:
         raise CacheError(f"the semantic index {file} can't be read: its header is none of this version",

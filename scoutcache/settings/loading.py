@@ -43,7 +43,7 @@ class Loaded:
 
 def load_config(
     *,
-    file: Path | None = None,
+    file: str | Path | None = None,
     profile: str | None = None,
     overrides: Mapping[str, Any] | None = None,
     env: Mapping[str, str] | None = None,
@@ -75,8 +75,8 @@ class _Sources:
     def add(self, settings: Mapping[str, Any], origin: str) -> None:
         self.layers.append((settings, origin))
 
-    def read_files(self, file: Path | None) -> None:
-        named = file or (Path(self.env[CONFIG_VARIABLE]) if self.env.get(CONFIG_VARIABLE) else None)
+    def read_files(self, file: str | Path | None) -> None:
+        named = Path(file) if file else (Path(self.env[CONFIG_VARIABLE]) if self.env.get(CONFIG_VARIABLE) else None)
         project = named.expanduser() if named else self.cwd and find_project_file(self.cwd)
         for path in (find_user_file(self.user_dir), project):
             if path is not None:

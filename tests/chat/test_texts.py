@@ -60,3 +60,8 @@ def test_a_lone_surrogate_and_bytes_are_refused():
 )  # fmt: skip
 def test_sizes_have_names(length, tiers, name):
     assert text_size(length, tiers) == name
+
+
+def test_bytes_are_named_as_such():
+    with pytest.raises(InvalidKey, match="not bytes"):
+        text_digest(b"abc")

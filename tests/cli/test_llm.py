@@ -116,3 +116,9 @@ class TestInvalidate:
 
     def test_control_codes_are_refused(self, asked, cli):
         assert cli("llm", "invalidate", "--model", "a\x1b[2J").code == 2
+
+
+def test_more_hours_than_a_calendar_has_are_a_wrong_usage(asked, cli):
+    ran = cli("llm", "stats", "--hours", "1e9")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--hours is at most 1,000,000" in ran.err

@@ -50,7 +50,8 @@ def test_a_scope_is_needed_and_read(cli):
     ran = cli("semantic", "query", QUERY)
     assert (ran.code, ran.out) == (2, "")
     assert "--model" in ran.err
-    assert cli("semantic", "add", QUERY, "x", "-m", " ").code == 1
+    assert cli("semantic", "add", QUERY, "x", "-m", " ").code == 2
+    assert cli("semantic", "query", QUERY, "-m", "").code == 2
     assert cli("semantic", "add", QUERY, "x", "-m", "gpt", "-s", "nothing").code == 2
     assert cli("semantic", "add", QUERY, "x", "-m", "gpt", "-s", "temperature=0.5").code == 0
     assert cli("semantic", "query", QUERY, "-m", "gpt", "-s", "temperature=0.5").out == "x\n"
@@ -164,3 +165,55 @@ def test_a_found_file_that_names_a_function_needs_trust(cli, monkeypatch, workpl
     ran = cli("semantic", "stats")
     assert ran.code == 2
     assert "runs code" in ran.err
+
+
+@pytest.mark.parametrize("holds", [b"", b"garbage" * 2000])
+def test_rebuild_replaces_a_damaged_index(cli, workplace, holds):
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    (file,) = (workplace / "cache" / "semantic").glob("*/rows")
+    file.write_bytes(holds)
+    ran = cli("semantic", "query", f"{QUERY}?", "-m", "gpt")
+    assert (ran.code, ran.out) == (1, "")
+    assert "scoutcache semantic rebuild" in ran.err
+    assert data(cli("semantic", "rebuild", "--json"))["entries"] == 1
+    assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").out == "x\n"
+
+
+@pytest.mark.parametrize("name", ["ttl", "stale_ttl", "tags", "tag", "cost", "depends_on", "threshold", "query",
+                                  "response", "namespace", "count", "self", "treshold", "model"])  # fmt: skip
+def test_a_scope_takes_no_name_of_an_option(cli, name):
+    for command in (("add", QUERY, "x"), ("query", QUERY), ("explain", QUERY)):
+        ran = cli("semantic", *command, "-m", "gpt", "-s", f"{name}=5")
+        assert (ran.code, ran.out) == (2, "")
+        assert name in ran.err
+
+
+def test_a_scope_names_nothing_twice(cli):
+    ran = cli("semantic", "add", QUERY, "x", "-m", "gpt", "-s", "a=1", "-s", "a=2")
+    assert (ran.code, ran.out) == (2, "")
+    assert "names a twice" in ran.err
+
+
+@pytest.mark.parametrize(
+    "arguments", [("query", QUERY, "-m", "m", "--threshold", "1.5"), ("explain", QUERY, "-m", "m", "--threshold", "-1"),
+                  ("remove", "bogus")],
+)  # fmt: skip
+def test_what_can_not_be_meant_is_a_wrong_usage(cli, arguments):
+    ran = cli("semantic", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+
+
+def test_a_model_is_not_prepared_for_a_directory_that_can_not_be_used(cli, workplace, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__MODEL", "some/model")
+    (workplace / "file").write_text("")
+    added = cli("semantic", "add", QUERY, "x", "-m", "m", "--directory", "file/below")
+    ran = cli("semantic", "prepare", "--force", "--directory", "file/below")
+    assert (ran.code, ran.out) == (added.code, "") == (10, "")
+    assert ran.err.splitlines()[1] == added.err.splitlines()[1]
+
+
+def test_calibrate_says_that_no_threshold_has_a_hit(cli, pairs):
+    pairs.write_text("query,other,same\nbuy the gold,seven sad zebras,0\n")
+    ran = cli("semantic", "calibrate", str(pairs), "--precision", "0")
+    assert ran.code == 99
+    assert "no threshold has a hit" in ran.err

@@ -216,3 +216,67 @@ def test_behind_many_that_are_gone_the_one_that_is_left_is_found(semantic, cache
     semantic.add(ASKED, "Paris", model="m")
     cache.invalidate(tags=["old"])
     assert semantic.get(ALIKE, model="m").response == "Paris"
+
+
+def test_feedback_from_another_namespace_changes_nothing(cache, semantic):
+    semantic.add(ASKED, "Paris", model="m")
+    hit = semantic.get(ALIKE, model="m")
+    assert cache.namespace("b").semantic.feedback(hit.hit_id, correct=False) is False
+    assert semantic.feedback(hit.hit_id, correct=False, namespace="b") is False
+    assert semantic.get(ALIKE, model="m").response == "Paris"
+    semantic.add(ASKED, "Lyon", model="m", namespace="b")
+    hit = semantic.get(ALIKE, model="m", namespace="b")
+    assert semantic.feedback(hit.hit_id, correct=False, namespace="b") is True
+    assert semantic.get(ALIKE, model="m", namespace="b") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("tll", "ttl"), ("tag", "tags"), ("treshold", "threshold"), ("costs", "cost"), ("depends", "depends_on")],
+)
+def test_a_misspelled_option_is_no_part_of_the_scope(semantic, name, meant):
+    for call in (semantic.get, lambda query, **how: semantic.add(query, "x", **how), semantic.explain):
+        with pytest.raises(CacheError, match=f"did you mean {meant}"):
+            call(ASKED, model="m", **{name: "1h"})
+
+
+def test_an_option_of_the_other_call_is_no_part_of_the_scope(semantic):
+    with pytest.raises(CacheError, match=r"threshold is an option of semantic\.get"):
+        semantic.add(ASKED, "x", model="m", threshold=0.9)
+    with pytest.raises(CacheError, match=r"ttl is an option of semantic\.add"):
+        semantic.get(ASKED, model="m", ttl="1h")
+
+
+def test_names_that_are_only_a_little_like_options_part_answers(semantic):
+    scope = {"model": "m", "response_format": "json", "country": "de", "host": "a", "stages": 2, "request": "r"}
+    semantic.add(ASKED, "x", **scope)
+    assert semantic.get(ALIKE, **scope).response == "x"
+    assert semantic.get(ALIKE, **{**scope, "country": "fr"}) is None
+
+
+def test_arguments_of_the_wrong_type_are_named(semantic):
+    for wrong in ("high", True, float("nan")):
+        with pytest.raises(CacheError, match="from 0 to 1"):
+            semantic.get(ASKED, model="m", threshold=wrong)
+    with pytest.raises(InvalidKey, match=r"lone surrogate U\+D800 at character 2"):
+        semantic.add("a\ud800b", "x", model="m")
+    with pytest.raises(InvalidKey, match="model is a text, not int 3"):
+        semantic.add(ASKED, "x", model=3)
+
+
+def test_whole_numbers_in_a_scope_are_such_however_written(semantic):
+    semantic.add(ASKED, "x", model="m", temperature=0, penalties=[1, {"a": 2}])
+    assert semantic.get(ASKED, model="m", temperature=0.0, penalties=[1.0, {"a": 2.0}]).response == "x"
+    assert semantic.get(ASKED, model="m", temperature=False, penalties=[1, {"a": 2}]) is None
+    circle = []
+    circle.append(circle)
+    with pytest.raises(CacheError, match="can't be compared"):
+        semantic.get(ASKED, model="m", tools=circle)
+
+
+def test_what_an_embedder_raises_is_told_with_its_name(semantic):
+    semantic.add(ASKED, "Paris", model="m")
+    semantic.use(lambda texts: 1 / 0, "mine")
+    with pytest.raises(CacheError, match="the embedder mine failed: ZeroDivisionError") as raised:
+        semantic.get(OTHER, model="m")
+    assert isinstance(raised.value.__cause__, ZeroDivisionError)

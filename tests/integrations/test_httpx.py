@@ -432,3 +432,10 @@ def test_anthropics_client_is_answered_without_a_change_in_it(models, tmp_path, 
     assert whole[0] == whole[1]
     assert texts == ["hello"] * 2
     assert len(models.asked) == 2
+
+
+def test_a_client_may_outlive_the_cache(http, kind, runner, tmp_path):
+    with ExitStack() as stack:
+        sent = Sent(http, kind[0], tmp_path, runner, stack, lambda _: http.Response(200, json=chat("hi")))
+        sent.run(sent.cache.close())
+        assert sent.post(f"http://host{CHAT}").status_code == 200

@@ -26,7 +26,7 @@ def test_a_model_is_asked_once(llm):
 
 
 def test_what_is_set_is_what_is_got(llm):
-    for value in (answer(), "a text", ["a", "list"], None, 7, {"nested": (1, 2)}):
+    for value in (answer(), "a text", ["a", "list"], 7, {"nested": (1, 2)}):
         assert llm.set(ASK, value) is True
         assert llm.get(ASK, "?") == value
         assert type(llm.get(ASK, "?")) is type(value)
@@ -108,6 +108,16 @@ def test_what_is_no_good_answer_is_given_and_not_kept(llm, fault):
 def test_it_is_kept_where_the_caller_wants_it(llm, fault):
     assert llm.get_or_call(ASK, Model(FAULTY[fault]), keep=fault) == FAULTY[fault]
     assert llm.get(ASK) == FAULTY[fault]
+
+
+def test_no_answer_at_all_is_not_kept(llm):
+    assert llm.get_or_call(ASK, lambda: None) is None
+    assert llm.get(ASK, "none") == "none"
+    assert llm.set(ASK, None) is False
+    assert llm.metrics().not_kept == {"unfinished": 2}
+    assert llm.get_or_call(ASK, Model()) == answer()
+    llm.record_metrics(model="m")
+    assert llm.metrics().not_kept == {"unfinished": 2}
 
 
 def test_cut_off_answers_and_deployments_by_the_configuration(open_llm):

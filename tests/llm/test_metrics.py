@@ -7,6 +7,7 @@ import os
 import pytest
 
 from scoutcache import Cache
+from scoutcache.errors import CacheError
 from scoutcache.llm.ledger import NAMESPACE, PIECE
 
 from .answers import ASK, Model, answer, asking
@@ -74,6 +75,12 @@ def test_what_others_asked_can_be_reported(llm):
     )  # fmt: skip
     assert found.by_operation["chatting"].p50_latency == pytest.approx(0.8, rel=0.02)
     assert found.by_provider["azure"].calls == 1
+
+
+def test_more_hours_than_a_calendar_has_are_refused(llm):
+    assert llm.metrics(1_000_000).requests == 0
+    with pytest.raises(CacheError, match="hours is at most 1,000,000"):
+        llm.metrics(1e9)
 
 
 def test_hours_say_how_far_back(llm, fake_clock):

@@ -105,6 +105,15 @@ def test_a_stream_that_ends_badly_is_given_and_not_kept(llm, stream, fault):
     assert llm.metrics().not_kept == {fault: 1}
 
 
+@pytest.mark.parametrize("asked", [STREAM, ASK])
+def test_a_stream_without_chunks_is_given_and_not_kept(llm, asked):
+    assert list(llm.read(llm.get_or_call(asked, lambda: iter(())))) == []
+    assert llm.get(asked, "none") == "none"
+    assert llm.metrics().not_kept == {"unfinished": 1}
+    assert llm.set(STREAM, []) is False
+    assert llm.read(llm.get_or_call(asked, streaming("hello"))) == chunks()
+
+
 def test_a_stream_that_breaks_off_raises_where_it_is_read_and_is_not_kept(llm):
     stream = llm.get_or_call(STREAM, broken)
     assert [llm.next(stream), llm.next(stream)] == chunks()[:2]

@@ -69,7 +69,7 @@ def test_an_error_is_told_to_everybody_and_not_remembered():
         return embed(texts)
 
     one = encoding(once)
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(CacheError, match="failed: RuntimeError: out of memory"):
         one.one("a")
     assert one.one("a") is not None
 

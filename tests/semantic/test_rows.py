@@ -94,3 +94,20 @@ def test_a_file_that_may_only_be_read_is_read(rows, tmp_path):
     other = Rows(tmp_path / "index")
     other.refresh()
     assert other.count == 2
+
+
+@pytest.mark.parametrize("holds", [b"", b"x" * 9000, b"[" * 8192, b'{"format": 1, "model": "m", "dim": 9e9}'])
+def test_a_damaged_file_is_replaced(rows, tmp_path, holds):
+    fill(rows, 2)
+    (tmp_path / "index" / "rows").write_bytes(holds)
+    for one in (rows, Rows(tmp_path / "index")):
+        with one.locked(anew=True):
+            one.rewrite((), "words", [0.5], 4, one.table([(SCOPE, ident(7), np.ones(4, np.float32))], 4))
+        one.refresh()
+        assert (one.count, one.ident(0)) == (1, ident(7))
+
+
+def test_a_file_that_lost_its_header_while_it_was_open_is_refused(rows, tmp_path):
+    os.truncate(tmp_path / "index" / "rows", 0)
+    with pytest.raises(CacheError, match="can't be read"), rows.locked():
+        pass

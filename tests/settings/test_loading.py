@@ -86,6 +86,7 @@ def test_a_named_file_takes_the_projects_place(load, project):
     (project / "scoutcache.toml").write_text('namespace = "project"')
     (project / "other.json").write_text('{"namespace": "named"}')
     assert load(file=project / "other.json").config.namespace == "named"
+    assert load(file=str(project / "other.json")).config.namespace == "named"
     assert load(env={"SCOUTCACHE_CONFIG": str(project / "other.json")}).config.namespace == "named"
 
 
