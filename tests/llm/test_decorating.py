@@ -157,7 +157,7 @@ def test_objects_share_no_answer_to_a_request_without_a_model(llm):
         pytest.skip("binding is the same")
     whole = llm.driven.cache.llm.cached
     for ask in (whole(Client.chat), lambda one, *said: whole(one.chat)(*said)):
-        with pytest.raises(InvalidKey, match="names no model.*class Client ") as refused:
+        with pytest.raises(InvalidKey, match=r"names no model.*class Client ") as refused:
             ask(Client("gpt"), [1])
         assert "give model=" in refused.value.hint
         assert [ask(Named(name), [1]) for name in ("gpt", "claude", "gpt")] == ["gpt [1]", "claude [1]", "gpt [1]"]

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from scoutcache import Cache
+from scoutcache.errors import CacheError
 from scoutcache.llm.ledger import NAMESPACE, PIECE
 
 from .answers import ASK, Model, answer, asking
@@ -74,6 +75,25 @@ def test_what_others_asked_can_be_reported(llm):
     )  # fmt: skip
     assert found.by_operation["chatting"].p50_latency == pytest.approx(0.8, rel=0.02)
     assert found.by_provider["azure"].calls == 1
+
+
+def test_hits_that_are_reported_count_each_time(llm):
+    llm.record_metrics(answer(), cached=True)
+    llm.record_metrics(answer())
+    for _ in range(2):
+        llm.record_metrics(answer(), cached=True)
+    llm.record_metrics(answer())
+    assert (llm.metrics().requests, llm.metrics().hits, llm.metrics().calls) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens"])
+def test_a_number_of_tokens_that_no_request_has_is_refused(llm, name):
+    for count in (10**400, 10**5000, 2**53 + 1, -(10**5000)):
+        with pytest.raises(CacheError, match=name):
+            llm.record_metrics(model="m", **{name: count})
+    llm.record_metrics({"model": "m", "usage": {"prompt_tokens": 10**400}})
+    llm.record_metrics(model="m", **{name: 2**53})
+    assert (llm.metrics().calls, llm.metrics().tokens) == (2, 2**53)
 
 
 def test_hours_say_how_far_back(llm, fake_clock):
