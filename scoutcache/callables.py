@@ -30,7 +30,7 @@ from scoutcache.canonical import digest
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import DIGITS, CacheKey
 
-__all__ = ["Described", "is_coroutine_function"]
+__all__ = ["Described", "identity_of", "is_coroutine_function", "name_in_keys"]
 
 _PLAIN: Final = (
     str, bytes, int, float, complex, type(None), Decimal, UUID, Enum, dt.date, dt.time, dt.timedelta, PurePath,
@@ -148,17 +148,14 @@ class Described:
 
     def _head_text(self) -> str:
         function = self.function
-        name = getattr(function, "__qualname__", None) or f"{type(function).__qualname__}.__call__"
-        module = getattr(function, "__module__", None) or type(function).__module__
-        if apart := _told_apart(function):
-            name += f"~{apart}"
+        module, name = name_in_keys(function)
         if not hasattr(function, "__qualname__"):
             name += f"~{self._identity_digest(function)}"
         return CacheKey(prefix=module, identifier=name).generate()
 
     def _identity_digest(self, called: object) -> str:
         try:
-            return digest(_identified(called), "it")[:DIGITS]
+            return identity_of(called)
         except InvalidKey as error:
             raise CacheError(
                 f"two objects of class {type(called).__qualname__} would share their results: {error}",
@@ -200,6 +197,18 @@ class Described:
             found[first] = found[first][1:]
         else:
             del found[first]
+
+
+def name_in_keys(function: Any) -> tuple[str, str]:
+    """The module and the name of a function, with what tells it from others of that name."""
+    name = getattr(function, "__qualname__", None) or f"{type(function).__qualname__}.__call__"
+    apart = _told_apart(function)
+    return getattr(function, "__module__", None) or type(function).__module__, f"{name}~{apart}" if apart else name
+
+
+def identity_of(value: object) -> str:
+    """A digest of what an object is, as keys have it.  Raises `InvalidKey` for one that nothing tells from its like."""
+    return digest(_identified(value), "it")[:DIGITS]
 
 
 def is_coroutine_function(target: Any) -> bool:

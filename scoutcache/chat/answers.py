@@ -1,7 +1,9 @@
 """What an answer says of itself (model, tokens, how it ended), and whether it may be kept.
 
-Known shapes: OpenAI chat completions, completions, responses and embeddings, Anthropic messages; each whole or as the
-events of a stream.  Anything else is an answer that says nothing of itself, and may be kept.
+Known shapes: OpenAI chat completions, completions, responses and embeddings, Anthropic messages, Gemini's generated
+content, Bedrock's Converse; each whole or as the events of a stream.  A stream of several choices ends when each has.
+Of Gemini and Bedrock only the end is read, not the tokens.  Anything else is an answer that says nothing of itself, and
+may be kept.
 
 Not kept, by the name that is counted:
 
@@ -22,16 +24,35 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-__all__ = ["DATE", "FAULTS", "Outline", "bare", "is_same_model", "outline_of", "outline_of_chunks", "plain"]
+__all__ = [
+    "DATE", "FAULTS", "MOST_TOKENS", "Outline", "bare", "is_same_model", "outline_of", "outline_of_chunks", "plain",
+]  # fmt: skip
 
 FAULTS: Final = ("error", "refused", "unfinished", "truncated", "other_model")
 """Why an answer is not kept, worst first."""
 
-_REFUSED: Final = frozenset({"content_filter", "refusal", "SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT"})
+_REFUSED: Final = frozenset({
+    "content_filter", "refusal",
+    "SAFETY", "RECITATION", "LANGUAGE", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII", "IMAGE_SAFETY",
+    "IMAGE_PROHIBITED_CONTENT", "IMAGE_RECITATION",  # Gemini
+    "guardrail_intervened", "content_filtered",  # Bedrock
+})  # fmt: skip
 _TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
                                "MAX_TOKENS"})  # fmt: skip
-_FAILED: Final = frozenset({"failed", "cancelled", "canceled"})
+_FAILED: Final = frozenset({
+    "failed", "cancelled", "canceled",
+    "OTHER", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
+    "MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE",  # Gemini
+    "malformed_model_output", "malformed_tool_use",  # Bedrock
+})  # fmt: skip
 _UNDER_WAY: Final = frozenset({"queued", "in_progress"})
+_UNSAID: Final = (None, "FINISH_REASON_UNSPECIFIED", "BLOCK_REASON_UNSPECIFIED", "BLOCKED_REASON_UNSPECIFIED")
+_OF_GEMINI: Final = ("promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata")
+_CONVERSE: Final = frozenset({"messageStart", "contentBlockStart", "contentBlockDelta", "contentBlockStop"})
+"""The events of Bedrock's streams before the last, each under its name."""
+
+MOST_TOKENS: Final = 2**53
+"""A count beyond it is no count of tokens; sums of counts are kept as floats."""
 
 DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|\d{4}|\d{3}|latest)$")
 """How names of one model differ by their date or release: -20250929, @20250929, -2024-08-06, -0613, -002, -latest."""
@@ -52,6 +73,8 @@ class Outline:
     refused: bool = False
     failed: bool = False
     finished: bool = True
+    choices: dict[int, bool] = field(default_factory=dict)
+    """Which choices a stream has had, and whether each has ended."""
 
     @property
     def tokens(self) -> tuple[int | None, int | None]:
@@ -116,7 +139,7 @@ def outline_of_chunks(chunks: Iterable[object]) -> Outline:
         if said is not None:
             known_now, ended_now = _chunk(outline, said)
             known, ended = known or known_now, ended or ended_now
-    outline.finished = ended or (some and not known)
+    outline.finished = ended or (all(outline.choices.values()) if outline.choices else some and not known)
     return outline
 
 
@@ -124,13 +147,15 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
     outline.failed |= said.get("error") is not None or said.get("type") == "error"
     _named(outline, said)
     _used(outline, said.get("usage"))
-    _end(outline, said.get("stop_reason"), said.get("status"))
+    _end(outline, said.get("stop_reason"), said.get("stopReason"), said.get("status"))
+    outline.refused |= said.get("amazon-bedrock-guardrailAction") == "INTERVENED"
     details = said.get("incomplete_details")
     if isinstance(details, Mapping):
         _end(outline, details.get("reason"))
     for choice in _mappings(said.get("choices")):
         _end(outline, choice.get("finish_reason"))
         _refusals(outline, choice.get("message"))
+    _generated(outline, said)
     for item in _mappings(said.get("output")):
         for part in _mappings(item.get("content")):
             outline.refused |= part.get("type") == "refusal"
@@ -155,20 +180,54 @@ def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
         _used(outline, said.get("usage"))
         return True, kind == "message_stop"
     if isinstance(said.get("choices"), list):
-        return True, _delta(outline, said)
-    return kind.startswith(("content_block", "response.")), False
+        _delta(outline, said)
+        return True, False
+    known, ended = _of_others(outline, said)
+    return known or kind.startswith(("content_block", "response.")), ended
 
 
-def _delta(outline: Outline, said: Mapping[str, Any]) -> bool:
-    """A chunk of a chat completion; does it end a choice?"""
+def _of_others(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
+    """The same of Gemini and Bedrock, whose events have no type."""
+    if _mappings(said.get("candidates")) or any(isinstance(said.get(name), Mapping) for name in _OF_GEMINI):
+        return True, _generated(outline, said)
+    if isinstance(stop := said.get("messageStop"), Mapping):
+        _end(outline, stop.get("stopReason"))
+        return True, True
+    if not _CONVERSE.isdisjoint(said):
+        return True, False
+    if any(str(name).endswith("Exception") and isinstance(what, Mapping) for name, what in said.items()):  # Bedrock's
+        outline.failed = True
+        return True, True
+    return False, False
+
+
+def _delta(outline: Outline, said: Mapping[str, Any]) -> None:
+    """A chunk of a chat completion."""
     _named(outline, said)
     _used(outline, said.get("usage"))
-    ended = False
-    for choice in _mappings(said["choices"]):
+    for at, choice in enumerate(_mappings(said["choices"])):
         _end(outline, choice.get("finish_reason"))
         _refusals(outline, choice.get("delta"))
-        ended |= choice.get("finish_reason") is not None
-    return ended
+        _choice(outline, choice, at, choice.get("finish_reason"))
+
+
+def _choice(outline: Outline, choice: Mapping[str, Any], at: int, reason: Any) -> None:
+    index = index if isinstance(index := choice.get("index"), int) else at
+    outline.choices[index] = outline.choices.get(index, False) or reason not in _UNSAID
+
+
+def _generated(outline: Outline, said: Mapping[str, Any]) -> bool:
+    """Content that Gemini generated, whole or a chunk; was the prompt blocked, which ends it?"""
+    for at, candidate in enumerate(_mappings(said.get("candidates"))):
+        reason = candidate.get("finishReason", candidate.get("finish_reason"))
+        _end(outline, reason)
+        _choice(outline, candidate, at, reason)
+    feedback = said.get("promptFeedback", said.get("prompt_feedback"))
+    if not isinstance(feedback, Mapping):
+        return False
+    blocked = feedback.get("blockReason", feedback.get("block_reason")) not in _UNSAID
+    outline.refused |= blocked
+    return blocked
 
 
 def _named(outline: Outline, said: Mapping[str, Any]) -> None:
@@ -182,7 +241,8 @@ def _used(outline: Outline, usage: Any) -> None:
         return
     for name, keys in (("input_tokens", ("prompt_tokens", "input_tokens")),
                        ("output_tokens", ("completion_tokens", "output_tokens"))):  # fmt: skip
-        found = [n for key in keys if isinstance(n := usage.get(key), int) and not isinstance(n, bool) and n >= 0]
+        found = [n for key in keys if isinstance(n := usage.get(key), int) and not isinstance(n, bool)
+                 and 0 <= n <= MOST_TOKENS]  # fmt: skip
         if found:
             setattr(outline, name, found[0])
 

@@ -1,6 +1,10 @@
 """The answers of HTTP requests to models: made by the transport below, taken apart, and built anew from what is stored.
 
-Rule: a response is decoded here, so nothing that says how its body travelled goes on with it.
+Rules.
+
+1. A response is decoded here, so nothing that says how its body travelled goes on with it.
+2. Who asks is said by every header but those known to say nothing of it: gateways have names of their own for users,
+   tenants and keys, which no list could hold.
 """
 
 from __future__ import annotations
@@ -17,11 +21,28 @@ from scoutcache.entry import MISSING
 from scoutcache.llm.feeds import Recording
 from scoutcache.llm.flows import Making, opened
 
-__all__ = ["afetching", "credentials", "fetching", "is_told_to_bypass", "library", "live_response", "response_of"]
+__all__ = ["afetching", "asker", "fetching", "is_told_to_bypass", "library", "live_response", "response_of"]
 
 HEADER: Final = "x-scoutcache"
 
-_CREDENTIALS: Final = ("authorization", "proxy-authorization", "x-api-key", "api-key", "x-goog-api-key")
+_HARMLESS: Final = frozenset({
+    # of the connection, and of how the body travels
+    "accept", "accept-charset", "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
+    "expect", "host", "keep-alive", "te", "transfer-encoding", "upgrade-insecure-requests",
+    # of the program that asks, and when
+    "cache-control", "date", "pragma", "user-agent",
+    # of one request among others
+    "idempotency-key", "request-id", "x-amzn-trace-id", "x-client-request-id", "x-cloud-trace-context",
+    "x-correlation-id", "x-request-id",
+    # of tracing
+    "b3", "baggage", "elastic-apm-traceparent", "newrelic", "sentry-trace", "traceparent", "tracestate",
+    "uber-trace-id",
+})  # fmt: skip
+_HARMLESS_BEGINS: Final = ("x-stainless-", "x-b3-", "x-datadog-")
+_HARMLESS_COOKIES: Final = frozenset({"__cf_bm", "__cflb", "__cfruid", "_cfuvid", "AWSALB", "AWSALBCORS", "AWSALBTG",
+                                      "AWSALBTGCORS"})  # fmt: skip
+"""Set by providers' networks to tell robots and to choose a machine; they change all the time."""
+
 _KEPT: Final = ("content-type", "x-request-id", "request-id", "openai-version", "openai-processing-ms")
 _OF_TRAVEL: Final = frozenset({"content-encoding", "content-length", "transfer-encoding", "connection", "keep-alive"})
 _ENDS: Final = (b"[DONE]", b"message_stop", b"response.completed", b"response.incomplete", b"response.failed")
@@ -34,17 +55,21 @@ def library(request: Any) -> Any:
     return importlib.import_module(type(request).__module__.partition(".")[0])
 
 
-def credentials(request: Any) -> str:
-    """A digest of who asks; of nobody, too.
-
-    Cookies count only where nothing else says it: providers' networks set some of their own, which change all the time.
-    """
-    said = _said(request, _CREDENTIALS) or _said(request, ("cookie",))
-    return hashlib.sha256("\n".join([*said, request.url.userinfo.decode("latin-1")]).encode()).hexdigest()
+def asker(request: Any) -> str:
+    """A digest of who asks, and of all else that headers say and is not known to be harmless; of nothing, too."""
+    said = sorted(_said((name.decode("latin-1").lower(), value) for name, value in request.headers.raw))
+    return hashlib.sha256(repr([said, request.url.userinfo]).encode()).hexdigest()
 
 
-def _said(request: Any, names: Iterable[str]) -> list[str]:
-    return [f"{name}: {value}" for name in names for value in request.headers.get_list(name)]
+def _said(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
+    for name, value in headers:
+        if name == "cookie":
+            pairs = (pair.strip() for pair in value.split(b";"))
+            told = [one for one in pairs if one.partition(b"=")[0].decode("latin-1") not in _HARMLESS_COOKIES]
+            if any(told):
+                yield name, b";".join(told)
+        elif name not in _HARMLESS and not name.startswith(_HARMLESS_BEGINS):
+            yield name, value
 
 
 def is_told_to_bypass(request: Any) -> bool:

@@ -12,10 +12,12 @@ Rules.
    *any_temperature*: nobody asked for a cache here.  So do requests with the header ``X-Scoutcache: bypass``, which is
    not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; and conversations that the
    provider keeps, for their state is not in the request.
-3. The key is the host, the path, the request in its canonical form, and what else changes the answer: the headers that
-   name a version, a beta, an organisation or a project.  Defaults are left out only for the providers' own hosts.
-4. Who asks is part of the key by a digest of the credentials: two of them never share an answer.  They are nowhere
-   stored, and neither are cookies or any header but a few that clients read.
+3. The key is the host, the path, the request in its canonical form, and the headers by rule 4.  Defaults are left out
+   only for the providers' own hosts.
+4. Who asks, and for whom, is part of the key by a digest of all headers of the request, cookies too, but those that are
+   known to say nothing of it (the client's name and version, encodings, ids of a request and its trace, cookies of
+   load balancers): a header that nobody knows parts answers.  None is stored, nor any of a response but a few that
+   clients read.
 5. Kept are answers of status 2xx in JSON, and event streams that came to their provider's last event; and of these only
    what `cache.llm` keeps: no errors, refusals, cut off answers, other models.
 6. A stream reaches the client as it comes, and is replayed in the same pieces.
@@ -38,7 +40,7 @@ from scoutcache.config import CacheConfig
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.integrations.http_answers import (
     afetching,
-    credentials,
+    asker,
     fetching,
     is_told_to_bypass,
     library,
@@ -60,7 +62,6 @@ __all__ = ["AsyncCachingTransport", "CachingTransport"]
 
 PATHS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
 
-_TELLING: Final = ("openai-organization", "openai-project", "openai-beta", "anthropic-version", "anthropic-beta")
 _HOSTS: Final = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
 
 
@@ -122,8 +123,7 @@ class _Transport:
         provider = _HOSTS.get(request.url.host)
         asked = canonical_request(body, config.llm.ignored_fields, provider)
         where = [request.url.scheme, request.url.netloc.decode(), request.url.raw_path.decode()]
-        told = {name: request.headers[name] for name in _TELLING if name in request.headers}
-        identity = [*where, told, credentials(request), asked.fields]
+        identity = [*where, asker(request), asked.fields]
         digest = hashlib.sha256(canonical(identity, "request").encode()).hexdigest()[:DIGITS]
         operation = request.url.path.rpartition("/")[2]
         if request.url.path.endswith("/chat/completions"):

@@ -143,11 +143,11 @@ class Base:
         seconds = None if latency is None else parse_duration(latency)
         question = Question("", name, operation, provider or provider_of(name), "", streams=False, given={}, whole=None)
         flows = self._flows
-        if not flows.is_first_report(details.request_id or outline.request_id):
-            return
         verdict = verdict_of(flows.core.config, question, details, outline, 0.0)
-        if cached:
+        if cached:  # an answer that is found again has the id of the call that made it
             flows.count_request(question, None, {"meta": verdict.meta})
+            return
+        if not flows.is_first_report(details.request_id or outline.request_id):
             return
         flows.count_request(question, None, None)
         if error:

@@ -1,14 +1,27 @@
-"""``@cache.llm.cached``: the arguments of a function that asks a model are the request."""
+"""``@cache.llm.cached``: the arguments of a function that asks a model are the request.
+
+Rules.
+
+1. A request that names its model is asked of that model, whoever asks: functions and objects share its answer, and it
+   has the key that `get_or_call` gives it.
+2. One that names none is asked of the function: its module and name are part of the key, and the object that it
+   belongs to, where ``__cache_key__`` or its value tells that one from others.  Where nothing does, it is refused.
+3. The operation and the provider that the decorator is given are part of the key.
+4. What a ``functools.partial`` was given beforehand is part of the request.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.callables import is_coroutine_function
-from scoutcache.errors import CacheError
+from scoutcache.callables import identity_of, is_coroutine_function, name_in_keys
+from scoutcache.chat.request import is_left_out
+from scoutcache.entry import MISSING
+from scoutcache.errors import CacheError, InvalidKey
 
 if TYPE_CHECKING:
     from scoutcache.llm.async_face import AsyncLlm
@@ -17,6 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["decorated", "decorated_async"]
 
 _OWNERS = ("self", "cls")
+
+_ASKED: Final = "@scoutcache.llm.cached"
+"""The field of a request under which rules 2 and 3 stand."""
 
 
 def decorated(llm: Llm, function: Callable[..., Any], how: Mapping[str, Any]) -> Callable[..., Any]:
@@ -28,13 +44,13 @@ def decorated(llm: Llm, function: Callable[..., Any], how: Mapping[str, Any]) ->
 
     @functools.wraps(function)
     def ask(*args: Any, **kwargs: Any) -> Any:
-        request = _request(function, args, kwargs)
+        request = _request(function, how, args, kwargs)
         return llm.get_or_call(request, _nothing(functools.partial(function, *args, **kwargs)), **how)
 
     wrapper: Any = ask
-    wrapper.key = lambda *args, **kwargs: llm.key(_request(function, args, kwargs))
+    wrapper.key = lambda *args, **kwargs: llm.key(_request(function, how, args, kwargs))
     wrapper.invalidate = lambda *args, **kwargs: llm.delete(
-        _request(function, args, kwargs), namespace=how.get("namespace")
+        _request(function, how, args, kwargs), namespace=how.get("namespace")
     )
     return ask
 
@@ -45,14 +61,14 @@ def decorated_async(llm: AsyncLlm, function: Callable[..., Any], how: Mapping[st
 
     @functools.wraps(function)
     async def ask(*args: Any, **kwargs: Any) -> Any:
-        request = _request(function, args, kwargs)
+        request = _request(function, how, args, kwargs)
         return await llm.get_or_call(request, _nothing(functools.partial(function, *args, **kwargs)), **how)
 
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
-        return await llm.delete(_request(function, args, kwargs), namespace=how.get("namespace"))
+        return await llm.delete(_request(function, how, args, kwargs), namespace=how.get("namespace"))
 
     wrapper: Any = ask
-    wrapper.key = lambda *args, **kwargs: llm.key(_request(function, args, kwargs))
+    wrapper.key = lambda *args, **kwargs: llm.key(_request(function, how, args, kwargs))
     wrapper.invalidate = invalidate
     return ask
 
@@ -72,19 +88,66 @@ def _name(function: Any) -> str:
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
-def _request(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Mapping[str, Any]:
-    """The request that a call with these arguments puts; raises `TypeError` for those that don't fit."""
+def _request(
+    function: Callable[..., Any], how: Mapping[str, Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Mapping[str, Any]:
+    """The request that a call with these arguments puts.
+
+    Raises `TypeError` for those that don't fit, `InvalidKey` where it isn't known who is asked.
+    """
+    if isinstance(function, functools.partial):
+        args, kwargs, function = (*function.args, *args), {**function.keywords, **kwargs}, function.func
+    request, owner = _said(function, args, kwargs)
+    if _ASKED in request:
+        raise InvalidKey(f"request[{_ASKED!r}] is the cache's own", hint="give the field another name")
+    asked = {name: how[name] for name in ("operation", "provider") if how.get(name) is not None}
+    if not _names_model(request):
+        asked.update(_asked_of(function, owner))
+    return {**request, _ASKED: asked} if asked else request
+
+
+def _names_model(request: Mapping[str, Any]) -> bool:
+    model = request.get("model")
+    return model is not None and model != "" and not is_left_out(model)
+
+
+def _asked_of(function: Any, owner: Any) -> dict[str, Any]:
+    """Who is asked where no model is named."""
+    asked: dict[str, Any] = {"function": list(name_in_keys(function))}
+    if owner is not MISSING:
+        try:
+            asked["owner"] = identity_of(owner)
+        except InvalidKey:
+            kind = owner if isinstance(owner, type) else type(owner)
+            raise InvalidKey(
+                f"a request to {_name(function)} names no model, so two objects of class {kind.__qualname__} would "
+                "share their answers", hint="give model= among its arguments, or the class a method __cache_key__",
+            ) from None  # fmt: skip
+    return asked
+
+
+def _said(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Mapping[str, Any], Any]:
+    """The arguments by their names, and the object that the function belongs to, or `MISSING`."""
     signature = inspect.signature(function)
+    owner = getattr(function, "__self__", None) if hasattr(function, "__qualname__") else function
+    if owner is None or isinstance(owner, ModuleType):
+        owner = MISSING
     bound = signature.bind(*args, **kwargs)
     given = set(bound.arguments)
     bound.apply_defaults()
     named: dict[str, Any] = {}
     for at, (name, parameter) in enumerate(signature.parameters.items()):
         value = bound.arguments[name]
-        if (at == 0 and name in _OWNERS) or (value is None and name not in given):
+        if at == 0 and name in _OWNERS:
+            owner = value
+            continue
+        if value is None and name not in given:
             continue  # a default of None is how functions say that something is left out
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
             named.update(value)
         elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL or value:
             named[name] = value
-    return named["request"] if set(named) == {"request"} and isinstance(named["request"], Mapping) else named
+    lone = set(named) == {"request"} and isinstance(named["request"], Mapping)
+    return named["request"] if lone else named, owner

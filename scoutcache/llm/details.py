@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scoutcache.calls import several, tag_names
-from scoutcache.chat.answers import FAULTS, Outline
+from scoutcache.chat.answers import FAULTS, MOST_TOKENS, Outline
 from scoutcache.chat.prices import cost_of
 from scoutcache.config import CacheConfig
 from scoutcache.errors import CacheError
@@ -37,8 +37,13 @@ class Details:
     def _checked(self) -> Details:
         for name in ("input_tokens", "output_tokens"):
             count = getattr(self, name)
-            if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 0):
-                raise CacheError(f"{name} is a whole number of 0 or more, not {count!r:.80}")
+            if count is None:
+                continue
+            if isinstance(count, bool) or not isinstance(count, int) or count < 0:
+                raise CacheError(f"{name} is a whole number of 0 or more, not {_shown(count)}")
+            if count > MOST_TOKENS:
+                raise CacheError(f"{name} is more than 2**53, which no request has",
+                                 hint="give the number of tokens of one request")  # fmt: skip
         for fault in self.kept:
             if fault not in FAULTS:
                 raise CacheError(f"keep names what is kept all the same: {', '.join(FAULTS)}; not {fault!r:.80}")
@@ -58,6 +63,10 @@ class Details:
         return tuple(dict.fromkeys([check_tag(f"source:{one}").removeprefix("source:") for one in named]))
 
 
+def _shown(count: object) -> str:
+    return f"a number below {-MOST_TOKENS}" if isinstance(count, int) and count < -MOST_TOKENS else f"{count!r:.80}"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of an answer.  *fault* is why it is not kept, None where it is."""
@@ -71,6 +80,9 @@ class Verdict:
 
 def verdict_of(config: CacheConfig, question: Question, details: Details, outline: Outline, now: float) -> Verdict:
     """What becomes of the answer that *outline* tells of."""
+    choices = question.given.get("n")
+    if outline.choices and isinstance(choices, int) and len(outline.choices) < choices:
+        outline = replace(outline, finished=False)
     said_in, said_out = outline.tokens
     tokens_in = said_in if details.input_tokens is None else details.input_tokens
     tokens_out = said_out if details.output_tokens is None else details.output_tokens

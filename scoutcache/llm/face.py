@@ -193,7 +193,8 @@ class Llm(Base):
         """Count a request to a model that did not go by way of `get`, `set` or `get_or_call`.
 
         What is not given is read from *response* and ``[costs]``.  *latency* is seconds or a duration such as "800ms".
-        A *request_id* that was reported already is not counted again.  Other processes see it at once.
+        A call whose *request_id* was reported already is not counted again; an answer that was found (*cached*) is,
+        each time.  Tokens are at most 2**53.  Other processes see it at once.
         """
         self._reported(response, provider, model, operation, input_tokens, output_tokens, cost, latency, request_id,
                        error=error, cached=cached)  # fmt: skip
@@ -210,7 +211,9 @@ class Llm(Base):
         """Keep the answers of a function that asks a model: ``@cache.llm.cached``, or with `get_or_call`'s options.
 
         The request is the function's arguments by their names, those under ``**`` included; a single argument called
-        ``request`` is the request itself.  The wrapper has ``.key(…)`` and ``.invalidate(…)``, called as it is.
+        ``request`` is the request itself.  The *operation* and *provider* given here are part of the key; where the
+        request names no model, so are the function's name and a method's object, which needs ``__cache_key__`` then
+        (else `InvalidKey`).  The wrapper has ``.key(…)`` and ``.invalidate(…)``, called as it is.
 
         >>> import tempfile
         >>> from scoutcache import Cache

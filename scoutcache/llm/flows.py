@@ -150,7 +150,7 @@ class Flows:
         self.count(question, namespace, numbers | _priced(verdict.cost, "cost_usd", "costed"), latency_ns)
 
     def is_first_report(self, request_id: str | None) -> bool:
-        """Was this request not reported before, as far as this process knows?"""
+        """Was this call not reported before, as far as this process knows?"""
         return request_id is None or ledger_of(self.core).is_new(request_id)
 
     def metrics(self, hours: float) -> Flow[LlmMetrics]:

@@ -67,7 +67,7 @@ class Ledger:
         self._reported: dict[str, None] = {}
 
     def is_new(self, request_id: str) -> bool:
-        """Was no request of that id asked about before?  Of the latest ten thousand."""
+        """Was no call of that id asked about before?  Of the latest ten thousand."""
         with self._lock:
             if request_id in self._reported:
                 return False
@@ -178,5 +178,5 @@ def _rows(key: str, value: Any) -> Iterator[Row]:
         for label, numbers, latency in value:
             named = {str(name): float(number) for name, number in numbers.items()}
             yield Row(_begin(key), Label(*map(str, label)), named, Histogram.from_list(latency))
-    except (TypeError, ValueError, AttributeError, CacheError):
+    except (TypeError, ValueError, OverflowError, AttributeError, CacheError):
         return

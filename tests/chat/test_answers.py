@@ -26,6 +26,14 @@ def responses(status="completed", **more):
             "usage": {"input_tokens": 7, "output_tokens": 3}, **more}  # fmt: skip
 
 
+def gemini(reason="STOP", **more):
+    return {"candidates": [{"content": {"parts": [{"text": "hi"}], "role": "model"}, "finishReason": reason}], **more}
+
+
+def bedrock(reason="end_turn"):
+    return {"output": {"message": {"role": "assistant", "content": [{"text": "hi"}]}}, "stopReason": reason}
+
+
 @pytest.mark.parametrize("answer", [chat(), claude(), responses()])
 def test_an_answer_says_its_tokens_and_is_kept(answer):
     outline = outline_of(answer)
@@ -54,6 +62,18 @@ def test_an_answer_says_its_tokens_and_is_kept(answer):
         (responses("in_progress"), "unfinished"),
         (chat(model="gpt-4o-mini"), "other_model"),
         (claude(model="claude-haiku-4-5"), "other_model"),
+        (gemini("SAFETY"), "refused"),
+        (gemini("SPII"), "refused"),
+        (gemini("OTHER"), "error"),
+        (gemini("MAX_TOKENS"), "truncated"),
+        ({"promptFeedback": {"blockReason": "SAFETY"}}, "refused"),
+        (gemini(promptFeedback={"safetyRatings": []}), None),
+        (gemini(), None),
+        (bedrock("guardrail_intervened"), "refused"),
+        (bedrock("content_filtered"), "refused"),
+        (bedrock("max_tokens"), "truncated"),
+        (bedrock(), None),
+        ({"generation": "no", "amazon-bedrock-guardrailAction": "INTERVENED"}, "refused"),
         (chat(error=None), None),
         (chat(choices=[{"finish_reason": "tool_calls", "message": {"refusal": None}}]), None),
         (claude("tool_use"), None),
@@ -114,6 +134,10 @@ RESPONSES_EVENTS = [
     {"type": "response.output_text.delta", "delta": "hi"},
     {"type": "response.completed", "response": responses()},
 ]
+CONVERSE_EVENTS = [{"messageStart": {"role": "assistant"}},
+                   {"contentBlockDelta": {"contentBlockIndex": 0, "delta": {"text": "hi"}}},
+                   {"messageStop": {"stopReason": "end_turn"}}]  # fmt: skip
+GEMINI_CHUNKS = [{"candidates": [{"content": {"parts": [{"text": "h"}]}}]}, gemini(), {"usageMetadata": {}}]
 CHAT_CHUNKS = [chunk("h"), chunk("i", "stop"), {"id": "c1", "choices": [], "usage": chat()["usage"]}]
 
 
@@ -124,7 +148,8 @@ def test_a_stream_says_together_what_a_whole_answer_says(chunks):
     assert outline.fault(outline.model) is None
 
 
-@pytest.mark.parametrize("chunks", [CLAUDE_EVENTS[:-1], RESPONSES_EVENTS[:-1], CHAT_CHUNKS[:1]])
+@pytest.mark.parametrize("chunks", [CLAUDE_EVENTS[:-1], RESPONSES_EVENTS[:-1], CHAT_CHUNKS[:1], CONVERSE_EVENTS[:-1],
+                                    GEMINI_CHUNKS[:1]])  # fmt: skip
 def test_a_stream_without_its_end_is_unfinished(chunks):
     assert outline_of_chunks(chunks).fault("gpt-4o", keep=["other_model"]) == "unfinished"
 
@@ -135,12 +160,35 @@ def test_a_stream_without_its_end_is_unfinished(chunks):
         ({"type": "error", "error": {"type": "overloaded_error"}}, "error"),
         ({"type": "response.failed", "response": responses("failed")}, "error"),
         ({"type": "message_delta", "delta": {"stop_reason": "refusal"}}, "refused"),
+        ({"promptFeedback": {"blockReason": "OTHER"}}, "refused"),
+        ({"messageStop": {"stopReason": "guardrail_intervened"}}, "refused"),
+        ({"modelStreamErrorException": {"message": "no"}}, "error"),
         (chunk("", "length"), "truncated"),
         (chunk("", "content_filter"), "refused"),
     ],
 )
 def test_a_stream_ends_as_badly_as_a_whole_answer(last, fault):
     assert outline_of_chunks([chunk("h"), last]).fault("gpt-4o") == fault
+
+
+@pytest.mark.parametrize("chunks", [CONVERSE_EVENTS, GEMINI_CHUNKS])
+def test_a_stream_of_gemini_or_bedrock_ends(chunks):
+    assert outline_of_chunks(chunks).fault("any") is None
+
+
+def test_a_stream_of_several_choices_ends_with_the_last_of_them():
+    def choice(index, reason=None):
+        return {"choices": [{"index": index, "delta": {"content": "x"}, "finish_reason": reason}]}
+
+    begun = [choice(0), choice(1), choice(0, "stop")]
+    assert outline_of_chunks(begun).fault("m") == "unfinished"
+    assert outline_of_chunks([*begun, choice(1, "stop"), choice(0)]).fault("m") is None
+    candidates = [{"candidates": [{"index": at, "finishReason": end}]} for at, end in ((0, "STOP"), (1, None))]
+    assert outline_of_chunks(candidates).fault("m") == "unfinished"
+
+
+def test_a_count_that_no_answer_has_is_not_taken():
+    assert outline_of(chat(usage={"prompt_tokens": 10**400, "completion_tokens": 3})).tokens == (None, 3)
 
 
 def test_pieces_of_text_say_nothing_and_are_kept():
@@ -152,7 +200,9 @@ def test_pieces_of_text_say_nothing_and_are_kept():
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3)
                     | st.dictionaries(st.sampled_from(["type", "choices", "usage", "delta", "response", "message",
-                                                       "finish_reason", "output", "model", "id", "error"]), inner),
+                                                       "finish_reason", "output",
+                                                       "candidates", "promptFeedback", "messageStop", "index",
+                                                       "model", "id", "error"]), inner),
                     max_leaves=20))  # fmt: skip
 def test_whatever_an_answer_holds_it_is_looked_at_without_an_error(value):
     outline_of(value).fault("m")

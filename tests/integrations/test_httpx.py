@@ -31,7 +31,7 @@ def server():
 def models(server):
     """The server, as if it had just been started."""
     server.asked.clear()
-    server.status, server.broken, server.cookie = 200, 0, "secret=1"
+    server.status, server.broken, server.cookie = 200, 0, "__cf_bm=secret"
     return server
 
 
@@ -201,6 +201,21 @@ def test_who_asks_is_told_apart_and_nowhere_written_down(connect, models, tmp_pa
     sent.run(sent.cache.flush())
     for path in (tmp_path / "cache").rglob("*"):
         assert not path.is_file() or b"sk-secret" not in path.read_bytes(), path
+
+
+def test_every_header_parts_answers_but_those_known_to_say_nothing(connect, models):
+    sent = connect()
+    models.cookie = ""
+    parting = [{}, {"cookie": "session=1"}, {"cookie": "session=2"}, {"x-tenant-id": "1"}, {"x-tenant-id": "2"},
+               {"cf-aig-authorization": "Bearer 1"}, {"helicone-user-id": "u"}, {"openai-project": "p"}]  # fmt: skip
+    for one in parting * 2:
+        sent.post(models.url + CHAT, headers=one)
+    assert len(models.asked) == len(parting)
+    for one in ({"user-agent": "u/2"}, {"accept": "*/*, a/b"}, {"X-Stainless-Retry-Count": "1"}, {"traceparent": "00"},
+                {"idempotency-key": "7"}, {"x-request-id": "8"}, {"cookie": "__cf_bm=3; _cfuvid=4"}):  # fmt: skip
+        assert sent.post(models.url + CHAT, headers=one).headers["x-scoutcache"] == "hit", one
+    mixed = {"cookie": "__cf_bm=5; session=1"}
+    assert sent.post(models.url + CHAT, headers=mixed).headers["x-scoutcache"] == "hit"
 
 
 def test_another_host_or_query_is_another_question(connect, models):

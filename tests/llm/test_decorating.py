@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 
 import pytest
 
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 
 from .answers import ASK, STREAM, Model, answer, chunks
 
@@ -28,8 +29,9 @@ def test_it_takes_the_options_of_get_or_call(llm):
         return answer()
 
     chat(**ASK)
-    assert llm.driven.ttl(llm.key(ASK), namespace="tenant") == pytest.approx(60, abs=1e-3)
-    assert {"operation:riddle", "source:book"} <= set(llm.driven.get_entry(llm.key(ASK), namespace="tenant").tags)
+    assert llm.driven.ttl(chat.key(**ASK), namespace="tenant") == pytest.approx(60, abs=1e-3)
+    entry = llm.driven.get_entry(chat.key(**ASK), namespace="tenant")
+    assert {"operation:riddle", "source:book"} <= set(entry.tags)
     assert chat.invalidate(**ASK) is True
 
 
@@ -113,3 +115,67 @@ def test_the_method_of_a_real_client_will_do(llm):
         assert chat(**ASK).choices[0].message.content == "42"
         assert chat(**ASK) == llm.get_or_call(ASK, create) == llm.get(ASK)
     assert len(asked) == 1
+
+
+def test_functions_share_no_answer_to_a_request_without_a_model(llm):
+    first = llm.cached(lambda text: f"first {text}")
+    second = llm.cached(lambda text: f"second {text}")
+    assert [first("x"), second("x"), first("x")] == ["first x", "second x", "first x"]
+
+    def summed(text):
+        return f"summed {text}"
+
+    summed_up, translated = (llm.cached(operation=name)(summed) for name in ("summarize", "translate"))
+    assert len({summed_up.key("x"), translated.key("x"), first.key("x"), second.key("x")}) == 4
+
+
+@pytest.mark.parametrize("how", [{"operation": "summarize"}, {"operation": "translate"}, {"provider": "azure"}])
+def test_the_operation_and_provider_of_a_function_are_part_of_its_key(llm, how):
+    plain, told = llm.cached(Model()), llm.cached(Model(), **how)
+    assert plain.key(**ASK) == llm.key(ASK) != told.key(**ASK)
+    assert told(**ASK) == answer()
+    assert llm.get(ASK) is None
+    assert told.invalidate(**ASK) is True
+
+
+class Client:
+    def __init__(self, name):
+        self.name, self.asked = name, 0
+
+    def chat(self, messages, model=None):
+        self.asked += 1
+        return f"{self.name} {messages}"
+
+
+class Named(Client):
+    def __cache_key__(self):
+        return self.name
+
+
+def test_objects_share_no_answer_to_a_request_without_a_model(llm):
+    if llm.is_async:
+        pytest.skip("binding is the same")
+    whole = llm.driven.cache.llm.cached
+    for ask in (whole(Client.chat), lambda one, *said: whole(one.chat)(*said)):
+        with pytest.raises(InvalidKey, match=r"names no model.*class Client ") as refused:
+            ask(Client("gpt"), [1])
+        assert "give model=" in refused.value.hint
+        assert [ask(Named(name), [1]) for name in ("gpt", "claude", "gpt")] == ["gpt [1]", "claude [1]", "gpt [1]"]
+    asked = Client("gpt")
+    assert [whole(asked.chat)([1], model="m") for _ in range(2)] == ["gpt [1]"] * 2
+    assert asked.asked == 1
+    with pytest.raises(InvalidKey, match="names no model"):
+        whole(Model())(messages=[])
+
+
+def test_what_a_partial_was_given_is_part_of_the_request(llm):
+    def translate(language, text):
+        return f"{language} {text}"
+
+    french, german = (llm.cached(functools.partial(translate, one)) for one in ("fr", "de"))
+    assert [french("x"), german("x")] == ["fr x", "de x"]
+
+
+def test_the_field_of_the_cache_can_not_be_given(llm):
+    with pytest.raises(InvalidKey, match="the cache's own"):
+        llm.cached(Model())(**{**ASK, "@scoutcache.llm.cached": {}})

@@ -83,6 +83,25 @@ def test_more_hours_than_a_calendar_has_are_refused(llm):
         llm.metrics(1e9)
 
 
+def test_hits_that_are_reported_count_each_time(llm):
+    llm.record_metrics(answer(), cached=True)
+    llm.record_metrics(answer())
+    for _ in range(2):
+        llm.record_metrics(answer(), cached=True)
+    llm.record_metrics(answer())
+    assert (llm.metrics().requests, llm.metrics().hits, llm.metrics().calls) == (4, 3, 1)
+
+
+@pytest.mark.parametrize("name", ["input_tokens", "output_tokens"])
+def test_a_number_of_tokens_that_no_request_has_is_refused(llm, name):
+    for count in (10**400, 10**5000, 2**53 + 1, -(10**5000)):
+        with pytest.raises(CacheError, match=name):
+            llm.record_metrics(model="m", **{name: count})
+    llm.record_metrics({"model": "m", "usage": {"prompt_tokens": 10**400}})
+    llm.record_metrics(model="m", **{name: 2**53})
+    assert (llm.metrics().calls, llm.metrics().tokens) == (2, 2**53)
+
+
 def test_hours_say_how_far_back(llm, fake_clock):
     llm.record_metrics(model="m", input_tokens=1)
     fake_clock.advance(2 * 3600)

@@ -37,6 +37,14 @@ def test_a_stream_and_a_whole_answer_are_two(llm):
     assert llm.get({**ASK, "stream": False}) is None
 
 
+def test_a_stream_is_whole_when_all_choices_that_were_asked_for_have_ended(llm):
+    asked, model = {**STREAM, "n": 2}, streaming("hello")
+    for _ in range(2):
+        assert llm.read(llm.get_or_call(asked, model)) == chunks()
+    assert len(model.asked) == 2
+    assert llm.metrics().not_kept == {"unfinished": 2}
+
+
 def test_what_is_known_of_a_stream_is_what_its_chunks_say(llm):
     llm.read(llm.get_or_call(STREAM, streaming("hello"), source="s"))
     entry = llm.get_entry(STREAM)
