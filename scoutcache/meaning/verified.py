@@ -10,8 +10,8 @@ Rule 1: a request that isn't served is computed by the caller, and what it store
         not served (`add`).  A part of what could be served (`AUDIT`) is not, so labels go on coming from above the cut;
         they count for more, as fewer of them are drawn.
 Rule 2: an answer that was seen wrong for a query as near serves no such query, whatever the cut.
-Rule 3: an answer that was never seen right for anybody serves only queries it has words in common with: one that was
-        planted near to others' queries has a vector like theirs, and other words.
+Rule 3: an answer serves another query only where it was seen right for one as far away or farther.  One that nobody has
+        confirmed serves nobody else, whatever words and vector it shares: it may have been planted.
 Rule 4: fewer than `LEARNING` labels serve nothing.
 """
 
@@ -42,9 +42,6 @@ AUDIT: Final = 0.05
 LEARNING: Final = 60
 WINDOW: Final = 2000
 """The latest labels that are learned from."""
-
-_KIN: Final = 0.3
-"""The part of words in common that an answer without friends needs."""
 
 _MARGIN: Final = 1.2
 """Standard errors that the estimated mass of wrong ones stays away from the error."""
@@ -136,8 +133,8 @@ def may_serve(one: Figures, model: Model | None) -> str | None:
         return "nothing was learned yet"
     if one.wrong:
         return "its answer was wrong for a query as near"
-    if not one.right and one.words < _KIN:
-        return "its answer was never seen right, and it has hardly a word in common"
+    if not one.right:
+        return "its answer was never seen right for another query as far away"
     score = model.score(one)
     return None if score >= model.cut else f"its score {score:.2f} is below the cut {model.cut:.2f}"
 

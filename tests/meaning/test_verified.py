@@ -25,7 +25,7 @@ def labels(count, right_if, seed=0):
     dice = random.Random(seed)
     made = []
     for _ in range(count):
-        one = Figures(dice.uniform(0.6, 1.0), dice.uniform(0.5, 1.0), 0.0, 0.0, 0.0)
+        one = Figures(dice.uniform(0.6, 1.0), dice.uniform(0.5, 1.0), 0.0, 1.0, 0.0)
         made.append(Label(one, right_if(one, dice)))
     return made
 
@@ -61,10 +61,11 @@ def test_an_answer_seen_wrong_for_a_query_as_near_never_serves():
     assert "wrong" in may_serve(Figures(0.99, 1.0, 0.0, 3.0, 1.0), model)
 
 
-def test_a_planted_answer_needs_friends_or_words_in_common():
+def test_an_answer_that_nobody_confirmed_serves_nobody_else():
     model = learn(labels(2000, lambda *_: True), 0.05)
-    assert "never seen right" in may_serve(Figures(1.0, 0.1, 0.0, 0.0, 0.0), model)
-    assert may_serve(Figures(1.0, 0.1, 0.0, 1.0, 0.0), model) is None
+    for words in (0.1, 0.9, 1.0):
+        assert "never seen right" in may_serve(Figures(1.0, words, 0.0, 0.0, 0.0), model)
+        assert may_serve(Figures(1.0, words, 0.0, 1.0, 0.0), model) is None
 
 
 def test_figures_count_what_was_seen_at_such_distances():

@@ -94,6 +94,17 @@ def test_a_poisoned_neighbour_is_not_served(cache):
     assert cache.semantic.explain(victim, model="m")["candidates"][0]["similarity"] == pytest.approx(1.0, abs=1e-5)
 
 
+def test_an_answer_that_nobody_confirmed_is_not_served_though_it_shares_its_words(cache):
+    drive(cache, range(40), 8)
+    victim = "how do i reset the alarm code of my house"
+    cache.semantic.add(victim, "send money", model="m")
+    for turn in range(50):
+        assert cache.semantic.get(f"{victim} now{turn}", model="m") is None
+    candidate = cache.semantic.explain(f"{victim} now0", model="m")["candidates"][0]
+    assert "never seen right" in candidate["reason"]
+    assert cache.semantic.get(victim, model="m").response == "send money"
+
+
 def test_what_was_reported_wrong_once_is_not_served_to_queries_as_near(cache):
     drive(cache, range(20), 12)
     query = asked(topic(3), "please99")
