@@ -17,6 +17,7 @@ from scoutcache.meaning.verified import (
     learn,
     may_serve,
     pack,
+    read_figures,
     unpack,
 )
 
@@ -81,6 +82,15 @@ def test_labels_survive_packing_and_strangers_are_none():
     assert unpack(pack(some))[0].figures.similarity == pytest.approx(some[0].figures.similarity, abs=1e-6)
     for stranger in (None, "text", b"short", b"\xff" * 25):
         assert unpack(stranger) == []
+
+
+def test_figures_are_read_as_they_were_written_and_others_refused():
+    some = Figures(0.9, 0.5, 1.0, 3.0, 0.0)
+    assert read_figures(list(some)) == some
+    strangers = (None, "x", [], [0.9] * 4, [1.1, 0.5, 0.0, 0.0, 0.0], [0.9, 0.5, 0.0, 4.0, 0.0])
+    numbers = ([0.9, 0.5, 0.0, 1, 0.0], [0.9, float("nan"), 0.0, 0.0, 0.0], [0.9, 0.5, -1.0, 0.0, 0.0])
+    for stranger in (*strangers, *numbers):
+        assert read_figures(stranger) is None
 
 
 def test_evidence_is_of_one_answer_counted_once_and_bounded():
