@@ -287,7 +287,8 @@ class SemanticSection(Section):
     """Cosine similarity; overrides the preset's."""
     policy: Literal["threshold", "verified"] = "threshold"
     max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
-    """The rate of wrong hits that the verified policy stays under."""
+    """What wrong hits of other queries stay under with the verified policy, as a part of requests that no exact answer
+    was there for; the very same query again is an ordinary hit."""
     index: Literal["auto", "flat", "hnsw"] = "auto"
 
 

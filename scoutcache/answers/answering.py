@@ -13,7 +13,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
@@ -27,6 +27,9 @@ from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, check_names, p
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
 from scoutcache.semantic.rows import LIVE
+
+if TYPE_CHECKING:
+    from scoutcache.meaning.verified import Figures
 
 __all__ = ["Answering", "Found", "Judged", "Reading"]
 
@@ -162,7 +165,8 @@ class Answering:
             best = None if passed(self, one, namespace, serves=best is not None) else best
         if best is None:
             return None
-        return Found(best.reading, best.similarity, False, self.hit_id(best.reading, best.similarity, one))
+        hit_id = self.hit_id(best.reading, best.similarity, one, best.verdict.figures)
+        return Found(best.reading, best.similarity, False, hit_id)
 
     def best(self, one: Asked, judged: Sequence[Judged]) -> Judged | None:
         """Of candidates that may serve the one that does."""
@@ -293,11 +297,11 @@ class Answering:
             self.calls.record("get", ref, began, outcome="hit", tier=tier, size=found.reading.size,
                               cost=found.reading.cost)  # fmt: skip
 
-    def hit_id(self, reading: Reading, similarity: float, one: Asked) -> str:
-        """A name for this hit, which says what it was a hit of."""
+    def hit_id(self, reading: Reading, similarity: float, one: Asked, figures: Figures | None = None) -> str:
+        """A name for this hit, which says what it was a hit of, and the *figures* that it was served for."""
         from scoutcache.answers.evidence import Hit  # a face of its own, that stands on this one
 
-        return Hit.of(self.state, reading, similarity, one).text
+        return Hit.of(self.state, reading, similarity, one, figures).text
 
     # -- changing
 

@@ -1,10 +1,12 @@
 """Feedback on semantic hits: what a hit was, and what was learned of the answer that it served.
 
-Rule 1: a hit's id says which answer served, how near it was, and to whom (namespace, scope): feedback may come in
-        another process, and later.  It is no secret and no proof: whoever hands ids out to strangers keeps a table.
+Rule 1: a hit's id says which answer served, how near it was, to whom (namespace, scope), and by what the policy
+        ``verified`` decided: feedback may come in another process, and later.  It is no secret and no proof: whoever
+        hands ids out to strangers keeps a table.
 Rule 2: what is learned lies beside the answer as an entry of its own, changed by one at a time.
-Rule 3: what was reported wrong is not served again to queries that are as far away or farther, whatever the policy.
-Rule 4: feedback comes from the namespace of the hit: whoever works in another one changes nothing there.
+Rule 3: a hit of the policy ``verified`` that feedback comes for is a label like others; an exact hit is none of its.
+Rule 4: what was reported wrong is not served again to queries that are as far away or farther, whatever the policy.
+Rule 5: feedback comes from the namespace of the hit: whoever works in another one changes nothing there.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 import secrets
 from typing import Any, NamedTuple, Self
 
@@ -24,8 +27,9 @@ from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.meaning.evidence import Evidence, Observation, read_evidence
+from scoutcache.meaning.evidence import SAME, Evidence, Observation, read_evidence
 from scoutcache.meaning.scopes import Asked, evidence_key, places_of
+from scoutcache.meaning.verified import Figures, read_figures
 
 __all__ = ["Hit", "evidence_of", "feedback", "observe"]
 
@@ -38,21 +42,30 @@ class Hit(NamedTuple):
     birth: str
     similarity: float
     mark: str
+    pool: str = ""
+    figures: Figures | None = None
+    """What the policy ``verified`` decided by, and where its labels are; none of an exact hit."""
 
     @classmethod
-    def of(cls, state: State, reading: Reading, similarity: float, one: Asked) -> Self:
+    def of(
+        cls, state: State, reading: Reading, similarity: float, one: Asked, figures: Figures | None = None
+    ) -> Self:
         """A new one, remembered for the feedback to it."""
         key = reading.target.key
-        hit = cls(
-            reading.ref.namespace, key, reading.answer.birth, min(max(similarity, 0.0), 1.0), secrets.token_hex(6)
-        )
+        near, mark = min(max(similarity, 0.0), 1.0), secrets.token_hex(6)
+        if reading.ref.key == one.key:
+            mark = SAME + mark
+        hit = cls(reading.ref.namespace, key, reading.answer.birth, near, mark)
+        if figures is not None:
+            hit = hit._replace(pool=state.pool, figures=figures)
         state.note_served(hit.mark, Served(key, one.query, one.scope))
         return hit
 
     @property
     def text(self) -> str:
         """The id."""
-        return base64.urlsafe_b64encode(msgspec.msgpack.encode(list(self))).decode().rstrip("=")
+        fields = list(self) if self.figures is not None else list(self[:5])
+        return base64.urlsafe_b64encode(msgspec.msgpack.encode(fields)).decode().rstrip("=")
 
     @classmethod
     def read(cls, hit_id: str) -> Self:
@@ -62,6 +75,9 @@ class Hit(NamedTuple):
             hit = cls(*fields)
             sound = all(isinstance(one, str) for one in (hit.namespace, hit.key, hit.birth, hit.mark))
             sound = sound and 0 <= hit.similarity <= 1 and places_of(hit.key) is not None
+            if hit.figures is not None:
+                hit = hit._replace(figures=read_figures(hit.figures))
+                sound = sound and hit.figures is not None and re.fullmatch("[0-9a-f]{16}", hit.pool) is not None
         except (ValueError, TypeError, binascii.Error, msgspec.DecodeError):
             sound = False
         if not sound:
@@ -77,21 +93,22 @@ def evidence_of(answering: Answering, ref: Ref, birth: str) -> Flow[Evidence]:
     return read_evidence(None if held is None else held.value, birth)
 
 
-def observe(answering: Answering, ref: Ref, birth: str, observation: Observation) -> Flow[bool]:
-    """Add *observation* to what is known of the answer at *ref*; False when that answer is gone."""
+def observe(answering: Answering, ref: Ref, birth: str, observation: Observation) -> Flow[Evidence | None]:
+    """Add *observation* to what is known of the answer at *ref*; what was known before, None when it is gone."""
     found = places_of(ref.key)
     assert found is not None
     own = Ref(ref.namespace, evidence_key(*found))
 
-    def add(_: Any) -> Flow[bool]:
+    def add(_: Any) -> Flow[Evidence | None]:
         reading = yield from answering.read(ref, {})
         if reading is None or reading.answer.birth != birth:
-            return False
+            return None
         known = yield from evidence_of(answering, ref, birth)
         left = reading.fresh_until - answering.core.world.now()
         ttl = "never" if math.isinf(left) else max(left, 0.001)
         options = Options(ttl=ttl, namespace=ref.namespace)
-        return (yield from answering.calls.set(own.key, known.with_(observation).written(), options))
+        taken = yield from answering.calls.set(own.key, known.with_(observation).written(), options)
+        return known if taken else None
 
     return (yield from alone(answering.core, own, add))
 
@@ -104,4 +121,10 @@ def feedback(answering: Answering, hit_id: str, correct: object, namespace: str 
     if hit.namespace != name:
         return False
     observation = Observation(hit.similarity, correct, hit.mark)
-    return (yield from observe(answering, Ref(hit.namespace, hit.key), hit.birth, observation))
+    before = yield from observe(answering, Ref(hit.namespace, hit.key), hit.birth, observation)
+    if before is None:
+        return False
+    from scoutcache.answers.verifying import reported  # a face of its own, that stands on this one
+
+    yield from reported(answering, hit, correct, before)
+    return True

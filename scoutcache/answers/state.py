@@ -70,6 +70,11 @@ class State:
         self._lock = threading.Lock()
         core.at_fork.append(self.renew)
 
+    @property
+    def pool(self) -> str:
+        """By what the labels of this embedder are named."""
+        return hashlib.sha256(self.encoding.name.encode()).hexdigest()[:16]
+
     def _choose_folder(self, core: Core) -> Path:
         if any(tier is not core.memory for tier in core.tiers):
             return core.directory / "semantic"

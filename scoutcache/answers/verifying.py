@@ -1,14 +1,14 @@
 """The policy ``verified`` on a cache: what was labelled lies beside the answers, and every process learns from it.
 
 Rule 1: a request that was not served labels its nearest answer when the caller stores its own (`labelled`): by equality
-        of the two responses, or by the function that was given (`semantic.use(same=…)`).
+        of the two responses, or by the function that was given (`semantic.use(same=…)`).  Feedback to a hit labels what
+        it served, by the figures that it was served for, which its id says (`reported`).
 Rule 2: labels of a namespace and an embedder are kept together, as an entry; those of one answer beside it.
 Rule 3: where a new answer equals the nearest one, it is stored as an alias of that: another way to ask for it.
 """
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
@@ -17,16 +17,17 @@ from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.meaning.evidence import Observation
+from scoutcache.meaning.evidence import Evidence, Observation
 from scoutcache.meaning.presets import Verdict
 from scoutcache.meaning.scopes import POOL
 from scoutcache.meaning.verified import AUDIT, Figures, Label, Model, figures, learn, may_serve, pack, unpack
 
 if TYPE_CHECKING:
     from scoutcache.answers.answering import Answering, Judged, Reading
+    from scoutcache.answers.evidence import Hit
     from scoutcache.meaning.scopes import Asked
 
-__all__ = ["labelled", "model_of", "passed", "verdict_of"]
+__all__ = ["labelled", "model_of", "passed", "reported", "verdict_of"]
 
 _MORE: Final = 0.05
 """A model is learned anew when so much more was labelled."""
@@ -40,7 +41,8 @@ def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: f
     similarity = min(max(similarity, 0.0), 1.0)
     if reason is not None or model is None:
         return Verdict(False, similarity, reason or "nothing was learned yet")
-    return Verdict(True, similarity, f"its score {model.score(found):.2f} reaches the cut {model.cut:.2f}")
+    reason = f"its score {model.score(found):.2f} reaches the cut {model.cut:.2f}"
+    return Verdict(True, similarity, reason, figures=found)
 
 
 def _figures(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Figures]:
@@ -50,7 +52,7 @@ def _figures(answering: Answering, one: Asked, reading: Reading, similarity: flo
 
 def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
     """What was learned from the labels of the namespace."""
-    state, ref = answering.state, _pool(answering, namespace)
+    state, ref = answering.state, _kept_at(namespace, answering.state.pool)
     held = yield from answering.calls.find(ref.key, namespace)
     if held is None:
         return None
@@ -65,9 +67,8 @@ def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
     return known[1]
 
 
-def _pool(answering: Answering, namespace: str) -> Ref:
-    digest = hashlib.sha256(answering.state.encoding.name.encode()).hexdigest()[:16]
-    return Ref(namespace, f"{POOL}:{digest}")
+def _kept_at(namespace: str, pool: str) -> Ref:
+    return Ref(namespace, f"{POOL}:{pool}")
 
 
 def passed(answering: Answering, one: Asked, namespace: str, *, serves: bool) -> bool:
@@ -88,10 +89,22 @@ def labelled(answering: Answering, one: Asked, namespace: str, response: Any) ->
     right = yield from _same(answering, reading.answer.response, response)
     found = yield from _figures(answering, one, reading, similarity)
     weight = answering.state.take_passed(Ref(namespace, one.key))
-    yield from _keep(answering, namespace, Label(found, right, weight))
+    yield from _keep(answering, _kept_at(namespace, answering.state.pool), Label(found, right, weight))
     observation = Observation(similarity, right, one.ident.hex()[:12])
     yield from observe(answering, reading.target, reading.answer.birth, observation)
     return nearest if right else None
+
+
+def reported(answering: Answering, hit: Hit, correct: bool, before: Evidence) -> Flow[None]:
+    """Label what *hit* served by the feedback to it; *before* it that was known of the answer.
+
+    Feedback counts once: the same again is nothing new, and another one takes the place of the first.
+    """
+    said = next((one.right for one in before.seen if one.mark == hit.mark), None)
+    if hit.figures is None or said == correct:
+        return
+    instead = None if said is None else Label(hit.figures, said)
+    yield from _keep(answering, _kept_at(hit.namespace, hit.pool), Label(hit.figures, correct), instead)
 
 
 def _same(answering: Answering, one: Any, other: Any) -> Flow[bool]:
@@ -104,16 +117,27 @@ def _same(answering: Answering, one: Any, other: Any) -> Flow[bool]:
     return found
 
 
-def _keep(answering: Answering, namespace: str, label: Label) -> Flow[None]:
-    """Add *label* to those of the namespace, alone among all that do."""
-    ref = _pool(answering, namespace)
+def _keep(answering: Answering, ref: Ref, label: Label, instead: Label | None = None) -> Flow[None]:
+    """Add *label* to those at *ref*, alone among all that do; the latest that is as *instead* goes."""
 
     def add(_: Any) -> Flow[None]:
-        held = yield from answering.calls.find(ref.key, namespace)
+        held = yield from answering.calls.find(ref.key, ref.namespace)
         value = held.value if held is not None and isinstance(held.value, dict) else {}
-        labels = [*unpack(value.get("labels")), label]
+        labels = unpack(value.get("labels"))
+        if instead is not None:
+            _drop(labels, instead)
+        labels.append(label)
         count = value["count"] + 1 if isinstance(value.get("count"), int) else len(labels)
         written = {"count": count, "labels": pack(labels)}
-        yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=namespace))
+        yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=ref.namespace))
 
     yield from alone(answering.core, ref, add)
+
+
+def _drop(labels: list[Label], one: Label) -> None:
+    """Take the latest that is as *one*, as it is when it was packed, out of *labels*."""
+    [packed] = unpack(pack([one]))
+    for at in reversed(range(len(labels))):
+        if labels[at] == packed:
+            del labels[at]
+            return

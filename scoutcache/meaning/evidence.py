@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-__all__ = ["MOST", "Evidence", "Observation", "read_evidence"]
+__all__ = ["MOST", "SAME", "Evidence", "Observation", "read_evidence"]
 
 MOST: Final = 200
+SAME: Final = "="
+"""Begins the marks of what was seen of the very same query: that an answer is right there says nothing of others."""
 
 
 class Observation(NamedTuple):

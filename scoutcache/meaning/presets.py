@@ -9,10 +9,13 @@ Rule 2: a candidate serves when its similarity reaches the threshold and every g
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.wording import read
+
+if TYPE_CHECKING:
+    from scoutcache.meaning.verified import Figures
 
 __all__ = ["LONGEST", "PRESETS", "Preset", "Verdict", "chosen", "judge", "rank"]
 
@@ -45,6 +48,8 @@ class Verdict(NamedTuple):
     similarity: float
     reason: str
     closed: tuple[Closed, ...] = ()
+    figures: Figures | None = None
+    """What the policy ``verified`` decided by."""
 
 
 def judge(query: str, other: str, similarity: float, preset: Preset) -> Verdict:

@@ -1,4 +1,6 @@
-"""How near is near enough, learned: hits whose rate of wrong ones, among all requests, stays under a given error.
+"""How near is near enough, learned: hits whose rate of wrong ones stays under a given error, among all that are judged.
+
+The very same query again isn't judged: it is an ordinary hit.
 
 What is known of a candidate is a handful of figures (`Figures`): similarity, words in common, closed gates, and what
 its own answer was seen to be right and wrong for.  A logistic model over all that was labelled (`fit`) orders them by
@@ -8,10 +10,11 @@ error, with a margin for how few they are.  So wording that implies no answer mo
 
 Rule 1: a request that isn't served is computed by the caller, and what it stores then labels the candidate that it was
         not served (`add`).  A part of what could be served (`AUDIT`) is not, so labels go on coming from above the cut;
-        they count for more, as fewer of them are drawn.
+        they count for more, as fewer of them are drawn.  What is reported of a hit labels it too.
 Rule 2: an answer that was seen wrong for a query as near serves no such query, whatever the cut.
-Rule 3: an answer that was never seen right for anybody serves only queries it has words in common with: one that was
-        planted near to others' queries has a vector like theirs, and other words.
+Rule 3: an answer serves another query only where it was seen right for one as far away or farther.  One that nobody has
+        confirmed serves nobody else, whatever words and vector it shares: it may have been planted.  That it was
+        right for the very same query confirms nothing.
 Rule 4: fewer than `LEARNING` labels serve nothing.
 """
 
@@ -22,7 +25,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scoutcache.meaning.evidence import Evidence
+from scoutcache.meaning.evidence import SAME, Evidence, Observation
 from scoutcache.meaning.gates import GATES, closed_by
 from scoutcache.meaning.wording import read
 
@@ -35,16 +38,14 @@ else:
     Numbers = Any
 
 __all__ = [
-    "AUDIT", "LEARNING", "WINDOW", "Figures", "Label", "Model", "figures", "learn", "may_serve", "pack", "unpack",
+    "AUDIT", "LEARNING", "WINDOW", "Figures", "Label", "Model", "figures", "learn", "may_serve", "pack", "read_figures",
+    "unpack",
 ]  # fmt: skip
 
 AUDIT: Final = 0.05
 LEARNING: Final = 60
 WINDOW: Final = 2000
 """The latest labels that are learned from."""
-
-_KIN: Final = 0.3
-"""The part of words in common that an answer without friends needs."""
 
 _MARGIN: Final = 1.2
 """Standard errors that the estimated mass of wrong ones stays away from the error."""
@@ -72,6 +73,16 @@ class Figures(NamedTuple):
     """How often its answer was right for a query as far away or farther."""
     wrong: float
     """How often it was wrong for a query as near or nearer."""
+
+
+def read_figures(value: Any) -> Figures | None:
+    """The figures that were written as a list; None for what is something else."""
+    if not isinstance(value, list) or len(value) != len(Figures._fields):
+        return None
+    if not all(isinstance(one, float) and 0 <= one <= len(GATES) for one in value):
+        return None
+    found = Figures(*value)
+    return found if max(found.similarity, found.words) <= 1 and max(found.right, found.wrong) <= _MOST else None
 
 
 class Label(NamedTuple):
@@ -122,12 +133,18 @@ def figures(query: str, other: str, similarity: float, known: Evidence) -> Figur
         round(similarity, 4),
         round(len(mine & yours) / len(either), 3) if either else 1.0,
         float(len(closed_by(query, other, tuple(GATES)))),
-        float(min(sum(one.right and one.similarity <= similarity + _NEAR for one in known.seen), 3)),
-        float(min(sum(not one.right and one.similarity >= similarity - _NEAR for one in known.seen), 3)),
+        float(min(sum(_confirms(one, similarity) for one in known.seen), _MOST)),
+        float(min(sum(not one.right and one.similarity >= similarity - _NEAR for one in known.seen), _MOST)),
     )
 
 
+def _confirms(seen: Observation, similarity: float) -> bool:
+    return seen.right and not seen.mark.startswith(SAME) and seen.similarity <= similarity + _NEAR
+
+
 _NEAR: Final = 0.02
+_MOST: Final = 3
+"""More that was seen than this makes no difference."""
 
 
 def may_serve(one: Figures, model: Model | None) -> str | None:
@@ -136,8 +153,8 @@ def may_serve(one: Figures, model: Model | None) -> str | None:
         return "nothing was learned yet"
     if one.wrong:
         return "its answer was wrong for a query as near"
-    if not one.right and one.words < _KIN:
-        return "its answer was never seen right, and it has hardly a word in common"
+    if not one.right:
+        return "its answer was never seen right for another query as far away"
     score = model.score(one)
     return None if score >= model.cut else f"its score {score:.2f} is below the cut {model.cut:.2f}"
 

@@ -17,6 +17,7 @@ from scoutcache.meaning.verified import (
     learn,
     may_serve,
     pack,
+    read_figures,
     unpack,
 )
 
@@ -25,7 +26,7 @@ def labels(count, right_if, seed=0):
     dice = random.Random(seed)
     made = []
     for _ in range(count):
-        one = Figures(dice.uniform(0.6, 1.0), dice.uniform(0.5, 1.0), 0.0, 0.0, 0.0)
+        one = Figures(dice.uniform(0.6, 1.0), dice.uniform(0.5, 1.0), 0.0, 1.0, 0.0)
         made.append(Label(one, right_if(one, dice)))
     return made
 
@@ -61,10 +62,11 @@ def test_an_answer_seen_wrong_for_a_query_as_near_never_serves():
     assert "wrong" in may_serve(Figures(0.99, 1.0, 0.0, 3.0, 1.0), model)
 
 
-def test_a_planted_answer_needs_friends_or_words_in_common():
+def test_an_answer_that_nobody_confirmed_serves_nobody_else():
     model = learn(labels(2000, lambda *_: True), 0.05)
-    assert "never seen right" in may_serve(Figures(1.0, 0.1, 0.0, 0.0, 0.0), model)
-    assert may_serve(Figures(1.0, 0.1, 0.0, 1.0, 0.0), model) is None
+    for words in (0.1, 0.9, 1.0):
+        assert "never seen right" in may_serve(Figures(1.0, words, 0.0, 0.0, 0.0), model)
+        assert may_serve(Figures(1.0, words, 0.0, 1.0, 0.0), model) is None
 
 
 def test_figures_count_what_was_seen_at_such_distances():
@@ -80,6 +82,15 @@ def test_labels_survive_packing_and_strangers_are_none():
     assert unpack(pack(some))[0].figures.similarity == pytest.approx(some[0].figures.similarity, abs=1e-6)
     for stranger in (None, "text", b"short", b"\xff" * 25):
         assert unpack(stranger) == []
+
+
+def test_figures_are_read_as_they_were_written_and_others_refused():
+    some = Figures(0.9, 0.5, 1.0, 3.0, 0.0)
+    assert read_figures(list(some)) == some
+    strangers = (None, "x", [], [0.9] * 4, [1.1, 0.5, 0.0, 0.0, 0.0], [0.9, 0.5, 0.0, 4.0, 0.0])
+    numbers = ([0.9, 0.5, 0.0, 1, 0.0], [0.9, float("nan"), 0.0, 0.0, 0.0], [0.9, 0.5, -1.0, 0.0, 0.0])
+    for stranger in (*strangers, *numbers):
+        assert read_figures(stranger) is None
 
 
 def test_evidence_is_of_one_answer_counted_once_and_bounded():
