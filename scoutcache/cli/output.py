@@ -9,8 +9,8 @@ Rules:
    one that begins with an apostrophe, gets one apostrophe before it.  Whoever reads it takes one leading apostrophe
    off each cell that has one.  A list is its items with commas between; where that would be ambiguous it is JSON.
 4. ``table`` on a terminal is a table for people (`scoutcache.cli.render`); elsewhere plain text with raw figures, never
-   cut, whatever the width: a listing one line each with tabs and no header, for other programs; anything else in aligned
-   columns, with nothing in them that a terminal would obey.
+   cut, whatever the width: a listing one line each with tabs and no header, for other programs; anything else in
+   aligned columns, with nothing in them that a terminal would obey.
 5. Listings stream: a row is printed when it comes, whatever the format.
 """
 
