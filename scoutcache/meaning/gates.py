@@ -1,20 +1,23 @@
-"""What must agree between two queries besides their vectors: numbers, negation, opposites, names, order, language.
+"""What must agree between two queries besides vectors: numbers, negation, opposites, names, order, language, signs.
 
 An embedding says that two texts are about the same; it hardly tells "buy" from "sell", 30 days from 60, or A to B from
 B to A.  On PAWS 92 % of the pairs with another meaning have a similarity of 0.9 and more.
 
 Rule 1: a gate looks at two wordings and says why they may not share an answer, or nothing.  It never opens anything.
 Rule 2: gates know general English and the form of words, and nothing of any subject.  In another language what has no
-        form (negation, opposites, synonyms) is not noticed: numbers, names, order and language are.
+        form (negation, opposites, synonyms) is not noticed: numbers, names, order and language are.  Of what isn't
+        written in spaced words of letters that the default model knows, every character must be the same.
 Rule 3: gates are symmetric, and a text passes all of them against itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import EXCLUSIVE, OPPOSITES, SYNONYMS
+from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS
 from scoutcache.meaning.wording import Wording, read, stem
 
 __all__ = ["GATES", "Closed", "closed_by"]
@@ -41,14 +44,25 @@ def closed_by(query: str, other: str, gates: Sequence[str]) -> list[Closed]:
 
 
 def _numbers(here: Wording, there: Wording) -> str | None:
-    """Every number of one stands in the other, with its unit."""
+    """Every number of one stands in the other as often, with its unit, and the operators between them are the same."""
+    if here.operators != there.operators:
+        return f"{' '.join(here.operators[:_FEW]) or 'none'} / {' '.join(there.operators[:_FEW]) or 'none'}"
     if here.numbers == there.numbers:
         return None
-    mine, yours = here.numbers - there.numbers, there.numbers - here.numbers
-    bare = {one.partition(" ")[0] for one in yours}
-    if {one.partition(" ")[0] for one in mine} == bare and not all(" " in one for one in (*mine, *yours)):
+    mine, yours = _apart(here.numbers, there.numbers)
+    if _bare(mine) == _bare(yours) and not all(" " in one for one in (*mine, *yours)):
         return None  # the same numbers, one time without its unit
     return f"{_said(mine)} / {_said(yours)}"
+
+
+def _apart(mine: Iterable[str], yours: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What each has that the other has not, or not as often."""
+    here, there = Counter(mine), Counter(yours)
+    return sorted((here - there).elements()), sorted((there - here).elements())
+
+
+def _bare(numbers: Iterable[str]) -> list[str]:
+    return sorted(one.partition(" ")[0] for one in numbers)
 
 
 def _negation(here: Wording, there: Wording) -> str | None:
@@ -64,40 +78,70 @@ def _antonyms(here: Wording, there: Wording) -> str | None:
     for word in sorted(mine):
         if not yours.isdisjoint(excluded := _EXCLUDED.get(word, frozenset())):
             return f"{word} / {min(excluded & yours)}"
-        for other in yours:
-            if _is_denied(word, other) or _is_denied(other, word):
-                return f"{word} / {other}"
+        if (other := _denial(word, yours)) is not None:
+            return f"{word} / {other}"
     return None
 
 
 _DENYING: Final = ("un", "in", "im", "il", "ir", "dis", "non", "de", "anti", "mis")
 
 
-def _is_denied(word: str, other: str) -> bool:
-    """Is *other* *word* with a prefix that denies it?"""
-    return len(word) > 3 and other.endswith(word) and other[: -len(word)] in _DENYING
+def _denial(word: str, yours: frozenset[str]) -> str | None:
+    """The word of *yours* that is *word* with a prefix that denies it, or without one."""
+    for prefix in _DENYING:
+        if len(word) > 3 and prefix + word in yours:
+            return prefix + word
+        bare = word.removeprefix(prefix)
+        if bare != word and len(bare) > 3 and bare in yours:
+            return bare
+    return None
 
 
 def _entities(here: Wording, there: Wording) -> str | None:
-    """Every name of one stands in the other, in whatever letters."""
-    mine = [name for name in here.names if not _stands(name, there)]
-    yours = [name for name in there.names if not _stands(name, here)]
+    """Every name of one stands in the other, in whatever letters, but that WHO isn't who."""
+    mine, yours = _missing(here.names, there), _missing(there.names, here)
     return f"{_said(mine)} / {_said(yours)}" if mine or yours else None
 
 
-def _stands(name: str, there: Wording) -> bool:
-    return name in there.words or stem(name) in there.stems or _initials(name, there) or any(
-        len(word) > 2 and (word.startswith(name) or name.startswith(word)) for word in there.names
-    )  # fmt: skip
+def _missing(names: frozenset[str], there: Wording) -> list[str]:
+    """The first of *names* that don't stand there, enough to say so."""
+    missing = names - there.names
+    if not missing:
+        return []
+    words, runs = frozenset(there.words), _runs(there.initials)
+    begun = {word[:end] for word in there.names if len(word) > 2 for end in range(1, min(len(word), _LONGEST) + 1)}
+    left = (
+        name
+        for name in sorted(missing)
+        if not (_stands(name, words, there) or name.lower() in runs or name in begun or _continues(name, there.names))
+    )
+    return list(islice(left, _FEW + 1))
 
 
-def _initials(name: str, there: Wording) -> bool:
-    """Is *name* made of the initials of successive words there?"""
-    return 2 <= len(name) <= 6 and name in "".join(word[0] for word in there.words)
+_LONGEST: Final = 40
+"""Letters of a name that are compared with the beginnings of others."""
+
+
+def _stands(name: str, words: frozenset[str], there: Wording) -> bool:
+    return not name.isupper() and (name in words or stem(name) in there.stems)
+
+
+def _runs(initials: str) -> set[str]:
+    """What is made of the initials of two to six successive words."""
+    return {initials[at : at + size] for size in range(2, 7) for at in range(len(initials) - size + 1)}
+
+
+def _continues(name: str, names: frozenset[str]) -> bool:
+    return any(name[:end] in names for end in range(3, min(len(name), _LONGEST)))
 
 
 def _order(here: Wording, there: Wording) -> str | None:
     """What both say of the subject comes in the same order, where they are made of nearly the same words."""
+    if here.signs != there.signs and sorted(here.signs) == sorted(there.signs):
+        return next(f"{one} / {other}" for one, other in zip(here.signs, there.signs, strict=True) if one != other)
+    if (here.is_long or there.is_long) and sorted(here.content) == sorted(there.content):
+        pairs = zip(here.content, there.content, strict=True)
+        return next((f"{one[:_LONGEST]} / {other[:_LONGEST]}" for one, other in pairs if one != other), None)
     mine, yours = dict.fromkeys(here.content), dict.fromkeys(there.content)
     common = mine.keys() & yours.keys()
     if len(common) < max(2, _OVERLAP * max(len(mine), len(yours))):
@@ -146,13 +190,39 @@ def _language(here: Wording, there: Wording) -> str | None:
     return None
 
 
-def _said(words: object) -> str:
-    return ", ".join(sorted(words)) or "none"  # type: ignore[call-overload]  # of texts
+def _characters(here: Wording, there: Wording) -> str | None:
+    """The emoji, symbols, and characters of scripts that aren't written as spaced words are the same, as often."""
+    if here.signs == there.signs:
+        return None
+    mine, yours = _apart(here.signs, there.signs)
+    return f"{_said(mine)} / {_said(yours)}" if mine or yours else None
+
+
+def _passages(here: Wording, there: Wording) -> str | None:
+    """Texts of which one is embedded in pieces consist of the same words, but for those that say little."""
+    if not (here.is_long or there.is_long):
+        return None
+    mine, yours = _apart(_telling(here), _telling(there))
+    return f"{_said(mine)} / {_said(yours)}" if mine or yours else None
+
+
+def _telling(text: Wording) -> list[str]:
+    words = (word.removesuffix("'s") for word in text.words)
+    return [one for one in words if one not in FUNCTION or one in NEGATIONS or stem(one) in _EXCLUDED]
+
+
+_FEW: Final = 5
+"""Of what differs so much is said."""
+
+
+def _said(found: Iterable[str]) -> str:
+    words = [one[:_LONGEST] for one in sorted(found)]
+    return ", ".join([*words[:_FEW], *(["…"] if len(words) > _FEW else [])]) or "none"
 
 
 GATES: Final[dict[str, Callable[[Wording, Wording], str | None]]] = {
     "numbers": _numbers, "negation": _negation, "antonyms": _antonyms, "entities": _entities, "order": _order,
-    "slots": _slots, "language": _language,
+    "slots": _slots, "language": _language, "characters": _characters, "passages": _passages,
 }  # fmt: skip
 """By name; the docstring of each says what must hold for it to be open."""
 

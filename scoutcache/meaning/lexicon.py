@@ -268,14 +268,18 @@ UNITS: Final = _named("""
     km: kilometer kilometers kilometre kilometres km
     mi: mile miles mi
     m: meter meters metre metres m
+    mm: millimeter millimeters millimetre millimetres mm
     cm: centimeter centimeters centimetre centimetres cm
     ft: foot feet ft
     in: inch inches
     kg: kilogram kilograms kg kilo kilos
     g: gram grams g
+    mg: milligram milligrams mg
+    µg: microgram micrograms mcg μg ug
     lb: pound pounds lb lbs
     oz: ounce ounces oz
     s: second seconds sec secs
+    ms: millisecond milliseconds ms
     min: minute minutes min mins
     h: hour hours hr hrs
     d: day days

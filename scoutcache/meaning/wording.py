@@ -2,25 +2,24 @@
 
 Rule 1: a text is read in one pass over its words; what is looked up is in tables made when the module is loaded.
 Rule 2: a word counts as a name when it is written as one (a capital where the sentence doesn't begin, several
-        capitals, letters and digits mixed), so that a text in small letters has none.
+        capitals, letters and digits mixed), so that a text in small letters has none.  WHO and US stay in capitals
+        among the names, for in small letters they are other words.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import FUNCTION, NEGATIONS, NUMBERS, STOPWORDS, UNITS
+from scoutcache.meaning.lexicon import FUNCTION, NEGATIONS, STOPWORDS
+from scoutcache.meaning.numerals import KIN, numbers, operators, plain
 
 __all__ = ["Wording", "read", "stem"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[%$€£#]|\+\+", re.UNICODE)
-_NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
-_SCALED: Final = re.compile(r"(\d+(?:\.\d+)?)(k|m|bn|b| (?:hundred|thousand|million|billion))\b", re.IGNORECASE)
-_SCALES: Final = {"k": 10**3, "m": 10**6, "bn": 10**9, "b": 10**9, "hundred": 100, "thousand": 10**3, "million": 10**6,
-                  "billion": 10**9}  # fmt: skip
 _ENDS: Final = frozenset(".!?:;\n\"“(`")
 
 
@@ -33,21 +32,32 @@ class Wording(NamedTuple):
     """The stems of the words that say something, in order."""
     stems: frozenset[str]
     """The stems of all words."""
-    numbers: frozenset[str]
-    """Numbers, each with the unit behind it if there is one."""
+    numbers: tuple[str, ...]
+    """Numbers, each with the unit behind it if there is one, sorted."""
+    operators: tuple[str, ...]
+    """Operators between operands, in order."""
+    signs: str
+    """Emoji, symbols and characters of scripts in which a word is no run of letters, in order."""
     names: frozenset[str]
-    """Words that are written as names, in small letters."""
+    """Words that are written as names, in small letters (rule 2)."""
+    initials: str
+    """The first letters of all words."""
     negated: bool
     language: str | None
     """Known by the commonest words; None for too few of them."""
     script: str
     """The script of most letters: LATIN, CYRILLIC, CJK…"""
+    is_long: bool
+    """It is embedded in pieces, whose mean hides a sentence."""
 
 
 @lru_cache(maxsize=4096)
 def read(text: str) -> Wording:
     """Read *text*; of a long one its first 20,000 characters."""
-    text = unicodedata.normalize("NFKC", text[:20_000])
+    text = text[:20_000]
+    is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
+    text = plain(text)
+    shouts = text.isupper() and text.count(" ") > 1
     words, names, begins = list[str](), set[str](), True
     last_end = 0
     for found in _WORD.finditer(text):
@@ -55,18 +65,25 @@ def read(text: str) -> Wording:
         begins = begins or any(mark in _ENDS for mark in text[last_end:start])
         small = word.lower().replace("’", "'")
         if _is_name(word, begins=begins):
-            names.add(small.removesuffix("'s"))
+            is_shorthand = word.isupper() and small in FUNCTION and small not in NEGATIONS
+            if not (is_shorthand and shouts):
+                names.add(word if is_shorthand else small.removesuffix("'s"))
         words.append(small)
         last_end, begins = found.end(), False
-    numbers = _numbers(text, words)
     stems = [stem(word) for word in words]
     content = [one for one, word in zip(stems, words, strict=True) if word not in FUNCTION and word not in _SIGNS]
     negated = any(word in NEGATIONS or word.endswith("n't") for word in words)
     language, script = _language(words), _script(text)
     return Wording(
-        tuple(words), tuple(content), frozenset(stems), numbers, frozenset(names), negated, language, script
-    )
+        tuple(words), tuple(content), frozenset(stems), tuple(sorted(numbers(text, words))), operators(text),
+        _signs(text), frozenset(names), "".join(word[0] for word in words), negated, language, script, is_long,
+    )  # fmt: skip
 
+
+_PIECE: Final = 900
+_DENSE_PIECE: Final = 240
+"""Characters that `semantic.embedding` takes at once, of plain English and of other scripts.  Some letters with accents
+make no long text: what they are cut into is a few sentences."""
 
 _SIGNS: Final = frozenset("%$€£#")
 
@@ -77,33 +94,6 @@ def _is_name(word: str, *, begins: bool) -> bool:
     if any(one.isupper() for one in word[1:]) or (not begins and word[0].isupper() and word.rstrip("'s") != "I"):
         return word not in {"I'm", "I've", "I'll", "I'd", "I"}
     return len(word) > 1 and any(one.isdigit() for one in word)
-
-
-def _numbers(text: str, words: list[str]) -> frozenset[str]:
-    found = []
-    for one in _NUMBER.finditer(text):
-        number, end = one[0].replace(",", ""), one.end()
-        scaled = _SCALED.match(text, one.start())
-        scale = None if scaled is None else _SCALES.get(scaled[2].strip().lower())
-        if scaled is not None and scale is not None:
-            number = f"{float(scaled[1]) * scale:.15g}"
-        else:
-            number = number.rstrip(".").lstrip("0") or "0"
-        found.append(number + _unit(text, one.start(), end))
-    found += [NUMBERS[word] for word in words if word in NUMBERS]
-    return frozenset(found)
-
-
-_BEHIND: Final = re.compile(r"[\s-]?(%|°?[^\W\d_]+)")
-
-
-def _unit(text: str, start: int, end: int) -> str:
-    before = text[start - 1 : start]
-    if before in {"$", "€", "£"}:
-        return f" {UNITS[before]}"
-    behind = _BEHIND.match(text, end)
-    unit = UNITS.get(behind[1].lower()) if behind is not None else None
-    return "" if unit is None else f" {unit}"
 
 
 @lru_cache(maxsize=65536)
@@ -131,7 +121,8 @@ def stem(word: str) -> str:
 def _language(words: list[str]) -> str | None:
     if not words:
         return None
-    counts = {language: sum(word in common for word in words) for language, common in STOPWORDS.items()}
+    seen = Counter(words)
+    counts = {language: sum(seen[word] for word in common) for language, common in STOPWORDS.items()}
     (best, most), (_, second) = sorted(counts.items(), key=lambda one: -one[1])[:2]
     return best if most >= 2 and most >= second + 2 else None
 
@@ -144,9 +135,45 @@ def _script(text: str) -> str:
     if text.isascii():
         return "LATIN"
     counts: dict[str, int] = {}
-    for letter in text:
+    for letter, count in Counter(text).items():
         if letter.isalpha():
-            script = "LATIN" if letter.isascii() else unicodedata.name(letter, "").partition(" ")[0]
-            script = "CJK" if script in {"HIRAGANA", "KATAKANA"} else script
-            counts[script] = counts.get(script, 0) + 1
+            script = _script_of(letter)
+            counts[script] = counts.get(script, 0) + count
     return max(counts, key=lambda one: counts[one]) if counts else "LATIN"
+
+
+def _script_of(letter: str) -> str:
+    if letter.isascii():
+        return "LATIN"
+    if "\u4e00" <= letter <= "\u9fff":
+        return "CJK"
+    script = unicodedata.name(letter, "").partition(" ")[0]
+    return "CJK" if script in {"HIRAGANA", "KATAKANA"} else script
+
+
+_SPACED: Final = re.compile(
+    "[\u0000-\u052f\u0590-\u077f\u0870-\u08ff\u1ab0-\u1aff\u1c80-\u1c8f\u1d00-\u1fff\u2c60-\u2c7f\u2de0-\u2dff"
+    "\ua640-\ua69f\ua720-\ua7ff\uab30-\uab6f\ufb00-\ufdff\ufe00-\ufe2f\ufe70-\ufefc]"
+)
+"""Latin, Greek, Cyrillic, Hebrew and Arabic: words stand apart there, and the default model knows their letters."""
+
+_SILENT: Final = frozenset("°€£©®™^`´¨¯¸") | KIN.keys() | {"±"}
+
+
+def _signs(text: str) -> str:
+    """What the default model takes for one unknown word whatever it is, or for a word that is a whole sentence."""
+    if text.isascii():
+        return ""
+    told = {one for one in set(text) if not one.isascii() and one not in _SILENT and _is_sign(one)}
+    return "".join(one for one in text if one in told) if told else ""
+
+
+def _is_sign(one: str) -> bool:
+    if one.isalpha():
+        return _SPACED.match(one) is None
+    category = unicodedata.category(one)
+    if category[0] == "S":
+        return category != "Sk" or one > "\uffff"
+    if "\U000e0020" <= one <= "\U000e007e":
+        return True  # tags, which tell flags apart
+    return category[0] == "M" and _SPACED.match(one) is None

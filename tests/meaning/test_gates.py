@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import random
+import sys
+from string import ascii_uppercase
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scoutcache.meaning.gates import GATES, closed_by
+from scoutcache.meaning.presets import PRESETS, judge
 from scoutcache.meaning.wording import read, stem
 
 ALL = tuple(GATES)
@@ -30,6 +35,24 @@ ALL = tuple(GATES)
         ("entities", "restart the API", "restart the CLI"),
         ("order", "trains from london to paris", "trains from paris to london"),
         ("slots", "most of these hotels were built here", "most of these homes were built here"),
+        ("numbers", ".5 mg", "5 mg"),
+        ("numbers", "2 + 2", "2 + 2 + 2"),
+        ("numbers", "2 and 2", "2 and 2 and 2"),
+        ("numbers", "1,5 mg", "15 mg"),
+        ("numbers", "5 mg", "5 g"),
+        ("numbers", "x > y", "x < y"),
+        ("numbers", "a + b", "a * b"),
+        ("numbers", "-5 degrees", "5 degrees"),
+        ("entities", "WHO", "who"),
+        ("entities", "what does WHO advise", "what does who advise"),
+        ("characters", "如何打开防火墙", "如何关闭防火墙"),
+        ("characters", "我的狗病了", "我的猫病了"),
+        ("characters", "ค่าธรรมเนียม", "ค่าปรับ"),
+        ("characters", "犬を飼う", "猫を飼う"),
+        ("characters", "방화벽 열기", "방화벽 닫기"),
+        ("characters", "Rate this: 👍", "Rate this: 👎"),
+        ("characters", "this 👍", "this"),
+        ("order", "我打你", "你打我"),
         ("language", "wie kann ich mein konto schließen", "how can i close the account of my"),
         ("language", "погода завтра", "weather tomorrow"),
     ],
@@ -48,6 +71,11 @@ def test_a_gate_closes_where_the_meaning_changes(gate, one, other):
         ("50k users", "50000 users"),
         ("the 11th of May", "May, the eleventh"),
         ("Which houses did IBM sell?", "which house did ibm sell"),
+        ("WHO IS THE PRESIDENT", "who is the president"),
+        ("x ≤ 1,000", "x <= 1000"),
+        ("0,5 mg", ".5 mg"),
+        ("2–3 days", "2-3 days"),
+        ("如何 打开防火墙?", "如何打开防火墙"),
     ],
 )
 def test_gates_stay_open_for_the_same_in_other_words(one, other):
@@ -55,7 +83,8 @@ def test_gates_stay_open_for_the_same_in_other_words(one, other):
 
 
 SAMPLE = ["buy", "sell", "not", "5", "km", "miles", "London", "Paris", "the", "is", "open", "closed", "50k", "$", "%",
-          "illegal", "legal", "house", "houses", "monday"]  # fmt: skip
+          "illegal", "legal", "WHO", "who", "<", ">", "+", "-", ".5", "1,5", "开", "关", "👍", "👎",
+          "house", "houses", "monday"]  # fmt: skip
 texts = st.one_of(st.text(max_size=60), st.lists(st.sampled_from(SAMPLE)).map(" ".join))
 
 
@@ -74,7 +103,7 @@ def test_gates_are_symmetric(one, other):
 
 def test_what_is_read_of_a_text():
     found = read("Does Ada's dog (aged 7) not like 3D films from the USA?")
-    assert found.numbers >= {"7"}
+    assert "7" in found.numbers
     assert found.names == {"ada", "3d", "usa"}
     assert found.negated
     assert read("I like it, and I'm here").names == frozenset()
@@ -83,3 +112,51 @@ def test_what_is_read_of_a_text():
 def test_inflections_meet_in_their_stem():
     for words in (("run", "runs", "running"), ("study", "studies", "studied"), ("house", "houses", "house's")):
         assert len(set(map(stem, words))) == 1
+
+
+FILLER = " ".join(f"Section {at} tells how the ward keeps its records, and who reads them." for at in range(16))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_sentence_in_a_long_text_counts(preset):
+    one = f"{FILLER} The patient should take aspirin daily. {FILLER}"
+    other = f"{FILLER} The patient must avoid aspirin and call a doctor at once. {FILLER}"
+    verdict = judge(one, other, 0.994, PRESETS[preset])
+    assert not verdict.serves
+    assert dict(verdict.closed)["passages"] == "daily, take / avoid, call, doctor, once"
+    assert not judge(one, one.replace("should take", "should not take"), 1.0, PRESETS[preset]).serves
+    again = one.upper().replace(".", " !").replace("SHOULD TAKE", "should  take")
+    assert "passages" not in dict(judge(one, again, 0.994, PRESETS[preset]).closed)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize(("one", "other"), [("打开", "关闭"), ("👍", "👎"), ("ค่าธรรมเนียม", "ค่าปรับ"), (".5 mg", "5 mg")])
+def test_what_a_model_cannot_tell_apart_is_not_served_by_any_preset(preset, one, other):
+    assert not judge(one, other, 1.0, PRESETS[preset]).serves
+
+
+def test_what_is_swapped_in_a_long_text_is_out_of_order():
+    one = f"{FILLER} {FILLER} Take aspirin and avoid records."
+    other = f"{FILLER} {FILLER} Avoid aspirin and take records."
+    assert [closed.gate for closed in closed_by(one, other, ["order", "passages"])] == ["order"]
+
+
+def test_the_names_of_a_long_text_are_not_compared_each_with_each():
+    """Comparing each with each would be 16 million comparisons, and a line is run for each."""
+    dice = random.Random(1)
+    one, other = (read(" ".join("".join(dice.choices(ascii_uppercase, k=4)) for _ in range(3900))) for _ in "ab")
+    lines = 0
+
+    def count(*_: object) -> object:
+        nonlocal lines
+        lines += 1
+        return count
+
+    before = sys.gettrace()
+    sys.settrace(count)
+    try:
+        closed = [GATES[gate](one, other) is not None for gate in ("antonyms", "entities")]
+    finally:
+        sys.settrace(before)
+    assert closed[1]
+    assert lines < 1_000_000
