@@ -334,4 +334,4 @@ def test_urls_that_say_what_a_client_reads_are_taken(url):
 
 def test_an_embedder_has_a_name():
     with pytest.raises(ConfigError, match=r"semantic\.model"):
-        CacheConfig.read({"semantic": {"model": ""}})
+        CacheConfig.read({"semantic": {"model": ""}}, str)
