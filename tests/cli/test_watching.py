@@ -252,7 +252,7 @@ class TestForPrometheus:
         assert ran.err.startswith("error: can't write /nonexistent/cache.prom: ")
         assert cli("stats", "--watch", "--prom-textfile", "x").code == 2
 
-    def test_it_goes_with_check(self, asked, cli, workplace, monkeypatch):
+    def test_it_goes_with_check(self, asked_often, cli, workplace, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_ALERTS__HIT_RATE", "0.9")
         ran = cli("stats", "--prom-textfile", "cache.prom", "--check")
         assert (ran.code, ran.out) == (99, "")
