@@ -385,7 +385,10 @@ def start(_: Data) -> None:
     with tempfile.TemporaryDirectory() as folder:
         prepared_in(Path(folder), MODEL).parent.mkdir(parents=True)
         prepared_in(Path(folder), MODEL).symlink_to(prepared_in(PLACE, MODEL))
-        env = {**os.environ, "SCOUTCACHE_DIRECTORY": folder, "SCOUTCACHE_SEMANTIC__MODEL": MODEL}
+        # Modules are compiled by the first command, as pip leaves them.
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        env |= {"PYTHONPYCACHEPREFIX": str(Path(folder, "compiled")), "SCOUTCACHE_DIRECTORY": folder,
+                "SCOUTCACHE_SEMANTIC__MODEL": MODEL}  # fmt: skip
         command = [sys.executable, "-m", "scoutcache", "semantic"]
         subprocess.run([*command, "add", "How do I reset my password?", "click", "-m", "m"], env=env, check=True,
                        stderr=subprocess.DEVNULL)  # fmt: skip
