@@ -23,7 +23,7 @@ from scoutcache.errors import PolicyError
 if TYPE_CHECKING:
     from scoutcache.policy_book import Effective
 
-__all__ = ["Keeping", "check_protection", "default_ttl", "keeping_of"]
+__all__ = ["Keeping", "check_protection", "default_ttl", "is_by_meaning", "keeping_of"]
 
 POLICY_LOG = "scoutcache.policies"
 """Its warnings repeat what ``config validate`` and ``doctor`` list, so that other commands may keep quiet about it."""
@@ -48,6 +48,12 @@ def default_ttl(config: CacheConfig, said: Effective | None, ref: Ref) -> float:
     if said is None or said.ttl_seconds is None:
         return config.ttl_for(ref.key, ref.namespace)
     return said.ttl_seconds
+
+
+def is_by_meaning(policy: Callable[[Ref], Effective | None] | None, ref: Ref) -> bool:
+    """Does a policy say that the key of *ref* is a question?"""
+    said = None if policy is None else policy(ref)
+    return said is not None and said.strategy == "semantic"
 
 
 def keeping_of(config: CacheConfig) -> Keeping:

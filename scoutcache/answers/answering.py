@@ -23,7 +23,17 @@ from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailab
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
 from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
-from scoutcache.meaning.scopes import KEYS, Answer, Asked, asked, check_names, places_of, read_answer, written_answer
+from scoutcache.meaning.scopes import (
+    KEYS,
+    Answer,
+    Asked,
+    asked,
+    check_names,
+    key_of,
+    places_of,
+    read_answer,
+    written_answer,
+)
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
 from scoutcache.semantic.rows import LIVE
@@ -227,7 +237,7 @@ class Answering:
     ) -> Flow[tuple[Reading, float] | None]:
         """The answer that a candidate names, with its similarity by its own vector; None where there is none."""
         reasons: dict[Ref, str] = {}
-        key = f"semantic:{candidate.place.scope.hex()}:{candidate.place.ident.hex()}"
+        key = key_of(*candidate.place)
         reading = yield from self.read(Ref(namespace, key), reasons)
         if reading is None:
             gone = reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
@@ -402,8 +412,7 @@ class Answering:
             places: list[Place] = yield from self._work(index.unsettled, [])
             there = {}
             for place in places:
-                key = f"semantic:{place.scope.hex()}:{place.ident.hex()}"
-                there[place] = (yield from self._read(Ref(namespace, key), {})) is not None
+                there[place] = (yield from self._read(Ref(namespace, key_of(*place)), {})) is not None
             if there:
                 yield from self._work(lambda: index.settle(there))
             if not (yield from self._work(index.exists, otherwise=True)):

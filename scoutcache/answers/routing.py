@@ -20,10 +20,11 @@ from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import TierUnavailable
+from scoutcache.keeping import is_by_meaning
 from scoutcache.keys import prefix_of
 from scoutcache.meaning.scopes import NO_MODEL, PREFIX
 
-__all__ = ["RESTS", "Routing", "is_by_meaning", "route", "spared"]
+__all__ = ["RESTS", "Routing", "route", "spared"]
 
 T = TypeVar("T")
 
@@ -38,12 +39,6 @@ _OWN: Final = frozenset({PREFIX, "llm"})
 def route(core: Core) -> None:
     """Let *core* ask by meaning where its policies want that."""
     core.by_meaning = Routing(core)
-
-
-def is_by_meaning(core: Core, ref: Ref) -> bool:
-    """Does a policy say so of *ref*?"""
-    said = None if core.world.policy is None else core.world.policy(ref)
-    return said is not None and said.strategy == SEMANTIC
 
 
 def spared(core: Core, flow: Flow[T], otherwise: T) -> Flow[T]:
@@ -76,7 +71,8 @@ class Routing:
         """What is asked; None for a key that is no question."""
         prefix = prefix_of(ref.key)
         query = ref.key.removeprefix(f"{prefix}:")
-        if type(key) is not str or prefix in _OWN or not query.strip() or not is_by_meaning(self._core, ref):
+        is_text = type(key) is str and prefix not in _OWN and query.strip()
+        if not is_text or not is_by_meaning(self._core.world.policy, ref):
             return None
         return _Question(query, {"model": NO_MODEL, "prefix": prefix})
 

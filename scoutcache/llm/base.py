@@ -6,7 +6,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.answers.routing import is_by_meaning
 from scoutcache.calls import Calls, Position
 from scoutcache.chat.answers import outline_of
 from scoutcache.chat.defaults import provider_of
@@ -14,11 +13,11 @@ from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.invalidating import Match
+from scoutcache.keeping import is_by_meaning
 from scoutcache.keys import check_tag
 from scoutcache.llm.answer import is_stream
 from scoutcache.llm.details import Details, verdict_of
 from scoutcache.llm.flows import Flows, Making
-from scoutcache.llm.nearness import Near, Sought, sought_in, sought_in_text
 from scoutcache.llm.question import Question, bound, question_of
 from scoutcache.models import InvalidationResult
 from scoutcache.obtaining import How, options
@@ -27,6 +26,7 @@ from scoutcache.ttl import parse_duration
 
 if TYPE_CHECKING:
     from scoutcache.face import Face
+    from scoutcache.llm.nearness import Near
 
 __all__ = ["LONGEST", "Asking", "Base"]
 
@@ -51,11 +51,6 @@ class Asking:
         self.making = Making(flows, question, details, how.namespace)
         self.near: Near | None = None
         """The way by meaning, where it was asked for and the question has one."""
-
-    def seek(self, sought: Sought | None) -> None:
-        """Ask by meaning too, before the call is made."""
-        if sought is not None:
-            self.near = Near(sought, self.making, self.how)
 
     def flow(self, factory: Callable[..., Any]) -> Flow[Any]:
         """What is stored, made by *factory* where nothing is."""
@@ -92,16 +87,19 @@ class Base:
         question = self._question(request, text, operation, options)
         asking = Asking(self._flows, cache._run, question, call, given)
         if self._is_by_meaning(asking) if semantic is None else semantic:
+            # Here, for it takes as long to load as all the rest of this face, which asks exactly by default.
+            from scoutcache.llm.nearness import Near, sought_in, sought_in_text
+
             settings = self._flows.core.config.llm
             by_text = text is not None
             sought = sought_in_text(text, operation or "", options or {}) if by_text else sought_in(settings, request)
-            asking.seek(sought)
+            asking.near = None if sought is None else Near(sought, asking.making, asking.how)
         return asking
 
     def _is_by_meaning(self, asking: Asking) -> bool:
         core = self._flows.core
         ref = self._calls.ref(asking.question.key, asking.how.namespace)
-        return core.config.semantic.enabled or is_by_meaning(core, ref)
+        return core.config.semantic.enabled or is_by_meaning(core.world.policy, ref)
 
     def _set(
         self, request: Any, response: Any, asked: tuple[Any, str | None, Any], details: Details, ttl: object,

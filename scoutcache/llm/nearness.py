@@ -28,6 +28,7 @@ from scoutcache.obtaining import How
 
 __all__ = ["Near", "Sought", "sought_in", "sought_in_text"]
 
+
 class Sought(NamedTuple):
     """What is compared by meaning, and what must be equal."""
 

@@ -23,7 +23,8 @@ from scoutcache.canonical import canonical
 from scoutcache.errors import CacheError, InvalidKey
 
 __all__ = [
-    "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "places_of", "read_answer", "written_answer",
+    "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "key_of", "places_of", "read_answer",
+    "written_answer",
 ]  # fmt: skip
 
 PREFIX: Final = "semantic"
