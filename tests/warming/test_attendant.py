@@ -315,7 +315,7 @@ def test_closing_waits_for_a_function_that_hangs_only_so_long(tmp_path, module, 
         {"task_id": "start", "source": f"{name}:value", "pattern": "k", "run_at_startup": True}
     ])  # fmt: skip
     cache = Cache(config)
-    until(lambda: name in sys.modules and sys.modules[name].began.is_set())
+    until(lambda: sys.modules[name].began.is_set(), ignoring=(KeyError, AttributeError))  # while it is imported
     [thread] = threads()
     cache.close()
     sys.modules[name].go.set()
