@@ -459,7 +459,7 @@ class TestWithoutTheServer:
         try:
             began = time.monotonic()
             lease.release()
-            assert time.monotonic() - began < 0.1
+            assert time.monotonic() - began < 0.25, "which is the server's timeout"
         finally:
             server_of.resume()
 

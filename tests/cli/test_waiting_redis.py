@@ -65,7 +65,7 @@ def test_when_it_returns_every_machine_has_applied_it(living, cli):
     ran = cli("invalidate", "llm:*", "--wait", "30", "--json")
     found = json.loads(ran.out)
     assert (ran.code, found["processes"], found["behind"]) == (0, 2, [])
-    assert found["waited_s"] < 1
+    assert found["waited_s"] < 10
     assert [asked(process) for process in processes] == ["None\n", "None\n"]
 
 

@@ -141,7 +141,7 @@ def test_while_the_breaker_is_open_nobody_waits(direct, proxy, breaker, fake_clo
     for _ in range(100):
         with pytest.raises(TierUnavailable):
             get(conduit, "k")
-    assert time.perf_counter() - began < 0.1
+    assert time.perf_counter() - began < 5, "waiting would take twenty seconds"
     proxy.heal()
     fake_clock.advance(1.0)
     assert get(conduit, "k") is None
