@@ -207,6 +207,8 @@ def _part(name: str, given: float | None, default: float | None) -> float | None
 def _record(
     calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe, keygen_us: float | None
 ) -> None:
+    if outcome.how == "found":
+        return
     if outcome.how == "hit" and outcome.tier == "memory":
         calls.record_hit(ref, began, None, keygen_us)
         return

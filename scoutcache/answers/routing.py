@@ -24,7 +24,7 @@ from scoutcache.keeping import is_by_meaning
 from scoutcache.keys import prefix_of
 from scoutcache.meaning.scopes import NO_MODEL, PREFIX
 
-__all__ = ["RESTS", "Routing", "route", "spared"]
+__all__ = ["RESTS", "Routing", "Sought", "route", "spared"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,9 @@ def spared(core: Core, flow: Flow[T], otherwise: T) -> Flow[T]:
         return otherwise
 
 
-class _Question(NamedTuple):
+class Sought(NamedTuple):
+    """What is compared by meaning, and what must be equal."""
+
     query: str
     scope: dict[str, str]
 
@@ -67,18 +69,18 @@ class Routing:
     def __init__(self, core: Core) -> None:
         self._core, self._answering = core, Answering(Calls(core, core.config.namespace))
 
-    def _question(self, key: object, ref: Ref) -> _Question | None:
+    def _sought(self, key: object, ref: Ref) -> Sought | None:
         """What is asked; None for a key that is no question."""
         prefix = prefix_of(ref.key)
         query = ref.key.removeprefix(f"{prefix}:")
         is_text = type(key) is str and prefix not in _OWN and query.strip()
         if not is_text or not is_by_meaning(self._core.world.policy, ref):
             return None
-        return _Question(query, {"model": NO_MODEL, "prefix": prefix})
+        return Sought(query, {"model": NO_MODEL, "prefix": prefix})
 
     def near(self, key: object, ref: Ref) -> Flow[Any]:
         """The answer to a question that means the same, recorded as a hit; `MISSING` where there is none."""
-        asked = self._question(key, ref)
+        asked = self._sought(key, ref)
         if asked is None:
             return MISSING
         found = yield from spared(self._core, self._answering.hit(*asked, ref.namespace), None)
@@ -86,6 +88,6 @@ class Routing:
 
     def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
         """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""
-        asked = self._question(key, ref)
+        asked = self._sought(key, ref)
         if asked is not None and ttl > 0:
             yield from spared(self._core, self._answering.point(*asked, ref, response, ttl), None)

@@ -143,7 +143,7 @@ class Calling:
             if said is not job.recipe:
                 job.flight.late = began.end, said.marks
             lives, stored = yield from self._keep(values, context, said, began)
-        share = seconds / len(refs)
+        share, found = seconds / len(refs), context is not None and context.found
         for ref in refs:
             if ref not in values:
                 job.results.outcomes[ref] = Outcome(
@@ -152,10 +152,12 @@ class Calling:
                 continue
             self._world.failures.forget(ref)
             live, kept = lives[ref], ref in stored
-            self._world.hooks.emit(events.Computed(*ref, share, kept))
+            if not found:
+                self._world.hooks.emit(events.Computed(*ref, share, kept))
             outcome = Outcome(
-                values[ref], "computed", None, reasons[ref], share, said.cost, live.size, kept, stored.get(ref), waited
-            )
+                values[ref], "found" if found else "computed", None, reasons[ref], share, said.cost, live.size, kept,
+                stored.get(ref), waited,
+            )  # fmt: skip
             job.results.add(ref, live, outcome)
 
     def _call(self, job: Job, refs: Sequence[Ref]) -> Flow[tuple[dict[Ref, Any], Context | None, float]]:
@@ -200,7 +202,7 @@ class Calling:
                 lives[ref] = Live(value, None, 0)
                 continue
             lives[ref] = entry.live
-            if (context is None or context.store) and (recipe.store_if is None or recipe.store_if(value)):
+            if (context is None or context.keeps) and (recipe.store_if is None or recipe.store_if(value)):
                 entries.append(entry)
         taken = 0
         if entries:

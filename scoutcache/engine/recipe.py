@@ -36,7 +36,8 @@ class Context:
 
     *stale* is the value that has outlived its time, `MISSING` when there is none.  The others begin as the caller said
     and are read after the factory has returned: *ttl* and *stale_ttl* (anything that reads as a ttl), *tags*,
-    *depends_on*, *cost*, and *store*, which is False for "do not keep this".
+    *depends_on*, *cost*, *store*, which is False for "do not keep this", and *found*, which is True for a value that is
+    no new one but was found in another entry: it stays there, and whoever found it has recorded the hit.
     """
 
     def __init__(self, ref: Ref, recipe: Recipe, stale: Any) -> None:
@@ -47,7 +48,12 @@ class Context:
         self.tags: Sequence[str] = recipe.tags
         self.depends_on: Sequence[str] = recipe.depends_on
         self.cost = recipe.cost
-        self.store = True
+        self.store, self.found = True, False
+
+    @property
+    def keeps(self) -> bool:
+        """Is the value to be stored under the key it was asked by?"""
+        return self.store and not self.found
 
     def take_over(self, header: Header) -> None:
         """The entry lives on: it keeps what it was found by."""
@@ -147,7 +153,8 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A value, and how it came: ``hit``, ``stale``, ``joined`` (another caller computed it) or ``computed``.
+    """A value, and how it came: ``hit``, ``stale``, ``joined`` (another caller computed it), ``computed``, or ``found``
+    by the factory in another entry.
 
     *value* is `MISSING` for a key that a factory of many left out.
     """

@@ -15,7 +15,7 @@ from __future__ import annotations
 import secrets
 import threading
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from scoutcache.calls import Calls
@@ -60,7 +60,7 @@ class Ledger:
     """What this process has counted and not yet written, or may have to write again."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock, self.writing = threading.Lock(), threading.Lock()
         self._name = secrets.token_hex(8)
         self._counts: dict[int, dict[Label, tuple[dict[str, float], Histogram]]] = {}
         self._dirty: set[int] = set()
@@ -91,15 +91,24 @@ class Ledger:
         """What is to be written, by key: each time all of its piece, so that writing twice does no harm."""
         with self._lock:
             dirty, self._dirty = sorted(self._dirty), set()
-            found = {
-                f"{begin}:{self._name}": [
-                    [list(label), dict(totals), latency.to_list()] for label, (totals, latency) in counts.items()
-                ]
-                for begin, counts in self._counts.items() if begin in dirty
-            }  # fmt: skip
+            found = self._told(dirty)
             for begin in sorted(self._counts)[:-2]:  # a piece that is over is counted in no more
                 del self._counts[begin]
             return found
+
+    def held(self) -> dict[str, list[Any]]:
+        """All that is in memory, by key, written or not."""
+        with self._lock:
+            return self._told(self._counts)
+
+    def _told(self, pieces: Iterable[int]) -> dict[str, list[Any]]:
+        return {
+            f"{begin}:{self._name}": [
+                [list(label), dict(totals), latency.to_list()]
+                for label, (totals, latency) in self._counts.get(begin, {}).items()
+            ]
+            for begin in pieces
+        }
 
     def put_back(self, keys: Mapping[str, Any]) -> None:
         """They could not be written."""
@@ -128,7 +137,8 @@ def _keep(core: Core, ledger: Ledger) -> None:
 
     def write() -> None:
         if (alive := whose()) is not None and not alive.closed:
-            run(written(alive, ledger), alive.ports)
+            with ledger.writing:  # whoever flushes waits for what another thread has taken and is just writing
+                run(written(alive, ledger), alive.ports)
 
     core.at_flush.append(write)
     core.at_close.append(write)
@@ -150,17 +160,19 @@ def written(core: Core, ledger: Ledger) -> Flow[None]:
 def read_rows(calls: Calls, since: float) -> Flow[list[Row]]:
     """The counts of all processes in the pieces that end after *since*, of the namespace of *calls*.
 
-    A piece that can't be read, or was made by something else, is left out.
+    A piece that can't be read, or was made by something else, is left out.  What this process holds in memory is told
+    from there: it is the newest, and another thread may be writing it just now.
     """
     core = calls.core
-    yield from written(core, ledger_of(core))
-    keys = yield from perform(Work(lambda: _keys(core, since)))
-    rows: list[Row] = []
-    for key in keys:
-        found = yield from calls.find(key, NAMESPACE)
-        if found is not None:
-            rows += [row for row in _rows(key, found.value) if row.label.namespace == calls.namespace]
-    return rows
+    ends = max(since, core.clocks.wall() - core.config.llm.metrics_ttl)
+    held = ledger_of(core).held() if core.config.enabled else {}
+    pieces: dict[str, Any] = {key: rows for key, rows in held.items() if _begin(key) + PIECE > ends}
+    for key in (yield from perform(Work(lambda: _keys(core, since)))):
+        if key not in pieces and (found := (yield from calls.find(key, NAMESPACE))) is not None:
+            pieces[key] = found.value
+    return [
+        row for key, told in pieces.items() for row in _rows(key, told) if row.label.namespace == calls.namespace
+    ]  # fmt: skip
 
 
 def _keys(core: Core, since: float) -> list[str]:

@@ -14,10 +14,10 @@ Rules.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from scoutcache.answers.answering import Answering, Found
-from scoutcache.answers.routing import spared
+from scoutcache.answers.routing import Sought, spared
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
 from scoutcache.config_sections import LlmSection
 from scoutcache.engine.effects import Flow
@@ -26,14 +26,7 @@ from scoutcache.llm.flows import Making, opened
 from scoutcache.meaning.scopes import NO_MODEL
 from scoutcache.obtaining import How
 
-__all__ = ["Near", "Sought", "sought_in", "sought_in_text"]
-
-
-class Sought(NamedTuple):
-    """What is compared by meaning, and what must be equal."""
-
-    query: str
-    scope: dict[str, str]
+__all__ = ["Near", "sought_in", "sought_in_text"]
 
 
 def sought_in(settings: LlmSection, request: object) -> Sought | None:
@@ -74,14 +67,15 @@ class Near:
 
     def asked(self) -> Flow[Found | None]:
         """The hit, or None."""
-        flow = self._answering.get(self._sought.query, self._how.namespace, self._sought.scope)
-        return spared(self._calls.core, flow, None)
+        namespace = self._answering.namespace(self._how.namespace)
+        return spared(self._calls.core, self._answering.hit(*self._sought, namespace), None)
 
     def taken(self, ctx: Any, hit: Found | None) -> Any:
-        """What the hit stored, and *ctx* told not to store it again; `MISSING` where there is none of use."""
-        if hit is None or opened(hit.reading.answer.response) is MISSING:
+        """What the hit stored, and *ctx* told whence it comes; `MISSING` where there is none of use."""
+        response = MISSING if hit is None else opened(hit.reading.answer.response)
+        if hit is None or response is MISSING or not (self._how.validate is None or self._how.validate(response)):
             return MISSING
-        ctx.store = False
+        ctx.found = True
         return hit.reading.answer.response
 
     def note(self, ctx: Any) -> None:
@@ -96,5 +90,5 @@ class Near:
         given = self._making.flows.ttl(ref, self._making.question, self._how.ttl)
         ttl = self._calls.lifetime(ref, given).fresh
         if ttl > 0:
-            flow = self._answering.point(self._sought.query, self._sought.scope, ref, stored, ttl)
+            flow = self._answering.point(*self._sought, ref, stored, ttl)
             yield from spared(self._calls.core, flow, None)

@@ -8,7 +8,7 @@ import pytest
 
 from scoutcache import Cache
 from scoutcache.errors import CacheError
-from scoutcache.llm.ledger import NAMESPACE, PIECE
+from scoutcache.llm.ledger import NAMESPACE, PIECE, ledger_of
 
 from .answers import ASK, Model, answer, asking
 
@@ -157,6 +157,13 @@ with Cache(directory={str(tmp_path)!r}) as cache:
     with Cache(directory=tmp_path) as cache:
         found = cache.llm.metrics()
     assert (found.requests, found.calls, found.hits) == (10, 1, 9)
+
+
+def test_what_another_thread_is_just_writing_is_told(llm):
+    """It has been taken from what is to be written, and isn't in the store yet."""
+    llm.record_metrics(model="m", input_tokens=1)
+    ledger_of(llm.driven.cache._core).take()
+    assert llm.metrics().input_tokens == 1
 
 
 def test_a_forked_child_counts_its_own_only(tmp_path):

@@ -94,6 +94,23 @@ def test_exact_before_near_before_the_call(near):
     assert (found.hits, found.calls) == (2, len(model.asked))
 
 
+def test_each_question_is_one_request_in_the_statistics(near):
+    """A hit by meaning is one hit and no computation, and what is found in no way is one miss."""
+    cache, model, computed = near.driven, Model(answer("1"), answer("2")), []
+    near.driven.cache.on("computed", computed.append)
+    for request in ("hello a", "hello b", "goodbye"):
+        near.get_or_call(asking(request), model, semantic=True)
+    found = cache.stats()
+    assert (found.cache_hits, found.cache_misses, found.api_calls_saved, len(computed)) == (1, 2, 1, 2)
+
+
+def test_a_near_answer_is_asked_whether_it_will_do(near):
+    model = Model(answer("1"), answer("2"))
+    near.get_or_call(asking("hello a"), model, semantic=True)
+    asked = {"semantic": True, "validate": lambda it: it != answer("1")}
+    assert near.get_or_call(asking("hello b"), model, **asked) == answer("2")
+
+
 @pytest.mark.parametrize(
     "settings",
     [{"semantic": {"enabled": True}}, {"policies": [{"policy_id": "p", "namespaces": ["default"],
