@@ -45,12 +45,12 @@ def machines(room: Any, lab: Lab, seconds: float, operations: int, keys: int,
         until(lambda: _same(crowd, bare, all_keys, 1), "all machines answer alike", seconds=60)
         whole = round(time.monotonic() - ended, 2)
         resurrected = _resurrected([one.ask("done") for one in crowd], crowd[0].ask("answers"))
-        healthy = [one.ask("health")["healthy"] for one in crowd]
+        until(lambda: all(one.ask("health")["healthy"] for one in crowd), "all machines are well", seconds=60)
     finally:
         server.resume()
         for one in crowd:
             one.close()
-    return {"converged_s": converged, "whole_s": whole, "keys": keys, **resurrected, "healthy": healthy, "loads": loads}
+    return {"converged_s": converged, "whole_s": whole, "keys": keys, **resurrected, "loads": loads}
 
 
 def _together(crowd: list[Machine], *words: Any) -> list[Any]:
