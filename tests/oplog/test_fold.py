@@ -164,8 +164,8 @@ def test_a_reader_that_began_before_the_first_fold_ever_misses_nothing(
     leave_behind(directory, "a", [0, 1])
     real = ledger._folded
 
-    def fold_meanwhile(folder: Path, found: Counts) -> Any:
-        files = real(folder, found)
+    def fold_meanwhile(folder: Path, found: Counts, **options: Any) -> Any:
+        files = real(folder, found, **options)
         monkeypatch.setattr(ledger, "_folded", real)
         subprocess.run([sys.executable, "-c", FOLDER, str(directory), str(NOW)], input="go\n", text=True, check=True)
         return files
@@ -191,7 +191,7 @@ def test_names_of_folded_segments_are_dropped_when_their_files_are_gone(director
     for number in range(5):
         leave_behind(directory, f"s{number}", [0])
         fold(directory, NOW)
-    kept = json.loads((directory / "counters" / f"h{HOUR}.json").read_bytes())
+    kept = json.loads((directory / "counters" / f"h{HOUR}.json").read_bytes().splitlines()[0])
     assert (len(kept["applied"]), hits(directory)) == (1, (5, 5))
 
 
