@@ -32,7 +32,7 @@ def measured(*args, **kwargs):
     print("measured", file=sys.stderr)
     return measure(*args, **kwargs)
 bench.run_bench = measured
-sys.argv = ["scoutcache", "bench", "--tier", "memory", "--duration", "0.01", "--warmup", "0", "--runs", "1", "--keys", "9"]
+sys.argv = "scoutcache bench --tier memory --duration 0.01 --warmup 0 --runs 1 --keys 9".split()
 sys.exit(main())
 """
 

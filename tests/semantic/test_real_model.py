@@ -46,6 +46,8 @@ def test_the_prepared_model_is_used_and_gives_the_same_vectors(prepared, encodin
     assert torch_.name == encoding.name
     for text in TEXTS:
         assert np.abs(torch_.one(text) - encoding.one(text)).max() <= TOLERANCE
+    brief = Encoding(lambda: load_embedder(MODEL, prepared, brief=True))
+    assert np.abs(encoding.many(TEXTS) - brief.many(TEXTS)).max() <= TOLERANCE
     assert np.abs(encoding.many(TEXTS) - np.stack([encoding.one(text) for text in TEXTS])).max() <= TOLERANCE
 
 
