@@ -86,8 +86,7 @@ class Histogram:
         self.largest = max(self.largest, other.largest)
 
     def take(self, numbers: Sequence[int]) -> None:
-        """Take in what the compact form of another says.  Raises ValueError for what none can have written."""
-        check_list(numbers)
+        """Take in what the compact form of another says, one that `check_list` lets through."""
         times = numbers[3::2]
         self._count(numbers[2::2], times)
         self.count += sum(times)
@@ -131,6 +130,7 @@ class Histogram:
     @classmethod
     def from_list(cls, numbers: Sequence[int]) -> Histogram:
         """Read the compact form.  Raises ValueError for what no histogram can have written."""
+        check_list(numbers)
         found = cls()
         found.take(numbers)
         return found

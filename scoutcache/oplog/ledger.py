@@ -33,15 +33,17 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
     *extra* are segments of living processes from elsewhere than the files, which count instead of what is in a file of
-    that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* the counters
-    of a file may all stand at the first of its minutes that count, which is many times faster.
+    that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* all counters
+    stand at the first minute of any, which is many times faster.
     """
     first_minute = None if since is None else _first_minute(since, now)
     known = {one.id for one in (*extra, *ended)}
     found, files, segments = _read(directory, first_minute, known, by_minute=by_minute)
-    reading = _Reading(found, by_minute=by_minute)
+    reading = _Reading(found)
     reading.add_folded(files)
     reading.add([*segments, *extra, *ended])
+    at = None if by_minute else first_minute_of(reading.counted, reading.spreads)
+    found.tally.merge(reading.counted, reading.spreads, at=at)
     found.alive += extra
     return found
 
@@ -106,11 +108,13 @@ def _segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment
 
 
 class _Reading:
-    """Adds what was read, leaving out what was read already in another file."""
+    """Gathers what was read, leaving out what was read already in another file."""
 
-    def __init__(self, found: Counts, *, by_minute: bool) -> None:
-        self._found, self._by_minute = found, by_minute
+    def __init__(self, found: Counts) -> None:
+        self._found = found
         self._applied: set[str] = set()
+        self.counted: list[Counted] = []
+        self.spreads: list[Spread] = []
 
     def add_folded(self, files: Sequence[tuple[Path, Kept]]) -> None:
         """Add the files, but no hour that its day holds already (a roll-up that died before its last step)."""
@@ -121,7 +125,8 @@ class _Reading:
 
     def _add_file(self, kept: Kept) -> None:
         if kept.parts is None:
-            self._merge(kept.whole.counted, kept.whole.spreads)
+            self.counted += kept.whole.counted
+            self.spreads += kept.whole.spreads
             return
         try:
             rows = kept.rows()
@@ -129,9 +134,8 @@ class _Reading:
             self._found.skipped += 1
             return
         first = self._found.first_minute or 0
-        self._merge(
-            [row for row in rows.counted if row.minute >= first], [row for row in rows.spreads if row.minute >= first]
-        )
+        self.counted += [row for row in rows.counted if row.minute >= first]
+        self.spreads += [row for row in rows.spreads if row.minute >= first]
 
     def add(self, segments: Iterable[Segment]) -> None:
         """Add segments, but no hour of one that was folded already."""
@@ -141,11 +145,5 @@ class _Reading:
             wanted = {
                 minute for minute in minutes if minute >= first and f"{segment.id}@{minute // 60}" not in applied
             }
-            self._merge(
-                [row for row in segment.counted if row.minute in wanted],
-                [row for row in segment.spreads if row.minute in wanted],
-            )
-
-    def _merge(self, counted: Sequence[Counted], spreads: Sequence[Spread]) -> None:
-        at = None if self._by_minute else first_minute_of(counted, spreads)
-        self._found.tally.merge(counted, spreads, at=at)
+            self.counted += [row for row in segment.counted if row.minute in wanted]
+            self.spreads += [row for row in segment.spreads if row.minute in wanted]

@@ -164,12 +164,8 @@ class Tally:
         return found
 
     def merge(self, counted: Iterable[Counted], spreads: Iterable[Spread], *, at: int | None = None) -> None:
-        """Add what a file holds, all of it at the minute *at* if that is given.
-
-        Raises ValueError for figures that can't have been counted.
-        """
+        """Add what a file holds, all of it at the minute *at* if that is given; `check_rows` let it through."""
         for row in counted:
-            _check(row)
             into = self._counter(row.name_at(row.minute if at is None else at))
             into.count += row.count
             into.size += row.size
@@ -181,9 +177,8 @@ class Tally:
             name = SpreadName(minute, spread.namespace, spread.tier, spread.what)
             histogram = self.spreads.get(name)
             if histogram is None:
-                self.spreads[name] = Histogram.from_list(spread.values)
-            else:
-                histogram.take(spread.values)
+                histogram = self.spreads[name] = Histogram()
+            histogram.take(spread.values)
 
     def take_in(self, other: Tally) -> None:
         """Add what another tally holds."""
@@ -235,16 +230,12 @@ def first_minute_of(counted: Iterable[Counted], spreads: Iterable[Spread]) -> in
 
 
 def check_rows(counted: Iterable[Counted], spreads: Iterable[Spread]) -> None:
-    """Raise ValueError for figures that can't have been counted, which `Tally.merge` would break off at."""
+    """Raise ValueError for figures that can't have been counted."""
     for row in counted:
-        _check(row)
+        if row.count < 0 or row.size < 0 or not math.isfinite(row.cost) or not math.isfinite(row.seconds):
+            raise ValueError("not a counter: a negative or endless figure")
     for spread in spreads:
         check_list(spread.values)
-
-
-def _check(row: Counted) -> None:
-    if row.count < 0 or row.size < 0 or not math.isfinite(row.cost) or not math.isfinite(row.seconds):
-        raise ValueError("not a counter: a negative or endless figure")
 
 
 _Row = TypeVar("_Row", Counted, Spread)
