@@ -154,7 +154,7 @@ class Scope:
             wanted *= 4
 
     def _candidates(self, vector: Vectors, count: int) -> list[Near]:
-        found = self._flat.search(vector, count)
+        found = self._flat.search(vector, count) if len(self._flat) else []
         if self._graph is not None and self._graph.ntotal:
             found += _search(self._graph, vector, count)
         return sorted(found, key=lambda one: -one.similarity)
