@@ -7,7 +7,6 @@ not True); `callables` says how they are found.  On a method the wrapper is boun
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 import weakref
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol
 
 from scoutcache.callables import Described
 from scoutcache.calls import tag_names
+from scoutcache.drive import running_loop
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
@@ -24,6 +24,8 @@ from scoutcache.keys import CacheKey, check_namespace, key_text
 from scoutcache.obtaining import How, obtain_anew, options
 
 if TYPE_CHECKING:
+    import asyncio
+
     from scoutcache.async_cache import AsyncCache
     from scoutcache.cache import Cache
     from scoutcache.face import Face
@@ -208,7 +210,7 @@ class AsyncCachedFunction(_Wrapper, Generic[P, R]):
         if value is MISSING:
             call, options = self._described.call(args, kwargs), self._options(args, kwargs)
             value = await self._cache.get_or_compute(key, call, **options)
-            self._remember(key, args, kwargs, options, asyncio.get_running_loop())
+            self._remember(key, args, kwargs, options, running_loop())
         return value  # type: ignore[no-any-return]  # what the function returned
 
     def key(self, *args: P.args, **kwargs: P.kwargs) -> str:
@@ -294,6 +296,8 @@ def _mark_coroutine_function(wrapper: object) -> None:
     if (mark := getattr(inspect, "markcoroutinefunction", None)) is not None:
         mark(wrapper)
     else:
+        import asyncio
+
         vars(wrapper)["_is_coroutine"] = asyncio.coroutines._is_coroutine  # type: ignore[attr-defined]  # before 3.12
 
 

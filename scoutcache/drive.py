@@ -14,8 +14,8 @@ Rule 5: a flight that is led on an event loop is waited for only as long as that
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -23,7 +23,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from scoutcache.awaiting import awaited
 from scoutcache.engine.effects import (
@@ -52,6 +52,9 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.ports import BESIDE_LIMIT, Ports
 from scoutcache.taking import atake, atold, take, told
 from scoutcache.waits import CHANGES, READS, may_wait
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Ports", "arun", "run", "running_loop", "to_its_end"]
 
@@ -122,6 +125,8 @@ def _finished(rest: asyncio.Future[Any]) -> None:
 
 async def to_its_end(work: Awaitable[T]) -> T:
     """Await *work*, which goes on though the caller is cancelled: half of it done would leave two truths."""
+    import asyncio
+
     rest = asyncio.ensure_future(work)
     _finishing.add(rest)
     rest.add_done_callback(_finished)
@@ -154,15 +159,15 @@ async def _finish(flow: Flow[T], effect: Effect, ports: Ports) -> T:
 
 def goes_on(loop: object | None) -> bool:
     """Can what *loop* drives end?  What a thread drives (None) can."""
-    return not isinstance(loop, asyncio.AbstractEventLoop) or loop.is_running()
+    is_running: Callable[[], bool] | None = getattr(loop, "is_running", None)
+    return is_running is None or is_running()
 
 
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The event loop of the calling thread, if one is running."""
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
+    # Who hasn't loaded asyncio, which takes a while, runs no loop; nor does who is only loading it.
+    running = getattr(sys.modules.get("asyncio"), "_get_running_loop", None)
+    return None if running is None else running()
 
 
 def _read(ports: Ports, effect: Read) -> Any:
@@ -220,7 +225,7 @@ def _landed(future: Future[T]) -> T:
 def _turns(effect: Join) -> Iterator[float | None]:
     """How long to wait until looking whether the flight can still end; raises `Abandoned` when it can't (Rule 5)."""
     loop = effect.flight.loop
-    if not isinstance(loop, asyncio.AbstractEventLoop) or loop is running_loop():
+    if loop is None or loop is running_loop():
         yield effect.timeout
         return
     until = None if effect.timeout is None else time.monotonic() + effect.timeout
@@ -265,6 +270,8 @@ def _clear_away(ports: Ports) -> None:
 
 
 async def _aspawn(ports: Ports, effect: Spawn) -> bool:
+    import asyncio
+
     loop = asyncio.get_running_loop()
     _clear_away(ports)
     if effect.optional and len(ports.beside) >= BESIDE_LIMIT:
@@ -327,6 +334,8 @@ async def _acall(_: Ports, effect: Call) -> Any:
 
 
 async def _ajoin(ports: Ports, effect: Join) -> Any:
+    import asyncio
+
     joined = asyncio.wrap_future(effect.flight.future)
     try:
         async with await atold(ports, effect.flight):
@@ -343,6 +352,8 @@ async def _announce(ports: Ports, effect: Announce) -> None:
     try:
         ports.announce(effect.message, wait=False)
     except BlockingIOError:
+        import asyncio
+
         await asyncio.get_running_loop().run_in_executor(ports.threads, partial(ports.announce, effect.message))
 
 
@@ -357,12 +368,16 @@ _ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
 
 
 async def _in_thread(ports: Ports, effect: Effect) -> Any:
+    import asyncio
+
     perform = partial(_BLOCKING[type(effect)], ports, effect)
     return await asyncio.get_running_loop().run_in_executor(ports.threads, perform)
 
 
 async def _read_in_thread(ports: Ports, effect: Effect) -> Any:
     """The same, and the loop's own thread is made ready on the way."""
+    import asyncio
+
     thread, cold = threading.current_thread(), ports.cold()
 
     def perform() -> Any:

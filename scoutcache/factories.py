@@ -9,13 +9,15 @@ Rule 3: being called is all: the caller's way finds the stale value, begins one 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from scoutcache.coherence.messages import Message, concerns
 from scoutcache.entry import Ref
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["Factories"]
 
@@ -84,6 +86,8 @@ class Factories:
 
 
 def _ask(due: Iterable[Known], failed: Callable[[Exception], None]) -> None:
+    import asyncio
+
     for known in due:
         try:
             if known.loop is None:

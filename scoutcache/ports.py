@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scoutcache.channels.leasing import Leasing
 from scoutcache.coherence.messages import Message
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.versions import RememberedVersions
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["BESIDE_LIMIT", "Ports"]
 

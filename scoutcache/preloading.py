@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -108,6 +107,8 @@ async def preload_async(
     concurrency: int,
 ) -> dict[str, WarmedKey]:  # fmt: skip
     """Load *keys*, so many at once on the running loop."""
+    import asyncio
+
     work = _Preload(cache._calls, keys, loader, how, only_missing=only_missing, concurrency=concurrency, is_async=True)
     waiting = iter(work.refs)
     done: dict[str, WarmedKey] = {}

@@ -13,7 +13,6 @@ Rules.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -170,6 +169,8 @@ class AsyncThrough:
             return await self._cache.get_many(keys, source.namespace)
 
         async def load(missing: list[str]) -> dict[str, Any]:
+            import asyncio
+
             values = await asyncio.gather(*(_awaited(loader, key) for key in missing))
             return _there(dict(zip(missing, values, strict=True)))
 

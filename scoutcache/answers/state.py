@@ -50,6 +50,8 @@ class State:
         config = core.config.semantic
         self._directory, self._now, self._kind = core.directory, core.clocks.monotonic, config.index
         self._model = config.model
+        self._is_brief = core.clocks.looking
+        """A command that looks into the cache embeds a query, and is over."""
         self.encoding = Encoding(self._load)
         self._folder = self._choose_folder(core)
         self._indexes: dict[str, Index] = {}
@@ -85,7 +87,7 @@ class State:
     def _load(self) -> Embedder:
         from scoutcache.semantic.models import load_embedder
 
-        return load_embedder(self._model, self._directory)
+        return load_embedder(self._model, self._directory, brief=self._is_brief)
 
     def renew(self) -> None:
         """Called in a forked child."""

@@ -31,7 +31,7 @@ from scoutcache.channels.members import members
 from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.process import Segment
-from scoutcache.oplog.tally import Counted, Spread, Tally
+from scoutcache.oplog.tally import Counted, Spread, check_rows
 from scoutcache.server.commands import Batch, Conduit, Plan, Script, perform, replies
 from scoutcache.server.faults import Kind, fault_of, unavailable
 from scoutcache.server.layout import Layout
@@ -217,7 +217,7 @@ def _decode(name: Name, value: bytes, now: float) -> Segment | None:
         segment = found.segment
         if (found.machine, segment.id) != (name.machine, name.segment) or not _can_be(segment, now):
             return None
-        Tally().merge(segment.counted, segment.spreads)
+        check_rows(segment.counted, segment.spreads)
     except (zstd.ZstdError, msgspec.MsgspecError, ValueError, MemoryError, RecursionError):
         return None
     return _recent(segment, now)

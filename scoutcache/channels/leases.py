@@ -18,7 +18,6 @@ Rule 5: where no file can be made or locked, there are no leases, and each proce
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import fcntl
 import logging
@@ -134,6 +133,8 @@ class Leases:
         self, ref: Ref, holding: Sequence[Lease] = (), timeout: float | None = None  # noqa: ASYNC109  # as `wait`
     ) -> Lease | None:  # fmt: skip
         """`wait` on an event loop: it asks in growing steps, and holds no thread that a lease's owner may need."""
+        import asyncio
+
         until = time.monotonic() + (float("inf") if timeout is None else timeout)
         with self.waiting(ref, holding) as told:
             if not told:

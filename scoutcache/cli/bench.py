@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from scoutcache.cli.collecting import as_usual
 from scoutcache.cli.errors import MISSED, Usage, did_you_mean
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
@@ -85,6 +86,7 @@ def _run(session: Session, options: BenchOptions, save: str | None, run_bench: A
     from scoutcache.cli.opening import speaking
 
     with speaking(verbose=session.verbose, said=session.said):
+        as_usual()
         result = run_bench(options, base=session.config, progress=session.progress)
     session.progress_done()
     told = result.as_dict()

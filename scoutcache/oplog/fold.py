@@ -11,8 +11,8 @@ Rule 1: every file names what was added to it (``applied``) and is replaced whol
 Rule 2: what was added is removed only after the file that names it is safe on disk.  A fold that died in between is
         finished by the next, which finds the name and only removes.
 Rule 3: a name is dropped when its segment is gone; segments have random names, so none comes back.
-Rule 4: every file also holds its sums (`Kept.whole`), so that a reader whose period holds the whole file reads 20 rows
-        and not 1,200 (statistics over three months: a twelfth of the time).
+Rule 4: every file also holds its sums (`Kept.whole`), in a first line of their own: a reader whose period holds the
+        whole file reads that line, 20 rows and not 1,200 (statistics over three months: a twelfth of the time).
 Rule 5: minutes of an hour that is already summed by the day go to the day.  Rolling an hour up is the same step: the
         day's file takes its figures, its names and its own random id, then the hour's file is removed.
 """
@@ -22,6 +22,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, Self, TypeVar
 
@@ -29,7 +30,7 @@ import msgspec
 
 from scoutcache.oplog.files import exclusive, make_folder, open_private, replace
 from scoutcache.oplog.process import PROCS, Segment, read_segment
-from scoutcache.oplog.tally import Counted, Spread, Tally
+from scoutcache.oplog.tally import Counted, Spread, Tally, check_rows
 
 __all__ = ["COUNTERS", "Kept", "fold", "number_of", "read_kept"]
 
@@ -58,37 +59,62 @@ class Rows(msgspec.Struct):
         return cls(tally.counted(), tally.spread_rows())
 
 
-class Kept(msgspec.Struct):
-    """A file of folded counters: *whole* sums what *parts* holds by the minute or the hour."""
+class _Head(msgspec.Struct):
+    """The first line of a file.  *length* is how many bytes follow it."""
 
     id: str
     applied: list[str]
     whole: Rows
-    parts: msgspec.Raw
-    format: Literal["scoutcache-folded-1"] = "scoutcache-folded-1"
+    length: int
+    format: Literal["scoutcache-folded-2"] = "scoutcache-folded-2"
+
+
+@dataclass(slots=True)
+class Kept:
+    """A file of folded counters: *whole* sums what *parts* holds by the minute or the hour, and is all that was read
+    where *parts* is None.
+    """
+
+    id: str
+    applied: list[str]
+    whole: Rows
+    parts: bytes | None
 
     @classmethod
     def of(cls, name: str, applied: list[str], tally: Tally) -> Kept:
         """A file with what *tally* holds."""
-        return cls(name, applied, Rows.of(tally.summed()), msgspec.Raw(msgspec.json.encode(Rows.of(tally))))
+        return cls(name, applied, Rows.of(tally.summed()), msgspec.json.encode(Rows.of(tally)))
+
+    @property
+    def content(self) -> bytes:
+        """What is written."""
+        assert self.parts is not None
+        head = _Head(self.id, self.applied, self.whole, len(self.parts))
+        return b"\n".join((msgspec.json.encode(head), self.parts))
 
     def rows(self) -> Rows:
-        """The single counters."""
-        return msgspec.json.decode(self.parts, type=Rows)
+        """The single counters.  Raises `msgspec.MsgspecError` and `ValueError` for damaged ones."""
+        assert self.parts is not None
+        rows = msgspec.json.decode(self.parts, type=Rows)
+        check_rows(rows.counted, rows.spreads)
+        return rows
 
     def has(self, segment: str, hour: int) -> bool:
         """Was that hour of that segment added here?"""
         return f"{segment}@{hour}" in self.applied
 
 
-def read_kept(path: Path) -> Kept | None:
-    """The file at *path*; None when it isn't there or isn't one."""
+def read_kept(path: Path, *, parts: bool = True) -> Kept | None:
+    """The file at *path*, its sums alone without *parts*; None when it isn't there or isn't one."""
     try:
-        kept = msgspec.json.decode(path.read_bytes(), type=Kept)
-        Tally().merge(kept.whole.counted, kept.whole.spreads)
+        with path.open("rb") as file:
+            head = msgspec.json.decode(file.readline(), type=_Head)
+            check_rows(head.whole.counted, head.whole.spreads)
+            if os.fstat(file.fileno()).st_size != file.tell() + head.length:
+                return None
+            return Kept(head.id, head.applied, head.whole, file.read() if parts else None)
     except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, ValueError):
         return None
-    return kept
 
 
 def number_of(path: Path) -> int | None:
@@ -240,7 +266,7 @@ def _write(path: Path, name: str, applied: list[str], tally: Tally) -> None:
         tally = tally.coarsened()
     if len(tally.counters) > ROWS_KEPT:
         tally = tally.coarsened().without_rare_prefixes()
-    replace(path, msgspec.json.encode(Kept.of(name, applied, tally)), durable=True)
+    replace(path, Kept.of(name, applied, tally).content, durable=True)
 
 
 def _roll_up(folder: Path, first_hour: int) -> None:

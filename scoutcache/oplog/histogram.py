@@ -7,10 +7,10 @@ merging two histograms gives what recording all their values in one would have g
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final
 
-__all__ = ["Histogram", "bucket_of", "middle_of"]
+__all__ = ["Histogram", "bucket_of", "check_list", "middle_of"]
 
 _BITS: Final = 5
 _PER_OCTAVE: Final = 1 << _BITS
@@ -37,6 +37,14 @@ def middle_of(bucket: int) -> float:
 
 
 _BUCKETS: Final = bucket_of(_LARGEST) + 1
+
+
+def check_list(numbers: Sequence[int]) -> None:
+    """Raise ValueError for what is no histogram's compact form (`Histogram.to_list`)."""
+    if len(numbers) < 2 or len(numbers) % 2 or min(numbers) < 0:
+        raise ValueError("not a histogram: an odd length or a negative number")
+    if (highest := max(numbers[2::2], default=0)) >= _BUCKETS:
+        raise ValueError(f"not a histogram: there is no bucket {highest}")
 
 
 class Histogram:
@@ -72,14 +80,29 @@ class Histogram:
 
     def merge(self, other: Histogram) -> None:
         """Take in everything that *other* recorded."""
-        if not self.buckets:
-            self.buckets = dict(other.buckets)
-        else:
-            for bucket, times in other.buckets.items():
-                self.buckets[bucket] = self.buckets.get(bucket, 0) + times
+        self._count(other.buckets.keys(), other.buckets.values())
         self.count += other.count
         self.total += other.total
         self.largest = max(self.largest, other.largest)
+
+    def take(self, numbers: Sequence[int]) -> None:
+        """Take in what the compact form of another says, one that `check_list` lets through."""
+        times = numbers[3::2]
+        self._count(numbers[2::2], times)
+        self.count += sum(times)
+        self.total += numbers[0]
+        self.largest = max(self.largest, numbers[1])
+
+    def _count(self, buckets: Collection[int], times: Collection[int]) -> None:
+        found = self.buckets
+        if not found:
+            found.update(zip(buckets, times, strict=True))
+            if len(found) == len(buckets):
+                return
+            found.clear()  # some came twice
+        known = found.get
+        for bucket, count in zip(buckets, times, strict=True):
+            found[bucket] = known(bucket, 0) + count
 
     def quantile(self, q: float) -> float | None:
         """The smallest recorded value with a share *q* (0-1) of all at or below it; None when nothing was recorded."""
@@ -107,19 +130,9 @@ class Histogram:
     @classmethod
     def from_list(cls, numbers: Sequence[int]) -> Histogram:
         """Read the compact form.  Raises ValueError for what no histogram can have written."""
+        check_list(numbers)
         found = cls()
-        if len(numbers) < 2 or len(numbers) % 2 or min(numbers) < 0:
-            raise ValueError("not a histogram: an odd length or a negative number")
-        buckets, times = numbers[2::2], numbers[3::2]
-        if (highest := max(buckets, default=0)) >= _BUCKETS:
-            raise ValueError(f"not a histogram: there is no bucket {highest}")
-        found.buckets = dict(zip(buckets, times, strict=True))
-        if len(found.buckets) < len(buckets):  # some came twice
-            found.buckets = {}
-            for bucket, count in zip(buckets, times, strict=True):
-                found.buckets[bucket] = found.buckets.get(bucket, 0) + count
-        found.count = sum(times)
-        found.total, found.largest = numbers[0], numbers[1]
+        found.take(numbers)
         return found
 
     @classmethod

@@ -9,9 +9,9 @@ from pathlib import Path
 import msgspec
 
 from scoutcache.oplog.files import is_claimed, shared, was_locked
-from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, Rows, number_of, read_kept
+from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept
 from scoutcache.oplog.process import PROCS, Segment, read_segment
-from scoutcache.oplog.tally import Tally
+from scoutcache.oplog.tally import Counted, Spread, Tally, first_minute_of
 
 __all__ = ["Counts", "read_counts"]
 
@@ -33,28 +33,30 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
     *extra* are segments of living processes from elsewhere than the files, which count instead of what is in a file of
-    that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* the counters
-    of a folded file may all stand at its first minute, which is many times faster.
+    that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* all counters
+    stand at the first minute of any, which is many times faster.
     """
     first_minute = None if since is None else _first_minute(since, now)
     known = {one.id for one in (*extra, *ended)}
-    found, files, segments = _read(directory, first_minute, known)
+    found, files, segments = _read(directory, first_minute, known, by_minute=by_minute)
     reading = _Reading(found)
-    reading.add_folded(files, by_minute=by_minute)
+    reading.add_folded(files)
     reading.add([*segments, *extra, *ended])
+    at = None if by_minute else first_minute_of(reading.counted, reading.spreads)
+    found.tally.merge(reading.counted, reading.spreads, at=at)
     found.alive += extra
     return found
 
 
-def _read(directory: Path | None, first_minute: int | None,
-          known: set[str]) -> tuple[Counts, list[tuple[Path, Kept]], list[Segment]]:  # fmt: skip
+def _read(directory: Path | None, first_minute: int | None, known: set[str], *,
+          by_minute: bool) -> tuple[Counts, list[tuple[Path, Kept]], list[Segment]]:  # fmt: skip
     """Every file, all as they were at one moment."""
     if directory is None:
         return Counts(first_minute), [], []
     for _ in range(2):
         found = Counts(first_minute)
         with shared(directory / COUNTERS) as held:
-            files = _folded(directory / COUNTERS, found)
+            files = _folded(directory / COUNTERS, found, by_minute=by_minute)
             segments, found.alive = _segments(directory / PROCS, known, found)
         if held or not was_locked(directory / COUNTERS):
             break  # else the first fold ever began meanwhile: read again, under its lock
@@ -74,14 +76,14 @@ def _minutes_of(path: Path) -> range | None:
     return None if number is None else range(number * length, (number + 1) * length)
 
 
-def _folded(folder: Path, found: Counts) -> list[tuple[Path, Kept]]:
-    """The files about the time in question."""
-    files = []
+def _folded(folder: Path, found: Counts, *, by_minute: bool) -> list[tuple[Path, Kept]]:
+    """The files about the time in question, only their sums where that holds all of a file and they are enough."""
+    files, first = [], found.first_minute
     for path in folder.glob("[hd]*.json") if folder.is_dir() else ():
         minutes = _minutes_of(path)
-        if minutes is None or (found.first_minute is not None and minutes[-1] < found.first_minute):
+        if minutes is None or (first is not None and minutes[-1] < first):
             continue
-        kept = read_kept(path)
+        kept = read_kept(path, parts=by_minute or (first is not None and first > minutes[0]))
         if kept is None:
             found.skipped += 1
         else:
@@ -106,41 +108,42 @@ def _segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment
 
 
 class _Reading:
-    """Adds what was read, leaving out what was read already in another file."""
+    """Gathers what was read, leaving out what was read already in another file."""
 
     def __init__(self, found: Counts) -> None:
         self._found = found
         self._applied: set[str] = set()
+        self.counted: list[Counted] = []
+        self.spreads: list[Spread] = []
 
-    def add_folded(self, files: Sequence[tuple[Path, Kept]], *, by_minute: bool) -> None:
+    def add_folded(self, files: Sequence[tuple[Path, Kept]]) -> None:
         """Add the files, but no hour that its day holds already (a roll-up that died before its last step)."""
         self._applied = {name for _, kept in files for name in kept.applied}
         for path, kept in files:
             if f"{ROLLED}{kept.id}@{path.stem[1:]}" not in self._applied:
-                self._add_file(path, kept, by_minute=by_minute)
+                self._add_file(kept)
 
-    def _add_file(self, path: Path, kept: Kept, *, by_minute: bool) -> None:
-        minutes, first = _minutes_of(path), self._found.first_minute
-        if minutes is not None and not by_minute and (first is None or first <= minutes[0]):
-            self._merge(kept.whole)
+    def _add_file(self, kept: Kept) -> None:
+        if kept.parts is None:
+            self.counted += kept.whole.counted
+            self.spreads += kept.whole.spreads
             return
         try:
-            self._merge(kept.rows())
+            rows = kept.rows()
         except (msgspec.MsgspecError, ValueError):
             self._found.skipped += 1
+            return
+        first = self._found.first_minute or 0
+        self.counted += [row for row in rows.counted if row.minute >= first]
+        self.spreads += [row for row in rows.spreads if row.minute >= first]
 
     def add(self, segments: Iterable[Segment]) -> None:
         """Add segments, but no hour of one that was folded already."""
-        for segment in segments:
-            self._merge(segment, segment.id)
-
-    def _merge(self, source: Rows | Segment, id: str | None = None) -> None:
         first, applied = self._found.first_minute or 0, self._applied
-
-        def wanted(minute: int) -> bool:
-            return minute >= first and (id is None or f"{id}@{minute // 60}" not in applied)
-
-        self._found.tally.merge(
-            (row for row in source.counted if wanted(row.minute)),
-            (row for row in source.spreads if wanted(row.minute)),
-        )
+        for segment in segments:
+            minutes = {row.minute for row in segment.counted} | {row.minute for row in segment.spreads}
+            wanted = {
+                minute for minute in minutes if minute >= first and f"{segment.id}@{minute // 60}" not in applied
+            }
+            self.counted += [row for row in segment.counted if row.minute in wanted]
+            self.spreads += [row for row in segment.spreads if row.minute in wanted]

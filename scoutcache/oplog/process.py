@@ -17,7 +17,7 @@ import msgspec
 
 from scoutcache.entry import Usage
 from scoutcache.oplog.files import Claim, make_folder, replace
-from scoutcache.oplog.tally import Counted, Spread, Tally
+from scoutcache.oplog.tally import Counted, Spread, Tally, check_rows
 
 __all__ = ["PROCS", "SEGMENT_ROWS", "SEGMENT_SECONDS", "ProcessFile", "Segment", "Sizes", "read_segment"]
 
@@ -60,7 +60,7 @@ def read_segment(path: Path) -> Segment | None:
     """The segment at *path*, None when it isn't one (another program's file, or a damaged one)."""
     try:
         segment = msgspec.json.decode(path.read_bytes(), type=Segment)
-        Tally().merge(segment.counted, segment.spreads)
+        check_rows(segment.counted, segment.spreads)
     except (FileNotFoundError, IsADirectoryError, msgspec.MsgspecError, ValueError):
         return None
     return segment

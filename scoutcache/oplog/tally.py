@@ -15,13 +15,15 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Final, NamedTuple, TypeAlias, TypeVar
 
 import msgspec
 
-from scoutcache.oplog.histogram import Histogram
+from scoutcache.oplog.histogram import Histogram, check_list
 
-__all__ = ["MAX_EVENTS", "MAX_PAIRS", "OTHER", "Counted", "Name", "Spread", "SpreadName", "Tally"]
+__all__ = ["MAX_EVENTS", "MAX_PAIRS", "OTHER", "Counted", "Name", "Spread", "SpreadName", "Tally", "check_rows",
+           "first_minute_of"]  # fmt: skip
 
 MAX_PAIRS: Final = 500
 MAX_EVENTS: Final = 200
@@ -68,7 +70,11 @@ class Counted(msgspec.Struct, array_like=True, gc=False):
 
     @property
     def name(self) -> Name:
-        return Name(self.minute, self.namespace, self.prefix, self.tier, self.kind, self.outcome, self.reason)
+        return self.name_at(self.minute)
+
+    def name_at(self, minute: int) -> Name:
+        """Its name, were it counted at *minute*."""
+        return Name(minute, self.namespace, self.prefix, self.tier, self.kind, self.outcome, self.reason)
 
 
 class Spread(msgspec.Struct, array_like=True, gc=False):
@@ -157,21 +163,22 @@ class Tally:
             found = self.spreads[name] = Histogram()
         return found
 
-    def merge(self, counted: Iterable[Counted], spreads: Iterable[Spread]) -> None:
-        """Add what a file holds.  Raises ValueError for figures that can't have been counted."""
+    def merge(self, counted: Iterable[Counted], spreads: Iterable[Spread], *, at: int | None = None) -> None:
+        """Add what a file holds, all of it at the minute *at* if that is given; `check_rows` let it through."""
         for row in counted:
-            if row.count < 0 or row.size < 0 or not math.isfinite(row.cost) or not math.isfinite(row.seconds):
-                raise ValueError("not a counter: a negative or endless figure")
-            into = self._counter(row.name)
+            into = self._counter(row.name_at(row.minute if at is None else at))
             into.count += row.count
             into.size += row.size
             into.cost += row.cost
             into.costed += row.costed
             into.seconds += row.seconds
         for spread in spreads:
-            histogram = Histogram.from_list(spread.values)
-            name = SpreadName(spread.minute, spread.namespace, spread.tier, spread.what)
-            self.spreads.setdefault(name, Histogram()).merge(histogram)
+            minute = spread.minute if at is None else at
+            name = SpreadName(minute, spread.namespace, spread.tier, spread.what)
+            histogram = self.spreads.get(name)
+            if histogram is None:
+                histogram = self.spreads[name] = Histogram()
+            histogram.take(spread.values)
 
     def take_in(self, other: Tally) -> None:
         """Add what another tally holds."""
@@ -196,13 +203,8 @@ class Tally:
 
     def summed(self) -> Tally:
         """The same figures, all counted at the first minute there is."""
-        minutes = {name.minute for name in self.counters} | {name.minute for name in self.spreads}
-        first = min(minutes, default=0)
-        found = Tally()
-        found.merge(
-            (msgspec.structs.replace(row, minute=first) for row in self.counters.values()),
-            (msgspec.structs.replace(row, minute=first) for row in self.spread_rows()),
-        )
+        rows, spreads, found = self.counted(), self.spread_rows(), Tally()
+        found.merge(rows, spreads, at=first_minute_of(rows, spreads))
         return found
 
     def without_rare_prefixes(self) -> Tally:
@@ -220,6 +222,20 @@ class Tally:
             self.spread_rows(),
         )
         return found
+
+
+def first_minute_of(counted: Iterable[Counted], spreads: Iterable[Spread]) -> int:
+    """The first minute of any row, 0 without one."""
+    return min(chain((row.minute for row in counted), (row.minute for row in spreads)), default=0)
+
+
+def check_rows(counted: Iterable[Counted], spreads: Iterable[Spread]) -> None:
+    """Raise ValueError for figures that can't have been counted."""
+    for row in counted:
+        if row.count < 0 or row.size < 0 or not math.isfinite(row.cost) or not math.isfinite(row.seconds):
+            raise ValueError("not a counter: a negative or endless figure")
+    for spread in spreads:
+        check_list(spread.values)
 
 
 _Row = TypeVar("_Row", Counted, Spread)

@@ -1,8 +1,8 @@
 """The nearest rows of one scope, by FAISS: exact while they are few, a graph (HNSW) once they are many.
 
-Rule 1: below `EXACT` rows every vector is compared.  Above, a graph over the rows that there were when it was built is
-        asked, and those that came since are compared.  Dead rows are passed over; the graph is built anew when a tenth
-        of the rows came or died since.
+Rule 1: below `EXACT` rows every vector is compared (up to `FEW` by numpy: FAISS takes 0.06 s to load).  Above, a graph
+        over the rows that there were when it was built is asked, and those that came since are compared.  Dead rows are
+        passed over; the graph is built anew when a tenth of the rows came or died since.
 Rule 2: a graph is built beside the calls, once per machine (a lock), put in place by a rename and mapped by every
         process; until it is there all rows are compared.  It belongs to one generation of the rows' file.
 Rule 3: similarity is the inner product of unit vectors, the cosine: 1 is the same, and there is no other scale.
@@ -24,8 +24,9 @@ from scoutcache.semantic.rows import LIVE, PENDING, Rows
 if TYPE_CHECKING:
     from scoutcache.semantic.embedding import Vectors
 
-__all__ = ["EXACT", "Near", "Scope", "load_faiss"]
+__all__ = ["EXACT", "FEW", "Near", "Scope", "load_faiss"]
 
+FEW: Final = 1_000
 EXACT: Final = 20_000
 
 _LINKS: Final = 16
@@ -56,13 +57,57 @@ def load_faiss() -> Any:
     return faiss
 
 
+class _Compared:
+    """Vectors that are all compared with a query, by numpy or by FAISS (rule 1)."""
+
+    def __init__(self, dim: int) -> None:
+        import numpy as np
+
+        self._rows, self._vectors = np.empty(0, np.int64), np.empty((0, dim), np.float32)
+        self._index: Any = None
+
+    def __len__(self) -> int:
+        return len(self._rows) if self._index is None else int(self._index.ntotal)
+
+    def add(self, rows: Any, vectors: Vectors) -> None:
+        """Compare *vectors* too, which are those of *rows*."""
+        import numpy as np
+
+        if self._index is not None:
+            self._index.add_with_ids(np.ascontiguousarray(vectors), rows)
+            return
+        self._rows, self._vectors = np.concatenate([self._rows, rows]), np.concatenate([self._vectors, vectors])
+        if len(self._rows) > FEW:
+            faiss = load_faiss()
+            index = faiss.IndexIDMap(faiss.IndexFlatIP(self._vectors.shape[1]))
+            index.add_with_ids(self._vectors, self._rows)
+            self._index, self._rows, self._vectors = index, self._rows[:0], self._vectors[:0]
+
+    def search(self, vector: Vectors, count: int) -> list[Near]:
+        """The *count* nearest, in no order."""
+        import numpy as np
+
+        if self._index is not None:
+            return _search(self._index, vector, count)
+        similar = np.einsum("ij,j->i", self._vectors, vector)  # a product of matrices would wake threads
+        best = np.argsort(-similar)[:count]
+        return [Near(int(self._rows[at]), float(similar[at])) for at in best]
+
+
+def _search(index: Any, vector: Vectors, count: int) -> list[Near]:
+    load_faiss().omp_set_num_threads(1)  # of this thread
+    similar, rows = index.search(vector.reshape(1, -1), min(count, index.ntotal))
+    return [Near(int(row), float(one)) for row, one in zip(rows[0], similar[0], strict=True) if row >= 0]
+
+
 class Scope:
     """The rows of one scope; the caller holds a lock around its calls."""
 
     def __init__(self, rows: Rows, digest: bytes, folder: Path, kind: str) -> None:
         self._rows, self._digest, self._kind = rows, digest, kind
         self._graph_file = folder / f"graph-{digest.hex()}"
-        self._faiss = load_faiss()
+        if kind == "hnsw":
+            load_faiss()  # of which the thread that builds couldn't say that it is missing
         assert rows.about is not None
         self._dim, self._generation = rows.about.dim, rows.about.generation
         self._graph: Any = None
@@ -73,7 +118,7 @@ class Scope:
     def load_graph(self) -> None:
         """Take over a graph that was built for these rows, if there is one; compare what it doesn't cover."""
         self._graph, self._covered = self._read_graph() if self._kind != "flat" else (None, 0)
-        self._flat = self._faiss.IndexIDMap(self._faiss.IndexFlatIP(self._dim))
+        self._flat = _Compared(self._dim)
         self._next = self._covered
         self.follow()
 
@@ -81,8 +126,9 @@ class Scope:
         about = _about(self._graph_file)
         if about is None or about["generation"] != self._generation or about["covered"] > self._rows.count:
             return None, 0
+        faiss = load_faiss()
         try:
-            return self._faiss.read_index(str(about["file"]), self._faiss.IO_FLAG_MMAP_IFC), about["covered"]
+            return faiss.read_index(str(about["file"]), faiss.IO_FLAG_MMAP_IFC), about["covered"]
         except RuntimeError:  # replaced since, or damaged: it is built anew
             return None, 0
 
@@ -91,12 +137,10 @@ class Scope:
         new = self._rows.of_scope(self._digest, self._next)
         self._next = self._rows.count
         if len(new):
-            import numpy as np
-
-            self._flat.add_with_ids(np.ascontiguousarray(self._rows.vectors[new]), new.astype(np.int64))
+            self._flat.add(new, self._rows.vectors[new])
 
     def __len__(self) -> int:
-        return int(self._flat.ntotal) + (0 if self._graph is None else int(self._graph.ntotal))
+        return len(self._flat) + (0 if self._graph is None else int(self._graph.ntotal))
 
     def search(self, vector: Vectors, count: int, passed_over: Callable[[int], bool]) -> list[Near]:
         """The *count* nearest that are alive and not *passed_over*, nearest first."""
@@ -110,13 +154,9 @@ class Scope:
             wanted *= 4
 
     def _candidates(self, vector: Vectors, count: int) -> list[Near]:
-        self._faiss.omp_set_num_threads(1)  # of this thread
-        asked = vector.reshape(1, -1)
-        found = []
-        for index in (self._flat, self._graph):
-            if index is not None and index.ntotal:
-                similar, ids = index.search(asked, min(count, index.ntotal))
-                found += [Near(int(row), float(one)) for row, one in zip(ids[0], similar[0], strict=True) if row >= 0]
+        found = self._flat.search(vector, count) if len(self._flat) else []
+        if self._graph is not None and self._graph.ntotal:
+            found += _search(self._graph, vector, count)
         return sorted(found, key=lambda one: -one.similarity)
 
     @property
@@ -127,7 +167,7 @@ class Scope:
         size = len(self)
         if self._graph is None:
             return size >= (1 if self._kind == "hnsw" else EXACT)
-        return int(self._flat.ntotal) > max(_MUCH * size, 1000)
+        return len(self._flat) > max(_MUCH * size, 1000)
 
     def build_graph(self) -> None:
         """Build a graph over the rows that there are and put it in place, unless another process has just done it.
@@ -146,7 +186,7 @@ class Scope:
     def _build(self) -> None:
         import numpy as np
 
-        faiss, covered = self._faiss, self._rows.count
+        faiss, covered = load_faiss(), self._rows.count
         rows = self._rows.of_scope(self._digest)
         faiss.omp_set_num_threads(1)
         inner = faiss.IndexHNSWFlat(self._dim, _LINKS, faiss.METRIC_INNER_PRODUCT)

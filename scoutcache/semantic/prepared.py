@@ -4,6 +4,11 @@ Rule 1: an export counts only after its vectors were compared with those of the 
         by more than `TOLERANCE` in any component.  Then it is put in place as a whole, by one rename.
 Rule 2: the graph holds the whole model, pooling and all, so any model of sentence-transformers can be prepared.
 Rule 3: the vectors of a text depend on nothing that is batched with it.
+Rule 4: what can be done once is done when it is prepared: the graph is optimised (but not for one processor: the folder
+        may be copied), and its weights lie in a file of their own that is mapped.  MiniLM is opened in 0.06 s so; with
+        weights in the graph, to be optimised each time, it took 0.27 s.
+Rule 5: of those 0.06 s all but 0.015 go into packing the weights, by which a call takes half the time.  Who is over
+        after a call or two (*brief*) doesn't pack them.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ __all__ = ["TOLERANCE", "PreparedModel", "is_prepared", "prepare"]
 
 TOLERANCE: Final = 1e-5
 
-_GRAPH, _TOKENS, _ABOUT = "model.onnx", "tokenizer.json", "prepared.json"
+_GRAPH, _WEIGHTS, _TOKENS, _ABOUT = "graph.onnx", "weights.bin", "tokenizer.json", "about.json"
+_TRACED: Final = "traced.onnx"
+"""The graph as torch writes it, in the draft alone."""
 
 _PROBES: Final = (
     "How do I reset my password?", "Short.", "Was kostet eine Fahrkarte nach Köln?", "東京の天気", "",
@@ -36,9 +43,9 @@ def is_prepared(folder: Path) -> bool:
 
 
 class PreparedModel:
-    """A prepared model; its session is made when it is opened."""
+    """A prepared model; its session is made when it is opened.  *brief* makes that faster, and calls slower."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, brief: bool = False) -> None:
         try:
             import onnxruntime
             from tokenizers import Tokenizer
@@ -46,9 +53,8 @@ class PreparedModel:
             raise CacheError(f"the prepared model {name} needs onnxruntime and tokenizers: {error}",
                              hint="pip install 'scoutcache[semantic]'") from error  # fmt: skip
         self.name = name
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options = _options(onnxruntime, "ORT_DISABLE_ALL")  # what there is to do was done (rule 4)
+        options.add_session_config_entry("session.disable_prepacking", "1" if brief else "0")
         try:
             about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
             self._tokenizer = Tokenizer.from_file(str(folder / _TOKENS))
@@ -75,6 +81,15 @@ class PreparedModel:
         return self._session.run(None, {name: fields[name] for name in self._inputs})[0]
 
 
+def _options(onnxruntime: Any, optimisation: str) -> Any:
+    """One thread, no chatter, and that much *optimisation* when a graph is opened."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, optimisation)
+    return options
+
+
 def prepare(model: str, folder: Path, name: str) -> float:
     """Export *model* to *folder*; by how much any component of its vectors differs at most.
 
@@ -85,9 +100,11 @@ def prepare(model: str, folder: Path, name: str) -> float:
     draft = Path(tempfile.mkdtemp(prefix=".prepare-", dir=folder.parent))
     try:
         _export(torch_model, draft)
+        _optimise(draft)
         about = {"model": name, "max_tokens": int(torch_model.max_seq_length or 512), **_padding(torch_model.tokenizer)}
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        difference = _difference(torch_model, PreparedModel(draft, name))
+        forms = (PreparedModel(draft, name, brief=brief) for brief in (False, True))
+        difference = max(_difference(torch_model, form) for form in forms)
         if not difference <= TOLERANCE:
             raise CacheError(f"the export of {model} makes other vectors: they differ by {difference:.2g}",
                              hint="it stays usable as it is, through torch")  # fmt: skip
@@ -141,9 +158,22 @@ def _export(model: Any, folder: Path) -> None:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the tracer, about shapes that are constants
         torch.onnx.export(
-            Whole().eval(), tuple(tokens[name] for name in names), str(folder / _GRAPH), input_names=names,
+            Whole().eval(), tuple(tokens[name] for name in names), str(folder / _TRACED), input_names=names,
             output_names=["vectors"], dynamic_axes={**axes, "vectors": {0: "batch"}}, opset_version=17, dynamo=False,
         )  # fmt: skip
     backend = model.tokenizer.backend_tokenizer
     backend.save(str(folder / _TOKENS))
-    (folder / _GRAPH).chmod(0o600)
+
+
+def _optimise(folder: Path) -> None:
+    """Write the graph and its weights as they are opened (rule 4)."""
+    import onnxruntime
+
+    options = _options(onnxruntime, "ORT_ENABLE_EXTENDED")
+    options.optimized_model_filepath = str(folder / _GRAPH)
+    options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+    options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    onnxruntime.InferenceSession(str(folder / _TRACED), options, providers=["CPUExecutionProvider"])
+    (folder / _TRACED).unlink()
+    for name in (_GRAPH, _WEIGHTS, _TOKENS):
+        (folder / name).chmod(0o600)

@@ -61,7 +61,13 @@ class Rows:
         self._folder, self._file = folder, folder / "rows"
         self.about: About | None = None
         self.count = 0
+        self.states: Any = None
+        """The state of each row, as it is now; None before there is a file."""
+        self.vectors: Any = None
+        """The vector of each row."""
         self._table: Any = None
+        self._scopes: Any = None
+        self._idents: Any = None
         self._seen: tuple[int, int] = (0, 0)
         self.renew()
 
@@ -83,7 +89,8 @@ class Rows:
                 self._map()
 
     def _forget(self) -> None:
-        self.about, self.count, self._table, self._seen = None, 0, None, (0, 0)
+        self.about, self.count, self._seen = None, 0, (0, 0)
+        self._table = self.states = self.vectors = self._scopes = self._idents = None
 
     def _map(self) -> None:
         import numpy as np
@@ -105,9 +112,12 @@ class Rows:
             kind = _row_type(self.about.dim)
             self.count = max(stat.st_size - _HEADER, 0) // kind.itemsize
             if self.count:
-                self._table = np.memmap(file, dtype=kind, mode=mode, offset=_HEADER, shape=(self.count,))
+                mapped = np.memmap(file, dtype=kind, mode=mode, offset=_HEADER, shape=(self.count,))
+                self._table = mapped.view(np.ndarray)  # a look into which takes a fifth of the time
             else:
                 self._table = np.empty(0, kind)
+            self.states, self.vectors = self._table["state"], self._table["vector"]
+            self._scopes, self._idents = self._table["scope"], self._table["ident"]
             self._seen = stat.st_ino, stat.st_size
 
     @property
@@ -115,23 +125,13 @@ class Rows:
         """Bytes of the file."""
         return self._seen[1]
 
-    @property
-    def states(self) -> Any:
-        """The state of each row, as it is now."""
-        return self._table["state"]
-
-    @property
-    def vectors(self) -> Vectors:
-        """The vector of each row."""
-        return self._table["vector"]  # type: ignore[no-any-return]  # of a structured array
-
     def scope(self, row: int) -> bytes:
         """The digest of a row's scope."""
-        return self._table["scope"][row].tobytes()  # type: ignore[no-any-return]
+        return self._scopes[row].tobytes()  # type: ignore[no-any-return]
 
     def ident(self, row: int) -> bytes:
         """The digest of a row's query."""
-        return self._table["ident"][row].tobytes()  # type: ignore[no-any-return]
+        return self._idents[row].tobytes()  # type: ignore[no-any-return]
 
     def of_scope(self, scope: bytes, begin: int = 0) -> Any:
         """The numbers of the rows from *begin* on that belong to *scope* and aren't dead."""

@@ -164,8 +164,8 @@ def test_a_reader_that_began_before_the_first_fold_ever_misses_nothing(
     leave_behind(directory, "a", [0, 1])
     real = ledger._folded
 
-    def fold_meanwhile(folder: Path, found: Counts) -> Any:
-        files = real(folder, found)
+    def fold_meanwhile(folder: Path, found: Counts, **options: Any) -> Any:
+        files = real(folder, found, **options)
         monkeypatch.setattr(ledger, "_folded", real)
         subprocess.run([sys.executable, "-c", FOLDER, str(directory), str(NOW)], input="go\n", text=True, check=True)
         return files
@@ -191,7 +191,7 @@ def test_names_of_folded_segments_are_dropped_when_their_files_are_gone(director
     for number in range(5):
         leave_behind(directory, f"s{number}", [0])
         fold(directory, NOW)
-    kept = json.loads((directory / "counters" / f"h{HOUR}.json").read_bytes())
+    kept = json.loads((directory / "counters" / f"h{HOUR}.json").read_bytes().splitlines()[0])
     assert (len(kept["applied"]), hits(directory)) == (1, (5, 5))
 
 
@@ -208,6 +208,34 @@ def test_another_programs_file_is_set_aside_and_hides_nothing(directory: Path, c
     assert hits(directory) == (1, 1)
     assert (directory / "procs" / "a.unreadable").read_bytes() == content
     assert (directory / "counters" / f"h{HOUR}.json.unreadable").read_bytes() == content
+
+
+def test_a_folded_file_that_was_cut_short_counts_for_no_reader_whichever_part_it_reads(directory: Path) -> None:
+    leave_behind(directory, "a", [0, 1])
+    fold(directory, NOW)
+    path = directory / "counters" / f"h{HOUR}.json"
+    path.write_bytes(path.read_bytes()[:-1])
+    for by_minute in (False, True):
+        counts = read_counts(directory, since=None, now=NOW, by_minute=by_minute)
+        assert (counts.skipped, *totals(counts)) == (1, 1, 1)
+
+
+def test_a_period_that_begins_within_a_file_counts_the_minutes_from_then_on(directory: Path) -> None:
+    tally = Tally()
+    for minute in range(60):
+        tally.add(HOUR * 60 + minute, "n", "p", "disk", "get", "hit")
+        tally.spread(HOUR * 60 + minute, "n", "disk", "hit").add(1000)
+    segment = Segment.of(tally, id="a", process="a", started=NOW, written=NOW, usages={})
+    make_folder(directory / "procs")
+    replace(directory / "procs" / "a.json", json.dumps(as_json(segment)).encode())
+    leave_behind(directory, "b", [-1])
+    for _ in range(2):  # as segments, then folded
+        for left in (60, 59, 1, 0):
+            since = HOUR * 3600 + (60 - left) * 60
+            for by_minute in (False, True):
+                counts = read_counts(directory, since=since, now=NOW + 3600, by_minute=by_minute)
+                assert totals(counts) == (left + 1, left + 1)
+        fold(directory, NOW)
 
 
 def test_a_segment_with_impossible_figures_is_no_segment(directory: Path) -> None:

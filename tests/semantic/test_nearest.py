@@ -7,7 +7,8 @@ import pytest
 np = pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
-from scoutcache.semantic.nearest import Scope
+from scoutcache.semantic import nearest
+from scoutcache.semantic.nearest import FEW, Scope
 from scoutcache.semantic.rows import DEAD, LIVE, Rows
 
 SCOPE = b"s" * 16
@@ -43,6 +44,25 @@ def test_it_finds_what_comparing_all_would_find(rows, tmp_path):
     for query in unit(20, seed=1):
         best = np.argsort(-(vectors @ query))[:5]
         assert [one.row for one in scope.search(query, 5, nobody)] == best.tolist()
+
+
+def test_few_rows_need_no_faiss_and_many_are_found_as_well(rows, tmp_path, monkeypatch):
+    vectors = unit(FEW + 40)
+    fill(rows, vectors[: FEW - 40])
+    with monkeypatch.context() as patch:
+        patch.setattr(nearest, "load_faiss", lambda: pytest.fail("few rows are compared without it"))
+        scope = Scope(rows, SCOPE, tmp_path, "auto")
+        assert [one.row for one in scope.search(vectors[5], 1, nobody)] == [5]
+    for begin in (FEW - 40, FEW + 20):  # past the limit, and beyond
+        fill(rows, vectors[begin : begin + 60])
+        scope.follow()
+        known = vectors[: begin + 60]
+        assert len(scope) == len(known)
+        for query in (known[-1], *unit(10, seed=begin)):
+            similar = known @ query
+            found = scope.search(query, 5, nobody)
+            assert [one.row for one in found] == np.argsort(-similar)[:5].tolist()
+            assert [one.similarity for one in found] == pytest.approx(np.sort(similar)[::-1][:5].tolist(), abs=1e-6)
 
 
 def test_dead_rows_and_those_passed_over_are_not_found(rows, tmp_path):

@@ -46,6 +46,8 @@ def test_the_prepared_model_is_used_and_gives_the_same_vectors(prepared, encodin
     assert torch_.name == encoding.name
     for text in TEXTS:
         assert np.abs(torch_.one(text) - encoding.one(text)).max() <= TOLERANCE
+    brief = Encoding(lambda: load_embedder(MODEL, prepared, brief=True))
+    assert np.abs(encoding.many(TEXTS) - brief.many(TEXTS)).max() <= TOLERANCE
     assert np.abs(encoding.many(TEXTS) - np.stack([encoding.one(text) for text in TEXTS])).max() <= TOLERANCE
 
 
@@ -90,7 +92,7 @@ def test_a_model_that_is_not_there_is_one_error_with_three_ways_out(tmp_path, mo
 def test_a_damaged_prepared_model_says_how_to_make_it_anew(tmp_path):
     folder = prepared_in(tmp_path, MODEL)
     folder.mkdir(parents=True)
-    (folder / "prepared.json").write_text("{}")
+    (folder / "about.json").write_text("{}")
     assert is_prepared(folder)
     with pytest.raises(CacheError, match="can't be used") as raised:
         load_embedder(MODEL, tmp_path)
