@@ -85,7 +85,10 @@ def stats(
         return _warned(session, alerts) if check else None
     passed: list[Alert] = []
     if watch:
-        show(session, _watched(session, asked, every, passed))
+        try:
+            show(session, _watched(session, asked, every, passed, problems))
+        finally:
+            tell_unread(session, problems, named=False)
     else:
         with session.core(raising=False) as core:
             check_tier(core, tier)
@@ -104,7 +107,7 @@ def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
 
 def _write_metrics(session: Session, file: Path) -> Sequence[Alert]:
     """Write everything this machine's processes counted, and the alerts; those."""
-    from scoutcache.cli.values import write_whole
+    from scoutcache.cli.writing import write_whole
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
 
@@ -125,10 +128,14 @@ class Asked(NamedTuple):
     check: bool = False
 
 
-def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert]) -> Iterator[StatsView]:
+def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert],
+             problems: Problems) -> Iterator[StatsView]:  # fmt: skip
     for core in at_each(session, interval):
         check_tier(core, asked.tier)
-        view = look(session, core, asked)
+        problems.forget()
+        view = look(session, core, asked, problems)
+        if not session.out.fancy:  # a screen of its own would swallow what is said: there it comes after it
+            tell_unread(session, problems, named=False)
         yield view
         passed += view.passed
         if passed:
@@ -139,6 +146,8 @@ def look(session: Session, core: Core, asked: Asked, problems: Problems | None =
     """The figures now; *problems* hears of what of the log could not be read."""
     usages = {tier.name: None if tier is core.memory else usage(session, core, tier) for tier in core.tiers}
     found = _collect(session, core, asked, usages, problems)
+    if problems is not None:
+        problems.dated(found.ahead)
     judged = _judge(session, core, found, asked, usages) if asked.check else None
     return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
 

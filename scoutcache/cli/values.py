@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
-import secrets
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +14,7 @@ from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
+from scoutcache.cli.writing import write_whole
 from scoutcache.entry import MISSING, Ref
 
 if TYPE_CHECKING:
@@ -105,36 +103,6 @@ def _write_raw(content: bytes) -> None:
     binary.flush()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, and a failure leaves what was there before.
-
-    Links are followed, and a device or a FIFO is written into.
-    """
-    from scoutcache.oplog.files import to_replace
-
-    try:
-        file = to_replace(path)
-        if file is None:
-            path.write_bytes(content)
-        else:
-            _replace(file, content)
-    except OSError as error:
-        raise CommandError(f"can't write {path}: {error.strerror}") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 @command(
     app,
     "set",
@@ -218,22 +186,13 @@ def _content(value: str, kind: str) -> Any:
         raise Usage(f"the value is not text: {error}", hint="--value bytes stores it as it is") from error
     if kind == "text":
         return decoded
-    import json
+    from scoutcache.warming.lines import strict_json
 
     try:
-        return json.loads(decoded, parse_constant=_refuse_constant, parse_float=_finite)
+        return strict_json(decoded)
     except (ValueError, RecursionError) as error:
-        raise Usage(f"the value is not JSON: {error}", hint="without --value json it is stored as text") from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(found := float(number)):
-        raise ValueError(f"{number:.40} is larger than any number here")
-    return found
+        what = str(error).removeprefix("not JSON: ")
+        raise Usage(f"the value is not JSON: {what}", hint="without --value json it is stored as text") from error
 
 
 @command(

@@ -38,10 +38,10 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     )  # fmt: skip
     if by != "tag" or directory is None:
         return found
-    from scoutcache.insight.operations import Operations
+    from scoutcache.insight.operations import Operations, end_of
 
     since = None if period_s is None else now - period_s
-    operations = Operations(directory, since)
+    operations = Operations(directory, since, until=end_of(since, now))
     groups = _by_tag(operations, namespace, found.unnamed)
     if problems is not None:
         problems.add(operations.problems)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from scoutcache.oplog.files import is_claimed, shared, was_locked
 from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, Rows, number_of, read_kept
 from scoutcache.oplog.process import PROCS, Segment, read_segment
+from scoutcache.oplog.records import AHEAD
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["Counts", "read_counts"]
@@ -25,6 +27,9 @@ class Counts:
     alive: list[Segment] = field(default_factory=list)
     skipped: int = 0
     """Files that are not ours, or damaged."""
+    last_minute: int | None = None
+    ahead: int | None = None
+    """The latest minute of what was left out because it is dated after *last_minute*."""
 
 
 def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = (),
@@ -32,6 +37,7 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
     """Everything counted since *since* (seconds since the epoch; None for all that is kept).
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
+    What is dated further ahead of *now* than `AHEAD` is in no time that begins with *since*, but in all that is kept.
     *extra* are segments of living processes from elsewhere than the files, which count instead of what is in a file of
     that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* the counters
     of a folded file may all stand at its first minute, which is many times faster.
@@ -39,6 +45,7 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
     first_minute = None if since is None else _first_minute(since, now)
     known = {one.id for one in (*extra, *ended)}
     found, files, segments = _read(directory, first_minute, known)
+    found.last_minute = None if since is None else int((now + AHEAD) // 60)
     reading = _Reading(found)
     reading.add_folded(files, by_minute=by_minute)
     reading.add([*segments, *extra, *ended])
@@ -120,8 +127,8 @@ class _Reading:
                 self._add_file(path, kept, by_minute=by_minute)
 
     def _add_file(self, path: Path, kept: Kept, *, by_minute: bool) -> None:
-        minutes, first = _minutes_of(path), self._found.first_minute
-        if minutes is not None and not by_minute and (first is None or first <= minutes[0]):
+        minutes = _minutes_of(path)
+        if minutes is not None and not by_minute and self._is_within(minutes):
             self._merge(kept.whole)
             return
         try:
@@ -129,15 +136,23 @@ class _Reading:
         except (msgspec.MsgspecError, ValueError):
             self._found.skipped += 1
 
+    def _is_within(self, minutes: range) -> bool:
+        first, last = self._found.first_minute, self._found.last_minute
+        return (first is None or first <= minutes[0]) and (last is None or minutes[-1] <= last)
+
     def add(self, segments: Iterable[Segment]) -> None:
         """Add segments, but no hour of one that was folded already."""
         for segment in segments:
             self._merge(segment, segment.id)
 
     def _merge(self, source: Rows | Segment, id: str | None = None) -> None:
-        first, applied = self._found.first_minute or 0, self._applied
+        found, applied = self._found, self._applied
+        first, last = found.first_minute or 0, inf if found.last_minute is None else found.last_minute
 
         def wanted(minute: int) -> bool:
+            if minute > last:
+                found.ahead = max(minute, found.ahead or 0)
+                return False
             return minute >= first and (id is None or f"{id}@{minute // 60}" not in applied)
 
         self._found.tally.merge(

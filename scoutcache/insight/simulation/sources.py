@@ -41,9 +41,9 @@ class Logged(NamedTuple):
 
 def lines_of(
     path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None,
-    problems: Problems | None = None, assumed: float = 1.0,
+    problems: Problems | None = None, assumed: float = 1.0, until: float | None = None,
 ) -> Logged:  # fmt: skip
-    """The operations in the log at *path* since *since* (seconds since the epoch), in the order of time.
+    """The operations in the log at *path* from *since* to *until* (seconds since the epoch), in the order of time.
 
     *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for one that
     isn't there, `CacheError` for a file of which nothing can be read.  *left_out* is told how many records the writers
@@ -51,6 +51,7 @@ def lines_of(
     """
     is_file = name_of(path) is not None and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
+    operations.until = until
     lines = in_order(operations, namespace)
     if left_out is not None:
         left_out.update(operations.left_out)
@@ -96,7 +97,7 @@ def expect(found: Requests, logged: Logged, counted: Callable[[float], int] | No
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
     left_out: Counter[str] | None = None, problems: Problems | None = None, assumed: float = 1.0,
-    counted: Callable[[float], int] | None = None,
+    counted: Callable[[float], int] | None = None, until: float | None = None,
 ) -> Requests:  # fmt: skip
     """The requests of a trace or a log, with the arguments of `lines_of`.
 
@@ -105,7 +106,7 @@ def requests_of(
     """
     if not is_log(path):
         return read_requests(path, limit)
-    logged = lines_of(path, since, namespace, left_out, problems, assumed)
+    logged = lines_of(path, since, namespace, left_out, problems, assumed, until)
     found = as_requests(logged.lines)
     expect(found, logged, counted)
     if not found.count:
