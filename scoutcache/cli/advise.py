@@ -14,7 +14,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ app = typer.Typer()
 def advise(
     session: Session,
     source: Annotated[
-        str | None, typer.Argument(metavar="LOG", help="A cache's directory or a file of its log. Default: this cache.")
+        str | None,
+        typer.Argument(metavar="LOG", help="A cache's directory, a file or folder of its log. Default: this cache."),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="SIZE", help="The most memory there is, such as 2GB.")
@@ -72,11 +73,12 @@ def advise(
     memory = session.config.memory
     left_out: Counter[str] = Counter()
     problems = Problems()
-    found = ask(
-        path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
-        budget=room, since=start, namespace=session.namespace, left_out=left_out, problems=problems,
-        assumed=assumed_rate(session, path), counted=counted_in(session, path), until=end_of(start, now),
-    )  # fmt: skip
+    with telling_unread(session, problems):
+        found = ask(
+            path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
+            budget=room, since=start, namespace=session.namespace, left_out=left_out, problems=problems,
+            assumed=assumed_rate(session, path), counted=counted_in(session, path), until=end_of(start, now),
+        )  # fmt: skip
     tell_left_out(session, left_out)
     if write is not None:
         write_whole(Path(write), as_profile(found).encode())

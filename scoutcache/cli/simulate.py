@@ -13,7 +13,7 @@ import typer
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def simulate(
     session: Session,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file of its log, or a CSV (.gz too)."),
+        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file or folder of its log, or a CSV (.gz)."),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -145,7 +145,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     start = None if since is None else now - parse_duration(since)
     left_out: Counter[str] = Counter()
     problems = Problems()
-    with session.working("reading"):
+    with telling_unread(session, problems), session.working("reading"):
         requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out,
                                problems=problems, assumed=assumed_rate(session, path),
                                counted=counted_in(session, path), until=end_of(start, now))  # fmt: skip

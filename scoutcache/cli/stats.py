@@ -67,10 +67,16 @@ def stats(
     only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
     server, its replicas' lag and the nodes of a cluster included.
 
+    By tag, figures are what this machine's log holds: a request counts for every tag that its key was last written with
+    in the period, so tags overlap, and their sums are no totals; a hit saved what is said of it or of its key's calls,
+    else the default price.
+
     --check names each level that is passed, and what to do about it, on standard error; invalidations and errors are
     those of the last hour, the rest is of the period. With --watch it ends the watching. Off a terminal --watch prints
-    a line, an object or a row for each interval. --prom-textfile writes what all processes of this machine counted, for
-    the textfile collector of Prometheus' node exporter, and prints nothing.
+    a line, an object or a row for each interval; on a line, a name or a value with blanks, quotes, = or a backslash in
+    it is a JSON string. A period ends now: what is dated later, because a clock was ahead, is left out, and that is
+    said. --prom-textfile writes what all processes of this machine counted, for the textfile collector of Prometheus'
+    node exporter, and prints nothing.
     """
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
@@ -160,6 +166,7 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
     return collect_stats(
         core.directory, now=core.world.now(), period_s=asked.period, by=by, namespace=session.namespace, usages=usages,
         elsewhere=None if by == "tag" else elsewhere(session, core, asked.period), problems=problems,
+        price=session.config.costs.default_call_usd,
     )  # fmt: skip
 
 

@@ -9,10 +9,13 @@ Rule 3: figures from files that the user named are a part of what was asked for,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from scoutcache.cli.errors import PARTLY
+from scoutcache.errors import CacheError
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
@@ -29,6 +32,16 @@ def tell_unread(session: Session, problems: Problems, *, named: bool) -> int | N
         _warn_once(session, f"and {problems.count - SHOWN} more in the log that could not be read")
     tell_ahead(session, problems.ahead)
     return PARTLY if named and problems.count else None
+
+
+@contextmanager
+def telling_unread(session: Session, problems: Problems) -> Iterator[None]:
+    """Around a reading that raises where nothing is left: says what could not be read before the error is told."""
+    try:
+        yield
+    except CacheError:
+        tell_unread(session, problems, named=False)
+        raise
 
 
 def tell_ahead(session: Session, ahead: float | None) -> None:

@@ -29,8 +29,15 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "Line", "kept_at", "redacted"]
+__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
+           "kept_at", "redacted"]  # fmt: skip
 
+KINDS: Final = (
+    "get", "compute", "refresh", "set", "delete", "invalidate", "evict", "expire", "promote", "demote", "error",
+)  # fmt: skip
+OUTCOMES: Final = (
+    "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
+)  # fmt: skip
 MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})

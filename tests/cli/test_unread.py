@@ -146,6 +146,30 @@ def test_a_packed_log_is_a_log(cli, workplace, command):
 
 
 @pytest.mark.parametrize("command", NAMED, ids=name)
+def test_a_plain_folder_of_log_files_is_a_log(cli, workplace, command):
+    put(Path("backup/a.jsonl"))
+    put(Path("backup/b.jsonl"), b"rubbish\n")
+    ran = cli(*command, "backup", "--json")
+    assert ran.code == 3, ran.err
+    assert ran.err.count("backup/b.jsonl, line 32: ") == 1
+    assert ran.out
+
+
+@pytest.mark.parametrize("command", [("advise",), ("simulate",)], ids=name)
+def test_a_folder_without_a_log_says_what_was_expected(cli, workplace, command):
+    Path("empty").mkdir()
+    ran = cli(*command, "empty")
+    assert (ran.code, ran.out) == (2, "")
+    assert "empty holds no files of a log" in ran.err
+    assert "those end in .jsonl, .jsonl.zst or .parquet" in ran.err
+    Path("foreign").mkdir()
+    Path("foreign/other.jsonl").write_text('{"foo":1}\n')
+    ran = cli(*command, "foreign")
+    assert ran.code == 2
+    assert "warning: foreign/other.jsonl: not a log of scoutcache" in ran.err
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
 def test_what_is_whole_is_told_without_a_word(cli, workplace, command):
     put(Path("a.jsonl"))
     ran = cli(*command, "a.jsonl")

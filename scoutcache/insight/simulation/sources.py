@@ -17,10 +17,11 @@ from scoutcache.insight.operations import Operations, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
-from scoutcache.oplog.filing import LogFile, name_of
+from scoutcache.oplog.filing import LogFile, find_files, name_of
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line, kept_at
+from scoutcache.settings.folders import holds_cache
 
 __all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
@@ -45,9 +46,10 @@ def lines_of(
 ) -> Logged:  # fmt: skip
     """The operations in the log at *path* from *since* to *until* (seconds since the epoch), in the order of time.
 
-    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for one that
-    isn't there, `CacheError` for a file of which nothing can be read.  *left_out* is told how many records the writers
-    left out, by reason; *problems* what could not be read; *assumed* is the rate of what doesn't say it.
+    *path* is a cache's directory, the log's folder in it, any folder of files of a log, or one such file.  Raises
+    `ConfigError` for one that isn't there or holds none, `CacheError` for a file of which nothing can be read.
+    *left_out* is told how many records the writers left out, by reason; *problems* what could not be read; *assumed* is
+    the rate of what doesn't say it.
     """
     is_file = name_of(path) is not None and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
@@ -73,7 +75,13 @@ def _sampled(lines: list[Line], rates: set[float | None], assumed: float) -> Log
 
 
 def _of_directory(path: Path, since: float | None) -> Operations:
-    return Operations(path.parent if path.name == FOLDER and not (path / FOLDER).is_dir() else path, since)
+    """What a cache's directory holds, or any folder of files of a log.  Raises `ConfigError` where it is neither."""
+    if (path / FOLDER).is_dir():
+        return Operations(path, since)
+    if not (files := find_files(path)) and path.exists() and not holds_cache(path):
+        raise ConfigError(f"{path} holds no files of a log", hint="those end in .jsonl, .jsonl.zst or .parquet; "
+                          "name such a file, their folder, or a cache's directory")  # fmt: skip
+    return Operations(path, since, files=[file for file in files if since is None or file.changed >= since])
 
 
 def _of_file(path: Path, since: float | None) -> Operations:
