@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scoutcache.cli import filters, text
-from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.errors import NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.cli.writing import write_whole
 from scoutcache.entry import MISSING, Ref
+from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
 
@@ -126,23 +129,42 @@ def set_(
     depends_on: Annotated[
         list[str] | None, typer.Option("--depends-on", metavar="K", help="A key that takes this one along; repeatable.")
     ] = None,
-) -> None:
-    """Store a value under a key in every tier the configuration allows."""
+) -> int | None:
+    """Store a value under a key in every tier the configuration allows.
+
+    Exit code 3 when one of them failed and another took it.
+    """
     content = _content(value, kind)
+    failed: TierUnavailable | None = None
     with session.cache() as cache:
         _check_lasting(cache)
         before = cache._core.world.now()
-        taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+        try:
+            taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+        except TierUnavailable as error:
+            if not (taken := bool(_found(cache, key, before, without=error.tier))):
+                raise
+            failed = error
         enabled, namespace = cache.config.enabled, cache.config.namespace
         if taken:
-            kept = _check_kept(cache, key, before)
+            kept = _check_kept(cache, key, before, None if failed is None else failed.tier)
     if not taken:
         why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
+    _tell_stored(session, {"key": key, "namespace": namespace, "stored": True, **kept}, failed)
+    return None if failed is None else PARTLY
+
+
+def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailable | None) -> None:
     if session.form == "table":
-        session.note(f"stored {key}")
+        where = f" in {', '.join(stored['tiers'])} only" if failed else ""
+        session.note(f"stored {stored['key']}{where}")
     else:
-        session.out.record({"key": key, "namespace": namespace, "stored": True, **kept})
+        session.out.record(stored | ({} if failed is None else {"failed": {failed.tier: failed.reason}}))
+    if failed is not None:
+        session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
+        if failed.hint:
+            session.say_hint(failed.hint)
 
 
 def _check_lasting(cache: Cache) -> None:
@@ -154,10 +176,26 @@ def _check_lasting(cache: Cache) -> None:
         )
 
 
-def _check_kept(cache: Cache, key: str, now: float) -> dict[str, Any]:
+def _lower(cache: Cache, without: str | None = None) -> list[Tier]:
+    """The tiers that outlive this command."""
+    return [tier for tier in cache._core.tiers if tier is not cache._core.memory and tier.name != without]
+
+
+def _found(cache: Cache, key: str, since: float, without: str | None) -> list[str]:
+    """The tiers that have taken what was written *since* then; *without* one that failed."""
+    ref, codec, found = Ref(cache.config.namespace, key), cache._core.world.codec, []
+    for tier in _lower(cache, without):
+        with suppress(TierUnavailable):
+            sealed = tier.read(ref, since)
+            if sealed is not None and codec.open(ref, sealed).header.created >= since:
+                found.append(tier.name)
+    return found
+
+
+def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) -> dict[str, Any]:
     """Make sure that a tier which outlives this command has taken the value; what it is kept as."""
     ref = Ref(cache.config.namespace, key)
-    lower = [tier for tier in cache._core.tiers if tier is not cache._core.memory]
+    lower = _lower(cache, without)
     found = {tier.name: sealed for tier in lower if (sealed := tier.read(ref, now)) is not None}
     if found:
         world, sealed = cache._core.world, next(iter(found.values()))

@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scoutcache.errors import WarmingError
 from scoutcache.locking import held
@@ -129,11 +129,21 @@ def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes], Callable[[]
         yield source, lambda: None
         return
     try:
-        with Path(source).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            seekable = file.seekable()
-            yield file, lambda: min(file.tell() / size, 1.0) if seekable and size else None
+        opened = Path(source).open("rb")  # noqa: SIM115  # what raises beyond this is no fault of the file's name
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
         raise NoSource(f"{source}: can't be read: {problem.strerror}") from problem
+    except OSError as problem:
+        raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem
+    with opened as file:
+        size = os.fstat(file.fileno()).st_size
+        seekable = file.seekable()
+        yield _lines_of(source, file), lambda: min(file.tell() / size, 1.0) if seekable and size else None
+
+
+def _lines_of(source: str | Path, file: BinaryIO) -> Iterator[bytes]:
+    """The lines of *file*.  Raises `WarmingError` where they can't be read to their end."""
+    try:
+        while line := file.readline():
+            yield line
     except OSError as problem:
         raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem
