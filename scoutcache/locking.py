@@ -8,7 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Final
@@ -39,8 +39,9 @@ def held(path: Path, timeout: float = 0.0, *, clock: Callable[[], float] = monot
                 raise LockTimeout(f"{path} is held by {_holder(handle)} for longer than {timeout:g} s",
                                   hint="another run is at work; --lock-timeout makes this one wait")  # fmt: skip
             wait(min(_POLL, left))
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: then nobody is told who holds it, and it is held all the same
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
         try:
             yield
         finally:

@@ -13,8 +13,10 @@ Rule 1: each message names the id before it.  Whoever reads one that doesn't con
 Rule 2: `end` moves only after the message it covers is in the buffer, so that `since` finds it.
 Rule 3: an invalidation moves the position that writes compare in the script that appends it; on a cluster, where that
         lies in other slots, after it, and before anything is removed.  A write's message moves no position.
-Rule 4: a position that was lost (evicted, emptied) is no position: who finds that appends a message that continues
-        nothing, which is a gap for everybody, and goes on from there.  On a cluster that takes three steps, so that no
+Rule 4: a position that was lost (evicted, emptied) is no position: who finds that, by writing, opening, or looking
+        whether the stream is still there, appends a message that continues nothing, which is a gap for everybody, and
+        goes on from there.  One made anew at nought would let a write pass that began before what it hasn't heard.  On
+        a cluster that takes three steps, so that no
         invalidation is forgotten that comes in between: a mark of one's own in its place, the message, and its id for
         the mark if that still stands.  Who is to raise a position finds the mark and takes it away, so that the next
         writer begins again; and makes none where there is none.
@@ -215,8 +217,8 @@ class StreamChannel(Placeless):
 
     def open_plan(self) -> Plan[None]:
         """Begin at the stream's end, or after the id that was *known*, where what came since is still there."""
-        known, names = self._known, self.layout.positions
-        yield from replies(*[("SET", name, position_text(0, 0), "NX") for name in names])
+        known = self._known
+        yield from self._found_positions()
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
         if known is None or position_of(known) > position_of(newest):  # or the server has lost it
@@ -226,6 +228,17 @@ class StreamChannel(Placeless):
         self._begin(known, entries[::-1])
         if known != newest:
             yield from self.catch_up()
+
+    def _found_positions(self) -> Plan[None]:
+        """See that each position is there: nought where nothing was ever announced, else it was lost (Rule 4)."""
+        names = self.layout.positions
+        asked = [*[("GET", name) for name in names], ("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1)]
+        *standing, last = yield from replies(*asked)
+        gone = [name for name, value in zip(names, standing, strict=True) if value is None]
+        if gone and last:
+            yield from self._make_anew(gone)
+        elif gone:
+            yield from replies(*[("SET", name, position_text(0, 0), "NX") for name in gone])
 
     def _begin(self, identity: bytes, before: Sequence[tuple[bytes, Any]]) -> None:
         """Stand behind the message called *identity*, with those *before* it at hand."""
@@ -259,10 +272,14 @@ class StreamChannel(Placeless):
         if not self._opened:
             yield from self.open_plan()
         heard = self._last  # first: ids only grow
-        (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
+        # The positions of a cluster lie on all its nodes: there, who writes or opens looks.
+        looked = [] if self.layout.sharded else [("EXISTS", self.layout.positions[0])]
+        last, *there = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1), *looked)
         newest = last[0][0] if last else b"0-0"
         if _parts(newest) < _parts(heard):
             yield from self._begin_anew()
+        elif there == [0]:
+            yield from self.lose(self.layout.positions[0])
         elif newest != heard:
             yield from self.catch_up()
 
@@ -311,15 +328,21 @@ class StreamChannel(Placeless):
 
     def lose(self, position: str) -> Plan[None]:
         """Rule 4, for the position named so."""
-        if not self.layout.sharded:
-            yield from replies(LOSE.call([self.layout.events, self.layout.last, position], self._most))
-        else:
-            mark = f"~{secrets.token_hex(8)}"
-            (mine,) = yield from replies(MARK.call([position], mark))
-            if mine:
-                (found,) = yield from replies(LOSE.call([self.layout.events, self.layout.last], self._most))
-                yield from replies(REPLACE.call([position], mark, found))
+        yield from self._make_anew([position])
         yield from self.catch_up()
+
+    def _make_anew(self, positions: Sequence[str]) -> Plan[None]:
+        """Rule 4, for all of them at once."""
+        stream = [self.layout.events, self.layout.last]
+        if not self.layout.sharded:
+            yield from replies(LOSE.call([*stream, positions[0]], self._most))
+            return
+        mark = f"~{secrets.token_hex(8)}"
+        marked = yield from replies(*[MARK.call([name], mark) for name in positions])
+        mine = [name for name, was in zip(positions, marked, strict=True) if was]
+        if mine:
+            (found,) = yield from replies(LOSE.call(stream, self._most))
+            yield from replies(*[REPLACE.call([name], mark, found) for name in mine])
 
     # -- what a follower asks of any channel
 

@@ -14,8 +14,8 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
-from scoutcache.cli.values import write_whole
+from scoutcache.cli.unread import tell_unread, telling_unread
+from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
     from scoutcache.insight.advising.advise import Advised
@@ -35,7 +35,8 @@ app = typer.Typer()
 def advise(
     session: Session,
     source: Annotated[
-        str | None, typer.Argument(metavar="LOG", help="A cache's directory or a file of its log. Default: this cache.")
+        str | None,
+        typer.Argument(metavar="LOG", help="A cache's directory, a file or folder of its log. Default: this cache."),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="SIZE", help="The most memory there is, such as 2GB.")
@@ -54,6 +55,7 @@ def advise(
     from scoutcache.insight.advising.advise import advise as ask
     from scoutcache.insight.advising.advise import as_profile
     from scoutcache.insight.advising.rules import LEAST
+    from scoutcache.insight.operations import end_of
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration, parse_size
 
@@ -66,15 +68,17 @@ def advise(
     elif not Path(source).exists():
         raise Usage(f"{source}: there is no such directory or file")
     path = session.place if source is None else Path(source)
-    start = None if since is None else time.time() - parse_duration(since)
+    now = time.time()
+    start = None if since is None else now - parse_duration(since)
     memory = session.config.memory
     left_out: Counter[str] = Counter()
     problems = Problems()
-    found = ask(
-        path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
-        budget=room, since=start, namespace=session.namespace, left_out=left_out, problems=problems,
-        assumed=assumed_rate(session, path), counted=counted_in(session, path),
-    )  # fmt: skip
+    with telling_unread(session, problems):
+        found = ask(
+            path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
+            budget=room, since=start, namespace=session.namespace, left_out=left_out, problems=problems,
+            assumed=assumed_rate(session, path), counted=counted_in(session, path), until=end_of(start, now),
+        )  # fmt: skip
     tell_left_out(session, left_out)
     if write is not None:
         write_whole(Path(write), as_profile(found).encode())

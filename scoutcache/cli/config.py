@@ -10,7 +10,7 @@ import typer
 from scoutcache.cli.errors import CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
-from scoutcache.cli.values import write_whole
+from scoutcache.cli.writing import write_whole
 
 app = group(
     "config",

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
+from scoutcache.cli.writing import write_whole
 
 app = group(
     "dashboard",
@@ -36,11 +38,13 @@ def export(
 
     Its data source is a variable, so it can be provisioned from a file or imported as it is. The metrics come from
     applications that register the collector of scoutcache.integrations.prometheus, or from stats --prom-textfile.
+    With --format jsonl it stands on one line.
     """
-    from scoutcache.cli.values import write_whole
     from scoutcache.insight.dashboard import dashboard
 
-    text = f"{json.dumps(dashboard(), indent=2)}\n"
+    if session.form == "csv":
+        raise Usage("a dashboard is JSON: it has no rows for --format csv", hint="leave --format out")
+    text = f"{json.dumps(dashboard(), indent=None if session.form == 'jsonl' else 2)}\n"
     if output is None:
         session.out.write(text)
     else:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import PARTLY, CommandError, Usage
+from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_unread
+from scoutcache.oplog.records import KINDS, OUTCOMES
 
 if TYPE_CHECKING:
     from scoutcache.insight.ending import Tail
@@ -56,11 +57,13 @@ def tail(
     number: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many, the last ones.")] = 20,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until ^C.")] = False,
     ops: Annotated[
-        list[str] | None, typer.Option("--op", metavar="OP", help="Only these: get, compute, set, invalidate, …")
+        list[str] | None,
+        typer.Option("--op", metavar="OP", help=f"Only these; several with commas: {', '.join(KINDS)}."),
     ] = None,
     key: Annotated[str | None, typer.Option("--key", metavar="PATTERN", help="Only keys that match.")] = None,
     outcomes: Annotated[
-        list[str] | None, typer.Option("--outcome", metavar="O", help="Only these: hit, stale, miss, stored, …")
+        list[str] | None,
+        typer.Option("--outcome", metavar="O", help=f"Only these; several with commas: {', '.join(OUTCOMES)}."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
 ) -> int | None:
@@ -73,12 +76,13 @@ def tail(
     from scoutcache.insight.operations import Operations
     from scoutcache.ttl import parse_duration
 
+    kinds, ends = _words("--op", ops, KINDS), _words("--outcome", outcomes, OUTCOMES)
     session.look_for_cache()
     start = None if since is None else time.time() - parse_duration(since)
     if follow and session.form == "json":
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
     operations = Operations(session.place, start)
-    with Tail(operations, _wanted(session.namespace, key, ops, outcomes)) as found:
+    with Tail(operations, _wanted(session.namespace, key, kinds, ends)) as found:
         rows = [_row(line) for line in found.last(number)]
         columns = _SHOWN if session.form == "table" else _TAIL
         if not follow:
@@ -93,6 +97,15 @@ def tail(
         for row in coming:  # a drawn table would wait for its end
             session.out.line("  ".join(text.human(name, row[name]) for name in columns))
     return None
+
+
+def _words(option: str, given: Sequence[str] | None, known: Sequence[str]) -> list[str]:
+    """The words of an option that takes several.  Raises `Usage` for one that no record has."""
+    words = [word.strip() for one in given or () for word in one.split(",") if word.strip()]
+    for word in words:
+        if word not in known:
+            raise Usage(f"{option}: {word!r:.80} is none of {', '.join(known)}", hint=did_you_mean(word, known))
+    return words
 
 
 def _endless(

@@ -13,6 +13,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -72,8 +73,6 @@ def report(
         found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to), logs or ())
     files: list[str] = []
     if html is not None:
-        from scoutcache.cli.values import write_whole  # what it stands among is slow to load
-
         write_whole(Path(html), report_html(found).encode())
         session.note(f"wrote {html}")
         files.append(html)

@@ -8,6 +8,7 @@ Rule 3: whether the server takes writes only a write tells: one small key under 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,7 +22,7 @@ from redis.exceptions import RedisClusterException, RedisError
 from scoutcache.cli.checks import Check
 from scoutcache.cli.text import size
 from scoutcache.errors import ConfigError
-from scoutcache.insight.rights import acl_line
+from scoutcache.insight.rights import acl_line, command_of, rights_for, why_of
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.faults import Fault, Kind, fault_of
 from scoutcache.tiers.redis.information import read_info
@@ -160,6 +161,7 @@ def _one(contact: Contact, section: RedisSection, wall: Callable[[], float]) -> 
     yield _version(found, named)
     yield _persistence(found, named)
     yield _eviction(found, named)
+    yield _rights(contact, named, section)
 
 
 def _latency(contact: Contact, named: str, timeout: float) -> Check:
@@ -232,6 +234,35 @@ def _eviction(found: Mapping[str, str], named: str) -> Check:
                      "may fill it, and then it refuses writes")  # fmt: skip
     return Check(name, "ok", f"{detail}: the position and versions of tags may be evicted too, which is noticed: "
                  "what depended on them is computed anew")  # fmt: skip
+
+
+def _rights(contact: Contact, named: str, section: RedisSection) -> Check:
+    """What the user may, of all that a cache with these settings sends: asked for, nothing of it is done."""
+    name, rights = f"redis rights{named}", rights_for(section)
+    asked = [json.dumps(command_of(right, section)) for right in rights]
+    missing = contact.ask("EVAL", _MAY, 0, *asked)
+    if isinstance(missing, Exception):
+        return Check(name, "fail", f"it may not be asked ({fault_of(missing).kind.value})", _ACL)
+    if missing == [b"unknown"]:
+        return Check(name, "ok", "not looked at, for that takes Redis 7")
+    if not missing:
+        return Check(name, "ok", f"the user may do all of the {len(rights)} things that these settings need")
+    lacking = [rights[int(at) - 1] for at in missing]
+    told = ", ".join(f"{right} ({why_of(right)})" for right in lacking)
+    return Check(name, "fail", f"the user may not: {told}", _ACL)
+
+
+_ACL: Final = "scoutcache doctor --acl prints the rights that are needed"
+_MAY: Final = """
+if not redis.acl_check_cmd then return {'unknown'} end
+local missing = {}
+for at, asked in ipairs(ARGV) do
+  local known, may = pcall(redis.acl_check_cmd, unpack(cjson.decode(asked)))
+  if known and not may then missing[#missing + 1] = at end
+end
+return missing
+"""
+"""Which of the commands the user of the connection may not send."""
 
 
 def _writes(ask: Callable[..., Any], section: RedisSection) -> Check:

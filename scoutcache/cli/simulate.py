@@ -13,8 +13,8 @@ import typer
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
-from scoutcache.cli.values import write_whole
+from scoutcache.cli.unread import tell_unread, telling_unread
+from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point
@@ -40,7 +40,7 @@ def simulate(
     session: Session,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file of its log, or a CSV (.gz too)."),
+        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file or folder of its log, or a CSV (.gz)."),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -129,6 +129,7 @@ def _split(given: list[str] | None) -> list[str]:
 
 
 def _requests(session: Session, source: str | None, since: str | None, limit: int) -> tuple[Requests, str, Problems]:
+    from scoutcache.insight.operations import end_of
     from scoutcache.insight.simulation.sources import is_log, requests_of
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
@@ -140,13 +141,14 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
         raise Usage(f"{source}: there is no such directory or file")
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
-    start = None if since is None else time.time() - parse_duration(since)
+    now = time.time()
+    start = None if since is None else now - parse_duration(since)
     left_out: Counter[str] = Counter()
     problems = Problems()
-    with session.working("reading"):
+    with telling_unread(session, problems), session.working("reading"):
         requests = requests_of(path, since=start, namespace=session.namespace, limit=limit, left_out=left_out,
                                problems=problems, assumed=assumed_rate(session, path),
-                               counted=counted_in(session, path))  # fmt: skip
+                               counted=counted_in(session, path), until=end_of(start, now))  # fmt: skip
     tell_left_out(session, left_out)
     return requests, str(path), problems
 

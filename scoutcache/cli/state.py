@@ -30,9 +30,6 @@ def silence() -> None:
     os.close(nothing)
 
 
-_PARTS: Final = ("disk", "journal", "counters", "oplog")
-"""What a cache makes in its directory."""
-
 WORKING_EVERY = 0.5
 """Seconds between two lines of `Session.working`."""
 
@@ -242,11 +239,13 @@ class Session:
 
         Raises `CommandError` where no cache can be.
         """
+        from scoutcache.settings.folders import holds_cache
+
         place = self.place
         try:
             if place.exists() and not place.is_dir():
                 raise CommandError(f"{place} is not a directory", code=UNREACHABLE, hint="name another --directory")
-            there = any((place / part).exists() for part in _PARTS)
+            there = holds_cache(place)
         except PermissionError as error:
             raise CommandError(f"{place} can't be read: {error.strerror}", code=UNREACHABLE,
                                hint="name another --directory") from error  # fmt: skip

@@ -67,10 +67,16 @@ def stats(
     only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
     server, its replicas' lag and the nodes of a cluster included.
 
+    By tag, figures are what this machine's log holds: a request counts for every tag that its key was last written with
+    in the period, so tags overlap, and their sums are no totals; a hit saved what is said of it or of its key's calls,
+    else the default price.
+
     --check names each level that is passed, and what to do about it, on standard error; invalidations and errors are
     those of the last hour, the rest is of the period. With --watch it ends the watching. Off a terminal --watch prints
-    a line, an object or a row for each interval. --prom-textfile writes what all processes of this machine counted, for
-    the textfile collector of Prometheus' node exporter, and prints nothing.
+    a line, an object or a row for each interval; on a line, a name or a value with blanks, quotes, = or a backslash in
+    it is a JSON string. A period ends now: what is dated later, because a clock was ahead, is left out, and that is
+    said. --prom-textfile writes what all processes of this machine counted, for the textfile collector of Prometheus'
+    node exporter, and prints nothing.
     """
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
@@ -85,7 +91,10 @@ def stats(
         return _warned(session, alerts) if check else None
     passed: list[Alert] = []
     if watch:
-        show(session, _watched(session, asked, every, passed))
+        try:
+            show(session, _watched(session, asked, every, passed, problems))
+        finally:
+            tell_unread(session, problems, named=False)
     else:
         with session.core(raising=False) as core:
             check_tier(core, tier)
@@ -104,7 +113,7 @@ def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
 
 def _write_metrics(session: Session, file: Path) -> Sequence[Alert]:
     """Write everything this machine's processes counted, and the alerts; those."""
-    from scoutcache.cli.values import write_whole
+    from scoutcache.cli.writing import write_whole
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
 
@@ -125,10 +134,14 @@ class Asked(NamedTuple):
     check: bool = False
 
 
-def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert]) -> Iterator[StatsView]:
+def _watched(session: Session, asked: Asked, interval: float, passed: list[Alert],
+             problems: Problems) -> Iterator[StatsView]:  # fmt: skip
     for core in at_each(session, interval):
         check_tier(core, asked.tier)
-        view = look(session, core, asked)
+        problems.forget()
+        view = look(session, core, asked, problems)
+        if not session.out.fancy:  # a screen of its own would swallow what is said: there it comes after it
+            tell_unread(session, problems, named=False)
         yield view
         passed += view.passed
         if passed:
@@ -139,6 +152,8 @@ def look(session: Session, core: Core, asked: Asked, problems: Problems | None =
     """The figures now; *problems* hears of what of the log could not be read."""
     usages = {tier.name: None if tier is core.memory else usage(session, core, tier) for tier in core.tiers}
     found = _collect(session, core, asked, usages, problems)
+    if problems is not None:
+        problems.dated(found.ahead)
     judged = _judge(session, core, found, asked, usages) if asked.check else None
     return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
 
@@ -151,6 +166,7 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
     return collect_stats(
         core.directory, now=core.world.now(), period_s=asked.period, by=by, namespace=session.namespace, usages=usages,
         elsewhere=None if by == "tag" else elsewhere(session, core, asked.period), problems=problems,
+        price=session.config.costs.default_call_usd,
     )  # fmt: skip
 
 

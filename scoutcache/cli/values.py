@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import math
-import os
-import secrets
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scoutcache.cli import filters, text
-from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.errors import NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
+from scoutcache.cli.writing import write_whole
 from scoutcache.entry import MISSING, Ref
+from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
 
@@ -105,36 +106,6 @@ def _write_raw(content: bytes) -> None:
     binary.flush()
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it, and a failure leaves what was there before.
-
-    Links are followed, and a device or a FIFO is written into.
-    """
-    from scoutcache.oplog.files import to_replace
-
-    try:
-        file = to_replace(path)
-        if file is None:
-            path.write_bytes(content)
-        else:
-            _replace(file, content)
-    except OSError as error:
-        raise CommandError(f"can't write {path}: {error.strerror}") from error
-
-
-def _replace(path: Path, content: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except OSError:
-        draft.unlink(missing_ok=True)
-        raise
-
-
 @command(
     app,
     "set",
@@ -158,23 +129,42 @@ def set_(
     depends_on: Annotated[
         list[str] | None, typer.Option("--depends-on", metavar="K", help="A key that takes this one along; repeatable.")
     ] = None,
-) -> None:
-    """Store a value under a key in every tier the configuration allows."""
+) -> int | None:
+    """Store a value under a key in every tier the configuration allows.
+
+    Exit code 3 when one of them failed and another took it.
+    """
     content = _content(value, kind)
+    failed: TierUnavailable | None = None
     with session.cache() as cache:
         _check_lasting(cache)
         before = cache._core.world.now()
-        taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+        try:
+            taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+        except TierUnavailable as error:
+            if not (taken := bool(_found(cache, key, before, without=error.tier))):
+                raise
+            failed = error
         enabled, namespace = cache.config.enabled, cache.config.namespace
         if taken:
-            kept = _check_kept(cache, key, before)
+            kept = _check_kept(cache, key, before, None if failed is None else failed.tier)
     if not taken:
         why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
+    _tell_stored(session, {"key": key, "namespace": namespace, "stored": True, **kept}, failed)
+    return None if failed is None else PARTLY
+
+
+def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailable | None) -> None:
     if session.form == "table":
-        session.note(f"stored {key}")
+        where = f" in {', '.join(stored['tiers'])} only" if failed else ""
+        session.note(f"stored {stored['key']}{where}")
     else:
-        session.out.record({"key": key, "namespace": namespace, "stored": True, **kept})
+        session.out.record(stored | ({} if failed is None else {"failed": {failed.tier: failed.reason}}))
+    if failed is not None:
+        session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
+        if failed.hint:
+            session.say_hint(failed.hint)
 
 
 def _check_lasting(cache: Cache) -> None:
@@ -186,10 +176,26 @@ def _check_lasting(cache: Cache) -> None:
         )
 
 
-def _check_kept(cache: Cache, key: str, now: float) -> dict[str, Any]:
+def _lower(cache: Cache, without: str | None = None) -> list[Tier]:
+    """The tiers that outlive this command."""
+    return [tier for tier in cache._core.tiers if tier is not cache._core.memory and tier.name != without]
+
+
+def _found(cache: Cache, key: str, since: float, without: str | None) -> list[str]:
+    """The tiers that have taken what was written *since* then; *without* one that failed."""
+    ref, codec, found = Ref(cache.config.namespace, key), cache._core.world.codec, []
+    for tier in _lower(cache, without):
+        with suppress(TierUnavailable):
+            sealed = tier.read(ref, since)
+            if sealed is not None and codec.open(ref, sealed).header.created >= since:
+                found.append(tier.name)
+    return found
+
+
+def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) -> dict[str, Any]:
     """Make sure that a tier which outlives this command has taken the value; what it is kept as."""
     ref = Ref(cache.config.namespace, key)
-    lower = [tier for tier in cache._core.tiers if tier is not cache._core.memory]
+    lower = _lower(cache, without)
     found = {tier.name: sealed for tier in lower if (sealed := tier.read(ref, now)) is not None}
     if found:
         world, sealed = cache._core.world, next(iter(found.values()))
@@ -218,22 +224,13 @@ def _content(value: str, kind: str) -> Any:
         raise Usage(f"the value is not text: {error}", hint="--value bytes stores it as it is") from error
     if kind == "text":
         return decoded
-    import json
+    from scoutcache.warming.lines import strict_json
 
     try:
-        return json.loads(decoded, parse_constant=_refuse_constant, parse_float=_finite)
+        return strict_json(decoded)
     except (ValueError, RecursionError) as error:
-        raise Usage(f"the value is not JSON: {error}", hint="without --value json it is stored as text") from error
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"JSON has no {name}")
-
-
-def _finite(number: str) -> float:
-    if not math.isfinite(found := float(number)):
-        raise ValueError(f"{number:.40} is larger than any number here")
-    return found
+        what = str(error).removeprefix("not JSON: ")
+        raise Usage(f"the value is not JSON: {what}", hint="without --value json it is stored as text") from error
 
 
 @command(

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Self
 
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
-from scoutcache.errors import ConfigError, WarmingError
+from scoutcache.errors import ConfigError
 
-_DAY = 86400.0
+_DAY: Final = 86400.0
+_FROM_LOG: Final = "--predict, --frequent or --expiring"
+_COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,14 +26,14 @@ class Asked:
     frequent: int | None
     expiring: float | None
     since: float | None
-    pattern: str
+    pattern: str | None
     call: str | None
     http: str | None
     tasks: tuple[str, ...]
     due: bool
     predict: bool
-    horizon: float
-    likely: float
+    horizon: float | None
+    likely: float | None
     evaluate: bool
     dry_run: bool
     off_peak: bool
@@ -39,6 +41,29 @@ class Asked:
     resume: bool
     lock_timeout: float
     work: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, **given: Any) -> Self:
+        """The options as they were typed, with durations read.  Raises `InvalidTTL`."""
+        from scoutcache.ttl import parse_duration
+
+        read = {name: parse_duration(given[name]) for name in _DURATIONS if given[name] is not None}
+        return cls(**{**given, **read})
+
+    @property
+    def matching(self) -> str:
+        """The pattern of the keys."""
+        return "*" if self.pattern is None else self.pattern
+
+    @property
+    def ahead(self) -> float:
+        """How many seconds ahead a prediction looks."""
+        return 600.0 if self.horizon is None else self.horizon
+
+    @property
+    def least(self) -> float:
+        """The least chance that a predicted key has."""
+        return 0.4 if self.likely is None else self.likely
 
     @property
     def from_log(self) -> bool:
@@ -48,7 +73,8 @@ class Asked:
     @property
     def runs_tasks(self) -> bool:
         """Is it a run of tasks?"""
-        return not (self.from_log or self.source is not None or self.from_cache is not None or self.call is not None)
+        given = (self.source, self.from_cache, self.call, self.http)
+        return not self.from_log and all(one is None for one in given)
 
     @property
     def window(self) -> float:
@@ -59,13 +85,17 @@ class Asked:
         """Raise `Usage` for what can't be meant so."""
         self._check_sources()
         self._check_values()
+        self._check_effects()
+        self._check_work(session)
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
             raise Usage(f"--from: there is no file {self.source}")
+        if named_file and Path(str(self.source)).is_dir():
+            raise Usage(f"--from: {self.source} is a directory",
+                        hint="name a file of lines; the entries of another cache come by --from-cache")  # fmt: skip
         if self.source == "-":
             stdin_bytes("--from -")
         _check_tasks(session, self.tasks)
-        self.limits()
 
     def _check_sources(self) -> None:
         given = {
@@ -80,7 +110,7 @@ class Asked:
             raise Usage("--evaluate is for --predict")
         if self.dry_run and not self.from_log:
             raise Usage("--dry-run is for --predict, --frequent and --expiring")
-        if self.predict and self.horizon <= 0:
+        if self.ahead <= 0:
             raise Usage("--horizon: expected more than 0 seconds")
 
     def _check_values(self) -> None:
@@ -91,6 +121,49 @@ class Asked:
                 raise Usage(f"{name} is for --from and keys of the log: tasks and other caches have their own values")
         if self.http is not None and self.source is None and not self.from_log:
             raise Usage("--http needs keys", hint="name them with --from FILE, --from - or --frequent N")
+
+    def _check_effects(self) -> None:
+        """Refuse what would have no effect, for whoever wrote it expects one."""
+        _, money = self.limits()
+        computes = self.runs_tasks or self.from_log or self.call is not None or self.http is not None
+        for name, given, heeded, needed in (
+            ("--horizon", self.horizon, self.predict, "--predict"),
+            ("--likely", self.likely, self.predict, "--predict"),
+            ("--since", self.since, self.from_log or self.off_peak or money is not None, _FROM_LOG),
+            ("--pattern", self.pattern, not self.runs_tasks, f"--from, --from-cache, --call, {_FROM_LOG}"),
+            ("--retries", self.work["retries"] or None, computes, _COMPUTED),
+            ("--budget", self.budget, computes, _COMPUTED),
+            ("--resume", self.resume or None, not self.from_log, "--from, --from-cache, a generator or tasks"),
+        ):
+            if given is not None and not heeded:
+                hint = "a task has a pattern of its own in the configuration" if name == "--pattern" else None
+                raise Usage(f"{name} is for {needed}: without that it has no effect", hint=hint)
+        if self.evaluate:
+            self._check_evaluation()
+
+    def _check_evaluation(self) -> None:
+        acting = {
+            "--call": self.call, "--http": self.http, "--dry-run": self.dry_run, "--off-peak": self.off_peak,
+            **self._working,
+        }  # fmt: skip
+        if given := [name for name, value in acting.items() if value]:
+            raise Usage(f"--evaluate replays the log and warms nothing, so {given[0]} has no effect with it")
+
+    @property
+    def _working(self) -> dict[str, Any]:
+        """What says how a filling is done, as far as it is given."""
+        work = self.work
+        return {"--only-missing": work["only_missing"], "--resume": self.resume, "--retries": work["retries"],
+                "--rate": work["rate"]}  # fmt: skip
+
+    def _check_work(self, session: Session) -> None:
+        """Refuse to say how what isn't named is to be warmed."""
+        if not self.runs_tasks or self.due or self.tasks or session.config.tasks:
+            return
+        given = [name for name, value in {**self._working, "--budget": self.budget}.items() if value]
+        if given:
+            hint = f"name keys with --from, --from-cache, {_FROM_LOG}, or a generator with --call"
+            raise Usage(f"{given[0]} needs something to warm, and no warming tasks are configured", hint=hint)
 
     def limits(self) -> tuple[int | None, float | None]:
         """The calls or the USD of ``--budget``."""
@@ -120,6 +193,9 @@ class Asked:
         return function
 
 
+_DURATIONS: Final = ("expiring", "since", "horizon", "lock_timeout")
+
+
 def _check_tasks(session: Session, names: tuple[str, ...]) -> None:
     """Refuse names that no task has, before anything is opened."""
     known = [name for task in session.config.tasks for name in (task.name, task.task_id) if name]
@@ -132,14 +208,12 @@ def _check_tasks(session: Session, names: tuple[str, ...]) -> None:
 def _function(name: str) -> Callable[..., Any]:
     """The function that ``--call`` names; a name that leads nowhere is a mistake in the command."""
     from scoutcache.warming.functions import named_function
+    from scoutcache.warming.records import NoSource
 
     try:
         return named_function(name)
-    except WarmingError as error:
-        # What importing it raised is the module's failure, and told as one.
-        if error.__cause__ is None or isinstance(error.__cause__, ModuleNotFoundError):
-            raise Usage(f"--call: {error}", hint=error.hint) from error
-        raise
+    except NoSource as error:
+        raise Usage(f"--call: {error}", hint=error.hint) from error
 
 
 def _web(session: Session, template: str) -> Callable[..., Any]:

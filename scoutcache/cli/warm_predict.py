@@ -24,16 +24,24 @@ BUDGET: Final = 100
 
 
 def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
-    """The log of the namespace, as far as it counts; keys that don't match are left out."""
-    from scoutcache.insight.operations import read_operations
+    """The log of the namespace, as far as it counts; keys that don't match are left out.
+
+    What can't be read is told when all of it was.
+    """
+    from scoutcache.cli.unread import tell_unread
+    from scoutcache.insight.operations import end_of, read_operations
     from scoutcache.patterns import Pattern
     from scoutcache.warming.sources import check_log_has_keys
 
     check_log_has_keys(session.config)
-    pattern = Pattern.parse(asked.pattern)
-    for line in read_operations(session.place, time.time() - asked.window):
+    pattern = Pattern.parse(asked.matching)
+    now = time.time()
+    since = now - asked.window
+    operations = read_operations(session.place, since, end_of(since, now))
+    for line in operations:
         if line.namespace == session.config.namespace and line.key and pattern.matches(line.key):
             yield line
+    tell_unread(session, operations.problems, named=False)
 
 
 def history_of(session: Session, asked: Asked) -> History:
@@ -54,7 +62,7 @@ def predicted(session: Session, asked: Asked, cache: Cache) -> list[Predicted]:
 
     calls, _ = asked.limits()
     history = history_of(session, asked)
-    return predict(history, time.time(), asked.horizon, calls, life=life_in(cache), least=asked.likely)
+    return predict(history, time.time(), asked.ahead, calls, life=life_in(cache), least=asked.least)
 
 
 def row_of(one: Predicted) -> dict[str, Any]:
@@ -71,8 +79,8 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
     calls, usd = asked.limits()
     if usd is not None:
         raise Usage("--evaluate needs a budget in calls: so many in each step")
-    found = evaluate(lines_of(session, asked), asked.horizon, BUDGET if calls is None else calls,
-                     default_ttl=session.config.default_ttl, least=asked.likely)  # fmt: skip
+    found = evaluate(lines_of(session, asked), asked.ahead, BUDGET if calls is None else calls,
+                     default_ttl=session.config.default_ttl, least=asked.least)  # fmt: skip
     strategies = {"prediction": found.predicted, "popularity": found.popularity,
                   "popularity, same calls": found.popularity_same_calls}  # fmt: skip
     rows = [{"strategy": name, **asdict(played)} for name, played in strategies.items()]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.cli.errors import FAILED, PARTLY
+from scoutcache.cli.errors import FAILED, PARTLY, USAGE
 from scoutcache.cli.state import Session
 
 if TYPE_CHECKING:
@@ -66,7 +66,11 @@ class Teller:
             write_textfile(Path(self._textfile), figures, time.time(), success=not errors)
         if not errors:
             return None
-        return PARTLY if total["warmed"] or total["skipped"] else FAILED
+        if total["warmed"] or total["skipped"]:
+            return PARTLY
+        if any(run.error is None and not run.result.failed for run in runs):  # another task, that had nothing to do
+            return PARTLY
+        return USAGE if all(run.misnamed for run in runs if run.error is not None or run.result.failed) else FAILED
 
     def _print(
         self, runs: Sequence[TaskRun], total: dict[str, Any], errors: list[dict[str, Any]],

@@ -15,8 +15,9 @@ from scoutcache.cli.streams import stdin_bytes
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
 from scoutcache.locking import held
+from scoutcache.patterns import Pattern
 from scoutcache.warming.budget import Budget, Prices
-from scoutcache.warming.fill import fill, state_folder, warm_from
+from scoutcache.warming.fill import Matching, fill, state_folder, warm_from
 from scoutcache.warming.lines import Item
 from scoutcache.warming.loaders import by_task, loader_of, web_source
 from scoutcache.warming.sources import cache_items, expiring_keys, frequent_keys, generated
@@ -42,21 +43,38 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
         if asked.from_cache is not None:
             with _other(session, asked.from_cache) as other:
                 name = asked.from_cache
-                result = fill(cache, cache_items(other, asked.pattern), name=["cache", name],
+                result = fill(cache, cache_items(other, asked.matching), name=["cache", name],
                               progress=partial(progress, name), **options)  # fmt: skip
+                _say_nothing_done(session, asked, name, result)
                 return [TaskRun("", result)], None
         if asked.source is not None:
             lines = _lines(session, asked.source)
-            result = warm_from(cache, lines, pattern=asked.pattern, call=call,
+            result = warm_from(cache, lines, pattern=asked.matching, call=call,
                                progress=partial(progress, asked.source), **options)  # fmt: skip
-            if not result.requested:
-                session.note(f"{'standard input' if asked.source == '-' else asked.source} holds no lines to warm from")
+            name = "standard input" if asked.source == "-" else asked.source
+            _say_nothing_done(session, asked, name, result, "lines to warm from")
             return [TaskRun("", result)], None
         if call is not None:
             name = asked.call or ""
-            result = fill(cache, generated(call), name=[name], progress=partial(progress, name), **options)
+            matching = Matching(generated(call), Pattern.parse(asked.matching))
+            pattern = [] if asked.pattern is None else [asked.pattern]
+            result = fill(cache, matching.items(), name=[name, *pattern], progress=partial(progress, name), **options)
+            result.unmatched = matching.others
+            _say_nothing_done(session, asked, name, result, "keys to warm")
             return [TaskRun("", result)], None
         return run_tasks(cache, list(asked.tasks) or None, progress=progress, **options), None
+
+
+def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmResult, what: str = "entries") -> None:
+    """Say why a source gave nothing to do."""
+    if result.requested:
+        return
+    if result.unmatched:
+        session.note(f"none of the {result.unmatched} keys of {name} matches the pattern {asked.matching}")
+    elif asked.pattern is not None:
+        session.note(f"{name} holds no {what} that match the pattern {asked.matching}")
+    else:
+        session.note(f"{name} holds no {what}")
 
 
 def _lines(session: Session, source: str) -> Any:
@@ -102,7 +120,9 @@ def _from_log(
     chosen = _chosen(session, asked, cache)
     keys = [row["key"] for row in chosen]
     if not keys:
-        session.note("nothing is likely enough to be asked for" if asked.predict else "the log names no key to warm")
+        matching = "" if asked.pattern is None else f" that matches the pattern {asked.pattern}"
+        session.note(f"nothing{matching} is likely enough to be asked for" if asked.predict else
+                     f"the log names no key to warm{matching}")  # fmt: skip
     loaders, unknown = ({}, keys) if call is None else ({call: keys}, [])
     if call is None:
         known, unknown = by_task(session.config, keys)

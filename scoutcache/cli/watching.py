@@ -2,8 +2,9 @@
 
 Rule 1: a view ends by a signal (exit code 130 or 143), by its reader's going away (0), or when its maker says so.
 Rule 2: on a terminal it has a screen of its own, which is given back whatever ends it; what it showed last stays.
-Rule 3: elsewhere a table is a line of ``name=value``, json an object a line, jsonl a bare record, csv a row below one
-        header.  Each is flushed at once.
+Rule 3: elsewhere a table is a line of ``name=value`` (two blanks between them; a name or a value that holds a blank, a
+        quote, ``=`` or ``\\``, or is empty, is a JSON string), json an object a line, jsonl a bare record, csv a row
+        below one header.  Each is flushed at once.
 Rule 4: views come at fixed times, counted from the first: one that took long shortens the wait for the next, and none
         is made up for.
 """
@@ -124,14 +125,20 @@ def _print(out: Output, view: View, *, header: bool) -> None:
     elif out.form == "csv":
         out.csv_rows(view.rows(), header=header)
     else:
-        figures = (f"{name}={_word(value)}" for name, value in view.line().items())
+        figures = (f"{_word(out, name)}={_word(out, value)}" for name, value in view.line().items())
         out.line("  ".join(figures))
 
 
-def _word(value: Any) -> str:
-    """A value on a line of several: one that holds blanks, or could be taken for two, is quoted."""
-    shown = text.visible(text.plain(value))
-    return f'"{shown}"' if not shown or any(sign in shown for sign in ' "=') else shown
+def _word(out: Output, value: Any) -> str:
+    """A name or a value on a line of several: what could be taken for more, or for less, is a JSON string."""
+    shown = value if isinstance(value, str) else text.plain(value)
+    if shown and shown.isprintable() and text.visible(shown) == shown and not any(sign in shown for sign in _APART):
+        return shown
+    return text.visible_json(out.encode(shown))
+
+
+_APART: Final = " =\"'\\"
+"""What would end a word, or make another of it."""
 
 
 class _Screen(io.StringIO):

@@ -143,7 +143,7 @@ def group_section(by: str, rows: list[dict[str, Any]], source: str = "") -> Sect
     about = {
         "namespace": "Which tenant or application gains from the cache, and which does not yet.",
         "prefix": "The kinds of keys, told apart by what stands before the first colon.",
-        "tag": "The same by tag: a request counts for every tag that its key was last written with.",
+        "tag": "The same by tag: a request counts for every tag that its key was last written with in this time.",
     }[by]
     brief = (by, "requests", "hit_rate", SERIES, "calls_saved", "cost_saved_usd")
     note = "The hit rate over time has a value for each row of the section on it."

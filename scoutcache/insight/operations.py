@@ -20,13 +20,13 @@ from scoutcache.errors import ConfigError
 from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_of, open_sealed
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
-from scoutcache.oplog.records import REQUESTS, Line
+from scoutcache.oplog.records import AHEAD, REQUESTS, Line
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Operations", "SealedFile", "files_of", "in_order", "micros", "read_operations"]
+__all__ = ["Operations", "SealedFile", "end_of", "files_of", "in_order", "micros", "read_operations"]
 
 _INVALIDATION: Final = b'"op":"invalidate"'
 
@@ -35,7 +35,8 @@ _INVALIDATION: Final = b'"op":"invalidate"'
 class Operations:
     """The operations since *since* (seconds since the epoch), file by file; iterate to read them.
 
-    *directory* is a cache's.  The counts are complete when the iteration is.
+    What is dated after *until* is left out, and said in `Problems.ahead`.  *directory* is a cache's.  The counts are
+    complete when the iteration is.
     """
 
     directory: Path
@@ -47,6 +48,7 @@ class Operations:
     problems: Problems = field(default_factory=Problems)
     left_out: Counter[str] = field(default_factory=Counter)
     """What the writers left out, by reason."""
+    until: float | None = None
     rates: set[float | None] = field(default_factory=set)
     """The shares of keys that the writers of the records given (not of tables) kept; None: one didn't say."""
 
@@ -111,6 +113,9 @@ class Operations:
         """Is *line* an operation that is asked for?  What the writers left out is counted."""
         if line.op == "left_out":
             self.left_out[line.reason or "unknown"] += line.count or 0
+            return False
+        if self.until is not None and line.time > self.until:
+            self.problems.dated(line.time)
             return False
         return (self.since is None or line.time >= self.since) and (
             self.keys is None or line.key in self.keys or line.op == "invalidate"
@@ -192,9 +197,22 @@ class SealedFile:
             table = self._file.read_row_group(group, columns=wanted).filter(mask)
         else:
             table = self._file.read_row_group(group, columns=wanted)
-        if operations.since is None or not table.num_rows:
+        if operations.since is not None and table.num_rows:
+            table = table.filter(pc.greater_equal(micros(table), _whole_micros(operations.since)))
+        return self._until(table, operations.until) if operations.until is not None and table.num_rows else table
+
+    def _until(self, table: pa.Table, until: float) -> pa.Table:
+        """The rows up to *until*; those dated later are said, but for times that can't be, which are told as such."""
+        import pyarrow.compute as pc
+
+        times, last = micros(table), _whole_micros(until)
+        latest = pc.max(times).as_py()
+        if latest is None or latest <= last:
             return table
-        return table.filter(pc.greater_equal(micros(table), _whole_micros(operations.since)))
+        late = pc.and_(pc.greater(times, last), pc.less_equal(times, _whole_micros(LAST_TIME)))
+        if (latest := pc.max(times.filter(late)).as_py()) is not None:
+            self._operations.problems.dated(latest / 1e6)
+        return table.filter(pc.invert(pc.fill_null(late, False)))
 
     def _concerning(self, group: int) -> pa.ChunkedArray:
         """Which rows of a group are of the keys that are asked for, or invalidations."""
@@ -234,9 +252,17 @@ def _holds(column: pa.ChunkedArray, values: pa.Array) -> pa.ChunkedArray:
     return pa.chunked_array(chunks, pa.bool_())
 
 
-def read_operations(directory: Path, since: float | None = None) -> Operations:
-    """The operations in the log since *since* (seconds since the epoch), not sorted; an empty log gives none."""
-    return Operations(directory, since)
+def read_operations(directory: Path, since: float | None = None, until: float | None = None) -> Operations:
+    """The operations in the log since *since* (seconds since the epoch), not sorted; an empty log gives none.
+
+    What is dated after *until* is left out.
+    """
+    return Operations(directory, since, until=until)
+
+
+def end_of(since: float | None, now: float) -> float | None:
+    """Up to when operations count in a time that begins with *since* and ends *now*; None: all do."""
+    return None if since is None else now + AHEAD
 
 
 def in_order(lines: Iterable[Line], namespace: str | None = None) -> list[Line]:

@@ -19,7 +19,7 @@ from scoutcache.entry import Usage
 from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
 from scoutcache.insight.ages import ages_needed
 from scoutcache.insight.logtable import COLUMNS, Log
-from scoutcache.insight.operations import Operations
+from scoutcache.insight.operations import Operations, end_of
 from scoutcache.insight.recounted import segment_of
 from scoutcache.insight.savings import Savings, savings
 from scoutcache.insight.sections import LOG, Report, Section
@@ -69,7 +69,8 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     now = now if since is None else max(now, since)  # of what is to come nothing is known
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
-    operations = Operations(directory, since if files is None else before, files=files)
+    until = end_of(since, now)
+    operations = Operations(directory, since if files is None else before, files=files, until=until)
     source = _Source(directory, now, namespace, usages)
     if files is None:
         log = Log(frame.as_frame(operations, namespace, COLUMNS), costs, models)
@@ -85,13 +86,14 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
         source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
         counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
     )  # fmt: skip
-    again = Operations(directory, since, keys=frozenset(), files=files)  # of no key, but invalidations
+    again = Operations(directory, since, keys=frozenset(), files=files, until=until)  # of no key, but invalidations
     acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"] if (
         log.says("op", "invalidate").any()
     ) else []  # fmt: skip
     made = _made(found, acts, levels or Levels())
     ordered = [made[name] for name in _order(by) if name in made]
     skipped = operations.skipped_files + found.stats.skipped_files
+    operations.problems.dated(found.stats.ahead)
     return Report(
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,

@@ -13,7 +13,7 @@ from typing import Final
 from scoutcache.coherence.foreign import CHANNEL
 from scoutcache.config_sections import RedisSection
 
-__all__ = ["COMMANDS", "Right", "acl_line", "rights_for"]
+__all__ = ["COMMANDS", "Right", "acl_line", "command_of", "rights_for", "why_of"]
 
 Right = str
 """A command as ACL rules name it: ``get``, ``client|setname``."""
@@ -37,6 +37,41 @@ COMMANDS: Final[dict[Right, str]] = {
 _SETINFO: Final = "client|setinfo"  # redis-py says its version, and does without where that is refused
 _CLUSTER: Final = ("cluster|slots", "cluster|info", "command", "readonly")
 _TRACKING: Final = ("client|tracking",)
+
+
+_MORE: Final[dict[Right, str]] = {
+    "select": "another database", "publish": "publish = true", "client|tracking": "tracking = true",
+    **dict.fromkeys(_CLUSTER, "a cluster"),
+}  # fmt: skip
+_WITHOUT_KEYS: Final[dict[Right, tuple[str, ...]]] = {
+    "ping": (), "info": (), "time": (), "scan": ("0",), "command": (), "readonly": (), "select": ("0",),
+    "eval": ("return 1", "0"), "evalsha": ("0" * 40, "0"), "subscribe": (CHANNEL,), "publish": (CHANNEL, ""),
+    "client|setname": ("scoutcache",), "client|tracking": ("off",), "cluster|slots": (), "cluster|info": (),
+}  # fmt: skip
+
+
+def why_of(right: Right) -> str:
+    """What a right is needed for."""
+    return {**COMMANDS, **_MORE}[right]
+
+
+def command_of(right: Right, section: RedisSection) -> list[str]:
+    """A command that takes *right*, as a server's rules look at it: with a key of the cache's, where it takes one."""
+    words = right.split("|")
+    if right in _WITHOUT_KEYS:
+        return [*words, *_WITHOUT_KEYS[right]]
+    key = f"{section.key_prefix}doctor"
+    if right == "xread":
+        return [*words, "streams", key, "0"]
+    return [*words, key, *_REST.get(right, ())]
+
+
+_REST: Final[dict[Right, tuple[str, ...]]] = {
+    "set": ("1",), "getrange": ("0", "1"), "hmget": ("f",), "hget": ("f",), "hset": ("f", "v"), "hsetnx": ("f", "v"),
+    "hdel": ("f",), "hscan": ("0",), "hexists": ("f",), "pexpire": ("1",), "xadd": ("*", "f", "v"),
+    "xrange": ("-", "+"), "xrevrange": ("+", "-"), "zadd": ("1", "m"), "zremrangebyscore": ("0", "1"),
+    "zrevrangebyscore": ("1", "0"),
+}  # fmt: skip
 
 
 def rights_for(section: RedisSection) -> list[Right]:

@@ -1,14 +1,19 @@
 """The figures behind ``scoutcache stats``, by tag too.
 
 By tier, namespace and prefix they come from the counters and are exact.  Tags stand in the log only, so figures by tag
-are what the log holds: a request counts for every tag its key was last written with, and what the log left out (which
-`Stats.left_out` tells) is missing, and so is what other machines did.
+are what the log holds:
+
+- A request counts for every tag that its key was last written with in the period, requests before that write too; one
+  for a key that was not written in the period, or without tags, for none.
+- A hit saved what the record of it says; where that says nothing (hits in memory), what calls for its key cost on the
+  mean, by the records that say so, else the price that the caller names.
+- What the log left out (which `Stats.left_out` tells) is missing, and so is what other machines did.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +32,10 @@ __all__ = ["Stats", "collect_stats"]
 def collect_stats(directory: Path | None, *, now: float, period_s: float | None = None, by: By | None = None,
                   namespace: str | None = None, usages: Mapping[str, Usage | None] | None = None,
                   extra: Sequence[Segment] = (), elsewhere: Elsewhere | None = None,
-                  problems: Problems | None = None) -> Stats:  # fmt: skip
+                  problems: Problems | None = None, price: float | None = None) -> Stats:  # fmt: skip
     """As `scoutcache.oplog.totals.collect_stats`, and *by* ``tag`` from this machine's log.
 
-    *problems* hears of what of that log could not be read.
+    *problems* hears of what of that log could not be read; *price* is what a call costs in USD where the log says none.
     """
     found = totals.collect_stats(
         directory, now=now, period_s=period_s, by=by, namespace=namespace, usages=usages, extra=extra,
@@ -38,18 +43,18 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
     )  # fmt: skip
     if by != "tag" or directory is None:
         return found
-    from scoutcache.insight.operations import Operations
+    from scoutcache.insight.operations import Operations, end_of
 
     since = None if period_s is None else now - period_s
-    operations = Operations(directory, since)
-    groups = _by_tag(operations, namespace, found.unnamed)
+    operations = Operations(directory, since, until=end_of(since, now))
+    groups = _by_tag(operations, namespace, found.unnamed, price)
     if problems is not None:
         problems.add(operations.problems)
     return dataclasses.replace(found, groups=groups)
 
 
 def _by_tag(
-    lines: Iterable[Line], namespace: str | None, unnamed: frozenset[tuple[str, str]]
+    lines: Iterable[Line], namespace: str | None, unnamed: frozenset[tuple[str, str]], price: float | None = None
 ) -> tuple[dict[str, Any], ...]:
     tags: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
     counters: dict[tuple[str, str], dict[tuple[str, str, str], Counted]] = {}
@@ -62,12 +67,24 @@ def _by_tag(
         _count(counters.setdefault(ref, {}), line)
     groups: dict[str, Group] = {}
     for ref, (_, names) in tags.items():
+        rows = counters[ref].values()
+        _price(rows, price)
         for name in names:
             group = groups.setdefault(name, Group(name, unnamed=unnamed))
-            for row in counters[ref].values():
+            for row in rows:
                 group.add(row)
     shown = sorted(groups.values(), key=lambda group: (-group.requests, group.name))
     return tuple({"tag": group.name, **group.as_dict()} for group in shown)
+
+
+def _price(rows: Collection[Counted], otherwise: float | None) -> None:
+    """Give the hits of one key that say no cost the mean of what its records say, else *otherwise*."""
+    told = sum(row.costed for row in rows)
+    usd = sum(row.cost for row in rows) / told if told else otherwise
+    for row in rows if usd is not None else ():
+        if row.kind in REQUESTS and row.outcome in HIT_OUTCOMES:
+            row.cost += (usd or 0.0) * (row.count - row.costed)
+            row.costed = row.count
 
 
 def _tells_tags(line: Line) -> bool:

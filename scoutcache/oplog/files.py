@@ -55,18 +55,19 @@ def open_private(path: Path, flags: int) -> int:
     return fd
 
 
-def replace(path: Path, content: bytes, *, durable: bool = False, mode: int = 0o600) -> None:
+def replace(path: Path, content: bytes, *, durable: bool = False, mode: int | None = 0o600) -> None:
     """Put *content* at *path* in one step: a reader sees the old bytes or the new, a killed writer leaves the old.
 
     *durable* waits until it would survive a power cut, which a fold needs before it removes what it folded.  *mode* is
-    for what another user is to read.
+    for what another user is to read; None gives what the umask leaves, as for any file of the user's own.
     """
     draft = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    fd = open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    fd = os.open(draft, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666) if mode is None else open_private(draft, flags)
     try:
         try:
             _write_all(fd, content)
-            if mode != 0o600:
+            if mode not in {None, 0o600}:
                 os.fchmod(fd, mode)
             if durable:
                 os.fsync(fd)
@@ -80,13 +81,13 @@ def replace(path: Path, content: bytes, *, durable: bool = False, mode: int = 0o
         sync_folder(path.parent)
 
 
-def put(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+def put(path: Path, content: bytes, *, durable: bool = False, mode: int | None = 0o600) -> None:
     """Put *content* where somebody asked for it: into a device or a FIFO, else by `replace`, behind links."""
     file = to_replace(path)
     if file is None:
         path.write_bytes(content)
     else:
-        replace(file, content, mode=mode)
+        replace(file, content, durable=durable, mode=mode)
 
 
 def to_replace(path: Path) -> Path | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from scoutcache.oplog.files import is_claimed, shared, was_locked
 from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept
 from scoutcache.oplog.process import PROCS, Segment, read_segment
+from scoutcache.oplog.records import AHEAD
 from scoutcache.oplog.tally import Counted, Spread, Tally, first_minute_of
 
 __all__ = ["Counts", "read_counts"]
@@ -18,13 +21,29 @@ __all__ = ["Counts", "read_counts"]
 
 @dataclass
 class Counts:
-    """What was counted since *first_minute*, and the segments of processes that live now."""
+    """What was counted from *first_minute* to *last_minute*, and the segments of processes that live now."""
 
     first_minute: int | None
+    last_minute: int | None = None
     tally: Tally = field(default_factory=Tally)
     alive: list[Segment] = field(default_factory=list)
     skipped: int = 0
     """Files that are not ours, or damaged."""
+    ahead: int | None = None
+    """The latest minute of what was left out because it is dated after *last_minute*."""
+
+    def takes(self, minutes: Iterable[int]) -> set[int]:
+        """Those of *minutes* that count."""
+        first, last = self.first_minute or 0, inf if self.last_minute is None else self.last_minute
+        found = {minute for minute in minutes if minute >= first}
+        if (latest := max(found, default=0)) > last:
+            self.ahead = max(latest, self.ahead or 0)
+        return {minute for minute in found if minute <= last}
+
+    def takes_all(self, minutes: range) -> bool:
+        """Does every one of them count?"""
+        first, last = self.first_minute, self.last_minute
+        return (first is None or first <= minutes[0]) and (last is None or minutes[-1] <= last)
 
 
 def read_counts(directory: Path | None, *, since: float | None, now: float, extra: Sequence[Segment] = (),
@@ -32,13 +51,14 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
     """Everything counted since *since* (seconds since the epoch; None for all that is kept).
 
     Times older than a day and two hours are kept by the hour, so *since* moves to the beginning of its hour there.
+    What is dated further ahead of *now* than `AHEAD` is in no time that begins with *since*, but in all that is kept.
     *extra* are segments of living processes from elsewhere than the files, which count instead of what is in a file of
     that id; so do those in *ended*, whose processes are gone or have begun another.  Without *by_minute* all counters
     stand at the first minute of any, which is many times faster.
     """
-    first_minute = None if since is None else _first_minute(since, now)
+    first, last = (None, None) if since is None else (_first_minute(since, now), int((now + AHEAD) // 60))
     known = {one.id for one in (*extra, *ended)}
-    found, files, segments = _read(directory, first_minute, known, by_minute=by_minute)
+    found, files, segments = _read(directory, partial(Counts, first, last), known, by_minute=by_minute)
     reading = _Reading(found)
     reading.add_folded(files)
     reading.add([*segments, *extra, *ended])
@@ -48,13 +68,13 @@ def read_counts(directory: Path | None, *, since: float | None, now: float, extr
     return found
 
 
-def _read(directory: Path | None, first_minute: int | None, known: set[str], *,
+def _read(directory: Path | None, empty: Callable[[], Counts], known: set[str], *,
           by_minute: bool) -> tuple[Counts, list[tuple[Path, Kept]], list[Segment]]:  # fmt: skip
     """Every file, all as they were at one moment."""
     if directory is None:
-        return Counts(first_minute), [], []
+        return empty(), [], []
     for _ in range(2):
-        found = Counts(first_minute)
+        found = empty()
         with shared(directory / COUNTERS) as held:
             files = _folded(directory / COUNTERS, found, by_minute=by_minute)
             segments, found.alive = _segments(directory / PROCS, known, found)
@@ -78,12 +98,12 @@ def _minutes_of(path: Path) -> range | None:
 
 def _folded(folder: Path, found: Counts, *, by_minute: bool) -> list[tuple[Path, Kept]]:
     """The files about the time in question, only their sums where that holds all of a file and they are enough."""
-    files, first = [], found.first_minute
+    files, first = [], found.first_minute or 0
     for path in folder.glob("[hd]*.json") if folder.is_dir() else ():
         minutes = _minutes_of(path)
-        if minutes is None or (first is not None and minutes[-1] < first):
+        if minutes is None or minutes[-1] < first:
             continue
-        kept = read_kept(path, parts=by_minute or (first is not None and first > minutes[0]))
+        kept = read_kept(path, parts=by_minute or not found.takes_all(minutes))
         if kept is None:
             found.skipped += 1
         else:
@@ -133,17 +153,17 @@ class _Reading:
         except (msgspec.MsgspecError, ValueError):
             self._found.skipped += 1
             return
-        first = self._found.first_minute or 0
-        self.counted += [row for row in rows.counted if row.minute >= first]
-        self.spreads += [row for row in rows.spreads if row.minute >= first]
+        self._add(rows.counted, rows.spreads)
 
     def add(self, segments: Iterable[Segment]) -> None:
         """Add segments, but no hour of one that was folded already."""
-        first, applied = self._found.first_minute or 0, self._applied
         for segment in segments:
-            minutes = {row.minute for row in segment.counted} | {row.minute for row in segment.spreads}
-            wanted = {
-                minute for minute in minutes if minute >= first and f"{segment.id}@{minute // 60}" not in applied
-            }
-            self.counted += [row for row in segment.counted if row.minute in wanted]
-            self.spreads += [row for row in segment.spreads if row.minute in wanted]
+            self._add(segment.counted, segment.spreads, segment.id)
+
+    def _add(self, counted: Sequence[Counted], spreads: Sequence[Spread], id: str | None = None) -> None:
+        """Add the rows of minutes that count, but for those of the hours of segment *id* that were folded already."""
+        wanted = self._found.takes({row.minute for row in counted} | {row.minute for row in spreads})
+        if id is not None:
+            wanted = {minute for minute in wanted if f"{id}@{minute // 60}" not in self._applied}
+        self.counted += [row for row in counted if row.minute in wanted]
+        self.spreads += [row for row in spreads if row.minute in wanted]

@@ -47,12 +47,18 @@ class Problem(NamedTuple):
 class Problems:
     """What could not be read: the first `PROBLEMS_KEPT` named, all counted.
 
-    *count* is of problems, one of which may be of many *lines*.
+    *count* is of problems, one of which may be of many *lines*.  *ahead* is the latest time of what was left out of a
+    period because it is dated after its end, which is now; that is no problem of the log's but of a clock's.
     """
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew."""
         self.named: list[Problem] = []
         self.count = self.lines = self.files = 0
+        self.ahead: float | None = None
 
     def add(self, others: Problems) -> None:
         """Take in what another reading met."""
@@ -60,6 +66,12 @@ class Problems:
         self.count += others.count
         self.lines += others.lines
         self.files += others.files
+        self.dated(others.ahead)
+
+    def dated(self, time: float | None) -> None:
+        """Something was left out because it is dated *time*."""
+        if time is not None and (self.ahead is None or time > self.ahead):
+            self.ahead = time
 
     def of_line(self, path: Path, number: int, what: str) -> None:
         """A line that is no record."""

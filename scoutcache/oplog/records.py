@@ -29,12 +29,22 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["FORMAT", "HIT_OUTCOMES", "MISS_REASONS", "REQUESTS", "Event", "Line", "kept_at", "redacted"]
+__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
+           "kept_at", "redacted"]  # fmt: skip
 
+KINDS: Final = (
+    "get", "compute", "refresh", "set", "delete", "invalidate", "evict", "expire", "promote", "demote", "error",
+)  # fmt: skip
+OUTCOMES: Final = (
+    "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
+)  # fmt: skip
 MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
 HASHES: Final = 1 << 64
+AHEAD: Final = 60.0
+"""Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no
+period that ends now."""
 FORMAT: Final = 2
 """The log's format.  The first knew neither *stored*, *codec*, *codec_us*, *keygen_us*, *wait_us* nor *format*, and
 wrote as *size* of what a lower tier answered the bytes it had there."""

@@ -187,7 +187,8 @@ class Stats:
 
     *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*; *unnamed* is what
     `Group.unnamed` is for them.  *machines* counts this one and those whose figures were added; *skipped_segments* is
-    what they published and can't be read.
+    what they published and can't be read.  *ahead* is the latest time of what is dated after the end of the period, and
+    not counted: the clock of some machine was wrong.
     """
 
     period_start: float | None
@@ -204,6 +205,7 @@ class Stats:
     groups: tuple[dict[str, Any], ...] = ()
     machines: int = 1
     skipped_segments: int = 0
+    ahead: float | None = None
     operations: Mapping[str, Latency] = field(default_factory=dict)
     """Latencies of what is no request by what was timed: ``set``, ``delete``, ``factory``, ``keygen``, …"""
 
@@ -251,7 +253,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
         tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
         left_out=_left_out(counts), skipped_files=counts.skipped, unnamed=unnamed, by=by,
         groups=_groups(rows, by, unnamed), machines=1 + away.machines, skipped_segments=away.skipped,
-        operations=operations_of(spreads),
+        ahead=None if counts.ahead is None else counts.ahead * 60.0, operations=operations_of(spreads),
     )  # fmt: skip
 
 

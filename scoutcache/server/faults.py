@@ -34,6 +34,7 @@ class Kind(Enum):
     CLUSTERDOWN = "clusterdown"
     BUSY = "busy"
     DATABASE = "database"
+    WRONGTYPE = "wrongtype"
     OTHER = "other"
 
 
@@ -59,8 +60,12 @@ _HINTS = {
     Kind.LOADING: "the server reads its data; it will be there when that is done",
     Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
     Kind.NOPERM: "scoutcache doctor --acl prints the rights that are needed",
-    Kind.OOM: "give the server more maxmemory, or a maxmemory-policy that evicts",
-    Kind.READONLY: "name the primary, or let [redis] sentinel find it",
+    Kind.OOM: "give the server more maxmemory or a maxmemory-policy that evicts (CONFIG SET maxmemory-policy "
+    "allkeys-lru), or bound the cache by [redis] max_bytes",
+    Kind.READONLY: "this is a replica, or a primary without enough of them: name the primary in [redis] url, or let "
+    "[redis] sentinel find it",
+    Kind.WRONGTYPE: "another program wrote below [redis] key_prefix: scoutcache verify names the key, and "
+    "verify --repair removes it",
     Kind.MISCONF: "the server can't save to its disk: see its log, and its disk's space",
     Kind.MASTERDOWN: "the replica has lost its primary",
     Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
@@ -102,7 +107,7 @@ _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kin
 _WORDS = {
     "NOAUTH": Kind.NOAUTH, "WRONGPASS": Kind.NOAUTH, "NOPERM": Kind.NOPERM, "OOM": Kind.OOM, "BUSY": Kind.BUSY,
     "READONLY": Kind.READONLY, "MISCONF": Kind.MISCONF, "LOADING": Kind.LOADING, "MASTERDOWN": Kind.MASTERDOWN,
-    "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY,
+    "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY, "WRONGTYPE": Kind.WRONGTYPE,
 }  # fmt: skip
 _TEXTS = {
     "command not allowed when used memory > 'maxmemory'": Kind.OOM,
@@ -129,7 +134,8 @@ def _is_tls(error: BaseException) -> bool:
 
 def _reason(kind: Kind, error: BaseException) -> str:
     text = str(error).strip() or type(error).__name__
-    plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data"}
+    plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
+             Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip
     return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
 
 

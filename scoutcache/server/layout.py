@@ -29,6 +29,7 @@ An entry's value is one string, so that it is there whole or not at all (a serve
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from functools import cache
@@ -52,6 +53,7 @@ _EXPIRY: Final = struct.Struct(">d")
 _NUMBER: Final = struct.Struct(">I")
 FRAME: Final = START_DIGITS + _EXPIRY.size
 _IN_PARTS: Final = 0
+_NUMBERED: Final = re.compile(r"(\{\d+\})?\d+:")
 
 
 class Layout:
@@ -102,6 +104,21 @@ class Layout:
     def lease(self, ref: Ref) -> str:
         """The name of a key's lease."""
         return f"{self.prefix}lease:{physical_key(ref)}"
+
+    def type_of(self, name: str) -> str | None:
+        """The server's type of what the cache keeps under *name*; None for a name that is none of its own."""
+        rest = name.removeprefix(self.prefix)
+        if rest == name and self.prefix:
+            return None
+        exact = {self.events: "stream", self.wakes: "stream", self.members: "hash", self.counts: "zset",
+                 self.last: "string", **dict.fromkeys(self.positions, "string")}  # fmt: skip
+        if name in exact:
+            return exact[name]
+        # A name goes on with the length of a namespace: what another cache's prefix makes begin like ours doesn't.
+        for head, kind in (("e:", "string"), ("versions:", "hash"), ("lease:", "hash")):
+            if rest.startswith(head):
+                return kind if _NUMBERED.match(rest.removeprefix(head)) else None
+        return "string" if rest.startswith("counts:") else None
 
     def counted(self, segment: str) -> str:
         """The name of a segment of counters."""

@@ -11,8 +11,17 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-__all__ = ["default_directory", "temporary_directory", "user_folder"]
+__all__ = ["default_directory", "holds_cache", "temporary_directory", "user_folder"]
+
+_PARTS: Final = ("disk", "journal", "counters", "oplog")
+"""What a cache makes in its directory."""
+
+
+def holds_cache(place: Path) -> bool:
+    """Whether a cache has been in *place*.  Raises OSError where that can't be found out."""
+    return any((place / part).exists() for part in _PARTS)
 
 
 def default_directory() -> Path:

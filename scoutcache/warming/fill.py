@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scoutcache.errors import WarmingError
 from scoutcache.locking import held
@@ -24,14 +24,14 @@ from scoutcache.settings import default_directory
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.job import Job, Options, Shared, run_job
 from scoutcache.warming.lines import BadLine, Item, read_lines
-from scoutcache.warming.records import WarmError, WarmResult
+from scoutcache.warming.records import NoSource, WarmError, WarmResult
 from scoutcache.warming.resume import Record
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
 
-__all__ = ["WarmError", "WarmResult", "fill", "state_folder", "warm_from"]
+__all__ = ["Matching", "WarmError", "WarmResult", "fill", "state_folder", "warm_from"]
 
 Source = str | Path | Iterable[str | bytes]
 
@@ -63,9 +63,27 @@ def warm_from(
     wanted = Pattern.parse(pattern)
     with _opened(source) as (lines, part):
         read = read_lines(lines, called=options.get("call") is not None, json_lines=_is_json_lines(source))
-        items = (item for item in read if isinstance(item, BadLine) or wanted.matches(item.key))
+        matching = Matching(read, wanted)
         called = [*name, str(source) if isinstance(source, str | Path) else "-", pattern]
-        return fill(cache, items, name=called, part=part, **options)
+        result = fill(cache, matching.items(), name=called, part=part, **options)
+        result.unmatched = matching.others
+        return result
+
+
+class Matching:
+    """Of *read* what matches *wanted*, and bad lines; *others* counts what doesn't."""
+
+    def __init__(self, read: Iterable[Item | BadLine], wanted: Pattern) -> None:
+        self._read, self._wanted = read, wanted
+        self.others = 0
+
+    def items(self) -> Iterator[Item | BadLine]:
+        """They, one after the other."""
+        for item in self._read:
+            if isinstance(item, BadLine) or self._wanted.matches(item.key):
+                yield item
+            else:
+                self.others += 1
 
 
 def fill(
@@ -111,9 +129,21 @@ def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes], Callable[[]
         yield source, lambda: None
         return
     try:
-        with Path(source).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            seekable = file.seekable()
-            yield file, lambda: min(file.tell() / size, 1.0) if seekable and size else None
+        opened = Path(source).open("rb")  # noqa: SIM115  # what raises beyond this is no fault of the file's name
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
+        raise NoSource(f"{source}: can't be read: {problem.strerror}") from problem
+    except OSError as problem:
+        raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem
+    with opened as file:
+        size = os.fstat(file.fileno()).st_size
+        seekable = file.seekable()
+        yield _lines_of(source, file), lambda: min(file.tell() / size, 1.0) if seekable and size else None
+
+
+def _lines_of(source: str | Path, file: BinaryIO) -> Iterator[bytes]:
+    """The lines of *file*.  Raises `WarmingError` where they can't be read to their end."""
+    try:
+        while line := file.readline():
+            yield line
     except OSError as problem:
         raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem

@@ -18,26 +18,26 @@ from traceback import walk_tb
 from typing import Any
 
 from scoutcache.errors import WarmingError
-from scoutcache.warming.records import said
+from scoutcache.warming.records import NoSource, said
 
 __all__ = ["asked", "named_function"]
 
 
 def named_function(name: str) -> Callable[..., Any]:
-    """The function.  Raises `WarmingError` that names what is missing, or what importing the module raised.
+    """The function.  Raises `NoSource` that names what is missing, `WarmingError` for what importing the module raised.
 
     Importing runs the module's code: the caller vouches for whoever wrote *name*.
     """
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
-        raise WarmingError(f"{name!r:.200} names no function: expected module:function, such as jobs.answers:compute")
+        raise NoSource(f"{name!r:.200} names no function: expected module:function, such as jobs.answers:compute")
     found: Any = _module(module_name)
     for part in path.split("."):
         if not hasattr(found, part):
-            raise WarmingError(f"module {module_name!r} has no {path!r}")
+            raise NoSource(f"module {module_name!r} has no {path!r}")
         found = getattr(found, part)
     if not callable(found):
-        raise WarmingError(f"{name} is not a function but a {type(found).__name__}")
+        raise NoSource(f"{name} is not a function but a {type(found).__name__}")
     return found  # type: ignore[no-any-return]  # callable() can't tell mypy more
 
 
@@ -50,8 +50,8 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as problem:
         missing = problem.name or name
         if name == missing or name.startswith(f"{missing}."):
-            raise WarmingError(f"there is no module {missing!r} in {here} or among the installed packages") from problem
-        raise WarmingError(f"module {name!r} can't be imported: it needs {missing!r}, which isn't there") from problem
+            raise NoSource(f"there is no module {missing!r} in {here} or among the installed packages") from problem
+        raise NoSource(f"module {name!r} can't be imported: it needs {missing!r}, which isn't there") from problem
     except (Exception, SystemExit) as problem:
         raise WarmingError(f"importing module {name!r} raised {type(problem).__name__}: {problem}") from problem
 

@@ -4,13 +4,14 @@
   ``stale_ttl``, ``depends_on``, ``cost`` and ``namespace``.  Without ``value`` it is a key for a function.
 - Any other line is a key for a function, as it stands.  Where no function gives values it is a bad line in JSON Lines,
   that is, if the source is called so or an object stood further up.  Blank lines count for nothing.
-- A bad line (not UTF-8, not JSON, a field that nobody knows, an impossible key) is reported with its number; the lines
-  after it are read as if it weren't there.
+- A bad line (not UTF-8, not JSON, a field that nobody knows or that stands there twice, a number too large, an
+  impossible key) is reported with its number; the lines after it are read as if it weren't there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple, NoReturn
@@ -20,7 +21,7 @@ from scoutcache.errors import CacheError
 from scoutcache.keys import check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
-__all__ = ["BadLine", "Item", "item_of", "read_lines"]
+__all__ = ["BadLine", "Item", "item_of", "read_lines", "strict_json"]
 
 _FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
 _OPTIONS: Final = _FIELDS - {"key", "value"}
@@ -83,15 +84,45 @@ def _reason(problem: Exception) -> str:
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        data = json.loads(text, parse_constant=_no_constant)
-    except ValueError as problem:
+        data = strict_json(text)
+    except json.JSONDecodeError as problem:
         raise ValueError(f"not JSON: {problem}") from problem
     assert isinstance(data, dict)  # it began with a brace
     return data
 
 
+def strict_json(text: str) -> Any:
+    """What *text* says in JSON.  Raises ValueError for what would be another value than is written: a number that is
+    infinite here, one of two fields of the same name; `json.JSONDecodeError` for what is no JSON.
+    """
+    return json.loads(text, parse_constant=_no_constant, parse_float=_finite, parse_int=_whole,
+                      object_pairs_hook=_unique)  # fmt: skip
+
+
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"not JSON: {name} is no JSON number")
+
+
+def _finite(number: str) -> float:
+    if not math.isfinite(found := float(number)):
+        raise ValueError(f"{number:.40} is larger than any number here")
+    return found
+
+
+def _whole(number: str) -> int:
+    try:
+        return int(number)
+    except ValueError:  # Python reads so many digits and no more, lest that take for ever
+        raise ValueError(f"a number of {len(number)} digits is larger than any number here") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the field {twice!r:.80} stands there twice: which one is meant?")
+    return found
 
 
 def item_of(number: int, data: dict[str, Any]) -> Item:

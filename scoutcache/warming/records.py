@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, WarmingError
 
-__all__ = ["WarmError", "WarmResult", "said"]
+__all__ = ["NoSource", "WarmError", "WarmResult", "said"]
 
 _MOST_ERRORS: Final = 100_000
+
+
+class NoSource(WarmingError):
+    """The file or the function that is named as a source isn't there: a wrong name, not a source that failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,8 @@ class WarmResult:
     resumed: int = 0
     calls: int = 0
     cost_usd: float | None = None
+    unmatched: int = 0
+    """Keys of the source that the pattern left out; none of them is *requested*."""
     first_duplicate: WarmError | None = None
     part: float | None = None
     """How much of the source has been read (0-1), where its size is known."""

@@ -20,7 +20,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.config import CacheConfig
-from scoutcache.errors import CacheError, WarmingError
+from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
@@ -28,6 +28,7 @@ from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from
 from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
+from scoutcache.warming.records import NoSource
 from scoutcache.warming.web import is_web
 
 if TYPE_CHECKING:
@@ -50,11 +51,13 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class TaskRun:
-    """How a task went; *error* says why it couldn't be begun or finished."""
+    """How a task went; *error* says why it couldn't be begun or finished, *misnamed* that its source can't be meant so.
+    """
 
     task_id: str
     result: WarmResult
     error: str | None = None
+    misnamed: bool = False
 
 
 def list_tasks(config: CacheConfig, now: datetime) -> list[TaskInfo]:
@@ -132,7 +135,7 @@ def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
         lines = web_source(source, cache.config).lines() if is_web(source) else source
         return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
     except CacheError as problem:
-        return TaskRun(task.task_id, WarmResult(), str(problem))
+        return TaskRun(task.task_id, WarmResult(), str(problem), isinstance(problem, NoSource | ConfigError))
 
 
 # -- when

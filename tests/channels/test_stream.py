@@ -330,6 +330,42 @@ def test_a_position_that_was_lost_is_a_gap_for_all_and_comes_back(machine):
     assert do(one, "XREVRANGE", one.layout.events, "+", "-", "COUNT", 1)[0][0] == id_text(other.channel.end()).encode()
 
 
+def test_who_opens_hides_no_loss_of_a_position(machine):
+    """A position made anew at nought would let a write pass that began before an invalidation it has not heard of."""
+    one, other = machine(), machine()
+    at = other.channel.end()
+    one.channel.append(said("a"))
+    do_each(one, "UNLINK")
+    machine()
+    standing = [value for value in do_each(one, "GET") if value is not None]
+    assert standing
+    assert all(value > other.channel.seen() for value in standing)
+    hear(other)
+    assert other.channel.since(at)[0] is None
+    assert goes_on(one, other)
+
+
+def test_who_only_reads_notices_that_the_position_is_gone(machine, where):
+    if not isinstance(where, str):
+        pytest.skip("on a cluster those notice it who write or open")
+    one, other = machine(), machine()
+    one.channel.append(said("a"))
+    hear(one), hear(other)
+    at = one.channel.end(), other.channel.end()
+    do_each(one, "UNLINK")
+    hear(other), hear(one)
+    assert (one.channel.since(at[0])[0], other.channel.since(at[1])[0]) == (None, None)
+    assert do_each(one, "GET") == [one.channel.seen()]
+    assert goes_on(one, other)
+    at = other.channel.end()
+    hear(other)
+    assert other.channel.since(at)[0] == [], "it is told once"
+
+
+def do_each(remote, command):
+    return [do(remote, command, name) for name in remote.layout.positions]
+
+
 def test_a_write_that_finds_its_position_gone_restores_it_and_is_taken(machine, fake_clock):
     from scoutcache.entry import Header, Ref, Row
     from scoutcache.wire.codec import Codec, CodecSettings

@@ -67,6 +67,7 @@ def test_tail_filters_by_operation_key_and_outcome(cli, directory):
 
     assert keys("--op", "invalidate") == ["tag:x"]
     assert keys("--op", "invalidate", "--op", "get") == ["llm:1", "llm:2", "job:1", "tag:x"]
+    assert keys("--op", "invalidate, get", "--outcome", "hit") == ["llm:2"]
     assert keys("--key", "llm:*", "--outcome", "miss") == ["llm:1"]
     assert keys("--namespace", "other") == []
     assert keys("--since", "1h") == []
@@ -148,6 +149,16 @@ def test_a_converted_log_is_a_log_again(cli, directory, form):
     rows = duckdb.sql("select op, key, outcome, process, \"user\", pid from 'again.parquet' order by time").fetchall()
     assert rows == [("get", "llm:1", "miss", "me", "ann", 7), *[("get", "llm:2", "hit", "me", "ann", 7)] * 3]
     assert len(pd.read_parquet("again.parquet")) == 4
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "said"), [("--op", "invalidat", "did you mean invalidate?"), ("--op", "hit", "is none of get,"),
+                                 ("--outcome", "his", "did you mean hit?"), ("--op", "get,sett", "did you mean set?")]
+)  # fmt: skip
+def test_a_word_that_no_record_has_is_a_wrong_use(cli, directory, option, word, said):
+    ran = cli("log", "tail", option, word)
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
 
 
 def test_csv_can_be_opened_in_a_spreadsheet(cli, directory):

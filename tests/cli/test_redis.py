@@ -169,3 +169,63 @@ def test_bench_without_a_server_says_so(cli):
 def test_a_directory_made_beside_a_server_is_the_owners_alone(cli, redis_url, workplace):
     assert cli("set", "a", "1", "--redis-url", redis_url, "--directory", "place").code == 0
     assert (workplace / "place").stat().st_mode & 0o077 == 0
+
+
+class TestOtherTypes:
+    NAMES = ("scoutcache:e:7:default:llm:a", "scoutcache:versions:5:other:", "scoutcache:counts")
+
+    @pytest.fixture
+    def mistyped(self, on, redis_server):
+        for name in self.NAMES:
+            redis_server.cli("UNLINK", name)
+            redis_server.cli("LPUSH" if ":e:" in name else "SET", name, "1")
+        redis_server.cli("SET", "scoutcache:else:e:1", "of another program")
+        return on
+
+    def test_verify_names_each_and_repair_removes_it(self, mistyped, redis_server):
+        ran = mistyped("verify", "--tier", "redis", "--json")
+        assert ran.code == 1
+        (row,) = json.loads(ran.out)["tiers"]
+        assert sorted(row["corrupt"]) == sorted([f"{self.NAMES[0]} (a list, not a string)",
+                                                 f"{self.NAMES[1]} (a string, not a hash)",
+                                                 f"{self.NAMES[2]} (a string, not a zset)"])  # fmt: skip
+        assert body(mistyped("verify", "--tier", "redis", "--repair", "--json"))["removed"] == 3
+        assert body(mistyped("verify", "--tier", "redis", "--json"))["damaged"] == 0
+        assert redis_server.cli("EXISTS", "scoutcache:else:e:1")
+
+    def test_who_meets_one_names_it(self, mistyped, tiers):
+        said = f"wrongtype: what lies under {self.NAMES[0]} is no entry"
+        ran = mistyped("set", "llm:a", "new")
+        assert ran.code == 10
+        assert said in ran.err
+        assert "hint: another program wrote below [redis] key_prefix: scoutcache verify names the key" in ran.err
+        ran = mistyped("inspect", "llm:a", "--json")
+        if "disk" in tiers:
+            (row,) = [row for row in body(ran)["tiers"] if row["name"] == "redis"]
+            assert said in row["problem"]
+        else:
+            assert (ran.code, said in ran.err) == (10, True)
+
+
+def test_a_set_that_one_tier_took_and_another_did_not_is_a_part(cli, redis_url, workplace, monkeypatch):
+    from scoutcache.errors import TierUnavailable
+    from scoutcache.tiers.disk import DiskTier
+
+    def full(self, *_, **__):
+        raise TierUnavailable("disk", "the disk is full: /d", hint="free some space there")
+
+    monkeypatch.setenv("SCOUTCACHE_REDIS__URL", redis_url)
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+    assert cli("set", "a", "old").code == 0
+    monkeypatch.setattr(DiskTier, "write", full)
+    ran = cli("set", "a", "new")
+    assert (ran.code, ran.out) == (3, "")
+    assert ran.err == ("stored a in redis only\nwarning: the disk tier did not take it: the disk is full: /d\n"
+                       "hint: free some space there\n")  # fmt: skip
+    ran = cli("set", "a", "new", "--json")
+    found = json.loads(ran.out)
+    assert (ran.code, found["tiers"], found["failed"]) == (3, ["redis"], {"disk": "the disk is full: /d"})
+    monkeypatch.setenv("SCOUTCACHE_TIERS", "memory,disk")
+    monkeypatch.delenv("SCOUTCACHE_REDIS__URL")
+    ran = cli("set", "a", "new", "--directory", "other")
+    assert (ran.code, ran.out) == (10, "")

@@ -8,6 +8,7 @@ from scoutcache.cli.server_checks import server_checks
 from scoutcache.config import CacheConfig
 from scoutcache.config_sections import RedisSection
 from scoutcache.errors import PolicyError
+from scoutcache.insight.rights import acl_line
 from scoutcache.keeping import check_protection
 
 from .test_redis import body
@@ -64,7 +65,8 @@ class TestDoctor:
         found = checks({"url": redis_url})
         assert {check.status for check in found.values()} == {"ok"}
         assert set(found) == {f"redis {name}" for name in (
-            "security", "key_prefix", "connection", "latency", "clock", "version", "persistence", "eviction", "writes")}
+            "security", "key_prefix", "connection", "latency", "clock", "version", "persistence", "eviction", "rights",
+            "writes")}
 
     def test_it_leaves_nothing(self, redis_server, redis_url):
         checks({"url": redis_url})
@@ -101,6 +103,34 @@ class TestDoctor:
         assert ": noauth: " in checks({"url": start_redis("--requirepass", "word").url})["redis connection"].detail
         server = start_redis_with_acl("cache", "word", "~other:*", "+@all")
         assert ": noperm: " in checks({"url": server.url})["redis writes"].detail
+
+    @pytest.mark.parametrize("more", [{"publish": True}, {"tracking": True}, {}])
+    def test_each_right_that_is_missing_is_named(self, more, start_redis):
+        server = start_redis()
+        word = "a-word-of-the-tests"
+        section = {"url": f"redis://scoutcache@127.0.0.1:{server.port}/0", "password": word, **more}
+        server.cli(*acl_line(RedisSection(**section), word=word).split())
+        found = checks(section)["redis rights"]
+        assert (found.status, found.fix) == ("ok", None), found
+        taken = {"publish": "-publish", "tracking": "-client|tracking"}.get(next(iter(more), ""), "-zadd")
+        server.cli("ACL", "SETUSER", "scoutcache", taken)
+        found = checks(section)["redis rights"]
+        assert found.status == "fail"
+        assert found.detail.startswith(f"the user may not: {taken[1:]} (")
+        assert found.fix is not None
+        assert "doctor --acl" in found.fix
+        server.cli("ACL", "SETUSER", "scoutcache", "resetkeys", "~other:*", "resetchannels")
+        detail = checks(section)["redis rights"].detail
+        assert "get (entries, positions)" in detail
+        assert "subscribe (what others publish)" in detail
+
+    def test_a_full_server_and_a_replica_say_what_to_do(self, start_redis):
+        full = checks({"url": start_redis("--maxmemory", "1kb").url})["redis writes"]
+        assert full.fix is not None
+        assert "maxmemory-policy allkeys-lru" in full.fix
+        replica = checks({"url": start_redis("--replicaof", "127.0.0.1", "1").url})["redis writes"]
+        assert replica.fix is not None
+        assert "name the primary" in replica.fix
 
     def test_a_server_that_does_not_answer(self, start_redis):
         server = start_redis()

@@ -94,7 +94,7 @@ def test_simulate_writes_a_page(cli, trace, workplace):
         (["trace.csv", "--by", "byte"], "did you mean bytes?"),
         (["bad.csv"], "bad.csv, line 3: 'x' is no size in bytes"),
         (["empty.csv"], "the trace has no rows"),
-        (["."], "holds no requests"),
+        (["."], ". holds no files of a log"),
     ],
 )
 def test_simulate_names_what_is_wrong(cli, trace, workplace, arguments, said):

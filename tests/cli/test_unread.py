@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -26,7 +28,8 @@ LINES: Final = [
 NAMED: Final = [("report",), ("advise",), ("simulate", "--policy", "lru")]
 OWN: Final = [
     ("report",), ("advise",), ("simulate", "--policy", "lru"), ("explain", "k:1"), ("keystats",),
-    ("stats", "--by", "tag"),
+    ("stats", "--by", "tag"), ("warm", "--predict"), ("warm", "--frequent", "1", "--dry-run"),
+    ("warm", "--predict", "--evaluate"),
 ]  # fmt: skip
 
 
@@ -92,6 +95,33 @@ def test_in_the_caches_own_folder_it_is_a_warning(cli, directory, command):
     assert f"warning: {folder / 'taxi.parquet'}: not a log of scoutcache" in ran.err
 
 
+AHEAD: Final = [
+    ("report", "--since", "24h"), ("advise", "--since", "24h"), ("simulate", "--policy", "lru", "--since", "24h"),
+    ("stats", "--by", "tag", "--period", "24h"), ("warm", "--frequent", "9", "--dry-run"), ("warm", "--predict"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("command", AHEAD, ids=name)
+def test_what_is_dated_after_now_is_in_no_period_that_ends_now(cli, directory, command, sealed):
+    now = time.time()
+    lines = [Line(at, "get", key, "default", outcome="miss", reason="cold") for at, key in
+             ((now - 60, "then"), (now + 30, "soon"), (now + 9e5, "later"), (now + 8e5, "later"))]  # fmt: skip
+    start = Line(now, "start", process="me", user="ann", pid=7, command="serve.py", format=FORMAT)
+    file = directory / "oplog" / "a.jsonl"
+    file.write_bytes(msgspec.json.Encoder().encode_lines([start, *lines]))
+    if sealed:
+        assert seal(file, now, smallest=0).path is not None
+    ran = cli(*command, "--json")
+    assert ran.code == 0, ran.err
+    latest = datetime.fromtimestamp(now + 9e5, UTC)
+    assert ran.err.count(f"not counted: what is dated after now, up to {latest:%Y-%m-%d %H:%M:%SZ}") == 1
+    assert "later" not in ran.out
+    if command[0] in {"report", "warm"} and "--predict" not in command:
+        assert '"then"' in ran.out
+        assert '"soon"' in ran.out
+
+
 @pytest.mark.parametrize("command", [*NAMED, ("log", "convert", "-o", "out.jsonl")], ids=name)
 def test_many_are_counted_beyond_the_first(cli, command):
     put(Path("a.jsonl"), b"rubbish\n" * 150)
@@ -113,6 +143,30 @@ def test_a_packed_log_is_a_log(cli, workplace, command):
     ran = cli(*command, "a.jsonl.zst", "--json")
     assert ran.code == 0, ran.err
     assert ran.out
+
+
+@pytest.mark.parametrize("command", NAMED, ids=name)
+def test_a_plain_folder_of_log_files_is_a_log(cli, workplace, command):
+    put(Path("backup/a.jsonl"))
+    put(Path("backup/b.jsonl"), b"rubbish\n")
+    ran = cli(*command, "backup", "--json")
+    assert ran.code == 3, ran.err
+    assert ran.err.count("backup/b.jsonl, line 32: ") == 1
+    assert ran.out
+
+
+@pytest.mark.parametrize("command", [("advise",), ("simulate",)], ids=name)
+def test_a_folder_without_a_log_says_what_was_expected(cli, workplace, command):
+    Path("empty").mkdir()
+    ran = cli(*command, "empty")
+    assert (ran.code, ran.out) == (2, "")
+    assert "empty holds no files of a log" in ran.err
+    assert "those end in .jsonl, .jsonl.zst or .parquet" in ran.err
+    Path("foreign").mkdir()
+    Path("foreign/other.jsonl").write_text('{"foo":1}\n')
+    ran = cli(*command, "foreign")
+    assert ran.code == 2
+    assert "warning: foreign/other.jsonl: not a log of scoutcache" in ran.err
 
 
 @pytest.mark.parametrize("command", NAMED, ids=name)

@@ -193,6 +193,65 @@ class TestSources:
         assert (ran.code, ran.out) == (2, "")
         assert named in ran.err
 
+    @pytest.mark.parametrize(
+        ("arguments", "named"),
+        [
+            (("--horizon", "5m"), "--horizon is for --predict"),
+            (("--horizon", "5m", "--frequent", "3"), "--horizon is for --predict"),
+            (("--likely", "0.5"), "--likely is for --predict"),
+            (("--since", "1d"), "--since is for --predict, --frequent or --expiring"),
+            (("--since", "1d", "--from", "-"), "--since is for"), (("--pattern", "a*"), "--pattern is for"),
+            (("--pattern", "a*", "--task", "t"), "--pattern is for"),
+            (("--only-missing",), "--only-missing needs something to warm"),
+            (("--resume",), "--resume needs something to warm"), (("--rate", "3"), "--rate needs something to warm"),
+            (("--resume", "--predict"), "--resume is for"), (("--retries", "3", "--from", "-"), "--retries is for"),
+            (("--budget", "3", "--from-cache", "x"), "--budget is for"), (("--from", "cache"), "is a directory"),
+            (("--predict", "--evaluate", "--call", "a:b"), "--call has no effect"),
+            (("--predict", "--evaluate", "--only-missing"), "--only-missing has no effect"),
+        ],
+    )  # fmt: skip
+    def test_an_option_that_would_have_no_effect_names_what_it_needs(self, arguments, named, directory, cli):
+        ran = cli("warm", *arguments)
+        assert (ran.code, ran.out) == (2, "")
+        assert named in ran.err
+
+    def test_tasks_heed_how_they_are_to_be_done(self, directory, jobs, cli, workplace):
+        (workplace / "own.toml").write_text(
+            '[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\nschedule = "* * * * *"\n'
+        )
+        given = ("--only-missing", "--resume", "--retries", "1", "--rate", "9000", "--budget", "9", "--json")
+        assert counts(body(cli("warm", *given, "--config", "own.toml"))) == (2, 0, 2, 0)
+
+    @pytest.mark.parametrize(
+        ("source", "said"), [("gone.jsonl", "can't be read"), ("no_such_module:f", "there is no module"),
+                             ("warm_jobs:nothing", "has no 'nothing'"), ("https://h/{key}", "not among the hosts")]
+    )  # fmt: skip
+    @pytest.mark.parametrize("how", [("--task", "t"), ()])
+    def test_a_task_whose_source_is_not_there_is_a_wrong_name(self, source, said, how, directory, jobs, cli, workplace):
+        task = f'[[tasks]]\nname = "t"\nsource = "{source}"\npattern = "llm:*"\nschedule = "* * * * *"\n'
+        (workplace / "own.toml").write_text(task)
+        ran = cli("warm", *how, "--config", "own.toml")
+        assert (ran.code, ran.out) == (2, "")
+        assert said in ran.err
+        (row,) = body(cli("tasks", "list", "--config", "own.toml", "--json"))["tasks"]
+        assert (row["status"], said in row["error"]) == ("failed", True)
+        (workplace / "own.toml").write_text(task + '[[tasks]]\nname = "u"\nsource = "warm_jobs:load"\npattern = "x"\n')
+        assert cli("warm", "--task", "t", "--task", "u", "--config", "own.toml").code == 3
+
+    def test_a_pattern_that_matches_nothing_is_what_is_told(self, directory, jobs, cli, workplace):
+        (workplace / "a.jsonl").write_text('{"key": "a:1", "value": 1}\n{"key": "a:2", "value": 1}\n')
+        said = "none of the 2 keys of {} matches the pattern b:*\n"
+        assert cli("warm", "--from", "a.jsonl", "--pattern", "b:*") == (0, "", said.format("a.jsonl"))
+        ran = cli("warm", "--call", "warm_jobs:pairs", "--pattern", "b:*")
+        assert ran == (0, "", said.format("warm_jobs:pairs"))
+        assert counts(body(cli("warm", "--call", "warm_jobs:pairs", "--pattern", "*:1", "--json"))) == (1, 1, 0, 0)
+        with Cache(directory=workplace / "other") as other:
+            other.set("a:1", "x")
+        ran = cli("warm", "--from-cache", "other", "--pattern", "b:*")
+        assert ran.err == "other holds no entries that match the pattern b:*\n"
+        ran = cli("warm", "--frequent", "3", "--pattern", "b:*", "--call", "warm_jobs:load")
+        assert ran.err == "the log names no key to warm that matches the pattern b:*\n"
+
     def test_a_log_without_keys_ends_with_1(self, directory, cli, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_OPLOG__REDACT_KEYS", "true")
         ran = cli("warm", "--predict")

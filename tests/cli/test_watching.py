@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -96,6 +97,24 @@ class TestStatsWatch:
         assert "llm.hits=2  llm.hit_rate=1" in line
         assert "\u202e" not in line
         assert "\u2028" not in line
+
+    def test_every_name_and_value_of_a_line_can_be_told_apart(self, asked, cli, two_views):
+        names = ["a b", 'q"u', "c=d", "back\\slash", "\u202e", "line\u2028sep", "it's"]
+        with Cache(directory=asked) as cache:
+            for name in names:
+                cache.get(f"{name}:1")
+        line = cli("stats", "--watch", "--by", "prefix").out.splitlines()[0]
+        word = r'("(?:[^"\\]|\\.)*"|[^\s="]+)'
+        words = [one for pair in re.findall(f"{word}={word}", line) for one in pair]
+        read = [json.loads(one) if one[0] == '"' else one for one in words]
+        assert re.fullmatch(f"{word}={word}(  {word}={word})*", line)
+        assert {f"{name}.hits" for name in names} <= set(read[::2])
+
+    def test_what_cannot_be_read_is_named_once(self, asked, cli, two_views):
+        (asked / "oplog" / "other.jsonl").write_text('{"foo":1}\n')
+        ran = cli("stats", "--watch", "--by", "tag")
+        assert len(ran.out.splitlines()) == 2
+        assert ran.err.count("other.jsonl: not a log of scoutcache") == 1
 
     def test_a_cache_that_is_made_meanwhile_is_seen(self, workplace, cli, monkeypatch, fake_clock):
         place = workplace / "later"
@@ -261,6 +280,10 @@ class TestForPrometheus:
 
     def test_the_dashboard_is_json_wherever_it_goes(self, cli, workplace):
         printed = json.loads(cli("dashboard", "export").out)
+        line = cli("dashboard", "export", "--format", "jsonl").out
+        assert (line.count("\n"), json.loads(line)) == (1, printed)
+        ran = cli("dashboard", "export", "--format", "csv")
+        assert (ran.code, ran.out, "no rows" in ran.err) == (2, "", True)
         assert printed["title"] == "scoutcache"
         ran = cli("dashboard", "export", "-o", "d.json", "--quiet")
         assert (ran.code, ran.out, ran.err) == (0, "", "")

@@ -125,3 +125,25 @@ def test_a_new_directory_on_a_full_disk_is_a_tier_away_until_there_is_space(smal
     tier._database._retry_at = 0.0  # a second has passed
     assert tier.write([make_row("key", "value")], 2.0) == 1
     tier.close()
+
+
+def test_a_disk_that_is_full_at_the_first_use_is_named(small_disk, codec, warned):
+    _fill(small_disk / "hog")
+    tier = DiskTier(small_disk / "cache", codec, max_bytes=64 << 20, timeout=0.3, warn=warned.append)
+    with pytest.raises(TierUnavailable, match=f"the disk is full: {small_disk / 'cache'}") as caught:
+        tier.read(Ref("default", "k"), 2.0)
+    assert "name another directory" in caught.value.hint
+    assert str(small_disk / "cache") in warned[0]
+    tier.close()
+
+
+def test_on_a_full_disk_a_filling_holds_its_lock_and_a_machine_has_a_name(small_disk):
+    from scoutcache.locking import held
+    from scoutcache.tiers.disk.holder import machine_of
+
+    _fill(small_disk / "hog")
+    with held(small_disk / "warming" / "lock"):
+        assert len(machine_of(small_disk)) == 16
+    assert not (small_disk / "machine").exists(), "an empty one would be none for ever"
+    (small_disk / "hog").unlink()
+    assert machine_of(small_disk) == machine_of(small_disk)

@@ -40,6 +40,25 @@ def test_tags_go_by_period_and_namespace(recorder: Recorder, say: Say, directory
     assert (tags(), tags(namespace="other"), tags(period_s=60)) == (["a", "b", "c"], ["b"], ["c"])
 
 
+def test_a_hit_that_says_no_cost_saved_what_its_keys_calls_cost_on_the_mean(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    say("set", "stored", cost=0.5, tags=("t",))
+    say("get", "hit", tier="disk", cost=0.7)
+    say("get", "hit", tier="memory")
+    say("get", "hit", tier="memory")
+    say("set", "stored", key="llm:2", tags=("t", "u"))
+    say("get", "hit", key="llm:2", tier="memory")
+    recorder.close({})
+
+    def saved(**more: Any) -> dict[str, tuple[float | None, int]]:
+        rows = collect_stats(directory, now=fake_clock.wall(), by="tag", **more).groups
+        return {row["tag"]: (row["cost_saved_usd"], row["hits_with_cost"]) for row in rows}
+
+    assert saved() == {"t": (1.9, 3), "u": (None, 0)}
+    assert saved(price=0.1) == {"t": (2.0, 4), "u": (0.1, 1)}
+
+
 def test_by_tag_of_no_log_there_is_no_row(directory: Path) -> None:
     assert collect_stats(directory, now=1.8e9, by="tag").as_dict()["tags"] == []
     assert collect_stats(None, now=1.8e9, by="tag").groups == ()

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from scoutcache.oplog.files import Claim, exclusive, is_claimed, make_folder, open_private, replace, shared, was_locked
+from scoutcache.oplog.files import (
+    Claim,
+    exclusive,
+    is_claimed,
+    make_folder,
+    open_private,
+    put,
+    replace,
+    shared,
+    was_locked,
+)
 
 
 @pytest.fixture(params=[0o000, 0o022, 0o777])
@@ -42,6 +52,17 @@ def test_a_symbolic_link_is_never_followed(tmp_path: Path) -> None:
         open_private(link, os.O_WRONLY | os.O_CREAT)
     replace(link, b"new")
     assert (target.read_bytes(), link.read_bytes(), link.is_symlink()) == (b"precious", b"new", False)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600)])
+def test_a_file_of_the_users_own_has_the_rights_that_the_umask_leaves(tmp_path: Path, umask: int, mode: int) -> None:
+    before = os.umask(umask)
+    try:
+        put(tmp_path / "own", b"text", mode=None)
+        put(tmp_path / "private", b"text")
+    finally:
+        os.umask(before)
+    assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("own", "private")] == [mode, 0o600]
 
 
 def test_a_replacement_that_fails_leaves_the_old_file_and_no_draft(

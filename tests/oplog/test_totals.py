@@ -175,3 +175,23 @@ def test_reading_statistics_imports_no_heavy_library() -> None:
 
     code = "import sys, scoutcache.insight.stats as _; print({'pandas', 'numpy', 'rich', 'redis'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
+
+
+def test_what_is_dated_after_now_is_in_no_period_but_in_all_that_is_kept(
+    make_recorder: Callable[..., Recorder], directory: Path, fake_clock: Any, miss: Callable[..., None]
+) -> None:
+    now = fake_clock.wall()
+    for folded in (True, False):
+        recorder = make_recorder()
+        miss(recorder)
+        fake_clock.advance(90 * 86400)
+        recorder.publish({})
+        miss(recorder)
+        if folded:
+            recorder.close({})
+        else:
+            recorder.publish({})
+        fake_clock.advance(-90 * 86400)
+    found = collect_stats(directory, now=now, period_s=86400)
+    assert (found.total.misses, found.ahead) == (2, (now + 90 * 86400) // 60 * 60)
+    assert (collect_stats(directory, now=now).total.misses, collect_stats(directory, now=now).ahead) == (4, None)

@@ -29,7 +29,7 @@ CLASSES = [
     (told.ClusterDownError("CLUSTERDOWN The cluster is down"), Kind.CLUSTERDOWN, True),
     (told.SlotNotCoveredError("Slot 1 is not covered"), Kind.CLUSTERDOWN, True),
     (told.RedisClusterException("Redis Cluster cannot be connected"), Kind.CLUSTERDOWN, True),
-    (told.ResponseError("WRONGTYPE Operation against a key"), Kind.OTHER, False),
+    (told.ResponseError("WRONGTYPE Operation against a key"), Kind.WRONGTYPE, False),
     (told.NoScriptError("No matching script."), Kind.OTHER, False),
     (told.DataError("Invalid input"), Kind.OTHER, False),
     (ssl.SSLCertVerificationError(1, "certificate verify failed"), Kind.TLS, True),

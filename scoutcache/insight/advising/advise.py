@@ -46,17 +46,17 @@ class Advised:
 def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None = None,
            since: float | None = None, namespace: str | None = None, assumed: float = 1.0,
            left_out: Counter[str] | None = None, problems: Problems | None = None,
-           counted: Callable[[float], int] | None = None) -> Advised:  # fmt: skip
+           counted: Callable[[float], int] | None = None, until: float | None = None) -> Advised:  # fmt: skip
     """Advice from the log at *path*, against the configured *max_bytes*, *max_entries* and *strategy* of memory.
 
     *budget* is the most memory there is, in bytes; *assumed* the share of keys that is in a log which doesn't say so;
-    *left_out* hears of other records that the log lacks, by reason, *problems* of what could not be read; *counted* is
-    as of `requests_of`.  Raises `ConfigError` where the log holds no requests.
+    *left_out* hears of other records that the log lacks, by reason, *problems* of what could not be read; *counted* and
+    *until* are as of `requests_of`.  Raises `ConfigError` where the log holds no requests.
     """
     collecting = gc.isenabled()
     gc.disable()  # a million lines make no circles
     try:
-        logged = lines_of(path, since, namespace, left_out, problems, assumed)
+        logged = lines_of(path, since, namespace, left_out, problems, assumed, until)
         lines = logged.lines
         with _looked_at(lines) as look:
             requests = as_requests(lines)

@@ -17,10 +17,11 @@ from scoutcache.insight.operations import Operations, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
-from scoutcache.oplog.filing import LogFile, name_of
+from scoutcache.oplog.filing import LogFile, find_files, name_of
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line, kept_at
+from scoutcache.settings.folders import holds_cache
 
 __all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
@@ -41,16 +42,18 @@ class Logged(NamedTuple):
 
 def lines_of(
     path: Path, since: float | None = None, namespace: str | None = None, left_out: Counter[str] | None = None,
-    problems: Problems | None = None, assumed: float = 1.0,
+    problems: Problems | None = None, assumed: float = 1.0, until: float | None = None,
 ) -> Logged:  # fmt: skip
-    """The operations in the log at *path* since *since* (seconds since the epoch), in the order of time.
+    """The operations in the log at *path* from *since* to *until* (seconds since the epoch), in the order of time.
 
-    *path* is a cache's directory, the log's folder in it, or one file of a log.  Raises `ConfigError` for one that
-    isn't there, `CacheError` for a file of which nothing can be read.  *left_out* is told how many records the writers
-    left out, by reason; *problems* what could not be read; *assumed* is the rate of what doesn't say it.
+    *path* is a cache's directory, the log's folder in it, any folder of files of a log, or one such file.  Raises
+    `ConfigError` for one that isn't there or holds none, `CacheError` for a file of which nothing can be read.
+    *left_out* is told how many records the writers left out, by reason; *problems* what could not be read; *assumed* is
+    the rate of what doesn't say it.
     """
     is_file = name_of(path) is not None and not path.is_dir()
     operations = _of_file(path, since) if is_file else _of_directory(path, since)
+    operations.until = until
     lines = in_order(operations, namespace)
     if left_out is not None:
         left_out.update(operations.left_out)
@@ -72,7 +75,13 @@ def _sampled(lines: list[Line], rates: set[float | None], assumed: float) -> Log
 
 
 def _of_directory(path: Path, since: float | None) -> Operations:
-    return Operations(path.parent if path.name == FOLDER and not (path / FOLDER).is_dir() else path, since)
+    """What a cache's directory holds, or any folder of files of a log.  Raises `ConfigError` where it is neither."""
+    if (path / FOLDER).is_dir():
+        return Operations(path, since)
+    if not (files := find_files(path)) and path.exists() and not holds_cache(path):
+        raise ConfigError(f"{path} holds no files of a log", hint="those end in .jsonl, .jsonl.zst or .parquet; "
+                          "name such a file, their folder, or a cache's directory")  # fmt: skip
+    return Operations(path, since, files=[file for file in files if since is None or file.changed >= since])
 
 
 def _of_file(path: Path, since: float | None) -> Operations:
@@ -96,7 +105,7 @@ def expect(found: Requests, logged: Logged, counted: Callable[[float], int] | No
 def requests_of(
     path: Path, *, since: float | None = None, namespace: str | None = None, limit: int = LIMIT,
     left_out: Counter[str] | None = None, problems: Problems | None = None, assumed: float = 1.0,
-    counted: Callable[[float], int] | None = None,
+    counted: Callable[[float], int] | None = None, until: float | None = None,
 ) -> Requests:  # fmt: skip
     """The requests of a trace or a log, with the arguments of `lines_of`.
 
@@ -105,7 +114,7 @@ def requests_of(
     """
     if not is_log(path):
         return read_requests(path, limit)
-    logged = lines_of(path, since, namespace, left_out, problems, assumed)
+    logged = lines_of(path, since, namespace, left_out, problems, assumed, until)
     found = as_requests(logged.lines)
     expect(found, logged, counted)
     if not found.count:

@@ -27,7 +27,7 @@ from typing import Final, TypeVar
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.disk import schema
 from scoutcache.tiers.disk.ballast import Ballast
-from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of
+from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of, is_full
 from scoutcache.tiers.disk.lock import opening
 from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
 from scoutcache.tiers.disk.safe import DATABASE, Access, Link, SafeCache, connect
@@ -324,7 +324,11 @@ class Database:
 
     def unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
         """What to raise for a fault."""
-        plain = fault in {Fault.LOCKED, Fault.FULL, Fault.READ_ONLY, Fault.CLOSED} or error is None
+        if fault is Fault.GONE and is_full(self.directory):
+            fault = Fault.FULL
+        if fault is Fault.FULL:
+            return TierUnavailable("disk", f"{fault.value}: {self.directory}", hint=HINTS[fault])
+        plain = fault in {Fault.LOCKED, Fault.READ_ONLY, Fault.CLOSED} or error is None
         return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=HINTS.get(fault))
 
     def _known_damage(self) -> str | None:

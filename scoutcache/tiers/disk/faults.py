@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sqlite3
 from enum import Enum
+from pathlib import Path
 from typing import Final
 
-__all__ = ["HINTS", "Fault", "fault_of"]
+__all__ = ["HINTS", "Fault", "fault_of", "is_full"]
 
 
 class Fault(Enum):
@@ -24,7 +26,7 @@ class Fault(Enum):
 
 HINTS: Final = {
     Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
-    Fault.FULL: "free some space; the tier goes on by itself then",
+    Fault.FULL: "free some space there, or name another directory; the tier goes on by itself then",
     Fault.READ_ONLY: "make the directory writable for this user, or name another one; entries there are still read",
     Fault.DAMAGED: "nothing to do: the file is set aside, and the next call opens a new one",
     Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
@@ -45,6 +47,18 @@ _BY_CODE = {
 
 _MOVED = sqlite3.SQLITE_READONLY_DBMOVED
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT}
+
+
+LEAST_ROOM: Final = 256 << 10
+"""Bytes under which SQLite can't map the index of its log, which it calls an I/O error and not a full disk."""
+
+
+def is_full(directory: Path) -> bool:
+    """Is there too little room for a database in *directory*, or where it would be made?"""
+    try:
+        return shutil.disk_usage(next(one for one in (directory, *directory.parents) if one.exists())).free < LEAST_ROOM
+    except OSError:
+        return False
 
 
 def fault_of(error: sqlite3.Error | OSError) -> Fault:

@@ -16,6 +16,7 @@ import os
 import secrets
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -37,14 +38,21 @@ _MACHINE: Final = "machine"
 def machine_of(directory: Path) -> str:
     """The random name that the processes which share *directory* go by; a new one where none can be kept."""
     path, drawn = directory / _MACHINE, secrets.token_hex(8)
+    if (known := _known(path)) is not None:
+        return known
+    draft = directory / f".{_MACHINE}.{drawn}"
     try:
-        fd = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w", encoding="ascii") as file:
+            file.write(drawn)
+        os.link(draft, path)  # whole, or, on a full disk, not at all
     except FileExistsError:
         return _known(path) or drawn
     except OSError:
         return drawn
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(drawn)
+    finally:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
     return drawn
 
 

@@ -31,6 +31,7 @@ COUNT: Final = 1000
 BEGINNING: Final = 512
 """Bytes of a value in which most headers end."""
 
+_TYPES: Final = ("string", "list", "set", "zset", "hash", "stream")
 _LENGTH: Final = 11
 """Bytes of a head that say how long its header is."""
 
@@ -158,6 +159,28 @@ class Listing:
             entries, size = entries + int(number), size + int(more)
             if not int(cursor):
                 return entries, size
+
+    def mistyped(self, node: Any) -> Plan[list[tuple[bytes, str, str]]]:
+        """Names of the cache's own on one node under which something of another type lies: name, type, and the right
+        type.  The server sorts by type, so that only what may be wrong travels.
+        """
+        layout, found = self.layout, []
+        for kind in _TYPES:
+            # Nearly all strings are entries, which are right: of strings only the few other names are asked for.
+            globs = ["versions:*", "lease:*", "counts", "{events}*"] if kind == "string" else ["*"]
+            for glob in globs:
+                cursor = 0
+                while True:
+                    asked = ("SCAN", cursor, "MATCH", f"{escape(layout.prefix)}{glob}", "COUNT", COUNT, "TYPE", kind)
+                    ((at, names),) = yield from replies(asked, node=node)
+                    for name in names:
+                        right = layout.type_of(name.decode("utf-8", "surrogateescape"))
+                        if right not in {None, kind}:
+                            found.append((name, kind, right or ""))
+                    cursor = int(at)
+                    if not cursor:
+                        break
+        return found
 
     def count(self, namespace: str | None, pattern: Pattern | None, node: Any) -> Plan[int]:
         """How many entries of one node match."""

@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 from scoutcache.coherence.messages import Message, encode
 from scoutcache.entry import NEVER, Header, Ref, Row, Sealed
 from scoutcache.server.commands import Batch, Command, Plan, checked, replies
+from scoutcache.server.faults import Kind, fault_of, unavailable
 from scoutcache.server.layout import Layout, frame, start_text, unexpired
 from scoutcache.tiers.base import AHEAD
 from scoutcache.tiers.redis.scripts import END_OLDER, LOST, MOVED, TAKEN, WRITE
@@ -57,7 +58,8 @@ class RedisPlans:
 
     def read(self, ref: Ref, now: float) -> Plan[Sealed | None]:
         """The entry, or None when it is absent or expired."""
-        (value,) = yield from replies(("GET", self.layout.entry(ref)))
+        name = self.layout.entry(ref)
+        (value,) = checked_of(name, (yield Batch([("GET", name)])))
         return None if value is None else unexpired(value, now)
 
     def read_many(self, refs: Sequence[Ref], now: float) -> Plan[dict[Ref, Sealed]]:
@@ -113,7 +115,8 @@ class RedisPlans:
     def _sent(self, rows: Sequence[Row], seen: bytes, now: float, message: Message | None) -> Plan[list[int]]:
         """What became of each row, by the codes of `WRITE`."""
         if len(rows) == 1 and not self.layout.sharded:
-            answers = checked((yield Batch([self._command(rows[0], seen, now, message)])))
+            name, command = self.layout.entry(rows[0].header.ref), self._command(rows[0], seen, now, message)
+            answers = checked_of(name, (yield Batch([command])))
             return [self._code(answers[0], message)]
         codes: list[int] = []
         for some in _batches(rows):
@@ -175,6 +178,13 @@ class RedisPlans:
             commands = [("UNLINK", name) for name in some] if self.layout.sharded else [("UNLINK", *some)]
             removed += sum((yield from replies(*commands)))
         return removed
+
+
+def checked_of(name: str, answers: list[Any]) -> list[Any]:
+    """`checked`, of one entry: where something of another type lies under its *name*, that is named."""
+    if answers and isinstance(answers[0], Exception) and (fault := fault_of(answers[0])).kind is Kind.WRONGTYPE:
+        raise unavailable(fault._replace(reason=f"wrongtype: what lies under {name} is no entry, but of another type"))
+    return checked(answers)
 
 
 def _naming(message: Message, rows: Sequence[Row]) -> Message:

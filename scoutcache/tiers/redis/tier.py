@@ -275,10 +275,10 @@ class RedisTier:
         return {"oversize": self.do(self.plans.unlink(beyond))}
 
     def verify(self, repair: bool = False) -> dict[str, Any]:
-        """Open every envelope; with *repair* remove what is no entry.
+        """Open every envelope, and see that each name of the cache's holds what it should; *repair* removes the rest.
 
-        Returns ``integrity``, ``entries``, ``corrupt`` (the keys), ``foreign``, ``orphaned``, ``removed``.  Raises
-        `TierUnavailable`.
+        Returns ``integrity``, ``entries``, ``corrupt`` (the keys, and names under which another type lies),
+        ``foreign``, ``orphaned``, ``removed``.  Raises `TierUnavailable`.
         """
         corrupt: list[str] = []
         entries = foreign = removed = 0
@@ -292,6 +292,11 @@ class RedisTier:
                 corrupt.append(ref.key)
             if repair:
                 removed += self.do(self.plans.unlink([one.name]))
+        for node in self.conduit.nodes():
+            wrong = self.do(self._listing.mistyped(node))
+            corrupt += [f"{name.decode('utf-8', 'replace')} (a {kind}, not a {right})" for name, kind, right in wrong]
+            if repair:
+                removed += self.do(self.plans.unlink([name for name, _, _ in wrong]))
         return {"integrity": "ok", "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": 0,
                 "removed": removed}  # fmt: skip
 
