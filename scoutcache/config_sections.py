@@ -276,6 +276,14 @@ class FreshnessSection(Section):
         return self
 
 
+GateName = Literal[
+    "numbers", "negation", "antonyms", "entities", "order", "slots", "language", "characters", "passages"
+]
+"""What must agree between two queries besides vectors (`scoutcache.meaning.gates`)."""
+
+Gates = Annotated[tuple[GateName, ...], BeforeValidator(split_list)]
+
+
 class SemanticSection(Section):
     """``[semantic]``: answers for queries close enough in meaning."""
 
@@ -285,6 +293,10 @@ class SemanticSection(Section):
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
+    gates: Gates | None = None
+    """The gates that decide; overrides the preset's.  An empty list switches all of them off."""
+    without_gates: Gates = ()
+    """Gates that are switched off, whoever named them."""
     policy: Literal["threshold", "verified"] = "threshold"
     max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """What wrong hits of other queries stay under with the verified policy, as a part of requests that no exact answer

@@ -11,7 +11,7 @@ Rule 4: a row is announced before its entry is written, and goes after it (`scou
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -22,7 +22,8 @@ from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
-from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
+from scoutcache.meaning.gates import GATES
+from scoutcache.meaning.presets import LONGEST, Preset, Verdict, check_gates, chosen, judge, rank
 from scoutcache.meaning.scopes import (
     KEYS,
     Answer,
@@ -104,13 +105,16 @@ class Answering:
         """The namespace that is meant."""
         return self.calls.namespace if namespace is None else check_namespace(namespace)
 
-    def preset(self, threshold: float | None) -> Preset:
+    def preset(self, threshold: float | None, without: Collection[str] = ()) -> Preset:
         """What decides, by the configuration and the call.  Raises `CacheError`."""
         config = self.core.config.semantic
         is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
         if threshold is not None and not (is_number and 0 <= threshold <= 1):
             raise CacheError(f"a threshold is a cosine similarity from 0 to 1, not {threshold!r}")
-        return chosen(config.preset, config.threshold if threshold is None else threshold)
+        check_gates(without, "without_gates")
+        threshold = config.threshold if threshold is None else threshold
+        gates = tuple(GATES) if config.gates is None and config.policy == "verified" else config.gates
+        return chosen(config.preset, threshold, gates, {*config.without_gates, *without})
 
     @property
     def policy(self) -> str:
@@ -120,11 +124,12 @@ class Answering:
     # -- asking
 
     def get(
-        self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None
-    ) -> Flow[Found | None]:
+        self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None,
+        without_gates: Collection[str] = (),
+    ) -> Flow[Found | None]:  # fmt: skip
         """What serves *query*, or None."""
         check_names("get", scope)
-        one, preset, name = asked(query, scope), self.preset(threshold), self.namespace(namespace)
+        one, preset, name = asked(query, scope), self.preset(threshold, without_gates), self.namespace(namespace)
         began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
         found = yield from self._found(one, name, preset, reasons)
         if found is not None:
@@ -218,7 +223,7 @@ class Answering:
         if self.policy == "verified":
             from scoutcache.answers.verifying import verdict_of  # a face of its own, that stands on this one
 
-            return (yield from verdict_of(self, one, reading, similarity))
+            return (yield from verdict_of(self, one, reading, similarity, preset.gates))
         verdict = judge(one.query, reading.answer.query, similarity, preset)
         return (yield from self._unless_reported(reading, verdict)) if verdict.serves else verdict
 
@@ -252,7 +257,7 @@ class Answering:
 
         encoding = self.state.encoding
         vector = encoding.one(query)
-        other = np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+        other = np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
         return float(vector @ other) if len(other) == len(vector) else 0.0
 
     def read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
@@ -360,8 +365,8 @@ class Answering:
         self._check_protection(Ref(namespace, one.key))
         index = yield from self.opened(namespace)
         encoding, place = self.state.encoding, Place(one.digest, one.ident)
-        vector = yield from perform(Work(lambda: encoding.one(one.query)))
-        whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=encoding.name)
+        vector, made_by = yield from perform(Work(lambda: (encoding.one(one.query), encoding.identity)))
+        whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=made_by)
         self.core.world.codec.hold(written_answer(whole))  # what can't be stored is refused before the index is touched
         if not (yield from self._work(lambda: index.adding(place, vector), otherwise=False)):
             return False
@@ -441,11 +446,12 @@ class Answering:
         import numpy as np
 
         encoding = self.state.encoding
-        return np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+        return np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
 
     def compare(self, namespace: str) -> Flow[dict[str, int]]:
         """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
         index = self.state.index(namespace)
+        generation = yield from perform(Work(index.generation))
         before = yield from perform(Work(index.places))
         keys = yield from perform(Work(lambda: self._keys(namespace)))
         there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
@@ -454,7 +460,7 @@ class Answering:
         # An entry that was being written when the rows were looked at is in neither list, and no ghost.
         ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:
-            yield from perform(Work(lambda: index.amend((), ghosts)))
+            yield from perform(Work(lambda: index.amend((), ghosts, generation)))
         return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
 
     def _keys(self, namespace: str) -> list[str]:

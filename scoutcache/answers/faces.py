@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,10 +54,14 @@ class Semantic:
         self._cache, self._flows = cache, Answering(cache._calls)
 
     def get(
-        self, query: str, *, namespace: str | None = None, threshold: float | None = None, **scope: Any
-    ) -> SemanticHit | None:
-        """The answer to a query that means the same in this *scope*, or None; *threshold* stands over the preset's."""
-        return _hit(self._cache._run(self._flows.get(query, namespace, scope, threshold)))
+        self, query: str, *, namespace: str | None = None, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> SemanticHit | None:  # fmt: skip
+        """The answer to a query that means the same in this *scope*, or None.
+
+        *threshold* stands over the preset's; *without_gates* names gates that don't decide.
+        """
+        return _hit(self._cache._run(self._flows.get(query, namespace, scope, threshold, without_gates)))
 
     def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
@@ -86,13 +90,15 @@ class Semantic:
         return self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
     def explain(
-        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
-    ) -> dict[str, Any]:
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
 
-        It is no request, and changes nothing.
+        Of each: which gates are closed and what they saw, and under ``ignored`` those that would be, were they not
+        switched off (``gates_off``).  It is no request, and changes nothing.
         """
-        return self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+        return self._cache._run(explain(self._flows, query, namespace, scope, count, threshold, without_gates))
 
     def stats(self, namespace: str | None = None) -> dict[str, Any]:
         """How many answers and scopes there are, by what embedder, and what decides of hits.
@@ -123,10 +129,14 @@ class AsyncSemantic:
         self._cache, self._flows = cache, Answering(cache._calls)
 
     async def get(
-        self, query: str, *, namespace: str | None = None, threshold: float | None = None, **scope: Any
-    ) -> SemanticHit | None:
-        """The answer to a query that means the same in this *scope*, or None; *threshold* stands over the preset's."""
-        return _hit(await self._cache._run(self._flows.get(query, namespace, scope, threshold)))
+        self, query: str, *, namespace: str | None = None, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> SemanticHit | None:  # fmt: skip
+        """The answer to a query that means the same in this *scope*, or None.
+
+        *threshold* stands over the preset's; *without_gates* names gates that don't decide.
+        """
+        return _hit(await self._cache._run(self._flows.get(query, namespace, scope, threshold, without_gates)))
 
     async def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
@@ -155,13 +165,15 @@ class AsyncSemantic:
         return await self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
     async def explain(
-        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
-    ) -> dict[str, Any]:
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
 
-        It is no request, and changes nothing.
+        Of each: which gates are closed and what they saw, and under ``ignored`` those that would be, were they not
+        switched off (``gates_off``).  It is no request, and changes nothing.
         """
-        return await self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+        return await self._cache._run(explain(self._flows, query, namespace, scope, count, threshold, without_gates))
 
     async def stats(self, namespace: str | None = None) -> dict[str, Any]:
         """How many answers and scopes there are, by what embedder, and what decides of hits.

@@ -9,6 +9,7 @@ Rule 3: where a new answer equals the nearest one, it is stored as an alias of t
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
@@ -33,9 +34,11 @@ _MORE: Final = 0.05
 """A model is learned anew when so much more was labelled."""
 
 
-def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Verdict]:
+def verdict_of(
+    answering: Answering, one: Asked, reading: Reading, similarity: float, gates: Sequence[str]
+) -> Flow[Verdict]:
     """May the answer serve, by what was learned?"""
-    found = yield from _figures(answering, one, reading, similarity)
+    found = yield from _figures(answering, one, reading, similarity, gates)
     model = yield from model_of(answering, reading.ref.namespace)
     reason = may_serve(found, model)
     similarity = min(max(similarity, 0.0), 1.0)
@@ -45,9 +48,11 @@ def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: f
     return Verdict(True, similarity, reason, figures=found)
 
 
-def _figures(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Figures]:
+def _figures(
+    answering: Answering, one: Asked, reading: Reading, similarity: float, gates: Sequence[str]
+) -> Flow[Figures]:
     known = yield from evidence_of(answering, reading.target, reading.answer.birth)
-    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known)
+    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known, gates)
 
 
 def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
@@ -56,7 +61,7 @@ def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
     held = yield from answering.calls.find(ref.key, namespace)
     if held is None:
         return None
-    count = held.value.get("count") if isinstance(held.value, dict) else None
+    count = held.value.get("count") if _is_own(answering, held.value) else None
     if not isinstance(count, int):
         return None
     known = state.models.get(ref)
@@ -65,6 +70,12 @@ def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
         model: Model | None = yield from perform(Work(lambda: learn(labels, error)))
         known = state.models[ref] = (count, model)
     return known[1]
+
+
+def _is_own(answering: Answering, value: Any) -> bool:
+    """Are these labels of the embedder in use?  Those of another one of its name say nothing of its similarities."""
+    model = value.get("model") if isinstance(value, dict) else None
+    return isinstance(model, str) and answering.state.encoding.made(model)
 
 
 def _kept_at(namespace: str, pool: str) -> Ref:
@@ -81,13 +92,14 @@ def passed(answering: Answering, one: Asked, namespace: str, *, serves: bool) ->
 
 def labelled(answering: Answering, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
     """Label the nearest answer by *response*, the own one; it, if it is the same."""
-    judged = yield from answering.judged(one, namespace, answering.preset(0.0), 1, all_=True)
+    preset = answering.preset(0.0)
+    judged = yield from answering.judged(one, namespace, preset, 1, all_=True)
     nearest = next((found for found in judged if found.reading.ref.key != one.key), None)
     if nearest is None:
         return None
     reading, similarity = nearest.reading, nearest.verdict.similarity
     right = yield from _same(answering, reading.answer.response, response)
-    found = yield from _figures(answering, one, reading, similarity)
+    found = yield from _figures(answering, one, reading, similarity, preset.gates)
     weight = answering.state.take_passed(Ref(namespace, one.key))
     yield from _keep(answering, _kept_at(namespace, answering.state.pool), Label(found, right, weight))
     observation = Observation(similarity, right, one.ident.hex()[:12])
@@ -122,13 +134,13 @@ def _keep(answering: Answering, ref: Ref, label: Label, instead: Label | None = 
 
     def add(_: Any) -> Flow[None]:
         held = yield from answering.calls.find(ref.key, ref.namespace)
-        value = held.value if held is not None and isinstance(held.value, dict) else {}
+        value = held.value if held is not None and _is_own(answering, held.value) else {}
         labels = unpack(value.get("labels"))
         if instead is not None:
             _drop(labels, instead)
         labels.append(label)
         count = value["count"] + 1 if isinstance(value.get("count"), int) else len(labels)
-        written = {"count": count, "labels": pack(labels)}
+        written = {"count": count, "labels": pack(labels), "model": answering.state.encoding.identity}
         yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=ref.namespace))
 
     yield from alone(answering.core, ref, add)

@@ -36,6 +36,10 @@ Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
 ]
+WithoutGate = Annotated[
+    list[str] | None,
+    typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
+]
 
 
 @command(
@@ -65,17 +69,20 @@ def stats(session: Session) -> None:
     scoutcache semantic query 'reset password' -m gpt-4o -s system='be brief' --json
     """,
 )
-def query(session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None) -> int | None:
+def query(
+    session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None,
+    without_gate: WithoutGate = None,
+) -> int | None:  # fmt: skip
     """Print the answer that serves a query, by its meaning; exit code 4 when there is none.
 
     It counts as a request. Why there is none is told by scoutcache semantic explain.
     """
-    from scoutcache.cli.calibrating import check_threshold
+    from scoutcache.cli.calibrating import check_asked
 
-    check_threshold(threshold)
+    check_asked(threshold, without_gate)
     wanted = _scope("get", model, scope)
     with session.cache(reading=True, counting=True, raising=False) as cache:
-        hit = cache.semantic.get(query, threshold=threshold, **wanted)
+        hit = cache.semantic.get(query, threshold=threshold, without_gates=without_gate or (), **wanted)
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
                            hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
@@ -162,6 +169,7 @@ def remove(
     examples="""
     scoutcache semantic explain 'Should I sell gold?' --model gpt-4o
     scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --json | jq '.candidates[0].closed'
+    scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --without-gate antonyms
     """,
 )
 def explain(
@@ -170,23 +178,37 @@ def explain(
     model: Model,
     scope: Scope = None,
     threshold: Threshold = None,
+    without_gate: WithoutGate = None,
     count: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Neighbours to show.")] = 5,
 ) -> None:
     """Show the nearest answered queries of the scope, and for each what was decided, by which gate or rule.
 
-    It counts as no request and changes nothing.
+    Closed gates say what they saw, also those that are switched off and decide nothing. It counts as no request and
+    changes nothing.
     """
-    from scoutcache.cli.calibrating import check_threshold
+    from scoutcache.cli.calibrating import check_asked
 
-    check_threshold(threshold)
+    check_asked(threshold, without_gate)
     wanted = _scope("explain", model, scope)
     with session.cache(reading=True, raising=False) as cache:
-        told = cache.semantic.explain(query, count=count, threshold=threshold, **wanted)
+        told = cache.semantic.explain(
+            query, count=count, threshold=threshold, without_gates=without_gate or (), **wanted
+        )
     if session.form != "table":
         session.out.record(told, main="candidates")
         return
     session.out.line(f"{'hit' if told['serves'] else 'miss'}: {told['reason']}")
-    session.out.section("nearest", told["candidates"], ("similarity", "serves", "reason", "query", "key"))
+    rows = [{**one, "closed": _gates(one["closed"]), "ignored": _gates(one["ignored"])} for one in told["candidates"]]
+    shown = ("similarity", "serves", "reason", "closed", "ignored", "query", "key")
+    session.out.section("nearest", rows, shown if any(one["ignored"] for one in rows) else _but(shown, "ignored"))
+
+
+def _gates(closed: list[dict[str, str]]) -> str:
+    return "; ".join(f"{one['gate']}: {one['why']}" for one in closed)
+
+
+def _but(names: Sequence[str], one: str) -> list[str]:
+    return [name for name in names if name != one]
 
 
 @command(
@@ -196,6 +218,7 @@ def explain(
     examples="""
     scoutcache semantic calibrate pairs.csv                      what the configured preset does to them
     scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold that is so precise
+    scoutcache semantic calibrate pairs.csv --without-gate slots   what a gate is worth
     scoutcache semantic calibrate pairs.csv --json | jq '{threshold, precision, recall, false_hit_rate}'
     """,
 )
@@ -213,6 +236,7 @@ def calibrate(
     ] = None,
     threshold: Threshold = None,
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Let gates decide too.")] = True,
+    without_gate: WithoutGate = None,
 ) -> int | None:
     """Measure precision, recall and false hits among negatives by threshold, with 95 % intervals.
 
@@ -223,7 +247,7 @@ def calibrate(
     from scoutcache.cli.trust import check_trust
 
     check_trust(session, session.loaded)
-    found = calibrated(session, pairs, preset or session.config.semantic.preset, threshold, precision, gates=gates)
+    found = calibrated(session, pairs, preset, threshold, precision, gates=gates, without=without_gate or ())
     point: Point | None = found.point
     fields: dict[str, Any] = {
         "pairs": len(found.pairs), "same": sum(one.same for one in found.pairs), "model": found.model,

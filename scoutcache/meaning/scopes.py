@@ -39,7 +39,8 @@ POOL: Final = f"{PREFIX}:labels"
 
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",), "response": ("add",),
+_OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",),
+                   "without_gates": ("get",), "response": ("add",),
                    "ttl": ("add",), "stale_ttl": ("add",), "tags": ("add",), "depends_on": ("add",),
                    "cost": ("add",)}  # fmt: skip
 """What the calls take besides a scope, and which do."""
@@ -157,7 +158,7 @@ class Answer(NamedTuple):
     vector: bytes
     """Of the query, float32, little-endian."""
     model: str
-    """The embedder that made it."""
+    """The identity of the embedder that made it."""
     birth: str
     """Another one each time it is stored: evidence belongs to one answer."""
     alias_of: str | None = None
