@@ -301,6 +301,9 @@ class SemanticSection(Section):
     max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """What wrong hits of other queries stay under with the verified policy, as a part of requests that no exact answer
     was there for; the very same query again is an ordinary hit."""
+    check_share: Fraction = 0.0
+    """The part of near hits that is left to the caller to compute, and compared with what would have been served, so
+    that the rate of wrong ones is known (``semantic stats``).  The verified policy checks one in twenty by itself."""
     index: Literal["auto", "flat", "hnsw"] = "auto"
 
 

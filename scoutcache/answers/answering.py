@@ -174,11 +174,9 @@ class Answering:
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
         judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
-        if self.policy == "verified":
-            from scoutcache.answers.verifying import passed
+        from scoutcache.answers.checks import withheld  # a face of its own, that stands on this one
 
-            best = None if passed(self, one, namespace, serves=best is not None) else best
-        if best is None:
+        if withheld(self, one, namespace, best, preset) or best is None:
             return None
         hit_id = self.hit_id(best.reading, best.similarity, one, best.verdict.figures)
         return Found(best.reading, best.similarity, False, hit_id)
@@ -331,13 +329,10 @@ class Answering:
             yield from self.calls.set(one.key, response, options)  # recorded as bypassed
             return None
         answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
-        if self.policy == "verified" and len(query) <= LONGEST and (yield from self.read(ref, {})) is None:
-            from scoutcache.answers.verifying import labelled
-
-            equal = yield from labelled(self, one, name, response)
-            if equal is not None:
-                target = equal.reading
-                answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
+        equal = yield from self._learn(one, name, response)
+        if equal is not None:
+            target = equal.reading
+            answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
         taken = yield from self.store(one, name, answer, options)
         return one.key if taken else None
 
@@ -350,12 +345,23 @@ class Answering:
         if len(query) > LONGEST or not self.core.config.enabled:
             return
         self._check_protection(kept_at)
-        if self.policy == "verified" and (yield from self.read(Ref(namespace, one.key), {})) is None:
-            from scoutcache.answers.verifying import labelled
-
-            yield from labelled(self, one, namespace, response)
+        yield from self._learn(one, namespace, response)
         answer = Answer(query, None, one.scope, b"", "", secrets.token_hex(8), kept_at=kept_at.key)
         yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]))
+
+    def _learn(self, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
+        """Learn from the own answer of what was not served; the nearest one, if it is verified to be the same."""
+        ref = Ref(namespace, one.key)
+        passed = self.state.take_passed(ref)
+        if self.policy == "verified" and len(one.query) <= LONGEST and (yield from self.read(ref, {})) is None:
+            from scoutcache.answers.verifying import labelled
+
+            return (yield from labelled(self, one, namespace, response, passed))
+        if passed.target is not None:
+            from scoutcache.answers.checks import checked
+
+            yield from checked(self, one, namespace, passed, response)
+        return None
 
     def store(self, one: Asked, namespace: str, answer: Answer, options: Options) -> Flow[bool]:
         """Write *answer* as an entry, and put it into the index; an over-long query is in no index."""

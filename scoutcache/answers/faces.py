@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.answers.answering import Answering, Found
 from scoutcache.answers.evidence import feedback
+from scoutcache.answers.labelling import Labelled, label
 from scoutcache.answers.looking import explain, stats
 from scoutcache.calls import Key, Options
 
@@ -89,6 +90,17 @@ class Semantic:
         """
         return self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
+    def label(
+        self, pairs: Iterable[tuple[str, str, bool]], *, namespace: str | None = None, **scope: Any
+    ) -> Labelled:
+        """Take labelled pairs (query, other, whether one answer serves both) as evidence in this *scope*.
+
+        Answers to one of the queries are told of the other: a wrong one isn't served to queries as far away or
+        farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
+        were requests.  The same pairs again change nothing.
+        """
+        return self._cache._run(label(self._flows, pairs, namespace, scope))
+
     def explain(
         self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
         without_gates: Collection[str] = (), **scope: Any,
@@ -109,13 +121,14 @@ class Semantic:
 
     def use(
         self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
-        same: Callable[[Any, Any], bool] | None = None,
+        same: Callable[[Any, Any], bool] | None = None, judge: Callable[[str, Any, Any], bool] | None = None,
     ) -> None:  # fmt: skip
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
 
-        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        Whether two responses are equivalent, where what was computed is compared with what was or would have been
+        served, ``same(one, other)`` tells, or ``judge(query, served, computed)``; without either, equality.
         """
-        self._flows.state.use(embed, name, same)
+        self._flows.state.use(embed, name, same, judge)
 
     def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""
@@ -164,6 +177,17 @@ class AsyncSemantic:
         """
         return await self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
+    async def label(
+        self, pairs: Iterable[tuple[str, str, bool]], *, namespace: str | None = None, **scope: Any
+    ) -> Labelled:
+        """Take labelled pairs (query, other, whether one answer serves both) as evidence in this *scope*.
+
+        Answers to one of the queries are told of the other: a wrong one isn't served to queries as far away or
+        farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
+        were requests.  The same pairs again change nothing.
+        """
+        return await self._cache._run(label(self._flows, pairs, namespace, scope))
+
     async def explain(
         self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
         without_gates: Collection[str] = (), **scope: Any,
@@ -184,13 +208,16 @@ class AsyncSemantic:
 
     def use(
         self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
-        same: Callable[[Any, Any], bool] | None = None,
+        same: Callable[[Any, Any], bool | Awaitable[bool]] | None = None,
+        judge: Callable[[str, Any, Any], bool | Awaitable[bool]] | None = None,
     ) -> None:  # fmt: skip
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
 
-        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        Whether two responses are equivalent, where what was computed is compared with what was or would have been
+        served, ``same(one, other)`` tells, or ``judge(query, served, computed)``; without either, equality.  Plain
+        functions are called in a thread, coroutine functions awaited.
         """
-        self._flows.state.use(embed, name, same)
+        self._flows.state.use(embed, name, same, judge)
 
     async def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""

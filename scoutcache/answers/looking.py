@@ -6,11 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scoutcache.answers.answering import Answering, Judged
+from scoutcache.answers.checks import Observed, observed, rule_of
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.presets import LONGEST
 from scoutcache.meaning.scopes import asked, check_names
+from scoutcache.meaning.verified import AUDIT
 
 __all__ = ["explain", "stats"]
 
@@ -68,10 +70,18 @@ def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))
     preset = answering.preset(None)
+    rules = yield from observed(answering, name)
+    checks = rules.get(rule_of(answering, preset, about["model"] or ""), Observed(0, 0))
     return {
         "namespace": name, "entries": compared["entries"], "indexed": about["indexed"], "scopes": about["scopes"],
         "mended": compared["missing"] + compared["ghosts"], "model": about["model"], "dimensions": about["dim"],
         "index_bytes": about["bytes"], "configured_model": config.model, "policy": config.policy,
         "preset": config.preset, "threshold": preset.threshold, "gates": list(preset.gates),
         "max_error": config.max_error if config.policy == "verified" else None,
+        "check_share": AUDIT if config.policy == "verified" else config.check_share, "checked": checks.checked,
+        "checked_wrong": checks.wrong, "error_rate": checks.rate, "error_rate_interval": checks.interval,
+        "checks": [
+            {"rule": rule, "checked": found.checked, "wrong": found.wrong, "error_rate": found.rate,
+             "error_rate_interval": found.interval} for rule, found in rules.items()
+        ],
     }  # fmt: skip

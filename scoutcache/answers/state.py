@@ -27,6 +27,7 @@ from scoutcache.semantic.embedding import Embedder, Encoding
 from scoutcache.semantic.index import Index
 
 if TYPE_CHECKING:
+    from scoutcache.answers.checks import Passed
     from scoutcache.coherence.messages import Message
     from scoutcache.meaning.verified import Model
 
@@ -57,12 +58,14 @@ class State:
         if self._heard is not None:
             core.follower.watch(self._heard)
         self.served: OrderedDict[str, Served] = OrderedDict()
-        self.same: Callable[[Any, Any], bool] | None = None
+        self.same: Callable[[Any, Any], Any] | None = None
         """Tells whether two responses are the same, where equality doesn't."""
         self.models: dict[Ref, tuple[int, Model | None]] = {}
         """What was learned, and from how many labels, by where those are kept."""
-        self._passed: OrderedDict[Ref, float] = OrderedDict()
-        """Requests that were not served, and how many each stands for."""
+        self.judge: Callable[[str, Any, Any], Any] | None = None
+        """The same, told the query too; it goes before `same`."""
+        self._passed: OrderedDict[Ref, Passed] = OrderedDict()
+        """Requests that were not served."""
         self.settled: set[str] = set()
         """The namespaces whose index was compared with the entries by this process."""
         self.rests_until = 0.0
@@ -95,13 +98,14 @@ class State:
             index.renew()
 
     def use(
-        self, embed: Callable[[list[str]], Any] | None, name: str | None, same: Callable[[Any, Any], bool] | None
-    ) -> None:
-        """Make vectors by *embed*, and compare responses by *same*, from now on."""
-        for what, given in (("embed", embed), ("same", same)):
+        self, embed: Callable[[list[str]], Any] | None, name: str | None, same: Callable[[Any, Any], Any] | None,
+        judge: Callable[[str, Any, Any], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Make vectors by *embed*, and compare responses by *same* or *judge*, from now on."""
+        for what, given in (("embed", embed), ("same", same), ("judge", judge)):
             if given is not None and not callable(given):
                 raise CacheError(f"{what} is a function, not {given!r:.80}")
-        self.same = same or self.same
+        self.same, self.judge = same or self.same, judge or self.judge
         if embed is None:
             return
         from scoutcache.semantic.models import Function
@@ -127,17 +131,19 @@ class State:
             while len(self.served) > _SERVED:
                 self.served.popitem(last=False)
 
-    def note_passed(self, ref: Ref, weight: float) -> None:
+    def note_passed(self, ref: Ref, passed: Passed) -> None:
         """Remember a request that was not served, for the answer that its caller computes."""
         with self._lock:
-            self._passed[ref] = weight
+            self._passed[ref] = passed
             while len(self._passed) > _SERVED:
                 self._passed.popitem(last=False)
 
-    def take_passed(self, ref: Ref) -> float:
-        """How many requests the one that is answered now stands for."""
+    def take_passed(self, ref: Ref) -> Passed:
+        """What is known of the request that is answered now."""
+        from scoutcache.answers.checks import Passed
+
         with self._lock:
-            return self._passed.pop(ref, 1.0)
+            return self._passed.pop(ref, None) or Passed()
 
     def heard(self, namespace: str) -> list[str] | None:
         """Keys that other machines wrote since the last call; None when that is not known."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -18,7 +18,7 @@ from scoutcache.meaning.presets import check_gates, chosen
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
 
-__all__ = ["Calibrated", "calibrated", "check_asked", "read_pairs"]
+__all__ = ["Calibrated", "as_fields", "calibrated", "chart", "check_asked", "read_pairs"]
 
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -115,3 +115,36 @@ def _text(file: Path) -> str:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} can't be read: {error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
+
+
+_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
+                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
+
+
+def as_fields(point: Point | None) -> dict[str, Any]:
+    """A point for people; all unknown where there is none."""
+    return dict.fromkeys(_RATES) if point is None else point._asdict()
+
+
+_WIDTH: Final = 32
+
+
+def chart(session: Session, points: Sequence[Point], chosen: Point | None) -> None:
+    """Precision and recall by threshold, as bars; the chosen one is marked."""
+    session.out.line(f"{'threshold':>9}  {'precision':<{_WIDTH + 6}}{'recall':<{_WIDTH + 6}}false hits")
+    for point in points[:: max(1, len(points) // 26)]:
+        mark = "→" if chosen is not None and abs(point.threshold - chosen.threshold) < 0.005 else " "
+        cells = [f"{_bar(rate)} {_short(rate):<5}" for rate in (point.precision, point.recall)]
+        line = f"{mark}{point.threshold:>8.2f}  {'  '.join(cells)}  {_short(point.false_hit_rate)}"
+        session.out.line(line.rstrip())
+    session.out.line("")
+
+
+def _bar(rate: float | None) -> str:
+    eighths = round((rate or 0.0) * _WIDTH * 8)
+    whole, part = divmod(eighths, 8)
+    return ("█" * whole + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_WIDTH)
+
+
+def _short(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3f}"

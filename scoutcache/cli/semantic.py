@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -243,7 +243,7 @@ def calibrate(
     Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
     no threshold reaches ends with exit code 99.
     """
-    from scoutcache.cli.calibrating import calibrated
+    from scoutcache.cli.calibrating import as_fields, calibrated, chart
     from scoutcache.cli.trust import check_trust
 
     check_trust(session, session.loaded)
@@ -252,10 +252,10 @@ def calibrate(
     fields: dict[str, Any] = {
         "pairs": len(found.pairs), "same": sum(one.same for one in found.pairs), "model": found.model,
         "preset": found.preset, "gates": list(found.gates), "wanted_precision": precision,
-        **_told(point), "curve": [_told(one) for one in found.curve],
+        **as_fields(point), "curve": [as_fields(one) for one in found.curve],
     }  # fmt: skip
     if session.form == "table":
-        _chart(session, found.curve, point)
+        chart(session, found.curve, point)
         session.out.record({name: value for name, value in fields.items() if name != "curve"})
     else:
         session.out.record(fields, main="curve")
@@ -267,36 +267,70 @@ def calibrate(
     return None
 
 
-_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
-                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
+@command(
+    app,
+    "label",
+    short="Take labelled pairs as evidence.",
+    examples="""
+    scoutcache semantic label pairs.csv --model gpt-4o
+    scoutcache semantic label pairs.csv.gz -m gpt-4o -s system='be brief' --json
+    """,
+)
+def label(
+    session: Session,
+    pairs: Annotated[
+        Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+    ],
+    model: Model,
+    scope: Scope = None,
+) -> None:
+    """Take pairs of queries, labelled with whether one answer serves both, as evidence in a scope.
+
+    Where one of two that are the same was answered, the other is from now on answered by it. An answer that is wrong
+    for the other isn't served to queries as far away or farther. The policy verified learns from all pairs, as if they
+    were requests: give them as they come in your traffic. The same pairs again change nothing.
+    """
+    from scoutcache.cli.calibrating import read_pairs
+
+    rows, wanted = read_pairs(pairs), _scope("label", model, scope)
+    with session.cache() as cache:
+        with session.working(f"labelling {len(rows)} pairs"):
+            found = cache.semantic.label(rows, **wanted)
+        namespace = cache.config.namespace
+    if session.form == "table":
+        session.note(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
+                     f"{found.aliases} new ways to ask")  # fmt: skip
+    else:
+        session.out.record({"namespace": namespace, **found._asdict()})
 
 
-def _told(point: Point | None) -> dict[str, Any]:
-    return dict.fromkeys(_RATES) if point is None else point._asdict()
+@command(
+    app,
+    "feedback",
+    short="Say whether a hit was right.",
+    examples="""
+    scoutcache semantic query 'reset password' -m gpt-4o --json | jq -r .hit_id
+    scoutcache semantic feedback HIT_ID wrong
+    """,
+)
+def feedback(
+    session: Session,
+    hit_id: Annotated[str, typer.Argument(metavar="HIT_ID", help="What query --json told.")],
+    verdict: Annotated[str, typer.Argument(metavar="right|wrong", help="What the answer was.")],
+) -> int | None:
+    """Say whether the answer to a hit was right. One that was wrong isn't served again to queries as far away.
 
-
-_WIDTH: Final = 32
-
-
-def _chart(session: Session, points: Sequence[Point], chosen: Point | None) -> None:
-    """Precision and recall by threshold, as bars; the chosen one is marked."""
-    session.out.line(f"{'threshold':>9}  {'precision':<{_WIDTH + 6}}{'recall':<{_WIDTH + 6}}false hits")
-    for point in points[:: max(1, len(points) // 26)]:
-        mark = "→" if chosen is not None and abs(point.threshold - chosen.threshold) < 0.005 else " "
-        cells = [f"{_bar(rate)} {_short(rate):<5}" for rate in (point.precision, point.recall)]
-        line = f"{mark}{point.threshold:>8.2f}  {'  '.join(cells)}  {_short(point.false_hit_rate)}"
-        session.out.line(line.rstrip())
-    session.out.line("")
-
-
-def _bar(rate: float | None) -> str:
-    eighths = round((rate or 0.0) * _WIDTH * 8)
-    whole, part = divmod(eighths, 8)
-    return ("█" * whole + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_WIDTH)
-
-
-def _short(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.3f}"
+    Exit code 4 when the answer is gone, or belongs to another namespace.
+    """
+    if verdict not in {"right", "wrong"}:
+        raise Usage(f"an answer is right or wrong, not {verdict!r:.40}")
+    with session.cache(raising=False) as cache:
+        taken = cache.semantic.feedback(hit_id, verdict == "right")
+    if not taken:
+        raise CommandError("the answer of this hit is gone, or belongs to another namespace", code=NOT_FOUND)
+    if session.form != "table":
+        session.out.record({"taken": True})
+    return None
 
 
 @command(
@@ -394,5 +428,3 @@ def _scope(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
             scope[name] = value
     check_names(call, scope)
     return scope
-
-

@@ -23,7 +23,7 @@ from scoutcache.canonical import canonical
 from scoutcache.errors import CacheError, InvalidKey
 
 __all__ = [
-    "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "key_of", "places_of", "read_answer",
+    "CHECKS", "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "key_of", "places_of", "read_answer",
     "written_answer",
 ]  # fmt: skip
 
@@ -36,6 +36,9 @@ KEYS: Final = f"{PREFIX}:[0-9a-f]*"
 
 POOL: Final = f"{PREFIX}:labels"
 """What the key of the labels of a namespace begins with."""
+
+CHECKS: Final = f"{PREFIX}:observed"
+"""The key of the counts of shadow checks."""
 
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
