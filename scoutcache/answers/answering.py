@@ -30,6 +30,7 @@ from scoutcache.meaning.scopes import (
     Asked,
     asked,
     check_names,
+    is_here,
     key_of,
     places_of,
     read_answer,
@@ -194,15 +195,20 @@ class Answering:
         index = yield from self.opened(namespace)
 
         def search() -> list[Candidate]:
-            return index.near(self.state.encoding.one(one.query), one.digest, count)
+            vector = self.state.encoding.one(one.query)
+            found, here = index.near(vector, one.digest, count), self.state.here(namespace)
+            if here is None:
+                return found
+            near = [*found, *(it._replace(here=True) for it in here.near(vector, one.digest, count))]
+            return sorted(near, key=lambda it: -it.similarity)[:count]
 
-        judged: dict[Place, Judged] = {}
+        judged: dict[tuple[Place, bool], Judged] = {}
         least = _LEAST if self.policy == "verified" else preset.threshold - 0.01
         for _ in range(_ROUNDS):
             candidates: list[Candidate] = yield from self._work(search, [])
             gone = False
             for candidate in candidates:
-                if candidate.place in judged:
+                if (candidate.place, candidate.here) in judged:
                     continue
                 if not all_ and max(candidate.similarity, 0.0) < least:
                     break
@@ -212,7 +218,7 @@ class Answering:
                     continue
                 reading, similarity = found
                 verdict = yield from self._verdict(one, reading, similarity, preset)
-                judged[candidate.place] = Judged(reading, similarity, verdict)
+                judged[candidate.place, candidate.here] = Judged(reading, similarity, verdict)
             if not gone:  # else those behind the ones that are passed over from now on are asked for
                 break
         return list(judged.values())
@@ -240,11 +246,13 @@ class Answering:
     ) -> Flow[tuple[Reading, float] | None]:
         """The answer that a candidate names, with its similarity by its own vector; None where there is none."""
         reasons: dict[Ref, str] = {}
-        key = key_of(*candidate.place)
+        key = key_of(*candidate.place, here=candidate.here)
         reading = yield from self.read(Ref(namespace, key), reasons)
         if reading is None:
-            gone = reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
-            yield from self._work(lambda: index.pass_over(candidate, gone=gone))
+            own = self.state.here(namespace) if candidate.here else index
+            gone = candidate.here or reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
+            if own is not None:
+                yield from self._work(lambda: own.pass_over(candidate, gone=gone))
             return None
         similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
         return reading, similarity
@@ -345,15 +353,27 @@ class Answering:
         if len(query) > LONGEST or not self.core.config.enabled:
             return
         self._check_protection(kept_at)
+        here = self._is_confined(kept_at, one)
+        if here and self.core.memory is None:
+            return
         yield from self._learn(one, namespace, response)
         answer = Answer(query, None, one.scope, b"", "", secrets.token_hex(8), kept_at=kept_at.key)
-        yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]))
+        yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]), here=here)
+
+    def _is_confined(self, kept_at: Ref, one: Asked) -> bool:
+        """May what leads to an entry not stand everywhere?  Where the entry may not, its question may not either."""
+        policy = self.core.world.policy
+        said, own = (None, None) if policy is None else (policy(kept_at), policy(Ref(kept_at.namespace, one.key)))
+        if said is None or said.allowed_backends is None:
+            return False
+        mine = {"disk", *self.core.world.names} if own is None or own.allowed_backends is None else own.allowed_backends
+        return not mine <= said.allowed_backends
 
     def _learn(self, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
         """Learn from the own answer of what was not served; the nearest one, if it is verified to be the same."""
-        ref = Ref(namespace, one.key)
-        passed = self.state.take_passed(ref)
-        if self.policy == "verified" and len(one.query) <= LONGEST and (yield from self.read(ref, {})) is None:
+        passed = self.state.take_passed(Ref(namespace, one.key))
+        learns = self.policy == "verified" and len(one.query) <= LONGEST
+        if learns and not (yield from self._is_answered(one, namespace)):
             from scoutcache.answers.verifying import labelled
 
             return (yield from labelled(self, one, namespace, response, passed))
@@ -363,24 +383,36 @@ class Answering:
             yield from checked(self, one, namespace, passed, response)
         return None
 
-    def store(self, one: Asked, namespace: str, answer: Answer, options: Options) -> Flow[bool]:
-        """Write *answer* as an entry, and put it into the index; an over-long query is in no index."""
+    def _is_answered(self, one: Asked, namespace: str) -> Flow[bool]:
+        for key in (one.key, one.here_key):
+            if (yield from self.read(Ref(namespace, key), {})) is not None:
+                return True
+        return False
+
+    def store(
+        self, one: Asked, namespace: str, answer: Answer, options: Options, *, here: bool = False
+    ) -> Flow[bool]:
+        """Write *answer* as an entry, in memory alone with *here*, and put it into the index.
+
+        An over-long query is in no index.
+        """
         options = options._replace(namespace=namespace)
         if len(one.query) > LONGEST:
             return (yield from self.calls.set(one.key, written_answer(answer), options))
-        self._check_protection(Ref(namespace, one.key))
-        index = yield from self.opened(namespace)
+        key = one.here_key if here else one.key
+        self._check_protection(Ref(namespace, key))
+        index = self._index_here(namespace) if here else (yield from self.opened(namespace))
         encoding, place = self.state.encoding, Place(one.digest, one.ident)
         vector, made_by = yield from perform(Work(lambda: (encoding.one(one.query), encoding.identity)))
         whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=made_by)
         self.core.world.codec.hold(written_answer(whole))  # what can't be stored is refused before the index is touched
         if not (yield from self._work(lambda: index.adding(place, vector), otherwise=False)):
             return False
-        taken = yield from self.calls.set(one.key, written_answer(whole), options)
+        taken = yield from self.calls.set(key, written_answer(whole), options)
         if taken:
             yield from self._work(lambda: index.added(place, vector))
         else:
-            there = yield from self._read(Ref(namespace, one.key), {})  # a newer one may stand
+            there = yield from self._read(Ref(namespace, key), {})  # a newer one may stand
             yield from self._work(lambda: index.settle({place: there is not None}))
         return taken
 
@@ -399,7 +431,8 @@ class Answering:
         name, found = self.namespace(namespace), places_of(str(key))
         if found is None:
             raise InvalidKey(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
-        index, places = self.state.index(name), [Place(*found)]
+        here, places = is_here(str(key)), [Place(*found)]
+        index = self._index_here(name) if here else self.state.index(name)
         yield from self._work(lambda: index.removing(places))
         removed = yield from self.calls.delete(str(key), name)
         yield from self._work(lambda: index.removed(places))
@@ -408,13 +441,28 @@ class Answering:
     def clear(self, namespace: str | None) -> Flow[None]:
         """Remove every answer of the namespace, and what was learned of them."""
         name = self.namespace(namespace)
-        index = self.state.index(name)
-        yield from self._work(index.removing_all)
+        here = self.state.here(name)
+        indexes = [self.state.index(name), *([] if here is None else [here])]
+        for index in indexes:
+            yield from self._work(index.removing_all)
         removed = yield from self.core.removing.pattern(name, Pattern.parse("semantic:*"))
         if not removed.failed:
-            yield from self._work(index.removed_all)
+            for index in indexes:
+                yield from self._work(index.removed_all)
 
     # -- index and entries
+
+    def _index_here(self, namespace: str) -> Index:
+        """The index of what must stay in memory, rid from time to time of what memory let go of."""
+        index, memory = self.state.here(namespace, make=True), self.core.memory
+        assert index is not None
+        if memory is not None and index.is_due_to_be_compared():
+            generation, places = index.generation(), index.places()
+            refs = {place: Ref(namespace, key_of(*place, here=True)) for place in places}
+            there = memory.rows(refs.values(), count=False)
+            ghosts = {place: places[place][0] for place, ref in refs.items() if ref not in there}
+            index.amend((), ghosts, generation)
+        return index
 
     def opened(self, namespace: str) -> Flow[Index]:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""

@@ -3,6 +3,7 @@
 Rule 1: it is made when the semantic cache is first used, and shared by every face and view of the cache.
 Rule 2: entries that lie in this process's memory alone have an index of their own, in a folder that ends with it: what
         other processes keep in the directory is not for them, nor the other way round.
+        Where a policy keeps entries off the disk, so is what leads to them: their index lies in memory.
 Rule 3: where a server is shared, what other machines write is heard of in their announcements and added here; after a
         gap in those everything is compared once (`heard`).
 """
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from scoutcache.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.meaning.scopes import places_of
+from scoutcache.meaning.scopes import is_here, key_of, places_of
 from scoutcache.semantic.embedding import Embedder, Encoding
 from scoutcache.semantic.index import Index
 
@@ -54,6 +55,8 @@ class State:
         self.encoding = Encoding(self._load)
         self._folder = self._choose_folder(core)
         self._indexes: dict[str, Index] = {}
+        self._here: dict[str, Index] = {}
+        self._policy = core.world.policy
         self._heard = _Heard(core) if "redis" in core.config.tiers else None
         if self._heard is not None:
             core.follower.watch(self._heard)
@@ -94,7 +97,7 @@ class State:
         """Called in a forked child."""
         self._lock = threading.Lock()
         self.encoding.renew()
-        for index in self._indexes.values():
+        for index in (*self._indexes.values(), *self._here.values()):
             index.renew()
 
     def use(
@@ -113,16 +116,28 @@ class State:
         called = name or f"{getattr(embed, '__module__', '?')}:{getattr(embed, '__qualname__', type(embed).__name__)}"
         with self._lock:
             self.encoding = Encoding(lambda: Function(embed, called))
-            self._indexes, self.settled = {}, set()
+            self._indexes, self._here, self.settled = {}, {}, set()
 
     def index(self, namespace: str) -> Index:
-        """The index of *namespace*."""
+        """The index of *namespace*, in memory where a policy forbids the disk to its answers."""
         with self._lock:
             found = self._indexes.get(namespace)
             if found is None:
-                folder = self._folder / hashlib.sha256(namespace.encode()).hexdigest()[:16]
+                digest = hashlib.sha256(namespace.encode()).hexdigest()[:16]
+                folder = self._folder / digest if self._may_lie_on_disk(namespace) else None
                 found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
             return found
+
+    def _may_lie_on_disk(self, namespace: str) -> bool:
+        said = None if self._policy is None else self._policy(Ref(namespace, key_of(bytes(16), bytes(16))))
+        return said is None or said.allows("disk")
+
+    def here(self, namespace: str, *, make: bool = False) -> Index | None:
+        """The index of what must stay in memory; None until something was, unless it is to be made."""
+        with self._lock:
+            if make and namespace not in self._here:
+                self._here[namespace] = Index(None, self.encoding, self._kind, self._now)
+            return self._here.get(namespace)
 
     def note_served(self, hit_id: str, served: Served) -> None:
         """Remember a hit for the feedback to it."""
@@ -164,7 +179,7 @@ class _Heard:
         core = self._core()
         if core is None or message.kind != "written" or _machine(message.source) == _machine(core.world.source):
             return
-        keys = [key for key in message.names if places_of(key) is not None]
+        keys = [key for key in message.names if places_of(key) is not None and not is_here(key)]
         if keys:
             self._keys.setdefault(message.namespace, []).extend(keys)
 

@@ -89,7 +89,8 @@ def labelled(
     """Label the nearest answer by *response*, the own one of a request that was *passed*; it, if it is the same."""
     preset = answering.preset(0.0)
     judged = yield from answering.judged(one, namespace, preset, 1, all_=True)
-    nearest = next((found for found in judged if found.reading.ref.key != one.key), None)
+    own = {one.key, one.here_key}
+    nearest = next((found for found in judged if found.reading.ref.key not in own), None)
     if nearest is None:
         return None
     reading, similarity = nearest.reading, nearest.verdict.similarity

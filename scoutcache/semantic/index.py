@@ -14,6 +14,7 @@ Rule 5: vectors of two models have nothing to say to each other: an index made b
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ from scoutcache.errors import CacheError
 from scoutcache.semantic import compacting
 from scoutcache.semantic.embedding import Encoding
 from scoutcache.semantic.identity import PROBE, SAME
+from scoutcache.semantic.in_memory import MemoryRows
 from scoutcache.semantic.nearest import Scope
 from scoutcache.semantic.rows import DEAD, LIVE, PENDING, REMOVING, Rows
 
@@ -33,6 +35,7 @@ __all__ = ["PASSED", "Candidate", "Index", "Place"]
 
 PASSED: Final = 30.0
 
+_MANY: Final = 1000
 _PROBED: Final = 64
 """Components of the probe's vector that are kept."""
 
@@ -53,15 +56,22 @@ class Candidate(NamedTuple):
     state: int
     generation: str
     """Of the file in which the row has this number."""
+    here: bool = False
+    """Its entry stands in memory alone."""
 
 
 class Index:
-    """The index in *folder*, with vectors by *encoding*.  Safe to share between threads and processes."""
+    """The index in *folder*, with vectors by *encoding*.  Safe to share between threads and processes.
 
-    def __init__(self, folder: Path, encoding: Encoding, kind: str, now: Callable[[], float]) -> None:
-        self._folder, self._encoding, self._kind, self._now = folder, encoding, kind, now
-        self.rows = Rows(folder)
+    Without a folder it lies in this process's memory, and every vector is compared (`scoutcache.semantic.in_memory`).
+    """
+
+    def __init__(self, folder: Path | None, encoding: Encoding, kind: str, now: Callable[[], float]) -> None:
+        self._encoding, self._now, self.in_memory = encoding, now, folder is None
+        self._folder, self._kind = folder or Path(os.devnull), "flat" if folder is None else kind
+        self.rows = MemoryRows() if folder is None else Rows(folder)
         self._checked: str | None = None
+        self._compared = 0
         self._generation: str | None = None
         self.renew()
 
@@ -133,7 +143,11 @@ class Index:
     def _consider_compacting(self) -> None:
         """Let the file be written anew, beside the calls, if too many of its rows are dead; inside the lock."""
         self.rows.died = 0
-        if self.rows.count > compacting.LEAST and self._compacting is None:
+        if self.in_memory:
+            if self.rows.about is not None and compacting.is_wasteful(self.rows):
+                about = self.rows.about
+                self.rows.rewrite(self.rows.alive(), about.model, about.probe, about.dim)
+        elif self.rows.count > compacting.LEAST and self._compacting is None:
             self._compacting = threading.Thread(target=self._compact, name="scoutcache-compacting", daemon=True)
             self._compacting.start()
 
@@ -326,6 +340,14 @@ class Index:
         with self._lock:
             self._follow()
             return self._generation
+
+    def is_due_to_be_compared(self) -> bool:
+        """Have its rows doubled since it was asked last, and are many?"""
+        with self._lock:
+            due = self.rows.count > max(_MANY, 2 * self._compared)
+            if due:
+                self._compared = self.rows.count
+            return due
 
     def amend(
         self, missing: Sequence[tuple[Place, Any]], ghosts: Mapping[Place, int], generation: str | None = None
