@@ -17,6 +17,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from scoutcache.canonical import canonical
@@ -136,6 +137,7 @@ def check_names(call: str, names: Collection[str]) -> None:
                              hint="what must match exactly needs a name that is less like it")  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def _is_near(name: str, option: str) -> bool:
     """Is it the singular or plural of *option*, made of the same letters, or nearly equal?"""
     if name in {f"{option}s", option.removesuffix("s")} or (len(name) == len(option) and set(name) == set(option)):
