@@ -26,6 +26,7 @@ from scoutcache.errors import CacheError
 from scoutcache.meaning.scopes import is_here, key_of, places_of
 from scoutcache.semantic.embedding import Embedder, Encoding
 from scoutcache.semantic.index import Index
+from scoutcache.semantic.models import folder_name
 
 if TYPE_CHECKING:
     from scoutcache.answers.checks import Passed
@@ -123,8 +124,7 @@ class State:
         with self._lock:
             found = self._indexes.get(namespace)
             if found is None:
-                digest = hashlib.sha256(namespace.encode()).hexdigest()[:16]
-                folder = self._folder / digest if self._may_lie_on_disk(namespace) else None
+                folder = self._folder / folder_name(namespace) if self._may_lie_on_disk(namespace) else None
                 found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
             return found
 

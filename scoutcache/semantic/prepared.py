@@ -8,6 +8,7 @@ Rule 3: the vectors of a text depend on nothing that is batched with it.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -16,9 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.errors import CacheError
+from scoutcache.semantic.identity import PROBE, identity_of
 from scoutcache.semantic.models import load_torch
 
-__all__ = ["TOLERANCE", "PreparedModel", "is_prepared", "prepare"]
+__all__ = ["TOLERANCE", "PreparedModel", "about_prepared", "is_prepared", "prepare", "source_digest"]
 
 TOLERANCE: Final = 1e-5
 
@@ -87,7 +89,10 @@ def prepare(model: str, folder: Path, name: str) -> float:
         _export(torch_model, draft)
         about = {"model": name, "max_tokens": int(torch_model.max_seq_length or 512), **_padding(torch_model.tokenizer)}
         (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        difference = _difference(torch_model, PreparedModel(draft, name))
+        prepared = PreparedModel(draft, name)
+        difference = _difference(torch_model, prepared)
+        known_by = {"identity": _identity(prepared), "source": source_digest(model)}
+        (draft / _ABOUT).write_text(json.dumps({**about, **known_by}), encoding="utf-8")
         if not difference <= TOLERANCE:
             raise CacheError(f"the export of {model} makes other vectors: they differ by {difference:.2g}",
                              hint="it stays usable as it is, through torch")  # fmt: skip
@@ -97,6 +102,34 @@ def prepare(model: str, folder: Path, name: str) -> float:
         return difference
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def about_prepared(folder: Path) -> dict[str, Any] | None:
+    """What is known of the prepared model in *folder*; None where that can't be read."""
+    try:
+        found = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def source_digest(model: str) -> str | None:
+    """The digest of the files of a model that lies in a folder, None for another one."""
+    if not Path(model).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(Path(model).rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            with file.open("rb") as data:
+                content = hashlib.file_digest(data, "sha256").digest()
+            digest.update(f"{file.relative_to(model)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _identity(prepared: PreparedModel) -> str:
+    from scoutcache.semantic.embedding import checked
+
+    return identity_of(prepared.name, checked(prepared.embed([PROBE]), 1, prepared)[0].tolist())
 
 
 def _padding(tokenizer: Any) -> dict[str, Any]:
