@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from scoutcache import events
 from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
-from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.engine.effects import Flow, Spawn, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailable
 from scoutcache.keys import check_namespace
@@ -175,9 +176,11 @@ class Answering:
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
         judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
-        from scoutcache.answers.checks import withheld  # a face of its own, that stands on this one
+        if self.policy == "verified" or self.core.config.semantic.check_share:
+            from scoutcache.answers.checks import withheld  # a face of its own, that stands on this one
 
-        if withheld(self, one, namespace, best, preset) or best is None:
+            best = None if withheld(self, one, namespace, best, preset) else best
+        if best is None:
             return None
         hit_id = self.hit_id(best.reading, best.similarity, one, best.verdict.figures)
         return Found(best.reading, best.similarity, False, hit_id)
@@ -377,7 +380,7 @@ class Answering:
             from scoutcache.answers.verifying import labelled
 
             return (yield from labelled(self, one, namespace, response, passed))
-        if passed.target is not None:
+        if passed is not None:
             from scoutcache.answers.checks import checked
 
             yield from checked(self, one, namespace, passed, response)
@@ -411,6 +414,8 @@ class Answering:
         taken = yield from self.calls.set(key, written_answer(whole), options)
         if taken:
             yield from self._work(lambda: index.added(place, vector))
+            if not here and (yield from self._work(index.is_due_to_be_compared, otherwise=False)):
+                yield from perform(Spawn(self._compared(namespace), True, lambda: None))
         else:
             there = yield from self._read(Ref(namespace, key), {})  # a newer one may stand
             yield from self._work(lambda: index.settle({place: there is not None}))
@@ -516,6 +521,13 @@ class Answering:
         if ghosts:
             yield from perform(Work(lambda: index.amend((), ghosts, generation)))
         return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
+
+    def _compared(self, namespace: str) -> Flow[None]:
+        """Rid the index, beside the calls, of what has expired and was evicted."""
+        try:
+            yield from self.compare(namespace)
+        except (CacheError, OSError) as error:
+            self.core.hooks.emit(events.Trouble("semantic", f"index and entries can't be compared: {error!s:.300}"))
 
     def _keys(self, namespace: str) -> list[str]:
         pattern = Pattern.parse(KEYS)

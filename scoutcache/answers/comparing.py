@@ -9,7 +9,6 @@ Rule 3: who can't judge says nothing: what a function raises is reported as trou
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
@@ -56,6 +55,8 @@ def _awaited(found: Any, loop: object | None) -> Any:
     """*found*, awaited on *loop* if it must be; the caller is a thread of its own."""
     if not inspect.isawaitable(found):
         return found
+    import asyncio
+
     if not isinstance(loop, asyncio.AbstractEventLoop) or running_loop() is not None:
         if inspect.iscoroutine(found):
             found.close()

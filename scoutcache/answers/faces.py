@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.answers.answering import Answering, Found
 from scoutcache.answers.evidence import feedback
-from scoutcache.answers.labelling import Labelled, label
 from scoutcache.answers.looking import explain, stats
 from scoutcache.calls import Key, Options
 
 if TYPE_CHECKING:
+    from scoutcache.answers.labelling import Labelled
     from scoutcache.async_cache import AsyncCache
     from scoutcache.cache import Cache
 
@@ -99,6 +99,8 @@ class Semantic:
         farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
         were requests.  The same pairs again change nothing.
         """
+        from scoutcache.answers.labelling import label
+
         return self._cache._run(label(self._flows, pairs, namespace, scope))
 
     def explain(
@@ -186,6 +188,8 @@ class AsyncSemantic:
         farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
         were requests.  The same pairs again change nothing.
         """
+        from scoutcache.answers.labelling import label
+
         return await self._cache._run(label(self._flows, pairs, namespace, scope))
 
     async def explain(

@@ -6,13 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scoutcache.answers.answering import Answering, Judged
-from scoutcache.answers.checks import Observed, observed, rule_of
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.presets import LONGEST
 from scoutcache.meaning.scopes import asked, check_names
-from scoutcache.meaning.verified import AUDIT
 
 __all__ = ["explain", "stats"]
 
@@ -65,6 +63,9 @@ def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: 
 
 def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     """How many answers there are, and what decides; index and entries are compared for it, and made to agree."""
+    from scoutcache.answers.checks import Observed, observed, rule_of
+    from scoutcache.meaning.verified import AUDIT
+
     config, name = answering.core.config.semantic, answering.namespace(namespace)
     compared = yield from answering.compare(name)
     index = answering.state.index(name)

@@ -153,12 +153,10 @@ class State:
             while len(self._passed) > _SERVED:
                 self._passed.popitem(last=False)
 
-    def take_passed(self, ref: Ref) -> Passed:
+    def take_passed(self, ref: Ref) -> Passed | None:
         """What is known of the request that is answered now."""
-        from scoutcache.answers.checks import Passed
-
         with self._lock:
-            return self._passed.pop(ref, None) or Passed()
+            return self._passed.pop(ref, None)
 
     def heard(self, namespace: str) -> list[str] | None:
         """Keys that other machines wrote since the last call; None when that is not known."""

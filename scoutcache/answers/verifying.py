@@ -84,11 +84,12 @@ def _kept_at(namespace: str, pool: str) -> Ref:
 
 
 def labelled(
-    answering: Answering, one: Asked, namespace: str, response: Any, passed: Passed
+    answering: Answering, one: Asked, namespace: str, response: Any, known: Passed | None
 ) -> Flow[Judged | None]:
-    """Label the nearest answer by *response*, the own one of a request that was *passed*; it, if it is the same."""
+    """Label the nearest answer by *response*, the own one of a request; it, if it is the same."""
     preset = answering.preset(0.0)
     judged = yield from answering.judged(one, namespace, preset, 1, all_=True)
+    passed = known or Passed()
     own = {one.key, one.here_key}
     nearest = next((found for found in judged if found.reading.ref.key not in own), None)
     if nearest is None:

@@ -342,7 +342,10 @@ class Index:
             return self._generation
 
     def is_due_to_be_compared(self) -> bool:
-        """Have its rows doubled since it was asked last, and are many?"""
+        """Are its rows many, and twice those that were alive when it was last compared with the entries?
+
+        Entries expire and are evicted without telling the index.
+        """
         with self._lock:
             due = self.rows.count > max(_MANY, 2 * self._compared)
             if due:
@@ -364,3 +367,5 @@ class Index:
             same = generation == self._generation
             rows = [row for place, row in ghosts.items() if same and latest.get(place) == row]
             self.rows.set_state([row for row in rows if self.rows.states[row] == LIVE], DEAD)
+            if same:
+                self._compared = len(self.rows.alive())
