@@ -58,6 +58,9 @@ _ROUNDS = 16
 _LEAST = 0.5
 """Below this similarity nothing is learned to serve."""
 
+_NEVER = "-"
+"""No generation of an index."""
+
 
 class Reading(NamedTuple):
     """An answer as it was read, and what is to be recorded if it is served."""
@@ -479,9 +482,11 @@ class Answering:
                 there[place] = (yield from self._read(Ref(namespace, key_of(*place)), {})) is not None
             if there:
                 yield from self._work(lambda: index.settle(there))
-            if not (yield from self._work(index.exists, otherwise=True)):
+        if state.settled.get(namespace, _NEVER) != index.seen:
+            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
+            if not whole:
                 yield from self.compare(namespace)
-            state.settled.add(namespace)
+            state.settled[namespace] = index.seen
         written = state.heard(namespace)
         if written is None:
             yield from self.compare(namespace)
@@ -510,6 +515,7 @@ class Answering:
     def compare(self, namespace: str) -> Flow[dict[str, int]]:
         """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
         index = self.state.index(namespace)
+        mark = yield from perform(Work(index.uncompared))
         generation = yield from perform(Work(index.generation))
         before = yield from perform(Work(index.places))
         keys = yield from perform(Work(lambda: self._keys(namespace)))
@@ -520,6 +526,8 @@ class Answering:
         ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:
             yield from perform(Work(lambda: index.amend((), ghosts, generation)))
+        if mark is not None:
+            yield from perform(Work(partial(index.was_compared, mark)))
         return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
 
     def _compared(self, namespace: str) -> Flow[None]:
@@ -545,6 +553,6 @@ class Answering:
                 entries.append((Place(*found), vector))
         index = self.state.index(name)
         yield from perform(Work(lambda: index.replace(entries)))
-        self.state.settled.add(name)
         compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
+        self.state.settled[name] = index.seen
         return compared["entries"]

@@ -70,8 +70,8 @@ class State:
         """The same, told the query too; it goes before `same`."""
         self._passed: OrderedDict[Ref, Passed] = OrderedDict()
         """Requests that were not served."""
-        self.settled: set[str] = set()
-        """The namespaces whose index was compared with the entries by this process."""
+        self.settled: dict[str, str | None] = {}
+        """The namespaces whose index this process found whole or made so, with its generation."""
         self.rests_until = 0.0
         """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()
@@ -117,7 +117,7 @@ class State:
         called = name or f"{getattr(embed, '__module__', '?')}:{getattr(embed, '__qualname__', type(embed).__name__)}"
         with self._lock:
             self.encoding = Encoding(lambda: Function(embed, called))
-            self._indexes, self._here, self.settled = {}, {}, set()
+            self._indexes, self._here, self.settled = {}, {}, {}
 
     def index(self, namespace: str) -> Index:
         """The index of *namespace*, in memory where a policy forbids the disk to its answers."""

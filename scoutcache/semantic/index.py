@@ -8,6 +8,8 @@ Rule 3: a row comes before its entry and goes after it, so no entry is ever with
         is rows without entries, which `unsettled` names at the next opening.
 Rule 4: a candidate without an entry is passed over for `PASSED` seconds: the tier that has it may only have been away.
         Only while its row's state is the same: the entry of one that was pending may have been written since.
+        One that was made from the entries lacks what others wrote meanwhile until it was compared with them: a mark in
+        the folder says so, put there with it, for whoever opens it after a death in between.
 Rule 5: vectors of two models have nothing to say to each other: an index made by another embedder is refused.
 """
 
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -322,8 +325,34 @@ class Index:
         with self._lock, self.rows.locked(anew=True):
             probe, dim = self._probe(), len(self._encoding.one(PROBE))
             table = self.rows.table([(*place, vector) for place, vector in entries], dim)
+            self._mark()
             self.rows.rewrite((), self._encoding.name, probe, dim, table)
             self._follow()
+
+    @property
+    def _mark_file(self) -> Path:
+        return self._folder / "uncompared"
+
+    def _mark(self) -> str | None:
+        """Note that rows are missing, inside the lock; its name."""
+        if self.in_memory:
+            return None
+        mark = secrets.token_hex(8)
+        self._mark_file.write_text(mark)
+        return mark
+
+    def uncompared(self) -> str | None:
+        """The mark which says that the index was not compared with the entries; None without one."""
+        try:
+            return None if self.in_memory else self._mark_file.read_text()
+        except FileNotFoundError:
+            return None
+
+    def was_compared(self, mark: str) -> None:
+        """Entries and index were compared since *mark* was seen."""
+        with self._lock, self.rows.locked():
+            if self.uncompared() == mark:
+                self._mark_file.unlink()
 
     def about(self) -> dict[str, Any]:
         """What it holds, for people."""
@@ -334,6 +363,11 @@ class Index:
                 "indexed": len(there), "scopes": len({place.scope for place in there}), "bytes": self.rows.size,
                 "model": None if found is None else found.model, "dim": None if found is None else found.dim,
             }  # fmt: skip
+
+    @property
+    def seen(self) -> str | None:
+        """The generation that was seen last."""
+        return self._generation
 
     def generation(self) -> str | None:
         """What holds as long as rows keep their numbers."""
@@ -360,9 +394,12 @@ class Index:
         The numbers of *ghosts* are those of *generation*.
         """
         with self._writing():
+            mark = self._mark() if missing and self.uncompared() is None else None
             for place, vector in missing:
                 if place not in self._list():
                     self.rows.append(place.scope, place.ident, vector, LIVE)
+            if mark is not None:
+                self._mark_file.unlink(missing_ok=True)
             latest = self._list()
             same = generation == self._generation
             rows = [row for place, row in ghosts.items() if same and latest.get(place) == row]
