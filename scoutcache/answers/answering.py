@@ -179,7 +179,8 @@ class Answering:
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
         judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
-        if self.policy == "verified" or self.core.config.semantic.check_share:
+        checks = self.policy == "verified" or self.core.config.semantic.check_share
+        if checks and not self.core.clocks.looking:  # nobody computes for who only looks
             from scoutcache.answers.checks import withheld  # a face of its own, that stands on this one
 
             best = None if withheld(self, one, namespace, best, preset) else best

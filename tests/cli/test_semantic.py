@@ -283,3 +283,10 @@ def test_feedback_to_a_hit(cli):
     assert cli("semantic", "feedback", "nonsense", "wrong").code == 1
     cli("semantic", "remove", hit["key"])
     assert cli("semantic", "feedback", hit["hit_id"], "wrong").code == 4
+
+
+def test_who_only_looks_is_no_shadow_check(cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__CHECK_SHARE", "1")
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").out == "x\n"
+    assert data(cli("semantic", "stats", "--json"))["checked"] == 0
