@@ -276,6 +276,14 @@ class FreshnessSection(Section):
         return self
 
 
+GateName = Literal[
+    "numbers", "negation", "antonyms", "entities", "order", "slots", "language", "characters", "passages"
+]
+"""What must agree between two queries besides vectors (`scoutcache.meaning.gates`)."""
+
+Gates = Annotated[tuple[GateName, ...], BeforeValidator(split_list)]
+
+
 class SemanticSection(Section):
     """``[semantic]``: answers for queries close enough in meaning."""
 
@@ -285,10 +293,17 @@ class SemanticSection(Section):
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
+    gates: Gates | None = None
+    """The gates that decide; overrides the preset's.  An empty list switches all of them off."""
+    without_gates: Gates = ()
+    """Gates that are switched off, whoever named them."""
     policy: Literal["threshold", "verified"] = "threshold"
     max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
     """What wrong hits of other queries stay under with the verified policy, as a part of requests that no exact answer
     was there for; the very same query again is an ordinary hit."""
+    check_share: Fraction = 0.0
+    """The part of near hits that is left to the caller to compute, and compared with what would have been served, so
+    that the rate of wrong ones is known (``semantic stats``).  The verified policy checks one in twenty by itself."""
     index: Literal["auto", "flat", "hnsw"] = "auto"
 
 

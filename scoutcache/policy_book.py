@@ -10,12 +10,14 @@ Rule 4: `allowed_backends`: tiers that are not allowed do not exist for the entr
         read from them.  "hybrid" stands for all tiers.
 Rule 5: `preferred_backend`: a write begins at that tier and goes down; the tiers above get the entry by promotion only.
         It counts for nothing where that tier is not there or not allowed.
+Rule 6: what the semantic side keeps for entries that may not stand everywhere (keys that begin with `CONFINED`) stands
+        in memory alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -23,7 +25,11 @@ from scoutcache.entry import MISSING, Ref
 from scoutcache.patterns import Pattern
 from scoutcache.policies import CacheBackend, CachePolicy
 
-__all__ = ["REQUIREMENTS", "SETTINGS", "Effective", "PolicyBook", "by_precedence", "says"]
+__all__ = ["CONFINED", "REQUIREMENTS", "SETTINGS", "Effective", "PolicyBook", "by_precedence", "says"]
+
+CONFINED: Final = "semantic:here:"
+
+_HERE: Final = frozenset({CacheBackend.MEMORY.value})
 
 REMEMBERED: Final = 10_000
 """Entries whose answer is kept, so that asking again costs a dict lookup."""
@@ -117,6 +123,10 @@ class PolicyBook:
         return found
 
     def _resolve(self, ref: Ref) -> Effective | None:
+        found = self._said(ref)
+        return replace(found or Effective(), allowed_backends=_HERE) if ref.key.startswith(CONFINED) else found
+
+    def _said(self, ref: Ref) -> Effective | None:
         speaking = tuple([at for at in range(len(self.policies)) if self._speaks(at, ref)])
         if not speaking:
             return None

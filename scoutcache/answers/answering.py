@@ -11,24 +11,27 @@ Rule 4: a row is announced before its entry is written, and goes after it (`scou
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from scoutcache import events
 from scoutcache.answers.state import State, state_of
 from scoutcache.calls import Calls, Options
-from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.engine.effects import Flow, Spawn, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.listing import list_entries
-from scoutcache.meaning.presets import LONGEST, Preset, Verdict, chosen, judge, rank
+from scoutcache.meaning.gates import GATES
+from scoutcache.meaning.presets import LONGEST, Preset, Verdict, check_gates, chosen, judge, rank
 from scoutcache.meaning.scopes import (
     KEYS,
     Answer,
     Asked,
     asked,
     check_names,
+    is_here,
     key_of,
     places_of,
     read_answer,
@@ -54,6 +57,9 @@ _ROUNDS = 16
 
 _LEAST = 0.5
 """Below this similarity nothing is learned to serve."""
+
+_NEVER = "-"
+"""No generation of an index."""
 
 
 class Reading(NamedTuple):
@@ -104,13 +110,16 @@ class Answering:
         """The namespace that is meant."""
         return self.calls.namespace if namespace is None else check_namespace(namespace)
 
-    def preset(self, threshold: float | None) -> Preset:
+    def preset(self, threshold: float | None, without: Collection[str] = ()) -> Preset:
         """What decides, by the configuration and the call.  Raises `CacheError`."""
         config = self.core.config.semantic
         is_number = isinstance(threshold, int | float) and not isinstance(threshold, bool)
         if threshold is not None and not (is_number and 0 <= threshold <= 1):
             raise CacheError(f"a threshold is a cosine similarity from 0 to 1, not {threshold!r}")
-        return chosen(config.preset, config.threshold if threshold is None else threshold)
+        check_gates(without, "without_gates")
+        threshold = config.threshold if threshold is None else threshold
+        gates = tuple(GATES) if config.gates is None and config.policy == "verified" else config.gates
+        return chosen(config.preset, threshold, gates, {*config.without_gates, *without})
 
     @property
     def policy(self) -> str:
@@ -120,11 +129,12 @@ class Answering:
     # -- asking
 
     def get(
-        self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None
-    ) -> Flow[Found | None]:
+        self, query: str, namespace: str | None, scope: Mapping[str, Any], threshold: float | None = None,
+        without_gates: Collection[str] = (),
+    ) -> Flow[Found | None]:  # fmt: skip
         """What serves *query*, or None."""
         check_names("get", scope)
-        one, preset, name = asked(query, scope), self.preset(threshold), self.namespace(namespace)
+        one, preset, name = asked(query, scope), self.preset(threshold, without_gates), self.namespace(namespace)
         began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
         found = yield from self._found(one, name, preset, reasons)
         if found is not None:
@@ -169,10 +179,11 @@ class Answering:
     def _near(self, one: Asked, namespace: str, preset: Preset) -> Flow[Found | None]:
         judged = yield from self.judged(one, namespace, preset, 1 if self.policy == "verified" else _NEAREST)
         best = self.best(one, judged)
-        if self.policy == "verified":
-            from scoutcache.answers.verifying import passed
+        checks = self.policy == "verified" or self.core.config.semantic.check_share
+        if checks and not self.core.clocks.looking:  # nobody computes for who only looks
+            from scoutcache.answers.checks import withheld  # a face of its own, that stands on this one
 
-            best = None if passed(self, one, namespace, serves=best is not None) else best
+            best = None if withheld(self, one, namespace, best, preset) else best
         if best is None:
             return None
         hit_id = self.hit_id(best.reading, best.similarity, one, best.verdict.figures)
@@ -191,15 +202,20 @@ class Answering:
         index = yield from self.opened(namespace)
 
         def search() -> list[Candidate]:
-            return index.near(self.state.encoding.one(one.query), one.digest, count)
+            vector = self.state.encoding.one(one.query)
+            found, here = index.near(vector, one.digest, count), self.state.here(namespace)
+            if here is None:
+                return found
+            near = [*found, *(it._replace(here=True) for it in here.near(vector, one.digest, count))]
+            return sorted(near, key=lambda it: -it.similarity)[:count]
 
-        judged: dict[Place, Judged] = {}
+        judged: dict[tuple[Place, bool], Judged] = {}
         least = _LEAST if self.policy == "verified" else preset.threshold - 0.01
         for _ in range(_ROUNDS):
             candidates: list[Candidate] = yield from self._work(search, [])
             gone = False
             for candidate in candidates:
-                if candidate.place in judged:
+                if (candidate.place, candidate.here) in judged:
                     continue
                 if not all_ and max(candidate.similarity, 0.0) < least:
                     break
@@ -209,7 +225,7 @@ class Answering:
                     continue
                 reading, similarity = found
                 verdict = yield from self._verdict(one, reading, similarity, preset)
-                judged[candidate.place] = Judged(reading, similarity, verdict)
+                judged[candidate.place, candidate.here] = Judged(reading, similarity, verdict)
             if not gone:  # else those behind the ones that are passed over from now on are asked for
                 break
         return list(judged.values())
@@ -218,7 +234,7 @@ class Answering:
         if self.policy == "verified":
             from scoutcache.answers.verifying import verdict_of  # a face of its own, that stands on this one
 
-            return (yield from verdict_of(self, one, reading, similarity))
+            return (yield from verdict_of(self, one, reading, similarity, preset.gates))
         verdict = judge(one.query, reading.answer.query, similarity, preset)
         return (yield from self._unless_reported(reading, verdict)) if verdict.serves else verdict
 
@@ -237,11 +253,13 @@ class Answering:
     ) -> Flow[tuple[Reading, float] | None]:
         """The answer that a candidate names, with its similarity by its own vector; None where there is none."""
         reasons: dict[Ref, str] = {}
-        key = key_of(*candidate.place)
+        key = key_of(*candidate.place, here=candidate.here)
         reading = yield from self.read(Ref(namespace, key), reasons)
         if reading is None:
-            gone = reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
-            yield from self._work(lambda: index.pass_over(candidate, gone=gone))
+            own = self.state.here(namespace) if candidate.here else index
+            gone = candidate.here or reasons.get(Ref(namespace, key)) in {"expired", "invalidated"}
+            if own is not None:
+                yield from self._work(lambda: own.pass_over(candidate, gone=gone))
             return None
         similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
         return reading, similarity
@@ -252,7 +270,7 @@ class Answering:
 
         encoding = self.state.encoding
         vector = encoding.one(query)
-        other = np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+        other = np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
         return float(vector @ other) if len(other) == len(vector) else 0.0
 
     def read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
@@ -326,13 +344,10 @@ class Answering:
             yield from self.calls.set(one.key, response, options)  # recorded as bypassed
             return None
         answer = Answer(query, response, one.scope, b"", "", secrets.token_hex(8))
-        if self.policy == "verified" and len(query) <= LONGEST and (yield from self.read(ref, {})) is None:
-            from scoutcache.answers.verifying import labelled
-
-            equal = yield from labelled(self, one, name, response)
-            if equal is not None:
-                target = equal.reading
-                answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
+        equal = yield from self._learn(one, name, response)
+        if equal is not None:
+            target = equal.reading
+            answer = answer._replace(response=target.answer.birth, alias_of=target.target.key)
         taken = yield from self.store(one, name, answer, options)
         return one.key if taken else None
 
@@ -345,31 +360,68 @@ class Answering:
         if len(query) > LONGEST or not self.core.config.enabled:
             return
         self._check_protection(kept_at)
-        if self.policy == "verified" and (yield from self.read(Ref(namespace, one.key), {})) is None:
+        here = self._is_confined(kept_at, one)
+        if here and self.core.memory is None:
+            return
+        yield from self._learn(one, namespace, response)
+        answer = Answer(query, None, one.scope, b"", "", secrets.token_hex(8), kept_at=kept_at.key)
+        yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]), here=here)
+
+    def _is_confined(self, kept_at: Ref, one: Asked) -> bool:
+        """May what leads to an entry not stand everywhere?  Where the entry may not, its question may not either."""
+        policy = self.core.world.policy
+        said, own = (None, None) if policy is None else (policy(kept_at), policy(Ref(kept_at.namespace, one.key)))
+        if said is None or said.allowed_backends is None:
+            return False
+        mine = {"disk", *self.core.world.names} if own is None or own.allowed_backends is None else own.allowed_backends
+        return not mine <= said.allowed_backends
+
+    def _learn(self, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
+        """Learn from the own answer of what was not served; the nearest one, if it is verified to be the same."""
+        passed = self.state.take_passed(Ref(namespace, one.key))
+        learns = self.policy == "verified" and len(one.query) <= LONGEST
+        if learns and not (yield from self._is_answered(one, namespace)):
             from scoutcache.answers.verifying import labelled
 
-            yield from labelled(self, one, namespace, response)
-        answer = Answer(query, None, one.scope, b"", "", secrets.token_hex(8), kept_at=kept_at.key)
-        yield from self.store(one, namespace, answer, Options(ttl, depends_on=[kept_at.key]))
+            return (yield from labelled(self, one, namespace, response, passed))
+        if passed is not None:
+            from scoutcache.answers.checks import checked
 
-    def store(self, one: Asked, namespace: str, answer: Answer, options: Options) -> Flow[bool]:
-        """Write *answer* as an entry, and put it into the index; an over-long query is in no index."""
+            yield from checked(self, one, namespace, passed, response)
+        return None
+
+    def _is_answered(self, one: Asked, namespace: str) -> Flow[bool]:
+        for key in (one.key, one.here_key):
+            if (yield from self.read(Ref(namespace, key), {})) is not None:
+                return True
+        return False
+
+    def store(
+        self, one: Asked, namespace: str, answer: Answer, options: Options, *, here: bool = False
+    ) -> Flow[bool]:
+        """Write *answer* as an entry, in memory alone with *here*, and put it into the index.
+
+        An over-long query is in no index.
+        """
         options = options._replace(namespace=namespace)
         if len(one.query) > LONGEST:
             return (yield from self.calls.set(one.key, written_answer(answer), options))
-        self._check_protection(Ref(namespace, one.key))
-        index = yield from self.opened(namespace)
+        key = one.here_key if here else one.key
+        self._check_protection(Ref(namespace, key))
+        index = self._index_here(namespace) if here else (yield from self.opened(namespace))
         encoding, place = self.state.encoding, Place(one.digest, one.ident)
-        vector = yield from perform(Work(lambda: encoding.one(one.query)))
-        whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=encoding.name)
+        vector, made_by = yield from perform(Work(lambda: (encoding.one(one.query), encoding.identity)))
+        whole = answer._replace(vector=vector.astype("<f4").tobytes(), model=made_by)
         self.core.world.codec.hold(written_answer(whole))  # what can't be stored is refused before the index is touched
         if not (yield from self._work(lambda: index.adding(place, vector), otherwise=False)):
             return False
-        taken = yield from self.calls.set(one.key, written_answer(whole), options)
+        taken = yield from self.calls.set(key, written_answer(whole), options)
         if taken:
             yield from self._work(lambda: index.added(place, vector))
+            if not here and (yield from self._work(index.is_due_to_be_compared, otherwise=False)):
+                yield from perform(Spawn(self._compared(namespace), True, lambda: None))
         else:
-            there = yield from self._read(Ref(namespace, one.key), {})  # a newer one may stand
+            there = yield from self._read(Ref(namespace, key), {})  # a newer one may stand
             yield from self._work(lambda: index.settle({place: there is not None}))
         return taken
 
@@ -388,7 +440,8 @@ class Answering:
         name, found = self.namespace(namespace), places_of(str(key))
         if found is None:
             raise InvalidKey(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
-        index, places = self.state.index(name), [Place(*found)]
+        here, places = is_here(str(key)), [Place(*found)]
+        index = self._index_here(name) if here else self.state.index(name)
         yield from self._work(lambda: index.removing(places))
         removed = yield from self.calls.delete(str(key), name)
         yield from self._work(lambda: index.removed(places))
@@ -397,13 +450,28 @@ class Answering:
     def clear(self, namespace: str | None) -> Flow[None]:
         """Remove every answer of the namespace, and what was learned of them."""
         name = self.namespace(namespace)
-        index = self.state.index(name)
-        yield from self._work(index.removing_all)
+        here = self.state.here(name)
+        indexes = [self.state.index(name), *([] if here is None else [here])]
+        for index in indexes:
+            yield from self._work(index.removing_all)
         removed = yield from self.core.removing.pattern(name, Pattern.parse("semantic:*"))
         if not removed.failed:
-            yield from self._work(index.removed_all)
+            for index in indexes:
+                yield from self._work(index.removed_all)
 
     # -- index and entries
+
+    def _index_here(self, namespace: str) -> Index:
+        """The index of what must stay in memory, rid from time to time of what memory let go of."""
+        index, memory = self.state.here(namespace, make=True), self.core.memory
+        assert index is not None
+        if memory is not None and index.is_due_to_be_compared():
+            generation, places = index.generation(), index.places()
+            refs = {place: Ref(namespace, key_of(*place, here=True)) for place in places}
+            there = memory.rows(refs.values(), count=False)
+            ghosts = {place: places[place][0] for place, ref in refs.items() if ref not in there}
+            index.amend((), ghosts, generation)
+        return index
 
     def opened(self, namespace: str) -> Flow[Index]:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
@@ -415,9 +483,11 @@ class Answering:
                 there[place] = (yield from self._read(Ref(namespace, key_of(*place)), {})) is not None
             if there:
                 yield from self._work(lambda: index.settle(there))
-            if not (yield from self._work(index.exists, otherwise=True)):
+        if state.settled.get(namespace, _NEVER) != index.seen:
+            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
+            if not whole:
                 yield from self.compare(namespace)
-            state.settled.add(namespace)
+            state.settled[namespace] = index.seen
         written = state.heard(namespace)
         if written is None:
             yield from self.compare(namespace)
@@ -441,11 +511,13 @@ class Answering:
         import numpy as np
 
         encoding = self.state.encoding
-        return np.frombuffer(answer.vector, "<f4") if answer.model == encoding.name else encoding.one(answer.query)
+        return np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
 
     def compare(self, namespace: str) -> Flow[dict[str, int]]:
         """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
         index = self.state.index(namespace)
+        mark = yield from perform(Work(index.uncompared))
+        generation = yield from perform(Work(index.generation))
         before = yield from perform(Work(index.places))
         keys = yield from perform(Work(lambda: self._keys(namespace)))
         there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
@@ -454,8 +526,17 @@ class Answering:
         # An entry that was being written when the rows were looked at is in neither list, and no ghost.
         ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:
-            yield from perform(Work(lambda: index.amend((), ghosts)))
+            yield from perform(Work(lambda: index.amend((), ghosts, generation)))
+        if mark is not None:
+            yield from perform(Work(partial(index.was_compared, mark)))
         return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
+
+    def _compared(self, namespace: str) -> Flow[None]:
+        """Rid the index, beside the calls, of what has expired and was evicted."""
+        try:
+            yield from self.compare(namespace)
+        except (CacheError, OSError) as error:
+            self.core.hooks.emit(events.Trouble("semantic", f"index and entries can't be compared: {error!s:.300}"))
 
     def _keys(self, namespace: str) -> list[str]:
         pattern = Pattern.parse(KEYS)
@@ -473,6 +554,6 @@ class Answering:
                 entries.append((Place(*found), vector))
         index = self.state.index(name)
         yield from perform(Work(lambda: index.replace(entries)))
-        self.state.settled.add(name)
         compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
+        self.state.settled[name] = index.seen
         return compared["entries"]

@@ -87,17 +87,13 @@ class Hit(NamedTuple):
 
 def evidence_of(answering: Answering, ref: Ref, birth: str) -> Flow[Evidence]:
     """What is known of the answer at *ref*."""
-    found = places_of(ref.key)
-    assert found is not None
-    held = yield from answering.calls.find(evidence_key(*found), ref.namespace)
+    held = yield from answering.calls.find(evidence_key(ref.key), ref.namespace)
     return read_evidence(None if held is None else held.value, birth)
 
 
 def observe(answering: Answering, ref: Ref, birth: str, observation: Observation) -> Flow[Evidence | None]:
     """Add *observation* to what is known of the answer at *ref*; what was known before, None when it is gone."""
-    found = places_of(ref.key)
-    assert found is not None
-    own = Ref(ref.namespace, evidence_key(*found))
+    own = Ref(ref.namespace, evidence_key(ref.key))
 
     def add(_: Any) -> Flow[Evidence | None]:
         reading = yield from answering.read(ref, {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from scoutcache.answers.looking import explain, stats
 from scoutcache.calls import Key, Options
 
 if TYPE_CHECKING:
+    from scoutcache.answers.labelling import Labelled
     from scoutcache.async_cache import AsyncCache
     from scoutcache.cache import Cache
 
@@ -54,10 +55,14 @@ class Semantic:
         self._cache, self._flows = cache, Answering(cache._calls)
 
     def get(
-        self, query: str, *, namespace: str | None = None, threshold: float | None = None, **scope: Any
-    ) -> SemanticHit | None:
-        """The answer to a query that means the same in this *scope*, or None; *threshold* stands over the preset's."""
-        return _hit(self._cache._run(self._flows.get(query, namespace, scope, threshold)))
+        self, query: str, *, namespace: str | None = None, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> SemanticHit | None:  # fmt: skip
+        """The answer to a query that means the same in this *scope*, or None.
+
+        *threshold* stands over the preset's; *without_gates* names gates that don't decide.
+        """
+        return _hit(self._cache._run(self._flows.get(query, namespace, scope, threshold, without_gates)))
 
     def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
@@ -85,14 +90,29 @@ class Semantic:
         """
         return self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
+    def label(
+        self, pairs: Iterable[tuple[str, str, bool]], *, namespace: str | None = None, **scope: Any
+    ) -> Labelled:
+        """Take labelled pairs (query, other, whether one answer serves both) as evidence in this *scope*.
+
+        Answers to one of the queries are told of the other: a wrong one isn't served to queries as far away or
+        farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
+        were requests.  The same pairs again change nothing.
+        """
+        from scoutcache.answers.labelling import label
+
+        return self._cache._run(label(self._flows, pairs, namespace, scope))
+
     def explain(
-        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
-    ) -> dict[str, Any]:
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
 
-        It is no request, and changes nothing.
+        Of each: which gates are closed and what they saw, and under ``ignored`` those that would be, were they not
+        switched off (``gates_off``).  It is no request, and changes nothing.
         """
-        return self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+        return self._cache._run(explain(self._flows, query, namespace, scope, count, threshold, without_gates))
 
     def stats(self, namespace: str | None = None) -> dict[str, Any]:
         """How many answers and scopes there are, by what embedder, and what decides of hits.
@@ -103,13 +123,14 @@ class Semantic:
 
     def use(
         self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
-        same: Callable[[Any, Any], bool] | None = None,
+        same: Callable[[Any, Any], bool] | None = None, judge: Callable[[str, Any, Any], bool] | None = None,
     ) -> None:  # fmt: skip
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
 
-        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        Whether two responses are equivalent, where what was computed is compared with what was or would have been
+        served, ``same(one, other)`` tells, or ``judge(query, served, computed)``; without either, equality.
         """
-        self._flows.state.use(embed, name, same)
+        self._flows.state.use(embed, name, same, judge)
 
     def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""
@@ -123,10 +144,14 @@ class AsyncSemantic:
         self._cache, self._flows = cache, Answering(cache._calls)
 
     async def get(
-        self, query: str, *, namespace: str | None = None, threshold: float | None = None, **scope: Any
-    ) -> SemanticHit | None:
-        """The answer to a query that means the same in this *scope*, or None; *threshold* stands over the preset's."""
-        return _hit(await self._cache._run(self._flows.get(query, namespace, scope, threshold)))
+        self, query: str, *, namespace: str | None = None, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> SemanticHit | None:  # fmt: skip
+        """The answer to a query that means the same in this *scope*, or None.
+
+        *threshold* stands over the preset's; *without_gates* names gates that don't decide.
+        """
+        return _hit(await self._cache._run(self._flows.get(query, namespace, scope, threshold, without_gates)))
 
     async def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
@@ -154,14 +179,29 @@ class AsyncSemantic:
         """
         return await self._cache._run(feedback(self._flows, hit_id, correct, namespace))
 
+    async def label(
+        self, pairs: Iterable[tuple[str, str, bool]], *, namespace: str | None = None, **scope: Any
+    ) -> Labelled:
+        """Take labelled pairs (query, other, whether one answer serves both) as evidence in this *scope*.
+
+        Answers to one of the queries are told of the other: a wrong one isn't served to queries as far away or
+        farther, a right one is found by the other too.  The policy ``verified`` learns from all of them, as if they
+        were requests.  The same pairs again change nothing.
+        """
+        from scoutcache.answers.labelling import label
+
+        return await self._cache._run(label(self._flows, pairs, namespace, scope))
+
     async def explain(
-        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None, **scope: Any
-    ) -> dict[str, Any]:
+        self, query: str, *, namespace: str | None = None, count: int = 5, threshold: float | None = None,
+        without_gates: Collection[str] = (), **scope: Any,
+    ) -> dict[str, Any]:  # fmt: skip
         """Why *query* would hit or miss: ``serves``, ``reason``, and the *count* nearest with similarity and gates.
 
-        It is no request, and changes nothing.
+        Of each: which gates are closed and what they saw, and under ``ignored`` those that would be, were they not
+        switched off (``gates_off``).  It is no request, and changes nothing.
         """
-        return await self._cache._run(explain(self._flows, query, namespace, scope, count, threshold))
+        return await self._cache._run(explain(self._flows, query, namespace, scope, count, threshold, without_gates))
 
     async def stats(self, namespace: str | None = None) -> dict[str, Any]:
         """How many answers and scopes there are, by what embedder, and what decides of hits.
@@ -172,13 +212,16 @@ class AsyncSemantic:
 
     def use(
         self, embed: Callable[[list[str]], Any] | None = None, name: str | None = None,
-        same: Callable[[Any, Any], bool] | None = None,
+        same: Callable[[Any, Any], bool | Awaitable[bool]] | None = None,
+        judge: Callable[[str, Any, Any], bool | Awaitable[bool]] | None = None,
     ) -> None:  # fmt: skip
         """Make vectors by the function *embed*, which takes a list of texts and gives an array (n, dim).
 
-        ``same(one, other)`` tells the policy ``verified`` whether two responses are equivalent; without it, equality.
+        Whether two responses are equivalent, where what was computed is compared with what was or would have been
+        served, ``same(one, other)`` tells, or ``judge(query, served, computed)``; without either, equality.  Plain
+        functions are called in a thread, coroutine functions awaited.
         """
-        self._flows.state.use(embed, name, same)
+        self._flows.state.use(embed, name, same, judge)
 
     async def rebuild(self, namespace: str | None = None) -> int:
         """Make the index of the namespace anew from its entries, with the embedder in use; how many it holds."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scoutcache.answers.answering import Answering, Judged
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
+from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.presets import LONGEST
 from scoutcache.meaning.scopes import asked, check_names
 
@@ -16,13 +17,14 @@ __all__ = ["explain", "stats"]
 
 def explain(
     answering: Answering, query: str, namespace: str | None, scope: Mapping[str, Any], count: int,
-    threshold: float | None,
+    threshold: float | None, without_gates: Collection[str] = (),
 ) -> Flow[dict[str, Any]]:  # fmt: skip
     """What would be served to *query* and why, with the *count* nearest; it is no request and counts as none."""
     check_names("explain", scope)
-    one, preset, name = asked(query, scope), answering.preset(threshold), answering.namespace(namespace)
+    one, preset, name = asked(query, scope), answering.preset(threshold, without_gates), answering.namespace(namespace)
+    off = [gate for gate in GATES if gate not in preset.gates]
     told: dict[str, Any] = {"query": query, "scope": one.scope, "namespace": name, "policy": answering.policy,
-                            "threshold": preset.threshold, "gates": list(preset.gates)}  # fmt: skip
+                            "threshold": preset.threshold, "gates": list(preset.gates), "gates_off": off}  # fmt: skip
     exact = yield from answering.read(Ref(name, one.key), {})
     judged: list[Judged] = []
     if len(query) <= LONGEST and answering.core.config.enabled:
@@ -33,11 +35,16 @@ def explain(
     candidates = [
         {"key": found.reading.ref.key, "query": found.reading.answer.query, "similarity": found.verdict.similarity,
          "serves": found.verdict.serves, "reason": found.verdict.reason,
-         "closed": [closed._asdict() for closed in found.verdict.closed]}
+         "closed": _told(closed_by(query, found.reading.answer.query, preset.gates)),
+         "ignored": _told(closed_by(query, found.reading.answer.query, off))}
         for found in judged
     ]  # fmt: skip
     return {**told, "serves": key is not None, "exact": exact is not None, "key": key, "reason": reason,
             "candidates": candidates}  # fmt: skip
+
+
+def _told(closed: Sequence[Closed]) -> list[dict[str, str]]:
+    return [one._asdict() for one in closed]
 
 
 def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: bool, enabled: bool) -> str:
@@ -56,15 +63,26 @@ def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: 
 
 def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     """How many answers there are, and what decides; index and entries are compared for it, and made to agree."""
+    from scoutcache.answers.checks import Observed, observed, rule_of
+    from scoutcache.meaning.verified import AUDIT
+
     config, name = answering.core.config.semantic, answering.namespace(namespace)
     compared = yield from answering.compare(name)
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))
     preset = answering.preset(None)
+    rules = yield from observed(answering, name)
+    checks = rules.get(rule_of(answering, preset, about["model"] or ""), Observed(0, 0))
     return {
         "namespace": name, "entries": compared["entries"], "indexed": about["indexed"], "scopes": about["scopes"],
         "mended": compared["missing"] + compared["ghosts"], "model": about["model"], "dimensions": about["dim"],
         "index_bytes": about["bytes"], "configured_model": config.model, "policy": config.policy,
         "preset": config.preset, "threshold": preset.threshold, "gates": list(preset.gates),
         "max_error": config.max_error if config.policy == "verified" else None,
+        "check_share": AUDIT if config.policy == "verified" else config.check_share, "checked": checks.checked,
+        "checked_wrong": checks.wrong, "error_rate": checks.rate, "error_rate_interval": checks.interval,
+        "checks": [
+            {"rule": rule, "checked": found.checked, "wrong": found.wrong, "error_rate": found.rate,
+             "error_rate_interval": found.interval} for rule, found in rules.items()
+        ],
     }  # fmt: skip

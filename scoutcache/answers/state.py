@@ -3,6 +3,7 @@
 Rule 1: it is made when the semantic cache is first used, and shared by every face and view of the cache.
 Rule 2: entries that lie in this process's memory alone have an index of their own, in a folder that ends with it: what
         other processes keep in the directory is not for them, nor the other way round.
+        Where a policy keeps entries off the disk, so is what leads to them: their index lies in memory.
 Rule 3: where a server is shared, what other machines write is heard of in their announcements and added here; after a
         gap in those everything is compared once (`heard`).
 """
@@ -22,11 +23,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from scoutcache.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.meaning.scopes import places_of
+from scoutcache.meaning.scopes import is_here, key_of, places_of
 from scoutcache.semantic.embedding import Embedder, Encoding
 from scoutcache.semantic.index import Index
+from scoutcache.semantic.models import folder_name
 
 if TYPE_CHECKING:
+    from scoutcache.answers.checks import Passed
     from scoutcache.coherence.messages import Message
     from scoutcache.meaning.verified import Model
 
@@ -55,18 +58,22 @@ class State:
         self.encoding = Encoding(self._load)
         self._folder = self._choose_folder(core)
         self._indexes: dict[str, Index] = {}
+        self._here: dict[str, Index] = {}
+        self._policy = core.world.policy
         self._heard = _Heard(core) if "redis" in core.config.tiers else None
         if self._heard is not None:
             core.follower.watch(self._heard)
         self.served: OrderedDict[str, Served] = OrderedDict()
-        self.same: Callable[[Any, Any], bool] | None = None
+        self.same: Callable[[Any, Any], Any] | None = None
         """Tells whether two responses are the same, where equality doesn't."""
         self.models: dict[Ref, tuple[int, Model | None]] = {}
         """What was learned, and from how many labels, by where those are kept."""
-        self._passed: OrderedDict[Ref, float] = OrderedDict()
-        """Requests that were not served, and how many each stands for."""
-        self.settled: set[str] = set()
-        """The namespaces whose index was compared with the entries by this process."""
+        self.judge: Callable[[str, Any, Any], Any] | None = None
+        """The same, told the query too; it goes before `same`."""
+        self._passed: OrderedDict[Ref, Passed] = OrderedDict()
+        """Requests that were not served."""
+        self.settled: dict[str, str | None] = {}
+        """The namespaces whose index this process found whole or made so, with its generation."""
         self.rests_until = 0.0
         """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()
@@ -93,17 +100,18 @@ class State:
         """Called in a forked child."""
         self._lock = threading.Lock()
         self.encoding.renew()
-        for index in self._indexes.values():
+        for index in (*self._indexes.values(), *self._here.values()):
             index.renew()
 
     def use(
-        self, embed: Callable[[list[str]], Any] | None, name: str | None, same: Callable[[Any, Any], bool] | None
-    ) -> None:
-        """Make vectors by *embed*, and compare responses by *same*, from now on."""
-        for what, given in (("embed", embed), ("same", same)):
+        self, embed: Callable[[list[str]], Any] | None, name: str | None, same: Callable[[Any, Any], Any] | None,
+        judge: Callable[[str, Any, Any], Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Make vectors by *embed*, and compare responses by *same* or *judge*, from now on."""
+        for what, given in (("embed", embed), ("same", same), ("judge", judge)):
             if given is not None and not callable(given):
                 raise CacheError(f"{what} is a function, not {given!r:.80}")
-        self.same = same or self.same
+        self.same, self.judge = same or self.same, judge or self.judge
         if embed is None:
             return
         from scoutcache.semantic.models import Function
@@ -111,16 +119,27 @@ class State:
         called = name or f"{getattr(embed, '__module__', '?')}:{getattr(embed, '__qualname__', type(embed).__name__)}"
         with self._lock:
             self.encoding = Encoding(lambda: Function(embed, called))
-            self._indexes, self.settled = {}, set()
+            self._indexes, self._here, self.settled = {}, {}, {}
 
     def index(self, namespace: str) -> Index:
-        """The index of *namespace*."""
+        """The index of *namespace*, in memory where a policy forbids the disk to its answers."""
         with self._lock:
             found = self._indexes.get(namespace)
             if found is None:
-                folder = self._folder / hashlib.sha256(namespace.encode()).hexdigest()[:16]
+                folder = self._folder / folder_name(namespace) if self._may_lie_on_disk(namespace) else None
                 found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
             return found
+
+    def _may_lie_on_disk(self, namespace: str) -> bool:
+        said = None if self._policy is None else self._policy(Ref(namespace, key_of(bytes(16), bytes(16))))
+        return said is None or said.allows("disk")
+
+    def here(self, namespace: str, *, make: bool = False) -> Index | None:
+        """The index of what must stay in memory; None until something was, unless it is to be made."""
+        with self._lock:
+            if make and namespace not in self._here:
+                self._here[namespace] = Index(None, self.encoding, self._kind, self._now)
+            return self._here.get(namespace)
 
     def note_served(self, hit_id: str, served: Served) -> None:
         """Remember a hit for the feedback to it."""
@@ -129,17 +148,17 @@ class State:
             while len(self.served) > _SERVED:
                 self.served.popitem(last=False)
 
-    def note_passed(self, ref: Ref, weight: float) -> None:
+    def note_passed(self, ref: Ref, passed: Passed) -> None:
         """Remember a request that was not served, for the answer that its caller computes."""
         with self._lock:
-            self._passed[ref] = weight
+            self._passed[ref] = passed
             while len(self._passed) > _SERVED:
                 self._passed.popitem(last=False)
 
-    def take_passed(self, ref: Ref) -> float:
-        """How many requests the one that is answered now stands for."""
+    def take_passed(self, ref: Ref) -> Passed | None:
+        """What is known of the request that is answered now."""
         with self._lock:
-            return self._passed.pop(ref, 1.0)
+            return self._passed.pop(ref, None)
 
     def heard(self, namespace: str) -> list[str] | None:
         """Keys that other machines wrote since the last call; None when that is not known."""
@@ -160,7 +179,7 @@ class _Heard:
         core = self._core()
         if core is None or message.kind != "written" or _machine(message.source) == _machine(core.world.source):
             return
-        keys = [key for key in message.names if places_of(key) is not None]
+        keys = [key for key in message.names if places_of(key) is not None and not is_here(key)]
         if keys:
             self._keys.setdefault(message.namespace, []).extend(keys)
 

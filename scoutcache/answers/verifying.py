@@ -1,7 +1,7 @@
 """The policy ``verified`` on a cache: what was labelled lies beside the answers, and every process learns from it.
 
-Rule 1: a request that was not served labels its nearest answer when the caller stores its own (`labelled`): by equality
-        of the two responses, or by the function that was given (`semantic.use(same=…)`).  Feedback to a hit labels what
+Rule 1: a request that was not served labels its nearest answer when the caller stores its own (`labelled`), as the two
+        responses compare (`scoutcache.answers.comparing`).  Feedback to a hit labels what
         it served, by the figures that it was served for, which its id says (`reported`).
 Rule 2: labels of a namespace and an embedder are kept together, as an entry; those of one answer beside it.
 Rule 3: where a new answer equals the nearest one, it is stored as an alias of that: another way to ask for it.
@@ -9,33 +9,37 @@ Rule 3: where a new answer equals the nearest one, it is stored as an alias of t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alone import alone
+from scoutcache.answers.checks import Passed, count_check, mark_of
+from scoutcache.answers.comparing import alike
 from scoutcache.answers.evidence import evidence_of, observe
 from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError
 from scoutcache.meaning.evidence import Evidence, Observation
 from scoutcache.meaning.presets import Verdict
 from scoutcache.meaning.scopes import POOL
-from scoutcache.meaning.verified import AUDIT, Figures, Label, Model, figures, learn, may_serve, pack, unpack
+from scoutcache.meaning.verified import Figures, Label, Model, figures, learn, may_serve, pack, unpack
 
 if TYPE_CHECKING:
     from scoutcache.answers.answering import Answering, Judged, Reading
     from scoutcache.answers.evidence import Hit
     from scoutcache.meaning.scopes import Asked
 
-__all__ = ["labelled", "model_of", "passed", "reported", "verdict_of"]
+__all__ = ["keep_labels", "labelled", "model_of", "reported", "verdict_of"]
 
 _MORE: Final = 0.05
 """A model is learned anew when so much more was labelled."""
 
 
-def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Verdict]:
+def verdict_of(
+    answering: Answering, one: Asked, reading: Reading, similarity: float, gates: Sequence[str]
+) -> Flow[Verdict]:
     """May the answer serve, by what was learned?"""
-    found = yield from _figures(answering, one, reading, similarity)
+    found = yield from _figures(answering, one, reading, similarity, gates)
     model = yield from model_of(answering, reading.ref.namespace)
     reason = may_serve(found, model)
     similarity = min(max(similarity, 0.0), 1.0)
@@ -45,9 +49,11 @@ def verdict_of(answering: Answering, one: Asked, reading: Reading, similarity: f
     return Verdict(True, similarity, reason, figures=found)
 
 
-def _figures(answering: Answering, one: Asked, reading: Reading, similarity: float) -> Flow[Figures]:
+def _figures(
+    answering: Answering, one: Asked, reading: Reading, similarity: float, gates: Sequence[str]
+) -> Flow[Figures]:
     known = yield from evidence_of(answering, reading.target, reading.answer.birth)
-    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known)
+    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known, gates)
 
 
 def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
@@ -56,7 +62,7 @@ def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
     held = yield from answering.calls.find(ref.key, namespace)
     if held is None:
         return None
-    count = held.value.get("count") if isinstance(held.value, dict) else None
+    count = held.value.get("count") if _is_own(answering, held.value) else None
     if not isinstance(count, int):
         return None
     known = state.models.get(ref)
@@ -67,30 +73,37 @@ def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:
     return known[1]
 
 
+def _is_own(answering: Answering, value: Any) -> bool:
+    """Are these labels of the embedder in use?  Those of another one of its name say nothing of its similarities."""
+    model = value.get("model") if isinstance(value, dict) else None
+    return isinstance(model, str) and answering.state.encoding.made(model)
+
+
 def _kept_at(namespace: str, pool: str) -> Ref:
     return Ref(namespace, f"{POOL}:{pool}")
 
 
-def passed(answering: Answering, one: Asked, namespace: str, *, serves: bool) -> bool:
-    """Is this request not to be served though it could be, so that it labels?  What it stands for is remembered."""
-    audited = serves and answering.core.world.dice() < AUDIT
-    if not serves or audited:
-        answering.state.note_passed(Ref(namespace, one.key), 1 / AUDIT if audited else 1.0)
-    return audited
-
-
-def labelled(answering: Answering, one: Asked, namespace: str, response: Any) -> Flow[Judged | None]:
-    """Label the nearest answer by *response*, the own one; it, if it is the same."""
-    judged = yield from answering.judged(one, namespace, answering.preset(0.0), 1, all_=True)
-    nearest = next((found for found in judged if found.reading.ref.key != one.key), None)
+def labelled(
+    answering: Answering, one: Asked, namespace: str, response: Any, known: Passed | None
+) -> Flow[Judged | None]:
+    """Label the nearest answer by *response*, the own one of a request; it, if it is the same."""
+    preset = answering.preset(0.0)
+    judged = yield from answering.judged(one, namespace, preset, 1, all_=True)
+    passed = known or Passed()
+    own = {one.key, one.here_key}
+    nearest = next((found for found in judged if found.reading.ref.key not in own), None)
     if nearest is None:
         return None
     reading, similarity = nearest.reading, nearest.verdict.similarity
-    right = yield from _same(answering, reading.answer.response, response)
-    found = yield from _figures(answering, one, reading, similarity)
-    weight = answering.state.take_passed(Ref(namespace, one.key))
-    yield from _keep(answering, _kept_at(namespace, answering.state.pool), Label(found, right, weight))
-    observation = Observation(similarity, right, one.ident.hex()[:12])
+    right = yield from alike(answering, one.query, reading.answer.response, response)
+    if right is None:
+        return None
+    found = yield from _figures(answering, one, reading, similarity, preset.gates)
+    label = Label(found, right, passed.weight)
+    yield from keep_labels(answering, namespace, lambda _: [label])
+    if passed.target == reading.ref and passed.birth == reading.answer.birth:
+        yield from count_check(answering, namespace, passed.rule, right=right)
+    observation = Observation(similarity, right, mark_of(one))
     yield from observe(answering, reading.target, reading.answer.birth, observation)
     return nearest if right else None
 
@@ -104,34 +117,46 @@ def reported(answering: Answering, hit: Hit, correct: bool, before: Evidence) ->
     if hit.figures is None or said == correct:
         return
     instead = None if said is None else Label(hit.figures, said)
-    yield from _keep(answering, _kept_at(hit.namespace, hit.pool), Label(hit.figures, correct), instead)
+    label = Label(hit.figures, correct)
+
+    def new(held: list[Label]) -> list[Label]:
+        if instead is not None:
+            _drop(held, instead)
+        return [label]
+
+    yield from _keep(answering, _kept_at(hit.namespace, hit.pool), new, None)
 
 
-def _same(answering: Answering, one: Any, other: Any) -> Flow[bool]:
-    same = answering.state.same
-    if same is None:
-        return bool(one == other)
-    found = yield from perform(Work(lambda: same(one, other)))
-    if not isinstance(found, bool):
-        raise CacheError(f"same(one, other) gives True or False, not {found!r:.40}")
-    return found
+def keep_labels(
+    answering: Answering, namespace: str, new: Callable[[list[Label]], Sequence[Label]]
+) -> Flow[int]:
+    """Add those that *new* gives, which is told the ones there are, to the labels of the namespace; how many."""
+    model: str = yield from perform(Work(lambda: answering.state.encoding.identity))
+    return (yield from _keep(answering, _kept_at(namespace, answering.state.pool), new, model))
 
 
-def _keep(answering: Answering, ref: Ref, label: Label, instead: Label | None = None) -> Flow[None]:
-    """Add *label* to those at *ref*, alone among all that do; the latest that is as *instead* goes."""
+def _keep(
+    answering: Answering, ref: Ref, new: Callable[[list[Label]], Sequence[Label]], model: str | None
+) -> Flow[int]:
+    """Add labels to those at *ref*, alone among all that do.
 
-    def add(_: Any) -> Flow[None]:
+    They are those of *model*, and others are dropped; None, which needs no embedder, adds to whatever is there.
+    """
+
+    def add(_: Any) -> Flow[int]:
         held = yield from answering.calls.find(ref.key, ref.namespace)
         value = held.value if held is not None and isinstance(held.value, dict) else {}
+        value = value if model is None or _is_own(answering, value) else {}
         labels = unpack(value.get("labels"))
-        if instead is not None:
-            _drop(labels, instead)
-        labels.append(label)
-        count = value["count"] + 1 if isinstance(value.get("count"), int) else len(labels)
-        written = {"count": count, "labels": pack(labels)}
-        yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=ref.namespace))
+        added = new(labels)
+        labels += added
+        count = value["count"] + len(added) if isinstance(value.get("count"), int) else len(labels)
+        written = {"count": count, "labels": pack(labels), "model": model or value.get("model")}
+        if added:
+            yield from answering.calls.set(ref.key, written, Options(ttl="never", namespace=ref.namespace))
+        return len(added)
 
-    yield from alone(answering.core, ref, add)
+    return (yield from alone(answering.core, ref, add))
 
 
 def _drop(labels: list[Label], one: Label) -> None:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
+from scoutcache.errors import CacheError
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
-from scoutcache.meaning.presets import PRESETS
+from scoutcache.meaning.presets import check_gates, chosen
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
 
-__all__ = ["Calibrated", "calibrated", "check_threshold", "read_pairs"]
+__all__ = ["Calibrated", "as_fields", "calibrated", "chart", "check_asked", "read_pairs"]
 
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -34,15 +35,19 @@ class Calibrated(NamedTuple):
 
 
 def calibrated(
-    session: Session, file: Path, preset: str, threshold: float | None, precision: float | None, *, gates: bool
-) -> Calibrated:
-    """Measure the pairs in *file*.  Raises `CommandError` for a file that can't be read."""
+    session: Session, file: Path, preset: str | None, threshold: float | None, precision: float | None, *, gates: bool,
+    without: Collection[str] = (),
+) -> Calibrated:  # fmt: skip
+    """Measure the pairs in *file*, by *preset* or the configured one.
+
+    Raises `CommandError` for a file that can't be read.
+    """
     from scoutcache.semantic.embedding import Encoding
     from scoutcache.semantic.models import load_embedder
 
     if threshold is not None and precision is not None:
         raise Usage("--threshold and --precision exclude each other")
-    check_threshold(threshold)
+    check_asked(threshold, without)
     rows = read_pairs(file)
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
     name = encoding.name
@@ -53,7 +58,10 @@ def calibrated(
         part = texts[at : at + 256]
         vectors.update(zip(part, encoding.many(part), strict=True))
     session.progress_done()
-    asked = PRESETS[preset].gates if gates else ()
+    config, name_of_preset = session.config.semantic, preset or session.config.semantic.preset
+    configured = config.gates if preset is None else None
+    said = chosen(name_of_preset, config.threshold, configured, {*config.without_gates, *without})
+    asked = said.gates if gates else ()
     pairs = [
         Pair(min(max(float(vectors[one] @ vectors[other]), 0.0), 1.0), same, not closed_by(one, other, asked))
         for one, other, same in rows
@@ -62,13 +70,16 @@ def calibrated(
     if precision is not None:
         point = lowest_for(points, precision)
     else:
-        chosen = session.config.semantic.threshold if threshold is None else threshold
-        point = measure(pairs, PRESETS[preset].threshold if chosen is None else chosen)
-    return Calibrated(pairs, name, preset, asked, point, points)
+        point = measure(pairs, said.threshold if threshold is None else threshold)
+    return Calibrated(pairs, name, name_of_preset, asked, point, points)
 
 
-def check_threshold(threshold: float | None) -> None:
-    """Raise `Usage` for what is no cosine similarity."""
+def check_asked(threshold: float | None, without: Collection[str] | None) -> None:
+    """Raise `Usage` for what is no cosine similarity, and for a gate that there isn't."""
+    try:
+        check_gates(without or (), "--without-gate")
+    except CacheError as error:
+        raise Usage(str(error), hint=error.hint) from error
     if threshold is not None and not 0 <= threshold <= 1:
         raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
 
@@ -104,3 +115,36 @@ def _text(file: Path) -> str:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} can't be read: {error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
+
+
+_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
+                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
+
+
+def as_fields(point: Point | None) -> dict[str, Any]:
+    """A point for people; all unknown where there is none."""
+    return dict.fromkeys(_RATES) if point is None else point._asdict()
+
+
+_WIDTH: Final = 32
+
+
+def chart(session: Session, points: Sequence[Point], chosen: Point | None) -> None:
+    """Precision and recall by threshold, as bars; the chosen one is marked."""
+    session.out.line(f"{'threshold':>9}  {'precision':<{_WIDTH + 6}}{'recall':<{_WIDTH + 6}}false hits")
+    for point in points[:: max(1, len(points) // 26)]:
+        mark = "→" if chosen is not None and abs(point.threshold - chosen.threshold) < 0.005 else " "
+        cells = [f"{_bar(rate)} {_short(rate):<5}" for rate in (point.precision, point.recall)]
+        line = f"{mark}{point.threshold:>8.2f}  {'  '.join(cells)}  {_short(point.false_hit_rate)}"
+        session.out.line(line.rstrip())
+    session.out.line("")
+
+
+def _bar(rate: float | None) -> str:
+    eighths = round((rate or 0.0) * _WIDTH * 8)
+    whole, part = divmod(eighths, 8)
+    return ("█" * whole + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_WIDTH)
+
+
+def _short(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.3f}"

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
 _WAL_RACE: Final = ((3, 7, 0), (3, 51, 2))
 _LEAST_FREE: Final = 100_000_000
-_MOST_VERIFIED: Final = 20_000
+MOST_VERIFIED: Final = 20_000
 """Entries that are read within a second or so; a doctor who takes minutes isn't asked."""
 
 
@@ -75,6 +75,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     if directory.status == "fail":
         return
     yield from _store(session, without="redis" if away else None)
+    yield from _semantic(session)
     yield from _alerts(session)
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
@@ -182,6 +183,16 @@ def _store(session: Session, without: str | None) -> Iterator[Check]:
         yield Check("store", "fail", str(error), error.hint)
 
 
+def _semantic(session: Session) -> Iterator[Check]:
+    """Only where answers are found by meaning, or were."""
+    config = session.config
+    asks = config.semantic.enabled or any(policy.strategy == "semantic" for policy in config.policies)
+    if config.enabled and (asks or any(session.place.glob("semantic/*/rows"))):
+        from scoutcache.cli.semantic_checks import semantic_checks
+
+        yield from semantic_checks(session)
+
+
 def _alerts(session: Session) -> Iterator[Check]:
     """The levels of the alerts section that this machine's counters of the last hour pass; tiers were asked above."""
     from scoutcache.alarms import HOUR, LEAST, figures_of
@@ -220,7 +231,7 @@ def _tier(core: Core, tier: Tier) -> Iterator[Check]:
 
 def _integrity(tier: Any, entries: int | None) -> Check:
     name = f"{tier.name} integrity"
-    if (entries or 0) > _MOST_VERIFIED:
+    if (entries or 0) > MOST_VERIFIED:
         return Check(name, "ok", f"not checked, for it holds {entries:,} entries", "scoutcache verify reads them all")
     found = tier.verify()
     damaged = len(found["corrupt"])

@@ -33,9 +33,11 @@ def doctor(
     """Check the interpreter, the configuration, the directory, the store, the space and the log.
 
     Of a server: whether it answers and takes writes, how far away it is, its version, clock, persistence, eviction,
-    TLS and password; of a cluster all its nodes. Changes nothing, but that a damaged store is set aside, as by any
-    command, and that a key of the cache's own is written to a server and removed. Exit code 1 when a check fails; a
-    warning is no failure. Off a terminal: status, name and detail of each check in a line, then what to do.
+    TLS and password; of a cluster all its nodes. Where answers are found by meaning: the libraries, the model and
+    whether it is prepared, whose vectors the index holds, and whether it agrees with the entries. Changes nothing, but
+    that a damaged store is set aside, as by any command, and that a key of the cache's own is written to a server and
+    removed. Exit code 1 when a check fails; a warning is no failure. Off a terminal: status, name and detail of each
+    check in a line, then what to do.
     """
     if acl:
         _acl(session)

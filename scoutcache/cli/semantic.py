@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,10 @@ Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
 Threshold = Annotated[
     float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
 ]
+WithoutGate = Annotated[
+    list[str] | None,
+    typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
+]
 
 
 @command(
@@ -65,17 +69,20 @@ def stats(session: Session) -> None:
     scoutcache semantic query 'reset password' -m gpt-4o -s system='be brief' --json
     """,
 )
-def query(session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None) -> int | None:
+def query(
+    session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None,
+    without_gate: WithoutGate = None,
+) -> int | None:  # fmt: skip
     """Print the answer that serves a query, by its meaning; exit code 4 when there is none.
 
     It counts as a request. Why there is none is told by scoutcache semantic explain.
     """
-    from scoutcache.cli.calibrating import check_threshold
+    from scoutcache.cli.calibrating import check_asked
 
-    check_threshold(threshold)
+    check_asked(threshold, without_gate)
     wanted = _scope("get", model, scope)
     with session.cache(reading=True, counting=True, raising=False) as cache:
-        hit = cache.semantic.get(query, threshold=threshold, **wanted)
+        hit = cache.semantic.get(query, threshold=threshold, without_gates=without_gate or (), **wanted)
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
                            hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
@@ -162,6 +169,7 @@ def remove(
     examples="""
     scoutcache semantic explain 'Should I sell gold?' --model gpt-4o
     scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --json | jq '.candidates[0].closed'
+    scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --without-gate antonyms
     """,
 )
 def explain(
@@ -170,23 +178,37 @@ def explain(
     model: Model,
     scope: Scope = None,
     threshold: Threshold = None,
+    without_gate: WithoutGate = None,
     count: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Neighbours to show.")] = 5,
 ) -> None:
     """Show the nearest answered queries of the scope, and for each what was decided, by which gate or rule.
 
-    It counts as no request and changes nothing.
+    Closed gates say what they saw, also those that are switched off and decide nothing. It counts as no request and
+    changes nothing.
     """
-    from scoutcache.cli.calibrating import check_threshold
+    from scoutcache.cli.calibrating import check_asked
 
-    check_threshold(threshold)
+    check_asked(threshold, without_gate)
     wanted = _scope("explain", model, scope)
     with session.cache(reading=True, raising=False) as cache:
-        told = cache.semantic.explain(query, count=count, threshold=threshold, **wanted)
+        told = cache.semantic.explain(
+            query, count=count, threshold=threshold, without_gates=without_gate or (), **wanted
+        )
     if session.form != "table":
         session.out.record(told, main="candidates")
         return
     session.out.line(f"{'hit' if told['serves'] else 'miss'}: {told['reason']}")
-    session.out.section("nearest", told["candidates"], ("similarity", "serves", "reason", "query", "key"))
+    rows = [{**one, "closed": _gates(one["closed"]), "ignored": _gates(one["ignored"])} for one in told["candidates"]]
+    shown = ("similarity", "serves", "reason", "closed", "ignored", "query", "key")
+    session.out.section("nearest", rows, shown if any(one["ignored"] for one in rows) else _but(shown, "ignored"))
+
+
+def _gates(closed: list[dict[str, str]]) -> str:
+    return "; ".join(f"{one['gate']}: {one['why']}" for one in closed)
+
+
+def _but(names: Sequence[str], one: str) -> list[str]:
+    return [name for name in names if name != one]
 
 
 @command(
@@ -196,6 +218,7 @@ def explain(
     examples="""
     scoutcache semantic calibrate pairs.csv                      what the configured preset does to them
     scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold that is so precise
+    scoutcache semantic calibrate pairs.csv --without-gate slots   what a gate is worth
     scoutcache semantic calibrate pairs.csv --json | jq '{threshold, precision, recall, false_hit_rate}'
     """,
 )
@@ -213,25 +236,26 @@ def calibrate(
     ] = None,
     threshold: Threshold = None,
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Let gates decide too.")] = True,
+    without_gate: WithoutGate = None,
 ) -> int | None:
     """Measure precision, recall and false hits among negatives by threshold, with 95 % intervals.
 
     Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
     no threshold reaches ends with exit code 99.
     """
-    from scoutcache.cli.calibrating import calibrated
+    from scoutcache.cli.calibrating import as_fields, calibrated, chart
     from scoutcache.cli.trust import check_trust
 
     check_trust(session, session.loaded)
-    found = calibrated(session, pairs, preset or session.config.semantic.preset, threshold, precision, gates=gates)
+    found = calibrated(session, pairs, preset, threshold, precision, gates=gates, without=without_gate or ())
     point: Point | None = found.point
     fields: dict[str, Any] = {
         "pairs": len(found.pairs), "same": sum(one.same for one in found.pairs), "model": found.model,
         "preset": found.preset, "gates": list(found.gates), "wanted_precision": precision,
-        **_told(point), "curve": [_told(one) for one in found.curve],
+        **as_fields(point), "curve": [as_fields(one) for one in found.curve],
     }  # fmt: skip
     if session.form == "table":
-        _chart(session, found.curve, point)
+        chart(session, found.curve, point)
         session.out.record({name: value for name, value in fields.items() if name != "curve"})
     else:
         session.out.record(fields, main="curve")
@@ -243,36 +267,70 @@ def calibrate(
     return None
 
 
-_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
-                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
+@command(
+    app,
+    "label",
+    short="Take labelled pairs as evidence.",
+    examples="""
+    scoutcache semantic label pairs.csv --model gpt-4o
+    scoutcache semantic label pairs.csv.gz -m gpt-4o -s system='be brief' --json
+    """,
+)
+def label(
+    session: Session,
+    pairs: Annotated[
+        Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+    ],
+    model: Model,
+    scope: Scope = None,
+) -> None:
+    """Take pairs of queries, labelled with whether one answer serves both, as evidence in a scope.
+
+    Where one of two that are the same was answered, the other is from now on answered by it. An answer that is wrong
+    for the other isn't served to queries as far away or farther. The policy verified learns from all pairs, as if they
+    were requests: give them as they come in your traffic. The same pairs again change nothing.
+    """
+    from scoutcache.cli.calibrating import read_pairs
+
+    rows, wanted = read_pairs(pairs), _scope("label", model, scope)
+    with session.cache() as cache:
+        with session.working(f"labelling {len(rows)} pairs"):
+            found = cache.semantic.label(rows, **wanted)
+        namespace = cache.config.namespace
+    if session.form == "table":
+        session.note(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
+                     f"{found.aliases} new ways to ask")  # fmt: skip
+    else:
+        session.out.record({"namespace": namespace, **found._asdict()})
 
 
-def _told(point: Point | None) -> dict[str, Any]:
-    return dict.fromkeys(_RATES) if point is None else point._asdict()
+@command(
+    app,
+    "feedback",
+    short="Say whether a hit was right.",
+    examples="""
+    scoutcache semantic query 'reset password' -m gpt-4o --json | jq -r .hit_id
+    scoutcache semantic feedback HIT_ID wrong
+    """,
+)
+def feedback(
+    session: Session,
+    hit_id: Annotated[str, typer.Argument(metavar="HIT_ID", help="What query --json told.")],
+    verdict: Annotated[str, typer.Argument(metavar="right|wrong", help="What the answer was.")],
+) -> int | None:
+    """Say whether the answer to a hit was right. One that was wrong isn't served again to queries as far away.
 
-
-_WIDTH: Final = 32
-
-
-def _chart(session: Session, points: Sequence[Point], chosen: Point | None) -> None:
-    """Precision and recall by threshold, as bars; the chosen one is marked."""
-    session.out.line(f"{'threshold':>9}  {'precision':<{_WIDTH + 6}}{'recall':<{_WIDTH + 6}}false hits")
-    for point in points[:: max(1, len(points) // 26)]:
-        mark = "→" if chosen is not None and abs(point.threshold - chosen.threshold) < 0.005 else " "
-        cells = [f"{_bar(rate)} {_short(rate):<5}" for rate in (point.precision, point.recall)]
-        line = f"{mark}{point.threshold:>8.2f}  {'  '.join(cells)}  {_short(point.false_hit_rate)}"
-        session.out.line(line.rstrip())
-    session.out.line("")
-
-
-def _bar(rate: float | None) -> str:
-    eighths = round((rate or 0.0) * _WIDTH * 8)
-    whole, part = divmod(eighths, 8)
-    return ("█" * whole + (" ▏▎▍▌▋▊▉"[part] if part else "")).ljust(_WIDTH)
-
-
-def _short(rate: float | None) -> str:
-    return "-" if rate is None else f"{rate:.3f}"
+    Exit code 4 when the answer is gone, or belongs to another namespace.
+    """
+    if verdict not in {"right", "wrong"}:
+        raise Usage(f"an answer is right or wrong, not {verdict!r:.40}")
+    with session.cache(raising=False) as cache:
+        taken = cache.semantic.feedback(hit_id, verdict == "right")
+    if not taken:
+        raise CommandError("the answer of this hit is gone, or belongs to another namespace", code=NOT_FOUND)
+    if session.form != "table":
+        session.out.record({"taken": True})
+    return None
 
 
 @command(
@@ -370,5 +428,3 @@ def _scope(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
             scope[name] = value
     check_names(call, scope)
     return scope
-
-

@@ -8,16 +8,18 @@ Rule 2: a candidate serves when its similarity reaches the threshold and every g
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from scoutcache.errors import CacheError
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.wording import read
 
 if TYPE_CHECKING:
     from scoutcache.meaning.verified import Figures
 
-__all__ = ["LONGEST", "PRESETS", "Preset", "Verdict", "chosen", "judge", "rank"]
+__all__ = ["LONGEST", "PRESETS", "Preset", "Verdict", "check_gates", "chosen", "judge", "rank"]
 
 EPSILON: Final = 1e-5
 """What the arithmetic of unit vectors may lose."""
@@ -63,10 +65,25 @@ def judge(query: str, other: str, similarity: float, preset: Preset) -> Verdict:
     return Verdict(True, similarity, f"similarity {similarity:.3f} reaches {preset.threshold:g}, and no gate is closed")
 
 
-def chosen(preset: str, threshold: float | None, gates: Sequence[str] | None = None) -> Preset:
-    """The preset of that name, with another threshold or other gates if they are given."""
+def chosen(
+    preset: str, threshold: float | None, gates: Sequence[str] | None = None, without: Collection[str] = ()
+) -> Preset:
+    """The preset of that name, with another threshold or other gates if they are given, and *without* some."""
     found = PRESETS[preset]
-    return Preset(found.threshold if threshold is None else threshold, found.gates if gates is None else tuple(gates))
+    wanted = found.gates if gates is None else gates
+    decide = tuple([name for name in GATES if name in wanted and name not in without])
+    return Preset(found.threshold if threshold is None else threshold, decide)
+
+
+def check_gates(names: Collection[str], call: str) -> None:
+    """Raise `CacheError` for what is no name of a gate, naming the nearest."""
+    if isinstance(names, str):
+        raise CacheError(f"{call} takes a list of names of gates, not {names!r:.80}", hint=f"such as [{names!r:.80}]")
+    for name in names:
+        if name not in GATES:
+            close = difflib.get_close_matches(str(name).casefold(), GATES, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            raise CacheError(f"{call}: there is no gate {name!r:.80}{meant}", hint=f"gates: {', '.join(GATES)}")
 
 
 _WORDS: Final = 0.1

@@ -17,14 +17,15 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Collection, Mapping
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from scoutcache.canonical import canonical
 from scoutcache.errors import CacheError, InvalidKey
 
 __all__ = [
-    "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "key_of", "places_of", "read_answer",
-    "written_answer",
+    "CHECKS", "KEYS", "Answer", "Asked", "asked", "check_names", "evidence_key", "is_here", "key_of", "places_of",
+    "read_answer", "written_answer",
 ]  # fmt: skip
 
 PREFIX: Final = "semantic"
@@ -37,9 +38,15 @@ KEYS: Final = f"{PREFIX}:[0-9a-f]*"
 POOL: Final = f"{PREFIX}:labels"
 """What the key of the labels of a namespace begins with."""
 
+CHECKS: Final = f"{PREFIX}:observed"
+"""The key of the counts of shadow checks."""
+
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
+_HERE: Final = "here:"
+"""Behind the prefix: it leads to an entry that may not stand everywhere, and stays in memory (`policy_book`)."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",), "response": ("add",),
+_OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",),
+                   "without_gates": ("get",), "response": ("add",),
                    "ttl": ("add",), "stale_ttl": ("add",), "tags": ("add",), "depends_on": ("add",),
                    "cost": ("add",)}  # fmt: skip
 """What the calls take besides a scope, and which do."""
@@ -62,6 +69,11 @@ class Asked(NamedTuple):
     def key(self) -> str:
         """The key of an answer to exactly this."""
         return key_of(self.digest, self.ident)
+
+    @property
+    def here_key(self) -> str:
+        """The same, of what must stay in memory."""
+        return key_of(self.digest, self.ident, here=True)
 
 
 def asked(query: str, scope: Mapping[str, Any]) -> Asked:
@@ -125,6 +137,7 @@ def check_names(call: str, names: Collection[str]) -> None:
                              hint="what must match exactly needs a name that is less like it")  # fmt: skip
 
 
+@lru_cache(maxsize=4096)
 def _is_near(name: str, option: str) -> bool:
     """Is it the singular or plural of *option*, made of the same letters, or nearly equal?"""
     if name in {f"{option}s", option.removesuffix("s")} or (len(name) == len(option) and set(name) == set(option)):
@@ -132,20 +145,30 @@ def _is_near(name: str, option: str) -> bool:
     return difflib.SequenceMatcher(None, name, option).ratio() > _NEAR
 
 
-def key_of(digest: bytes, ident: bytes) -> str:
-    """The key of the answer to a query with digest *ident* in the scope with *digest*."""
-    return f"{PREFIX}:{digest.hex()}:{ident.hex()}"
+def key_of(digest: bytes, ident: bytes, *, here: bool = False) -> str:
+    """The key of the answer to a query with digest *ident* in the scope with *digest*; of one in memory with *here*."""
+    return f"{PREFIX}:{_HERE if here else ''}{digest.hex()}:{ident.hex()}"
+
+
+def is_here(key: str) -> bool:
+    """Is it the key of something that must stay in memory?"""
+    return key.startswith(f"{PREFIX}:{_HERE}")
 
 
 def places_of(key: str) -> tuple[bytes, bytes] | None:
     """The digests of scope and query that *key* holds, None for a key of something else."""
-    found = _KEY.fullmatch(key)
+    found = _KEY.fullmatch(_bare(key))
     return None if found is None else (bytes.fromhex(found[1]), bytes.fromhex(found[2]))
 
 
-def evidence_key(digest: bytes, ident: bytes) -> str:
-    """The key of what is known of how well an answer serves others."""
-    return f"{PREFIX}:evidence:{digest.hex()}:{ident.hex()}"
+def _bare(key: str) -> str:
+    return f"{PREFIX}:{key.removeprefix(f'{PREFIX}:{_HERE}')}" if is_here(key) else key
+
+
+def evidence_key(key: str) -> str:
+    """The key of what is known of how well the answer with *key* serves others."""
+    kept = f"{PREFIX}:{_HERE if is_here(key) else ''}evidence:"
+    return kept + _bare(key).removeprefix(f"{PREFIX}:")
 
 
 class Answer(NamedTuple):
@@ -157,7 +180,7 @@ class Answer(NamedTuple):
     vector: bytes
     """Of the query, float32, little-endian."""
     model: str
-    """The embedder that made it."""
+    """The identity of the embedder that made it."""
     birth: str
     """Another one each time it is stored: evidence belongs to one answer."""
     alias_of: str | None = None
@@ -178,7 +201,7 @@ def read_answer(key: str, value: Any) -> Answer | None:
     try:
         fields: dict[str, Any] = {name: value.get(name) for name in Answer._fields}
         found = Answer(**fields)
-        right = asked(found.query, found.scope).key == key
+        right = asked(found.query, found.scope).key == _bare(key)
     except (CacheError, TypeError, AttributeError):
         return None
     whole = isinstance(found.vector, bytes) and isinstance(found.model, str) and isinstance(found.birth, str)

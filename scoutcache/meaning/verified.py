@@ -125,14 +125,16 @@ class Model(NamedTuple):
         )
 
 
-def figures(query: str, other: str, similarity: float, known: Evidence) -> Figures:
-    """What is known of the answer to *other* for *query*."""
+def figures(
+    query: str, other: str, similarity: float, known: Evidence, gates: Sequence[str] = tuple(GATES)
+) -> Figures:
+    """What is known of the answer to *other* for *query*; of *gates* the closed ones are counted."""
     mine, yours = set(read(query).content), set(read(other).content)
     either = mine | yours
     return Figures(
         round(similarity, 4),
         round(len(mine & yours) / len(either), 3) if either else 1.0,
-        float(len(closed_by(query, other, tuple(GATES)))),
+        float(len(closed_by(query, other, gates))),
         float(min(sum(_confirms(one, similarity) for one in known.seen), _MOST)),
         float(min(sum(not one.right and one.similarity >= similarity - _NEAR for one in known.seen), _MOST)),
     )

@@ -2,7 +2,8 @@
 
 Rule 1: what comes out is float32 of shape (n, dim), finite and of unit length, whatever came in; a vector of zeros or
         NaN is an error that names the text's length, never a neighbour of everything.
-Rule 2: threads that ask at once are answered by one batch: whoever gets the model embeds for all that wait.
+Rule 2: threads that ask at once are answered by one batch: whoever gets the model embeds for all that wait.  Of a
+        batch that fails each text is tried alone, so that only those who asked for a bad one are told.
 Rule 3: the last texts are remembered, so that a miss and the answer stored after it cost one encoding.
 Rule 4: a long text is embedded in pieces of `PIECE` characters, cut at blanks, and stands for the mean of their vectors
         (of more than `PIECES` pieces: the first three quarters of so many, and the last), for models take 256 tokens.
@@ -16,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scoutcache.errors import CacheError
+from scoutcache.semantic.identity import PROBE, identity_of, is_same
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,6 +64,7 @@ class Encoding:
     def __init__(self, load: Callable[[], Embedder]) -> None:
         self._load = load
         self._embedder: Embedder | None = None
+        self._identity: str | None = None
         self._known: OrderedDict[str, Vectors] = OrderedDict()
         self.calls = 0
         """How often the embedder was called, for whoever wants to see batches."""
@@ -76,6 +79,17 @@ class Encoding:
     def name(self) -> str:
         """The embedder's name, which loads it."""
         return self._loaded().name
+
+    @property
+    def identity(self) -> str:
+        """The embedder's name and what it makes of a fixed text, by which its vectors are known."""
+        if self._identity is None:
+            self._identity = identity_of(self.name, self.one(PROBE).tolist())
+        return self._identity
+
+    def made(self, identity: str) -> bool:
+        """Did this embedder make the vectors that say *identity*?"""
+        return is_same(identity, self.identity)
 
     def _loaded(self) -> Embedder:
         if self._embedder is None:
@@ -109,15 +123,22 @@ class Encoding:
             jobs, self._waiting = self._waiting, []
         for at in range(0, len(jobs), _BATCH):
             batch = jobs[at : at + _BATCH]
-            try:
-                vectors = self._embed([job.text for job in batch])
-            except Exception as error:  # noqa: BLE001  # each of those who wait raises it
+            if not self._run(batch) and len(batch) > 1:
                 for job in batch:
-                    job.error = error
-                continue
-            for job, vector in zip(batch, vectors, strict=True):
-                job.vector = vector
-                self._remember(job.text, vector)
+                    self._run([job])
+
+    def _run(self, batch: list[_Job]) -> bool:
+        """Embed for *batch*; False where that failed, of which a lone job is told."""
+        try:
+            vectors = self._embed([job.text for job in batch])
+        except Exception as error:  # noqa: BLE001  # who waits for it raises it
+            if len(batch) == 1:
+                batch[0].error = error
+            return False
+        for job, vector in zip(batch, vectors, strict=True):
+            job.vector = vector
+            self._remember(job.text, vector)
+        return True
 
     def _remember(self, text: str, vector: Vectors) -> None:
         with self._mutex:

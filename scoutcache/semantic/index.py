@@ -8,19 +8,26 @@ Rule 3: a row comes before its entry and goes after it, so no entry is ever with
         is rows without entries, which `unsettled` names at the next opening.
 Rule 4: a candidate without an entry is passed over for `PASSED` seconds: the tier that has it may only have been away.
         Only while its row's state is the same: the entry of one that was pending may have been written since.
+        One that was made from the entries lacks what others wrote meanwhile until it was compared with them: a mark in
+        the folder says so, put there with it, for whoever opens it after a death in between.
 Rule 5: vectors of two models have nothing to say to each other: an index made by another embedder is refused.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.errors import CacheError
+from scoutcache.semantic import compacting
 from scoutcache.semantic.embedding import Encoding
+from scoutcache.semantic.identity import PROBE, SAME
+from scoutcache.semantic.in_memory import MemoryRows
 from scoutcache.semantic.nearest import Scope
 from scoutcache.semantic.rows import DEAD, LIVE, PENDING, REMOVING, Rows
 
@@ -31,11 +38,9 @@ __all__ = ["PASSED", "Candidate", "Index", "Place"]
 
 PASSED: Final = 30.0
 
-_PROBE: Final = "What does this embedder make of these words?"
+_MANY: Final = 1000
 _PROBED: Final = 64
 """Components of the probe's vector that are kept."""
-
-_SAME_MODEL: Final = 1e-3
 
 
 class Place(NamedTuple):
@@ -52,15 +57,24 @@ class Candidate(NamedTuple):
     row: int
     similarity: float
     state: int
+    generation: str
+    """Of the file in which the row has this number."""
+    here: bool = False
+    """Its entry stands in memory alone."""
 
 
 class Index:
-    """The index in *folder*, with vectors by *encoding*.  Safe to share between threads and processes."""
+    """The index in *folder*, with vectors by *encoding*.  Safe to share between threads and processes.
 
-    def __init__(self, folder: Path, encoding: Encoding, kind: str, now: Callable[[], float]) -> None:
-        self._folder, self._encoding, self._kind, self._now = folder, encoding, kind, now
-        self.rows = Rows(folder)
+    Without a folder it lies in this process's memory, and every vector is compared (`scoutcache.semantic.in_memory`).
+    """
+
+    def __init__(self, folder: Path | None, encoding: Encoding, kind: str, now: Callable[[], float]) -> None:
+        self._encoding, self._now, self.in_memory = encoding, now, folder is None
+        self._folder, self._kind = folder or Path(os.devnull), "flat" if folder is None else kind
+        self.rows = MemoryRows() if folder is None else Rows(folder)
         self._checked: str | None = None
+        self._compared = 0
         self._generation: str | None = None
         self.renew()
 
@@ -72,6 +86,7 @@ class Index:
         self._listed = 0
         self._passed: dict[int, tuple[int, float]] = {}
         self._building: set[bytes] = set()
+        self._compacting: threading.Thread | None = None
         self.rows.renew()
 
     # -- keeping up
@@ -83,6 +98,7 @@ class Index:
         if generation != self._generation:
             self._scopes, self._latest, self._listed, self._passed = {}, {}, 0, {}
             self._generation, self._building = generation, set()
+            self._consider_compacting()
         if self.rows.about is not None and self._checked != self.rows.about.generation:
             self._check_model()
 
@@ -90,18 +106,21 @@ class Index:
         about = self.rows.about
         assert about is not None
         probe = self._probe()
-        if about.dim != len(self._encoding.one(_PROBE)) or any(
-            abs(one - other) > _SAME_MODEL for one, other in zip(about.probe, probe, strict=False)
+        if about.dim != len(self._encoding.one(PROBE)) or any(
+            abs(one - other) > SAME for one, other in zip(about.probe, probe, strict=False)
         ):
+            other = "another one of that name, with other weights" if about.model == self._encoding.name else (
+                self._encoding.name
+            )
             raise CacheError(
                 f"the semantic index was made by the embedder {about.model}, and the one in use is "
-                f"{self._encoding.name}: their vectors have nothing to say to each other",
+                f"{other}: their vectors have nothing to say to each other",
                 hint="scoutcache semantic rebuild embeds the stored queries anew; or name the old model again",
             )
         self._checked = about.generation
 
     def _probe(self) -> list[float]:
-        return [float(one) for one in self._encoding.one(_PROBE)[:_PROBED]]
+        return [float(one) for one in self._encoding.one(PROBE)[:_PROBED]]
 
     def _list(self) -> dict[Place, int]:
         """The latest row of each place; inside the lock."""
@@ -118,9 +137,36 @@ class Index:
         with self._lock, self.rows.locked():
             self._follow()
             if self.rows.about is None:
-                self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(_PROBE)))
+                self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(PROBE)))
                 self._follow()
             yield
+            if self.rows.died > max(compacting.LEAST, self.rows.count // 8):
+                self._consider_compacting()
+
+    def _consider_compacting(self) -> None:
+        """Let the file be written anew, beside the calls, if too many of its rows are dead; inside the lock."""
+        self.rows.died = 0
+        if self.in_memory:
+            if self.rows.about is not None and compacting.is_wasteful(self.rows):
+                about = self.rows.about
+                self.rows.rewrite(self.rows.alive(), about.model, about.probe, about.dim)
+        elif self.rows.count > compacting.LEAST and self._compacting is None:
+            self._compacting = threading.Thread(target=self._compact, name="scoutcache-compacting", daemon=True)
+            self._compacting.start()
+
+    def _compact(self) -> None:
+        try:
+            compacting.compact(self._folder)
+        except (OSError, CacheError):
+            return  # a full disk, or a folder that is gone or not ours: the file is larger than it need be
+        finally:
+            self._compacting = None
+
+    def settle_compacting(self) -> None:
+        """Wait until the file isn't being written anew; for tests and measurements."""
+        thread = self._compacting
+        if thread is not None:
+            thread.join()
 
     # -- asking
 
@@ -131,8 +177,9 @@ class Index:
             if self.rows.about is None:
                 return []
             found, rows = self._scope(scope).search(vector, count, self._is_passed_over), self.rows
+            generation = self.rows.about.generation
             return [
-                Candidate(Place(scope, rows.ident(row)), row, similarity, int(rows.states[row]))
+                Candidate(Place(scope, rows.ident(row)), row, similarity, int(rows.states[row]), generation)
                 for row, similarity in found
             ]
 
@@ -151,8 +198,8 @@ class Index:
     def _build(self, digest: bytes, scope: Scope) -> None:
         try:
             scope.build_graph()
-        except OSError:
-            return  # a full disk, or a folder that is gone: comparing all rows is slower, and right
+        except (OSError, IndexError):
+            return  # a full disk, a folder that is gone, other rows by now: comparing all rows is slower, and right
         with self._lock:
             if self._scopes.get(digest) is scope:
                 scope.load_graph()
@@ -176,13 +223,13 @@ class Index:
     def pass_over(self, candidate: Candidate, *, gone: bool) -> None:
         """There was no entry for *candidate*; *gone* says that there will be none again."""
         with self._lock:
-            self._passed[candidate.row] = candidate.state, self._now() + PASSED
+            self._follow()
+            if candidate.generation == self._generation:
+                self._passed[candidate.row] = candidate.state, self._now() + PASSED
         if gone:
             with self._writing():
-                row = candidate.row
-                same = row < self.rows.count and Place(self.rows.scope(row), self.rows.ident(row)) == candidate.place
-                if same and self.rows.states[row] == LIVE:
-                    self.rows.set_state([row], DEAD)
+                if candidate.generation == self._generation and self.rows.states[candidate.row] == LIVE:
+                    self.rows.set_state([candidate.row], DEAD)
 
     # -- changing
 
@@ -276,10 +323,36 @@ class Index:
         Whatever embedder made the old ones, and whatever the file holds: it may be damaged.
         """
         with self._lock, self.rows.locked(anew=True):
-            probe, dim = self._probe(), len(self._encoding.one(_PROBE))
+            probe, dim = self._probe(), len(self._encoding.one(PROBE))
             table = self.rows.table([(*place, vector) for place, vector in entries], dim)
+            self._mark()
             self.rows.rewrite((), self._encoding.name, probe, dim, table)
             self._follow()
+
+    @property
+    def _mark_file(self) -> Path:
+        return self._folder / "uncompared"
+
+    def _mark(self) -> str | None:
+        """Note that rows are missing, inside the lock; its name."""
+        if self.in_memory:
+            return None
+        mark = secrets.token_hex(8)
+        self._mark_file.write_text(mark)
+        return mark
+
+    def uncompared(self) -> str | None:
+        """The mark which says that the index was not compared with the entries; None without one."""
+        try:
+            return None if self.in_memory else self._mark_file.read_text()
+        except FileNotFoundError:
+            return None
+
+    def was_compared(self, mark: str) -> None:
+        """Entries and index were compared since *mark* was seen."""
+        with self._lock, self.rows.locked():
+            if self.uncompared() == mark:
+                self._mark_file.unlink()
 
     def about(self) -> dict[str, Any]:
         """What it holds, for people."""
@@ -291,12 +364,45 @@ class Index:
                 "model": None if found is None else found.model, "dim": None if found is None else found.dim,
             }  # fmt: skip
 
-    def amend(self, missing: Sequence[tuple[Place, Any]], ghosts: Mapping[Place, int]) -> None:
-        """Add entries that the index lacks, and take out rows that have none, unless they are others by now."""
+    @property
+    def seen(self) -> str | None:
+        """The generation that was seen last."""
+        return self._generation
+
+    def generation(self) -> str | None:
+        """What holds as long as rows keep their numbers."""
+        with self._lock:
+            self._follow()
+            return self._generation
+
+    def is_due_to_be_compared(self) -> bool:
+        """Are its rows many, and twice those that were alive when it was last compared with the entries?
+
+        Entries expire and are evicted without telling the index.
+        """
+        with self._lock:
+            due = self.rows.count > max(_MANY, 2 * self._compared)
+            if due:
+                self._compared = self.rows.count
+            return due
+
+    def amend(
+        self, missing: Sequence[tuple[Place, Any]], ghosts: Mapping[Place, int], generation: str | None = None
+    ) -> None:
+        """Add entries that the index lacks, and take out rows that have none, unless they are others by now.
+
+        The numbers of *ghosts* are those of *generation*.
+        """
         with self._writing():
+            mark = self._mark() if missing and self.uncompared() is None else None
             for place, vector in missing:
                 if place not in self._list():
                     self.rows.append(place.scope, place.ident, vector, LIVE)
+            if mark is not None:
+                self._mark_file.unlink(missing_ok=True)
             latest = self._list()
-            rows = [row for place, row in ghosts.items() if latest.get(place) == row]
+            same = generation == self._generation
+            rows = [row for place, row in ghosts.items() if same and latest.get(place) == row]
             self.rows.set_state([row for row in rows if self.rows.states[row] == LIVE], DEAD)
+            if same:
+                self._compared = len(self.rows.alive())

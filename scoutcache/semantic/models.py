@@ -18,7 +18,7 @@ from typing import Any
 from scoutcache.errors import CacheError
 from scoutcache.semantic.embedding import Embedder
 
-__all__ = ["Function", "TorchModel", "identity", "is_function", "load_embedder", "prepared_in"]
+__all__ = ["Function", "TorchModel", "folder_name", "identity", "is_function", "load_embedder", "prepared_in"]
 
 WAYS_OUT = (
     "name a folder that holds the model ([semantic] model); or let `scoutcache semantic prepare` fetch it where there "
@@ -36,6 +36,11 @@ def prepared_in(directory: Path, model: str) -> Path:
     """The folder for the prepared form of *model*, in a cache's directory."""
     digest = hashlib.sha256(identity(model).encode()).hexdigest()[:16]
     return directory / "semantic" / "models" / digest
+
+
+def folder_name(namespace: str) -> str:
+    """The folder of a namespace's index, below ``semantic`` in a cache's directory."""
+    return hashlib.sha256(namespace.encode()).hexdigest()[:16]
 
 
 def identity(model: str) -> str:

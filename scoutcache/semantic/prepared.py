@@ -13,6 +13,7 @@ Rule 5: of those 0.06 s all but 0.015 go into packing the weights, by which a ca
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import tempfile
@@ -21,13 +22,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.errors import CacheError
+from scoutcache.semantic.identity import PROBE, identity_of
 from scoutcache.semantic.models import load_torch
 
-__all__ = ["TOLERANCE", "PreparedModel", "is_prepared", "prepare"]
+__all__ = ["ABOUT", "TOLERANCE", "PreparedModel", "about_prepared", "is_prepared", "prepare", "source_digest"]
 
 TOLERANCE: Final = 1e-5
 
-_GRAPH, _WEIGHTS, _TOKENS, _ABOUT = "graph.onnx", "weights.bin", "tokenizer.json", "about.json"
+_GRAPH, _WEIGHTS, _TOKENS, ABOUT = "graph.onnx", "weights.bin", "tokenizer.json", "about.json"
 _TRACED: Final = "traced.onnx"
 """The graph as torch writes it, in the draft alone."""
 
@@ -39,7 +41,7 @@ _PROBES: Final = (
 
 def is_prepared(folder: Path) -> bool:
     """Is a whole prepared model in *folder*?"""
-    return (folder / _ABOUT).is_file()
+    return (folder / ABOUT).is_file()
 
 
 class PreparedModel:
@@ -56,7 +58,7 @@ class PreparedModel:
         options = _options(onnxruntime, "ORT_DISABLE_ALL")  # what there is to do was done (rule 4)
         options.add_session_config_entry("session.disable_prepacking", "1" if brief else "0")
         try:
-            about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
             self._tokenizer = Tokenizer.from_file(str(folder / _TOKENS))
             self._session = onnxruntime.InferenceSession(
                 str(folder / _GRAPH), options, providers=["CPUExecutionProvider"]
@@ -102,9 +104,11 @@ def prepare(model: str, folder: Path, name: str) -> float:
         _export(torch_model, draft)
         _optimise(draft)
         about = {"model": name, "max_tokens": int(torch_model.max_seq_length or 512), **_padding(torch_model.tokenizer)}
-        (draft / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        forms = (PreparedModel(draft, name, brief=brief) for brief in (False, True))
+        (draft / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        forms = [PreparedModel(draft, name, brief=brief) for brief in (False, True)]
         difference = max(_difference(torch_model, form) for form in forms)
+        known_by = {"identity": _identity(forms[0]), "source": source_digest(model)}
+        (draft / ABOUT).write_text(json.dumps({**about, **known_by}), encoding="utf-8")
         if not difference <= TOLERANCE:
             raise CacheError(f"the export of {model} makes other vectors: they differ by {difference:.2g}",
                              hint="it stays usable as it is, through torch")  # fmt: skip
@@ -114,6 +118,34 @@ def prepare(model: str, folder: Path, name: str) -> float:
         return difference
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def about_prepared(folder: Path) -> dict[str, Any] | None:
+    """What is known of the prepared model in *folder*; None where that can't be read."""
+    try:
+        found = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def source_digest(model: str) -> str | None:
+    """The digest of the files of a model that lies in a folder, None for another one."""
+    if not Path(model).is_dir():
+        return None
+    digest = hashlib.sha256()
+    for file in sorted(Path(model).rglob("*")):
+        if file.is_file() and "__pycache__" not in file.parts:
+            with file.open("rb") as data:
+                content = hashlib.file_digest(data, "sha256").digest()
+            digest.update(f"{file.relative_to(model)}\n".encode() + content)
+    return digest.hexdigest()
+
+
+def _identity(prepared: PreparedModel) -> str:
+    from scoutcache.semantic.embedding import checked
+
+    return identity_of(prepared.name, checked(prepared.embed([PROBE]), 1, prepared)[0].tolist())
 
 
 def _padding(tokenizer: Any) -> dict[str, Any]:

@@ -31,14 +31,15 @@ from scoutcache.errors import CacheError
 if TYPE_CHECKING:
     from scoutcache.semantic.embedding import Vectors
 
-__all__ = ["DEAD", "DIGEST", "LIVE", "PENDING", "REMOVING", "About", "Rows"]
+__all__ = ["DEAD", "DIGEST", "HEADER", "LIVE", "PENDING", "REMOVING", "About", "Rows", "header_of", "row_type"]
 
 PENDING, LIVE, REMOVING, DEAD = range(1, 5)
 
 DIGEST: Final = 16
 """Bytes of a digest of a scope or a query."""
 
-_HEADER: Final = 8192
+HEADER: Final = 8192
+"""Bytes before the first row."""
 _FORMAT: Final = 1
 _WIDEST: Final = 1 << 20
 """Components of a vector; a header that tells of more is damaged."""
@@ -61,6 +62,8 @@ class Rows:
         self._folder, self._file = folder, folder / "rows"
         self.about: About | None = None
         self.count = 0
+        self.died = 0
+        """How many rows this process has made dead."""
         self.states: Any = None
         """The state of each row, as it is now; None before there is a file."""
         self.vectors: Any = None
@@ -92,6 +95,12 @@ class Rows:
         self.about, self.count, self._seen = None, 0, (0, 0)
         self._table = self.states = self.vectors = self._scopes = self._idents = None
 
+    def _hold(self, table: Any) -> None:
+        """These are the rows."""
+        self._table, self.count = table, len(table)
+        self.states, self.vectors = table["state"], table["vector"]
+        self._scopes, self._idents = table["scope"], table["ident"]
+
     def _map(self) -> None:
         import numpy as np
 
@@ -105,19 +114,16 @@ class Rows:
             fd, mode = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC), "r"
         with os.fdopen(fd, f"{mode}b") as file:
             stat = os.fstat(file.fileno())
-            same = self.about is not None and stat.st_ino == self._seen[0] and stat.st_size >= _HEADER
+            same = self.about is not None and stat.st_ino == self._seen[0] and stat.st_size >= HEADER
             if not same:
-                self.about = _read_header(file.read(_HEADER), self._file)
+                self.about = _read_header(file.read(HEADER), self._file)
             assert self.about is not None
-            kind = _row_type(self.about.dim)
-            self.count = max(stat.st_size - _HEADER, 0) // kind.itemsize
-            if self.count:
-                mapped = np.memmap(file, dtype=kind, mode=mode, offset=_HEADER, shape=(self.count,))
-                self._table = mapped.view(np.ndarray)  # a look into which takes a fifth of the time
+            kind = row_type(self.about.dim)
+            if count := max(stat.st_size - HEADER, 0) // kind.itemsize:
+                mapped = np.memmap(file, dtype=kind, mode=mode, offset=HEADER, shape=(count,))
+                self._hold(mapped.view(np.ndarray))  # a look into which takes a fifth of the time
             else:
-                self._table = np.empty(0, kind)
-            self.states, self.vectors = self._table["state"], self._table["vector"]
-            self._scopes, self._idents = self._table["scope"], self._table["ident"]
+                self._hold(np.empty(0, kind))
             self._seen = stat.st_ino, stat.st_size
 
     @property
@@ -157,6 +163,10 @@ class Rows:
 
         return np.flatnonzero(self.states != DEAD) if self.count else np.empty(0, np.int64)
 
+    def raw(self, rows: Any) -> bytes:
+        """The bytes of *rows*, as they are in the file."""
+        return self._table[rows].tobytes() if len(rows) else b""
+
     # -- writing
 
     @contextmanager
@@ -185,13 +195,13 @@ class Rows:
         import numpy as np
 
         assert self.about is not None
-        row = np.zeros(1, _row_type(self.about.dim))
+        row = np.zeros(1, row_type(self.about.dim))
         row["state"], row["vector"] = state, vector
         row["scope"], row["ident"] = np.void(scope), np.void(ident)
         number = self.count
         fd = os.open(self._file, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            _write_at(fd, row.tobytes(), _HEADER + number * row.itemsize)
+            _write_at(fd, row.tobytes(), HEADER + number * row.itemsize)
         finally:
             os.close(fd)
         self.refresh()
@@ -199,12 +209,13 @@ class Rows:
 
     def set_state(self, rows: Sequence[int], state: int) -> None:
         """Change the states of *rows*; inside `locked`."""
+        self.died += len(rows) if state == DEAD else 0
         for row in rows:
             self.states[row] = state
 
     def rewrite(self, keep: Any, model: str, probe: Sequence[float], dim: int, more: Any = None) -> None:
         """Replace the file by one with the rows *keep*, then the rows *more*; inside `locked`."""
-        kept = self._table[keep].tobytes() if self.count and len(keep) else b""
+        kept = self.raw(keep) if self.count else b""
         added = b"" if more is None else more.tobytes()
         self._write_file(About(model, dim, tuple(probe), secrets.token_hex(8)), kept + added)
 
@@ -212,7 +223,7 @@ class Rows:
         """Rows, all live, made of scopes, queries and vectors; for `rewrite`."""
         import numpy as np
 
-        rows = np.zeros(len(entries), _row_type(dim))
+        rows = np.zeros(len(entries), row_type(dim))
         rows["state"] = LIVE
         for at, (scope, ident, vector) in enumerate(entries):
             rows["scope"][at], rows["ident"][at] = np.void(scope), np.void(ident)
@@ -220,18 +231,28 @@ class Rows:
         return rows
 
     def _write_file(self, about: About, body: bytes) -> None:
-        header = json.dumps({"format": _FORMAT, **about._asdict()}).encode()
-        assert len(header) < _HEADER
+        header = header_of(about)
         draft = self._folder / f".rows.{secrets.token_hex(4)}"
         try:
             with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
-                file.write(header.ljust(_HEADER))
+                file.write(header)
                 file.write(body)
-            draft.replace(self._file)
+            self.put(draft)
         except OSError:
             draft.unlink(missing_ok=True)
             raise
+
+    def put(self, draft: Path) -> None:
+        """Let the whole file *draft* take the place of this one; inside `locked`."""
+        draft.replace(self._file)
         self.refresh()
+
+
+def header_of(about: About) -> bytes:
+    """What stands before the rows."""
+    header = json.dumps({"format": _FORMAT, **about._asdict()}).encode()
+    assert len(header) < HEADER
+    return header.ljust(HEADER)
 
 
 def _write_at(fd: int, data: bytes, offset: int) -> None:
@@ -240,7 +261,8 @@ def _write_at(fd: int, data: bytes, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def _row_type(dim: int) -> Any:
+def row_type(dim: int) -> Any:
+    """The type of a row, as numpy says it."""
     import numpy as np
 
     return np.dtype([("state", "u1"), ("-", "V7"), ("scope", f"V{DIGEST}"), ("ident", f"V{DIGEST}"),

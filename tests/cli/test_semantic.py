@@ -217,3 +217,76 @@ def test_calibrate_says_that_no_threshold_has_a_hit(cli, pairs):
     ran = cli("semantic", "calibrate", str(pairs), "--precision", "0")
     assert ran.code == 99
     assert "no threshold has a hit" in ran.err
+
+
+GOLD, SOLD = "Should I buy gold now for my small portfolio", "Should I sell gold now for my small portfolio"
+
+
+def test_a_gate_is_switched_off_for_one_query(cli):
+    cli("semantic", "add", GOLD, "yes", "-m", "gpt")
+    near = (SOLD, "-m", "gpt", "--threshold", "0.5")
+    assert cli("semantic", "query", *near).code == 4
+    without = ("--without-gate", "antonyms", "--without-gate", "slots")
+    assert cli("semantic", "query", *near, *without).out == "yes\n"
+    found = data(cli("semantic", "explain", *near, *without, "--json"))
+    assert found["serves"] is True
+    assert found["gates_off"] == ["antonyms", "slots"]
+    assert found["candidates"][0]["closed"] == []
+    assert found["candidates"][0]["ignored"][0] == {"gate": "antonyms", "why": "sell / buy"}
+    table = cli("semantic", "explain", *near, *without).out
+    assert "ignored" in table
+    assert "antonyms: sell / buy; slots: sell / buy" in table
+    assert "ignored" not in cli("semantic", "explain", *near).out
+
+
+@pytest.mark.parametrize("command", ["query", "explain", "calibrate"])
+def test_a_gate_that_is_none_is_named_with_the_nearest(cli, pairs, command):
+    arguments = [str(pairs)] if command == "calibrate" else ["q", "-m", "m"]
+    ran = cli("semantic", command, *arguments, "--without-gate", "antonym")
+    assert (ran.code, ran.out) == (2, "")
+    assert "there is no gate 'antonym'; did you mean 'antonyms'?" in ran.err
+    assert "numbers, negation, antonyms, entities, order, slots, language, characters, passages" in ran.err
+
+
+def test_gates_are_settings(cli, pairs, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__GATES", "order,numbers,antonyms")
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__WITHOUT_GATES", "order")
+    assert data(cli("semantic", "stats", "--json"))["gates"] == ["numbers", "antonyms"]
+    assert data(cli("semantic", "calibrate", str(pairs), "--json"))["gates"] == ["numbers", "antonyms"]
+    found = data(cli("semantic", "calibrate", str(pairs), "--preset", "recall", "--without-gate", "passages", "--json"))
+    assert found["gates"] == ["numbers", "entities", "language", "characters"]
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__GATES", "nubmers")
+    ran = cli("semantic", "stats")
+    assert ran.code == 2
+    assert "semantic.gates[0]: expected one of numbers, negation," in ran.err
+    assert "did you mean 'numbers'?" in ran.err
+
+
+def test_labelled_pairs_are_evidence(cli, pairs):
+    cli("semantic", "add", PAIRS[0][1], "so", "-m", "gpt")
+    found = data(cli("semantic", "label", str(pairs), "-m", "gpt", "--json"))
+    assert (found["pairs"], found["learned"], found["evidence"], found["aliases"]) == (6, 6, 1, 1)
+    assert cli("semantic", "query", PAIRS[0][0], "-m", "gpt").out == "so\n"
+    ran = cli("semantic", "label", str(pairs), "-m", "gpt")
+    assert (ran.code, ran.out) == (0, "")
+    assert "6 pairs: 0 are new" in ran.err
+    assert cli("semantic", "label", "absent.csv", "-m", "gpt").code == 1
+
+
+def test_feedback_to_a_hit(cli):
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    hit = data(cli("semantic", "query", f"{QUERY}?", "-m", "gpt", "--json"))
+    assert cli("semantic", "feedback", hit["hit_id"], "right").code == 0
+    assert data(cli("semantic", "feedback", hit["hit_id"], "wrong", "--json"))["taken"] is True
+    assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").code == 4
+    assert cli("semantic", "feedback", hit["hit_id"], "maybe").code == 2
+    assert cli("semantic", "feedback", "nonsense", "wrong").code == 1
+    cli("semantic", "remove", hit["key"])
+    assert cli("semantic", "feedback", hit["hit_id"], "wrong").code == 4
+
+
+def test_who_only_looks_is_no_shadow_check(cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_SEMANTIC__CHECK_SHARE", "1")
+    cli("semantic", "add", QUERY, "x", "-m", "gpt")
+    assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").out == "x\n"
+    assert data(cli("semantic", "stats", "--json"))["checked"] == 0

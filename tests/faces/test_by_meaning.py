@@ -6,6 +6,7 @@ import pytest
 
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
+from scoutcache.answers.state import state_of
 from scoutcache.errors import PolicyError, TierUnavailable
 from scoutcache.keys import CacheKey
 
@@ -160,3 +161,94 @@ def test_index_and_entries_agree(cache, faq):
     faq.delete(OTHER)
     found = [cache.semantic.stats("faq") for _ in range(2)]
     assert [(stats["entries"], stats["indexed"], stats["mended"]) for stats in found] == [(1, 1, 1), (1, 1, 0)]
+
+
+PRIVATE = {"policy_id": "private", "namespaces": ["faq"], "applies_to": ["private:*"], "allowed_backends": ["memory"]}
+
+
+def files_with(directory, *texts):
+    return {file.name for file in directory.rglob("*") if file.is_file()
+            for text in texts if text in file.read_bytes()}  # fmt: skip
+
+
+def vector_of(text):
+    """The begin of it, as it would stand in a file."""
+    vector = embed([text])[0]
+    return (vector / (vector**2).sum() ** 0.5).astype("<f4").tobytes()[4:16]
+
+
+@pytest.mark.parametrize("allowed", [["memory"], ["memory", "redis"]])
+def test_what_leads_to_an_entry_stands_where_that_may(open_cache, tmp_path, allowed):
+    """Neither its question, nor the digests and vector of that, come to lie on the disk; it is found all the same."""
+    cache = open_cache(["memory", "disk"], policies=[POLICY, {**PRIVATE, "allowed_backends": allowed}])
+    cache.semantic.use(embed, "words")
+    cache.set(f"private:{ASKED}", "Paris", namespace="faq")
+    cache.set(f"open:{OTHER}", "with yeast", namespace="faq")
+    assert cache.get(f"private:{ALIKE}", namespace="faq") == "Paris"
+    assert cache.get(f"open:{OTHER}?", namespace="faq") == "with yeast"
+    assert cache.get(f"open:{ALIKE}", namespace="faq") is None
+    keys = [key for key in cache.keys("semantic:*", namespace="faq")]  # noqa: C416 - an iterator of the cache's
+    [own] = [key for key in keys if key.startswith("semantic:here:")]
+    assert cache.get_entry(own, namespace="faq").backend == "memory"
+    cache.flush()
+    assert files_with(tmp_path, vector_of(ASKED), bytes.fromhex(own.rpartition(":")[2])) == set()
+    assert "rows" in files_with(tmp_path, vector_of(OTHER))
+
+
+def test_what_stays_in_memory_lives_changes_and_goes_with_its_entry(open_cache, fake_clock):
+    cache = open_cache(["memory", "disk"], policies=[POLICY, PRIVATE])
+    cache.semantic.use(embed, "words")
+    key = f"private:{ASKED}"
+    ends = [lambda: cache.delete(key, namespace="faq"), lambda: cache.invalidate("semantic:*", namespace="faq"),
+            lambda: cache.semantic.clear("faq"), lambda: cache.clear("faq"),
+            lambda: fake_clock.advance(11)]  # fmt: skip
+    for end in ends:
+        cache.set(key, "Lyon", namespace="faq", ttl="10s")
+        cache.set(key, "Paris", namespace="faq", ttl="10s")
+        assert cache.get(f"private:{ALIKE}", namespace="faq") == "Paris"
+        end()
+        assert cache.get(f"private:{ALIKE}", namespace="faq") is None
+
+
+def test_feedback_to_what_stays_in_memory_stays_there_too(open_cache):
+    cache = open_cache(["memory", "disk"], policies=[POLICY, PRIVATE])
+    cache.semantic.use(embed, "words")
+    cache.set(f"private:{ASKED}", "Paris", namespace="faq")
+    hit = cache.semantic.get(f"{ASKED}?", namespace="faq", model="-", prefix="private")
+    assert hit.key.startswith("semantic:here:")
+    assert cache.semantic.feedback(hit.hit_id, False, "faq")
+    assert cache.semantic.get(f"{ASKED}?", namespace="faq", model="-", prefix="private") is None
+    evidence = [key for key in cache.keys("semantic:*", namespace="faq") if "evidence" in key]
+    assert [cache.get_entry(key, namespace="faq").backend for key in evidence] == ["memory"]
+    assert cache.semantic.remove(hit.key, "faq")
+
+
+def test_a_namespace_that_may_not_be_on_the_disk_has_no_index_there(open_cache, tmp_path):
+    here = {"policy_id": "here", "namespaces": ["faq"], "allowed_backends": ["memory"]}
+    cache = open_cache(["memory", "disk"], policies=[here])
+    cache.semantic.use(embed, "words")
+    cache.semantic.add(ASKED, "Paris", namespace="faq", model="m")
+    assert cache.semantic.get(ALIKE, namespace="faq", model="m").response == "Paris"
+    assert cache.semantic.rebuild("faq") == 1
+    assert cache.semantic.get(ALIKE, namespace="faq", model="m").response == "Paris"
+    assert cache.semantic.stats("faq")["indexed"] == 1
+    cache.flush()
+    assert files_with(tmp_path, ASKED.encode()) == set()
+    assert list((tmp_path).rglob("rows")) == []
+    cache.semantic.add(ASKED, "Paris", model="m")
+    assert len(list(tmp_path.rglob("rows"))) == 1
+
+
+def test_the_index_in_memory_is_rid_of_what_memory_let_go_of(open_cache, monkeypatch):
+    from scoutcache.semantic import compacting, index
+
+    monkeypatch.setattr(index, "_MANY", 20)
+    monkeypatch.setattr(compacting, "LEAST", 10)
+    cache = open_cache(["memory", "disk"], policies=[POLICY, PRIVATE], memory={"max_entries": 8})
+    cache.semantic.use(embed, "words")
+    found = []
+    for at in range(120):
+        cache.set(f"private:question number {at}", at, namespace="faq")
+        found.append(cache.get(f"private:Question number {at}?", namespace="faq"))
+    assert found[:3] == [0, 1, 2]
+    assert state_of(cache.cache._core).here("faq").rows.count < 80

@@ -6,7 +6,10 @@ import pytest
 
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
+from scoutcache.answers.state import state_of
 from scoutcache.errors import CacheError, InvalidKey, InvalidTTL
+from scoutcache.semantic import compacting
+from scoutcache.semantic import index as index_module
 
 from ..semantic.words import embed  # noqa: TID252 - tests are no package
 
@@ -280,3 +283,19 @@ def test_what_an_embedder_raises_is_told_with_its_name(semantic):
     with pytest.raises(CacheError, match="the embedder mine failed: ZeroDivisionError") as raised:
         semantic.get(OTHER, model="m")
     assert isinstance(raised.value.__cause__, ZeroDivisionError)
+
+
+def test_the_index_is_rid_of_what_has_expired_though_nobody_asks_for_it(cache, semantic, fake_clock, monkeypatch):
+    monkeypatch.setattr(index_module, "_MANY", 20)
+    monkeypatch.setattr(compacting, "LEAST", 10)
+    core = cache.cache._core
+    index = state_of(core).index("default")
+    for turn in range(6):
+        for at in range(20):
+            semantic.add(f"question number {at} of turn {turn}", at, model="m", ttl="10s")
+        cache.settle()
+        index.settle_compacting()
+        fake_clock.advance(11)
+    assert index.generation() is not None
+    assert len(index.places()) <= 60
+    assert index.rows.count <= 80

@@ -5,13 +5,16 @@ from __future__ import annotations
 import random
 import sys
 from string import ascii_uppercase
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scoutcache.config_sections import GateName
+from scoutcache.errors import CacheError
 from scoutcache.meaning.gates import GATES, closed_by
-from scoutcache.meaning.presets import PRESETS, judge
+from scoutcache.meaning.presets import PRESETS, check_gates, chosen, judge
 from scoutcache.meaning.wording import read, stem
 
 ALL = tuple(GATES)
@@ -160,3 +163,41 @@ def test_the_names_of_a_long_text_are_not_compared_each_with_each():
         sys.settrace(before)
     assert closed[1]
     assert lines < 1_000_000
+
+
+LONG = "we talked about the weather of last week and of the week before " * 15
+
+TRAPS = {
+    "numbers": ("Return within 30 days", "Return within 60 days"),
+    "negation": ("Is it safe to swim here", "Is it not safe to swim here"),
+    "antonyms": ("how to enable logging", "how to disable logging"),
+    "entities": ("What is the capital of France", "What is the capital of Spain"),
+    "order": ("trains from london to paris", "trains from paris to london"),
+    "slots": ("most of these hotels were built here", "most of these homes were built here"),
+    "language": ("погода завтра", "weather tomorrow"),
+    "characters": ("Rate this: 👍", "Rate this: 👎"),
+    "passages": (LONG, f"{LONG} and cats"),
+}
+
+
+def test_the_configuration_names_every_gate():
+    assert get_args(GateName) == tuple(GATES)
+
+
+@pytest.mark.parametrize("gate", GATES)
+def test_each_gate_can_be_switched_off_alone(gate):
+    assert chosen("strict", None, without=[gate]).gates == tuple(name for name in GATES if name != gate)
+    assert chosen("recall", 0.5, gates=[gate]) == (0.5, (gate,))
+    one, other = TRAPS[gate]
+    closed = {found.gate for found in closed_by(one, other, tuple(GATES))}
+    assert gate in closed
+    assert judge(one, other, 1.0, chosen("strict", None, without=closed)).serves
+    assert not judge(one, other, 1.0, chosen("strict", None, without=closed - {gate})).serves
+
+
+def test_an_unknown_gate_is_named_with_the_nearest():
+    with pytest.raises(CacheError, match="there is no gate 'negations'; did you mean 'negation'"):
+        check_gates(["negations"], "without_gates")
+    with pytest.raises(CacheError, match="a list of names"):
+        check_gates("slots", "without_gates")
+    check_gates([], "without_gates")

@@ -94,3 +94,38 @@ def test_a_function_is_named_and_loaded(tmp_path):
     for wrong in ("no_such_module:f", "json:no_such", "json:__name__"):
         with pytest.raises(CacheError, match=r"semantic\.model"):
             load_embedder(wrong, tmp_path)
+
+
+def test_a_bad_text_fails_for_those_alone_who_asked_for_it():
+    begun, go = threading.Event(), threading.Event()
+
+    def touchy(texts):
+        begun.set()
+        assert go.wait(20)
+        if "bad" in texts:
+            raise RuntimeError("no such words")
+        return embed(texts)
+
+    one = encoding(touchy)
+    told = {}
+
+    def ask(text, at):
+        try:
+            told[at] = one.one(text)
+        except CacheError as error:
+            told[at] = str(error)
+
+    texts = ["first", "good", "bad", "fine", "bad", "well"]
+    threads = [threading.Thread(target=ask, args=(text, at)) for at, text in enumerate(texts)]
+    threads[0].start()
+    assert begun.wait(20)
+    for thread in threads[1:]:
+        thread.start()
+    while len(one._waiting) < 5:
+        pass
+    go.set()
+    for thread in threads:
+        thread.join(20)
+    assert [at for at, answer in told.items() if isinstance(answer, str)] == sorted({2, 4}, key=list(told).index)
+    assert all("no such words" in told[at] for at in (2, 4))
+    assert np.allclose(told[1], encoding().one("good"))

@@ -18,6 +18,7 @@ from scoutcache import Cache
 from scoutcache.errors import TierUnavailable
 from scoutcache.meaning.scopes import places_of
 from scoutcache.semantic.index import Place
+from scoutcache.semantic.rows import Rows
 
 from .words import embed
 
@@ -130,6 +131,64 @@ def test_a_rebuild_loses_nothing_that_is_added_meanwhile(cache, tmp_path, monkey
         monkeypatch.setattr(face._flows, "_keys", then_add)
         assert face.rebuild() == 2
         assert face.get("How late is it?", model="m").response == "late"
+
+
+def test_a_rebuild_that_died_before_it_compared_is_made_good_by_whoever_looks_next(cache, tmp_path, monkeypatch):
+    """Another process added what the rebuild had not listed: its row went with the file that was replaced."""
+    cache.semantic.add("what is the answer", 42, model="m")
+    with Cache(directory=tmp_path / "c") as other, Cache(directory=tmp_path / "c") as third:
+        for one in (other, third):
+            one.semantic.use(embed, "words")
+            assert one.semantic.get("What is the answer?", model="m").response == 42
+        face = cache.semantic
+        list_keys = face._flows._keys
+
+        def then_add(namespace):
+            keys = list_keys(namespace)
+            other.semantic.add("how late is it", "late", model="m")
+            return keys
+
+        def die(namespace):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(face._flows, "_keys", then_add)
+        monkeypatch.setattr(face._flows, "compare", die)
+        with pytest.raises(KeyboardInterrupt):
+            face.rebuild()
+        monkeypatch.undo()
+        third.semantic.get("How late is it?", model="m")  # it had looked before, and sees now that it must compare
+        assert third.semantic.get("How late is it?", model="m").response == "late"
+        mark = tmp_path / "c" / "semantic"
+        assert list(mark.rglob("uncompared")) == []
+        with Cache(directory=tmp_path / "c") as fourth:
+            fourth.semantic.use(embed, "words")
+            assert fourth.semantic.get("How late is it?", model="m").response == "late"
+
+
+def test_an_index_that_was_only_half_made_anew_is_made_good_at_the_next_opening(cache, tmp_path, monkeypatch):
+    import shutil
+
+    for at in range(3):
+        cache.semantic.add(f"question number {at}", at, model="m")
+    shutil.rmtree(tmp_path / "c" / "semantic")
+    append, done = Rows.append, []
+
+    def dies(self, *row):
+        if done:
+            raise KeyboardInterrupt
+        done.append(True)
+        return append(self, *row)
+
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        monkeypatch.setattr(Rows, "append", dies)
+        with pytest.raises(KeyboardInterrupt):
+            other.semantic.get("Question number 0?", model="m")
+        monkeypatch.undo()
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        for at in range(3):
+            assert other.semantic.get(f"Question number {at}?", model="m").response == at
 
 
 def test_a_comparison_takes_no_answer_for_a_ghost_that_was_being_written(cache, monkeypatch):
