@@ -25,10 +25,13 @@ if TYPE_CHECKING:
 else:
     Vectors = Any
 
-__all__ = ["PIECE", "PIECES", "Embedder", "Encoding", "Vectors", "pieces"]
+__all__ = ["PIECE", "PIECES", "PROBE", "Embedder", "Encoding", "Vectors", "pieces"]
 
 PIECE: Final = 900
 """Characters of a piece of plain English: some 200 tokens.  Other scripts have more tokens to the character."""
+
+PROBE: Final = "What does this embedder make of these words?"
+"""By its vector embedders are told apart."""
 
 _DENSE_PIECE: Final = 240
 PIECES: Final = 16
@@ -37,7 +40,7 @@ _BATCH: Final = 32
 
 
 class Embedder(Protocol):
-    """Makes vectors; *name* tells it from others."""
+    """Makes vectors; *name* tells it from others.  It may know some already: ``known``, vectors by their texts."""
 
     name: str
 
@@ -81,17 +84,20 @@ class Encoding:
         if self._embedder is None:
             with self._running:
                 if self._embedder is None:
-                    self._embedder = self._load()
+                    embedder = self._load()
+                    for text, vector in getattr(embedder, "known", {}).items():
+                        self._remember(text, vector)
+                    self._embedder = embedder
         return self._embedder
 
     def one(self, text: str) -> Vectors:
         """The vector of *text*.  Raises `CacheError` for an embedder that can't be loaded or gives no vectors."""
+        self._loaded()
         with self._mutex:
             known = self._known.get(text)
             if known is not None:
                 self._known.move_to_end(text)
                 return known
-        self._loaded()
         job = _Job(text)
         with self._mutex:
             self._waiting.append(job)

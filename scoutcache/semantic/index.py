@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.errors import CacheError
-from scoutcache.semantic.embedding import Encoding
+from scoutcache.semantic.embedding import PROBE, Encoding
 from scoutcache.semantic.nearest import Scope
 from scoutcache.semantic.rows import DEAD, LIVE, PENDING, REMOVING, Rows
 
@@ -31,7 +31,6 @@ __all__ = ["PASSED", "Candidate", "Index", "Place"]
 
 PASSED: Final = 30.0
 
-_PROBE: Final = "What does this embedder make of these words?"
 _PROBED: Final = 64
 """Components of the probe's vector that are kept."""
 
@@ -90,7 +89,7 @@ class Index:
         about = self.rows.about
         assert about is not None
         probe = self._probe()
-        if about.dim != len(self._encoding.one(_PROBE)) or any(
+        if about.dim != len(self._encoding.one(PROBE)) or any(
             abs(one - other) > _SAME_MODEL for one, other in zip(about.probe, probe, strict=False)
         ):
             raise CacheError(
@@ -101,7 +100,7 @@ class Index:
         self._checked = about.generation
 
     def _probe(self) -> list[float]:
-        return [float(one) for one in self._encoding.one(_PROBE)[:_PROBED]]
+        return [float(one) for one in self._encoding.one(PROBE)[:_PROBED]]
 
     def _list(self) -> dict[Place, int]:
         """The latest row of each place; inside the lock."""
@@ -118,7 +117,7 @@ class Index:
         with self._lock, self.rows.locked():
             self._follow()
             if self.rows.about is None:
-                self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(_PROBE)))
+                self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(PROBE)))
                 self._follow()
             yield
 
@@ -276,7 +275,7 @@ class Index:
         Whatever embedder made the old ones, and whatever the file holds: it may be damaged.
         """
         with self._lock, self.rows.locked(anew=True):
-            probe, dim = self._probe(), len(self._encoding.one(_PROBE))
+            probe, dim = self._probe(), len(self._encoding.one(PROBE))
             table = self.rows.table([(*place, vector) for place, vector in entries], dim)
             self.rows.rewrite((), self._encoding.name, probe, dim, table)
             self._follow()
