@@ -129,8 +129,8 @@ def _of_another(model: str, rows: Rows, prepared: Path | None) -> Check | None:
     if about.model != identity(model):
         return Check("semantic index", "fail", f"it was made by the embedder {about.model}, and {model} is configured",
                      f"{_REBUILD}, or name the old model again")  # fmt: skip
-    said: Any = None if prepared is None else (about_prepared(prepared) or {}).get("identity")
-    if isinstance(said, str) and not is_same(said, identity_of(about.model, about.probe)):
+    probe: Any = None if prepared is None else (about_prepared(prepared) or {}).get("probe")
+    if isinstance(probe, list) and not is_same(*(identity_of(about.model, one) for one in (probe, about.probe))):
         return Check("semantic index", "fail", f"it was made by {about.model} with other weights", _REBUILD)
     return None
 

@@ -39,7 +39,7 @@ _BATCH: Final = 32
 
 
 class Embedder(Protocol):
-    """Makes vectors; *name* tells it from others."""
+    """Makes vectors; *name* tells it from others.  It may know some already: ``known``, vectors by their texts."""
 
     name: str
 
@@ -95,17 +95,20 @@ class Encoding:
         if self._embedder is None:
             with self._running:
                 if self._embedder is None:
-                    self._embedder = self._load()
+                    embedder = self._load()
+                    for text, vector in getattr(embedder, "known", {}).items():
+                        self._remember(text, vector)
+                    self._embedder = embedder
         return self._embedder
 
     def one(self, text: str) -> Vectors:
         """The vector of *text*.  Raises `CacheError` for an embedder that can't be loaded or gives no vectors."""
+        self._loaded()
         with self._mutex:
             known = self._known.get(text)
             if known is not None:
                 self._known.move_to_end(text)
                 return known
-        self._loaded()
         job = _Job(text)
         with self._mutex:
             self._waiting.append(job)

@@ -13,7 +13,6 @@ import pytest
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache import Cache
-from scoutcache.semantic.identity import identity_of
 from scoutcache.semantic.models import folder_name, prepared_in
 from scoutcache.semantic.prepared import ABOUT, source_digest
 
@@ -111,14 +110,14 @@ def test_a_prepared_model_is_compared_with_its_files_and_with_the_index(said, pl
         probe = cache.semantic._flows.state.index("default").rows.about.probe
     prepared = prepared_in(place, str(model))
     prepared.mkdir(parents=True)
-    about = {"source": source_digest(str(model)), "identity": identity_of(str(model), probe)}
+    about = {"source": source_digest(str(model)), "probe": list(probe)}
     (prepared / ABOUT).write_text(json.dumps(about))
     found = said()
     assert found["semantic model"]["detail"] == f"{model}, prepared in {prepared}"
     assert found["semantic index"]["status"] == "ok"
     (model / "weights").write_text("2")
     assert "are others than those it was prepared from" in said()["semantic model"]["detail"]
-    about["identity"] = identity_of(str(model), [-one for one in probe])
+    about["probe"] = [-one for one in probe]
     (prepared / ABOUT).write_text(json.dumps(about))
     assert "with other weights" in said()["semantic index"]["detail"]
     (prepared / ABOUT).write_text("{")

@@ -17,6 +17,7 @@ from scoutcache import Cache
 from scoutcache.errors import CacheError
 from scoutcache.meaning.presets import PRESETS, judge
 from scoutcache.semantic.embedding import Encoding
+from scoutcache.semantic.identity import PROBE
 from scoutcache.semantic.models import TorchModel, load_embedder, load_torch, prepared_in
 from scoutcache.semantic.prepared import TOLERANCE, is_prepared, prepare
 
@@ -49,6 +50,14 @@ def test_the_prepared_model_is_used_and_gives_the_same_vectors(prepared, encodin
     brief = Encoding(lambda: load_embedder(MODEL, prepared, brief=True))
     assert np.abs(encoding.many(TEXTS) - brief.many(TEXTS)).max() <= TOLERANCE
     assert np.abs(encoding.many(TEXTS) - np.stack([encoding.one(text) for text in TEXTS])).max() <= TOLERANCE
+
+
+def test_the_vector_that_tells_embedders_apart_is_kept_with_the_model(prepared):
+    model = load_embedder(MODEL, prepared)
+    assert np.abs(model.known[PROBE] - Encoding(lambda: TorchModel(MODEL)).one(PROBE)).max() <= TOLERANCE
+    encoding = Encoding(lambda: model)
+    assert encoding.one(PROBE) is model.known[PROBE]
+    assert encoding.calls == 0
 
 
 def test_an_index_of_the_one_form_serves_the_other(prepared, tmp_path):
