@@ -33,6 +33,7 @@ from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.joining import Calls
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -51,6 +52,8 @@ all of them are put together."""
 
 _PER_SECOND: Final = 20_000_000
 """Bytes a second that a way to a server should carry: so much longer may it take to send a larger batch."""
+
+_TEXTS: Final = (bytes, str)
 
 _LATE: Final = 0.02
 """Seconds by which a timer that goes off later shows that the loop was busy."""
@@ -213,8 +216,9 @@ class Coalescing:
                 await self._connect(connection)
             self._check_open()
             async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
-                await connection.send_packed_command([packed(commands)], check_health=False)
-                answers = [await self._reply(connection) for _ in commands]
+                calls = Calls(commands)
+                await connection.send_packed_command([packed(calls.sent)], check_health=False)
+                answers = calls.spread([await self._reply(connection) for _ in calls.sent])
         except (RedisError, OSError, TimeoutError) as error:
             await self._disconnect()
             self._check_open()  # it was this side that ended it
@@ -347,4 +351,4 @@ class _Patience:
 
 
 def _size(commands: Sequence[Command]) -> int:
-    return sum([len(part) for command in commands for part in command if isinstance(part, bytes | str)])
+    return sum([len(part) for command in commands for part in command if isinstance(part, _TEXTS)])
