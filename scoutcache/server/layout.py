@@ -147,7 +147,7 @@ def frame(header: Header, sealed: Sealed) -> bytes:
     head, chunks = sealed
     first = start_text(header.start) + _EXPIRY.pack(header.expires)
     if not chunks:
-        return first + head
+        return first + head  # nearly every one
     parts = (head, *chunks)
     lengths = b"".join(_NUMBER.pack(len(part)) for part in parts)
     return b"".join((first, bytes((_IN_PARTS,)), _NUMBER.pack(len(parts)), lengths, *parts))

@@ -90,10 +90,10 @@ class RedisPlans:
             if not wanted:
                 break
             answers = yield from self._sent(wanted, seen, now, message)
+            if MOVED not in answers and LOST not in answers:
+                return taken + answers.count(TAKEN)
             left = [row for row, answer in zip(wanted, answers, strict=True) if answer in (MOVED, LOST)]
-            taken += sum(answer == TAKEN for answer in answers)
-            if not left:
-                break
+            taken += answers.count(TAKEN)
             lost = [row for row, answer in zip(wanted, answers, strict=True) if answer == LOST]
             for name in dict.fromkeys(self.layout.position(row.header.ref) for row in lost):
                 yield from self._events.lose(name)
