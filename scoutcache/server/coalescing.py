@@ -100,7 +100,10 @@ class Coalescing:
     async def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
         self._check()
-        answers = await self._answers(batch.commands)
+        if self._busy:
+            answers: list[Any] = await self._joined(batch.commands, None, _size(batch.commands))
+        else:
+            answers = await self._alone(batch.commands)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             again = await self.execute(Batch([text_of(batch.commands[at]) for at in unknown]))
@@ -116,7 +119,7 @@ class Coalescing:
         return self._get_alone(key)
 
     async def _get_alone(self, key: str) -> Any:
-        (value,) = await self._answers([("GET", key)])
+        (value,) = await self._alone([("GET", key)])
         self._learn([value])
         return value
 
@@ -137,8 +140,8 @@ class Coalescing:
         self._waiting.append(_Waiting(commands, key, size, future))
         return future
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        if self._busy:
+    async def _alone(self, commands: Sequence[Command]) -> list[Any]:
+        if self._busy:  # by now: a coroutine begins when it is awaited
             answers: list[Any] = await self._joined(commands, None, _size(commands))
             return answers
         self._busy = True

@@ -32,7 +32,7 @@ class Joinable(Script):
     def __init__(self, text: str, *, keys: int, arguments: int, own: int) -> None:
         super().__init__(text)
         self._keys, self._shared = slice(4, 4 + keys), slice(5 + keys, 5 + keys + arguments)
-        self._own = slice(5 + keys + arguments, None)
+        self._alike, self._own = slice(4, 5 + keys + arguments), slice(5 + keys + arguments, None)
         self._length, self._count = 5 + keys + arguments + own, keys + 1
         _joinable[self.digest] = self
 
@@ -40,7 +40,7 @@ class Joinable(Script):
         """What is equal for calls that can be joined; None for one that can't be."""
         if len(call) != self._length or call[2] != self._count:
             return None
-        return call[1], call[self._keys], call[self._shared]
+        return call[1], call[self._alike]
 
     def join(self, calls: Sequence[Command]) -> Command:
         """One call for all."""
