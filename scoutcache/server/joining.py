@@ -59,7 +59,11 @@ class Calls:
     """*commands* as they are *sent*, and the answers as they were asked for."""
 
     def __init__(self, commands: Sequence[Command]) -> None:
-        self._places: list[list[int]] = []
+        self.sent, self._places = commands, list[list[int]]()
+        if len(commands) > 1 and any(command[0] == "EVALSHA" for command in commands):
+            self._join(commands)
+
+    def _join(self, commands: Sequence[Command]) -> None:
         latest: dict[object, list[int]] = {}
         for at, command in enumerate(commands):
             kind = _kind(command)
@@ -72,6 +76,8 @@ class Calls:
 
     def spread(self, answers: Sequence[Any]) -> list[Any]:
         """The answer to each command."""
+        if not self._places:
+            return list(answers)
         found: dict[int, Any] = {}
         for places, answer in zip(self._places, answers, strict=True):
             several = len(places) > 1 and isinstance(answer, list)
