@@ -50,7 +50,7 @@ class Placing:
         taken: dict[int, int] = {}
         forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
         for level in world.written_in_order:
-            if self._is_outrun(rows, placed, taken):
+            if taken and self._is_outrun(rows, placed, taken):
                 taken[level] = 0
                 yield from self._let_go(level, rows)
                 continue

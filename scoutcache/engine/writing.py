@@ -136,7 +136,9 @@ class Writing:
             return 0
         namespace = kept[0].ref.namespace
         depends_on = (yield from self._resolved(namespace, depends_on)) if depends_on else ()
-        names = [NAMESPACE_MARK, *tags, *(KEY_MARK + key for key in depends_on)]
+        names = [NAMESPACE_MARK, *tags]
+        if depends_on:
+            names += [KEY_MARK + key for key in depends_on]
         try:
             versions = None if depends_on else self._known_versions(namespace, names)
             if versions is None:

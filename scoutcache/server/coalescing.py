@@ -68,6 +68,10 @@ class _Waiting(NamedTuple):
     future: asyncio.Future[Any]
 
 
+_new: Final = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``."""
+
+
 class Coalescing:
     """A conduit to one server for the tasks of one event loop."""
 
@@ -128,7 +132,8 @@ class Coalescing:
         self._usual = max(mean, self._usual / 2, 1.0)
 
     def _check(self) -> None:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         self.breaker.check()
 
     def _check_open(self) -> None:
@@ -137,7 +142,7 @@ class Coalescing:
 
     def _joined(self, commands: Sequence[Command], key: str | None, size: int) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(commands, key, size, future))
+        self._waiting.append(_new(_Waiting, (commands, key, size, future)))
         return future
 
     async def _alone(self, commands: Sequence[Command]) -> list[Any]:
@@ -174,15 +179,16 @@ class Coalescing:
         count = size = 0
         gets = max(int(REPLY / self._usual), 1)
         while self._waiting:
-            one = self._waiting[0]
-            own = len(one.commands) or 1
-            gets -= one.key is not None
-            if some and (count + own > self._most or size + one.size > self._most_bytes or gets < 0):
+            commands, key, own, future = one = self._waiting[0]
+            number = len(commands) or 1
+            if key is not None:
+                gets -= 1
+            if some and (count + number > self._most or size + own > self._most_bytes or gets < 0):
                 break
             self._waiting.popleft()
-            if not one.future.done():
+            if not future.done():
                 some.append(one)
-                count, size = count + own, size + one.size
+                count, size = count + number, size + own
         return some
 
     async def _carry_out(self, some: Sequence[_Waiting]) -> None:

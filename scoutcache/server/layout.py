@@ -172,11 +172,12 @@ def unframe(value: bytes) -> Sealed:
 def unexpired(value: bytes, now: float) -> Sealed | None:
     """The entry in a value, None where it has expired by *now*."""
     if len(value) > FRAME and value[FRAME] != _IN_PARTS:  # nearly every one, so in place
-        (expires,) = _EXPIRY.unpack_from(value, START_DIGITS)
+        (expires,) = _expiry(value, START_DIGITS)
         return None if expires <= now else _new(Sealed, (value[FRAME:], ()))
     return None if expiry_of(value) <= now else unframe(value)
 
 
+_expiry: Final = _EXPIRY.unpack_from
 _new = tuple.__new__
 """Makes a NamedTuple without the Python frame of its own ``__new__``."""
 
