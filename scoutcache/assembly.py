@@ -228,8 +228,8 @@ class Assembly:
             holders.append(self._remote.disk)
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
-            watchers=[*watchers, self._moments], watched=self._hits_are_watched,
-            settled=self._moments.applied,
+            watchers=[*watchers, self._moments], settled=self._moments.applied,
+            watched=(lambda: False) if memory is None else self._hits_are_watched,
         )  # fmt: skip
 
     def _hits_are_watched(self) -> bool:
@@ -325,7 +325,8 @@ def _stamps(wall: Callable[[], float]) -> Callable[[], int]:
     def stamp() -> int:
         nonlocal last
         with lock:
-            last = max(last + 1, int(wall() * 1e9))
+            now = int(wall() * 1e9)
+            last = now if now > last else last + 1
             return last
 
     return stamp

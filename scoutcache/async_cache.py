@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scoutcache.calls import Key, Options, Position, pairs, several
@@ -54,9 +54,9 @@ class AsyncCache(Face):
         super()._quicken()
         self._quicken_compute(AsyncCache.get_or_compute)
 
-    async def _run(self, flow: Flow[T]) -> T:
+    def _run(self, flow: Flow[T]) -> Coroutine[Any, Any, T]:
         self._check_open(flow)
-        return await arun(flow, self._core.ports)
+        return arun(flow, self._core.ports)
 
     async def get(self, key: Key, default: Any = None, namespace: str | None = None) -> Any:
         """The fresh value of *key*, else *default*.  Raises `InvalidKey`."""

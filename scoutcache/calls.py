@@ -6,7 +6,7 @@ Every method is a flow; `Cache` and `AsyncCache` only drive it.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from scoutcache import events
 from scoutcache.core import Core
@@ -24,6 +24,8 @@ from scoutcache.rules.planning import Change
 __all__ = ["Calls", "Key", "Position", "codec_figures", "pairs", "several", "tag_names"]
 
 Key = str | CacheKey
+
+_LISTS: Final = frozenset({list, tuple})
 
 
 class Position(NamedTuple):
@@ -61,7 +63,7 @@ class Calls:
     def noted_ref(self, key: Key, namespace: str | None, made: dict[Ref, float]) -> Ref:
         """`ref`; *made* is told what making the key took, where it is a `CacheKey`."""
         ref = self.ref(key, namespace)
-        if (took := making_us(key)) is not None:
+        if type(key) is not str and (took := making_us(key)) is not None:
             made[ref] = took
         return ref
 
@@ -235,10 +237,14 @@ class Calls:
         for entry in entries:
             if entry.ref in refused:  # recorded with the reason where it was refused
                 continue
-            self.record("set", entry.ref, began_ns, outcome=outcome, reason=reason, size=entry.live.size,
-                        tags=tuple(tags), cost=cost, depends_on=tuple(depends_on),
-                        ttl=entry.lifetime.fresh + entry.lifetime.stale, keygen_us=made.get(entry.ref),
-                        **codec_figures(entry.handled))  # fmt: skip
+            ref, handled = entry.ref, entry.handled
+            core.recorder.record(
+                "set", ref.namespace, ref.key, tier=None, outcome=outcome, reason=reason, began_ns=began_ns,
+                ended_ns=core.clocks.monotonic_ns(), size=entry.live.size, cost=cost, tags=tuple(tags),
+                depends_on=tuple(depends_on), ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
+                codec=handled.compression, codec_us=None if handled.size is None else handled.ns / 1000,
+                keygen_us=made.get(ref),
+            )  # fmt: skip
         if core.by_meaning is not None and taken:
             for (key, value), entry in zip(items, entries, strict=True):
                 if entry.ref not in refused:
@@ -363,6 +369,6 @@ def pairs(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def several(items: Iterable[Any], what: str) -> Iterable[Any]:
-    if isinstance(items, str | bytes | CacheKey):
+    if type(items) not in _LISTS and isinstance(items, str | bytes | CacheKey):  # pydantic's instance check is slow
         raise InvalidKey(f"{what} is a list of them, not {items!r} alone", hint=f"write {what}=[{items!r}]")
     return items

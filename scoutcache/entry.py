@@ -125,7 +125,7 @@ class Sealed(NamedTuple):
     @property
     def size(self) -> int:
         """Bytes in all."""
-        return len(self.head) + sum(map(len, self.chunks))
+        return len(self.head) + sum(map(len, self.chunks)) if self.chunks else len(self.head)
 
 
 class Encoded(NamedTuple):

@@ -74,11 +74,13 @@ def parse_size(value: object) -> int:
 
 
 def _seconds(value: object) -> float | None:
+    if type(value) is float:
+        return value
     if isinstance(value, str):
         return _seconds_of_text(value.strip().lower()) if len(value) <= _LONGEST_TEXT else None
     if isinstance(value, timedelta):
         return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if type(value) is not int and (isinstance(value, bool) or not isinstance(value, Real)):
         return None
     try:
         return float(value)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Final
 
 __all__ = ["Placeless"]
+
+
+_NOTHING: Final = nullcontext()
 
 
 class Placeless:
@@ -15,7 +19,7 @@ class Placeless:
 
     def changing(self) -> AbstractContextManager[None]:
         """What is changed is told in the same step, or nobody else is there to be told."""
-        return nullcontext()
+        return _NOTHING
 
     def recover(self) -> bool:
         """Nobody can have died half-way."""

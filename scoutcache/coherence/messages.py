@@ -24,7 +24,7 @@ Kind = Literal["key", "pattern", "mark", "namespace", "written", "all"]
 Action = Literal["delete", "mark_stale", "refresh"]
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One announcement.
 
     *names* are keys (``key``, ``written``), patterns, or names of marks; empty for ``namespace``; for ``all`` see

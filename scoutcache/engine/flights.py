@@ -164,7 +164,7 @@ class FlightTable:
 
     def apply(self, message: Message) -> None:
         """Nobody else joins the flights that *message* names (Rule 5)."""
-        for key, flight in list(self._flights.items()):
+        for key, flight in list(self._flights.items()) if self._flights else ():
             if key not in flight.dropping and concerns(message, key, flight.marks):
                 self._outdate(key, flight)
 

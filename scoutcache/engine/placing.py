@@ -19,10 +19,10 @@ from msgspec.structs import replace as replace_fields
 from scoutcache import events
 from scoutcache.coherence.messages import Message
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Remove
+from scoutcache.engine.effects import Allow, Flow, Remove, Write
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Known
-from scoutcache.engine.reading import Reading
+from scoutcache.engine.reading import Reading, Watch
 from scoutcache.engine.world import World
 from scoutcache.entry import Header, Ref, Row
 from scoutcache.errors import TierUnavailable
@@ -50,7 +50,7 @@ class Placing:
         taken: dict[int, int] = {}
         forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
         for level in world.written_in_order:
-            if self._is_outrun(rows, placed, taken):
+            if taken and self._is_outrun(rows, placed, taken):
                 taken[level] = 0
                 yield from self._let_go(level, rows)
                 continue
@@ -58,8 +58,8 @@ class Placing:
                 level, placed[level], end, None if unstored is None else forbidden[level], heard,
                 self._told_with(level, placed[level], equal),
             )  # fmt: skip
-        unwritten = any(len(placed[level]) < len(rows) for level in world.lower)
-        told = any(level == world.tells and number == len(rows) for level, number in taken.items())
+        unwritten = world.policy is not None and any(len(placed[level]) < len(rows) for level in world.lower)
+        told = world.tells is not None and taken.get(world.tells) == len(rows)
         if world.shared and (unwritten or any(taken.values())) and not (told and self._may_tell_with(equal)):
             yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
@@ -76,12 +76,14 @@ class Placing:
                 yield from self._end_older(rows, [memory])
         if not world.shared and world.moments is not None:
             world.moments.wrote_here([row.header.ref for row in rows])
-        self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
+        if world.hooks.wants("stored"):
+            self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
         if unstored is not None:
             refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
             kept = [refs[level].difference(forbidden[level]) for level in refs]
             unstored.update({row.header.ref for row in rows}.difference(*kept))
-        return _count(placed, taken)
+        most = max(taken.values(), default=0)
+        return most if most == len(rows) else _count(placed, taken)
 
     def _is_outrun(
         self, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]
@@ -137,14 +139,13 @@ class Placing:
                 world.down(world.names[level], error)
 
     def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
-        hooks, world = self._world.hooks, self._world
-        if levels and hooks.wants("stored"):
-            for row in rows:
-                header = row.header
-                tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
-                if tiers:
-                    ttl = header.fresh_until - header.created
-                    hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
+        world = self._world
+        for row in rows:
+            header = row.header
+            tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
+            if tiers:
+                ttl = header.fresh_until - header.created
+                world.hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
 
     def tell(self, refs: Sequence[Ref], same: Sequence[str] = ()) -> Flow[None]:
         """Announce that *refs* were written; those keys that are the *same* got the value they had."""
@@ -160,20 +161,13 @@ class Placing:
         message: Message | None = None,
     ) -> Flow[int]:  # fmt: skip
         """Write to one tier; *refused* collects what an announcement forbade, not what was older than the tier's."""
-        allow = self._reading.unless_announced(level, end, heard=heard)
-        allow.prepare([row.header for row in rows])
-
-        def ask(header: Header) -> bool:
-            allowed = allow(header)
-            if not allowed and refused is not None:
-                refused.append(header.ref)
-            return allowed
-
         if not rows:
             return 0
+        allow = self._reading.unless_announced(level, end, heard=heard)
+        allow.prepare(rows)
         doubt = self._world.doubts[level]
         try:
-            taken = yield from effects.write(level, rows, allow if refused is None else ask, message)
+            taken: int = yield Write(level, rows, allow if refused is None else _collecting(allow, refused), message)
         except TierUnavailable as error:
             if level != self._world.memory:  # or an older entry there would answer for these
                 for row in rows:
@@ -183,6 +177,18 @@ class Placing:
         if doubt and taken == len(rows):
             doubt.settle([row.header.ref for row in rows])
         return taken
+
+
+def _collecting(allow: Watch, refused: list[Ref]) -> Allow:
+    """*allow*, which adds to *refused* what it forbids."""
+
+    def ask(header: Header) -> bool:
+        allowed = allow(header)
+        if not allowed:
+            refused.append(header.ref)
+        return allowed
+
+    return ask
 
 
 def _count(placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:

@@ -219,11 +219,11 @@ class Watch:
         self._written.update(told.changed)
         self._overwritten.update([ref for ref, sources in told.written.items() if sources != {self._own_source}])
 
-    def prepare(self, headers: Sequence[Header]) -> None:
+    def prepare(self, rows: Sequence[Row]) -> None:
         """Look before the write at what may be much, so that inside it there is little left to look at."""
         if self._heard is not None or self._world.end() - self._read_to > _MUCH:
-            for header in headers:
-                self(header)
+            for row in rows:
+                self(row.header)
 
     def __call__(self, header: Header) -> bool:
         """May the entry of *header* be kept?"""
@@ -234,7 +234,7 @@ class Watch:
             self._gap
             or (self._in_memory and header.ref in self._overwritten)
             or (depends and self._changed([Ref(header.ref.namespace, key) for key in depends]))
-            or self._is_named(header)
+            or (self._invalidations and self._is_named(header))
         )
 
     def _changed(self, refs: Sequence[Ref]) -> bool:

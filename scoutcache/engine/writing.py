@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from scoutcache import events
 from scoutcache.coherence.messages import Action
@@ -46,12 +46,13 @@ from scoutcache.rules.planning import Change
 
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
 
+_DEPENDED = (DEPENDED_MARK,)
+
 UNVERSIONED = 0
 """The version of a mark when the authority can't be asked; no authority ever gives it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Moment:
+class Moment(NamedTuple):
     """When a computation began: its stamp, and the end of the channel then; and what it has been told since."""
 
     start: int
@@ -59,15 +60,14 @@ class Moment:
     heard: Known | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Lifetime:
+class Lifetime(NamedTuple):
     """How long an entry is fresh, and how long it may be served stale after that; in seconds."""
 
     fresh: float
     stale: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Entry:
     """A value to store, already encoded if its type needs that, with what the caller said about it."""
 
@@ -136,10 +136,14 @@ class Writing:
             return 0
         namespace = kept[0].ref.namespace
         depends_on = (yield from self._resolved(namespace, depends_on)) if depends_on else ()
-        names = [NAMESPACE_MARK, *tags, *(KEY_MARK + key for key in depends_on)]
+        names = [NAMESPACE_MARK, *tags]
+        if depends_on:
+            names += [KEY_MARK + key for key in depends_on]
         try:
-            refs = [entry.ref for entry in kept]
-            versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
+            versions = None if depends_on else self._known_versions(namespace, names)
+            if versions is None:
+                refs = [entry.ref for entry in kept]
+                versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down(error.tier, error)
             taken = yield from self._store_in_memory(kept, began, names)
@@ -148,28 +152,32 @@ class Writing:
             return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks) for entry in kept]
-        equal = Equal(self._world)
-        changed = yield from self._changed(rows, versions, equal)
-        awaited = [name for ref in changed if (name := KEY_MARK + ref.key) in versions]
-        for row in rows if awaited else ():
-            row.renews = name if (name := KEY_MARK + row.header.ref.key) in awaited else None
+        awaited = self._awaited(rows, versions)
+        equal = Equal(self._world) if awaited else None
+        changed = [] if equal is None else (yield from self._changed(awaited, equal))
+        renewed = [name for ref in changed if (name := KEY_MARK + ref.key) in versions] if changed else []
+        for row in rows if renewed else ():
+            row.renews = name if (name := KEY_MARK + row.header.ref.key) in renewed else None
         with self._world.changing():
-            taken = yield from self._write_and_renew(namespace, rows, began, versions, awaited, unstored, equal)
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, renewed, unstored, equal)
         if changed and taken:
             yield from self._tell_watch(namespace, changed)
         return taken
 
     def _write_and_renew(
-        self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], awaited: list[str],
-        unstored: set[Ref] | None, equal: Equal,
+        self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], renewed: list[str],
+        unstored: set[Ref] | None, equal: Equal | None,
     ) -> Flow[int]:  # fmt: skip
-        """Write *rows*, and renew the marks *awaited*: once more, for who took the old version in between (Rule 5)."""
+        """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 5)."""
         taken = yield from self.placing.write(rows, began.end, began.heard, unstored, equal)
+        if equal is None and self._world.known(namespace, _DEPENDED) == {}:
+            return taken
         try:
-            awaited += [name for ref in equal.doubtful if (name := KEY_MARK + ref.key) in versions]
-            awaited += yield from self._late_dependents(namespace, rows, versions)
-            if awaited:
-                yield from self.renew(namespace, awaited)
+            doubtful = () if equal is None else equal.doubtful
+            renewed += [name for ref in doubtful if (name := KEY_MARK + ref.key) in versions]
+            renewed += yield from self._late_dependents(namespace, rows, versions)
+            if renewed:
+                yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
         return taken
@@ -234,6 +242,11 @@ class Writing:
         rows = [self._row(entry, began, marks) for entry in allowed]
         return (yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard))
 
+    def _known_versions(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
+        """The versions of *names*, where all are known, and that nobody depends on any key of the namespace."""
+        known = self._world.known(namespace, [DEPENDED_MARK, *names])
+        return known if known is not None and DEPENDED_MARK not in known and len(known) == len(names) else None
+
     def _versions(
         self, namespace: str, names: list[str], refs: Sequence[Ref], *, depends: bool
     ) -> Flow[dict[str, int]]:
@@ -272,15 +285,18 @@ class Writing:
             header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded, entry.handled)
         )
 
-    def _changed(self, rows: Sequence[Row], versions: Mapping[str, int], equal: Equal) -> Flow[list[Ref]]:
-        """Which of *rows*, among those that others depend on or watch, are other values than the stored ones."""
+    def _awaited(self, rows: Sequence[Row], versions: Mapping[str, int]) -> dict[Ref, Row]:
+        """Those of *rows* that others depend on or watch."""
         watch = self._world.watch
-        awaited = {
+        return {
             ref: row
             for row in rows
             if KEY_MARK + (ref := row.header.ref).key in versions or (watch is not None and watch.watches(ref.key))
         }
-        stored = (yield from self.standing(list(awaited))) if awaited else {}
+
+    def _changed(self, awaited: Mapping[Ref, Row], equal: Equal) -> Flow[list[Ref]]:
+        """Which of those are other values than the stored ones."""
+        stored = yield from self.standing(list(awaited))
         equal.refs = {ref for ref in stored if ref in awaited and self._equal(stored[ref][1], awaited[ref].live)}
         return [ref for ref in awaited if ref not in equal.refs]
 

@@ -33,6 +33,7 @@ from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.joining import Calls
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -52,6 +53,8 @@ all of them are put together."""
 _PER_SECOND: Final = 20_000_000
 """Bytes a second that a way to a server should carry: so much longer may it take to send a larger batch."""
 
+_TEXTS: Final = (bytes, str)
+
 _LATE: Final = 0.02
 """Seconds by which a timer that goes off later shows that the loop was busy."""
 
@@ -63,6 +66,10 @@ class _Waiting(NamedTuple):
     key: str | None
     size: int
     future: asyncio.Future[Any]
+
+
+_new: Final = tuple.__new__
+"""Makes a NamedTuple without the Python frame of its own ``__new__``."""
 
 
 class Coalescing:
@@ -97,7 +104,10 @@ class Coalescing:
     async def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
         self._check()
-        answers = await self._answers(batch.commands)
+        if self._busy:
+            answers: list[Any] = await self._joined(batch.commands, None, _size(batch.commands))
+        else:
+            answers = await self._alone(batch.commands)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
             again = await self.execute(Batch([text_of(batch.commands[at]) for at in unknown]))
@@ -113,7 +123,7 @@ class Coalescing:
         return self._get_alone(key)
 
     async def _get_alone(self, key: str) -> Any:
-        (value,) = await self._answers([("GET", key)])
+        (value,) = await self._alone([("GET", key)])
         self._learn([value])
         return value
 
@@ -122,7 +132,8 @@ class Coalescing:
         self._usual = max(mean, self._usual / 2, 1.0)
 
     def _check(self) -> None:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         self.breaker.check()
 
     def _check_open(self) -> None:
@@ -131,11 +142,11 @@ class Coalescing:
 
     def _joined(self, commands: Sequence[Command], key: str | None, size: int) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Waiting(commands, key, size, future))
+        self._waiting.append(_new(_Waiting, (commands, key, size, future)))
         return future
 
-    async def _answers(self, commands: Sequence[Command]) -> list[Any]:
-        if self._busy:
+    async def _alone(self, commands: Sequence[Command]) -> list[Any]:
+        if self._busy:  # by now: a coroutine begins when it is awaited
             answers: list[Any] = await self._joined(commands, None, _size(commands))
             return answers
         self._busy = True
@@ -168,15 +179,16 @@ class Coalescing:
         count = size = 0
         gets = max(int(REPLY / self._usual), 1)
         while self._waiting:
-            one = self._waiting[0]
-            own = len(one.commands) or 1
-            gets -= one.key is not None
-            if some and (count + own > self._most or size + one.size > self._most_bytes or gets < 0):
+            commands, key, own, future = one = self._waiting[0]
+            number = len(commands) or 1
+            if key is not None:
+                gets -= 1
+            if some and (count + number > self._most or size + own > self._most_bytes or gets < 0):
                 break
             self._waiting.popleft()
-            if not one.future.done():
+            if not future.done():
                 some.append(one)
-                count, size = count + own, size + one.size
+                count, size = count + number, size + own
         return some
 
     async def _carry_out(self, some: Sequence[_Waiting]) -> None:
@@ -213,8 +225,9 @@ class Coalescing:
                 await self._connect(connection)
             self._check_open()
             async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
-                await connection.send_packed_command([packed(commands)], check_health=False)
-                answers = [await self._reply(connection) for _ in commands]
+                calls = Calls(commands)
+                await connection.send_packed_command([packed(calls.sent)], check_health=False)
+                answers = calls.spread([await self._reply(connection) for _ in calls.sent])
         except (RedisError, OSError, TimeoutError) as error:
             await self._disconnect()
             self._check_open()  # it was this side that ended it
@@ -347,4 +360,4 @@ class _Patience:
 
 
 def _size(commands: Sequence[Command]) -> int:
-    return sum([len(part) for command in commands for part in command if isinstance(part, bytes | str)])
+    return sum([len(part) for command in commands for part in command if isinstance(part, _TEXTS)])

@@ -12,7 +12,7 @@ Rule 4: every command may be carried out twice without harm: a write compares st
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Coroutine, Generator, Sequence
 from hashlib import sha1
 from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
@@ -77,9 +77,9 @@ def perform(plan: Plan[T], conduit: Conduit) -> T:
     return step_through(plan, conduit.execute)
 
 
-async def aperform(plan: Plan[T], conduit: AsyncConduit) -> T:
-    """Carry a plan out on the running event loop.  Raises what the plan raises, `TierUnavailable` among it."""
-    return await astep_through(plan, conduit.execute)
+def aperform(plan: Plan[T], conduit: AsyncConduit) -> Coroutine[Any, Any, T]:
+    """Carries a plan out on the running event loop.  Raises what the plan raises, `TierUnavailable` among it."""
+    return astep_through(plan, conduit.execute)
 
 
 def replies(*commands: Command, node: Any = None) -> Plan[list[Any]]:

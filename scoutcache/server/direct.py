@@ -12,21 +12,22 @@ Rule 4: redis-py's connections are used, and not its client: finding out what a 
 from __future__ import annotations
 
 import os
-import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import sha1
 from itertools import repeat
-from typing import TYPE_CHECKING, Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
+from scoutcache.server.joining import Calls
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -52,7 +53,9 @@ class Direct:
 
     def _begin(self) -> None:
         self._idle: deque[tuple[Any, float]] = deque()
-        self._room = threading.BoundedSemaphore(self._most)
+        self._room: SimpleQueue[None] = SimpleQueue()  # threading's semaphores are written in Python
+        for _ in range(self._most):
+            self._room.put(None)
         self._closed = False
 
     def nodes(self) -> Sequence[Any]:
@@ -62,8 +65,11 @@ class Direct:
     def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
         self.breaker.check()
-        with self._connection() as connection:
-            answers = _exchange(connection, batch.commands)
+        self._enter()
+        try:
+            answers = self._carry_out(batch.commands)
+        finally:
+            self._room.put(None)
         note(self.breaker, batch.commands, answers)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -72,30 +78,33 @@ class Direct:
                 answers[at] = answer
         return answers
 
-    @contextmanager
-    def _connection(self) -> Iterator[Any]:
-        room = self._room
-        if not room.acquire(blocking=False) and not room.acquire(timeout=self._wait):
-            raise unavailable(Fault(Kind.POOL, f"all {self._most} connections are in use", None, away=False))
+    def _enter(self) -> None:
         try:
-            connection = None
+            self._room.get_nowait()
+        except Empty:
             try:
-                connection = self._ready()
-                yield connection
-            except (RedisError, OSError) as error:
-                self._fail(connection, error)
-            except BaseException:  # the caller was interrupted between sending and reading
-                _close(connection)
-                raise
-            else:
-                if self._closed:
-                    _close(connection)
-                else:
-                    self._idle.append((connection, time.monotonic()))
-        finally:
-            room.release()
+                self._room.get(timeout=self._wait)
+            except Empty:
+                reason = f"all {self._most} connections are in use"
+                raise unavailable(Fault(Kind.POOL, reason, None, away=False)) from None
 
-    def _fail(self, connection: Any, error: RedisError | OSError) -> None:
+    def _carry_out(self, commands: Sequence[Command]) -> list[Any]:
+        connection = None
+        try:
+            connection = self._ready()
+            answers = _exchange(connection, commands)
+        except (RedisError, OSError) as error:
+            self._fail(connection, error)
+        except BaseException:  # the caller was interrupted between sending and reading
+            _close(connection)
+            raise
+        if self._closed:
+            _close(connection)
+        else:
+            self._idle.append((connection, time.monotonic()))
+        return answers
+
+    def _fail(self, connection: Any, error: RedisError | OSError) -> NoReturn:
         _close(connection)
         fault = fault_of(error)
         self.breaker.failed(fault)
@@ -157,8 +166,9 @@ def _is_done(command: Command, answer: Any, refused: object) -> bool:
 
 
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:
-    connection.send_packed_command([packed(commands)], check_health=False)
-    return [_reply(connection) for _ in commands]
+    calls = Calls(commands)
+    connection.send_packed_command([packed(calls.sent)], check_health=False)
+    return calls.spread([_reply(connection) for _ in calls.sent])
 
 
 def _reply(connection: Any) -> Any:

@@ -164,7 +164,7 @@ def frame(header: Header, sealed: Sealed) -> bytes:
     head, chunks = sealed
     first = start_text(header.start) + _EXPIRY.pack(header.expires)
     if not chunks:
-        return first + head
+        return first + head  # nearly every one
     parts = (head, *chunks)
     lengths = b"".join(_NUMBER.pack(len(part)) for part in parts)
     return b"".join((first, bytes((_IN_PARTS,)), _NUMBER.pack(len(parts)), lengths, *parts))
@@ -189,11 +189,12 @@ def unframe(value: bytes) -> Sealed:
 def unexpired(value: bytes, now: float) -> Sealed | None:
     """The entry in a value, None where it has expired by *now*."""
     if len(value) > FRAME and value[FRAME] != _IN_PARTS:  # nearly every one, so in place
-        (expires,) = _EXPIRY.unpack_from(value, START_DIGITS)
+        (expires,) = _expiry(value, START_DIGITS)
         return None if expires <= now else _new(Sealed, (value[FRAME:], ()))
     return None if expiry_of(value) <= now else unframe(value)
 
 
+_expiry: Final = _EXPIRY.unpack_from
 _new = tuple.__new__
 """Makes a NamedTuple without the Python frame of its own ``__new__``."""
 

@@ -121,16 +121,12 @@ class Frame(NamedTuple):
 def write(header: Header, body: Body, key_id: bytes, payload: bytes) -> bytes:
     """A head up to its integrity field.  Raises `SerializationError` for what the format can't hold."""
     try:
-        return _write(header, body, key_id, payload)
+        fields = _pack((key_id, header, *body))
+        length = _ID_AT + len(fields) - 1 + len(_CHECK_MARK) + _CHECK  # without the byte that begins the array
+        covered = b"".join((MAGIC, _LENGTH.pack(length), fields[1:], _CHECK_MARK))
+        return b"".join((covered, xxhash.xxh3_64_digest(covered), _pack(payload)))
     except (struct.error, UnicodeEncodeError, OverflowError, ValueError) as error:
         raise SerializationError(f"the entry's header can't be written: {error}", path="header") from error
-
-
-def _write(header: Header, body: Body, key_id: bytes, payload: bytes) -> bytes:
-    fields = _pack((key_id, header, *body))
-    length = _ID_AT + len(fields) - 1 + len(_CHECK_MARK) + _CHECK  # without the byte that begins the array
-    covered = b"".join((MAGIC, _LENGTH.pack(length), fields[1:], _CHECK_MARK))
-    return b"".join((covered, xxhash.xxh3_64_digest(covered), _pack(payload)))
 
 
 # -- a first look

@@ -35,5 +35,5 @@ class _Slow:
 def _slower(command: Command) -> Command:
     if command[:2] != ("EVALSHA", WRITE.digest):
         return command
-    left = 3 + command[2] + 3
+    left = 3 + command[2] + 5
     return tuple(part * SLOWER if at == left and part != "" else part for at, part in enumerate(command))

@@ -92,10 +92,10 @@ class RedisPlans:
             if not wanted:
                 break
             answers = yield from self._sent(wanted, seen, now, message)
+            if MOVED not in answers and LOST not in answers:
+                return taken + answers.count(TAKEN)
             left = [row for row, answer in zip(wanted, answers, strict=True) if answer in (MOVED, LOST)]
-            taken += sum(answer == TAKEN for answer in answers)
-            if not left:
-                break
+            taken += answers.count(TAKEN)
             lost = [row for row, answer in zip(wanted, answers, strict=True) if answer == LOST]
             for name in dict.fromkeys(self.layout.position(row.header.ref) for row in lost):
                 yield from self._events.lose(name)
@@ -144,16 +144,15 @@ class RedisPlans:
         header, layout = row.header, self.layout
         left = "" if header.expires == NEVER else max(1, math.ceil((header.expires - now) * 1000))
         latest = start_text(int((now + AHEAD) * 1e9))
-        arguments: list[Any] = [seen, frame(header, row.sealed), latest, left]
+        told = b"" if message is None else encode(message)
+        own = [seen, frame(header, row.sealed), latest, left, told]
         keys = [layout.entry(header.ref), layout.position(header.ref)]
-        if layout.sharded:
-            return WRITE.call(keys, *arguments)
-        keys += [layout.events, layout.last]
-        arguments += [b"" if message is None else encode(message), self._length]
-        if row.renews is not None:
+        if not layout.sharded:
+            keys += [layout.events, layout.last]
+        if row.renews is not None and not layout.sharded:
             keys.append(layout.versions(header.ref.namespace))
-            arguments += [row.renews, version_text(self._draw())]
-        return WRITE.call(keys, *arguments)
+            own += [row.renews, version_text(self._draw())]
+        return WRITE.call(keys, 1, self._length, *own)
 
     # -- removing
 

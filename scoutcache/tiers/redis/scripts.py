@@ -9,34 +9,52 @@ from __future__ import annotations
 from typing import Final
 
 from scoutcache.server.commands import APPEND_AFTER, Script
+from scoutcache.server.joining import Joinable
 
 __all__ = ["END_OLDER", "LOST", "MOVED", "OLDER", "SOFTEN", "USAGE", "WRITE"]
 
 TAKEN, OLDER, MOVED, LOST = 1, 2, 3, 4
 
-WRITE: Final = Script(APPEND_AFTER + """
-local position = redis.call('GET', KEYS[2])
-if not position or string.sub(position, 1, 1) == '~' then return 4 end
-if position > ARGV[1] then return 3 end
-local there = redis.call('GETRANGE', KEYS[1], 0, 15)
-if #there == 16 then
-  local start = string.sub(ARGV[2], 1, 16)
-  if there > start and not (there > ARGV[3] and ARGV[3] >= start) then return 2 end
-end
-if ARGV[4] == '' then redis.call('SET', KEYS[1], ARGV[2]) else redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4]) end
-if ARGV[7] then redis.call('HSET', KEYS[5], ARGV[7], ARGV[8]) end
-if not KEYS[3] or ARGV[5] == '' then return 1 end
-local before = newest(KEYS[3], KEYS[4])
-local id = redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[6], '*', 'p', before, 'm', ARGV[5])
-redis.call('SET', KEYS[4], id)
-return {before, id}
-""")
-"""Store an entry unless something was announced since the writer looked, or what stands began later.
+WRITE: Final = Joinable(APPEND_AFTER + """
+local count = tonumber(ARGV[1])
+local stream, last = KEYS[count + 2], KEYS[count + 3]
+local place = KEYS[count + 1]
+local position, before = unpack(last and redis.call('MGET', place, last) or {redis.call('GET', place)})
+local id
 
-Keys: the entry, the position, the stream, the id of its last message, the hash of versions.  Arguments: the position
-that the writer has heard, the value, the latest start that doesn't lie in the future, milliseconds to live or nothing,
-a message or nothing, the stream's length, the name of a mark to renew, its version.  Answers a code, or the ids before
-the message and of it.
+local function write(at)
+  local own = 5 * at - 2
+  if not position or string.sub(position, 1, 1) == '~' then return 4 end
+  if position > ARGV[own] then return 3 end
+  local value, latest, left, message = ARGV[own + 1], ARGV[own + 2], ARGV[own + 3], ARGV[own + 4]
+  local there = redis.call('GETRANGE', KEYS[at], 0, 15)
+  if #there == 16 then
+    local start = string.sub(value, 1, 16)
+    if there > start and not (there > latest and latest >= start) then return 2 end
+  end
+  if left == '' then redis.call('SET', KEYS[at], value) else redis.call('SET', KEYS[at], value, 'PX', left) end
+  if KEYS[count + 4] then redis.call('HSET', KEYS[count + 4], ARGV[own + 5], ARGV[own + 6]) end
+  if message == '' then return 1 end
+  before = id or before or newest(stream, last)
+  id = redis.call('XADD', stream, 'MAXLEN', '~', ARGV[2], '*', 'p', before, 'm', message)
+  return {before, id}
+end
+
+local answers = {}
+if count == 1 then answers = write(1) end
+for at = 1, count > 1 and count or 0 do
+  local done, answer = pcall(write, at)
+  answers[at] = done and answer or {err = 'NOSCRIPT it failed beside others'}
+end
+if id then redis.call('SET', last, id) end
+return answers
+""", keys=3, arguments=1, own=5)
+"""Store entries unless something was announced since their writer looked, or what stands began later.
+
+Keys: the entries, the position, the stream, the id of its last message; for one entry alone, the hash of versions.
+Arguments: how many entries, the stream's length; for each the position that its writer has heard, the value, the latest
+start that doesn't lie in the future, milliseconds to live or nothing, a message or nothing; for one entry alone, the
+name of a mark to renew, its version.  Answers for each a code, or the ids before the message and of it.
 """
 
 END_OLDER: Final = Script("""

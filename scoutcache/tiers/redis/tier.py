@@ -13,7 +13,7 @@ import asyncio
 import heapq
 import secrets
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -41,6 +41,10 @@ T = TypeVar("T")
 
 _LOOK_EVERY: Final = 60.0
 """Seconds between two looks at whether the cache is within its limits, among all processes."""
+
+
+def _nowhere() -> None:
+    """No loop."""
 
 
 class RedisTier:
@@ -71,26 +75,33 @@ class RedisTier:
         """Asked between the steps of scans and of removals by pattern."""
         self.tells_idle = False
         """Is a scan to ask how long each entry was idle?"""
+        self._latest: tuple[Callable[[], asyncio.AbstractEventLoop | None], Any] = _nowhere, None
+        """The loop that asked last, and its conduit: to look it up in a weak mapping takes as long as to ask it."""
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConduit] = weakref.WeakKeyDictionary()
 
     def do(self, plan: Plan[T]) -> T:
         """Carry a plan out, blocking.  Raises `TierUnavailable`."""
         return perform(plan, self.conduit)
 
-    async def on_loop(self, plan: Plan[T]) -> T:
-        """Carry a plan out on the running event loop.  Raises `TierUnavailable`."""
-        return await aperform(plan, self._loop_conduit())
+    def on_loop(self, plan: Plan[T]) -> Coroutine[Any, Any, T]:
+        """Carries a plan out on the running event loop.  Raises `TierUnavailable`."""
+        return aperform(plan, self._loop_conduit())
 
     def _loop_conduit(self) -> Any:
         loop = asyncio.get_running_loop()
+        latest, conduit = self._latest
+        if latest() is loop:
+            return conduit
         conduit = self._loops.get(loop)
         if conduit is None:
             self._abandon()
             conduit = self._loops[loop] = self._make_on_loop()
+        self._latest = weakref.ref(loop), conduit
         return conduit
 
     def _abandon(self) -> None:
         """Let go of what loops had open that were closed: a connection reaches its loop, which would live for ever."""
+        self._latest = _nowhere, None
         for reference in self._loops.keyrefs():
             loop = reference()
             if loop is not None and loop.is_closed():
@@ -319,6 +330,7 @@ class RedisTier:
 
     async def close_on_loop(self) -> None:
         """Let go of the running event loop's connection."""
+        self._latest = _nowhere, None
         conduit = self._loops.pop(asyncio.get_running_loop(), None)
         if conduit is not None:
             await conduit.close()
