@@ -17,6 +17,7 @@ from scoutcache.cli.unread import tell_unread
 from scoutcache.oplog.records import KINDS, OUTCOMES
 
 if TYPE_CHECKING:
+    from scoutcache.cli.output import Output
     from scoutcache.insight.ending import Tail
     from scoutcache.oplog.records import Line
     from scoutcache.oplog.sealing import Sealed
@@ -91,7 +92,7 @@ def tail(
                 session.note("the log holds no such operation")
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
-        coming = _endless(rows, found, session.out.flush)
+        coming = _endless(rows, found, session.out)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)
         for row in coming:  # a drawn table would wait for its end
@@ -109,13 +110,15 @@ def _words(option: str, given: Sequence[str] | None, known: Sequence[str]) -> li
 
 
 def _endless(
-    rows: Sequence[Mapping[str, Any]], found: Tail, flush: Callable[[], None]
+    rows: Sequence[Mapping[str, Any]], found: Tail, out: Output
 ) -> Iterator[Mapping[str, Any]]:
-    """*rows*, and then whatever is written; ends with the interrupt."""
+    """*rows*, and then whatever is written; ends with the interrupt, or when nobody reads any more."""
     yield from rows
     while True:
-        flush()
+        out.flush()
         time.sleep(POLL_S)
+        if out.is_deserted():
+            raise BrokenPipeError
         yield from map(_row, found.more())
 
 

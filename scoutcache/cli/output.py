@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -181,6 +182,15 @@ class Output:
     def flush(self) -> None:
         """Have everything written; a reader that has gone is noticed here at the latest."""
         self.stream.flush()
+
+    def is_deserted(self) -> bool:
+        """Whether who read the other end of a pipe has gone: told without writing to it."""
+        try:
+            asked = select.poll()
+            asked.register(self.stream.fileno(), 0)
+        except (OSError, ValueError):  # no file at all
+            return False
+        return any(event & select.POLLERR for _, event in asked.poll(0))
 
     # -- formats
 

@@ -79,6 +79,7 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
     calls, usd = asked.limits()
     if usd is not None:
         raise Usage("--evaluate needs a budget in calls: so many in each step")
+    session.look_for_cache()
     found = evaluate(lines_of(session, asked), asked.ahead, BUDGET if calls is None else calls,
                      default_ttl=session.config.default_ttl, least=asked.least)  # fmt: skip
     strategies = {"prediction": found.predicted, "popularity": found.popularity,
