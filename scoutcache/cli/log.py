@@ -13,7 +13,7 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.oplog.records import KINDS, OUTCOMES
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def tail(
             session.out.listing("operations", rows, columns)
             if not rows:
                 session.note("the log holds no such operation")
+                tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
         coming = _endless(rows, found, session.out)

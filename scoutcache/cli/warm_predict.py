@@ -28,12 +28,13 @@ def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
 
     What can't be read is told when all of it was.
     """
-    from scoutcache.cli.unread import tell_unread
+    from scoutcache.cli.unread import tell_log_off, tell_unread
     from scoutcache.insight.operations import end_of, read_operations
     from scoutcache.patterns import Pattern
     from scoutcache.warming.sources import check_log_has_keys
 
     check_log_has_keys(session.config)
+    tell_log_off(session)
     pattern = Pattern.parse(asked.matching)
     now = time.time()
     since = now - asked.window
