@@ -28,6 +28,7 @@ from itertools import chain, islice
 from typing import Any, Final, TextIO
 
 from scoutcache.cli import text
+from scoutcache.cli.errors import CommandError
 
 SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -76,6 +77,13 @@ def _from_far(value: Any) -> Any:
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="null")
+
+
+def _unwritten(error: OSError) -> Exception:
+    """What to raise where the output takes nothing: a reader that has gone is known by its class."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    return CommandError(f"can't write to standard output: {error.strerror or error}")
 
 
 class _Counted:
@@ -172,7 +180,10 @@ class Output:
 
     def write(self, shown: str) -> None:
         """Text as it is."""
-        self.stream.write(shown)
+        try:
+            self.stream.write(shown)
+        except OSError as error:
+            raise _unwritten(error) from error
 
     def line(self, shown: str) -> None:
         """A line for people, in tables only: the other formats hold data and nothing else."""
@@ -181,7 +192,10 @@ class Output:
 
     def flush(self) -> None:
         """Have everything written; a reader that has gone is noticed here at the latest."""
-        self.stream.flush()
+        try:
+            self.stream.flush()
+        except OSError as error:
+            raise _unwritten(error) from error
 
     def is_deserted(self) -> bool:
         """Whether who read the other end of a pipe has gone: told without writing to it."""
