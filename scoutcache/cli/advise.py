@@ -14,7 +14,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread, telling_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def advise(
                     hint="write --budget 2GB, or leave it out")  # fmt: skip
     if source is None:
         session.look_for_cache()
+        tell_log_off(session)
     elif not Path(source).exists():
         raise Usage(f"{source}: there is no such directory or file")
     path = session.place if source is None else Path(source)

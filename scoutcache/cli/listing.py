@@ -14,7 +14,7 @@ from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ def explain(
     else:
         shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
         session.out.rows("outcomes", shown, _ANSWERED if hits else ("at", "reason", "op", "by"))
+    tell_log_off(session)
     tell_unread(session, problems, named=False)
     if not outcomes and not hits:
         last = last_act(session.place, session.config.namespace, key)

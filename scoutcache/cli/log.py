@@ -13,10 +13,11 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.oplog.records import KINDS, OUTCOMES
 
 if TYPE_CHECKING:
+    from scoutcache.cli.output import Output
     from scoutcache.insight.ending import Tail
     from scoutcache.oplog.records import Line
     from scoutcache.oplog.sealing import Sealed
@@ -89,9 +90,10 @@ def tail(
             session.out.listing("operations", rows, columns)
             if not rows:
                 session.note("the log holds no such operation")
+                tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
-        coming = _endless(rows, found, session.out.flush)
+        coming = _endless(rows, found, session.out)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)
         for row in coming:  # a drawn table would wait for its end
@@ -109,13 +111,15 @@ def _words(option: str, given: Sequence[str] | None, known: Sequence[str]) -> li
 
 
 def _endless(
-    rows: Sequence[Mapping[str, Any]], found: Tail, flush: Callable[[], None]
+    rows: Sequence[Mapping[str, Any]], found: Tail, out: Output
 ) -> Iterator[Mapping[str, Any]]:
-    """*rows*, and then whatever is written; ends with the interrupt."""
+    """*rows*, and then whatever is written; ends with the interrupt, or when nobody reads any more."""
     yield from rows
     while True:
-        flush()
+        out.flush()
         time.sleep(POLL_S)
+        if out.is_deserted():
+            raise BrokenPipeError
         yield from map(_row, found.more())
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import select
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -27,6 +28,7 @@ from itertools import chain, islice
 from typing import Any, Final, TextIO
 
 from scoutcache.cli import text
+from scoutcache.cli.errors import CommandError
 
 SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -75,6 +77,13 @@ def _from_far(value: Any) -> Any:
     from pydantic_core import to_jsonable_python
 
     return to_jsonable_python(value, bytes_mode="base64", inf_nan_mode="null")
+
+
+def _unwritten(error: OSError) -> Exception:
+    """What to raise where the output takes nothing: a reader that has gone is known by its class."""
+    if isinstance(error, BrokenPipeError):
+        return error
+    return CommandError(f"can't write to standard output: {error.strerror or error}")
 
 
 class _Counted:
@@ -171,7 +180,10 @@ class Output:
 
     def write(self, shown: str) -> None:
         """Text as it is."""
-        self.stream.write(shown)
+        try:
+            self.stream.write(shown)
+        except OSError as error:
+            raise _unwritten(error) from error
 
     def line(self, shown: str) -> None:
         """A line for people, in tables only: the other formats hold data and nothing else."""
@@ -180,7 +192,19 @@ class Output:
 
     def flush(self) -> None:
         """Have everything written; a reader that has gone is noticed here at the latest."""
-        self.stream.flush()
+        try:
+            self.stream.flush()
+        except OSError as error:
+            raise _unwritten(error) from error
+
+    def is_deserted(self) -> bool:
+        """Whether who read the other end of a pipe has gone: told without writing to it."""
+        try:
+            asked = select.poll()
+            asked.register(self.stream.fileno(), 0)
+        except (OSError, ValueError):  # no file at all
+            return False
+        return any(event & select.POLLERR for _, event in asked.poll(0))
 
     # -- formats
 

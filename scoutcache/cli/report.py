@@ -12,7 +12,7 @@ import typer
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -84,6 +84,8 @@ def report(
     if not files or session.form != "table":
         _show(session, found, files)
     code = tell_unread(session, found.problems, named=bool(logs))
+    if not logs:
+        tell_log_off(session)
     if found.empty:
         session.note("nothing could be read" if code else "nothing was recorded in this time")
     return code

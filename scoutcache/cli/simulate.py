@@ -13,7 +13,7 @@ import typer
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread, telling_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -137,6 +137,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     path = session.place if source is None else Path(source)
     if source is None:
         session.look_for_cache()
+        tell_log_off(session)
     elif not path.exists():
         raise Usage(f"{source}: there is no such directory or file")
     if since is not None and not is_log(path):

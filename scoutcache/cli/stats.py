@@ -13,7 +13,7 @@ from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.watching import Every, at_each, interval_of, show
 from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
@@ -100,6 +100,8 @@ def stats(
             check_tier(core, tier)
             view = look(session, core, asked, problems)
         _print(session.out, view)
+        if by == "tag":
+            tell_log_off(session)
         tell_unread(session, problems, named=False)
         passed = view.passed
     return _warned(session, passed)

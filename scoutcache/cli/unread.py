@@ -34,6 +34,13 @@ def tell_unread(session: Session, problems: Problems, *, named: bool) -> int | N
     return PARTLY if named and problems.count else None
 
 
+def tell_log_off(session: Session) -> None:
+    """Say, once, where this cache keeps no log: what rests on it rests on what was written before, if anything."""
+    if not session.config.oplog.enabled and "log off" not in session.said:
+        session.said.add("log off")
+        session.note("no operation log is kept here: [oplog] enabled is false")
+
+
 @contextmanager
 def telling_unread(session: Session, problems: Problems) -> Iterator[None]:
     """Around a reading that raises where nothing is left: says what could not be read before the error is told."""

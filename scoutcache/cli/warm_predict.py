@@ -28,12 +28,13 @@ def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
 
     What can't be read is told when all of it was.
     """
-    from scoutcache.cli.unread import tell_unread
+    from scoutcache.cli.unread import tell_log_off, tell_unread
     from scoutcache.insight.operations import end_of, read_operations
     from scoutcache.patterns import Pattern
     from scoutcache.warming.sources import check_log_has_keys
 
     check_log_has_keys(session.config)
+    tell_log_off(session)
     pattern = Pattern.parse(asked.matching)
     now = time.time()
     since = now - asked.window
@@ -79,6 +80,7 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
     calls, usd = asked.limits()
     if usd is not None:
         raise Usage("--evaluate needs a budget in calls: so many in each step")
+    session.look_for_cache()
     found = evaluate(lines_of(session, asked), asked.ahead, BUDGET if calls is None else calls,
                      default_ttl=session.config.default_ttl, least=asked.least)  # fmt: skip
     strategies = {"prediction": found.predicted, "popularity": found.popularity,

@@ -35,6 +35,8 @@ Chosen = list[dict[str, Any]]
 def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskRun], Chosen | None]:
     """Do it; the keys that were chosen from the log come along."""
     call = asked.loader(session)  # before anything is opened: a name that leads nowhere changes nothing
+    if asked.from_log and not session.look_for_cache():
+        return [], []  # no log, and none is made by asking for it
     options: dict[str, Any] = {**asked.work, "lock_timeout": asked.lock_timeout, "budget": _budget(session, asked)}
     with session.cache() as cache:
         if asked.from_log:

@@ -274,3 +274,16 @@ def test_rotating_nothing_is_no_error(cli, directory):
     done = cli("log", "rotate", "--directory", str(directory))
     assert done.code == 0
     assert "nothing to seal" in done.err
+
+
+def test_following_ends_when_nobody_reads_any_more(directory):
+    """Though nothing is written: `log tail --follow | head` would never come to its end."""
+    put(directory, [line(1)])
+    reading, writing = os.pipe()
+    command = [sys.executable, "-m", "scoutcache", "log", "tail", "--follow", "--directory", str(directory)]
+    with subprocess.Popen(command, stdout=writing, stderr=subprocess.PIPE) as process:
+        os.close(writing)
+        assert os.read(reading, 5)
+        os.close(reading)
+        assert process.communicate(timeout=60)[1] == b""
+        assert process.returncode == 0

@@ -101,7 +101,7 @@ class TestKeys:
         script = f"{sys.executable} -m scoutcache keys > /dev/full"
         done = subprocess.run(["bash", "-c", script], capture_output=True, check=False, text=True, timeout=60)
         assert done.returncode == 1
-        assert done.stderr == "error: No space left on device\n"
+        assert done.stderr == "error: can't write to standard output: No space left on device\n"
 
 
 class TestGet:

@@ -28,3 +28,9 @@ def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert run("get 'llm:☃'", PYTHONIOENCODING="ascii").stdout == "na\\xefve\n"
     done = run("keys -q 'llm:[^ab]'", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize("line", ["stats", "keys", "dashboard export", "stats --watch --interval 0.1"])
+def test_an_output_that_takes_nothing_is_named(line, directory):
+    done = run(f"{line} >/dev/full")
+    assert (done.returncode, done.stderr) == (1, "error: can't write to standard output: No space left on device\n")

@@ -145,6 +145,14 @@ def test_a_packed_log_is_a_log(cli, workplace, command):
     assert ran.out
 
 
+@pytest.mark.parametrize("command", [*(one for one in OWN if one[0] != "keystats"), ("log", "tail")], ids=name)
+def test_that_no_log_is_kept_is_told_once_where_figures_rest_on_it(cli, directory, command, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_OPLOG__ENABLED", "false")
+    for file in (directory / "oplog").iterdir():
+        file.unlink()
+    assert cli(*command).err.count("no operation log is kept here: [oplog] enabled is false\n") == 1
+
+
 @pytest.mark.parametrize("command", NAMED, ids=name)
 def test_a_plain_folder_of_log_files_is_a_log(cli, workplace, command):
     put(Path("backup/a.jsonl"))

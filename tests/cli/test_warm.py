@@ -252,6 +252,14 @@ class TestSources:
         ran = cli("warm", "--frequent", "3", "--pattern", "b:*", "--call", "warm_jobs:load")
         assert ran.err == "the log names no key to warm that matches the pattern b:*\n"
 
+    @pytest.mark.parametrize("how", [("--predict",), ("--frequent", "3"), ("--expiring", "1h", "--dry-run"),
+                                     ("--predict", "--evaluate")])  # fmt: skip
+    def test_who_asks_a_log_that_is_not_there_makes_no_cache(self, how, cli, workplace):
+        ran = cli("warm", *how, "--directory", "none")
+        assert ran.code == 0
+        assert "there is no cache in none yet" in ran.err
+        assert not (workplace / "none").exists()
+
     def test_a_log_without_keys_ends_with_1(self, directory, cli, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_OPLOG__REDACT_KEYS", "true")
         ran = cli("warm", "--predict")

@@ -148,7 +148,12 @@ class Cluster:
         until(self._all_met, "the nodes have met")
         for master, replica in zip(self.members[:SIZE], self.members[SIZE:], strict=True):
             replica.cli("CLUSTER", "REPLICATE", self._id(master))
-        until(lambda: self._settled() and len(self.replicas()) == SIZE, "the cluster is made", ignoring=NOT_YET)
+        until(lambda: self._settled() and len(self.replicas()) == SIZE and self._all_told(), "the cluster is made",
+              ignoring=NOT_YET)  # fmt: skip
+
+    def _all_told(self) -> bool:
+        """Does each tell clients of a replica of every slot?  It does so once it has heard how far that has come."""
+        return all(len(row) > 3 for server in self.members for row in server.cli("CLUSTER", "SLOTS"))
 
     def _all_met(self) -> bool:
         views = [view(server) for server in self.members]
