@@ -86,6 +86,8 @@ class Index:
         self._listed = 0
         self._passed: dict[int, tuple[int, float]] = {}
         self._building: set[bytes] = set()
+        self._going: dict[Place, tuple[str | None, int]] = {}
+        """The rows of what is being removed here."""
         self._compacting: threading.Thread | None = None
         self.rows.renew()
 
@@ -256,15 +258,23 @@ class Index:
         if self._has_rows():
             with self._writing():
                 latest = self._list()
-                self.rows.set_state([latest[place] for place in places if place in latest], REMOVING)
+                going = {place: latest[place] for place in places if place in latest}
+                self.rows.set_state(list(going.values()), REMOVING)
+                self._going.update({place: (self._generation, row) for place, row in going.items()})
 
     def removed(self, places: Sequence[Place]) -> None:
-        """The entries at *places* were removed; what was added since is another row."""
+        """The entries at *places* were removed; what was added since is another row.
+
+        Who opened the index meanwhile may have found an entry still there, and have called its row live.
+        """
         if self._has_rows():
             with self._writing():
-                latest = self._list()
-                rows = [latest[place] for place in places if place in latest]
-                self.rows.set_state([row for row in rows if self.rows.states[row] == REMOVING], DEAD)
+                latest, states = self._list(), self.rows.states
+                going = {place: self._going.pop(place, None) for place in places}
+                rows = {place: latest[place] for place in places if place in latest}
+                gone = [row for place, row in rows.items() if states[row] == REMOVING
+                        or going[place] == (self._generation, row)]  # fmt: skip
+                self.rows.set_state(gone, DEAD)
 
     def removing_all(self) -> None:
         """All entries are about to be removed."""

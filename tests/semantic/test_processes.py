@@ -213,6 +213,23 @@ def test_a_comparison_takes_no_answer_for_a_ghost_that_was_being_written(cache, 
     assert face.get("What is the answer?", model="m").response == 42
 
 
+def test_who_opens_the_index_while_an_answer_is_removed_leaves_no_ghost(cache, tmp_path):
+    """He finds the row of a removal under way, and its entry still there."""
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    index, places = cache.semantic._flows.state.index("default"), [Place(*places_of(key))]
+    index.removing(places)
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        assert other.semantic.get("What is the answer?", model="m").response == 42
+        cache.delete(key)
+        index.removed(places)
+        assert index.places() == {}
+        index.removing(places)
+        other.semantic.add("what is the answer", 43, model="m")
+        index.removed(places)
+        assert cache.semantic.get("What is the answer?", model="m").response == 43
+
+
 def test_an_answer_that_was_asked_for_while_it_was_written_is_found_afterwards(cache):
     key = cache.semantic.add("what is the answer", 42, model="m")
     place, vector, entry = Place(*places_of(key)), embed(["what is the answer"])[0], cache.get(key)
