@@ -421,8 +421,7 @@ class Answering:
             if not here and (yield from self._work(index.is_due_to_be_compared, otherwise=False)):
                 yield from perform(Spawn(self._compared(namespace), True, lambda: None))
         else:
-            there = yield from self._read(Ref(namespace, key), {})  # a newer one may stand
-            yield from self._work(lambda: index.settle({place: there is not None}))
+            yield from self._settle(index, namespace, [place], here=here)  # a newer one may stand
         return taken
 
     def _check_protection(self, ref: Ref) -> None:
@@ -444,8 +443,17 @@ class Answering:
         index = self._index_here(name) if here else self.state.index(name)
         yield from self._work(lambda: index.removing(places))
         removed = yield from self.calls.delete(str(key), name)
-        yield from self._work(lambda: index.removed(places))
+        unsure: list[Place] = yield from self._work(lambda: index.removed(places), [])
+        yield from self._settle(index, name, unsure, here=here)
         return removed
+
+    def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[None]:
+        """Look whether there are entries at *places*, and tell the index."""
+        there = {}
+        for place in places:
+            there[place] = (yield from self._read(Ref(namespace, key_of(*place, here=here)), {})) is not None
+        if there:
+            yield from self._work(lambda: index.settle(there))
 
     def clear(self, namespace: str | None) -> Flow[None]:
         """Remove every answer of the namespace, and what was learned of them."""
@@ -477,12 +485,7 @@ class Answering:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
         state, index = self.state, self.state.index(namespace)
         if namespace not in state.settled:
-            places: list[Place] = yield from self._work(index.unsettled, [])
-            there = {}
-            for place in places:
-                there[place] = (yield from self._read(Ref(namespace, key_of(*place)), {})) is not None
-            if there:
-                yield from self._work(lambda: index.settle(there))
+            yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
         if state.settled.get(namespace, _NEVER) != index.seen:
             whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
             if not whole:

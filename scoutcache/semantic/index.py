@@ -86,8 +86,8 @@ class Index:
         self._listed = 0
         self._passed: dict[int, tuple[int, float]] = {}
         self._building: set[bytes] = set()
-        self._going: dict[Place, tuple[str | None, int]] = {}
-        """The rows of what is being removed here."""
+        self._going: dict[Place, tuple[str | None, int | None]] = {}
+        """The rows of what is being removed here, and the generation in which they have these numbers."""
         self._compacting: threading.Thread | None = None
         self.rows.renew()
 
@@ -258,23 +258,31 @@ class Index:
         if self._has_rows():
             with self._writing():
                 latest = self._list()
-                going = {place: latest[place] for place in places if place in latest}
-                self.rows.set_state(list(going.values()), REMOVING)
+                going = {place: latest.get(place) for place in places}
+                self.rows.set_state([row for row in going.values() if row is not None], REMOVING)
                 self._going.update({place: (self._generation, row) for place, row in going.items()})
 
-    def removed(self, places: Sequence[Place]) -> None:
+    def removed(self, places: Sequence[Place]) -> list[Place]:
         """The entries at *places* were removed; what was added since is another row.
 
-        Who opened the index meanwhile may have found an entry still there, and have called its row live.
+        Who opened the index meanwhile may have found an entry still there, and have called its row live.  Where the
+        file was replaced meanwhile nobody can tell the rows apart: such places are `unsettled`, and returned.
         """
-        if self._has_rows():
-            with self._writing():
-                latest, states = self._list(), self.rows.states
-                going = {place: self._going.pop(place, None) for place in places}
-                rows = {place: latest[place] for place in places if place in latest}
-                gone = [row for place, row in rows.items() if states[row] == REMOVING
-                        or going[place] == (self._generation, row)]  # fmt: skip
-                self.rows.set_state(gone, DEAD)
+        if not self._has_rows():
+            return []
+        with self._writing():
+            latest, states, unsure = self._list(), self.rows.states, []
+            for place in places:
+                generation, removing = self._going.pop(place, (None, None))
+                row = latest.get(place)
+                if row is None or states[row] == DEAD:
+                    continue
+                if states[row] == REMOVING or (generation, removing) == (self._generation, row):
+                    self.rows.set_state([row], DEAD)
+                elif states[row] == LIVE and generation != self._generation:
+                    self.rows.set_state([row], PENDING)
+                    unsure.append(place)
+            return unsure
 
     def removing_all(self) -> None:
         """All entries are about to be removed."""
@@ -330,14 +338,25 @@ class Index:
     def replace(self, entries: Sequence[tuple[Place, Any]]) -> None:
         """Let the index hold exactly *entries* with their vectors.
 
-        Whatever embedder made the old ones, and whatever the file holds: it may be damaged.
+        Whatever embedder made the old ones, and whatever the file holds: it may be damaged.  What is being removed
+        stays so: who removes it may die before he comes to the new row.
         """
         with self._lock, self.rows.locked(anew=True):
             probe, dim = self._probe(), len(self._encoding.one(PROBE))
-            table = self.rows.table([(*place, vector) for place, vector in entries], dim)
+            table, going = self.rows.table([(*place, vector) for place, vector in entries], dim), self._removed_now()
+            table["state"][[at for at, (place, _) in enumerate(entries) if place in going]] = REMOVING
             self._mark()
             self.rows.rewrite((), self._encoding.name, probe, dim, table)
             self._follow()
+
+    def _removed_now(self) -> set[Place]:
+        """What processes are removing, as far as the file tells."""
+        try:
+            self.rows.refresh()
+        except (CacheError, OSError, ValueError):
+            return set()
+        rows = [row for row in self.rows.unsettled() if self.rows.states[row] == REMOVING]
+        return {Place(self.rows.scope(row), self.rows.ident(row)) for row in rows}
 
     @property
     def _mark_file(self) -> Path:

@@ -23,14 +23,12 @@ def reports(script, *arguments):
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_killed_processes_lose_nothing_and_leave_nothing_that_is_served():
+def test_killed_processes_leave_index_and_entries_that_agree():
     [report] = reports("semantic_kills.py", "--kills", str(KILLS))
     assert report["checked"] > 0
     assert report["kills"] >= KILLS
-    found = {name: report[name] for name in ("missing", "unfound", "ghosts", "failed")}
+    found = {name: report[name] for name in ("missing", "unfound", "ghosts", "disagreeing", "mended", "failed")}
     assert found == dict.fromkeys(found, 0)
-    # About once in 50 kills a row is left that leads to no entry, of a removal under way while another process rebuilt.
-    assert report["disagreeing"] == report["mended"] <= 1
 
 
 def test_no_answer_crosses_between_tenants():

@@ -230,6 +230,46 @@ def test_who_opens_the_index_while_an_answer_is_removed_leaves_no_ghost(cache, t
         assert cache.semantic.get("What is the answer?", model="m").response == 43
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_who_rebuilds_the_index_while_an_answer_is_removed_leaves_no_ghost(cache, tmp_path, monkeypatch, again):
+    """In the new file the row of the removal is one of many that are live."""
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    index = cache.semantic._flows.state.index("default")
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        removing, removed = index.removing, index.removed
+
+        def and_rebuilt(places):
+            removing(places)
+            other.semantic.rebuild()
+
+        def and_added(places):
+            if again:
+                other.semantic.add("what is the answer", 43, model="m")
+            return removed(places)
+
+        monkeypatch.setattr(index, "removing", and_rebuilt)
+        monkeypatch.setattr(index, "removed", and_added)
+        cache.semantic.remove(key)
+        assert len(index.places()) == again
+        found = other.semantic.get("What is the answer?", model="m")
+        assert (None if found is None else found.response) == (43 if again else None)
+
+
+def test_who_dies_removing_an_answer_while_the_index_is_rebuilt_leaves_no_ghost(cache, tmp_path):
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    cache.semantic.add("another question", 1, model="m")
+    cache.semantic._flows.state.index("default").removing([Place(*places_of(key))])
+    with Cache(directory=tmp_path / "c") as other:
+        other.semantic.use(embed, "words")
+        other.semantic.rebuild()
+    cache.delete(key)
+    with Cache(directory=tmp_path / "c") as heir:
+        heir.semantic.use(embed, "words")
+        assert heir.semantic.get("Another question?", model="m").response == 1
+        assert len(heir.semantic._flows.state.index("default").places()) == 1
+
+
 def test_an_answer_that_was_asked_for_while_it_was_written_is_found_afterwards(cache):
     key = cache.semantic.add("what is the answer", 42, model="m")
     place, vector, entry = Place(*places_of(key)), embed(["what is the answer"])[0], cache.get(key)
