@@ -1,8 +1,8 @@
 """The flows of `cache.semantic`: what is asked, answered, added and removed by meaning, written once for both faces.
 
-Rule 1: an answer is an ordinary entry.  A candidate that the index names is read through the cache like any other key
-        and checked (its tier, its versions, its time, its own words) before anything of it is served; its similarity is
-        computed from the vector in the entry.  So TTL, tags, invalidation, limits and signatures hold.
+Rule 1: an answer is an ordinary entry.  A candidate that the index names is read (`scoutcache.answers.readings`) before
+        anything of it is served, and its similarity is computed from the vector in the entry.  So TTL, tags,
+        invalidation, limits and signatures hold.
 Rule 2: exact before near: the answer to the very same query needs no embedder.
 Rule 3: a request counts once: as a hit of the entry that was served, or as a miss of the key the query would have.
 Rule 4: a row is announced before its entry is written, and goes after it (`scoutcache.semantic.index`).
@@ -11,71 +11,34 @@ Rule 4: a row is announced before its entry is written, and goes after it (`scou
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scoutcache import events
-from scoutcache.answers.state import State, state_of
-from scoutcache.calls import Calls, Options
+from scoutcache.answers.agreement import Agreement
+from scoutcache.answers.readings import Reading
+from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow, Spawn, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError, InvalidKey, PolicyError, TierUnavailable
-from scoutcache.keys import check_namespace
-from scoutcache.listing import list_entries
+from scoutcache.errors import CacheError, InvalidKey, PolicyError
 from scoutcache.meaning.gates import GATES
 from scoutcache.meaning.presets import LONGEST, Preset, Verdict, check_gates, chosen, judge, rank
-from scoutcache.meaning.scopes import (
-    KEYS,
-    Answer,
-    Asked,
-    asked,
-    check_names,
-    is_here,
-    key_of,
-    places_of,
-    read_answer,
-    written_answer,
-)
+from scoutcache.meaning.scopes import Answer, Asked, asked, check_names, is_here, key_of, places_of, written_answer
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
-from scoutcache.semantic.rows import LIVE
 
 if TYPE_CHECKING:
     from scoutcache.meaning.verified import Figures
 
-__all__ = ["Answering", "Found", "Judged", "Reading"]
+__all__ = ["Answering", "Found", "Judged"]
 
-T = TypeVar("T")
-
-_NEAREST = 4
+_NEAREST: Final = 4
 """Candidates that are looked at: in GPTCache's benchmark the right one is among so many in 999 of 999."""
 
-
-_ROUNDS = 16
+_ROUNDS: Final = 16
 """How often more candidates are asked for, where some turn out to be gone."""
 
-_LEAST = 0.5
+_LEAST: Final = 0.5
 """Below this similarity nothing is learned to serve."""
-
-_NEVER = "-"
-"""No generation of an index."""
-
-
-class Reading(NamedTuple):
-    """An answer as it was read, and what is to be recorded if it is served."""
-
-    ref: Ref
-    answer: Answer
-    tier: str
-    size: int | None
-    cost: float | None
-    fresh_until: float
-
-    @property
-    def target(self) -> Ref:
-        """Where the answer itself is: not the alias that led to it."""
-        return self.ref if self.answer.alias_of is None else Ref(self.ref.namespace, self.answer.alias_of)
 
 
 class Judged(NamedTuple):
@@ -95,20 +58,8 @@ class Found(NamedTuple):
     hit_id: str
 
 
-class Answering:
+class Answering(Agreement):
     """The flows for one cache in one namespace."""
-
-    def __init__(self, calls: Calls) -> None:
-        self.calls, self.core = calls, calls.core
-
-    @property
-    def state(self) -> State:
-        """What the cache keeps of its semantic side."""
-        return state_of(self.core)
-
-    def namespace(self, namespace: str | None) -> str:
-        """The namespace that is meant."""
-        return self.calls.namespace if namespace is None else check_namespace(namespace)
 
     def preset(self, threshold: float | None, without: Collection[str] = ()) -> Preset:
         """What decides, by the configuration and the call.  Raises `CacheError`."""
@@ -158,17 +109,6 @@ class Answering:
         if found is None and len(one.query) <= LONGEST:
             found = yield from self._near(one, namespace, preset)
         return found
-
-    def _work(self, do: Callable[[], T], otherwise: Any = None) -> Flow[T]:
-        """Do what touches the files of the index; *otherwise* where they can't be read or written.
-
-        Then answers are missed, and none is wrong.
-        """
-        try:
-            return (yield from perform(Work(do)))  # type: ignore[no-any-return]  # the answer is what *do* gives
-        except OSError as error:
-            self.core.world.down("semantic", TierUnavailable("semantic", error.strerror or str(error)))
-            return otherwise  # type: ignore[no-any-return]
 
     def _exact(self, one: Asked, namespace: str, reasons: dict[Ref, str]) -> Flow[Found | None]:
         found = yield from self.read(Ref(namespace, one.key), reasons)
@@ -263,59 +203,6 @@ class Answering:
             return None
         similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
         return reading, similarity
-
-    def _similarity(self, query: str, answer: Answer) -> float:
-        """The cosine of two queries; one that another embedder made a vector of is embedded anew."""
-        import numpy as np
-
-        encoding = self.state.encoding
-        vector = encoding.one(query)
-        other = np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
-        return float(vector @ other) if len(other) == len(vector) else 0.0
-
-    def read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
-        """The fresh answer at *ref*, an alias followed; not counted yet."""
-        found = yield from self._read(ref, reasons)
-        if found is None or found.answer.alias_of is None:
-            return found
-        target = places_of(found.answer.alias_of)
-        own = places_of(ref.key)
-        if target is None or own is None or target[0] != own[0]:
-            return None  # an alias never leaves its scope
-        followed = yield from self._read(Ref(ref.namespace, found.answer.alias_of), reasons)
-        if followed is None or followed.answer.alias_of is not None or followed.answer.birth != found.answer.response:
-            return None
-        return followed._replace(answer=followed.answer._replace(
-            query=found.answer.query, vector=found.answer.vector, model=found.answer.model
-        ))
-
-    def _read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
-        core = self.core
-        core.follower.sync()
-        row = None if core.memory is None or not core.may_peek() else core.memory.rows([ref], count=False).get(ref)
-        if row is not None:
-            header, value, tier, size = row.header, row.live.value(), "memory", row.live.size
-        else:
-            found = yield from core.reading.find_one(ref, reasons)
-            if found is None:
-                return None
-            header, value, tier, size = found.header, found.value, found.tier, found.size
-        if header.fresh_until <= core.world.now():
-            reasons[ref] = "expired"
-            return None
-        answer = read_answer(ref.key, value)
-        if answer is not None and answer.kept_at is not None:
-            return (yield from self._kept(ref, answer, Ref(ref.namespace, answer.kept_at), reasons))
-        return None if answer is None else Reading(ref, answer, tier, size, header.cost, header.fresh_until)
-
-    def _kept(self, ref: Ref, answer: Answer, place: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
-        """An answer whose response is an entry of its own."""
-        found = None if places_of(place.key) else (yield from self.calls.find(place.key, place.namespace))
-        if found is None or found.header.fresh_until <= self.core.world.now():
-            reasons[ref] = "expired"
-            return None
-        return Reading(ref, answer._replace(response=found.value), found.tier, found.size, found.header.cost,
-                       found.header.fresh_until)  # fmt: skip
 
     def _record(self, found: Found, began: int) -> None:
         ref, tier = found.reading.ref, found.reading.tier
@@ -447,14 +334,6 @@ class Answering:
         yield from self._settle(index, name, unsure, here=here)
         return removed
 
-    def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[None]:
-        """Look whether there are entries at *places*, and tell the index."""
-        there = {}
-        for place in places:
-            there[place] = (yield from self._read(Ref(namespace, key_of(*place, here=here)), {})) is not None
-        if there:
-            yield from self._work(lambda: index.settle(there))
-
     def clear(self, namespace: str | None) -> Flow[None]:
         """Remove every answer of the namespace, and what was learned of them."""
         name = self.namespace(namespace)
@@ -466,97 +345,3 @@ class Answering:
         if not removed.failed:
             for index in indexes:
                 yield from self._work(index.removed_all)
-
-    # -- index and entries
-
-    def _index_here(self, namespace: str) -> Index:
-        """The index of what must stay in memory, rid from time to time of what memory let go of."""
-        index, memory = self.state.here(namespace, make=True), self.core.memory
-        assert index is not None
-        if memory is not None and index.is_due_to_be_compared():
-            generation, places = index.generation(), index.places()
-            refs = {place: Ref(namespace, key_of(*place, here=True)) for place in places}
-            there = memory.rows(refs.values(), count=False)
-            ghosts = {place: places[place][0] for place, ref in refs.items() if ref not in there}
-            index.amend((), ghosts, generation)
-        return index
-
-    def opened(self, namespace: str) -> Flow[Index]:
-        """The index, agreeing with the entries as far as can be known without looking at all of them."""
-        state, index = self.state, self.state.index(namespace)
-        if namespace not in state.settled:
-            yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
-        if state.settled.get(namespace, _NEVER) != index.seen:
-            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
-            if not whole:
-                yield from self.compare(namespace)
-            state.settled[namespace] = index.seen
-        written = state.heard(namespace)
-        if written is None:
-            yield from self.compare(namespace)
-        elif written:
-            yield from self._take_in(namespace, index, written)
-        return index
-
-    def _take_in(self, namespace: str, index: Index, keys: Sequence[str]) -> Flow[None]:
-        """Put entries that the index lacks into it."""
-        missing = []
-        for key in dict.fromkeys(keys):
-            reading, found = (yield from self._read(Ref(namespace, key), {})), places_of(key)
-            if reading is not None and found is not None:
-                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
-                missing.append((Place(*found), vector))
-        if missing:
-            yield from self._work(lambda: index.amend(missing, {}))
-
-    def vector_of(self, answer: Answer) -> Any:
-        """The vector of an answer's query."""
-        import numpy as np
-
-        encoding = self.state.encoding
-        return np.frombuffer(answer.vector, "<f4") if encoding.made(answer.model) else encoding.one(answer.query)
-
-    def compare(self, namespace: str) -> Flow[dict[str, int]]:
-        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
-        index = self.state.index(namespace)
-        mark = yield from perform(Work(index.uncompared))
-        generation = yield from perform(Work(index.generation))
-        before = yield from perform(Work(index.places))
-        keys = yield from perform(Work(lambda: self._keys(namespace)))
-        there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
-        missing = [key for place, key in there.items() if place not in before]
-        yield from self._take_in(namespace, index, missing)
-        # An entry that was being written when the rows were looked at is in neither list, and no ghost.
-        ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
-        if ghosts:
-            yield from perform(Work(lambda: index.amend((), ghosts, generation)))
-        if mark is not None:
-            yield from perform(Work(partial(index.was_compared, mark)))
-        return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
-
-    def _compared(self, namespace: str) -> Flow[None]:
-        """Rid the index, beside the calls, of what has expired and was evicted."""
-        try:
-            yield from self.compare(namespace)
-        except (CacheError, OSError) as error:
-            self.core.hooks.emit(events.Trouble("semantic", f"index and entries can't be compared: {error!s:.300}"))
-
-    def _keys(self, namespace: str) -> list[str]:
-        pattern = Pattern.parse(KEYS)
-        return [entry.header.ref.key for entry in list_entries(self.core, namespace, pattern)]
-
-    def rebuild(self, namespace: str | None) -> Flow[int]:
-        """Make the index anew from the entries, with the embedder in use; how many it holds."""
-        name = self.namespace(namespace)
-        keys = yield from perform(Work(lambda: self._keys(name)))
-        entries = []
-        for key in keys:
-            reading, found = (yield from self._read(Ref(name, key), {})), places_of(key)
-            if reading is not None and found is not None:
-                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
-                entries.append((Place(*found), vector))
-        index = self.state.index(name)
-        yield from perform(Work(lambda: index.replace(entries)))
-        compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
-        self.state.settled[name] = index.seen
-        return compared["entries"]

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple, Self
 import msgspec
 
 from scoutcache.alone import alone
-from scoutcache.answers.answering import Answering, Reading
+from scoutcache.answers.answering import Answering
+from scoutcache.answers.readings import Reading
 from scoutcache.answers.state import Served, State
 from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow

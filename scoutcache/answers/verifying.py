@@ -25,8 +25,9 @@ from scoutcache.meaning.scopes import POOL
 from scoutcache.meaning.verified import Figures, Label, Model, figures, learn, may_serve, pack, unpack
 
 if TYPE_CHECKING:
-    from scoutcache.answers.answering import Answering, Judged, Reading
+    from scoutcache.answers.answering import Answering, Judged
     from scoutcache.answers.evidence import Hit
+    from scoutcache.answers.readings import Reading
     from scoutcache.meaning.scopes import Asked
 
 __all__ = ["keep_labels", "labelled", "model_of", "reported", "verdict_of"]

@@ -1,0 +1,125 @@
+"""Keeping index and entries in agreement: the index lacks no entry, and names none that isn't there.
+
+Rule 1: what a process died over is settled when the index is opened: the entries are asked.
+Rule 2: an index that is new to this process, or that was marked, is compared with all entries; and so it is, beside the
+        calls, when its rows have doubled, for entries expire and are evicted without telling it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from scoutcache import events
+from scoutcache.answers.readings import Readings
+from scoutcache.engine.effects import Flow, Work, perform
+from scoutcache.entry import Ref
+from scoutcache.errors import CacheError
+from scoutcache.listing import list_entries
+from scoutcache.meaning.scopes import KEYS, key_of, places_of
+from scoutcache.patterns import Pattern
+from scoutcache.semantic.index import Index, Place
+from scoutcache.semantic.rows import LIVE
+
+__all__ = ["Agreement"]
+
+_NEVER: Final = "-"
+"""No generation of an index."""
+
+
+class Agreement(Readings):
+    """Opens, compares and rebuilds the indexes of one cache."""
+
+    def _index_here(self, namespace: str) -> Index:
+        """The index of what must stay in memory, rid from time to time of what memory let go of."""
+        index, memory = self.state.here(namespace, make=True), self.core.memory
+        assert index is not None
+        if memory is not None and index.is_due_to_be_compared():
+            generation, places = index.generation(), index.places()
+            refs = {place: Ref(namespace, key_of(*place, here=True)) for place in places}
+            there = memory.rows(refs.values(), count=False)
+            ghosts = {place: places[place][0] for place, ref in refs.items() if ref not in there}
+            index.amend((), ghosts, generation)
+        return index
+
+    def opened(self, namespace: str) -> Flow[Index]:
+        """The index, agreeing with the entries as far as can be known without looking at all of them."""
+        state, index = self.state, self.state.index(namespace)
+        if namespace not in state.settled:
+            yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
+        if state.settled.get(namespace, _NEVER) != index.seen:
+            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
+            if not whole:
+                yield from self.compare(namespace)
+            state.settled[namespace] = index.seen
+        written = state.heard(namespace)
+        if written is None:
+            yield from self.compare(namespace)
+        elif written:
+            yield from self._take_in(namespace, index, written)
+        return index
+
+    def _take_in(self, namespace: str, index: Index, keys: Sequence[str]) -> Flow[None]:
+        """Put entries that the index lacks into it."""
+        missing = []
+        for key in dict.fromkeys(keys):
+            reading, found = (yield from self._read(Ref(namespace, key), {})), places_of(key)
+            if reading is not None and found is not None:
+                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
+                missing.append((Place(*found), vector))
+        if missing:
+            yield from self._work(lambda: index.amend(missing, {}))
+
+    def compare(self, namespace: str) -> Flow[dict[str, int]]:
+        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
+        index = self.state.index(namespace)
+        mark = yield from perform(Work(index.uncompared))
+        generation = yield from perform(Work(index.generation))
+        before = yield from perform(Work(index.places))
+        keys = yield from perform(Work(lambda: self._keys(namespace)))
+        there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
+        missing = [key for place, key in there.items() if place not in before]
+        yield from self._take_in(namespace, index, missing)
+        # An entry that was being written when the rows were looked at is in neither list, and no ghost.
+        ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
+        if ghosts:
+            yield from perform(Work(lambda: index.amend((), ghosts, generation)))
+        if mark is not None:
+            yield from perform(Work(partial(index.was_compared, mark)))
+        return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
+
+    def _compared(self, namespace: str) -> Flow[None]:
+        """Rid the index, beside the calls, of what has expired and was evicted."""
+        try:
+            yield from self.compare(namespace)
+        except (CacheError, OSError) as error:
+            self.core.hooks.emit(events.Trouble("semantic", f"index and entries can't be compared: {error!s:.300}"))
+
+    def _keys(self, namespace: str) -> list[str]:
+        pattern = Pattern.parse(KEYS)
+        return [entry.header.ref.key for entry in list_entries(self.core, namespace, pattern)]
+
+    def rebuild(self, namespace: str | None) -> Flow[int]:
+        """Make the index anew from the entries, with the embedder in use; how many it holds."""
+        name = self.namespace(namespace)
+        keys = yield from perform(Work(lambda: self._keys(name)))
+        entries = []
+        for key in keys:
+            reading, found = (yield from self._read(Ref(name, key), {})), places_of(key)
+            if reading is not None and found is not None:
+                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
+                entries.append((Place(*found), vector))
+        index = self.state.index(name)
+        yield from perform(Work(lambda: index.replace(entries)))
+        compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
+        self.state.settled[name] = index.seen
+        return compared["entries"]
+
+    def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[None]:
+        """Look whether there are entries at *places*, and tell the index."""
+        there = {}
+        for place in places:
+            there[place] = (yield from self._read(Ref(namespace, key_of(*place, here=here)), {})) is not None
+        if there:
+            yield from self._work(lambda: index.settle(there))
