@@ -200,7 +200,7 @@ def _fetch(layout: Layout, names: Iterable[Name]) -> Plan[list[bytes]]:
 
 def _value(answer: Any) -> bytes:
     if isinstance(answer, Exception):
-        if fault_of(answer).kind is not Kind.OTHER:
+        if fault_of(answer).kind not in {Kind.OTHER, Kind.WRONGTYPE}:
             raise unavailable(fault_of(answer))
         return b""  # another kind of key
     return bytes(answer)
