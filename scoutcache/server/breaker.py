@@ -33,8 +33,8 @@ class Breaker:
         self._fault: Fault | None = None
         self.refusing: Kind | None = None
         """Why the server takes no writes, though it answers."""
-        self.refused: object = None
-        """What it refused: that it does something else shows nothing."""
+        self.refused = set[object]()
+        """What it refused, by what was asked: that it does something else shows nothing."""
         self._since = self._probed = 0.0
         self.on_open: list[Callable[[], None]] = []
         """Called whenever it opens: connections that were made before are of no use."""
@@ -91,12 +91,16 @@ class Breaker:
 
     def _refused(self, fault: Fault, what: object) -> None:
         """The server answers, and doesn't do what it was asked; told once until it does again."""
-        if fault.kind in _REFUSALS and self.refusing is not fault.kind:
-            self.refusing, self.refused = fault.kind, what
+        if fault.kind not in _REFUSALS:
+            return
+        if self.refusing is fault.kind:
+            self.refused.add(what)
+        else:
+            self.refusing, self.refused = fault.kind, {what}
             self._say(f"{self.server} takes no writes ({fault.reason}): going on without them")
 
     def accepted(self) -> None:
-        """The server did something that it had refused."""
+        """The server did one of the things that it had refused."""
         if self.refusing is not None:
             self.refusing = None
             self._say(f"{self.server} takes writes again")

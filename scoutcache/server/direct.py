@@ -160,9 +160,9 @@ def _what(command: Command) -> object:
             return name
 
 
-def _is_done(command: Command, answer: Any, refused: object) -> bool:
-    """Was what had been *refused* done?  Codes above 1 say that a script left it."""
-    return _what(command) == refused and not (isinstance(answer, int) and answer > 1)
+def _is_done(command: Command, answer: Any, refused: set[object]) -> bool:
+    """Was one of those that had been *refused* done?  Codes above 1 say that a script left it."""
+    return _what(command) in refused and not (isinstance(answer, int) and answer > 1)
 
 
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:

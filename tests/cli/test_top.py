@@ -136,7 +136,7 @@ def test_keys_that_mean_harm_break_no_line(directory, cli, acting):
     (line,) = cli("top").out.splitlines()
     assert "\u202e" not in line
     assert figures(line)["hit_rate"] == "0"
-    assert 'prefix="a "b"=\\u202e\\u2028"' in line
+    assert 'prefix="a \\"b\\"=\\u202e\\u2028"' in line
 
 
 @pytest.mark.parametrize("interval", ["0", "soon", "9d"])
