@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -193,6 +194,30 @@ def test_what_can_not_be_sealed_is_told_and_stays(directory: Path, monkeypatch: 
     assert [one.name for one in path.parent.iterdir()] == ["a.jsonl"]
 
 
+def test_beside_the_calls_it_rests_until_somebody_waits(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = put(directory, many())
+    monkeypatch.setattr(sealing, "REST_S", 3600)
+    sealer = Sealer(pytest.fail, lambda: NOW)
+    assert sealer.begin([path])
+    assert not sealer.begin([path])
+    sealer.close()
+    assert [one.name for one in path.parent.iterdir()] == ["a.parquet"]
+
+
+def test_slices_make_the_file_that_all_lines_at_once_make(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = put(directory, many())
+    whole = path.with_name("b.jsonl")
+    shutil.copyfile(path, whole)
+    monkeypatch.setattr(sealing, "SLICE", 7)
+    seal(path, NOW)
+    monkeypatch.setattr(sealing, "SLICE", 100_000)
+    seal(whole, NOW)
+    sliced, plain = (parquet.ParquetFile(path.with_name(name)) for name in ("a.parquet", "b.parquet"))
+    assert sliced.read() == plain.read()
+    assert sliced.num_row_groups == plain.num_row_groups == 1
+
+
 # -- killed in the middle
 
 SEALS_AND_DIES = """
@@ -211,8 +236,7 @@ if where == "writing":
         calls.append(1)
         return write(batch) if len(calls) < 2 else die()
     sealing.table_of = table_of
-    sealing.BATCH = 100
-    sealing.batches.__defaults__ = (100,)
+    sealing.SLICE = sealing.BATCH = 100
 elif where == "renaming":
     Path.replace = die
 elif where == "removing":
