@@ -111,7 +111,7 @@ def _text(file: Path) -> str:
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
         return data.decode("utf-8-sig")
     except FileNotFoundError as error:
-        raise CommandError(f"no such file: {file}") from error
+        raise Usage(f"no such file: {file}") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} can't be read: {error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip

@@ -143,7 +143,8 @@ def test_calibrate_names_what_is_wrong_with_a_file(cli, workplace, text, said):
     ran = cli("semantic", "calibrate", "p.csv")
     assert (ran.code, ran.out) == (1, "")
     assert said in ran.err
-    assert cli("semantic", "calibrate", "absent.csv").err.startswith("error: no such file")
+    absent = cli("semantic", "calibrate", "absent.csv")
+    assert (absent.code, absent.err.startswith("error: no such file")) == (2, True)
 
 
 def test_a_function_needs_no_preparing(cli):
