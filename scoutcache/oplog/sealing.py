@@ -12,8 +12,9 @@ Rule 3: drafts are removed by who holds the lock of the file they were to become
 Rule 4: what is no whole record stays behind and is counted in the sealed file.  A file that isn't ours, or small, or
         all damaged, stays as it is.
 Rule 5: beside the calls of an application it is done in small slices with a rest after each, in which they have the
-        interpreter: without, an event loop with a hundred callers had its answers 0.3 to 0.6 s late meanwhile, for it
-        waits up to 5 ms for the interpreter after each system call.  Who waits for the end of it ends the rests.
+        interpreter: an event loop waits for it after each of its system calls.  With a hundred callers of a server an
+        answer took 9.5 ms in the middle while a file was sealed at once, 5.6 in slices, and 4.2 before and after.  Who
+        waits for the end of it ends the rests.
 """
 
 from __future__ import annotations
