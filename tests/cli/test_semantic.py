@@ -271,7 +271,7 @@ def test_labelled_pairs_are_evidence(cli, pairs):
     ran = cli("semantic", "label", str(pairs), "-m", "gpt")
     assert (ran.code, ran.out) == (0, "")
     assert "6 pairs: 0 are new" in ran.err
-    assert cli("semantic", "label", "absent.csv", "-m", "gpt").code == 1
+    assert cli("semantic", "label", "absent.csv", "-m", "gpt").code == 2
 
 
 def test_feedback_to_a_hit(cli):
