@@ -7,9 +7,9 @@ Rule 2: an index that is new to this process, or that was marked, is compared wi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from scoutcache import events
 from scoutcache.answers.readings import Readings
@@ -62,14 +62,19 @@ class Agreement(Readings):
 
     def _take_in(self, namespace: str, index: Index, keys: Sequence[str]) -> Flow[None]:
         """Put entries that the index lacks into it."""
-        missing = []
-        for key in dict.fromkeys(keys):
+        missing = yield from self._vectors(namespace, dict.fromkeys(keys))
+        if missing:
+            yield from self._work(lambda: index.amend(missing, {}))
+
+    def _vectors(self, namespace: str, keys: Iterable[str]) -> Flow[list[tuple[Place, Any]]]:
+        """The places and vectors of those answers that are there."""
+        entries = []
+        for key in keys:
             reading, found = (yield from self._read(Ref(namespace, key), {})), places_of(key)
             if reading is not None and found is not None:
                 vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
-                missing.append((Place(*found), vector))
-        if missing:
-            yield from self._work(lambda: index.amend(missing, {}))
+                entries.append((Place(*found), vector))
+        return entries
 
     def compare(self, namespace: str) -> Flow[dict[str, int]]:
         """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
@@ -104,12 +109,7 @@ class Agreement(Readings):
         """Make the index anew from the entries, with the embedder in use; how many it holds."""
         name = self.namespace(namespace)
         keys = yield from perform(Work(lambda: self._keys(name)))
-        entries = []
-        for key in keys:
-            reading, found = (yield from self._read(Ref(name, key), {})), places_of(key)
-            if reading is not None and found is not None:
-                vector = yield from perform(Work(partial(self.vector_of, reading.answer)))
-                entries.append((Place(*found), vector))
+        entries = yield from self._vectors(name, keys)
         index = self.state.index(name)
         yield from perform(Work(lambda: index.replace(entries)))
         compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced

@@ -281,10 +281,10 @@ class Sealer:
         self._hurried.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
-        self._thread, self._hurried = None, threading.Event()
+        self.forget()
 
     def forget(self) -> None:
-        """In a forked child, where the thread doesn't exist."""
+        """Begin anew: the thread has ended, or doesn't exist, as in a forked child."""
         self._thread, self._hurried = None, threading.Event()
 
 
