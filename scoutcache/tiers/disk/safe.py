@@ -262,9 +262,10 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         self.sweep()
 
     def sweep(self) -> None:
-        """Close what ended threads left."""
+        """Close what ended threads left.  The main thread runs exit handlers when it counts as ended."""
+        main = threading.main_thread()
         with self._mutex:
-            ended = [link for link in self._links if not link.thread.is_alive()]
+            ended = [link for link in self._links if link.thread is not main and not link.thread.is_alive()]
             self._links.difference_update(ended)
         for link in ended:
             self._offers.pop(link.thread, None)
