@@ -134,6 +134,7 @@ class Codec:
         self.settings, self._max_value = settings, settings.max_value
         self._token, self._compresses, self.clock = token, compresses, clock
         self._keyring = Keyring(settings.signing_keys, settings.active_key)
+        self._signed, self._covered = self._keyring.flag, slice(-self._keyring.size)
         if settings.allow_pickle and not self._keyring.flag:
             raise ConfigError("allow_pickle needs signing_keys: whoever can write to the store could run code here")
         self._serializers = Serializers(settings.serializer, pickle=settings.allow_pickle)
@@ -233,11 +234,9 @@ class Codec:
         # One function, and the cheap case of each step in place: every Python frame is a twentieth of a hit.
         began = self.clock()
         head, parts = sealed
-        keyring = self._keyring
-        signed = keyring.flag
-        covered = head[: -keyring.size]
-        if signed or xxh3_64_digest(covered) != head[-8:]:
-            keyring.verify(head, key_id(head))
+        covered = head[self._covered]
+        if (signed := self._signed) or xxh3_64_digest(covered) != head[-8:]:
+            self._keyring.verify(head, key_id(head))
         try:
             fields = parse_head(covered)
         except UNREADABLE as error:
@@ -247,11 +246,11 @@ class Codec:
         if name != NAME or header[0] != ref or not header[2] + header[3] + header[4] > 0:
             check(head, fields, ref)
         if signer and not signed:
-            keyring.verify(head, signer)
+            self._keyring.verify(head, signer)
         if raw_size > self._max_value:
             raise CorruptEntry(f"the entry has {raw_size} bytes, more than the {self._max_value} allowed")
         if parts or count:
-            payload = chunks.join(Table(payload, count), parts, keyring)
+            payload = chunks.join(Table(payload, count), parts, self._keyring)
         if compression or len(payload) != raw_size:
             payload = self._compressor.expand(compression, payload, raw_size, dictionary)
         decode = self._decoders.get(serializer) or self._serializers.decoder(serializer)

@@ -108,13 +108,13 @@ def header_of(tag: object) -> Header | None:
         return None
 
 
-def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[bytes, object, int]]:
-    """Key, value and number of chunks of those of at most `AT_ONCE` keys that are there and not expired.
+def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[int, object, int]]:
+    """Which of at most `AT_ONCE` keys are there and not expired: place in *keys*, value and number of chunks.
 
-    Keys come back as bytes: made by the connection's text factory, as text, they take a tenth of the whole longer.
+    The place and not the key, which would have to be copied, hashed and looked up again: a third of the whole.
     """
     places = 1 << (len(keys) - 1).bit_length()
-    values = (now, *keys, *(None,) * (places - len(keys)))
+    values = (*keys, *(None,) * (places - len(keys)), now)
     try:
         return con.execute(_reading("value", places), values).fetchall()
     except sqlite3.DataError:  # one is longer than any of ours, and must not spoil the rest
@@ -126,9 +126,12 @@ def _reading(value: str, places: int) -> str:
     """The statement for so many keys.
 
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
+    A join with a list of rows, for ``IN`` would first put the keys into a table of its own and sort them.
     """
-    return (f"SELECT CAST(key AS BLOB), {value}, access_count FROM Cache WHERE {_FRESH} AND raw = 1"
-            f" AND key IN ({','.join('?' * places)})")  # fmt: skip
+    wanted = ",".join(f"({place},?)" for place in range(places))
+    return (f"WITH wanted (place, key) AS (VALUES {wanted})"
+            f" SELECT place, {value}, access_count FROM wanted CROSS JOIN Cache"
+            f" ON Cache.key = wanted.key AND raw = 1 WHERE {_FRESH}")  # fmt: skip
 
 
 def bounds(prefix: str) -> tuple[str, str]:
