@@ -89,6 +89,7 @@ class Gdsf(Policy):
             heapify(self._heap)
 
     def _enter(self, node: Node) -> None:
+        self.settle()  # who was asked for before has the earlier turn, also where nobody has to leave
         self._queue.push(node)
         if node.cost is not None:
             self._costs += node.cost

@@ -83,3 +83,11 @@ def test_a_replacement_is_weighed_anew(shelf_of):
     shelf.put("b", 20)
     shelf.put("a", 40)
     assert keys(shelf.policy.nodes()) == ["a", "b"]
+
+
+def test_of_two_worth_the_same_the_one_asked_for_earlier_leaves(shelf_of):
+    shelf = shelf_of("gdsf", None, 9)
+    shelf.put("one", 4)
+    shelf.ask("one")
+    shelf.put("other", 2)
+    assert shelf.put("new", 5) == ["one"]

@@ -26,6 +26,7 @@ class Model(ABC):
     """
 
     name: ClassVar[str]
+    greets: ClassVar[bool] = False
     touch: Callable[[int], object] | None = None
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:  # noqa: ARG002  # one wants them
@@ -37,12 +38,17 @@ class Model(ABC):
 
     def admit(self, key: int) -> None:
         """Store *key*, and let others leave for it."""
-        self.greet(key)
-        most = self.capacity - self.rooms[key]
+        # A call costs as much as all else here, so `gone` stands in place, and who has no ghosts isn't asked.
+        rooms, held = self.rooms, self.held
+        if self.greets:
+            self.greet(key)
+        most = self.capacity - rooms[key]
         while self.used > most:
-            self.gone(self.evict())
-        self.held[key] = True
-        self.used += self.rooms[key]
+            victim = self.evict()
+            self.used -= rooms[victim]
+            held[victim] = False
+        held[key] = True
+        self.used += rooms[key]
         self.enter(key)
 
     def remove(self, key: int) -> None:
@@ -55,8 +61,8 @@ class Model(ABC):
         self.used -= self.rooms[key]
         self.held[key] = False
 
-    def greet(self, key: int) -> None:  # noqa: B027  # only policies with ghosts look
-        """Look at a newcomer before anybody leaves for it."""
+    def greet(self, key: int) -> None:  # noqa: B027  # only some do
+        """Look at a newcomer before anybody leaves for it, where the policy *greets*."""
 
     @abstractmethod
     def enter(self, key: int) -> None:

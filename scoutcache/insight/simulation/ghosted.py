@@ -20,6 +20,7 @@ class S3Fifo(Model):
     """A small queue for newcomers, a main queue for those asked for again, and a list of those that left."""
 
     name = "s3fifo"
+    greets = True
     threshold: ClassVar[int] = 2
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
@@ -125,6 +126,7 @@ class Arc(Model):
     """
 
     name = "arc"
+    greets = True
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
         super().__init__(capacity, rooms, costs)

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from scoutcache.insight.simulation.base import Model
-from scoutcache.insight.simulation.frequent import Gdsf, TinyLfu
 from scoutcache.insight.simulation.future import replay_opt
 from scoutcache.insight.simulation.ghosted import AdaptiveS3Fifo, Arc, S3Fifo
-from scoutcache.insight.simulation.queues import Fifo, Lfu, Lru, Sieve
+from scoutcache.insight.simulation.queues import Fifo, Lru, Sieve
+from scoutcache.insight.simulation.ranked import Gdsf, Lfu
 from scoutcache.insight.simulation.replay import Found, replay
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.insight.simulation.windowed import TinyLfu
 
 __all__ = ["MODELS", "OPT", "POLICIES", "simulate_one"]
 

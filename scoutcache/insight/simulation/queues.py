@@ -1,14 +1,13 @@
-"""Models of the policies with one order: FIFO, LRU, SIEVE, LFU.  Their figures equal the reference exactly."""
+"""Models of the policies with one order: FIFO, LRU, SIEVE.  Their figures equal the reference exactly."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import heappop, heappush
 
 from scoutcache.insight.simulation.base import Model
 
-__all__ = ["Fifo", "Lfu", "Lru", "Sieve"]
+__all__ = ["Fifo", "Lru", "Sieve"]
 
 
 class Fifo(Model):
@@ -76,42 +75,3 @@ class Sieve(Model):
         if key == self._hand:
             self._hand = after
         self._newer[before], self._older[after] = after, before
-
-
-class Lfu(Model):
-    """The one asked for least often leaves, of several the one that has been that infrequent for the longest."""
-
-    name = "lfu"
-
-    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
-        super().__init__(capacity, rooms, costs)
-        self._levels: dict[int, OrderedDict[int, None]] = {}
-        self._lowest: list[int] = []
-        self.touch = self._raise
-
-    def enter(self, key: int) -> None:
-        self.count[key] = 0
-        self._put(key, 0)
-
-    def _put(self, key: int, level: int) -> None:
-        queue = self._levels.get(level)
-        if queue is None:
-            queue = self._levels[level] = OrderedDict()
-            heappush(self._lowest, level)
-        queue[key] = None
-
-    def _raise(self, key: int) -> None:
-        count = self.count
-        level = count[key]
-        count[key] = level + 1
-        del self._levels[level][key]
-        self._put(key, level + 1)
-
-    def evict(self) -> int:
-        levels, lowest = self._levels, self._lowest
-        while not (queue := levels[lowest[0]]):
-            del levels[heappop(lowest)]
-        return queue.popitem(last=False)[0]
-
-    def leave(self, key: int) -> None:
-        del self._levels[self.count[key]][key]

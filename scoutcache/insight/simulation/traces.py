@@ -2,7 +2,7 @@
 
 Rule 1: the whole file is checked.  What is no row of three, a time, a key and a size, ends the reading with the name of
         the file and the number of the line.
-Rule 2: rows are taken apart by the million, not one by one: a block of lines whose commas and line ends are where they
+Rule 2: rows are taken apart by the thousand, not one by one: a block of lines whose commas and line ends are where they
         should be is split at once.  Quotes, other columns, carriage returns and errors take the slow way, line by line.
 Rule 3: a key has the size it was first seen with, as in the reference figures.
 Rule 4: no more than *limit* requests are kept.  When more come, keys are left out, half of them at a time and by their
@@ -16,7 +16,8 @@ import gzip
 import io
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -30,17 +31,21 @@ __all__ = ["LIMIT", "read_requests"]
 
 LIMIT: Final = 5_000_000
 """Requests that are simulated one and all; beyond it keys are sampled."""
-_BLOCK: Final = 1 << 23
+_BLOCK: Final = 1 << 16
+"""Bytes taken apart at a time: so few that all their cells stay in the processor's caches, twice as fast as by 8 MB."""
 _HEADER: Final = (b"timestamp", b"key", b"size")
 _LONGEST: Final = 1 << 20
 _DIGITS: Final = 18
 _NO_SEPARATOR: Final = bytes(set(range(256)) - {ord(","), ord("\n")})
+_HOLES: Final = (b",,", b"\n,", b",\n")
+"""Where a cell is empty."""
 _HASHES: Final = 1 << 64
 
 
 class _Rows(NamedTuple):
     keys: list[bytes]
-    sizes: list[int]
+    sizes: Sequence[int | bytes]
+    """Numbers, or digits that `int` makes one of: most are never asked for, by rule 3."""
 
 
 def read_requests(path: Path, limit: int = LIMIT) -> Requests:
@@ -81,11 +86,10 @@ class _Kept:
             names, sizes = [name for name, _ in pairs], [size for _, size in pairs]
         known = len(self._numbers)
         numbers = list(map(self._numbers.__getitem__, names))
-        if len(self._numbers) > known:
-            for number, size in zip(numbers, sizes, strict=True):
-                if number == known:  # numbers are given in the order in which keys appear
-                    self.sizes.append(size)
-                    known += 1
+        at = -1
+        for name in reversed(list(islice(reversed(self._numbers), len(self._numbers) - known))):
+            at = names.index(name, at + 1)  # numbers are given in the order in which keys appear
+            self.sizes.append(int(sizes[at]))
         self.keys += numbers
         while len(self.keys) > self._limit and len(self._numbers) > 1:
             self._halve()
@@ -118,8 +122,8 @@ def _blocks(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[_Rows]:
     line, rest = 1, b""
     while block := file.read(_BLOCK):
         whole, end, rest = (rest + block).rpartition(b"\n")
-        if not end and len(rest) > _BLOCK:
-            raise ConfigError(f"{path}, line {line + 1}: longer than {_BLOCK} bytes")
+        if not end and len(rest) > _LONGEST:
+            raise ConfigError(f"{path}, line {line + 1}: longer than {_LONGEST} bytes")
         if whole:
             rows = _at_once(whole + b"\n")
             if rows is None:
@@ -133,21 +137,26 @@ def _blocks(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[_Rows]:
 
 def _at_once(block: bytes) -> _Rows | None:
     """The rows of whole lines; None where one isn't of the plainest form."""
-    lines = block.count(b"\n")
-    if b'"' in block or b"\r" in block or block.translate(None, _NO_SEPARATOR) != b",,\n" * lines:
+    if b'"' in block or b"\r" in block or block.translate(None, _NO_SEPARATOR) != b",,\n" * block.count(b"\n"):
+        return None
+    if block[:1] == b"," or any(hole in block for hole in _HOLES):
         return None
     cells = block.replace(b"\n", b",").split(b",")
-    keys = cells[1::3]
-    # Python's numbers may have signs and underscores, which a size has not.
-    if not b"".join(cells[2::3]).isdigit() or b"_" in b"".join(cells[0:-1:3]):
-        return None
+    times, keys, sizes = cells[0:-1:3], cells[1::3], cells[2::3]
+    return _Rows(keys, sizes) if _are_digits(sizes) and (_are_digits(times) or _are_numbers(times)) else None
+
+
+def _are_digits(cells: list[bytes]) -> bool:
+    return b"".join(cells).isdigit() and max(map(len, cells)) <= _DIGITS
+
+
+def _are_numbers(cells: list[bytes]) -> bool:
+    if b"_" in b"".join(cells):  # Python's numbers may have underscores, which a time has not
+        return False
     try:
-        sizes = list(map(int, cells[2::3]))
-        times = sum(map(float, cells[0:-1:3]))
+        return isfinite(sum(map(float, cells)))
     except ValueError:
-        return None
-    right = isfinite(times) and min(sizes) >= 0 and max(sizes) < 10**_DIGITS and b"" not in keys
-    return _Rows(keys, sizes) if right else None
+        return False
 
 
 def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], before: int) -> Iterator[_Rows]:
@@ -161,21 +170,22 @@ def _slowly(path: Path, file: BinaryIO | gzip.GzipFile, names: list[bytes], befo
 
 def _checked(path: Path, reader: Any, names: list[bytes], before: int) -> Iterator[_Rows]:
     time_at, key_at, size_at = (names.index(name) for name in _HEADER)
-    rows = _Rows([], [])
+    keys: list[bytes] = []
+    sizes: list[int] = []
     try:
         for cells in reader:
             if not cells:
                 continue
             if problem := _problem(cells, len(names), time_at, key_at, size_at):
                 raise _bad(path, before + reader.line_num, problem)
-            rows.keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
-            rows.sizes.append(int(cells[size_at]))
-            if len(rows.keys) >= _LONGEST:
-                yield rows
-                rows = _Rows([], [])
+            keys.append(cells[key_at].encode("utf-8", "surrogateescape"))
+            sizes.append(int(cells[size_at]))
+            if len(keys) >= _LONGEST:
+                yield _Rows(keys, sizes)
+                keys, sizes = [], []
     except csv.Error as error:
         raise _bad(path, before + reader.line_num, str(error)) from error
-    yield rows
+    yield _Rows(keys, sizes)
 
 
 def _problem(cells: list[str], columns: int, time_at: int, key_at: int, size_at: int) -> str:

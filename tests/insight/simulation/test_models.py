@@ -133,3 +133,16 @@ def test_figures_equal_the_reference_to_the_last_digit(trace):
 def test_every_model_goes_by_its_name():
     assert all(MODELS[name].name == name for name in MODELS)
     assert isinstance(Requests([], [], []).count, int)
+
+
+@pytest.mark.parametrize("policy", ["lfu", "gdsf"])
+def test_what_was_removed_is_swept_out_of_the_ranks(policy):
+    model = MODELS[policy](10, [1] * 20)
+    for _ in range(100):
+        for key in range(5):
+            model.admit(key)
+            model.remove(key)
+    assert len(model._ranks) <= 4 * 5 + 64
+    for key in range(20):
+        model.admit(key)
+    assert [key for key in range(20) if model.held[key]] == list(range(10, 20))

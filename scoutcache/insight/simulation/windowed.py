@@ -1,69 +1,16 @@
-"""Models of the policies that weigh how often: GDSF, which weighs cost and size as well, and W-TinyLFU."""
+"""The model of W-TinyLFU, which lets only those stay who are asked for more than who would leave for them."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from heapq import heapify, heappop, heappush
 from typing import ClassVar, Final
 
 from scoutcache.insight.simulation.base import Model
 
-__all__ = ["Gdsf", "TinyLfu"]
+__all__ = ["TinyLfu"]
 
 Queue = OrderedDict[int, None]
-
-
-class Gdsf(Model):
-    """The one leaves that is worth least: how often it was asked for, times its cost, over its size.
-
-    Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP 1998.  What the
-    last victim was worth is added to each newcomer and to each hit, so that old fame fades.
-    """
-
-    name = "gdsf"
-
-    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
-        super().__init__(capacity, rooms, costs)
-        self._costs = costs or [1.0] * len(rooms)
-        self._worth: list[tuple[float, int, int]] = []
-        self._latest = [-1] * len(rooms)
-        self._turn = 0
-        self._floor = 0.0
-        self._entries = 0
-        self.touch = self._raise
-
-    def enter(self, key: int) -> None:
-        self.count[key] = 0
-        self._entries += 1
-        self._raise(key)
-
-    def _raise(self, key: int) -> None:
-        frequency = self.count[key] = self.count[key] + 1
-        self._turn = turn = self._turn + 1
-        self._latest[key] = turn
-        heappush(self._worth, (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key))
-        if len(self._worth) > 4 * self._entries + 64:
-            self._sweep()
-
-    def _sweep(self) -> None:
-        latest = self._latest
-        self._worth = [one for one in self._worth if latest[one[2]] == one[1]]
-        heapify(self._worth)
-
-    def evict(self) -> int:
-        worth, latest = self._worth, self._latest
-        while True:
-            floor, turn, key = heappop(worth)
-            if latest[key] == turn:
-                self._floor = floor
-                self.leave(key)
-                return key
-
-    def leave(self, key: int) -> None:
-        self._latest[key] = -1
-        self._entries -= 1
-
 
 _PROTECTED: Final = 0.8
 """The part of main that those asked for again may fill."""
@@ -86,6 +33,7 @@ class TinyLfu(Model):
     """
 
     name = "tinylfu"
+    greets = True
     start: ClassVar[float] = 0.01
     """The window's part of the capacity, at first."""
     adaptive: ClassVar[bool] = True
@@ -96,12 +44,18 @@ class TinyLfu(Model):
         self._probation: Queue = OrderedDict()
         self._protected: Queue = OrderedDict()
         self._in_window = self._in_protected = 0
-        self._share = self.start
+        self._divide(self.start)
         self._hits = self._misses = 0
         self._halvings = 0
         self._halved = [0] * len(rooms)
         self._before, self._step = 0.0, _STEP
         self.touch = self._hit
+
+    def _divide(self, share: float) -> None:
+        """Give the window that *share* of the capacity."""
+        self._share = share
+        self._border = int(share * self.capacity)
+        self._most_protected = _PROTECTED * (self.capacity - share * self.capacity)
 
     def _frequency(self, key: int) -> int:
         """How often *key* was asked for; counters are halved when they are looked at."""
@@ -112,7 +66,8 @@ class TinyLfu(Model):
         return self.count[key]
 
     def _hit(self, key: int) -> None:
-        self.count[key] = min(_MOST, self._frequency(key) + 1)
+        if self._frequency(key) < _MOST:
+            self.count[key] += 1
         self._hits += 1
         if key in self._window:
             self._window.move_to_end(key)
@@ -122,21 +77,22 @@ class TinyLfu(Model):
             del self._probation[key]
             self._protected[key] = None
             self._in_protected += self.rooms[key]
-            self._settle()
+            if self._in_protected > self._most_protected:
+                self._settle()
 
     def _settle(self) -> None:
         """Those of the protected that are too many go back on probation."""
-        most = _PROTECTED * (self.capacity - self._share * self.capacity)
-        while self._in_protected > most:
+        while self._in_protected > self._most_protected:
             down = self._protected.popitem(last=False)[0]
             self._in_protected -= self.rooms[down]
             self._probation[down] = None
 
     def greet(self, key: int) -> None:
-        self.count[key] = min(_MOST, self._frequency(key) + 1)
+        if self._frequency(key) < _MOST:
+            self.count[key] += 1
         self._misses += 1
         entries = len(self._window) + len(self._probation) + len(self._protected)
-        if self._hits + self._misses >= _AGED * max(entries, 1):
+        if self._hits + self._misses >= _AGED * (entries or 1):
             self._age()
 
     def _age(self) -> None:
@@ -151,31 +107,29 @@ class TinyLfu(Model):
         change = ratio - self._before
         amount = self._step if change >= 0 else -self._step
         self._step = (_STEP if amount >= 0 else -_STEP) if abs(change) >= _RESTART else _FADING * amount
-        self._share = min(_MOST_SHARE, max(_LEAST_SHARE, self._share + amount))
+        self._divide(min(_MOST_SHARE, max(_LEAST_SHARE, self._share + amount)))
         self._before = ratio
 
     def enter(self, key: int) -> None:
-        self._window[key] = None
-        self._in_window += self.rooms[key]
-        most = max(int(self._share * self.capacity), self.rooms[key])
+        window, rooms = self._window, self.rooms
+        window[key] = None
+        self._in_window += rooms[key]
+        most = max(self._border, rooms[key])
         while self._in_window > most:
-            self._to_probation()
-
-    def _to_probation(self) -> None:
-        key = self._window.popitem(last=False)[0]
-        self._in_window -= self.rooms[key]
-        self._probation[key] = None
+            first = window.popitem(last=False)[0]
+            self._in_window -= rooms[first]
+            self._probation[first] = None
 
     def evict(self) -> int:
         """The last of main leaves, or the last of a full window if that was asked for less often."""
         window, main = self._window, self._probation or self._protected
         if not main:
             return self._from_window()
-        if window and self._in_window >= int(self._share * self.capacity):
+        if window and self._in_window >= self._border:
             candidate, victim = next(iter(window)), next(iter(main))
             if self._frequency(candidate) <= self._frequency(victim):
                 return self._from_window()
-            self._to_probation()
+            self._probation[self._from_window()] = None
         key = main.popitem(last=False)[0]
         if main is self._protected:
             self._in_protected -= self.rooms[key]

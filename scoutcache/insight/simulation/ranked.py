@@ -1,0 +1,101 @@
+"""Models of the policies that rank: LFU, and GDSF, which weighs cost and size as well.
+
+What a key is worth only grows while it is there.  So a heap may hold an older standing of it, which is put right when
+it comes to the top, and a hit need not touch the heap.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from heapq import heapify, heappop, heappush, heapreplace
+
+from scoutcache.insight.simulation.base import Model
+
+__all__ = ["Gdsf", "Lfu"]
+
+_Standing = tuple[float, int, int]
+"""What a key is worth, the turn it was last asked for in, and the key."""
+
+
+class _Ranked(Model):
+    """The one leaves that is worth least, of several the one not asked for the longest."""
+
+    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
+        super().__init__(capacity, rooms, costs)
+        self._standing: list[_Standing | None] = [None] * len(rooms)
+        self._ranks: list[_Standing] = []
+        self._turn = 0
+        self._floor = 0.0
+        self._entries = 0
+        self.touch = self.rise
+
+    @abstractmethod
+    def rise(self, key: int) -> _Standing:
+        """*key* was asked for: note where it stands now."""
+
+    def enter(self, key: int) -> None:
+        self.count[key] = 0
+        self._entries += 1
+        heappush(self._ranks, self.rise(key))
+        if len(self._ranks) > 4 * self._entries + 64:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Forget what the heap holds of keys that were removed."""
+        standing = self._standing
+        self._ranks = [now for key in {key for _, _, key in self._ranks} if (now := standing[key]) is not None]
+        heapify(self._ranks)
+
+    def evict(self) -> int:
+        ranks, standing = self._ranks, self._standing
+        while True:
+            lowest = ranks[0]
+            worth, _, key = lowest
+            now = standing[key]
+            if now is lowest:
+                heappop(ranks)
+                self._floor = worth
+                standing[key] = None
+                self._entries -= 1
+                return key
+            if now is None:
+                heappop(ranks)
+            else:
+                heapreplace(ranks, now)
+
+    def leave(self, key: int) -> None:
+        self._standing[key] = None
+        self._entries -= 1
+
+
+class Lfu(_Ranked):
+    """Worth is how often it was asked for."""
+
+    name = "lfu"
+
+    def rise(self, key: int) -> _Standing:
+        frequency = self.count[key] = self.count[key] + 1
+        self._turn = turn = self._turn + 1
+        self._standing[key] = now = (frequency, turn, key)
+        return now
+
+
+class Gdsf(_Ranked):
+    """Worth is how often it was asked for, times its cost, over its size.
+
+    Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP 1998.  What the
+    last victim was worth is added to each newcomer and to each hit, so that old fame fades.
+    """
+
+    name = "gdsf"
+
+    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
+        super().__init__(capacity, rooms, costs)
+        self._costs = costs or [1.0] * len(rooms)
+
+    def rise(self, key: int) -> _Standing:
+        frequency = self.count[key] = self.count[key] + 1
+        self._turn = turn = self._turn + 1
+        self._standing[key] = now = (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key)
+        return now
