@@ -19,10 +19,8 @@ import json
 import os
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +29,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from scoutcache import Cache
+from tests.faults.spoken import Spoken
 
 KEYS = 30
 SOURCE = "source.log"
@@ -74,26 +73,15 @@ class Writer:
     first: int = 1
 
     def start(self) -> None:
-        command = [sys.executable, __file__, "--write", str(self.directory), str(self.worker), str(self.first)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n"
-        self.reader = threading.Thread(target=self._listen)
-        self.reader.start()
+        self.process = Spoken(self._hear, __file__, "--write", self.directory, self.worker, self.first)
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if line.endswith("\n"):
-                key, number = line.split()
-                self.acknowledged[key] = int(number)
+    def _hear(self, words: list[str]) -> None:
+        key, number = words
+        self.acknowledged[key] = int(number)
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.end()
         # Also where nothing was acknowledged since the last time: its successor must not write the same numbers.
         self.first = max([self.first, *self.acknowledged.values()]) + 100
 

@@ -13,7 +13,6 @@ import hashlib
 import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
@@ -28,6 +27,7 @@ from scoutcache.entry import NEVER, Header, Ref, Row
 from scoutcache.errors import CorruptEntry
 from scoutcache.tiers.disk import DiskTier
 from scoutcache.wire.codec import Codec, CodecSettings
+from tests.faults.spoken import Spoken
 
 KEYS = 40
 CODEC = Codec(CodecSettings(chunk_size=64 << 10))  # small chunks, so that many kills fall between two of them
@@ -91,28 +91,17 @@ class Writer:
     refused: int = 0
 
     def start(self) -> None:
-        command = [sys.executable, __file__, "--write", str(self.directory), str(self.writer), str(self.first)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready\n"
-        self.reader = threading.Thread(target=self._listen)
-        self.reader.start()
+        self.process = Spoken(self._hear, __file__, "--write", self.directory, self.writer, self.first)
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            words = line.split()
-            if words[0] == "refused":
-                self.refused += 1
-            elif line.endswith("\n"):
-                self.done[int(words[1])] = int(words[2])
+    def _hear(self, words: list[str]) -> None:
+        if words[0] == "refused":
+            self.refused += 1
+        else:
+            self.done[int(words[1])] = int(words[2])
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait()
-        self.reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        self.process.end()
         # What it had begun may have been stored: its successor goes on well beyond.
         self.first = max(self.done.values(), default=self.first) + 1000
 

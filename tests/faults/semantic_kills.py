@@ -14,20 +14,19 @@ import argparse
 import json
 import random
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "semantic"))
+sys.path[:0] = [str(HERE.parents[1]), str(HERE.parent / "semantic")]
 
 from scoutcache import Cache
 from scoutcache.semantic import compacting
+from tests.faults.spoken import Spoken
 
 WRITERS = 2
 compacting.LEAST = 20  # type: ignore[misc]  # so that the file is compacted all the time
@@ -50,7 +49,7 @@ def churn(directory: str, writer: int, first: int) -> None:
     say = lambda *words: print(*words, flush=True)  # noqa: E731
     cache, dice = opened(directory), random.Random(first)
     live: list[int] = []
-    say("ready", 0)
+    say("ready")
     number = first
     while True:
         for _ in range(3):
@@ -81,33 +80,18 @@ class Writer:
     lost: int = 0
 
     def start(self) -> None:
-        command = [sys.executable, __file__, "--churn", str(self.directory), str(self.number), str(self.first)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        assert self.process.stdout.readline() == "ready 0\n"
-        self.reader = threading.Thread(target=self._listen)
-        self.reader.start()
+        self.process = Spoken(self._hear, __file__, "--churn", self.directory, self.number, self.first)
 
-    def _listen(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            if not line.endswith("\n"):
-                continue
-            word, number = line.split()
-            self.last = word
-            self.lost += word == "lost"
-            if word != "rebuilding":
-                self.said[int(number)] = word
-
-    def kill(self) -> None:
-        self.process.kill()
+    def _hear(self, words: list[str]) -> None:
+        word, number = words
+        self.last = word
+        self.lost += word == "lost"
+        if word != "rebuilding":
+            self.said[int(number)] = word
 
     def end(self) -> int:
         """Wait for its end; its exit code."""
-        code = self.process.wait()
-        self.reader.join()
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        code = self.process.end()
         self.first = max([self.first, *self.said]) + 100
         return code
 
@@ -171,7 +155,7 @@ def campaign(kills: int, directory: Path, seed: int = 0) -> Report:
             writer.start()
         time.sleep(dice.uniform(0.05, 1.0))  # real processes are to be killed at any moment of their work
         for writer in writers:
-            writer.kill()
+            writer.process.kill()
         for writer in writers:
             report.failed += writer.end() != -9 or writer.lost > 0
             report.during[writer.last] = report.during.get(writer.last, 0) + 1
