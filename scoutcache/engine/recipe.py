@@ -1,6 +1,7 @@
 """How a value is computed and kept, what a factory may say about it, and how it came.
 
-Rule 1: `hard_timeout` bounds how long a caller waits, never the computation: its late result is still stored.
+Rule 1: `hard_timeout` bounds how long a caller waits, never the computation: its late result is still stored.  A caller
+        that has a stale value is then served that.
 Rule 2: `soft_timeout` counts only where there is a stale value to serve instead; without one it is as if it were 0, so
         a stale value is served at once while one refresh runs.
 Rule 3: jitter only shortens: nothing lives longer than it was told.
@@ -115,6 +116,11 @@ class Recipe:
     def given(self, ref: Ref) -> Lifetime:
         """How long *ref* was told to live."""
         return self.lifetime if self.lifetime_for is None else self.lifetime_for(ref)
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a fresh value where there is a stale one: no longer than for any value (Rule 1)."""
+        return min(self.soft_timeout or 0.0, self.hard_timeout or NEVER)
 
     @property
     def marks(self) -> list[str]:
