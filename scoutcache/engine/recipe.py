@@ -41,6 +41,9 @@ class Context:
     no new one but was found in another entry: it stays there, and whoever found it has recorded the hit.
     """
 
+    # So that a misspelt name is refused instead of being said to nobody.
+    __slots__ = ("cost", "depends_on", "found", "key", "namespace", "stale", "stale_ttl", "store", "tags", "ttl")
+
     def __init__(self, ref: Ref, recipe: Recipe, stale: Any) -> None:
         self.key, self.namespace = ref.key, ref.namespace
         self.stale = stale
