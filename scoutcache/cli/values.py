@@ -201,6 +201,13 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
         world, sealed = cache._core.world, next(iter(found.values()))
         left = world.codec.open(ref, sealed).header.fresh_until - world.now()
         return {"tiers": list(found), "size_bytes": sealed.size, "ttl_s": filters.finite(left)}
+    said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
+    if said is not None and not any(said.allows(tier.name) for tier in lower):
+        raise CommandError(
+            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
+            " memory ends with it",
+            hint="set it in the application itself, or name another tier in allowed_backends",
+        )
     limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
     raise CommandError(
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
