@@ -137,7 +137,7 @@ def set_(
     content = _content(value, kind)
     failed: TierUnavailable | None = None
     with session.cache() as cache:
-        _check_lasting(cache)
+        check_lasting(cache)
         before = cache._core.world.now()
         try:
             taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
@@ -167,7 +167,7 @@ def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailab
             session.say_hint(failed.hint)
 
 
-def _check_lasting(cache: Cache) -> None:
+def check_lasting(cache: Cache) -> None:
     """Refuse to store where only the memory of this command would keep it."""
     if all(tier is cache._core.memory for tier in cache._core.tiers):
         raise CommandError(
