@@ -28,7 +28,7 @@ from scoutcache.oplog.presence import Presence
 from scoutcache.telling import tell_left, tell_what_writes_removed
 from scoutcache.tiers.memory import MemoryTier
 
-__all__ = ["Background"]
+__all__ = ["Background", "looks_every"]
 
 INTERVAL = 0.5
 """Seconds between two turns; the slack of the memory tier's coarse clock is three of them."""
@@ -44,6 +44,11 @@ JUDGED_EVERY = 20
 
 DEMOTED_AT_ONCE = 500
 """Entries that share one transaction when they are moved down."""
+
+
+def looks_every(demote_after: float) -> int:
+    """Turns between two looks at memory, where entries are to go down after so many seconds."""
+    return max(1, int(min(MEMORY_EVERY, demote_after / INTERVAL)))
 
 
 class Listening(Protocol):
@@ -190,7 +195,7 @@ class Background:
         if self._turns % JOURNAL_EVERY == 0:
             core.journal.trim()
         now = core.world.now()
-        due = not self._ticking or self._turns % MEMORY_EVERY == 0
+        due = not self._ticking or self._turns % looks_every(core.config.placement.demote_after) == 0
         self._turns += 1
         if core.memory is not None and due:
             core.memory.prune(now)

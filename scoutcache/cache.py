@@ -146,7 +146,7 @@ class Cache(Face):
         - *stale_ttl*: for so long after *ttl* the old value is served at once while one refresh runs, and when that
           fails; *soft_timeout*: wait so long for the fresh one first (``"never"``: until it comes or fails).
         - *refresh_ahead*: a hit after this part of the ttl (such as 0.8) starts a refresh as well.
-        - *hard_timeout*: raises `FactoryTimeout` after it; the late result is still stored.
+        - *hard_timeout*: after it serves the stale value, or raises `FactoryTimeout`; the late result is still stored.
         - *negative_ttl*: the ttl of None.  *jitter*: the part of the ttl that chance takes off.
         - *error_ttl*: raise the same error again for so long without asking the factory.
         - *condition()* false: neither read nor store.  *store_if(value)* false: don't store.  *validate(value)* false:

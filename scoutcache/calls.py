@@ -77,10 +77,14 @@ class Calls:
         stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
         return lifetime(fresh, stale)
 
-    def cost(self, cost: Any) -> float | None:
+    def cost(self, cost: float | None) -> float | None:
         """*cost*, checked; raises `CacheError`."""
-        if cost is not None and (isinstance(cost, str | bytes) or not 0 <= cost < NEVER):
-            raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r}")
+        try:
+            possible = cost is None or 0 <= cost < NEVER
+        except TypeError:
+            possible = False
+        if not possible:
+            raise CacheError(f"cost is an amount of money of 0 or more, not {cost!r:.80}")
         return cost
 
     # -- reading
@@ -219,7 +223,7 @@ class Calls:
         core = self.core
         began_ns = core.clocks.monotonic_ns()
         core.follower.sync()  # or a version remembered too long would make a dead entry
-        began = core.writing.moment() if options.since is None else Moment(*options.since)
+        began = core.writing.moment() if options.since is None else _moment(options.since)
         tags, cost = tag_names(options.tags), self.cost(options.cost)
         depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
         entries, made, items = [], dict[Ref, float](), list(items)
@@ -358,7 +362,14 @@ def codec_figures(handled: Handled | None) -> dict[str, Any]:
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:
-    return [check_tag(tag) for tag in dict.fromkeys(several(tags, "tags"))]
+    return list(dict.fromkeys([check_tag(tag) for tag in several(tags, "tags")]))
+
+
+def _moment(since: object) -> Moment:
+    if not isinstance(since, Position):
+        raise CacheError(f"since is a position in time, not {since!r:.80}",
+                         hint="since=cache.position(), called before the computation")  # fmt: skip
+    return Moment(*since)
 
 
 def pairs(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
@@ -369,6 +380,10 @@ def pairs(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def several(items: Iterable[Any], what: str) -> Iterable[Any]:
-    if type(items) not in _LISTS and isinstance(items, str | bytes | CacheKey):  # pydantic's instance check is slow
+    if type(items) in _LISTS:  # pydantic's instance check is slow
+        return items
+    if isinstance(items, str | bytes | CacheKey):
         raise InvalidKey(f"{what} is a list of them, not {items!r} alone", hint=f"write {what}=[{items!r}]")
+    if not isinstance(items, Iterable):
+        raise InvalidKey(f"{what} is a list of them, not {items!r:.80}")
     return items

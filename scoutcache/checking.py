@@ -30,6 +30,7 @@ def get_checked(
     how: Mapping[str, Any],
 ) -> Flow[Any]:
     """The cached value if *validate* accepts it, else what *factory* computes, or *default* without one."""
+    _check_callable("validate", validate)
     if is_coroutine_function(validate):
         raise CacheError("validate is called with the value and answers at once: it can't be a coroutine function")
     if factory is not None:
@@ -55,6 +56,9 @@ def get_or_reload(
     how: Mapping[str, Any],
 ) -> Flow[Any]:
     """The cached value if *exists* finds the key at its source still, else *default*; on a miss what *loader* gives."""
+    _check_callable("loader", loader)
+    if exists is not None:
+        _check_callable("exists", exists)
     given = options("get_or_reload", how)
     ref = calls.ref(key, given.namespace)
     if exists is not None and (yield from calls.exists(key, given.namespace)):
@@ -64,3 +68,8 @@ def get_or_reload(
             return default
     value = yield from obtain(calls, key, partial(loader, ref.key), given)
     return default if value is MISSING else value
+
+
+def _check_callable(name: str, given: object) -> None:
+    if not callable(given):
+        raise CacheError(f"{name} is a function, not {given!r:.80}")

@@ -131,6 +131,13 @@ class CacheConfig(Section):
         by_prefix = self.ttl.by_prefix.get(prefix_of(key))
         return self.ttl.namespace.get(namespace, self.default_ttl) if by_prefix is None else by_prefix
 
+    @field_validator("directory", mode="before")
+    @classmethod
+    def _directory_named(cls, directory: object) -> object:
+        if directory == "":  # an unset variable of a shell's, and pathlib would take it for the working directory
+            raise ValueError("an empty name is no folder; leave it out for the usual one, or write . for this one")
+        return directory
+
     @field_validator("tiers")
     @classmethod
     def _tiers_possible(cls, tiers: tuple[str, ...]) -> tuple[str, ...]:

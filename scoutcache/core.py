@@ -19,6 +19,7 @@ from scoutcache.engine.staling import Staling
 from scoutcache.engine.world import Watch, World
 from scoutcache.engine.writing import Writing
 from scoutcache.entry import Ref, Usage
+from scoutcache.errors import CacheError
 from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.oplog.elsewhere import Ask
@@ -114,6 +115,11 @@ class Core:
     def tiers(self) -> Sequence[Tier]:
         """From the highest down."""
         return self.ports.tiers
+
+    def check_open(self) -> None:
+        """Raise `CacheError` once it is closed."""
+        if self.closed:
+            raise CacheError("the cache is closed", hint="open another one, or close it later")
 
     def may_peek(self) -> bool:
         """May memory answer at all?"""

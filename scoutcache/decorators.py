@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
 from scoutcache.callables import Described
 from scoutcache.calls import tag_names
 from scoutcache.drive import running_loop
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_namespace, key_text
 from scoutcache.obtaining import How, obtain_anew, options
 
@@ -58,7 +59,10 @@ def refuse_bare(function: object) -> None:
         raise CacheError("cached is called before it decorates: write @cache.cached()", hint="or @cache.cached(ttl=…)")
 
 
-def _checked(cache: Face, keeping: Keeping) -> Keeping:
+_FILLED_IN: Final = re.compile(r"\{(\w+)[^{}]*\}")
+
+
+def _checked(cache: Face, keeping: Keeping, signature: inspect.Signature | None) -> Keeping:
     """The same; what no call could be made with fails at the decoration."""
     options("cached", keeping.more)
     if keeping.ttl is not None:
@@ -67,7 +71,24 @@ def _checked(cache: Face, keeping: Keeping) -> Keeping:
         check_namespace(keeping.namespace)
     if keeping.key is not None and not callable(keeping.key):
         key_text(keeping.key)
-    return keeping if callable(keeping.tags) else replace(keeping, tags=tag_names(keeping.tags))
+    if not callable(keeping.tags):
+        keeping = replace(keeping, tags=tag_names(keeping.tags))
+    _refuse_templates(keeping, signature)
+    return keeping
+
+
+def _refuse_templates(keeping: Keeping, signature: inspect.Signature | None) -> None:
+    """Raise `InvalidKey` for ``key="user:{id}"`` on a function of ``id``: every call would get the first one's result.
+
+    Nothing fills it in, and a tag that looks so would never be found by the name that was meant.
+    """
+    parameters = () if signature is None else signature.parameters
+    tags = () if callable(keeping.tags) else keeping.tags
+    for what, text in [("key", keeping.key), *(("tags", tag) for tag in tags)]:
+        for name in _FILLED_IN.findall(text) if isinstance(text, str) else ():
+            if name in parameters:
+                raise InvalidKey(f"{what}: {text!r:.80} is the same for every call: nothing stands in for {{{name}}}",
+                                 hint=f"give {what}= a function of the arguments")  # fmt: skip
 
 
 class _Wrapper:
@@ -77,9 +98,10 @@ class _Wrapper:
 
     def __init__(self, cache: Face, function: Any, keeping: Keeping) -> None:
         self._described = Described(function, self_in_key=keeping.self_in_key, own_key=keeping.key is not None)
-        self._cache, self._keeping = cache, _checked(cache, keeping)
+        signature = self._described.signature()
+        self._cache, self._keeping = cache, _checked(cache, keeping, signature)
         functools.update_wrapper(cast("Any", self), self._described.target)
-        if (signature := self._described.signature()) is not None:
+        if signature is not None:
             self.__signature__ = signature
 
     def __set_name__(self, owner: type, name: str) -> None:

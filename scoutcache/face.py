@@ -16,7 +16,6 @@ from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, Core
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError
 from scoutcache.events import Emitted
 
 __all__ = ["Face"]
@@ -160,7 +159,7 @@ class Face:
     def _check_open(self, flow: Flow[Any]) -> None:
         if self._core.closed:
             flow.close()
-            raise CacheError("the cache is closed", hint="open another one, or close it later")
+        self._core.check_open()
 
     def _hot_options(self) -> dict[str, Any]:
         """What a hit in memory looks at besides the entry."""

@@ -143,6 +143,7 @@ def life(core: Core, header: Header) -> Life:
 
 def list_keys(calls: Calls, pattern: str, tag: str | None, namespace: str | None) -> Iterator[str]:
     """The keys of fresh entries that match; arguments are checked at once, not at the first key."""
+    calls.core.check_open()
     name = calls.namespace if namespace is None else check_namespace(namespace)
     wanted, tag = Pattern.parse(pattern), None if tag is None else check_tag(tag)
     entries = list_entries(calls.core, name, wanted, tag=tag) if calls.core.config.enabled else ()

@@ -8,7 +8,8 @@ r"""The one grammar of patterns: that of Redis, matched against the whole key th
 ``\x``      the character x itself, inside a class too
 ==========  ===========================================================================================
 
-Refused where Redis guesses: a class that is never closed, a backslash with nothing after it.
+Refused where Redis guesses: a class that is never closed, a backslash with nothing after it.  Refused as well: a lone
+surrogate, which no key can hold and no store can be asked for.
 
 A star is the only thing of variable length.  Between two stars stands a run of fixed length, and taking each run at the
 leftmost place it fits is always enough: no choice is ever taken back, so matching costs at most key × pattern.
@@ -32,6 +33,7 @@ MAX_WILDCARDS: Final = 1000
 
 _MAX_LENGTH: Final = 2 * 65536  # the longest key there may be, each character of it escaped
 _SPECIAL: Final = re.compile(r"[*?\[\]\\]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 def escape(text: str) -> str:
@@ -107,6 +109,9 @@ def _parse(text: str) -> Pattern:
         raise InvalidKey("a pattern can't be empty", hint="'*' matches every key")
     if len(text) > _MAX_LENGTH:
         raise InvalidKey(f"a pattern of {len(text)} characters is longer than any key")
+    if (found := _SURROGATE.search(text)) is not None:
+        raise InvalidKey(f"the pattern {_shown(text)} holds the lone surrogate U+{ord(found[0]):04X} at character "
+                         f"{found.start() + 1}: no key can hold one")  # fmt: skip
     pieces: list[list[_Piece]] = [[]]
     for piece in _pieces(text):
         if piece is None:

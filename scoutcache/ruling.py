@@ -166,8 +166,7 @@ def _run_chosen(
 ) -> list[RuleResult]:
     """Run what *choose* gives, asked again under the lock: whoever held it may have just done it."""
     core, book = calls.core, calls.core.rulebook
-    if core.closed:
-        raise CacheError("the cache is closed", hint="open another one, or close it later")
+    core.check_open()
     if not choose():
         return []
     if how.dry_run:

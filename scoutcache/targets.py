@@ -80,7 +80,7 @@ def target_of(
         raise CacheError(f"match is 'any' or 'all', not {match!r}")
     target = Target(
         calls.namespace if namespace is None else check_namespace(namespace),
-        tuple(Pattern.parse(text) for text in dict.fromkeys(several(patterns, "patterns"))),
+        tuple(dict.fromkeys([Pattern.parse(text) for text in several(patterns, "patterns")])),
         frozenset(key_text(key) for key in several(keys, "keys")),
         tuple(tag_names(tags)),
         match,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import threading
+
 import pytest
 
 from scoutcache import Cache
+from scoutcache.background import looks_every
 from scoutcache.core import Clocks
 
 
@@ -45,3 +49,16 @@ def test_a_hit_is_counted_with_the_next_turn(cache, looks):
 def test_without_a_log_every_turn_searches(tmp_path):
     with Cache(directory=tmp_path, oplog={"enabled": False}) as cache:
         assert cache._core.recorder.may_have_hits
+
+
+@pytest.mark.parametrize(("seconds", "turns"), [(3600, 20), (10, 20), (2, 4), (0.7, 1), (0.001, 1), (math.inf, 20)])
+def test_memory_is_looked_at_as_often_as_entries_may_have_to_go_down(seconds, turns):
+    assert looks_every(seconds) == turns
+
+
+def test_entries_go_down_soon_after_their_time(tmp_path):
+    down = threading.Event()
+    with Cache(directory=tmp_path, placement={"demote_after": 0.2}) as cache:
+        cache.on("demoted", lambda _: down.set())
+        cache.set("k", 1)
+        assert down.wait(8), "looks at memory come every ten seconds otherwise"

@@ -332,6 +332,12 @@ def test_urls_that_say_what_a_client_reads_are_taken(url):
     assert CacheConfig(redis={"url": url}).redis.url.get_secret_value() == url
 
 
+def test_a_directory_has_a_name():
+    with pytest.raises(ConfigError, match=r"directory: an empty name is no folder; leave it out .* or write \. for"):
+        CacheConfig(directory="")
+    assert CacheConfig(directory=".").directory == Path()
+
+
 def test_an_embedder_has_a_name():
     with pytest.raises(ConfigError, match=r"semantic\.model"):
         CacheConfig.read({"semantic": {"model": ""}}, str)

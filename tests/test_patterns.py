@@ -110,8 +110,9 @@ def test_what_stores_need_to_know(pattern, prefix, literal, matches_all):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["", "[abc", "x[", "[^", "[a-]", "x\\", "[\\]", None, 5, b"x*", "?" * (MAX_WILDCARDS + 1), "x" * 200_000]
-)
+    "pattern", ["", "[abc", "x[", "[^", "[a-]", "x\\", "[\\]", None, 5, b"x*", "?" * (MAX_WILDCARDS + 1), "x" * 200_000,
+                "\udcff", "a*\ud800", "[\ud800-\udfff]"],
+)  # fmt: skip
 def test_what_is_no_pattern_is_refused(pattern):
     with pytest.raises(InvalidKey):
         Pattern.parse(pattern)

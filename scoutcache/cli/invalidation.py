@@ -196,10 +196,11 @@ def _keys(source: str | None) -> list[str]:
     except (FileNotFoundError, IsADirectoryError) as error:
         raise Usage(f"--keys-from: {source}: {error.strerror}") from error
     try:
-        content = given.decode("utf-8")
+        content = given.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise Usage(f"the keys from {source} are not text: {error}") from error
-    keys = content.split("\0") if "\0" in content else content.split("\n")
+    # No key holds a carriage return: one before the end of a line belongs to that.
+    keys = content.split("\0") if "\0" in content else content.replace("\r\n", "\n").split("\n")
     return [key for key in keys if key]
 
 

@@ -60,9 +60,10 @@ def clear(
 
     Asks at a terminal; elsewhere it needs --yes. Other programs' keys on the same server are never touched.
     """
+    prefix = None if prefix is None else _prefix(prefix)
     _check_clearable(session, tier)
     namespace = session.config.namespace
-    what = f"everything{f' under {prefix}:' if prefix else ''} in namespace {namespace}"
+    what = f"everything{'' if prefix is None else f' under {prefix}:'} in namespace {namespace}"
     session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
     with session.cache(raising=False) as cache:
         result = cache.clear() if prefix is None and tier is None else _clear_part(cache, prefix, tier)
@@ -75,6 +76,15 @@ def clear(
         {"namespace": namespace, "cleared": cleared, "by_tier": dict(result.by_tier), "failed": dict(result.failed)}
     )
     return failed(session, result)
+
+
+def _prefix(text: str) -> str:
+    """The prefix meant: ``llm:`` is ``llm``.  Raises `Usage` for what no key's prefix can be."""
+    prefix = text.removesuffix(":")
+    if not prefix or ":" in prefix:
+        raise Usage(f"{text!r} is no prefix: that is what stands before a key's first colon",
+                    hint="scoutcache invalidate 'a:b:*' goes by any beginning")  # fmt: skip
+    return prefix
 
 
 def _check_clearable(session: Session, tier: str | None) -> None:

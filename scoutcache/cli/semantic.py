@@ -124,11 +124,11 @@ def add(
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
 ) -> None:
     """Store the answer to a query under the prefix semantic, as an ordinary entry."""
-    from scoutcache.cli.values import _check_lasting, _content
+    from scoutcache.cli.values import _content, check_lasting
 
     content, wanted = _content(response, kind), _scope("add", model, scope)
     with session.cache() as cache:
-        _check_lasting(cache)
+        check_lasting(cache)
         key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:

@@ -137,7 +137,7 @@ def set_(
     content = _content(value, kind)
     failed: TierUnavailable | None = None
     with session.cache() as cache:
-        _check_lasting(cache)
+        check_lasting(cache)
         before = cache._core.world.now()
         try:
             taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
@@ -167,7 +167,7 @@ def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailab
             session.say_hint(failed.hint)
 
 
-def _check_lasting(cache: Cache) -> None:
+def check_lasting(cache: Cache) -> None:
     """Refuse to store where only the memory of this command would keep it."""
     if all(tier is cache._core.memory for tier in cache._core.tiers):
         raise CommandError(
@@ -201,6 +201,13 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
         world, sealed = cache._core.world, next(iter(found.values()))
         left = world.codec.open(ref, sealed).header.fresh_until - world.now()
         return {"tiers": list(found), "size_bytes": sealed.size, "ttl_s": filters.finite(left)}
+    said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
+    if said is not None and not any(said.allows(tier.name) for tier in lower):
+        raise CommandError(
+            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
+            " memory ends with it",
+            hint="set it in the application itself, or name another tier in allowed_backends",
+        )
     limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
     raise CommandError(
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",

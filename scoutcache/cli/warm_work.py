@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
+from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
 from scoutcache.locking import held
@@ -39,6 +40,8 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
         return [], []  # no log, and none is made by asking for it
     options: dict[str, Any] = {**asked.work, "lock_timeout": asked.lock_timeout, "budget": _budget(session, asked)}
     with session.cache() as cache:
+        if not asked.dry_run:
+            check_lasting(cache)
         if asked.from_log:
             return _from_log(session, asked, cache, call, progress, options)
         options["resume"] = asked.resume

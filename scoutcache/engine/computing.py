@@ -114,7 +114,7 @@ class Computing:
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
         job = Job(Flight([ref], self._world.loop()), recipe, Seen({ref: stale}, {}, -1), Results({}, {}))
-        until = self._clock() + (recipe.soft_timeout or 0.0)
+        until = self._clock() + recipe.patience
         running: dict[Ref, Flight] = {}
         if recipe.soft_timeout and not self._world.failures.is_paused(ref):
             running = yield from self._begin(job, [ref], optional=True)  # the leader's, if it has begun it
@@ -166,7 +166,7 @@ class Computing:
                 job.results.add(ref, one.live, _hit(one))
             if (ref in stale or recipe.is_due(one.header, now)) and not self._world.failures.is_paused(ref):
                 due.append(ref)
-        until = self._clock() + (recipe.soft_timeout or 0.0)
+        until = self._clock() + recipe.patience
         missing = [ref for ref in job.flight.keys if ref not in job.seen.found]
         if (missing and job.seen.found) or stale or due:
             self._part(job, missing, stale)  # first, or a refresh that asks for its own key would find it in its way

@@ -1,6 +1,7 @@
 """How a value is computed and kept, what a factory may say about it, and how it came.
 
-Rule 1: `hard_timeout` bounds how long a caller waits, never the computation: its late result is still stored.
+Rule 1: `hard_timeout` bounds how long a caller waits, never the computation: its late result is still stored.  A caller
+        that has a stale value is then served that.
 Rule 2: `soft_timeout` counts only where there is a stale value to serve instead; without one it is as if it were 0, so
         a stale value is served at once while one refresh runs.
 Rule 3: jitter only shortens: nothing lives longer than it was told.
@@ -39,6 +40,9 @@ class Context:
     *depends_on*, *cost*, *store*, which is False for "do not keep this", and *found*, which is True for a value that is
     no new one but was found in another entry: it stays there, and whoever found it has recorded the hit.
     """
+
+    # So that a misspelt name is refused instead of being said to nobody.
+    __slots__ = ("cost", "depends_on", "found", "key", "namespace", "stale", "stale_ttl", "store", "tags", "ttl")
 
     def __init__(self, ref: Ref, recipe: Recipe, stale: Any) -> None:
         self.key, self.namespace = ref.key, ref.namespace
@@ -115,6 +119,11 @@ class Recipe:
     def given(self, ref: Ref) -> Lifetime:
         """How long *ref* was told to live."""
         return self.lifetime if self.lifetime_for is None else self.lifetime_for(ref)
+
+    @property
+    def patience(self) -> float:
+        """Seconds to wait for a fresh value where there is a stale one: no longer than for any value (Rule 1)."""
+        return min(self.soft_timeout or 0.0, self.hard_timeout or NEVER)
 
     @property
     def marks(self) -> list[str]:

@@ -97,9 +97,11 @@ class _Story:
 
     def add(self, line: Line) -> None:
         """One line about the key or one it depends on, or an invalidation that may be."""
+        # All are asked of every line, or one would not know with which tags its key was written before.
+        changed = [changes(line) for changes in self._behind.values()]
         if self._hits(line):
             self._own(line)
-        elif self._depends_on and any(changes(line) for changes in self._behind.values()):
+        elif self._depends_on and any(changed):
             self._ended(line, doubtful=line.op == "set")
 
     def _own(self, line: Line) -> None:

@@ -42,10 +42,10 @@ def find_project_file(start: Path) -> Path | None:
 
 
 def find_user_file(folder: Path | None) -> Path | None:
-    """``config.toml`` (or .json, .yaml, .yml) of the user's folder."""
+    """``config.toml`` (or .json, .yaml, .yml) of the user's folder, else ``scoutcache.toml``, as a project's is."""
     if folder is None:
         return None
-    paths = [folder / f"config{ending}" for ending in ENDINGS]
+    paths = [folder / f"{name}{ending}" for name in ("config", "scoutcache") for ending in ENDINGS]
     return next((path for path in paths if is_file(path)), None)
 
 

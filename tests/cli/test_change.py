@@ -175,6 +175,17 @@ class TestClear:
         assert body(cli("clear", "--prefix", "llm", "--yes", "--json"))["cleared"] == 2
         assert left(cli) == ["job:1", "job:2"]
 
+    def test_a_colon_behind_a_prefix_says_nothing_else(self, directory, cli):
+        assert body(cli("clear", "--prefix", "llm:", "--yes", "--json"))["cleared"] == 2
+        assert left(cli) == ["job:1", "job:2"]
+
+    @pytest.mark.parametrize("prefix", ["", ":", "llm:a", "a:b:"])
+    def test_what_no_key_has_as_its_prefix_is_refused(self, directory, cli, prefix):
+        ran = cli("clear", "--prefix", prefix, "--yes")
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith(f"error: {prefix!r} is no prefix")
+        assert len(left(cli)) == 4
+
     def test_a_prefix_is_text_and_no_pattern(self, directory, cli):
         cli("clear", "--prefix", "*", "--yes")
         assert len(left(cli)) == 4

@@ -30,6 +30,14 @@ class TestSetKeepsItsWord:
         assert "no tier kept it; disk takes at most 1.0 MB" in ran.err
         assert cli("get", "k").code == 4
 
+    def test_what_a_policy_keeps_in_memory_would_not_last(self, cli, workplace):
+        rule = '[[policies]]\npolicy_id = "near"\napplies_to = "m:*"\nallowed_backends = ["memory"]\n'
+        (workplace / "scoutcache.toml").write_text(rule)
+        ran = cli("set", "m:1", "v")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("error: not stored: m:1: the policy 'near' keeps it in memory, and this command's")
+        assert cli("set", "k", "v").code == 0
+
     def test_a_value_that_expires_at_once_was_stored_all_the_same(self, cli, directory):
         assert cli("set", "k", "v", "--ttl", "0.000001") == (0, "", "stored k\n")
 

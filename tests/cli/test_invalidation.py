@@ -131,6 +131,10 @@ class TestNaming:
         assert (found["matched"], found["by_tier"]["disk"], len(found["sample"]) <= 20) == (2500, 2500, True)
         assert left(cli, "many:*") == []
 
+    def test_lines_may_end_as_on_windows(self, directory, cli, workplace):
+        (workplace / "list").write_bytes(b"\xef\xbb\xbfllm:a\r\nllm:b\r\n")
+        assert body(cli("invalidate", "--keys-from", "list", "--json"))["invalidated"] == 2
+
     def test_one_bad_key_among_good_ones_touches_nothing(self, directory, cli):
         ran = cli("invalidate", "--keys-from", "-", stdin="llm:a\nbad\x1bkey\n")
         assert (ran.code, ran.out) == (2, "")

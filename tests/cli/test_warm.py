@@ -266,6 +266,13 @@ class TestSources:
         assert (ran.code, ran.out) == (1, "")
         assert "holds no keys" in ran.err
 
+    def test_where_nothing_would_last_nothing_is_warmed(self, cli, workplace):
+        (workplace / "one.jsonl").write_text('{"key": "k", "value": 1}\n')
+        ran = cli("warm", "--from", "one.jsonl", "--profile", "testing")
+        assert (ran.code, ran.out) == (1, "")
+        assert ran.err.startswith("error: nothing would last: memory is the only tier")
+        assert cli("warm", "--profile", "testing").code == 0, "there is nothing to do"
+
 
 class TestLimits:
     def test_a_budget_is_kept_and_what_is_left_is_told(self, directory, jobs, cli):

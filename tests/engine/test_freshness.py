@@ -231,6 +231,14 @@ def test_a_factory_may_say_that_its_result_is_not_to_be_kept(world):
     assert world.find("k") is None
 
 
+def test_a_name_that_a_context_does_not_have_is_refused(world):
+    def factory(ctx):
+        ctx.tll = 5
+
+    with pytest.raises(AttributeError, match="tll"):
+        answer(world, "k", factory)
+
+
 def test_only_a_first_parameter_named_ctx_is_given_a_context():
     assert wants_context(lambda ctx: ctx)
     assert not wants_context(lambda: 1)

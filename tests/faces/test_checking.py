@@ -35,6 +35,19 @@ def test_without_a_factory_it_is_removed_and_the_default_returned(cache):
         cache.get_with_validation("k", bool, ttl=5)
 
 
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda cache: cache.get_with_validation("k", 5), "validate is a function, not 5"),
+        (lambda cache: cache.get_or_reload("k", 5), "loader is a function, not 5"),
+        (lambda cache: cache.get_or_reload("k", lambda key: key, exists=5), "exists is a function, not 5"),
+    ],
+)
+def test_what_is_no_function_is_named_also_where_nothing_is_kept_yet(cache, call, named):
+    with pytest.raises(CacheError, match=named):
+        call(cache)
+
+
 def test_a_check_that_raises_removes_nothing(cache):
     cache.set("k", 1)
     with pytest.raises(ZeroDivisionError):

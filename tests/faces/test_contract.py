@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from scoutcache import CacheKey
-from scoutcache.errors import InvalidKey, InvalidTTL, SerializationError
+from scoutcache.errors import CacheError, InvalidKey, InvalidTTL, SerializationError
 
 # -- get, set, exists, delete
 
@@ -68,6 +69,27 @@ def test_what_cant_be_a_key_is_refused_by_every_call(open_cache, key, call):
 def test_one_text_where_several_keys_belong_is_refused(open_cache, call):
     with pytest.raises(InvalidKey):
         getattr(open_cache(["memory"]), call)("abc")
+
+
+@pytest.mark.parametrize(
+    ("call", "named"),
+    [
+        (lambda cache: cache.get_many(None), "keys is a list of them, not None"),
+        (lambda cache: cache.delete_many(5), "keys is a list of them, not 5"),
+        (lambda cache: cache.set("k", 1, tags=5), "tags is a list of them, not 5"),
+        (lambda cache: cache.set("k", 1, tags=[["red"]]), "a tag is a str, not list"),
+        (lambda cache: cache.set("k", 1, depends_on=5), "depends_on is a list of them, not 5"),
+        (lambda cache: cache.invalidate(["k*"]), "a pattern is a str, not list"),
+        (lambda cache: cache.set("k", 1, cost=object()), "cost is an amount of money of 0 or more, not <object"),
+        (lambda cache: cache.set("k", 1, cost="5"), "cost is an amount of money of 0 or more, not '5'"),
+        (lambda cache: cache.set("k", 1, since=5), "since is a position in time, not 5"),
+    ],
+)
+def test_what_is_of_another_type_is_named(open_cache, call, named):
+    cache = open_cache(["memory"])
+    with pytest.raises(CacheError, match=re.escape(named)):
+        call(cache)
+    assert not cache.exists("k")
 
 
 def test_delete_says_whether_it_was_there(cache):

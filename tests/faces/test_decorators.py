@@ -452,6 +452,17 @@ def test_a_wrapper_is_pickled_by_its_name():
     assert importable.__reduce__() == "importable"
 
 
+@pytest.mark.parametrize(
+    "options", [{"key": "user:{n}"}, {"key": "user:{n.id}"}, {"key": "user:{n!r}"}, {"tags": ["user:{n}"]}]
+)
+def test_a_text_with_an_argument_in_braces_is_refused_for_it_is_the_same_for_every_call(tmp_path, options):
+    with Cache(directory=tmp_path, tiers=["memory"]) as cache:
+        with pytest.raises(InvalidKey, match=r"is the same for every call: nothing stands in for \{n\}") as caught:
+            cache.cached(**options)(lambda n: n)
+        assert caught.value.hint == f"give {next(iter(options))}= a function of the arguments"
+        assert cache.cached(key="set:{a}", tags=["{}"])(lambda n: n)(1) == 1
+
+
 # -- coroutines
 
 

@@ -269,8 +269,13 @@ def test_within_the_hard_timeout_an_error_is_the_callers(cache):
     assert not cache.left()
 
 
-def test_a_stale_value_comes_before_any_hard_timeout(stale, gate):
-    assert stale.get_or_compute("k", gate.factory(), soft_timeout=0.01, hard_timeout=0.02, **STALE) == "old"
+@pytest.mark.parametrize("soft", [0.01, "never", 1000])
+def test_a_stale_value_comes_at_the_hard_timeout_at_the_latest(stale, gate, told, soft):
+    assert stale.get_or_compute("k", gate.factory(), soft_timeout=soft, hard_timeout=0.02, **STALE) == "old"
+    assert ("stale", "slow") in told
+    gate.open()
+    stale.settle()
+    assert stale.get("k") == "new"
 
 
 # -- how long

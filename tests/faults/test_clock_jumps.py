@@ -42,8 +42,10 @@ def test_an_entry_in_memory_lives_as_long_as_it_was_told(open_cache, clock, jump
     clock.step_wall(jump)
     clock.advance(9.9)
     assert cache.get("k") == 1
+    assert list(cache.keys()) == ["k"]
     clock.advance(0.2)
     assert cache.get("k") is None
+    assert list(cache.keys()) == []
     clock.step_wall(-jump)
     assert cache.get("k") is None, "and doesn't come back"
 

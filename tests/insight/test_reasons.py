@@ -198,6 +198,18 @@ def test_dependencies_are_followed_to_the_keys_behind(recorder: Recorder, say: S
     assert last(directory) == ("invalidated", ("invalidate", "job:1"))
 
 
+def test_a_tag_of_the_key_behind_that_was_written_before_is_known(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", "job:1", tags=("jobs",))
+    say("set", "stored", "job:0", tags=("jobs",))
+    say("set", "stored", depends_on=("job:0", "job:1"))
+    say("invalidate", "invalidated", "tag:jobs")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert last(directory) == ("invalidated", ("invalidate", "tag:jobs"))
+
+
 def test_who_came_after_the_entry_had_ended_is_not_blamed(recorder: Recorder, say: Say, directory: Path) -> None:
     say("set", "stored")
     say("delete", "deleted")

@@ -107,6 +107,13 @@ def test_the_strongest_source_that_names_a_profile_chooses_it(options, chosen, l
     assert load(**options).config.profile == chosen
 
 
+def test_the_users_file_may_be_called_as_a_projects_is(load, user_dir):
+    (user_dir / "scoutcache.toml").write_text('namespace = "mine"\n')
+    assert load().config.namespace == "mine"
+    (user_dir / "config.json").write_text('{"namespace": "first"}')
+    assert load().config.namespace == "first"
+
+
 def test_an_unknown_profile_is_told_with_the_others_and_the_nearest(problems):
     (problem,) = problems(profile="prodction")
     assert "there are: development, llm, production, testing" in problem

@@ -177,7 +177,7 @@ class MemoryTier:
         """List entries, expired ones too, in no order; those that come or go meanwhile may be in it or not."""
         for slot in self._tables.slots(namespace):
             if pattern is None or pattern.matches(slot.key):
-                yield Listed(slot.header, self.name, slot.size, slot.hits)
+                yield Listed(self._as_of_now(slot), self.name, slot.size, slot.hits)
 
     def count(self, namespace: str | None, pattern: Pattern | None, now: float) -> int:  # noqa: ARG002  # Rule 3
         """How many unexpired entries match."""
