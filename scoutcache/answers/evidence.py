@@ -53,10 +53,10 @@ class Hit(NamedTuple):
     ) -> Self:
         """A new one, remembered for the feedback to it."""
         key = reading.target.key
-        near, mark = min(max(similarity, 0.0), 1.0), secrets.token_hex(6)
+        mark = secrets.token_hex(6)
         if reading.ref.key == one.key:
             mark = SAME + mark
-        hit = cls(reading.ref.namespace, key, reading.answer.birth, near, mark)
+        hit = cls(reading.ref.namespace, key, reading.answer.birth, similarity, mark)
         if figures is not None:
             hit = hit._replace(pool=state.pool, figures=figures)
         state.note_served(hit.mark, Served(key, one.query, one.scope))

@@ -39,7 +39,7 @@ def _hit(found: Found | None) -> SemanticHit | None:
     if found is None:
         return None
     answer = found.reading.answer
-    return SemanticHit(answer.response, min(max(found.similarity, 0.0), 1.0), found.hit_id, found.reading.ref.key,
+    return SemanticHit(answer.response, found.similarity, found.hit_id, found.reading.ref.key,
                        answer.query, found.exact)  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from scoutcache.meaning.evidence import Evidence, Observation
 from scoutcache.meaning.presets import LONGEST
 from scoutcache.meaning.scopes import Answer, Asked, asked, check_names
 from scoutcache.meaning.verified import Label, figures, pack, unpack
+from scoutcache.semantic.embedding import similarity_of
 
 if TYPE_CHECKING:
     from scoutcache.answers.answering import Answering
@@ -84,7 +85,7 @@ def _similarities(answering: Answering, rows: Sequence[tuple[Asked, Asked, bool]
     """How near the queries of each row are."""
     texts = sorted({one.query for row in rows for one in row[:2]}, key=len)  # alike in length: less padding
     vectors = dict(zip(texts, answering.state.encoding.many(texts), strict=True))
-    return [min(max(float(vectors[one.query] @ vectors[other.query]), 0.0), 1.0) for one, other, _ in rows]
+    return [similarity_of(vectors[one.query], vectors[other.query]) for one, other, _ in rows]
 
 
 def _known(answering: Answering, namespace: str, other: Asked, marks: Collection[str]) -> Flow[Evidence]:

@@ -17,6 +17,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.meaning.scopes import Answer, places_of, read_answer
+from scoutcache.semantic.embedding import similarity_of
 
 __all__ = ["Reading", "Readings"]
 
@@ -119,4 +120,4 @@ class Readings:
     def _similarity(self, query: str, answer: Answer) -> float:
         """The cosine of two queries."""
         vector, other = self.state.encoding.one(query), self.vector_of(answer)
-        return float(vector @ other) if len(other) == len(vector) else 0.0
+        return similarity_of(vector, other) if len(other) == len(vector) else 0.0

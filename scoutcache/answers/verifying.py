@@ -43,7 +43,6 @@ def verdict_of(
     found = yield from _figures(answering, one, reading, similarity, gates)
     model = yield from model_of(answering, reading.ref.namespace)
     reason = may_serve(found, model)
-    similarity = min(max(similarity, 0.0), 1.0)
     if reason is not None or model is None:
         return Verdict(False, similarity, reason or "nothing was learned yet")
     reason = f"its score {model.score(found):.2f} reaches the cut {model.cut:.2f}"
@@ -54,7 +53,7 @@ def _figures(
     answering: Answering, one: Asked, reading: Reading, similarity: float, gates: Sequence[str]
 ) -> Flow[Figures]:
     known = yield from evidence_of(answering, reading.target, reading.answer.birth)
-    return figures(one.query, reading.answer.query, min(max(similarity, 0.0), 1.0), known, gates)
+    return figures(one.query, reading.answer.query, similarity, known, gates)
 
 
 def model_of(answering: Answering, namespace: str) -> Flow[Model | None]:

@@ -42,7 +42,7 @@ def calibrated(
 
     Raises `CommandError` for a file that can't be read.
     """
-    from scoutcache.semantic.embedding import Encoding
+    from scoutcache.semantic.embedding import Encoding, similarity_of
     from scoutcache.semantic.models import load_embedder
 
     if threshold is not None and precision is not None:
@@ -63,7 +63,7 @@ def calibrated(
     said = chosen(name_of_preset, config.threshold, configured, {*config.without_gates, *without})
     asked = said.gates if gates else ()
     pairs = [
-        Pair(min(max(float(vectors[one] @ vectors[other]), 0.0), 1.0), same, not closed_by(one, other, asked))
+        Pair(similarity_of(vectors[one], vectors[other]), same, not closed_by(one, other, asked))
         for one, other, same in rows
     ]
     points = curve(pairs)

@@ -56,7 +56,6 @@ class Verdict(NamedTuple):
 
 def judge(query: str, other: str, similarity: float, preset: Preset) -> Verdict:
     """May the answer to *other* serve *query*?"""
-    similarity = min(max(similarity, 0.0), 1.0)
     if similarity < preset.threshold - EPSILON:
         return Verdict(False, similarity, f"similarity {similarity:.3f} is below {preset.threshold:g}")
     closed = tuple(closed_by(query, other, preset.gates))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     Vectors = Any
 
-__all__ = ["PIECE", "PIECES", "Embedder", "Encoding", "Vectors", "pieces"]
+__all__ = ["PIECE", "PIECES", "Embedder", "Encoding", "Vectors", "pieces", "similarity_of"]
 
 PIECE: Final = 900
 """Characters of a piece of plain English: some 200 tokens.  Other scripts have more tokens to the character."""
@@ -36,6 +36,11 @@ _DENSE_PIECE: Final = 240
 PIECES: Final = 16
 _REMEMBERED: Final = 2048
 _BATCH: Final = 32
+
+
+def similarity_of(one: Vectors, other: Vectors) -> float:
+    """The cosine of two vectors of unit length, cut to 0-1: rounding leads beyond 1, and opposites are strangers."""
+    return min(max(float(one @ other), 0.0), 1.0)
 
 
 class Embedder(Protocol):
