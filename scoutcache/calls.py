@@ -234,7 +234,9 @@ class Calls:
             return 0
         taken, refused = 0, set[Ref]()
         if core.config.enabled:
-            taken = yield from core.writing.store(entries, began, tags=tags, depends_on=depends_on, refused=refused)
+            taken = yield from core.writing.store(
+                entries, began, tags=tags, depends_on=depends_on, refused=refused, anew=options.since is None
+            )
             if refused:
                 yield from self._end_older(refused)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"

@@ -85,10 +85,16 @@ def split_list(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip())
 
 
-def _no_credentials(address: str) -> str:
-    if "@" in address or not address.strip():
+def _host_and_port(address: str) -> str:
+    if "@" in address:
         raise ValueError("expected 'host:port'; user and password have settings of their own")
+    host, _, port = address.rpartition(":")
+    if not host.strip() or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= _LAST_PORT:
+        raise ValueError(f"expected 'host:port' with a port from 1 to {_LAST_PORT}")
     return address
+
+
+_LAST_PORT: Final = 65_535
 
 
 def _off_peak(text: str) -> str:
@@ -100,7 +106,7 @@ def _off_peak(text: str) -> str:
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
-Addresses = Annotated[tuple[Annotated[str, AfterValidator(_no_credentials)], ...], BeforeValidator(split_list)]
+Addresses = Annotated[tuple[Annotated[str, AfterValidator(_host_and_port)], ...], BeforeValidator(split_list)]
 Wait = Annotated[Duration, Field(gt=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Room = Annotated[Size, Field(ge=1)]
@@ -154,7 +160,7 @@ class RedisSection(Section):
     url: SecretUrl | None = None
     nodes: Addresses = ()
     sentinel: Addresses = ()
-    sentinel_service: str = "mymaster"
+    sentinel_service: str = Field(default="mymaster", min_length=1)
     read_from: Literal["primary", "replica", "any"] = "primary"
     username: str | None = None
     password: SecretStr | None = None
@@ -188,7 +194,8 @@ class RedisSection(Section):
         if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
             raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
         if url is not None and not _is_whole(url.get_secret_value()):
-            raise ValueError("it can't be read; in a password write %2F for /, %23 for #, %3F for ?, %40 for @")
+            raise ValueError("it can't be read: a port is 1 to 65535, and in a password write %2F for /, %23 for #, "
+                             "%3F for ?, %40 for @")  # fmt: skip
         if url is not None:
             _check_places(url.get_secret_value())
         return url

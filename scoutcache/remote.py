@@ -29,7 +29,7 @@ from scoutcache.engine.doubt import Doubt
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
-from scoutcache.oplog.who import this_process
+from scoutcache.oplog.who import begun, numbered_by, this_process
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
 from scoutcache.server.coalescing import Coalescing
@@ -305,4 +305,4 @@ class Together:
 
 def _this_process() -> Process:
     who = this_process()
-    return Process(who.pid, socket.gethostname(), who.user, who.command)
+    return Process(who.pid, socket.gethostname(), who.user, who.command, numbered_by(), begun(who.pid))

@@ -206,6 +206,11 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
     [
         ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "exclude each other"),
         ({"redis": {"nodes": ["u:p@h:1"]}}, "host:port"),
+        ({"redis": {"nodes": ["h"]}}, "redis.nodes[0]: expected 'host:port' with a port from 1 to 65535"),
+        ({"redis": {"sentinel": ["h:0"]}}, "redis.sentinel[0]: expected 'host:port'"),
+        ({"redis": {"nodes": ["h:1", "h:65536"]}}, "redis.nodes[1]: expected 'host:port'"),
+        ({"redis": {"sentinel": ["h:1"], "sentinel_service": ""}}, "redis.sentinel_service"),
+        ({"redis": {"url": "redis://h:65536/0"}}, "a port is 1 to 65535"),
         ({"security": {**SIGNED, "active_key": "k2"}}, "names no key"),
         ({"security": {"encryption": "aes-256-gcm"}}, "needs a key"),
         ({"security": {"signing_keys": {"a": "x" * 16, "b": "y" * 16}}}, "active_key must name"),

@@ -6,7 +6,8 @@ JSON who it is and its position.  Whoever waits (``invalidate --wait``) reads th
 Rule 1: a process says so before anybody is served by it, at once when it has applied an invalidation, and otherwise
         once a second.  One that is stopped says nothing, and so is behind.
 Rule 2: the time is the server's: no two clocks are compared.  Who said nothing for `DEAD` seconds is dead, and is
-        removed by whoever reads; who was only stopped for so long says so again as soon as it goes on.
+        removed by whoever reads; who was only stopped for so long says so again as soon as it goes on.  One of the
+        reader's own machine that was killed is no member from then on.
 Rule 3: a position is told as an id of the stream: what only that process was told has none, and doesn't count.
 Rule 4: what can't be read counts as a process that has applied nothing.
 """
@@ -20,6 +21,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from scoutcache.channels.stream import id_text, position_of
+from scoutcache.oplog.who import has_gone, numbered_by
 from scoutcache.server.commands import Plan, Script, replies
 from scoutcache.server.layout import Layout
 
@@ -65,10 +67,20 @@ class Process(msgspec.Struct, frozen=True):
     host: str
     user: str | None = None
     command: str | None = None
+    numbered: str | None = None
+    """Who gave it its number; None where that isn't known."""
+    since: int | None = None
+    """When it began, by the same."""
 
     def __str__(self) -> str:
         command = f" ({self.command})" if self.command else ""
         return f"process {self.pid}{command} on {self.host}"
+
+    def has_gone(self) -> bool:
+        """Is it known to have ended?"""
+        if self.since is None or self.numbered is None or self.numbered != numbered_by():
+            return False
+        return has_gone(self.pid, self.since)
 
 
 class _Said(msgspec.Struct, frozen=True):
@@ -132,7 +144,8 @@ class Membership:
 def members(layout: Layout) -> Plan[list[Member]]:
     """The processes that live with the cache now, this one among them."""
     (found,) = yield from replies(_READ.call([layout.members], round(1000 * DEAD)))
-    return [_member(name, said) for name, said in zip(found[::2], found[1::2], strict=True)]
+    all_said = [_member(name, said) for name, said in zip(found[::2], found[1::2], strict=True)]
+    return [one for one in all_said if one.who is None or not one.who.has_gone()]
 
 
 def _member(name: bytes, said: bytes) -> Member:

@@ -159,6 +159,9 @@ def _one(contact: Contact, section: RedisSection, wall: Callable[[], float]) -> 
         return
     found = read_info(answer)
     yield _version(found, named)
+    if not section.nodes and "cluster" in {found.get("redis_mode"), found.get("server_mode")}:
+        yield Check("redis cluster", "fail", "cluster: it is a node of a cluster, and is named as if it were alone",
+                    "name nodes of it in redis.nodes instead of redis.url")  # fmt: skip
     yield _persistence(found, named)
     yield _eviction(found, named)
     yield _rights(contact, named, section)

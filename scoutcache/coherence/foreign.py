@@ -2,6 +2,7 @@
 
     {"type": "key", "key": "llm:a"}       {"type": "pattern", "pattern": "llm:*", "namespace": "tenant"}
     {"type": "tag", "tags": ["model:gpt-4", "daily"], "reason": "deployed", "prefix": "scoutcache:"}
+    {"type": "tag", "key": "daily"}       {"type": "pattern", "key": "llm:*"}
 
 Rule 1: whatever the bytes, an order, None, or `CorruptEntry`, and never another error.
 Rule 2: one for another cache's *prefix* is none for us, and neither is what this library says under our own: its
@@ -91,8 +92,9 @@ def _order(told: Mapping[str, Any], prefix: str) -> Order:
 
 
 def _names(told: Mapping[str, Any], kind: str) -> Iterator[str]:
-    """The names in a message: under its kind, or what is called value, one or a list of them."""
-    for field in (kind, f"{kind}s", "value", "values"):
+    """The names in a message: under its kind or what is called value, else under key; one or a list of them."""
+    fields = (kind, f"{kind}s", "value", "values")
+    for field in fields if any(told.get(field) is not None for field in fields) else ("key", "keys"):
         given = told.get(field)
         for name in given if isinstance(given, list) else [] if given is None else [given]:
             if not isinstance(name, str):

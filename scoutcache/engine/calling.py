@@ -137,6 +137,7 @@ class Calling:
 
     def _compute(self, job: Job, refs: Sequence[Ref], waited: float | None = None) -> Flow[None]:
         reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
+        self._world.hear()  # what came with the lease was before it
         with self._writing.computing(refs, job.recipe.depends_on) as began:
             values, context, seconds = yield from self._call(job, refs)
             said = job.recipe if context is None else context.said(job.recipe)

@@ -38,17 +38,17 @@ class Placing:
 
     def write(
         self, rows: Sequence[Row], end: int, heard: Known | None = None, unstored: set[Ref] | None = None,
-        equal: Equal | None = None,
-    ) -> Flow[int]:
+        equal: Equal | None = None, announced: set[Ref] | None = None,
+    ) -> Flow[int]:  # fmt: skip
         """Write sealed *rows* that nothing since *end* forbids; how many some tier took.
 
-        *heard* is what their computation was told, *unstored* collects what was forbidden everywhere, and *equal* says
-        which keep their values.
+        *heard* is what their computation was told, *unstored* collects what was forbidden everywhere, *announced* what
+        of that an announcement forbade where they are (`World.tells`), and *equal* says which keep their values.
         """
         world = self._world
         placed = self._placed(rows)
         taken: dict[int, int] = {}
-        forbidden: dict[int, list[Ref]] = {level: [] for level in placed}
+        forbidden: dict[int | None, list[Ref]] = {level: [] for level in placed}
         for level in world.written_in_order:
             if taken and self._is_outrun(rows, placed, taken):
                 taken[level] = 0
@@ -81,7 +81,9 @@ class Placing:
         if unstored is not None:
             refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
             kept = [refs[level].difference(forbidden[level]) for level in refs]
-            unstored.update({row.header.ref for row in rows}.difference(*kept))
+            left = {row.header.ref for row in rows}.difference(*kept)
+            unstored.update(left)
+            (set() if announced is None else announced).update(left.intersection(forbidden.get(world.tells, ())))
         most = max(taken.values(), default=0)
         return most if most == len(rows) else _count(placed, taken)
 

@@ -66,6 +66,8 @@ class World:
     """The versions of names, as far as there are any, if this process knows that without asking the authority."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
+    hear: Callable[[], object] = lambda: None
+    """Apply what the channel has by now, as a write to a server brings it there that others were ahead of."""
     tells: int | None = None
     """The level of a tier that announces what it takes in the same transaction, so that nobody need do it after it."""
     why_gone: Callable[[Ref], str | None] = lambda _: None

@@ -8,7 +8,9 @@ Rule 4: writing a key others depend on renews its implicit tag, unless the value
         so after the write: whoever computed from the old value in between is refused by the announcement.
         The tier that is the authority renews it with the write as well, should this process be killed between the two.
         Whoever watches the key is told last, on the same condition.
-Rule 5: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
+Rule 5: what others announced on a server before a write began may reach this process only with that write's answer.
+        Who began with what he was told, a caller's ``set``, begins anew then, once (*anew*).
+Rule 6: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
 """
 
 from __future__ import annotations
@@ -122,12 +124,12 @@ class Writing:
 
     def store(
         self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = (),
-        refused: set[Ref] | None = None, unstored: set[Ref] | None = None,
+        refused: set[Ref] | None = None, unstored: set[Ref] | None = None, anew: bool = False,
     ) -> Flow[int]:  # fmt: skip
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
 
-        *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier.
-        Raises `PolicyError` for what must not be written in plain.
+        *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier;
+        with *anew* those begin anew once (Rule 5).  Raises `PolicyError` for what must not be written in plain.
         """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
         if self._world.policy is not None:
@@ -136,6 +138,7 @@ class Writing:
             return 0
         namespace = kept[0].ref.namespace
         depends_on = (yield from self._resolved(namespace, depends_on)) if depends_on else ()
+        tags = list(tags)
         names = [NAMESPACE_MARK, *tags]
         if depends_on:
             names += [KEY_MARK + key for key in depends_on]
@@ -158,18 +161,24 @@ class Writing:
         renewed = [name for ref in changed if (name := KEY_MARK + ref.key) in versions] if changed else []
         for row in rows if renewed else ():
             row.renews = name if (name := KEY_MARK + row.header.ref.key) in renewed else None
+        late: set[Ref] | None = set() if anew and self._world.tells is not None else None
+        missed = set[Ref]() if late is not None and unstored is None else unstored
         with self._world.changing():
-            taken = yield from self._write_and_renew(namespace, rows, began, versions, renewed, unstored, equal)
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, renewed, missed, equal, late)
         if changed and taken:
             yield from self._tell_watch(namespace, changed)
+        if late:
+            left = [entry for entry in kept if entry.ref in late]
+            taken += yield from self.store(left, self.moment(), tags=tags, depends_on=depends_on, unstored=unstored)
         return taken
 
     def _write_and_renew(
         self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], renewed: list[str],
-        unstored: set[Ref] | None, equal: Equal | None,
+        unstored: set[Ref] | None, equal: Equal | None, late: set[Ref] | None,
     ) -> Flow[int]:  # fmt: skip
-        """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 5)."""
-        taken = yield from self.placing.write(rows, began.end, began.heard, unstored, equal)
+        """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 6)."""
+        taken = yield from self.placing.write(rows, began.end, began.heard, unstored, equal, late)
+        self._world.hear()  # that somebody depends on one of them may have come with the answer
         if equal is None and self._world.known(namespace, _DEPENDED) == {}:
             return taken
         try:

@@ -1,18 +1,20 @@
 """Who this process is, in words for people: the log and the list of those present are signed with it.
 
-A process id is no identity (it comes again, and differs between containers); files are named at random.
+A process id is no identity (it comes again, and differs between containers); files are named at random.  Together with
+where it was given and when the process began it is one, so far as the system tells these.
 """
 
 from __future__ import annotations
 
 import os
 import sys
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-__all__ = ["Who", "this_process"]
+__all__ = ["Who", "begun", "has_gone", "numbered_by", "this_process"]
 
 _LONGEST: Final = 80
 
@@ -48,3 +50,40 @@ def _command() -> str | None:
     name = started.parent.name if started.name == "__main__.py" else started.name
     plain = name.encode("utf-8", "replace").decode()
     return plain[:_LONGEST] if plain not in {"", "-c", "-m"} else Path(sys.executable or "python").name
+
+
+@lru_cache(maxsize=1)
+def _numbered_by(pid: int) -> str | None:
+    try:
+        if str(Path("/proc/self").readlink()) != str(pid):  # it tells of other processes than ours
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+    except (OSError, ValueError):
+        return None
+
+
+def numbered_by() -> str | None:
+    """Who gave this process its number: a kernel since it started, or a container of it; None where that isn't told."""
+    return _numbered_by(os.getpid())
+
+
+def begun(pid: int) -> int | None:
+    """When a process began, in the kernel's own count; None when it is dead, or that isn't told."""
+    try:
+        told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        state, *numbers = told.rpartition(")")[2].split()
+        return None if state in "ZX" else int(numbers[18])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def has_gone(pid: int, since: int) -> bool:
+    """Has the process ended that had this number, by who gave us ours, and began then?"""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # another user's, or no number of a process
+        return False
+    return begun(pid) != since

@@ -17,7 +17,7 @@ from scoutcache.server.faults import Fault, Kind, unavailable
 
 __all__ = ["Breaker"]
 
-_REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM})
+_REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
 PATIENCE = 1.0
 """Seconds between two probes."""

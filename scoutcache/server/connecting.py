@@ -215,8 +215,6 @@ _TCP_ONLY: Final = frozenset({"socket_keepalive"})
 
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise ConfigError(f"redis: {text!r} is no address", hint="write host:port")
     return host.strip("[]"), int(port)
 
 

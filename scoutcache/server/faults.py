@@ -7,8 +7,9 @@ Rule 2: the classes of redis-py are told apart from the most special: `Authentic
 
 from __future__ import annotations
 
+import re
 from enum import Enum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redis import exceptions as told
 
@@ -34,6 +35,7 @@ class Kind(Enum):
     CLUSTERDOWN = "clusterdown"
     BUSY = "busy"
     DATABASE = "database"
+    CLUSTER = "cluster"
     WRONGTYPE = "wrongtype"
     OTHER = "other"
 
@@ -70,6 +72,7 @@ _HINTS = {
     Kind.MASTERDOWN: "the replica has lost its primary",
     Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
     Kind.BUSY: "somebody's script runs too long; SCRIPT KILL ends it",
+    Kind.CLUSTER: "name nodes of it in [redis] nodes (SCOUTCACHE_REDIS__NODES=host:port,host:port) instead of a url",
     Kind.DATABASE: "the number behind the last / of [redis] url names a database that the server doesn't have",
 }
 
@@ -97,6 +100,7 @@ _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kin
     (told.NoPermissionError, Kind.NOPERM),
     (told.OutOfMemoryError, Kind.OOM),
     (told.ReadOnlyError, Kind.READONLY),
+    ((told.AskError, told.ClusterCrossSlotError), Kind.CLUSTER),  # and MovedError, which is an AskError
     (told.ResponseError, Kind.OTHER),
     ((told.TimeoutError, TimeoutError), Kind.TIMEOUT),
     ((told.ConnectionError, told.InvalidResponse, OSError), Kind.UNREACHABLE),
@@ -107,7 +111,8 @@ _CLASSES: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Kin
 _WORDS = {
     "NOAUTH": Kind.NOAUTH, "WRONGPASS": Kind.NOAUTH, "NOPERM": Kind.NOPERM, "OOM": Kind.OOM, "BUSY": Kind.BUSY,
     "READONLY": Kind.READONLY, "MISCONF": Kind.MISCONF, "LOADING": Kind.LOADING, "MASTERDOWN": Kind.MASTERDOWN,
-    "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY, "WRONGTYPE": Kind.WRONGTYPE,
+    "CLUSTERDOWN": Kind.CLUSTERDOWN, "NOREPLICAS": Kind.READONLY, "WRONGTYPE": Kind.WRONGTYPE, "MOVED": Kind.CLUSTER,
+    "CROSSSLOT": Kind.CLUSTER,
 }  # fmt: skip
 _TEXTS = {
     "command not allowed when used memory > 'maxmemory'": Kind.OOM,
@@ -132,9 +137,14 @@ def _is_tls(error: BaseException) -> bool:
     return "SSL" in text or "certificate" in text.lower()
 
 
+_OBJECT: Final = re.compile(r" ?: <redis\..*>(?= - )", re.DOTALL)
+"""How redis-py writes a sentinel that it could not ask, with everything that belongs to it."""
+
+
 def _reason(kind: Kind, error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+    text = _OBJECT.sub("", str(error).strip()) or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
+             Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
              Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip
     return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
 

@@ -286,6 +286,7 @@ def _row(key: str, start: int) -> Any:
 
 @pytest.mark.parametrize("said", [
     {"type": "key", "key": "llm:a"}, {"type": "key", "keys": ["llm:a", "nothing"]}, {"type": "key", "value": "llm:a"},
+    {"type": "pattern", "key": "llm:*"}, {"type": "tag", "key": "t"}, {"type": "tag", "keys": ["t"]},
     {"type": "keys", "keys": "app:llm:a"}, {"type": "pattern", "pattern": "llm:*"}, {"type": "tag", "tags": ["t"]},
     {"type": "pattern", "patterns": ["app:llm:*"], "prefix": PREFIX, "reason": "deployed"}, {"type": "tag", "tag": "t"},
 ])  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 import redis
 
@@ -11,6 +12,8 @@ from scoutcache import Cache
 from scoutcache.channels.members import AT_ONCE, DEAD, SAY_EVERY, Membership, Process, members
 from scoutcache.channels.stream import id_text, position_of
 from scoutcache.config_sections import RedisSection
+from scoutcache.oplog.who import numbered_by
+from scoutcache.remote import _this_process
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import perform
 from scoutcache.server.connecting import Source
@@ -39,9 +42,9 @@ def server(redis_server):
 class Standing:
     """A process's position, set by hand."""
 
-    def __init__(self, clock):
+    def __init__(self, clock, who=ME):
         self.applied = self.invalidated = FIRST
-        self.member = Membership(LAYOUT, lambda: ME, lambda: self.applied, lambda: self.invalidated, clock.monotonic)
+        self.member = Membership(LAYOUT, lambda: who, lambda: self.applied, lambda: self.invalidated, clock.monotonic)
 
 
 def known(conduit):
@@ -101,6 +104,27 @@ def test_who_was_silent_for_too_long_is_dead_and_removed(conduit, fake_clock, se
     server.hset(LAYOUT.members, one.member.name, b"%d %s" % (int(milliseconds) - 1000 * DEAD, text))
     assert list(known(conduit)) == [other.member.name]
     assert server.hkeys(LAYOUT.members) == [other.member.name.encode()]
+
+
+def named(**differing):
+    mine = _this_process()
+    return msgspec.structs.replace(mine, **differing)
+
+
+@pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
+@pytest.mark.parametrize(("who", "lives"), [
+    (named(), True),
+    (named(since=1), False),  # the number was given again
+    (named(pid=2**22 + 1), False),
+    (named(pid=10**30, since=1), True),  # no number of a process: nothing is known of it
+    (named(since=1, numbered="another machine"), True),
+    (named(since=1, numbered=None), True),
+    (named(since=None), True),
+])  # fmt: skip
+def test_who_is_known_to_have_ended_is_no_member(conduit, fake_clock, who, lives):
+    one = Standing(fake_clock, who)
+    perform(one.member.say(), conduit)
+    assert (one.member.name in known(conduit)) is lives
 
 
 def test_the_hash_ends_with_its_members(conduit, fake_clock, server):

@@ -162,6 +162,16 @@ class TestDoctor:
         assert sum(name.startswith("redis connection") for name in found) == 6
         assert found["redis writes"].status == "ok"
 
+    def test_a_node_of_a_cluster_that_is_named_alone_is_called_so(self, cli, redis_cluster):
+        url = redis_cluster.members[0].url
+        found = checks({"url": url})["redis cluster"]
+        assert found.status == "fail"
+        assert "redis.nodes" in found.fix
+        ran = cli("set", "a:1", "b", "--redis-url", url)
+        assert ran.code == 10
+        assert "cluster: it is a node of a cluster" in ran.err
+        assert "[redis] nodes" in ran.err
+
     def test_braces_in_the_prefix_of_a_cluster_fail(self):
         found = list(server_checks(RedisSection(nodes="127.0.0.1:1", key_prefix="{a}:")))
         assert found[1].status == "fail"

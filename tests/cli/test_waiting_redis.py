@@ -95,6 +95,15 @@ def test_one_that_ended_is_not_waited_for(living, cli):
     assert (found["processes"], found["behind"]) == (0, [])
 
 
+def test_one_of_this_machine_that_was_killed_is_not_waited_for(living, cli):
+    process, other = living(), living()
+    process.kill()  # and nobody has asked how it ended, so its number is still its own
+    ran = cli("invalidate", "llm:*", "--wait", "10", "--json")
+    found = json.loads(ran.out)
+    assert (ran.code, found["processes"], found["behind"]) == (0, 1, [])
+    assert asked(other) == "None\n"
+
+
 def test_without_the_server_it_ends_with_10_and_says_why(server, cli):
     server.kill()
     ran = cli("invalidate", "llm:*", "--wait", "5")

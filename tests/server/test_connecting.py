@@ -119,11 +119,6 @@ def test_what_went_wrong_shows_no_secret(start_redis_with_acl, direct, said):
     assert error.__suppress_context__
 
 
-def test_an_address_is_a_host_and_a_port():
-    with pytest.raises(ConfigError, match="no address"):
-        Source(RedisSection(nodes=["nowhere"])).cluster(1.0)
-
-
 # -- who is let in
 
 

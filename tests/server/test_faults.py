@@ -30,6 +30,9 @@ CLASSES = [
     (told.SlotNotCoveredError("Slot 1 is not covered"), Kind.CLUSTERDOWN, True),
     (told.RedisClusterException("Redis Cluster cannot be connected"), Kind.CLUSTERDOWN, True),
     (told.ResponseError("WRONGTYPE Operation against a key"), Kind.WRONGTYPE, False),
+    (told.MovedError("10330 127.0.0.1:19373"), Kind.CLUSTER, False),
+    (told.AskError("10330 127.0.0.1:19373"), Kind.CLUSTER, False),
+    (told.ClusterCrossSlotError("Keys in request don't hash to the same slot"), Kind.CLUSTER, False),
     (told.NoScriptError("No matching script."), Kind.OTHER, False),
     (told.DataError("Invalid input"), Kind.OTHER, False),
     (ssl.SSLCertVerificationError(1, "certificate verify failed"), Kind.TLS, True),
@@ -121,6 +124,13 @@ def test_what_a_real_server_says_is_understood(start_redis_with_acl, start_redis
             with pytest.raises(redis.ResponseError) as refused:
                 call()
             assert fault_of(refused.value).kind is Kind.OOM
+
+
+def test_of_a_sentinel_that_does_not_answer_the_client_is_not_shown():
+    """redis-py writes the whole client into its message."""
+    client = "<redis.client.Redis(<redis.connection.ConnectionPool(<redis.connection.Connection(db=0,host=h)>)>)>"
+    error = told.ConnectionError(f"No master found for 'm' : {client} - network:ConnectionError")
+    assert fault_of(error).reason == "unreachable: No master found for 'm' - network:ConnectionError"
 
 
 @pytest.mark.parametrize("error", [one for one, _, _ in CLASSES], ids=lambda value: type(value).__name__)

@@ -90,6 +90,7 @@ class RedisPlans:
             seen = self._events.seen()  # before `allow` looks at what was heard
             wanted = [row for row in left if (allow is None or allow(row.header)) and row.sealed.size < LARGEST]
             if not wanted:
+                yield from self._events.catch_up()  # what forbids it may have ended: who begins anew must know
                 break
             answers = yield from self._sent(wanted, seen, now, message)
             if MOVED not in answers and LOST not in answers:

@@ -69,7 +69,7 @@ class RedisTier:
         self.layout, self.conduit, self._make_on_loop, self._codec = layout, conduit, on_loop, codec
         self.max_bytes, self.max_entries = max_bytes, max_entries
         self.plans = RedisPlans(layout, events, stream_length=stream_length, draw=lambda: secrets.randbits(63))
-        self.version_plans = RedisVersions(layout)
+        self.version_plans = RedisVersions(layout, catch_up=events.catch_up)
         self._listing = Listing(layout)
         self.pace: Pace = Unpaced()
         """Asked between the steps of scans and of removals by pattern."""

@@ -3,6 +3,8 @@
 Rule 1: what a version means is the engine's (`scoutcache.entry.SOFT_BITS`); here its two parts are apart, because a
         script can count to 2**53 only.
 Rule 2: a version is drawn by the client; of two that are made at once the first one stands.
+Rule 3: who makes the implicit tag of a key hears the stream to its end before going on.  A writer of that key found no
+        tag, so he told nobody that what depends on it is dead; but he has told that he wrote, or will find the tag.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
-from scoutcache.entry import SOFT_BITS
+from scoutcache.entry import KEY_MARK, SOFT_BITS
 from scoutcache.patterns import escape
 from scoutcache.server.commands import Plan, Script, replies
 from scoutcache.server.layout import Layout
@@ -40,11 +42,20 @@ def _version(text: bytes) -> int | None:
     return int(life) << SOFT_BITS | int(count) if life.isdigit() and count.isdigit() else None
 
 
-class RedisVersions:
-    """Plans about the versions of the cache that *layout* names; see `scoutcache.tiers.base.Versions`."""
+def _draw() -> int:
+    return secrets.randbits(63)
 
-    def __init__(self, layout: Layout, draw: Callable[[], int] = lambda: secrets.randbits(63)) -> None:
-        self._layout, self._draw = layout, draw
+
+class RedisVersions:
+    """Plans about the versions of the cache that *layout* names; see `scoutcache.tiers.base.Versions`.
+
+    *catch_up* hears the stream to its end, *draw* gives a version.
+    """
+
+    def __init__(
+        self, layout: Layout, *, catch_up: Callable[[], Plan[None]], draw: Callable[[], int] = _draw
+    ) -> None:
+        self._layout, self._catch_up, self._draw = layout, catch_up, draw
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> Plan[dict[str, int]]:
         """The versions there are; with *create* those missing are made."""
@@ -58,6 +69,8 @@ class RedisVersions:
             made = [("HSETNX", where, name, version_text(self._draw())) for name in missing]
             *_, answer = yield from replies(*made, ("HMGET", where, *missing))
             found |= _found(missing, answer)
+            if any(name.startswith(KEY_MARK) for name in missing):
+                yield from self._catch_up()
         return found
 
     def names(self, namespace: str, prefix: str) -> Plan[list[str]]:
