@@ -57,7 +57,7 @@ def read(text: str) -> Wording:
     text = text[:20_000]
     is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
     text = plain(text)
-    shouts = text.isupper() and text.count(" ") > 1
+    shouts = text.isupper() and len(text.split()) > 2
     words, names, shorthands, begins = list[str](), set[str](), dict[int, str](), True
     last_end = 0
     for found in _WORD.finditer(text):
