@@ -2,7 +2,8 @@
 
 Rule 1: nobody listens to ``alert``: nothing is looked at.  Hits pay nothing either way.
 Rule 2: an alert is told when it begins and when it ends; one that rises or falls to another level ends and begins.
-Rule 3: a share of few requests says nothing: under `LEAST` of them the hit rate is not judged.
+Rule 3: a share of few requests says nothing: under `LEAST` of them the hit rate is not judged,
+        of a period that somebody asks about under `FEWEST`.
 Rule 4: a tier is away while its breaker is open; one without a breaker for `REMEMBERED` seconds after it last failed.
 """
 
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
     from scoutcache.config_sections import AlertsSection
     from scoutcache.core import Core
 
-__all__ = ["Alarms", "figures_of"]
+__all__ = ["FEWEST", "HOUR", "LEAST", "Alarms", "figures_of"]
 
 HOUR: Final = 3600.0
 LEAST: Final = 100
+FEWEST: Final = 10
 REMEMBERED: Final = 30.0
 _TIMED: Final = ("set", "delete")
 """What is judged beside hits: a miss has a factory's time in it, which is nothing of the cache's."""

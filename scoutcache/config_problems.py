@@ -99,6 +99,9 @@ def shown_name(name: str) -> str:
 def nearest(name: str, names: Mapping[str, object] | list[str]) -> str | None:
     """The name that was probably meant."""
     folded = {candidate.lower(): candidate for candidate in names}
+    longer = [candidate for candidate in folded if candidate.startswith(f"{name.lower()}_")]
+    if len(longer) == 1:
+        return folded[longer[0]]
     close = difflib.get_close_matches(name.lower()[:80], folded, n=1, cutoff=0.6)
     return folded[close[0]] if close else None
 

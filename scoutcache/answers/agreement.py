@@ -1,6 +1,6 @@
 """Keeping index and entries in agreement: the index lacks no entry, and names none that isn't there.
 
-Rule 1: what a process died over is settled when the index is opened: the entries are asked.
+Rule 1: what a process died over is settled when the index is opened, and looked at: the entries are asked.
 Rule 2: an index that is new to this process, or that was marked, is compared with all entries; and so it is, beside the
         calls, when its rows have doubled, for entries expire and are evicted without telling it.
 """
@@ -47,7 +47,7 @@ class Agreement(Readings):
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
         state, index = self.state, self.state.index(namespace)
         if namespace not in state.settled:
-            yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
+            yield from self.settle(namespace)
         if state.settled.get(namespace, _NEVER) != index.seen:
             whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
             if not whole:
@@ -115,6 +115,11 @@ class Agreement(Readings):
         compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
         self.state.settled[name] = index.seen
         return compared["entries"]
+
+    def settle(self, namespace: str) -> Flow[None]:
+        """Settle what processes died over."""
+        index = self.state.index(namespace)
+        yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
 
     def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[None]:
         """Look whether there are entries at *places*, and tell the index."""

@@ -67,6 +67,7 @@ def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     from scoutcache.meaning.verified import AUDIT
 
     config, name = answering.core.config.semantic, answering.namespace(namespace)
+    yield from answering.settle(name)
     compared = yield from answering.compare(name)
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))

@@ -32,6 +32,7 @@ from scoutcache.canonical import canonical, shown
 from scoutcache.chat.defaults import NULLABLE, NULLABLE_IN_MESSAGE, default_of, provider_of
 from scoutcache.chat.texts import composed
 from scoutcache.errors import InvalidKey
+from scoutcache.keys import check_tag
 
 __all__ = [
     "MAX_CHARACTERS", "Canonical", "canonical_request", "is_left_out", "model_of", "normalised", "request_digest",
@@ -123,10 +124,12 @@ def request_digest(request: object) -> str:
 
 
 def model_of(request: Mapping[str, Any]) -> str:
-    """The model that is asked; empty where none is named.  Raises `InvalidKey` for one that isn't text."""
+    """The model that is asked; empty where none is named.  Raises `InvalidKey` for what no answer can be found by."""
     model = request.get("model")
     if model is not None and not isinstance(model, str):
         raise InvalidKey(f"request['model'] is the name of a model, not {type(model).__name__}")
+    if model:
+        check_tag(f"model:{model}")
     return model or ""
 
 

@@ -58,7 +58,7 @@ def text_digest(text: str | Iterable[str], where: str = "text") -> tuple[str, in
 
 
 def _pieces(text: str | Iterable[str], where: str) -> Iterator[str]:
-    whole = isinstance(text, str | bytes | bytearray | memoryview)
+    whole = isinstance(text, str | bytes | bytearray | memoryview) or not isinstance(text, Iterable)
     for chunk in (text,) if whole else text:
         if not isinstance(chunk, str):
             raise InvalidKey(f"{where} is text or chunks of text, not {type(chunk).__name__}",

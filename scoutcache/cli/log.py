@@ -172,10 +172,13 @@ def convert(
     Parquet has plain columns, which pandas, DuckDB and Polars read as they are; it needs the parquet extra. What can't
     be read is named on stderr and left out; then the exit code is 3.
     """
+    from scoutcache.insight.converting import TARGETS
     from scoutcache.insight.converting import convert as write
     from scoutcache.insight.operations import Operations, files_of
     from scoutcache.ttl import parse_duration
 
+    if Path(out).suffix not in TARGETS:
+        raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
     start = None if since is None else time.time() - parse_duration(since)
     operations = Operations(Path(), start, files=files_of([Path(source) for source in sources]))
     with session.working("converting"):

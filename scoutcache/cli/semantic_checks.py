@@ -67,10 +67,12 @@ def _prepared(model: str, folder: Path) -> Check:
 
 
 def _model(model: str) -> Check:
+    from scoutcache.semantic.models import is_path
+
     slow = f"{model} is not prepared: the first answer of a process takes seconds"
     if Path(model).is_dir():
         return Check("semantic model", "warn", slow, _PREPARE)
-    if model.startswith(("/", "./", "../", "~")):
+    if is_path(model):
         return Check("semantic model", "fail", f"there is no folder {model}", "correct [semantic] model")
     if _in_hub_cache(model):
         return Check("semantic model", "warn", slow, _PREPARE)

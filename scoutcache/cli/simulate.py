@@ -125,7 +125,10 @@ def _policies(given: list[str] | None) -> list[str]:
 
 
 def _split(given: list[str] | None) -> list[str]:
-    return [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+    words = [word.strip() for text in given or () for word in text.split(",") if word.strip()]
+    if given and not words:
+        raise Usage("a policy or a size to simulate can't be empty", hint="leave the option out for the usual ones")
+    return words
 
 
 def _requests(session: Session, source: str | None, since: str | None, limit: int) -> tuple[Requests, str, Problems]:

@@ -175,12 +175,12 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
 def _judge(session: Session, core: Core, found: Stats, asked: Asked,
            usages: Mapping[str, Usage | None]) -> list[Alert]:  # fmt: skip
     """The alerts: counts of the last hour, or of the period where that is shorter."""
-    from scoutcache.alarms import HOUR, LEAST, figures_of
+    from scoutcache.alarms import FEWEST, HOUR, figures_of
     from scoutcache.alerts import alerts
 
     shorter = asked.period is not None and asked.period <= HOUR
     hour = found if shorter else _collect(session, core, Asked(HOUR), usages)
-    return alerts(figures_of(found, hour, away=core.alarms.away(core), least=LEAST), session.config.alerts)
+    return alerts(figures_of(found, hour, away=core.alarms.away(core), least=FEWEST), session.config.alerts)
 
 
 def usage(session: Session, core: Core, tier: Tier) -> Usage | None:

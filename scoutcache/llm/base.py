@@ -14,9 +14,8 @@ from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.invalidating import Match
 from scoutcache.keeping import is_by_meaning
-from scoutcache.keys import check_tag
 from scoutcache.llm.answer import is_stream
-from scoutcache.llm.details import Details, verdict_of
+from scoutcache.llm.details import Details, names, tag_of, told_model, verdict_of
 from scoutcache.llm.flows import Flows, Making
 from scoutcache.llm.question import Question, bound, question_of
 from scoutcache.models import InvalidationResult
@@ -117,10 +116,10 @@ class Base:
     def _invalidated(
         self, operation: Named, model: Named, source: Named, provider: Named, match: Match, **how: Any
     ) -> Flow[InvalidationResult]:
-        tags = [check_tag(f"{kind}:{name}")
-                for kind, names in (("operation", operation), ("model", model), ("source", source),
+        tags = [tag_of(kind, name)
+                for kind, named in (("operation", operation), ("model", model), ("source", source),
                                     ("provider", provider))
-                for name in ((names,) if isinstance(names, str) else names or ())]  # fmt: skip
+                for name in names(named)]  # fmt: skip
         if not tags:
             raise InvalidKey("nothing to invalidate was named", hint="give operation=, model=, source= or provider=")
         return invalidate_named(self._calls, (), (), tags, match, None, None, cascade=True, action="delete", **how)
@@ -134,10 +133,10 @@ class Base:
         details = Details(provider=provider, request_id=request_id, input_tokens=input_tokens,
                           output_tokens=output_tokens, cost=self._calls.cost(cost)).checked()  # fmt: skip
         outline = outline_of(response)
-        name = model or outline.model or ""
-        for kind, said in (("operation", operation), ("model", name)):
+        for kind, said in (("operation", operation), ("model", model)):
             if said:
-                check_tag(f"{kind}:{said}")
+                tag_of(kind, said)
+        name = model or told_model(outline.model)
         seconds = None if latency is None else parse_duration(latency)
         question = Question("", name, operation, provider or provider_of(name), "", streams=False, given={}, whole=None)
         flows = self._flows

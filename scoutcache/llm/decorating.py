@@ -22,6 +22,8 @@ from scoutcache.callables import identity_of, is_coroutine_function, name_in_key
 from scoutcache.chat.request import is_left_out
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.llm.details import Details
+from scoutcache.obtaining import options
 
 if TYPE_CHECKING:
     from scoutcache.llm.async_face import AsyncLlm
@@ -37,7 +39,7 @@ _ASKED: Final = "@scoutcache.llm.cached"
 
 def decorated(llm: Llm, function: Callable[..., Any], how: Mapping[str, Any]) -> Callable[..., Any]:
     """*function*, whose answers are kept; blocking."""
-    _check(function)
+    _check(function, how)
     if is_coroutine_function(function):
         raise CacheError(f"{_name(function)} is a coroutine function, and this cache is blocking",
                          hint="use AsyncCache")  # fmt: skip
@@ -57,7 +59,7 @@ def decorated(llm: Llm, function: Callable[..., Any], how: Mapping[str, Any]) ->
 
 def decorated_async(llm: AsyncLlm, function: Callable[..., Any], how: Mapping[str, Any]) -> Callable[..., Any]:
     """The same, to be awaited; *function* may be either kind."""
-    _check(function)
+    _check(function, how)
 
     @functools.wraps(function)
     async def ask(*args: Any, **kwargs: Any) -> Any:
@@ -73,7 +75,12 @@ def decorated_async(llm: AsyncLlm, function: Callable[..., Any], how: Mapping[st
     return ask
 
 
-def _check(function: object) -> None:
+_OPTIONS: Final = {*Details.__dataclass_fields__, "operation", "semantic"}
+"""What `get_or_call` takes besides the options of `Cache.get_or_compute`."""
+
+
+def _check(function: object, how: Mapping[str, Any]) -> None:
+    options("llm.cached", {name: value for name, value in how.items() if name not in _OPTIONS})
     if not callable(function):
         raise CacheError(f"only what can be called asks a model, not {function!r:.80}",
                          hint="@cache.llm.cached, or @cache.llm.cached(ttl=…)")  # fmt: skip

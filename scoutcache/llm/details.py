@@ -10,11 +10,11 @@ from scoutcache.calls import several, tag_names
 from scoutcache.chat.answers import FAULTS, MOST_TOKENS, Outline
 from scoutcache.chat.prices import cost_of
 from scoutcache.config import CacheConfig
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import check_tag
 from scoutcache.llm.question import CHAT, Question
 
-__all__ = ["Details", "Verdict", "tags_for", "verdict_of"]
+__all__ = ["Details", "Verdict", "names", "tag_of", "tags_for", "told_model", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Details:
         for name in ("provider", "request_id"):
             if (said := getattr(self, name)) is not None and not isinstance(said, str):
                 raise CacheError(f"{name} is text, not {type(said).__name__}")
+        if self.provider:
+            tag_of("provider", self.provider)
         return self
 
     @property
@@ -59,8 +61,8 @@ class Details:
 
     def sources(self) -> tuple[str, ...]:
         """Where what was asked came from.  Raises `InvalidKey` for what no tag can hold."""
-        named = () if self.source is None else (self.source,) if isinstance(self.source, str) else self.source
-        return tuple(dict.fromkeys([check_tag(f"source:{one}").removeprefix("source:") for one in named]))
+        named = [one for one in names(self.source) if one != ""]
+        return tuple(dict.fromkeys([tag_of("source", one).removeprefix("source:") for one in named]))
 
 
 def _shown(count: object) -> str:
@@ -101,6 +103,28 @@ def verdict_of(config: CacheConfig, question: Question, details: Details, outlin
 
 def tags_for(question: Question, answered: str | None, provider: str | None, sources: Iterable[str]) -> list[str]:
     """The tags by which an answer is found again."""
-    named = [("operation", question.operation or CHAT), ("model", question.model), ("model", answered),
+    named = [("operation", question.operation or CHAT), ("model", question.model), ("model", told_model(answered)),
              ("provider", provider), *(("source", one) for one in several(sources, "source"))]  # fmt: skip
-    return [check_tag(f"{kind}:{name}") for kind, name in named if name]
+    return [tag_of(kind, name) for kind, name in named if name]
+
+
+def tag_of(kind: str, name: object) -> str:
+    """The tag of what is named.  Raises `InvalidKey` for a name that none can hold."""
+    if not isinstance(name, str):
+        raise InvalidKey(f"{kind} is a name, not {type(name).__name__}")
+    if not name:
+        raise InvalidKey(f"{kind} is a name, and can't be empty")
+    return check_tag(f"{kind}:{name}")
+
+
+def told_model(answered: str | None) -> str:
+    """What the model that answered calls itself; empty where no tag can hold that: the answer was paid for anyway."""
+    try:
+        return tag_of("model", answered).removeprefix("model:") if answered else ""
+    except InvalidKey:
+        return ""
+
+
+def names(named: object) -> Iterable[object]:
+    """One name or several, or None."""
+    return () if named is None else named if isinstance(named, Iterable) and not isinstance(named, str) else (named,)

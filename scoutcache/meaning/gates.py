@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS
+from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS, TURNING
 from scoutcache.meaning.wording import Wording, read, stem
 
 __all__ = ["GATES", "Closed", "closed_by"]
@@ -155,7 +155,14 @@ _OVERLAP: Final = 0.8
 
 
 def _slots(here: Wording, there: Wording) -> str | None:
-    """No single word stands in the place of another in the same sentence, unless they mean the same."""
+    """No single word stands in the place of another in the same sentence, unless they mean the same.
+
+    Of words that say little by themselves only those count that turn a direction: to and from, on and off.
+    """
+    if len(here.words) == len(there.words):
+        turned = list(islice(((one, two) for one, two in zip(here.words, there.words, strict=True) if one != two), 2))
+        if len(turned) == 1 and frozenset(turned[0]) in TURNING:
+            return " / ".join(turned[0])
     changed = list(_replaced(here.content, there.content))
     if not changed or len(changed) > 2:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "NUMBERS", "OPPOSITES", "STOPWORDS", "SYNONYMS", "UNITS"]
+__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "NUMBERS", "OPPOSITES", "STOPWORDS", "SYNONYMS", "TURNING", "UNITS"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -64,6 +64,7 @@ _OPPOSITES: Final = """
     build create make | delete destroy remove
     activate enable | deactivate disable
     install | remove uninstall
+    upgrade | downgrade
     attach connect join | detach disconnect leave separate
     lock | unlock
     encrypt | decrypt
@@ -337,6 +338,14 @@ NUMBERS: Final = _named("""
     90: ninety
 """)
 """Number words; not "one", "first" and "second", which mostly count nothing."""
+
+TURNING: Final = frozenset(_groups("""
+    from to
+    off on
+    in out
+    down up
+"""))
+"""Pairs of words that turn a sentence round where one stands in the other's place."""
 
 FUNCTION: Final = _words("""
     's a about also am an and any are as at be because been being but by can could d did do does doing done

@@ -3,7 +3,7 @@
 Rule 1: a text is read in one pass over its words; what is looked up is in tables made when the module is loaded.
 Rule 2: a word counts as a name when it is written as one (a capital where the sentence doesn't begin, several
         capitals, letters and digits mixed), so that a text in small letters has none.  WHO and US stay in capitals
-        among the names, for in small letters they are other words.
+        among the names and what is said, for in small letters they are other words.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def read(text: str) -> Wording:
     text = text[:20_000]
     is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
     text = plain(text)
-    shouts = text.isupper() and text.count(" ") > 1
-    words, names, begins = list[str](), set[str](), True
+    shouts = text.isupper() and len(text.split()) > 2
+    words, names, shorthands, begins = list[str](), set[str](), dict[int, str](), True
     last_end = 0
     for found in _WORD.finditer(text):
         word, start = found[0], found.start()
@@ -68,10 +68,15 @@ def read(text: str) -> Wording:
             is_shorthand = word.isupper() and small in FUNCTION and small not in NEGATIONS
             if not (is_shorthand and shouts):
                 names.add(word if is_shorthand else small.removesuffix("'s"))
+                if is_shorthand:
+                    shorthands[len(words)] = word
         words.append(small)
         last_end, begins = found.end(), False
     stems = [stem(word) for word in words]
-    content = [one for one, word in zip(stems, words, strict=True) if word not in FUNCTION and word not in _SIGNS]
+    content = [
+        shorthands.get(at, stems[at]) for at, word in enumerate(words)
+        if at in shorthands or (word not in FUNCTION and word not in _SIGNS)
+    ]  # fmt: skip
     negated = any(word in NEGATIONS or word.endswith("n't") for word in words)
     language, script = _language(words), _script(text)
     return Wording(

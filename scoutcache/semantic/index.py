@@ -10,7 +10,8 @@ Rule 4: a candidate without an entry is passed over for `PASSED` seconds: the ti
         Only while its row's state is the same: the entry of one that was pending may have been written since.
         One that was made from the entries lacks what others wrote meanwhile until it was compared with them: a mark in
         the folder says so, put there with it, for whoever opens it after a death in between.
-Rule 5: vectors of two models have nothing to say to each other: an index made by another embedder is refused.
+Rule 5: vectors of two models have nothing to say to each other: where vectors are compared or added, an index made by
+        another embedder is refused.  Taking out and looking around need no model, and load none.
 """
 
 from __future__ import annotations
@@ -93,15 +94,15 @@ class Index:
 
     # -- keeping up
 
-    def _follow(self) -> None:
-        """See what other processes did; inside the lock."""
+    def _follow(self, *, vectors: bool = False) -> None:
+        """See what other processes did, and with *vectors* whose these are; inside the lock."""
         self.rows.refresh()
         generation = None if self.rows.about is None else self.rows.about.generation
         if generation != self._generation:
             self._scopes, self._latest, self._listed, self._passed = {}, {}, 0, {}
             self._generation, self._building = generation, set()
             self._consider_compacting()
-        if self.rows.about is not None and self._checked != self.rows.about.generation:
+        if vectors and self.rows.about is not None and self._checked != self.rows.about.generation:
             self._check_model()
 
     def _check_model(self) -> None:
@@ -135,9 +136,9 @@ class Index:
         return self._latest
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def _writing(self, *, vectors: bool = False) -> Iterator[None]:
         with self._lock, self.rows.locked():
-            self._follow()
+            self._follow(vectors=vectors)
             if self.rows.about is None:
                 self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(PROBE)))
                 self._follow()
@@ -175,7 +176,7 @@ class Index:
     def near(self, vector: Vectors, scope: bytes, count: int) -> list[Candidate]:
         """The *count* nearest entries of *scope*, nearest first.  Raises `CacheError` for another model's index."""
         with self._lock:
-            self._follow()
+            self._follow(vectors=True)
             if self.rows.about is None:
                 return []
             found, rows = self._scope(scope).search(vector, count, self._is_passed_over), self.rows
@@ -237,7 +238,7 @@ class Index:
 
     def adding(self, place: Place, vector: Vectors) -> bool:
         """An entry is about to be written at *place*; True when its row is."""
-        with self._writing():
+        with self._writing(vectors=True):
             old = self._list().get(place)
             self.rows.append(place.scope, place.ident, vector, PENDING)
             if old is not None:
@@ -246,7 +247,7 @@ class Index:
 
     def added(self, place: Place, vector: Vectors) -> None:
         """The entry at *place* was written.  Whoever removed it meanwhile may have removed the row alone."""
-        with self._writing():
+        with self._writing(vectors=True):
             row = self._list().get(place)
             if row is not None and self.rows.states[row] in {PENDING, LIVE}:
                 self.rows.set_state([row], LIVE)
@@ -422,7 +423,7 @@ class Index:
 
         The numbers of *ghosts* are those of *generation*.
         """
-        with self._writing():
+        with self._writing(vectors=bool(missing)):
             mark = self._mark() if missing and self.uncompared() is None else None
             for place, vector in missing:
                 if place not in self._list():

@@ -5,6 +5,8 @@ Rule 1: ``module:function`` is a function from a list of texts to an array; anyt
 Rule 2: a model that was prepared (`scoutcache.semantic.prepared`) is used in its prepared form: the same vectors, 0.1 s
         to the first of them where torch takes seconds.
 Rule 3: one thread, unless the application sets more: beside other work two were 2 to 12 times slower.
+Rule 4: a model that is on this machine is never looked for elsewhere; for one that isn't the hub is knocked at once
+        first, for the library tries again for more than a minute where there is no network.
 """
 
 from __future__ import annotations
@@ -13,23 +15,33 @@ import hashlib
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from scoutcache.errors import CacheError
 from scoutcache.semantic.embedding import Embedder
 
-__all__ = ["Function", "TorchModel", "folder_name", "identity", "is_function", "load_embedder", "prepared_in"]
+__all__ = [
+    "Function", "TorchModel", "folder_name", "identity", "is_function", "is_path", "load_embedder", "prepared_in",
+]  # fmt: skip
 
 WAYS_OUT = (
     "name a folder that holds the model ([semantic] model); or let `scoutcache semantic prepare` fetch it where there "
     "is a network, and copy the cache's folder semantic/models; or name an embedder of your own, module:function"
 )
 
+_PATIENCE: Final = 5.0
+"""Seconds to wait for the hub's first word."""
+
 
 def is_function(model: str) -> bool:
     """Does *model* name a function, ``module:function``?"""
     module, colon, name = model.partition(":")
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
+
+
+def is_path(model: str) -> bool:
+    """Can *model* be nothing but a folder's path?"""
+    return model.startswith(("/", "./", "../", "~"))
 
 
 def prepared_in(directory: Path, model: str) -> Path:
@@ -110,14 +122,39 @@ def load_torch(model: str) -> Any:
     except ImportError as error:
         raise CacheError(f"the model {model} needs sentence-transformers: {error}",
                          hint=f"pip install 'scoutcache[semantic]'; or {WAYS_OUT}") from error  # fmt: skip
+    if is_path(model) and not Path(model).is_dir():
+        raise CacheError(f"the model {model} can't be had: there is no such folder", hint=WAYS_OUT)
     quiet = _quiet()
     try:
-        return SentenceTransformer(model, device="cpu")
+        return _loaded(SentenceTransformer, model)
     except Exception as error:  # the library, its hub and the network raise what they like
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise CacheError(f"the model {model} can't be had: {reason:.300}", hint=WAYS_OUT) from error
     finally:
         quiet()
+
+
+def _loaded(make: Callable[..., Any], model: str) -> Any:
+    """The model from this machine, else from the hub (rule 4); raises what the libraries raise."""
+    try:
+        return make(model, device="cpu", local_files_only=True)
+    except Exception:  # what it lacks here it may find there, or say so
+        if not Path(model).is_dir():
+            _knock()
+            return make(model, device="cpu")
+        raise
+
+
+def _knock() -> None:
+    """One short request to the hub.  Raises `CacheError` where nothing answers; what it answers is all the same."""
+    from huggingface_hub import constants, get_session
+
+    try:
+        get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        where = "" if constants.ENDPOINT in reason else f"{constants.ENDPOINT} can't be reached: "
+        raise CacheError(f"it is not on this machine; {where}{reason:.200}") from error
 
 
 def _quiet() -> Callable[[], None]:

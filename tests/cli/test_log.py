@@ -184,7 +184,7 @@ def test_conversion_leaves_out_and_names_what_it_can_not_read(cli, directory):
     ("arguments", "code", "said"),
     [
         (("nowhere.jsonl", "-o", "x.csv"), 2, "nowhere.jsonl' is not there"),
-        (("cache/oplog/a.jsonl", "-o", "x.xlsx"), 1, "end it in one of .parquet, .jsonl, .csv"),
+        (("cache/oplog/a.jsonl", "-o", "x.xlsx"), 2, "end it in one of .parquet, .jsonl, .csv"),
         (("cache/oplog/a.jsonl", "-o", "cache/oplog/a.jsonl"), 1, "one of the files to be read"),
         (("notes.txt", "-o", "x.csv"), 2, "no file of the log by its name"),
         (("cache", "-o", "no/such/folder/x.csv"), 1, "can't write no/such/folder/x.csv"),

@@ -324,7 +324,7 @@ class TestStats:
         from scoutcache import Cache
 
         with Cache(directory=directory) as cache:
-            for _ in range(100):
+            for _ in range(10):
                 cache.get("nope")
         ran = cli("stats", "--check", "--json")
         assert ran.code == 99

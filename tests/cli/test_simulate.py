@@ -86,6 +86,8 @@ def test_simulate_writes_a_page(cli, trace, workplace):
     [
         (["gone.csv"], "gone.csv: there is no such directory or file"),
         (["trace.csv", "--policy", "lfru"], "there is no policy 'lfru'"),
+        (["trace.csv", "--policy", ""], "can't be empty"),
+        (["trace.csv", "--size", " , "], "can't be empty"),
         (["trace.csv", "--policy", "tinylfo"], "did you mean tinylfu?"),
         (["trace.csv", "--size", "0"], "holds nothing"),
         (["trace.csv", "--size", "64XB"], "is no size to simulate"),

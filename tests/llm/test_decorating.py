@@ -179,3 +179,9 @@ def test_what_a_partial_was_given_is_part_of_the_request(llm):
 def test_the_field_of_the_cache_can_not_be_given(llm):
     with pytest.raises(InvalidKey, match="the cache's own"):
         llm.cached(Model())(**{**ASK, "@scoutcache.llm.cached": {}})
+
+
+def test_an_option_that_there_is_not_is_told_where_it_is_given(llm):
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tll'; did you mean 'ttl'"):
+        llm.cached(tll=3)(Model())
+    llm.cached(ttl="1h", operation="qa", semantic=False, source="s", keep="truncated", namespace="n")(Model())

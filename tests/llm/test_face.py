@@ -281,6 +281,14 @@ WRONG = {
     "options": (lambda llm: llm.get(text="x", operation="qa", options=[1]), InvalidKey, "options is a mapping"),
     "nan": (lambda llm: llm.get({**ASK, "temperature": math.nan}), InvalidKey, r"request\['temperature'\] is nan"),
     "bytes": (lambda llm: llm.get({**ASK, "x": b""}), InvalidKey, r"request\['x'\] is of type bytes"),
+    "no text at all": (lambda llm: llm.get(text=3, operation="qa"), InvalidKey, "text or chunks of text, not int"),
+    "model": (lambda llm: llm.get_or_call({**ASK, "model": "a\x1b"}, Model()), InvalidKey, "control codes"),
+    "provider, a name": (lambda llm: llm.get_or_call(ASK, Model(), provider="a\x1b"), InvalidKey, "control codes"),
+    "sources": (lambda llm: llm.set(ASK, "x", source=3), InvalidKey, "source is a name, not int"),
+    "models": (lambda llm: llm.invalidate(model=3), InvalidKey, "model is a name, not int"),
+    "no name": (lambda llm: llm.invalidate(model=""), InvalidKey, "model is a name, and can't be empty"),
+    "reported model": (lambda llm: llm.record_metrics(model=3), InvalidKey, "model is a name, not int"),
+    "reported operation": (lambda llm: llm.record_metrics(operation=3), InvalidKey, "operation is a name, not int"),
     "text": (lambda llm: llm.get(text=b"x", operation="qa"), InvalidKey, "text"),
     "surrogate": (lambda llm: llm.get(text="\ud800", operation="qa"), InvalidKey, "lone surrogate"),
     "operation": (lambda llm: llm.get(ASK, operation="a\nb"), InvalidKey, "control codes"),
@@ -311,6 +319,15 @@ def test_an_answer_that_can_not_be_stored_is_given_all_the_same(llm):
     one = object()
     assert llm.get_or_call(ASK, lambda: {"said": one})["said"] is one
     assert llm.get(ASK) is None
+
+
+@pytest.mark.parametrize("named", ["gpt\x1b[31m", "m" * 2000, "\ud800"])
+def test_an_answer_whose_model_gives_itself_a_name_of_no_use_is_given_all_the_same(llm, named):
+    """It was paid for; what the server says is none of the caller's doing."""
+    assert llm.get_or_call(ASK, lambda: answer(model=named)) == answer(model=named)
+    assert llm.get(ASK) is None  # another model's
+    llm.record_metrics(answer(model=named))
+    assert llm.metrics().calls == 2
 
 
 def test_what_something_else_stored_under_the_key_is_no_answer(llm):

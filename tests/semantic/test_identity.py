@@ -59,6 +59,24 @@ def test_an_embedder_of_the_same_name_with_other_weights_is_refused(cache):
     assert "rebuild" in raised.value.hint
 
 
+def unreachable(texts):
+    raise CacheError("no model is here")
+
+
+def test_taking_out_and_looking_around_need_no_model(cache):
+    """Nor do they load one, which takes seconds."""
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    cache.semantic.add("what was the question", 43, model="m")
+    cache.semantic.use(unreachable, "words")
+    assert cache.semantic.remove(key)
+    found = cache.semantic.stats()
+    assert (found["entries"], found["indexed"], found["model"]) == (1, 1, "words")
+    cache.semantic.clear()
+    assert cache.semantic.stats()["indexed"] == 0
+    with pytest.raises(CacheError, match="no model is here"):
+        cache.semantic.add("what is the answer", 42, model="m")
+
+
 def test_a_rebuild_takes_no_vectors_of_other_weights(cache):
     cache.semantic.add("what is the answer", 42, model="m")
     cache.semantic.use(trained_on, "words")

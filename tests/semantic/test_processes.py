@@ -115,6 +115,17 @@ def test_a_killed_process_leaves_no_ghost(cache, tmp_path, seed):
     assert cache.semantic.stats()["mended"] == 0
 
 
+def test_stats_counts_no_row_over_which_a_process_died(cache, tmp_path):
+    """Looked at first, before anything was asked."""
+    key = cache.semantic.add("what is the answer", 42, model="m")
+    index = cache.semantic._flows.state.index("default")
+    scope, _ = places_of(key)
+    index.adding(Place(scope, bytes(16)), embed(["what was the question"])[0])
+    with Cache(directory=tmp_path / "c") as other:
+        found = other.semantic.stats()
+    assert (found["entries"], found["indexed"]) == (1, 1)
+
+
 def test_a_rebuild_loses_nothing_that_is_added_meanwhile(cache, tmp_path, monkeypatch):
     cache.semantic.add("what is the answer", 42, model="m")
     with Cache(directory=tmp_path / "c") as other:

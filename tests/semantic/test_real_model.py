@@ -98,6 +98,65 @@ def test_a_model_that_is_not_there_is_one_error_with_three_ways_out(tmp_path, mo
     assert all(way in raised.value.hint for way in ("folder", "prepare", "module:function"))
 
 
+class _Hub:
+    """Stands for the hub's session: counts how often it is knocked at, and isn't there."""
+
+    knocked = 0
+
+    def head(self, url, timeout):
+        self.knocked += 1
+        assert timeout <= 10
+        raise ConnectionError("no such host")
+
+
+class _Library:
+    """Stands for sentence-transformers: has what is in *held*, and fetches nothing."""
+
+    def __init__(self, held):
+        self.held, self.asked = held, []
+
+    def __call__(self, model, *, device, local_files_only=False):
+        self.asked.append(local_files_only)
+        if model in self.held:
+            return model
+        raise OSError("not in the cached files")
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    import huggingface_hub
+
+    hub = _Hub()
+    monkeypatch.setattr(huggingface_hub, "get_session", lambda: hub)
+    return hub
+
+
+def test_without_a_network_a_model_that_is_not_here_costs_one_knock(hub, monkeypatch):
+    """The library tries each of many files five times, for over a minute, and says so on standard error."""
+    import sentence_transformers
+
+    library = _Library(())
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", library)
+    with pytest.raises(CacheError, match=r"all-MiniLM-L6-v2 can't be had: it is not .*; https://.*no such host"):
+        load_torch("all-MiniLM-L6-v2")
+    assert (library.asked, hub.knocked) == ([True], 1)
+
+
+def test_a_model_that_is_here_is_not_looked_for_elsewhere(hub, monkeypatch):
+    import sentence_transformers
+
+    library = _Library(("all-MiniLM-L6-v2",))
+    monkeypatch.setattr(sentence_transformers, "SentenceTransformer", library)
+    assert load_torch("all-MiniLM-L6-v2") == "all-MiniLM-L6-v2"
+    assert (library.asked, hub.knocked) == ([True], 0)
+
+
+def test_a_folder_that_is_not_there_is_not_taken_for_a_name(hub):
+    with pytest.raises(CacheError, match="there is no such folder"):
+        load_torch("./no-model")
+    assert hub.knocked == 0
+
+
 def test_a_damaged_prepared_model_says_how_to_make_it_anew(tmp_path):
     folder = prepared_in(tmp_path, MODEL)
     folder.mkdir(parents=True)

@@ -35,6 +35,7 @@ def test_empty_and_foreign_variables_are_nothing_to_us():
     [
         ("SCOUTCACHE_REDIS_URL", "SCOUTCACHE_REDIS__URL"),
         ("SCOUTCACHE_NAMSPACE", "SCOUTCACHE_NAMESPACE"),
+        ("SCOUTCACHE_ALERTS__ERRORS", "SCOUTCACHE_ALERTS__ERRORS_PER_HOUR"),
         ("SCOUTCACHE_MEMORY__MAX_ENTRY", "SCOUTCACHE_MEMORY__MAX_ENTRIES"),
     ],
 )

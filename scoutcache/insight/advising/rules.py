@@ -152,7 +152,7 @@ def _not_worth(prefix: OfPrefix, evidence: Evidence) -> Iterator[Advice]:
     about = prefix.prefix or "keys without a prefix"
     stored = sum(one.bytes for one in evidence.prefixes.values())
     unread = prefix.never_read / prefix.written if prefix.written else 0.0
-    if prefix.requests >= ENOUGH and prefix.written >= ENOUGH and prefix.hits < 0.05 * prefix.requests and unread > 0.9:
+    if prefix.written >= ENOUGH and prefix.hits <= 0.05 * prefix.requests and unread > 0.9:
         yield Advice(
             "not_worth_caching", about, "Don't cache these.",
             f"{prefix.hits} hits of {prefix.requests} requests; {prefix.never_read} of {prefix.written} entries were "

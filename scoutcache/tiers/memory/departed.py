@@ -1,7 +1,8 @@
 """Why entries are gone that were here lately, for whoever asks for one of them again.
 
-Two generations of names, each of at most as many as the tier has room for entries: when the young one is full it
-becomes the old one, so that forgetting costs nothing and a flood of names costs no more memory than two of them.
+Two generations of names, each of at most as many as the tier has room for entries (`FEWEST` in a small one): when the
+young one is full it becomes the old one, so that forgetting costs nothing and a flood of names costs no more memory
+than two of them.
 """
 
 from __future__ import annotations
@@ -10,8 +11,9 @@ from typing import Final
 
 from scoutcache.entry import Ref
 
-__all__ = ["Departed"]
+__all__ = ["FEWEST", "Departed"]
 
+FEWEST: Final = 250
 MOST: Final = 2500
 """About half a megabyte in each generation, with keys of the usual length."""
 

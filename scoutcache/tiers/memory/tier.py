@@ -25,7 +25,7 @@ from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow, outranks
 from scoutcache.tiers.memory import hot
-from scoutcache.tiers.memory.departed import Departed
+from scoutcache.tiers.memory.departed import FEWEST, Departed
 from scoutcache.tiers.memory.slot import Detail, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables, excess_of, sorted_out
 
@@ -70,7 +70,7 @@ class MemoryTier:
         self._monotonic, self._wall = monotonic, wall
         self._on_evict, self._told_from = on_evict, told_from
         self._policy = make_policy(strategy, max_entries, max_bytes)
-        self._tables, self._departed = Tables(), Departed(max_entries)
+        self._tables, self._departed = Tables(), Departed(max(max_entries, FEWEST))
         self.carried = self._tables.carried
         self._pulse = hot.Pulse()
         self._coarse = -math.inf

@@ -68,6 +68,17 @@ def test_what_nobody_reads_again_is_not_worth_caching(busy):
     assert "0 hits of 400 requests; 400 of 400 entries were never read" in one.evidence
 
 
+def test_what_is_written_and_never_asked_for_is_not_worth_caching(recorder, say, fake_clock, directory):
+    for turn in range(150):
+        say("get", "hit", "llm:q", tier="disk", size=10)
+        say("set", "stored", f"dump:{turn}", size=1000, ttl=3600.0)
+        fake_clock.advance(30)
+    recorder.close({})
+    (one,) = of(ask(directory), "not_worth_caching")
+    assert one.about == "dump"
+    assert "0 hits of 0 requests; 150 of 150 entries were never read" in one.evidence
+
+
 def test_a_tag_invalidated_more_than_read_is_named(busy):
     (one,) = of(ask(busy), "tag")
     assert one.about == "user:1"

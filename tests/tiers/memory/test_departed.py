@@ -54,6 +54,15 @@ def test_a_miss_says_what_took_the_entry_away(tmp_path):
         assert set(reasons(cache, gone)) == {"evicted"}
 
 
+def test_a_small_tier_remembers_more_names_than_it_has_entries(tmp_path):
+    with Cache(directory=tmp_path, tiers=["memory"], memory={"max_entries": 2}) as cache:
+        for number in range(40):
+            cache.set(f"many:{number}", number)
+        gone = [key for key in (f"many:{number}" for number in range(40)) if not cache.exists(key)]
+        assert len(gone) == 38
+        assert reasons(cache, *gone) == ["evicted"] * 38
+
+
 def test_so_does_one_that_another_process_took_away(tmp_path):
     with Cache(directory=tmp_path) as mine, Cache(directory=tmp_path) as other:
         mine.set("p:1", 1)
