@@ -149,7 +149,8 @@ class Remote:
 
     def _heard(self) -> None:
         self._follower.sync()
-        if self.disk is not None:
+        # A server that never answered, its name misspelt perhaps, is no reason to remove anything.
+        if self.disk is not None and self.channel.opened:
             self.disk.work(lambda: id_text(self._follower.seen).encode())
 
     def _turn(self, answers: bool) -> None:

@@ -111,6 +111,11 @@ class StreamChannel(Placeless):
 
     # -- what followers and flows ask
 
+    @property
+    def opened(self) -> bool:
+        """Has the server ever answered?"""
+        return self._opened
+
     def end(self) -> int:
         """The position after the last message that was heard."""
         return self.words[END]

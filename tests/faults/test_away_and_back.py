@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from scoutcache import Cache
@@ -92,3 +94,32 @@ def test_what_carries_a_tag_is_stored_again_once_the_server_answers(machines, un
     assert a.set("k", "new", tags=["T"])
     assert [a.get_or_compute("other", lambda n=n: n, tags=["T"]) for n in range(3)] == [0, 0, 0]
     assert machine("b").get("k") == "new"
+
+
+def test_what_lies_on_a_disk_outlives_a_server_that_never_answers(tmp_path, refused):
+    values = {f"k:{number}": number for number in range(20)}
+    with Cache(directory=tmp_path) as cache:
+        cache.set_many(values)
+    with Cache(directory=tmp_path, redis={"url": refused}) as cache:
+        assert cache.get("k:1") is None  # whether it is valid only a server can say
+        cache.set("other", 1)
+        cache.invalidate("k:2")
+    with Cache(directory=tmp_path) as cache:
+        assert cache.get_many(values) == {key: value for key, value in values.items() if key != "k:2"}
+
+
+def test_the_first_word_of_a_server_empties_the_disk_of_what_it_cannot_know(tmp_path, redis_url):
+    with Cache(directory=tmp_path) as cache:
+        cache.set("k", 1)
+    with Cache(directory=tmp_path, redis={"url": redis_url}) as cache:
+        assert cache.get("k") is None
+    with Cache(directory=tmp_path) as cache:
+        assert list(cache.keys()) == []
+
+
+@pytest.fixture
+def refused():
+    """The address of a server that isn't there."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"redis://127.0.0.1:{probe.getsockname()[1]}/0"
