@@ -72,11 +72,15 @@ def init(
 ) -> None:
     """Write a configuration file that holds every setting, commented out, with its default and its meaning."""
     from scoutcache.settings import template
+    from scoutcache.settings.files import ENDINGS
 
     if file == "-":
         session.out.write(template())
         return
     path = Path(file).expanduser()
+    if path.suffix in set(ENDINGS) - {".toml"}:
+        raise Usage(f"{path}: what is written is TOML, and a file of that name would be read as something else",
+                    hint=f"write {path.with_suffix('.toml')}")  # fmt: skip
     if path.exists() and not force:
         raise CommandError(f"{path} is there already; nothing was written", hint="--force replaces it")
     path.parent.mkdir(parents=True, exist_ok=True)

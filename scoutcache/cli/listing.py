@@ -33,7 +33,7 @@ COLUMNS: Final = ("key", "tier", "size_bytes", "ttl_s", "tags", "namespace")
     scoutcache keys 'llm:*'                         every key that begins with llm:
     scoutcache keys --filter 'ttl<60s' --json       those about to expire
     scoutcache keys --sort size:desc --limit 10     the largest
-    scoutcache keys 'tmp:*' -0 | xargs -0 scoutcache delete
+    scoutcache keys 'tmp:*' -0 | xargs -0 -r scoutcache delete
     """,
 )
 def keys(

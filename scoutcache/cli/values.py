@@ -245,7 +245,7 @@ def _content(value: str, kind: str) -> Any:
     "delete",
     examples="""
     scoutcache delete llm:greeting job:17
-    scoutcache keys 'tmp:*' -0 | xargs -0 scoutcache delete
+    scoutcache keys 'tmp:*' -0 | xargs -0 -r scoutcache delete
     """,
 )
 def delete(

@@ -55,6 +55,12 @@ class TestConfig:
         assert cli("config", "init", "--force").code == 0
         assert cli("config", "init", "-").out == (workplace / "scoutcache.toml").read_text()
 
+    @pytest.mark.parametrize("name", ["scoutcache.json", "other.yaml", "other.yml"])
+    def test_init_writes_no_toml_into_a_file_that_would_be_read_as_something_else(self, name, cli, workplace):
+        ran = cli("config", "init", name)
+        assert (ran.code, (workplace / name).exists()) == (2, False)
+        assert f"write {name.partition('.')[0]}.toml" in ran.err
+
     def test_every_wrong_setting_is_listed(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(
             'default_tll = "1h"\n[memory]\nmax_entries = -1\n[disk]\nmax_bytes = "big"\n'
