@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-
-from scoutcache.cli.collecting import rarely
-from scoutcache.cli.main import run
 
 __all__ = ["main"]
 
 
 def main() -> int:
     """Run the command line and give its exit code."""
+    interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if interruptible:  # while it is loaded it ends without a word
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from scoutcache.cli.collecting import rarely
+    from scoutcache.cli.main import run
+
+    if interruptible:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     rarely()
     return run()
 

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import __version__
+from scoutcache.cli import errors
 from scoutcache.cli.commands import COMMANDS, FLAGS, VALUED
+from scoutcache.cli.state import Session, silence
+from scoutcache.cli.streams import prepare_streams
 
 if TYPE_CHECKING:
     import typer
-
-    from scoutcache.cli.state import Session
 
 PROGRAM: Final = "scoutcache"
 _COMPLETION: Final = "_SCOUTCACHE_COMPLETE"
@@ -37,10 +38,6 @@ scoutcache doctor                     when something looks wrong
 
 def run() -> int:
     """Run the command line of this process and give its exit code."""
-    from scoutcache.cli import errors
-    from scoutcache.cli.state import Session, silence
-    from scoutcache.cli.streams import prepare_streams
-
     prepare_streams()
     _terminations.clear()
     signal.signal(signal.SIGTERM, _terminate)
@@ -60,8 +57,6 @@ def run() -> int:
 
 
 def _code_after(error: BaseException, session: Session) -> int:
-    from scoutcache.cli import errors
-
     if _terminations or _holds(error, errors.Terminated):
         return errors.TERMINATED
     if _holds(error, KeyboardInterrupt):
@@ -88,9 +83,7 @@ def _holds(error: BaseException, kind: type[BaseException]) -> bool:
 def _terminate(number: int, _frame: object) -> None:
     _terminations.append(number)
     if len(_terminations) > 1 or not _cancel_tasks():
-        from scoutcache.cli.errors import Terminated
-
-        raise Terminated
+        raise errors.Terminated
 
 
 def _cancel_tasks() -> bool:
@@ -121,9 +114,8 @@ def _run(arguments: Sequence[str], session: Session) -> int:
         sys.stdout.write(f"{PROGRAM} {__version__}\n")
         return 0
     if name is not None and name not in COMMANDS:
-        from scoutcache.cli.errors import Usage, did_you_mean
-
-        raise Usage(f"no such command: {name}", hint=did_you_mean(name, COMMANDS, f"see {PROGRAM} --help"))
+        hint = errors.did_you_mean(name, COMMANDS, f"see {PROGRAM} --help")
+        raise errors.Usage(f"no such command: {name}", hint=hint)
     completing = _COMPLETION in os.environ
     app = build(COMMANDS if completing else [name] if name else (), boxes=_boxes(arguments))
     # Without a command there is nothing to run, and help is what helps.

@@ -313,7 +313,7 @@ class TestTerminatedInTasks:
                 raise ended_by from None
 
         monkeypatch.setattr(main, "_run", fail)
-        monkeypatch.setattr("scoutcache.cli.state.silence", lambda: None)
+        monkeypatch.setattr(main, "silence", lambda: None)
         assert cli() == (143, "", "")
 
 
@@ -331,3 +331,20 @@ def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
     process.send_signal(sent)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "", "")
+
+
+@pytest.mark.parametrize("module", ["scoutcache.cli.collecting", "scoutcache.cli.main"])
+def test_who_interrupts_a_command_that_is_being_loaded_sees_no_traceback(module):
+    script = (
+        "import builtins, os, signal\n"
+        "usual = builtins.__import__\n"
+        "def interrupted(name, *rest, **more):\n"
+        f"    if name == {module!r}: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    return usual(name, *rest, **more)\n"
+        "from scoutcache.__main__ import main\n"
+        "builtins.__import__ = interrupted\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "main()\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
