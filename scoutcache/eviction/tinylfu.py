@@ -17,21 +17,12 @@ from math import inf
 from typing import Final
 
 from scoutcache.eviction.base import Chain, Node, Policy, ghost_name
+from scoutcache.eviction.climbing import PROTECTED, SAMPLE, START, STEP, climbed
 from scoutcache.eviction.sketch import Sketch
 
 __all__ = ["TinyLfu"]
 
 _BUFFER: Final = 4096
-_PROTECTED: Final = 0.8
-_START: Final = 0.01
-_LEAST: Final = 0.01
-_MOST: Final = 0.8
-_SAMPLE: Final = 10
-"""Counts are halved, and the window's share moved, after so many requests per entry."""
-_STEP: Final = 0.0625
-_FADING: Final = 0.98
-_RESTART: Final = 0.05
-"""A hit ratio that changed by so much starts the search for the share anew."""
 
 
 class TinyLfu(Policy):
@@ -48,9 +39,9 @@ class TinyLfu(Policy):
         self._start()
 
     def _start(self) -> None:
-        self.share = _START
+        self.share = START
         """The window's part of the capacity."""
-        self._hits, self._before, self._step = 0, 0.0, _STEP
+        self._hits, self._before, self._step = 0, 0.0, STEP
 
     def reset(self) -> None:
         for queue in (self._window, self._probation, self._protected):
@@ -81,8 +72,8 @@ class TinyLfu(Policy):
     def _demote(self) -> None:
         """Those of the protected that are too many go back on probation."""
         queue = self._protected
-        entries = _PROTECTED * (1 - self.share) * self._most_entries
-        room = _PROTECTED * (1 - self.share) * self._most_bytes
+        entries = PROTECTED * (1 - self.share) * self._most_entries
+        room = PROTECTED * (1 - self.share) * self._most_bytes
         while (node := queue.oldest) is not None and (queue.count > entries or queue.size_bytes > room):
             queue.remove(node)
             self._probation.push(node)
@@ -92,17 +83,14 @@ class TinyLfu(Policy):
         sketch = self._sketch
         sketch.make_room(self.entries)
         sketch.add(ghost_name(node.key, node.space))
-        if sketch.added >= _SAMPLE * max(self.entries, 1):
+        if sketch.added >= SAMPLE * max(self.entries, 1):
             self._climb(self._hits / sketch.added)
             self._hits = 0
             sketch.halve()
 
     def _climb(self, ratio: float) -> None:
         """Move the window's share on in the same direction as long as that is for the better."""
-        change = ratio - self._before
-        amount = self._step if change >= 0 else -self._step
-        self._step = (_STEP if amount >= 0 else -_STEP) if abs(change) >= _RESTART else _FADING * amount
-        self.share = min(_MOST, max(_LEAST, self.share + amount))
+        self.share, self._step = climbed(self.share, self._step, ratio - self._before)
         self._before = ratio
 
     def _enter(self, node: Node) -> None:

@@ -128,8 +128,7 @@ def load_torch(model: str) -> Any:
     try:
         return _loaded(SentenceTransformer, model)
     except Exception as error:  # the library, its hub and the network raise what they like
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise CacheError(f"the model {model} can't be had: {reason:.300}", hint=WAYS_OUT) from error
+        raise CacheError(f"the model {model} can't be had: {_first_line(error):.300}", hint=WAYS_OUT) from error
     finally:
         quiet()
 
@@ -152,9 +151,13 @@ def _knock() -> None:
     try:
         get_session().head(constants.ENDPOINT, timeout=_PATIENCE)
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        reason = _first_line(error)
         where = "" if constants.ENDPOINT in reason else f"{constants.ENDPOINT} can't be reached: "
         raise CacheError(f"it is not on this machine; {where}{reason:.200}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def _quiet() -> Callable[[], None]:

@@ -6,23 +6,15 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
+from scoutcache.eviction.climbing import PROTECTED, SAMPLE, START, STEP, climbed
 from scoutcache.insight.simulation.base import Model
 
 __all__ = ["TinyLfu"]
 
 Queue = OrderedDict[int, None]
 
-_PROTECTED: Final = 0.8
-"""The part of main that those asked for again may fill."""
 _MOST: Final = 15
 """A counter has four bits."""
-_AGED: Final = 10
-"""Counters are halved after so many requests per entry."""
-_STEP: Final = 0.0625
-_FADING: Final = 0.98
-_RESTART: Final = 0.05
-_LEAST_SHARE: Final = 0.01
-_MOST_SHARE: Final = 0.8
 
 
 class TinyLfu(Model):
@@ -34,7 +26,7 @@ class TinyLfu(Model):
 
     name = "tinylfu"
     greets = True
-    start: ClassVar[float] = 0.01
+    start: ClassVar[float] = START
     """The window's part of the capacity, at first."""
     adaptive: ClassVar[bool] = True
 
@@ -48,14 +40,14 @@ class TinyLfu(Model):
         self._hits = self._misses = 0
         self._halvings = 0
         self._halved = [0] * len(rooms)
-        self._before, self._step = 0.0, _STEP
+        self._before, self._step = 0.0, STEP
         self.touch = self._hit
 
     def _divide(self, share: float) -> None:
         """Give the window that *share* of the capacity."""
         self._share = share
         self._border = int(share * self.capacity)
-        self._most_protected = _PROTECTED * (self.capacity - share * self.capacity)
+        self._most_protected = PROTECTED * (self.capacity - share * self.capacity)
 
     def _frequency(self, key: int) -> int:
         """How often *key* was asked for; counters are halved when they are looked at."""
@@ -92,7 +84,7 @@ class TinyLfu(Model):
             self.count[key] += 1
         self._misses += 1
         entries = len(self._window) + len(self._probation) + len(self._protected)
-        if self._hits + self._misses >= _AGED * (entries or 1):
+        if self._hits + self._misses >= SAMPLE * (entries or 1):
             self._age()
 
     def _age(self) -> None:
@@ -104,10 +96,8 @@ class TinyLfu(Model):
 
     def _climb(self, ratio: float) -> None:
         """Move the border on in the same direction as long as that is for the better."""
-        change = ratio - self._before
-        amount = self._step if change >= 0 else -self._step
-        self._step = (_STEP if amount >= 0 else -_STEP) if abs(change) >= _RESTART else _FADING * amount
-        self._divide(min(_MOST_SHARE, max(_LEAST_SHARE, self._share + amount)))
+        share, self._step = climbed(self._share, self._step, ratio - self._before)
+        self._divide(share)
         self._before = ratio
 
     def enter(self, key: int) -> None:
