@@ -124,9 +124,9 @@ def add(
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
 ) -> None:
     """Store the answer to a query under the prefix semantic, as an ordinary entry."""
-    from scoutcache.cli.values import _content, check_lasting
+    from scoutcache.cli.values import check_lasting, content_of
 
-    content, wanted = _content(response, kind), _scope("add", model, scope)
+    content, wanted = content_of(response, kind), _scope("add", model, scope)
     with session.cache() as cache:
         check_lasting(cache)
         key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **wanted)

@@ -134,7 +134,7 @@ def set_(
 
     Exit code 3 when one of them failed and another took it.
     """
-    content = _content(value, kind)
+    content = content_of(value, kind)
     failed: TierUnavailable | None = None
     with session.cache() as cache:
         check_lasting(cache)
@@ -221,7 +221,7 @@ def _is_zero(ttl: str) -> bool:
     return parse_ttl(ttl) == 0
 
 
-def _content(value: str, kind: str) -> Any:
+def content_of(value: str, kind: str) -> Any:
     given = stdin_bytes("-").read() if value == "-" else value.encode("utf-8", "surrogateescape")
     if kind == "bytes":
         return given

@@ -12,6 +12,7 @@ Rule 4: a tier that can't take what it should is not believed about it from then
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 from msgspec.structs import replace as replace_fields
@@ -27,7 +28,15 @@ from scoutcache.engine.world import World
 from scoutcache.entry import Header, Ref, Row
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["Placing"]
+__all__ = ["Missed", "Placing"]
+
+
+@dataclass(slots=True)
+class Missed:
+    """What announcements forbade in every tier; and what of that where they are made (`World.tells`)."""
+
+    everywhere: set[Ref] = field(default_factory=set)
+    announced: set[Ref] = field(default_factory=set)
 
 
 class Placing:
@@ -37,13 +46,12 @@ class Placing:
         self._world, self._reading = world, reading
 
     def write(
-        self, rows: Sequence[Row], end: int, heard: Known | None = None, unstored: set[Ref] | None = None,
-        equal: Equal | None = None, announced: set[Ref] | None = None,
+        self, rows: Sequence[Row], end: int, heard: Known | None = None, missed: Missed | None = None,
+        equal: Equal | None = None,
     ) -> Flow[int]:  # fmt: skip
         """Write sealed *rows* that nothing since *end* forbids; how many some tier took.
 
-        *heard* is what their computation was told, *unstored* collects what was forbidden everywhere, *announced* what
-        of that an announcement forbade where they are (`World.tells`), and *equal* says which keep their values.
+        *heard* is what their computation was told, and *equal* says which keep their values.
         """
         world = self._world
         placed = self._placed(rows)
@@ -55,7 +63,7 @@ class Placing:
                 yield from self._let_go(level, rows)
                 continue
             taken[level] = yield from self.write_level(
-                level, placed[level], end, None if unstored is None else forbidden[level], heard,
+                level, placed[level], end, None if missed is None else forbidden[level], heard,
                 self._told_with(level, placed[level], equal),
             )  # fmt: skip
         unwritten = world.policy is not None and any(len(placed[level]) < len(rows) for level in world.lower)
@@ -78,12 +86,11 @@ class Placing:
             world.moments.wrote_here([row.header.ref for row in rows])
         if world.hooks.wants("stored"):
             self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
-        if unstored is not None:
+        if missed is not None:
             refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
             kept = [refs[level].difference(forbidden[level]) for level in refs]
-            left = {row.header.ref for row in rows}.difference(*kept)
-            unstored.update(left)
-            (set() if announced is None else announced).update(left.intersection(forbidden.get(world.tells, ())))
+            missed.everywhere = {row.header.ref for row in rows}.difference(*kept)
+            missed.announced = missed.everywhere.intersection(forbidden.get(world.tells, ()))
         most = max(taken.values(), default=0)
         return most if most == len(rows) else _count(placed, taken)
 

@@ -27,7 +27,7 @@ from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Known
-from scoutcache.engine.placing import Placing
+from scoutcache.engine.placing import Missed, Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
 from scoutcache.entry import (
@@ -161,23 +161,24 @@ class Writing:
         renewed = [name for ref in changed if (name := KEY_MARK + ref.key) in versions] if changed else []
         for row in rows if renewed else ():
             row.renews = name if (name := KEY_MARK + row.header.ref.key) in renewed else None
-        late: set[Ref] | None = set() if anew and self._world.tells is not None else None
-        missed = set[Ref]() if late is not None and unstored is None else unstored
+        missed = Missed() if unstored is not None or (anew and self._world.tells is not None) else None
         with self._world.changing():
-            taken = yield from self._write_and_renew(namespace, rows, began, versions, renewed, missed, equal, late)
+            taken = yield from self._write_and_renew(namespace, rows, began, versions, renewed, missed, equal)
         if changed and taken:
             yield from self._tell_watch(namespace, changed)
-        if late:
-            left = [entry for entry in kept if entry.ref in late]
-            taken += yield from self.store(left, self.moment(), tags=tags, depends_on=depends_on, unstored=unstored)
+        if missed is not None and unstored is not None:
+            unstored |= missed.everywhere
+        if missed is not None and anew and missed.announced:
+            left = [entry for entry in kept if entry.ref in missed.announced]
+            taken += yield from self.store(left, self.moment(), tags=tags, depends_on=depends_on)
         return taken
 
     def _write_and_renew(
         self, namespace: str, rows: Sequence[Row], began: Moment, versions: Mapping[str, int], renewed: list[str],
-        unstored: set[Ref] | None, equal: Equal | None, late: set[Ref] | None,
+        missed: Missed | None, equal: Equal | None,
     ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 6)."""
-        taken = yield from self.placing.write(rows, began.end, began.heard, unstored, equal, late)
+        taken = yield from self.placing.write(rows, began.end, began.heard, missed, equal)
         self._world.hear()  # that somebody depends on one of them may have come with the answer
         if equal is None and self._world.known(namespace, _DEPENDED) == {}:
             return taken

@@ -20,8 +20,8 @@ from scoutcache.eviction.s3fifo import S3Fifo
 
 __all__ = ["AdaptiveS3Fifo"]
 
-_LEAST: Final = 0.02
-_MOST: Final = 0.9
+LEAST: Final = 0.02
+MOST: Final = 0.9
 
 
 class AdaptiveS3Fifo(S3Fifo):
@@ -46,10 +46,10 @@ class AdaptiveS3Fifo(S3Fifo):
         self._known = True
         if early.take(name, capacity):
             step = max(1.0, late.count / (early.count + 1))
-            self.share = min(_MOST, self.share + step / capacity)
+            self.share = min(MOST, self.share + step / capacity)
         elif late.take(name, capacity):
             step = max(1.0, early.count / (late.count + 1))
-            self.share = max(_LEAST, self.share - step / capacity)
+            self.share = max(LEAST, self.share - step / capacity)
         else:
             self._known = False
 

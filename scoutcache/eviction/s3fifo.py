@@ -18,7 +18,8 @@ from scoutcache.eviction.ghosts import Ghosts
 
 __all__ = ["S3Fifo"]
 
-_CAP: Final = 3
+CAP: Final = 3
+SHARE: Final = 0.1
 
 
 class S3Fifo(Policy):
@@ -32,7 +33,7 @@ class S3Fifo(Policy):
     def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
         super().__init__(max_entries, max_bytes)
         self._small, self._main, self._early = Chain(), Chain(), Ghosts()
-        self.share = 0.1
+        self.share = SHARE
         """The small queue's part of the capacity."""
         self._known = False
 
@@ -40,7 +41,7 @@ class S3Fifo(Policy):
         self._small.reset()
         self._main.reset()
         self._early.reset()
-        self.share = 0.1
+        self.share = SHARE
         self.entries = self.size_bytes = 0
 
     def nodes(self) -> Iterator[Node]:
@@ -86,7 +87,7 @@ class S3Fifo(Policy):
         """The oldest of main leaves, or goes round again with its counter lowered."""
         node = self._main.oldest
         assert node is not None
-        frequency = min(node.hits - node.mark, _CAP)
+        frequency = min(node.hits - node.mark, CAP)
         if frequency > 0:
             node.mark = node.hits - frequency + 1
             self._main.renew(node)

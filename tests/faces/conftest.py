@@ -267,3 +267,19 @@ def turns() -> Any:
             await asyncio.sleep(0)
 
     return run
+
+
+@pytest.fixture
+def machines(face, runner, redis_url, tmp_path):
+    """Opens caches of *tiers* with a directory each on one server, as on several machines; their listeners run."""
+    opened: list[Driven] = []
+
+    def make(tiers: list[str], **redis: object) -> Driven:
+        server = {"url": redis_url, "timeout": 5.0, **redis}
+        config = {"tiers": tiers, "directory": tmp_path / f"machine{len(opened)}", "redis": server}
+        opened.append(Driven({"sync": Cache, "async": AsyncCache}[face](config), runner))
+        return opened[-1]
+
+    yield make
+    for cache in opened:
+        cache.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
+import functools
 import os
 import random
 import threading
@@ -12,28 +12,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from scoutcache import AsyncCache, Cache
+from scoutcache import Cache
 from scoutcache.entry import Ref
-
-from .conftest import Driven
 
 ALL = ["memory", "redis", "disk"]
 
 
 @pytest.fixture(params=[["memory", "redis"], ALL], ids="+".join)
-def machine(request, face, runner, redis_url, tmp_path):
+def machine(request, machines):
     """Opens a cache of its own directory on the one server; its listener runs."""
-    opened, numbers = [], itertools.count()
-
-    def make(**redis):
-        server = {"url": redis_url, "timeout": 5.0, **redis}
-        config = {"tiers": request.param, "directory": tmp_path / f"machine{next(numbers)}", "redis": server}
-        opened.append(Driven({"sync": Cache, "async": AsyncCache}[face](config), runner))
-        return opened[-1]
-
-    yield make
-    for cache in opened:
-        cache.close()
+    return functools.partial(machines, request.param)
 
 
 @pytest.fixture

@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import itertools
-
 import pytest
-
-from scoutcache import AsyncCache, Cache
-
-from .conftest import Driven
 
 ALL = ["memory", "redis", "disk"]
 
 
 @pytest.fixture(params=[["redis"], ALL], ids="+".join)
-def machine(request, face, runner, redis_url, tmp_path):
-    """Opens a cache with a directory of its own; a *deaf* one hears only what it asks for itself."""
-    opened, numbers = [], itertools.count()
-
-    def make(*, deaf):
-        config = {"tiers": request.param, "directory": tmp_path / f"machine{next(numbers)}",
-                  "redis": {"url": redis_url, "timeout": 5.0}}  # fmt: skip
-        cache = {"sync": Cache, "async": AsyncCache}[face](config)
-        opened.append(Driven(cache, runner))
-        if deaf:
-            cache._core.background._listener._listener.close()
-        return opened[-1]
-
-    yield make
-    for cache in opened:
-        cache.close()
+def levels(request):
+    return request.param
 
 
 @pytest.fixture
-def deaf(machine):
-    return machine(deaf=True)
+def deaf(machines, levels):
+    """A machine that hears only what it asks for itself."""
+    opened = machines(levels)
+    opened._core.background._listener._listener.close()
+    return opened
 
 
 @pytest.fixture
-def other(machine):
-    return machine(deaf=False)
+def other(machines, levels):
+    return machines(levels)
 
 
 OVER = {

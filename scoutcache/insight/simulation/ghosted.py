@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import ClassVar, Final
+from typing import ClassVar
 
+from scoutcache.eviction.adaptive import LEAST, MOST
+from scoutcache.eviction.s3fifo import CAP, SHARE
 from scoutcache.insight.simulation.base import Model
 
 __all__ = ["AdaptiveS3Fifo", "Arc", "S3Fifo"]
 
 Queue = OrderedDict[int, None]
-_CAP: Final = 3
-_LEAST: Final = 0.02
-_MOST: Final = 0.9
 
 
 class S3Fifo(Model):
@@ -29,7 +28,7 @@ class S3Fifo(Model):
         self._main: Queue = OrderedDict()
         self._early: Queue = OrderedDict()
         self._in_small = 0
-        self._share = 0.1
+        self._share = SHARE
         self._known = False
 
     def greet(self, key: int) -> None:
@@ -64,7 +63,7 @@ class S3Fifo(Model):
             if not frequency:
                 self.left_main(key)
                 return key
-            count[key] = min(frequency, _CAP) - 1
+            count[key] = min(frequency, CAP) - 1
             main[key] = None
 
     def left_small(self, key: int) -> None:
@@ -104,11 +103,11 @@ class AdaptiveS3Fifo(S3Fifo):
         if key in early:
             del early[key]
             entries = max(1, len(self._small) + len(self._main))
-            self._share = min(_MOST, self._share + max(1.0, len(late) / (len(early) + 1)) / entries)
+            self._share = min(MOST, self._share + max(1.0, len(late) / (len(early) + 1)) / entries)
         elif key in late:
             del late[key]
             entries = max(1, len(self._small) + len(self._main))
-            self._share = max(_LEAST, self._share - max(1.0, len(early) / (len(late) + 1)) / entries)
+            self._share = max(LEAST, self._share - max(1.0, len(early) / (len(late) + 1)) / entries)
         else:
             self._known = False
 
