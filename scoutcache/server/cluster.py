@@ -28,7 +28,7 @@ from redis.exceptions import (
 )
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.coalescing import hung_up, let_go
+from scoutcache.server.coalescing import cut_off, hung_up, let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
@@ -319,20 +319,21 @@ class AsyncCluster:
             room.release()
 
     async def _exchange(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
-        connection = None
+        connection = writer = None
         try:
             connection = node.acquire_connection()
+            writer = connection._writer
             if hung_up(connection):
-                await connection.disconnect(nowait=True)  # sending connects it anew
+                await cut_off(connection, writer)  # sending connects it anew
             await connection.send_packed_command([packed(commands)], check_health=False)
             answers = [await self._reply(connection) for _ in commands]
         except _LOST as error:
             if connection is not None:
-                await connection.disconnect(nowait=True)
+                await cut_off(connection, writer)
             raise await self._lost(client, node, error) from None
         except BaseException:
             if connection is not None:
-                await connection.disconnect(nowait=True)
+                await cut_off(connection, writer)
             raise
         finally:
             if connection is not None:

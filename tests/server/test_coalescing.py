@@ -6,6 +6,7 @@ import asyncio
 import gc
 import random
 import weakref
+from contextlib import suppress
 
 import pytest
 from redis.exceptions import ResponseError
@@ -527,6 +528,38 @@ def test_who_connects_as_it_is_closed_leaves_no_connection(coalescing, proxy, br
         assert not conduit._connection.is_connected
 
     on_loop(work(), conduit)
+
+
+def test_what_could_not_be_sent_in_time_never_arrives(coalescing):
+    """A server that takes nothing for a while, and then reads on: it must not get what its caller gave up."""
+    value = b"x" * 30_000_000
+
+    async def work():
+        read, reads_on = asyncio.Queue(), asyncio.Event()
+
+        async def greet(reader, writer):
+            size = 0
+            with suppress(ConnectionError):
+                while data := await reader.read(1 << 16):
+                    size += len(data)
+                    if len(data) < 1000:
+                        writer.write(b"+OK\r\n" * data.count(b"*"))
+                    else:
+                        await reads_on.wait()
+            read.put_nowait(size)
+            writer.transport.abort()
+
+        async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+            conduit = coalescing(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0", timeout=0.1)
+            conduit._timeout = -1.0  # of a second and a half that so many bytes may take
+            with pytest.raises(TierUnavailable):
+                await asked(conduit, ("SET", "k", value))
+            reads_on.set()
+            async with asyncio.timeout(20):
+                assert await read.get() < len(value)
+            await conduit.close()
+
+    asyncio.run(work())
 
 
 def test_the_breaker_holds_no_conduit(coalescing, redis_url, breaker):

@@ -110,6 +110,9 @@ class Proxy:
         await asyncio.gather(*links, return_exceptions=True)
 
     def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._listener is None:  # accepted as it was cut
+            writer.transport.abort()
+            return
         self.connections += 1
         link = self._loop.create_task(self._serve(reader, writer))
         self._links.add(link)
