@@ -244,6 +244,12 @@ class TestTrust:
         (workplace / "scoutcache.toml").write_text(self.CONFIG + "# changed\n")
         assert "runs code" in cli("stats").err
 
+    def test_it_is_asked_for_before_what_the_command_would_do(self, workplace, terminal):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        asked = terminal("clear", keys="n\n").out
+        assert "trust" in asked
+        assert "clear everything" not in asked
+
     def test_doctor_warns_of_it(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(self.CONFIG)
         checks = {check["name"]: check["status"] for check in json.loads(cli("doctor", "--json").out)["checks"]}
