@@ -109,7 +109,7 @@ def invalidate(
 
     After it has returned nobody reads what was there before. What is named is united; --match all takes only what
     fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
-    while it is computed anew, where it has a time to be stale; refresh also tells the processes that can compute it.
+    while it is computed anew, until its time is over; refresh also tells the processes that can compute it.
     An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
     as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
     may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody

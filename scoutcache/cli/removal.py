@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
+"""What ``prune`` counts, of however few tiers."""
 _YES: Final = typer.Option("--yes", help="Don't ask.")
 
 
@@ -171,7 +173,7 @@ def prune(
         ]  # fmt: skip
         check_answered(core, away, tier)
         tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
-    names = dict.fromkeys(name for row in counts for name in row if name != "name")
+    names = dict.fromkeys([*_COUNTED, *(name for row in counts for name in row if name != "name")])
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
     session.out.record(
         {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,

@@ -82,6 +82,8 @@ def stats(
     from scoutcache.ttl import parse_duration
 
     seconds = None if period is None else read("--period", parse_duration, period)
+    if tier is not None and by not in {None, "tier"}:
+        raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
     asked = Asked(seconds, by, tier, check)
     every, problems = interval_of(interval), Problems()
     if prom_textfile is not None:

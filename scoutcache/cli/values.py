@@ -49,6 +49,8 @@ def get(
 
     It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
     """
+    if raw and output in {None, "-"} and session.form != "table":
+        raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
@@ -58,7 +60,10 @@ def get(
                 hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
             )  # fmt: skip
     if value is MISSING:
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+        hint = "the cache is switched off (enabled = false), so that every read misses"
+        if session.config.enabled:
+            hint = f"{session.again('explain', key)} tells why"
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=hint)
     if output is not None and output != "-":
         write_whole(Path(output), content := _bytes(session, value))
         if session.form != "table":

@@ -322,3 +322,19 @@ def test_demo_shows_the_saving_and_leaves_nothing(cli, isolated_environment):
     assert "simulat" in ran.err
     assert "scoutcache" in ran.err
     assert list(isolated_environment.rglob("*.db")) == []
+
+
+def test_reading_from_replicas_of_one_server_is_told(cli, workplace):
+    (workplace / "scoutcache.toml").write_text('[redis]\nurl = "redis://127.0.0.1:1"\nread_from = "replica"\n')
+    ran = cli("config", "validate")
+    assert ran.code == 0
+    assert "redis.read_from: replica has no effect" in ran.err
+    checks = {check["name"]: check for check in json.loads(cli("doctor", "--json").out)["checks"]}
+    assert checks["redis replicas"]["status"] == "warn"
+
+
+def test_the_environment_counts_among_what_was_read(cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_ENABLED", "false")
+    assert "the environment" in cli("config", "validate").err
+    checks = {check["name"]: check for check in json.loads(cli("doctor", "--json").out)["checks"]}
+    assert checks["configuration"]["detail"] == "the environment"
