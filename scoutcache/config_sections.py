@@ -177,6 +177,8 @@ class RedisSection(Section):
     timeout: Wait = 0.25
     connect_timeout: Wait = 1.0
     health_check_interval: Duration = 30.0
+    """A connection that rested for longer is made anew before it is used, for what lies between may have forgotten it;
+    0: never.  Not on a cluster."""
     key_prefix: str = Field(default="scoutcache:", min_length=1)
     max_connections: Count = 50
     max_bytes: Room | None = None
