@@ -242,7 +242,7 @@ class CompressionSection(Section):
     level: int | None = None
     """None: the codec's own default."""
     dictionary: str | None = None
-    """A file with a zstd dictionary, or "auto" for those trained on the cache's own entries."""
+    """A file with a zstd dictionary.  Entries that were written with another one are misses."""
 
 
 class SerializerSection(Section):

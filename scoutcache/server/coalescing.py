@@ -257,7 +257,7 @@ class Coalescing:
     def _has_rested(self) -> bool:
         """Was nothing heard for so long that somebody on the way may have forgotten the connection?"""
         heard = self._heard()
-        return 0 < heard and 0 < self._rest < asyncio.get_running_loop().time() - heard
+        return heard > 0 and 0 < self._rest < asyncio.get_running_loop().time() - heard
 
     def _heard(self) -> float:
         return getattr(self._connection._reader, "heard", 0.0)

@@ -338,3 +338,27 @@ def test_the_environment_counts_among_what_was_read(cli, monkeypatch):
     assert "the environment" in cli("config", "validate").err
     checks = {check["name"]: check for check in json.loads(cli("doctor", "--json").out)["checks"]}
     assert checks["configuration"]["detail"] == "the environment"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[security]\nencryption = "aes-256-gcm"\nsigning_keys = { k = "0123456789abcdef" }\n',
+         "security.encryption is not available"),
+        ("[compression]\nlevel = 99\n", "compression: level 99 is outside"),
+        ('[compression]\ntype = "zstd"\ndictionary = "nowhere"\n', "compression.dictionary: nowhere"),
+        ('[redis]\nurl = "redis://h"\npassword_file = "nowhere"\n', "redis.password_file: nowhere"),
+        ('[redis]\nurl = "rediss://h"\ntls_ca_file = "nowhere"\n', "redis.tls_ca_file: nowhere"),
+    ],
+)  # fmt: skip
+def test_what_no_cache_could_be_opened_with_is_not_called_right(text, problem, cli, workplace):
+    (workplace / "scoutcache.toml").write_text(text)
+    ran = cli("config", "validate")
+    assert ran.code == 2
+    assert f"{workplace / 'scoutcache.toml'}: {problem}" in ran.err
+    assert cli("keys").code != 0, "nor does it open"
+
+
+def test_a_serializer_of_an_applications_own_is_left_to_it(cli, workplace):
+    (workplace / "scoutcache.toml").write_text('[serializer]\ntype = "custom"\n')
+    assert cli("config", "validate").code == 0
