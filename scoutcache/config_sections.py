@@ -155,13 +155,17 @@ class DiskSection(Section):
 
 
 class RedisSection(Section):
-    """``[redis]``: the tier on a server, a cluster (*nodes*) or behind sentinels (*sentinel*, *sentinel_service*)."""
+    """``[redis]``: the tier on a server, a cluster (*nodes*) or behind sentinels (*sentinel*, *sentinel_service*).
+
+    *username* and *password* (or *password_file*) go before those of the URL.
+    """
 
     url: SecretUrl | None = None
     nodes: Addresses = ()
     sentinel: Addresses = ()
     sentinel_service: str = Field(default="mymaster", min_length=1)
     read_from: Literal["primary", "replica", "any"] = "primary"
+    """Who is asked for entries, of a cluster or behind sentinels; a single server is asked itself."""
     username: str | None = None
     password: SecretStr | None = None
     password_file: Path | None = None
@@ -173,6 +177,8 @@ class RedisSection(Section):
     timeout: Wait = 0.25
     connect_timeout: Wait = 1.0
     health_check_interval: Duration = 30.0
+    """A connection that rested for longer is made anew before it is used, for what lies between may have forgotten it;
+    0: never.  Not on a cluster."""
     key_prefix: str = Field(default="scoutcache:", min_length=1)
     max_connections: Count = 50
     max_bytes: Room | None = None
@@ -204,12 +210,21 @@ class RedisSection(Section):
     def _one_way_in(self) -> Self:
         if (self.url is not None) + bool(self.nodes) + bool(self.sentinel) > 1:
             raise ValueError("url, nodes and sentinel exclude each other")
+        if self.password is not None and self.password_file is not None:
+            raise ValueError("password and password_file exclude each other")
         return self
 
     @property
     def configured(self) -> bool:
         """Whether a server is named."""
         return bool(self.url is not None or self.nodes or self.sentinel)
+
+    @property
+    def without_effect(self) -> str | None:
+        """What is said here in vain, None for nothing."""
+        if self.url is None or self.read_from == "primary":
+            return None
+        return f"redis.read_from: {self.read_from} has no effect with redis.url, which is one server"
 
 
 class PlacementSection(Section):
@@ -227,7 +242,7 @@ class CompressionSection(Section):
     level: int | None = None
     """None: the codec's own default."""
     dictionary: str | None = None
-    """A file with a zstd dictionary, or "auto" for those trained on the cache's own entries."""
+    """A file with a zstd dictionary.  Entries that were written with another one are misses."""
 
 
 class SerializerSection(Section):
@@ -267,18 +282,19 @@ class FreshnessSection(Section):
     """How long after its ttl an entry may still be served while it is refreshed, or when refreshing fails."""
     refresh_ahead: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The fraction of the ttl after which one reader refreshes early."""
-    soft_timeout: Wait | None = None
+    soft_timeout: Annotated[Ttl, Field(gt=0)] | None = None
+    """How long to wait for a fresh value before a stale one is served; "never" waits until it comes or fails."""
     hard_timeout: Wait | None = None
     throttle: Wait = 30.0
     """Seconds for which a factory that failed isn't asked again while a stale value can be served."""
     negative_ttl: Ttl | None = None
-    """How long "nothing" is kept; None: like any value."""
+    """How long "nothing" is kept, which is then never served stale; None: like any value."""
     jitter: Fraction = 0.0
     """The part of each ttl that is left to chance, so that entries don't all expire at once."""
 
     @model_validator(mode="after")
     def _soft_before_hard(self) -> Self:
-        if self.soft_timeout is not None and (self.hard_timeout or math.inf) < self.soft_timeout:
+        if self.soft_timeout not in {None, math.inf} and (self.hard_timeout or math.inf) < (self.soft_timeout or 0):
             raise ValueError("soft_timeout is longer than hard_timeout")
         return self
 

@@ -221,7 +221,8 @@ class SemanticCacheEntry(BaseModel):
 class WarmedKey(BaseModel):
     """What became of one key of ``cache.warm``.  It is true unless it failed.
 
-    *outcome* is ``warmed``, ``skipped`` (it was there, with ``only_missing``) or ``failed``; *error* says why.
+    *outcome* is ``warmed``, ``skipped`` (it was there, with ``only_missing``; or the cache is switched off) or
+    ``failed``; *error* says why.
     """
 
     model_config = _TOLD

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from contextlib import suppress
+from typing import Any, Final, NamedTuple
 
 from scoutcache.callables import is_coroutine_function
 from scoutcache.calls import Calls, Key, codec_figures, several, tag_names
@@ -12,6 +13,7 @@ from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import key_text, making_us
+from scoutcache.ttl import parse_duration
 
 __all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
 
@@ -151,7 +153,7 @@ def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, 
             default: float | None = getattr(defaults, name, None)
             return default
         try:
-            return read_ttl(given)
+            return _wait(read_ttl, given) if name in _WAITS else read_ttl(given)
         except InvalidTTL as error:
             raise InvalidTTL(f"{name}: {error}") from None
 
@@ -180,6 +182,20 @@ def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, 
         (lambda one: calls.lifetime(one, how.ttl, how.stale_ttl)) if many else None,
         calls.core.world.sliding,
     )
+
+
+_WAITS: Final = {"soft_timeout", "hard_timeout", "error_ttl"}
+"""Nothing is stored for so long, so 0 does not stand for not storing."""
+
+
+def _wait(read_ttl: Callable[[object], float], given: object) -> float:
+    """What a time to live may be too; it is only told in other words what it can't be."""
+    with suppress(InvalidTTL):
+        return read_ttl(given)
+    try:
+        return parse_duration(given)
+    except InvalidTTL as error:
+        raise InvalidTTL(f"{error}, or 'never'") from None
 
 
 def _check_callables(factory: object, how: How) -> None:

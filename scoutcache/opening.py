@@ -16,19 +16,24 @@ from scoutcache.eviction import make_policy
 from scoutcache.tiers.base import Tier
 from scoutcache.wire.codec import CodecSettings
 
-__all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_unbuilt"]
+__all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_encryption", "refuse_unbuilt"]
 
 _log = logging.getLogger("scoutcache")
 
 
 def refuse_unbuilt(config: CacheConfig) -> None:
     """What protects data must not be accepted and then not be done; of the rest a warning is enough."""
-    if config.security.encryption != "none":
-        raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
+    refuse_encryption(config)
     try:
         make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
     except ConfigError as error:
         raise ConfigError(f"memory.strategy: {error}") from error
+
+
+def refuse_encryption(config: CacheConfig) -> None:
+    """Raise `ConfigError` where entries are to be encrypted."""
+    if config.security.encryption != "none":
+        raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
 
 
 def open_journal(directory: Path) -> Channel:
@@ -72,7 +77,8 @@ def _dictionary(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise ConfigError(f"compression.dictionary: {path}: {error.strerror}") from error
+        raise ConfigError(f"compression.dictionary: {path}: {error.strerror}",
+                          hint="zstd --train makes such a file of samples") from error  # fmt: skip
 
 
 def custom_tier(name: str) -> Tier:

@@ -236,7 +236,7 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     same, and so does `cache.llm`.  It needs ``scoutcache[semantic]``.
     """
     invalidation_rules: Texts = ()
-    """Ids of rules."""
+    """Ids of rules, which must be among the configuration's.  What they hit, and when, the rules say themselves."""
     encrypt_at_rest: bool = False
     """Only memory may hold such entries as long as entries can't be encrypted: otherwise opening is refused."""
     require_authentication: bool = False

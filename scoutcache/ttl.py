@@ -20,7 +20,9 @@ __all__ = ["LONGEST", "parse_duration", "parse_size", "parse_ttl"]
 LONGEST: Final = 1000 * 365.25 * 86400.0
 """A thousand years, in seconds.  A longer time to live (`sys.maxsize` is a common idiom) means "never"."""
 
-_ACCEPTED: Final = "seconds (90, 0.5), a timedelta, '500ms', '90s', '30m', '2h', '7d', '1h30m'"
+_ACCEPTED: Final = "seconds (90, 0.5), '500ms', '90s', '30m', '2h', '7d', '1h30m'"
+_WRITTEN: Final = (str, int, float, list, dict)
+"""What a file or a command line can hold: nobody who wrote one of these could have written a timedelta."""
 _SECONDS: Final = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds"), 1.0),
@@ -51,7 +53,9 @@ def parse_ttl(value: object) -> float:
         return math.inf
     seconds = _seconds(value)
     if seconds is None or not seconds >= 0.0:
-        raise InvalidTTL(f"{_shown(value)} is no time to live; expected {_ACCEPTED}, 'never', or 0 for not storing")
+        raise InvalidTTL(
+            f"{_shown(value)} is no time to live; expected {_accepted(value)}, 'never', or 0 for not storing"
+        )
     return seconds if seconds <= LONGEST else math.inf
 
 
@@ -59,7 +63,7 @@ def parse_duration(value: object) -> float:
     """A finite duration in seconds, in the grammar of `parse_ttl` without ``"never"``.  Raises `InvalidTTL`."""
     seconds = _seconds(value)
     if seconds is None or not 0.0 <= seconds <= LONGEST:
-        raise InvalidTTL(f"{_shown(value)} is no duration; expected {_ACCEPTED}")
+        raise InvalidTTL(f"{_shown(value)} is no duration; expected {_accepted(value)}")
     return seconds
 
 
@@ -71,6 +75,10 @@ def parse_size(value: object) -> int:
     if size is None or not 0 <= size < 2**63:
         raise InvalidSize(f"{_shown(value)} is no size; expected bytes (1048576), '500KB', '100MB', '1GB', '64MiB'")
     return size
+
+
+def _accepted(value: object) -> str:
+    return _ACCEPTED if isinstance(value, _WRITTEN) else f"{_ACCEPTED}, a timedelta"
 
 
 def _seconds(value: object) -> float | None:

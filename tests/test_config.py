@@ -205,6 +205,7 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
     ("settings", "said"),
     [
         ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "exclude each other"),
+        ({"redis": {"password": "p", "password_file": "f"}}, "exclude each other"),
         ({"redis": {"nodes": ["u:p@h:1"]}}, "host:port"),
         ({"redis": {"nodes": ["h"]}}, "redis.nodes[0]: expected 'host:port' with a port from 1 to 65535"),
         ({"redis": {"sentinel": ["h:0"]}}, "redis.sentinel[0]: expected 'host:port'"),
@@ -346,3 +347,16 @@ def test_a_directory_has_a_name():
 def test_an_embedder_has_a_name():
     with pytest.raises(ConfigError, match=r"semantic\.model"):
         CacheConfig.read({"semantic": {"model": ""}}, str)
+
+
+def test_a_stale_value_may_wait_for_a_fresh_one_by_default_too():
+    freshness = CacheConfig(freshness={"soft_timeout": "never", "hard_timeout": "30s"}).freshness
+    assert freshness.soft_timeout == math.inf
+    assert freshness.model_dump(mode="json")["soft_timeout"] == "never"
+
+
+def test_reading_from_replicas_of_one_server_has_no_effect_and_that_is_told():
+    alone = CacheConfig(redis={"url": "redis://h", "read_from": "any"}).redis
+    assert "read_from" in (alone.without_effect or "")
+    assert CacheConfig(redis={"nodes": ["h:1"], "read_from": "any"}).redis.without_effect is None
+    assert CacheConfig(redis={"url": "redis://h"}).redis.without_effect is None

@@ -144,3 +144,13 @@ def test_what_is_no_size_is_refused(written):
         parse_size(written)
     assert isinstance(caught.value, CacheError)
     assert "100MB" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["soon", -1, True, [], {}])
+def test_a_timedelta_is_only_spoken_of_to_who_could_have_written_one(value):
+    for read in (parse_ttl, parse_duration):
+        with pytest.raises(InvalidTTL) as caught:
+            read(value)
+        assert "timedelta" not in str(caught.value)
+    with pytest.raises(InvalidTTL, match="timedelta"):
+        parse_ttl(object())

@@ -27,7 +27,7 @@ from scoutcache.answers.state import Served, State
 from scoutcache.calls import Options
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.meaning.evidence import SAME, Evidence, Observation, read_evidence
 from scoutcache.meaning.scopes import Asked, evidence_key, places_of
 from scoutcache.meaning.verified import Figures, read_figures
@@ -70,7 +70,7 @@ class Hit(NamedTuple):
 
     @classmethod
     def read(cls, hit_id: str) -> Self:
-        """What *hit_id* says.  Raises `CacheError`."""
+        """What *hit_id* says.  Raises `InvalidKey`."""
         try:
             fields = msgspec.msgpack.decode(base64.urlsafe_b64decode(hit_id + "=" * (-len(hit_id) % 4)))
             hit = cls(*fields)
@@ -82,7 +82,7 @@ class Hit(NamedTuple):
         except (ValueError, TypeError, binascii.Error, msgspec.DecodeError):
             sound = False
         if not sound:
-            raise CacheError(f"{hit_id!r:.80} is no id of a hit", hint="hand over hit.hit_id as it is")
+            raise InvalidKey(f"{hit_id!r:.80} is no id of a hit", hint="hand over hit.hit_id as it is")
         return hit
 
 

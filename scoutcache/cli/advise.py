@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import Usage
+from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import command
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
@@ -59,7 +59,7 @@ def advise(
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration, parse_size
 
-    room = None if budget is None else parse_size(budget)
+    room = None if budget is None else read("--budget", parse_size, budget)
     if room is not None and room < LEAST:
         raise Usage(f"--budget {budget}: less than {text.size(LEAST)} is no size for memory",
                     hint="write --budget 2GB, or leave it out")  # fmt: skip
@@ -70,7 +70,7 @@ def advise(
         raise Usage(f"{source}: there is no such directory or file")
     path = session.place if source is None else Path(source)
     now = time.time()
-    start = None if since is None else now - parse_duration(since)
+    start = None if since is None else now - read("--since", parse_duration, since)
     memory = session.config.memory
     left_out: Counter[str] = Counter()
     problems = Problems()

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scoutcache.config_problems import wrong_settings
-from scoutcache.errors import PolicyError
+from scoutcache.errors import ConfigError, PolicyError
 from scoutcache.policies import CacheStrategy
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def check_strategy(loaded: Loaded) -> None:
 
 def check_available(loaded: Loaded) -> None:
     """Raise `ConfigError` that lists every setting that can't be had."""
-    _refuse([*_strategy(loaded), *_protection(loaded)])
+    _refuse([*_strategy(loaded), *_protection(loaded), *_codec(loaded), *_server(loaded)])
 
 
 def strategies() -> list[str]:
@@ -45,6 +45,42 @@ def _protection(loaded: Loaded) -> Iterator[str]:
         check_protection(loaded.config)
     except PolicyError as error:
         yield f"{loaded.origins['policies']}: policies: {error}"
+
+
+def _codec(loaded: Loaded) -> Iterator[str]:
+    """What entries can't be written with; a serializer of one's own is an application's to register."""
+    from scoutcache.opening import codec_settings, refuse_encryption
+    from scoutcache.policies import SerializationType
+    from scoutcache.wire.codec import Codec
+
+    config = loaded.config
+    if config.serializer.type is SerializationType.CUSTOM:
+        config = config.replace(serializer={})
+    for check in (refuse_encryption, lambda config: Codec(codec_settings(config))):
+        try:
+            check(config)
+        except ConfigError as error:
+            yield _placed(loaded, error)
+
+
+def _server(loaded: Loaded) -> Iterator[str]:
+    """The files that a connection needs."""
+    if not loaded.config.redis.configured:
+        return
+    from scoutcache.server.connecting import Source
+
+    try:
+        Source(loaded.config.redis).options(None)
+    except ConfigError as error:
+        yield _placed(loaded, error)
+
+
+def _placed(loaded: Loaded, error: ConfigError) -> str:
+    """What *error* says, behind where its setting stands; of a section, where something of it does."""
+    name = str(error).split(maxsplit=1)[0].rstrip(":")
+    origins = [origin for setting, origin in loaded.origins.items() if f"{setting}.".startswith(f"{name}.")]
+    place = next((origin for origin in origins if origin != "built-in"), "")
+    return f"{place}: {error}" if place else str(error)
 
 
 def _strategy(loaded: Loaded) -> Iterator[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli.collecting import as_usual
-from scoutcache.cli.errors import MISSED, Usage, did_you_mean
+from scoutcache.cli.errors import MISSED, Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 
@@ -64,9 +64,9 @@ def _bench(
     server = _server(session)
     options = BenchOptions(
         tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=workload, keys=keys,
-        value_size=parse_size(value_size), values=values, ratio=_ratio(ratio), clients=clients, use_async=use_async,
-        duration=parse_duration(duration), warmup=parse_duration(warmup), runs=runs, rate=rate, seed=seed,
-        redis_url=server,
+        value_size=read("--value-size", parse_size, value_size), values=values, ratio=_ratio(ratio), clients=clients,
+        use_async=use_async, duration=read("--duration", parse_duration, duration),
+        warmup=read("--warmup", parse_duration, warmup), runs=runs, rate=rate, seed=seed, redis_url=server,
     )  # fmt: skip
     _run(session, options, save, run_bench)
 

@@ -95,13 +95,12 @@ def _sqlite() -> Check:
 
 
 def _configuration(session: Session) -> Check:
-    from scoutcache.settings import needs_trust
+    from scoutcache.settings import needs_trust, sources
 
-    files = ", ".join(map(str, session.loaded.files)) or "no files, built-in settings"
     running = needs_trust(session.loaded)
     if running:
         return Check("configuration", "warn", f"it runs code: {'; '.join(running)}", "see that you trust these files")
-    return Check("configuration", "ok", files)
+    return Check("configuration", "ok", sources(session.loaded))
 
 
 def _policies(config: CacheConfig) -> Iterator[Check]:

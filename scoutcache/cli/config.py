@@ -107,16 +107,17 @@ def validate(session: Session) -> None:
     """
     from scoutcache.cli.available import check_available
     from scoutcache.policy_checks import conflicts
+    from scoutcache.settings import sources
 
     loaded = session.loaded
     check_available(loaded)
     found = conflicts(loaded.config.policies)
-    for line in map(str, found):
+    for line in filter(None, [*map(str, found), loaded.config.redis.without_effect]):
         session.warn(line)
     fields: dict[str, Any] = {
         "valid": True, "files": [str(path) for path in loaded.files], "conflicts": [one._asdict() for one in found],
     }  # fmt: skip
     if session.form == "table":
-        session.note(f"the configuration is right ({', '.join(fields['files']) or 'no files, built-in settings'})")
+        session.note(f"the configuration is right ({sources(loaded)})")
     else:
         session.out.record(fields)

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from scoutcache import errors
 from scoutcache.cli import text
+
+T = TypeVar("T")
 
 OK: Final = 0
 FAILED: Final = 1
@@ -107,6 +109,14 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
     message = str(error.format_message()).strip().rstrip(".")
     return message[:1].lower() + message[1:], help_hint
+
+
+def read(option: str, parse: Callable[[str], T], given: str) -> T:
+    """What *given* means to *parse*, whose complaint then names the *option*."""
+    try:
+        return parse(given)
+    except (errors.InvalidTTL, errors.InvalidSize) as error:
+        raise type(error)(f"{option}: {error}", hint=error.hint) from None
 
 
 def is_usage(error: BaseException) -> bool:

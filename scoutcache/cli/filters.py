@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
 
-from scoutcache.cli.errors import Usage, did_you_mean
+from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.ttl import parse_duration, parse_size, parse_ttl
 
 Row = Mapping[str, Any]
@@ -44,14 +44,14 @@ _SORTABLE: Final = {"key": "key", "tier": "tier", "namespace": "namespace", **{n
 
 def parse_filter(text: str) -> Test:
     """The test that *text* describes; raises `Usage` naming what is wrong with it."""
-    read = _FILTER.fullmatch(text)
-    if read is None:
+    parts = _FILTER.fullmatch(text)
+    if parts is None:
         raise Usage(f"filter {text!r} can't be read", hint="write it like 'ttl<60s', 'size>=10KB' or 'hits=0'")
-    name, sign, value = read.groups()
+    name, sign, value = parts.groups()
     if name not in _FIELDS:
         raise Usage(f"filter {text!r}: no field {name!r}", hint=did_you_mean(name, _FIELDS, _known(_FIELDS)))
     field, parse = _FIELDS[name]
-    limit, compare = parse(value), _OPERATORS[sign]
+    limit, compare = read(f"filter {text!r}", parse, value), _OPERATORS[sign]
     return lambda row: row[field] is not None and compare(row[field], limit)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.removal import failed
@@ -109,15 +109,15 @@ def invalidate(
 
     After it has returned nobody reads what was there before. What is named is united; --match all takes only what
     fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
-    while it is computed anew, where it has a time to be stale; refresh also tells the processes that can compute it.
+    while it is computed anew, until its time is over; refresh also tells the processes that can compute it.
     An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
     as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
     may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody
     told; it exits with 130 and says how to go on.
     """  # fmt: skip
     named = list(patterns or (["*"] if everything else ()))
-    _check_sweep(named, everything=everything)
-    seconds = None if wait is None else parse_duration(wait)
+    _check_sweep(named, everything=everything, wants_yes=not (yes or dry_run or session.can_ask))
+    seconds = None if wait is None else read("--wait", parse_duration, wait)
     wanted = Wanted(
         named, _keys(keys_from), list(tag or ()), event, list(depends_on or ()),
         {"cascade": not no_cascade, "action": action.replace("-", "_"), "reason": reason}, every=match == "all",
@@ -179,13 +179,17 @@ def _listened(cache: Cache, event: str) -> bool:
     return bool(by_event(cache._core.rulebook.ruleset, event, {}))
 
 
-def _check_sweep(patterns: Sequence[str], *, everything: bool) -> None:
+def _check_sweep(patterns: Sequence[str], *, everything: bool, wants_yes: bool) -> None:
+    """Refuse a sweep that isn't called one, and what is called one and isn't; *wants_yes*: nobody can be asked."""
     for pattern in patterns:
         whole = Pattern.parse(pattern).matches_all
         # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
-        if not everything and not pattern.replace("[^]", "?").strip("*?"):
+        sweeps = not pattern.replace("[^]", "?").strip("*?")
+        if sweeps and not everything:
             what = "is everything in the namespace" if whole else "is wildcards alone and may be everything"
-            raise Usage(f"{pattern} {what}", hint="pass --all if that is meant")
+            raise Usage(f"{pattern} {what}", hint=f"pass --all{' --yes' if wants_yes else ''} if that is meant")
+        if everything and not sweeps:
+            raise Usage(f"--all is everything in the namespace, and {pattern} is less", hint="name one of them")
 
 
 def _keys(source: str | None) -> list[str]:

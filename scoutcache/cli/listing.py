@@ -48,7 +48,8 @@ def keys(
         list[str] | None, typer.Option("--filter", metavar="F", help="ttl, age, size or hits, such as 'ttl<60s'.")
     ] = None,
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="FIELD:asc|desc", help="By key, size, ttl, age, hits, tier.")
+        str | None,
+        typer.Option("--sort", metavar="FIELD:asc|desc", help="By key, size, ttl, age, hits, tier, namespace."),
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
     null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
@@ -177,10 +178,10 @@ def explain(
     """Tell from the operation log why the last misses of a key were misses.
 
     Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), corrupt, bypassed
-    (a condition said no), disabled. With --hits also fresh, stale (served past its time, while it was refreshed or
-    because that failed) and joined (it waited for another caller's computation), each with the tier that answered, how
-    long it took and how much of that was waiting. The log is sampled where the configuration says so; then it knows
-    only what was sampled, but of invalidations all.
+    (a condition said no, or the cache was switched off). With --hits also fresh, stale (served past its time, while it
+    was refreshed or because that failed) and joined (it waited for another caller's computation), each with the tier
+    that answered, how long it took and how much of that was waiting. The log is sampled where the configuration says
+    so; then it knows only what was sampled, but of invalidations all.
     """
     from scoutcache.cli.telling import act
     from scoutcache.insight.reasons import explain as why

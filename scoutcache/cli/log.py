@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
+from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean, read
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
@@ -79,7 +79,7 @@ def tail(
 
     kinds, ends = _words("--op", ops, KINDS), _words("--outcome", outcomes, OUTCOMES)
     session.look_for_cache()
-    start = None if since is None else time.time() - parse_duration(since)
+    start = None if since is None else time.time() - read("--since", parse_duration, since)
     if follow and session.form == "json":
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
     operations = Operations(session.place, start)
@@ -179,7 +179,7 @@ def convert(
 
     if Path(out).suffix not in TARGETS:
         raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
-    start = None if since is None else time.time() - parse_duration(since)
+    start = None if since is None else time.time() - read("--since", parse_duration, since)
     operations = Operations(Path(), start, files=files_of([Path(source) for source in sources]))
     with session.working("converting"):
         try:

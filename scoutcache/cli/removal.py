@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, read
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
+_COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
+"""What ``prune`` counts, of however few tiers."""
 _YES: Final = typer.Option("--yes", help="Don't ask.")
 
 
@@ -62,6 +64,7 @@ def clear(
     """
     prefix = None if prefix is None else _prefix(prefix)
     _check_clearable(session, tier)
+    session.trust()  # what the configuration may do is asked before what is to be done
     namespace = session.config.namespace
     what = f"everything{'' if prefix is None else f' under {prefix}:'} in namespace {namespace}"
     session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
@@ -152,8 +155,8 @@ def prune(
     changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
     asked, 10 when none could.
     """
-    age = None if older_than is None else parse_duration(older_than)
-    limit = None if max_size is None else parse_size(max_size)
+    age = None if older_than is None else read("--older-than", parse_duration, older_than)
+    limit = None if max_size is None else read("--max-size", parse_size, max_size)
     with session.core(reading=dry_run, raising=False) as core, failures(core) as away:
         check_tier(core, tier)
         if apply_limit:
@@ -170,7 +173,7 @@ def prune(
         ]  # fmt: skip
         check_answered(core, away, tier)
         tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
-    names = dict.fromkeys(name for row in counts for name in row if name != "name")
+    names = dict.fromkeys([*_COUNTED, *(name for row in counts for name in row if name != "name")])
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
     session.out.record(
         {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scoutcache.cli.errors import Usage
+from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
@@ -99,7 +99,7 @@ def _build(
     from scoutcache.ttl import parse_duration
 
     now = time.time()
-    start = None if since is None else now - parse_duration(since)
+    start = None if since is None else now - read("--since", parse_duration, since)
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoutcache.cli.errors import INTERRUPTED, Usage
+from scoutcache.cli.errors import INTERRUPTED, Usage, read
 from scoutcache.errors import CacheError
 from scoutcache.keys import asked_for
 from scoutcache.patterns import Pattern
@@ -47,7 +47,7 @@ def walking(cursor: str | None, interval: str, *, catching: bool = True) -> Iter
     except CacheError as error:
         raise Usage(f"--cursor: {error}", hint=error.hint) from error
     pause = threading.Event()  # wakes at the signal
-    walk = Walk(begin, interval=parse_duration(interval), sleep=pause.wait)
+    walk = Walk(begin, interval=read("--interval", parse_duration, interval), sleep=pause.wait)
     before = signal.getsignal(signal.SIGINT)
 
     def stop(number: int, frame: Any) -> None:  # noqa: ARG001  # the shape of a signal's handler

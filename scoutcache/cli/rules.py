@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, did_you_mean
+from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, did_you_mean, read
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
 
@@ -94,7 +94,7 @@ def run(
     if due and names:
         raise Usage("--due and rules by their id exclude each other")
     _check_names(session, names or ())
-    wait, results = parse_duration(lock_timeout), []
+    wait, results = read("--lock-timeout", parse_duration, lock_timeout), []
     chosen = names or [rule.rule_id for rule, at in _standing(session) if at.now]
     if chosen:
         with session.cache(reading=dry_run, raising=False) as cache:

@@ -124,12 +124,13 @@ def add(
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
 ) -> None:
     """Store the answer to a query under the prefix semantic, as an ordinary entry."""
-    from scoutcache.cli.values import check_lasting, content_of
+    from scoutcache.cli.values import check_lasting, content_of, ttl_of
 
+    seconds = ttl_of(session, ttl)
     content, wanted = content_of(response, kind), _scope("add", model, scope)
     with session.cache() as cache:
         check_lasting(cache)
-        key = cache.semantic.add(query, content, ttl=ttl, tags=tag or (), **wanted)
+        key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
         raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
@@ -244,9 +245,8 @@ def calibrate(
     no threshold reaches ends with exit code 99.
     """
     from scoutcache.cli.calibrating import as_fields, calibrated, chart
-    from scoutcache.cli.trust import check_trust
 
-    check_trust(session, session.loaded)
+    session.trust()
     found = calibrated(session, pairs, preset, threshold, precision, gates=gates, without=without_gate or ())
     point: Point | None = found.point
     fields: dict[str, Any] = {

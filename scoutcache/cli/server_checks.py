@@ -87,6 +87,8 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
     try:
         yield _security(source)
         yield _prefix(section)
+        if section.without_effect is not None:
+            yield Check("redis replicas", "warn", section.without_effect, "name redis.nodes or redis.sentinel")
         if source.is_cluster:
             yield from _cluster(source, wall)
         else:

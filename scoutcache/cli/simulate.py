@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import Usage, did_you_mean
+from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
@@ -146,7 +146,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     now = time.time()
-    start = None if since is None else now - parse_duration(since)
+    start = None if since is None else now - read("--since", parse_duration, since)
     left_out: Counter[str] = Counter()
     problems = Problems()
     with telling_unread(session, problems), session.working("reading"):

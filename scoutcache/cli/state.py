@@ -56,6 +56,7 @@ class Session:
         self._said_where = False
         self._password: SecretStr | None = None
         self._asked = False
+        self._trusted = False
         self.said: set[str] = set()
         """Warnings that were given, and reasons that were named: nothing is said twice."""
 
@@ -137,6 +138,12 @@ class Session:
     def can_ask(self) -> bool:
         """Whether somebody is there to answer."""
         return self.may_ask and sys.stdin is not None and sys.stdin.isatty()
+
+    def trust(self) -> None:
+        """Once: ask for consent to code that a configuration names which was found, not named (`trust`)."""
+        if not self._trusted:
+            check_trust(self, self.loaded)
+            self._trusted = True
 
     def confirm(self, question: str, *, yes: bool) -> None:
         """Go on only with consent: ``--yes``, or an answer at a terminal.
@@ -265,7 +272,7 @@ class Session:
         from scoutcache.cli.available import check_strategy
         from scoutcache.cli.opening import observed, opened
 
-        check_trust(self, self.loaded)
+        self.trust()
         check_strategy(self.loaded)
         self._say_where()
         if "redis" in self.config.tiers:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from scoutcache.cli.errors import MISSED
+from scoutcache.cli.errors import MISSED, read
 from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
@@ -81,7 +81,9 @@ def stats(
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_duration
 
-    seconds = None if period is None else parse_duration(period)
+    seconds = None if period is None else read("--period", parse_duration, period)
+    if tier is not None and by not in {None, "tier"}:
+        raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
     asked = Asked(seconds, by, tier, check)
     every, problems = interval_of(interval), Problems()
     if prom_textfile is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoutcache.cli import filters, text
-from scoutcache.cli.errors import NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.errors import NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
@@ -49,6 +49,8 @@ def get(
 
     It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
     """
+    if raw and output in {None, "-"} and session.form != "table":
+        raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
@@ -58,7 +60,10 @@ def get(
                 hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
             )  # fmt: skip
     if value is MISSING:
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+        hint = "the cache is switched off (enabled = false), so that every read misses"
+        if session.config.enabled:
+            hint = f"{session.again('explain', key)} tells why"
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=hint)
     if output is not None and output != "-":
         write_whole(Path(output), content := _bytes(session, value))
         if session.form != "table":
@@ -134,13 +139,14 @@ def set_(
 
     Exit code 3 when one of them failed and another took it.
     """
+    seconds = ttl_of(session, ttl)
     content = content_of(value, kind)
     failed: TierUnavailable | None = None
     with session.cache() as cache:
         check_lasting(cache)
         before = cache._core.world.now()
         try:
-            taken = cache.set(key, content, ttl=ttl, tags=tag or (), depends_on=depends_on or ())
+            taken = cache.set(key, content, ttl=seconds, tags=tag or (), depends_on=depends_on or ())
         except TierUnavailable as error:
             if not (taken := bool(_found(cache, key, before, without=error.tier))):
                 raise
@@ -150,7 +156,7 @@ def set_(
             kept = _check_kept(cache, key, before, None if failed is None else failed.tier)
     if not taken:
         why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
-        raise CommandError(f"not stored: {key}: {'the ttl is 0' if ttl and _is_zero(ttl) else why}")
+        raise CommandError(f"not stored: {key}: {'the ttl is 0' if seconds == 0 else why}")
     _tell_stored(session, {"key": key, "namespace": namespace, "stored": True, **kept}, failed)
     return None if failed is None else PARTLY
 
@@ -215,10 +221,9 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
     )
 
 
-def _is_zero(ttl: str) -> bool:
-    from scoutcache.ttl import parse_ttl
-
-    return parse_ttl(ttl) == 0
+def ttl_of(session: Session, given: str | None) -> float | None:
+    """The seconds of ``--ttl``, which may be a name of ``[ttl]``; None where it was not given.  Raises `InvalidTTL`."""
+    return None if given is None else read("--ttl", session.config.ttl.read, given)
 
 
 def content_of(value: str, kind: str) -> Any:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
 
-from scoutcache.cli.errors import Usage, did_you_mean
+from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.errors import ConfigError
@@ -47,8 +47,12 @@ class Asked:
         """The options as they were typed, with durations read.  Raises `InvalidTTL`."""
         from scoutcache.ttl import parse_duration
 
-        read = {name: parse_duration(given[name]) for name in _DURATIONS if given[name] is not None}
-        return cls(**{**given, **read})
+        durations = {
+            name: read(f"--{name.replace('_', '-')}", parse_duration, given[name])
+            for name in _DURATIONS
+            if given[name] is not None
+        }
+        return cls(**{**given, **durations})
 
     @property
     def matching(self) -> str:

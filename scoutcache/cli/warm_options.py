@@ -46,7 +46,9 @@ Likely = Annotated[
 Evaluate = Annotated[
     bool, typer.Option("--evaluate", help="With --predict: replay the log, and compare with popularity alone.")
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print which keys, and why; compute nothing.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Of the log's keys or predicted ones: print which, and why; compute nothing.")
+]
 OffPeak = Annotated[bool, typer.Option("--off-peak", help="Do nothing outside of the times of warming.off_peak.")]
 OnlyMissing = Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")]

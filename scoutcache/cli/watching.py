@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Protocol
 import typer
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import Usage
+from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.output import SCHEMA_VERSION, Output
 from scoutcache.ttl import parse_duration
 
@@ -65,7 +65,7 @@ REAL: Final = Pace()
 
 def interval_of(given: str) -> float:
     """The seconds; raises `Usage` for what is too short, too long or unreadable."""
-    seconds = parse_duration(given)
+    seconds = read("--interval", parse_duration, given)
     if not LEAST <= seconds <= LONGEST:
         raise Usage(f"--interval takes {LEAST} seconds to a day, not {given}")
     return seconds

@@ -83,7 +83,7 @@ class Coalescing:
         kind, options = source.connection_kind(asynchronous=True, timeout=None, replica=replica)
         self._connection, self._writer = kind(**options), None
         self.breaker, self._timeout = breaker, source.section.timeout
-        self._connect_timeout = source.section.connect_timeout
+        self._connect_timeout, self._rest = source.section.connect_timeout, source.section.health_check_interval
         self._encrypts = source.encrypts
         self._most, self._most_bytes = most, most_bytes
         self._waiting: deque[_Waiting] = deque()
@@ -222,7 +222,7 @@ class Coalescing:
     async def _exchange(self, commands: Sequence[Command], size: int) -> list[Any]:
         connection = self._connection
         try:
-            if not connection.is_connected or self._stale or hung_up(connection):
+            if not connection.is_connected or self._stale or hung_up(connection) or self._has_rested():
                 await self._connect(connection)
             self._check_open()
             async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
@@ -255,6 +255,11 @@ class Coalescing:
         self._writer = connection._writer
         if type(connection._reader) is asyncio.StreamReader:
             connection._reader.__class__ = _Reader
+
+    def _has_rested(self) -> bool:
+        """Was nothing heard for so long that somebody on the way may have forgotten the connection?"""
+        heard = self._heard()
+        return heard > 0 and 0 < self._rest < asyncio.get_running_loop().time() - heard
 
     def _heard(self) -> float:
         return getattr(self._connection._reader, "heard", 0.0)

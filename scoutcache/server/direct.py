@@ -46,7 +46,7 @@ class Direct:
         kind, options = source.connection_kind(asynchronous=False, timeout=section.timeout, replica=replica)
         self._make: Callable[[], Any] = lambda: kind(**options)
         self.breaker, self._wait = breaker, section.timeout
-        self._most = section.max_connections
+        self._most, self._rest = section.max_connections, section.health_check_interval
         self._begin()
         breaker.on_open.append(self._drop_idle)
         _all.add(self)
@@ -117,7 +117,7 @@ class Direct:
             connection, used = self._make(), 0.0
         if connection._sock is None:
             connection.connect()
-        elif time.monotonic() - used > _IDLE and _is_spoilt(connection):
+        elif (rested := time.monotonic() - used) > _IDLE and (0 < self._rest < rested or _is_spoilt(connection)):
             connection.disconnect()
             connection.connect()
         return connection

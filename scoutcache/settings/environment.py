@@ -2,7 +2,8 @@
 
 ``__`` goes one level down; names become lower-case; a value that begins with ``[`` or ``{`` is JSON; lists of names
 may be written ``a,b``; an empty value counts as not set (compose files pass those on).  ``SCOUTCACHE_PROFILE`` and
-``SCOUTCACHE_CONFIG`` stand for ``--profile`` and ``--config``.  ``.env`` files say the same in lines ``NAME=value``.
+``SCOUTCACHE_CONFIG`` stand for ``--profile`` and ``--config``.  ``.env`` files say the same in lines ``NAME=value``,
+but for ``SCOUTCACHE_CONFIG``: where they lie goes by the configuration file.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ __all__ = ["CONFIG_VARIABLE", "PREFIX", "read_dotenv", "settings_from"]
 PREFIX: Final = "SCOUTCACHE_"
 CONFIG_VARIABLE: Final = "SCOUTCACHE_CONFIG"
 _LINE: Final = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*)")
-_OPEN: Final = frozenset({("ttl",), ("security", "signing_keys"), ("costs", "models"), ("llm", "operation_ttls")})
+_OPEN: Final = frozenset({("ttl",), ("security", "signing_keys"), ("costs", "models"), ("llm", "operation_ttls"),
+                          ("llm", "model_aliases")})  # fmt: skip
 """Tables whose names are the user's own."""
 
 Setting = tuple[tuple[str, ...], str, Any]

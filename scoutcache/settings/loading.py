@@ -2,7 +2,8 @@
 
 built-in < profile < user file < project file (or ``--config``) < ``.env`` < environment < options
 
-Tables are merged, name by name; lists and single values replace.  Every wrong setting of every source is listed in one
+Tables are merged, name by name; lists and single values replace, and of settings that exclude each other (`_EITHER`)
+the one that a stronger source names stands alone.  Every wrong setting of every source is listed in one
 `ConfigError`, with the file or variable it stands in.
 """
 
@@ -26,6 +27,8 @@ __all__ = ["BUILT_IN", "OPTION", "Loaded", "load_config"]
 
 BUILT_IN: Final = "built-in"
 OPTION: Final = "option"
+_EITHER: Final = (("url", "nodes", "sentinel"), ("password", "password_file"))
+"""Settings of ``[redis]`` of which there may be one."""
 
 
 @dataclass(frozen=True)
@@ -71,9 +74,12 @@ class _Sources:
     files: list[Path] = field(default_factory=list)
     searched: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+    """By origin, where several come from one: the variables of the environment or of a file."""
 
-    def add(self, settings: Mapping[str, Any], origin: str) -> None:
+    def add(self, settings: Mapping[str, Any], origin: str, source: str | None = None) -> None:
         self.layers.append((settings, origin))
+        self.sources[origin] = source or origin
 
     def read_files(self, file: str | Path | None) -> None:
         named = Path(file) if file else (Path(self.env[CONFIG_VARIABLE]) if self.env.get(CONFIG_VARIABLE) else None)
@@ -93,6 +99,9 @@ class _Sources:
         if path is None or not variables:
             return
         check_owner(path)
+        if variables.get(CONFIG_VARIABLE, "") not in {"", self.env.get(CONFIG_VARIABLE, "")}:
+            self.problems.append(f"{path} {CONFIG_VARIABLE}: names no configuration file from here; "
+                                 "set it in the environment, or use --config")  # fmt: skip
         self.add_variables(variables, f"{path} ")
         self.files.append(path)
         self.searched.add(str(path))
@@ -107,7 +116,7 @@ class _Sources:
             nested: Any = value
             for step in reversed(path):
                 nested = {step: nested}
-            self.add(nested, where + name)
+            self.add(nested, where + name, where)
 
     def begin_with_profile(self, profile: str | None) -> None:
         """Put the profile under everything else.  The strongest source that names one chooses it."""
@@ -127,6 +136,7 @@ class _Sources:
         merged: dict[str, Any] = {}
         origins: dict[Place, str] = {}
         for settings, origin in self.layers:
+            self._make_way(settings, origin, merged, origins)
             _merge(merged, settings, origin, origins, ())
         try:
             config = CacheConfig.read(merged, lambda place: _origin(place, origins))
@@ -138,6 +148,23 @@ class _Sources:
         setting = {place: origin for place, origin in origins.items() if _at(merged, place) != {}}
         told = {dotted(place): _origin(place, setting) or BUILT_IN for place, _ in leaves(config.model_dump())}
         return Loaded(config, told, self.files, frozenset(self.searched))
+
+
+    def _make_way(
+        self, settings: Mapping[str, Any], origin: str, merged: dict[str, Any], origins: dict[Place, str]
+    ) -> None:
+        """Take out what weaker sources say where a stronger one says the other thing."""
+        given, below = settings.get("redis"), merged.get("redis")
+        if not isinstance(given, Mapping) or not isinstance(below, dict):
+            return
+        for names in _EITHER:
+            if not any(given.get(name) for name in names):
+                continue
+            for name in set(names) & set(below) - set(given):
+                said_by = origins.get(("redis", name), origin)
+                if self.sources.get(said_by, said_by) != self.sources.get(origin, origin):
+                    del below[name]
+                    origins.pop(("redis", name), None)
 
 
 def _working_directory() -> Path | None:

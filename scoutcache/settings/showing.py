@@ -11,9 +11,9 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.config_problems import dotted
 from scoutcache.policies import SerializationType
-from scoutcache.settings.loading import BUILT_IN, Loaded, leaves
+from scoutcache.settings.loading import BUILT_IN, OPTION, Loaded, leaves
 
-__all__ = ["Explained", "explain", "needs_trust", "template"]
+__all__ = ["Explained", "explain", "needs_trust", "sources", "template"]
 
 _CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -30,6 +30,16 @@ def explain(loaded: Loaded) -> list[Explained]:
     """Every setting, in the order of the sections."""
     rows = leaves(loaded.config.model_dump(mode="json"))
     return [Explained(dotted(place), value, loaded.origins.get(dotted(place), BUILT_IN)) for place, value in rows]
+
+
+def sources(loaded: Loaded) -> str:
+    """In a line, where settings came from: files, the profile, the environment, options."""
+    said = set(loaded.origins.values())
+    kinds = [str(path) for path in loaded.files]
+    kinds += sorted(origin for origin in said if origin.startswith("profile "))
+    kinds += ["the environment"] if any(origin.startswith("environment ") for origin in said) else []
+    kinds += ["options"] if OPTION in said else []
+    return ", ".join(kinds) or "no files, built-in settings"
 
 
 def needs_trust(loaded: Loaded) -> list[str]:

@@ -378,3 +378,26 @@ class TestWarm:
         assert body(cli("tasks", "list", "--json"))["tasks"][0]["status"] == "completed"
         ran = cli("warm", "--task", "nihgtly")
         assert (ran.code, ran.err.splitlines()[1]) == (2, "hint: did you mean nightly?")
+
+
+def test_what_prune_counts_is_there_whatever_tier_is_named(cli):
+    cli("set", "a:1", "x")
+    every, one = (json.loads(cli("prune", "--json", *given).out) for given in ((), ("--tier", "memory")))
+    assert set(every) == set(one)
+    assert one["dead"] == one["expired"] == one["orphaned"] == 0
+
+
+def test_a_value_as_it_is_and_in_a_format_are_two_things(cli, workplace):
+    cli("set", "a:1", "x")
+    ran = cli("get", "a:1", "--raw", "--json")
+    assert (ran.code, ran.out) == (2, "")
+    assert json.loads(cli("get", "a:1", "--raw", "--json", "-o", "file").out)["size_bytes"] == 1
+    assert (workplace / "file").read_text() == "x"
+
+
+def test_that_the_cache_is_switched_off_is_told_to_who_reads(cli, monkeypatch):
+    cli("set", "a:1", "x")
+    monkeypatch.setenv("SCOUTCACHE_ENABLED", "false")
+    ran = cli("get", "a:1")
+    assert ran.code == 4
+    assert "switched off" in ran.err

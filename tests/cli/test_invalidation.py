@@ -278,3 +278,21 @@ def test_a_long_scan_says_on_a_terminal_how_long_it_takes(directory, terminal, m
 def test_off_a_terminal_it_says_nothing(directory, cli):
     ran = cli("invalidate", "llm:*", "--count")
     assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"), [((), "pass --all --yes"), (("--yes",), "pass --all if"), (("--dry-run",), "pass --all if")]
+)
+def test_a_sweep_is_told_in_one_step_what_it_needs(given, remedy, cli):
+    ran = cli("invalidate", "*", *given)
+    assert ran.code == 2
+    assert remedy in ran.err
+
+
+def test_a_pattern_beside_all_is_refused_for_one_of_them_is_not_meant(cli):
+    cli("set", "a:1", "x")
+    ran = cli("invalidate", "b:*", "--all", "--yes")
+    assert ran.code == 2
+    assert "b:* is less" in ran.err
+    assert cli("invalidate", "*", "--all", "--yes").code == 0
+    assert cli("get", "a:1").code == 4

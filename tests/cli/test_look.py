@@ -509,3 +509,9 @@ class TestAnotherUser:
         assert ran.returncode in {1, 10}
         assert ran.stderr.startswith("error: ")
         assert "Traceback" not in ran.stderr
+
+
+def test_a_tier_does_not_go_with_rows_of_other_things(cli):
+    ran = cli("stats", "--tier", "disk", "--by", "prefix")
+    assert (ran.code, ran.out) == (2, "")
+    assert "--by tier" in ran.err

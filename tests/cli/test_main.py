@@ -348,3 +348,29 @@ def test_who_interrupts_a_command_that_is_being_loaded_sees_no_traceback(module)
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(
+    ("option", "command"),
+    [
+        ("--ttl", ("set", "a", "b", "--ttl", "soon")),
+        ("--interval", ("keys", "--interval", "soon")),
+        ("filter 'age<soon'", ("keys", "--filter", "age<soon")),
+        ("--wait", ("invalidate", "a", "--wait", "-1")),
+        ("--older-than", ("prune", "--older-than", "soon")),
+        ("--max-size", ("prune", "--max-size", "soon")),
+        ("--period", ("stats", "--period", "soon")),
+        ("--since", ("report", "--since", "soon")),
+        ("--since", ("log", "tail", "--since", "soon")),
+        ("--lock-timeout", ("rules", "run", "--lock-timeout", "soon")),
+        ("--lock-timeout", ("warm", "--from", "x", "--lock-timeout", "soon")),
+    ],
+)
+def test_what_cannot_be_read_names_its_option_and_nothing_that_only_code_can_write(option, command, cli, workplace):
+    (workplace / "scoutcache.toml").write_text(
+        '[[rules]]\nrule_id = "r"\ntrigger_type = "time"\nschedule = "0 3 * * *"\ntarget_pattern = "x:*"\n'
+    )
+    ran = cli(*command)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"error: {option}: " in ran.err
+    assert "timedelta" not in ran.err

@@ -244,6 +244,12 @@ class TestTrust:
         (workplace / "scoutcache.toml").write_text(self.CONFIG + "# changed\n")
         assert "runs code" in cli("stats").err
 
+    def test_it_is_asked_for_before_what_the_command_would_do(self, workplace, terminal):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        asked = terminal("clear", keys="n\n").out
+        assert "trust" in asked
+        assert "clear everything" not in asked
+
     def test_doctor_warns_of_it(self, cli, workplace):
         (workplace / "scoutcache.toml").write_text(self.CONFIG)
         checks = {check["name"]: check["status"] for check in json.loads(cli("doctor", "--json").out)["checks"]}
@@ -316,3 +322,43 @@ def test_demo_shows_the_saving_and_leaves_nothing(cli, isolated_environment):
     assert "simulat" in ran.err
     assert "scoutcache" in ran.err
     assert list(isolated_environment.rglob("*.db")) == []
+
+
+def test_reading_from_replicas_of_one_server_is_told(cli, workplace):
+    (workplace / "scoutcache.toml").write_text('[redis]\nurl = "redis://127.0.0.1:1"\nread_from = "replica"\n')
+    ran = cli("config", "validate")
+    assert ran.code == 0
+    assert "redis.read_from: replica has no effect" in ran.err
+    checks = {check["name"]: check for check in json.loads(cli("doctor", "--json").out)["checks"]}
+    assert checks["redis replicas"]["status"] == "warn"
+
+
+def test_the_environment_counts_among_what_was_read(cli, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_ENABLED", "false")
+    assert "the environment" in cli("config", "validate").err
+    checks = {check["name"]: check for check in json.loads(cli("doctor", "--json").out)["checks"]}
+    assert checks["configuration"]["detail"] == "the environment"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[security]\nencryption = "aes-256-gcm"\nsigning_keys = { k = "0123456789abcdef" }\n',
+         "security.encryption is not available"),
+        ("[compression]\nlevel = 99\n", "compression: level 99 is outside"),
+        ('[compression]\ntype = "zstd"\ndictionary = "nowhere"\n', "compression.dictionary: nowhere"),
+        ('[redis]\nurl = "redis://h"\npassword_file = "nowhere"\n', "redis.password_file: nowhere"),
+        ('[redis]\nurl = "rediss://h"\ntls_ca_file = "nowhere"\n', "redis.tls_ca_file: nowhere"),
+    ],
+)  # fmt: skip
+def test_what_no_cache_could_be_opened_with_is_not_called_right(text, problem, cli, workplace):
+    (workplace / "scoutcache.toml").write_text(text)
+    ran = cli("config", "validate")
+    assert ran.code == 2
+    assert f"{workplace / 'scoutcache.toml'}: {problem}" in ran.err
+    assert cli("keys").code != 0, "nor does it open"
+
+
+def test_a_serializer_of_an_applications_own_is_left_to_it(cli, workplace):
+    (workplace / "scoutcache.toml").write_text('[serializer]\ntype = "custom"\n')
+    assert cli("config", "validate").code == 0

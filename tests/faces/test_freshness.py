@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 
 import pytest
 
-from scoutcache import MISSING, CacheError
+from scoutcache import MISSING, Cache, CacheError
 from scoutcache.errors import FactoryTimeout, InvalidKey, InvalidTTL
 
 PATIENCE = 20.0
@@ -617,3 +618,13 @@ def test_what_else_cant_be_meant_is_refused_by_the_options_name(cache, name, val
 def test_a_factory_that_cant_be_called_is_told_so(cache):
     with pytest.raises(CacheError, match="factory"):
         cache.get_or_compute("k", 42)
+
+
+@pytest.mark.parametrize("option", ["soft_timeout", "hard_timeout", "error_ttl"])
+@pytest.mark.parametrize("given", [-1, "soon", math.nan, True])
+def test_a_wait_that_is_none_is_not_told_of_storing(option, given, tmp_path):
+    with Cache(directory=tmp_path) as cache, pytest.raises(InvalidTTL) as caught:
+        cache.get_or_compute("k:1", int, **{option: given})
+    assert str(caught.value).startswith(f"{option}: ")
+    assert "storing" not in str(caught.value)
+    assert "'never'" in str(caught.value)

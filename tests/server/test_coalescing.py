@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.server.coalescing import hung_up
+from scoutcache.server.coalescing import Coalescing, hung_up
 from scoutcache.server.commands import Batch, Script
 from scoutcache.server.faults import Kind
 
@@ -570,3 +570,19 @@ def test_the_breaker_holds_no_conduit(coalescing, redis_url, breaker):
     gc.collect()
     assert left() is None
     assert breaker.on_open == []
+
+
+@pytest.mark.parametrize(("interval", "anew"), [(30, False), (5, True), (0, False)])
+def test_a_connection_that_rested_too_long_is_made_anew(interval, anew, source, redis_url, breaker):
+    async def work():
+        conduit = Coalescing(source(redis_url, health_check_interval=interval), breaker)
+        try:
+            await got(conduit, "k")
+            reader = conduit._connection._reader
+            reader.heard -= 10
+            assert await got(conduit, "k") is None
+            return conduit._connection._reader is not reader
+        finally:
+            await conduit.close()
+
+    assert asyncio.run(work()) == anew

@@ -309,3 +309,17 @@ def test_that_a_full_server_does_what_it_never_refused_is_no_news(direct, start_
     server.cli("CONFIG", "SET", "maxmemory", "0")
     assert conduit.execute(Batch([WRITES.call(["k"], "v")])) == [1]
     assert len(said) == 2
+
+
+@pytest.mark.parametrize(("interval", "anew"), [(30, False), (5, True), (0, False)])
+def test_a_connection_that_rested_too_long_is_made_anew(interval, anew, source, redis_url, breaker):
+    conduit = module.Direct(source(redis_url, health_check_interval=interval), breaker)
+    try:
+        get(conduit, "k")
+        connection, used = conduit._idle.pop()
+        socket = connection._sock
+        conduit._idle.append((connection, used - 10))
+        assert get(conduit, "k") is None
+        assert (conduit._idle[-1][0]._sock is not socket) == anew
+    finally:
+        conduit.close()

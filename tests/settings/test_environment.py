@@ -97,3 +97,20 @@ def test_a_dotenv_beside_the_project_file_is_read_from_below(load, project):
     below = project / "below"
     below.mkdir()
     assert load(cwd=below).config.namespace == "beside"
+
+
+def test_a_dotenv_cannot_name_the_file_that_it_lies_by(load, problems, project):
+    (project / "other.toml").write_text('namespace = "other"')
+    (project / ".env").write_text("SCOUTCACHE_CONFIG=other.toml\n")
+    assert problems() == (
+        (f"{project}/.env SCOUTCACHE_CONFIG: names no configuration file from here; "
+        "set it in the environment, or use --config"),
+    )
+    told = {"SCOUTCACHE_CONFIG": str(project / "other.toml")}
+    (project / ".env").write_text(f"SCOUTCACHE_CONFIG={told['SCOUTCACHE_CONFIG']}\n")
+    assert load(env=told).config.namespace == "other", "a shell that exports its .env says it twice"
+
+
+def test_a_deployments_name_may_stand_in_a_variable(load):
+    config = load(env={"SCOUTCACHE_LLM__MODEL_ALIASES__MINE": "gpt-4o"}).config
+    assert config.llm.model_aliases == {"mine": "gpt-4o"}

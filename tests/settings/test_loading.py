@@ -185,3 +185,31 @@ def test_an_empty_table_where_a_value_belongs_is_told_with_its_file(problems, pr
     (project / "scoutcache.toml").write_text("[default_ttl]\n")
     (problem,) = problems()
     assert problem.startswith(f"{project / 'scoutcache.toml'}: default_ttl")
+
+
+class TestExclusive:
+    """Of settings that exclude each other the stronger source's stands alone; in one they are refused."""
+
+    def test_a_named_server_stands_for_a_weaker_sources_cluster(self, load, project):
+        (project / "scoutcache.toml").write_text('[redis]\nnodes = ["h:1"]\n')
+        loaded = load(overrides={"redis": {"url": "redis://other"}})
+        assert loaded.config.redis.nodes == ()
+        assert loaded.config.tiers == ("memory", "redis", "disk")
+        assert loaded.origins["redis.nodes"] == "built-in"
+
+    @pytest.mark.parametrize(("weaker", "stronger"), [("password", "password_file"), ("password_file", "password")])
+    def test_the_stronger_sources_password_is_used(self, weaker, stronger, load, project):
+        (project / "scoutcache.toml").write_text(f'[redis]\nurl = "redis://h"\n{weaker} = "weak"\n')
+        redis = load(env={f"SCOUTCACHE_REDIS__{stronger.upper()}": "strong"}).config.redis
+        assert getattr(redis, weaker) is None
+        assert getattr(redis, stronger) is not None
+
+    def test_both_in_one_source_are_refused(self, load, problems, project):
+        variables = {"SCOUTCACHE_REDIS__PASSWORD": "p", "SCOUTCACHE_REDIS__PASSWORD_FILE": "f"}
+        assert "exclude each other" in "".join(problems(env=variables))
+        (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\nnodes = ["h:1"]\n')
+        assert "exclude each other" in "".join(problems())
+
+    def test_what_a_stronger_source_leaves_empty_takes_nothing_away(self, load, project):
+        (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\n')
+        assert load(overrides={"redis": {"nodes": []}}).config.redis.url is not None

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from scoutcache.config import CacheConfig
 from scoutcache.config_problems import setting_names
-from scoutcache.settings import explain, needs_trust, template
+from scoutcache.settings import explain, needs_trust, sources, template
 
 
 def test_every_setting_is_explained_with_its_origin(load):
@@ -61,7 +61,7 @@ def test_the_template_holds_every_setting_and_only_such(load, project):
             assert name in place, ".".join(names)
             place = place[name]
     # Settings that exclude each other stand there side by side.
-    del data["redis"]["nodes"], data["redis"]["sentinel"]
+    del data["redis"]["nodes"], data["redis"]["sentinel"], data["redis"]["password_file"]
     data["compression"]["type"] = "zstd"
     data["security"]["active_key"] = "k1"
     CacheConfig(**data)
@@ -117,3 +117,13 @@ def test_a_dotenv_found_by_searching_needs_trust_too(load, project):
 def test_ordinary_settings_need_no_trust(load, project):
     (project / "scoutcache.toml").write_text('tiers = ["memory"]\n[[tasks]]\nname = "t"\nsource = "keys.jsonl"')
     assert needs_trust(load()) == []
+
+
+def test_where_settings_come_from_is_told_in_a_line(load, project):
+    assert sources(load()) == "no files, built-in settings"
+    (project / "scoutcache.toml").write_text('namespace = "x"')
+    loaded = load(env={"SCOUTCACHE_ENABLED": "false"}, overrides={"directory": "d"}, profile="llm")
+    file, profile, *rest = sources(loaded).split(", ")
+    assert file == str(project / "scoutcache.toml")
+    assert profile.startswith("profile llm ")
+    assert rest == ["the environment", "options"]
