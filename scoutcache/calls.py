@@ -235,8 +235,9 @@ class Calls:
         taken, refused = 0, set[Ref]()
         if core.config.enabled:
             taken = yield from core.writing.store(
-                entries, began, tags=tags, depends_on=depends_on, refused=refused, anew=options.since is None
-            )
+                entries, began, tags=tags, depends_on=depends_on, refused=refused, anew=options.since is None,
+                replaces=True,
+            )  # fmt: skip
             if refused:
                 yield from self._end_older(refused)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"

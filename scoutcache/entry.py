@@ -162,6 +162,8 @@ class Row:
     seal: Callable[[], Sealed]
     renews: str | None = None
     """A mark to be given a new version by whoever stores this and is the authority, in the same transaction."""
+    replaces: bool = False
+    """Somebody set it: where an announcement forbids it, an older entry of its key goes all the same."""
     _sealed: Sealed | None = field(default=None, repr=False)
 
     @property

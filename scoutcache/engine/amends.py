@@ -137,7 +137,7 @@ class Amends:
         names = [mark.name for mark in header.marks]
         versions = yield from effects.current(header.ref.namespace, names, create=True)
         marked = header._replace(marks=tuple([Mark(name, versions[name]) for name in names]))
-        return Row(marked, live, lambda: self._world.codec.seal(marked, live))
+        return Row(marked, live, lambda: self._world.codec.seal(marked, live), replaces=True)
 
     def _remove(self, level: int, starts: Mapping[Ref, int]) -> Flow[None]:
         """Remove entries of one namespace from one tier, and whatever depends on them.
@@ -155,7 +155,7 @@ class Amends:
 
 
 def _as_it_is(header: Header, live: Live, sealed: Sealed) -> Row:
-    return Row(header, live, lambda: sealed)
+    return Row(header, live, lambda: sealed, replaces=True)
 
 
 def _some(refs: Iterable[Ref]) -> Iterator[list[Ref]]:

@@ -68,7 +68,8 @@ class Placing:
             )  # fmt: skip
         unwritten = world.policy is not None and any(len(placed[level]) < len(rows) for level in world.lower)
         told = world.tells is not None and taken.get(world.tells) == len(rows)
-        if world.shared and (unwritten or any(taken.values())) and not (told and self._may_tell_with(equal)):
+        ended = rows[0].replaces and any(taken[level] < len(placed[level]) for level in taken)
+        if world.shared and (unwritten or ended or any(taken.values())) and not (told and self._may_tell_with(equal)):
             yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])

@@ -75,6 +75,18 @@ def test_what_one_invalidates_no_other_serves(three, until, warm, way):
         until(lambda cache=cache: cache.get_or_compute("k:1", lambda: "new") == "new", "it is computed", seconds=5)
 
 
+@pytest.mark.parametrize("how", [{"keys": ["k:1"]}, {"patterns": "k:*"}], ids=["key", "pattern"])
+def test_what_one_marks_stale_the_disk_of_who_set_it_does_not_bring_back(three, until, warm, how):
+    one, setter, third = three
+    warm([setter, one, third], "k:1", "old")
+    one.invalidate(*[how["patterns"]] if "patterns" in how else [], keys=how.get("keys", ()), action="mark_stale")
+    one.tier("redis").remove([Ref("default", "k:1")])  # as a server does that is short of memory
+    assert one.get("k:1") is None
+    for other in (setter, third):
+        until(lambda other=other: other.get("k:1") is None, "it is heard", seconds=5)
+    assert [cache.get("k:1") for cache in three for _ in range(3)] == [None] * 9
+
+
 def test_what_one_sets_another_sees_within_50_ms(three, until, warm):
     """Though it holds the old value in memory; the least of five, for the machine is busy."""
     one, other, _ = three

@@ -51,7 +51,7 @@ _READ_CHUNKS: Final = (
 )
 
 DELETE_OLDER: Final = "DELETE FROM Cache WHERE key = ? AND raw = 1 AND (store_time <= ? OR store_time > ?)"
-"""Parameters: the key, the start of what was too large to replace it, and the `horizon`."""
+"""Parameters: the key, the start of what could not replace it, and the `horizon`."""
 
 UPSERT: Final = (
     "INSERT INTO Cache (key, raw, store_time, expire_time, access_time, access_count, tag, size, mode, filename, value)"
@@ -78,6 +78,7 @@ class Record(NamedTuple):
     chunks: tuple[bytes, ...]
     size: int
     renews: str | None
+    replaces: bool
 
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -90,7 +91,7 @@ def record(row: Row) -> Record:
     size = sealed.size
     expires = None if header.expires == NEVER else header.expires
     return Record(header, (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks),
-                           _pack(header), size, sealed.head), sealed.chunks, size, row.renews)  # fmt: skip
+                           _pack(header), size, sealed.head), sealed.chunks, size, row.renews, row.replaces)  # fmt: skip
 
 
 def key_bytes(key: str) -> bytes:

@@ -8,6 +8,7 @@ Rule 3: an error reaches its own caller only: where a shared transaction fails, 
 Rule 4: whoever is interrupted leaves the jobs of the others undone, and they do them themselves.
 Rule 5: what doesn't fit into the store is not taken, and nothing else goes for it: the transaction is done again
         without it.  Where several jobs don't fit together, each is done by itself.
+Rule 6: of a key that somebody set, an older entry goes also when the new one is forbidden: else it would answer for it.
 """
 
 from __future__ import annotations
@@ -165,6 +166,8 @@ def _put(max_bytes: int, job: _Job, con: sqlite3.Connection) -> list[Record]:
                 _put_chunks(con, one)
             if one.renews is not None:
                 renew(con, one.header.ref.namespace, [one.renews])
+        elif one.replaces:
+            con.execute(DELETE_OLDER, (one.values[0], one.header.start / 1e9, latest))
     return taken
 
 

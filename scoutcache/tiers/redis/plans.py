@@ -1,9 +1,10 @@
 """What is sent for each call of the tier protocol, and what becomes of the replies.
 
 Rule 1: a write goes through a script that compares the position of the last invalidation, and the start of what stands.
-        Where the position has moved the writer reads what was announced, asks `allow` again, and tries once more, three
-        times in all.  What could not be written then isn't, and what is older than it goes: who set a value must not
-        be answered with the one before.
+        Where the position has moved the writer reads what was announced, asks `allow` again, and tries once more, a
+        few times in all: where a hundred invalidations a second meet a round trip of ten milliseconds, two of three
+        tries fail.  What could not be written then isn't, nor what `allow` forbids.  An older entry of a key that
+        somebody set goes in both cases: who set a value must not be answered with the one before.
 Rule 2: a single row's message is appended by its own script.  That of several follows their scripts in the same batch;
         on a cluster it is sent when they were answered, or a reader who hears it would find the old entry still there.
 Rule 3: an entry that is larger than a server takes isn't taken.
@@ -26,7 +27,7 @@ from scoutcache.tiers.redis.versions import version_text
 
 __all__ = ["Events", "RedisPlans"]
 
-ATTEMPTS: Final = 3
+ATTEMPTS: Final = 16
 LARGEST: Final = 512 << 20
 """Bytes that a server takes in one string at most (its ``proto-max-bulk-len``)."""
 
@@ -89,6 +90,9 @@ class RedisPlans:
         for _ in range(ATTEMPTS):
             seen = self._events.seen()  # before `allow` looks at what was heard
             wanted = [row for row in left if (allow is None or allow(row.header)) and row.sealed.size < LARGEST]
+            if len(wanted) < len(left):
+                kept = {id(row) for row in wanted}
+                yield from self._end_older([row for row in left if id(row) not in kept], message)
             if not wanted:
                 yield from self._events.catch_up()  # what forbids it may have ended: who begins anew must know
                 break
@@ -106,9 +110,12 @@ class RedisPlans:
         return taken
 
     def _end_older(self, rows: Sequence[Row], message: Message | None) -> Plan[None]:
+        rows = [row for row in rows if row.replaces]
+        if not rows:
+            return
         commands = [END_OLDER.call([self.layout.entry(row.header.ref)], start_text(row.header.start)) for row in rows]
         yield from replies(*commands)
-        if message is not None and rows:
+        if message is not None:
             named = _naming(message, rows)
             (told,) = yield from replies(self._events.appending(named))
             self._events.wrote(named, *told)
