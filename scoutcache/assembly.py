@@ -45,7 +45,7 @@ from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.ruling import Dependents
 from scoutcache.settings import default_directory, load_config, needs_trust
-from scoutcache.telling import say_hook_failed, tell_recorder, warn_of_trouble
+from scoutcache.telling import say_hook_failed, tell_recorder, tell_refreshed, warn_of_trouble
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -220,6 +220,7 @@ class Assembly:
             moments=self._moments, changing=self._journal.changing,
             leased="disk" in names or "redis" in names, tells=_telling(tiers, memory),
             throttle=self._config.freshness.throttle, dice=random.random,
+            refreshed=partial(tell_refreshed, self._recorder, self._clocks.monotonic_ns),
         )  # fmt: skip
 
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:

@@ -13,7 +13,7 @@ from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
-from scoutcache.entry import MISSING, NEVER, Handled, Live, Ref
+from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
@@ -21,7 +21,7 @@ from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
 from scoutcache.rules.planning import Change
 
-__all__ = ["Calls", "Key", "Position", "codec_figures", "pairs", "several", "tag_names"]
+__all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
 
 Key = str | CacheKey
 
@@ -149,6 +149,8 @@ class Calls:
         core.follower.sync()
         memory = core.memory if core.may_peek() else None
         for ref in refs:
+            if ref.key in values:  # named twice
+                continue
             live = None if memory is None else memory.live(ref)
             if live is None:
                 wanted.append(ref)
@@ -157,7 +159,7 @@ class Calls:
                 self.record_hit(ref, began, live.size, made.get(ref))
         yield from self.renew([ref for ref in refs if ref.key in values])
         if wanted:
-            yield from self._get_lower(wanted, values, began, made)
+            yield from self._get_lower(list(dict.fromkeys(wanted)), values, began, made)
         return {ref.key: values[ref.key] for ref in refs if ref.key in values}
 
     def _get_lower(
@@ -167,7 +169,7 @@ class Calls:
         found = (yield from self._find(wanted, reasons)) if self.core.config.enabled else {}
         ended = self.core.clocks.monotonic_ns()
         began = ended - (ended - began) // len(wanted)  # each key took its share of the batch
-        for ref in dict.fromkeys(wanted):
+        for ref in wanted:
             one = found.get(ref)
             if one is None:
                 self._record_miss("get", ref, began, reasons, made.get(ref))
@@ -289,8 +291,10 @@ class Calls:
         if not refs:
             return 0
         removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
+        # Tiers say how many there were, not which: of several none is called absent unless all were.
+        outcome = "deleted" if removed.count or removed.failed else "absent"
         for ref in refs:
-            self.record("delete", ref, began, outcome="deleted", keygen_us=made.get(ref))
+            self.record("delete", ref, began, outcome=outcome, keygen_us=made.get(ref))
         yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count
 
@@ -355,13 +359,6 @@ class Calls:
         if hooks.wants(outcome):
             record = events.Hit(*ref, tier or "flight") if outcome == "hit" else events.Miss(*ref, reason or "cold")
             hooks.emit(record)
-
-
-def codec_figures(handled: Handled | None) -> dict[str, Any]:
-    """What a record says of what the codec did; nothing where only memory was asked or told."""
-    if handled is None or handled.size is None:
-        return {}
-    return {"stored": handled.size, "codec": handled.compression, "codec_us": handled.ns / 1000}
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MethodType
 from typing import Any, Self
@@ -149,7 +150,9 @@ class Face:
         return self._calls.position()
 
     def _peek_many(self, keys: Sequence[Key], namespace: str | None) -> tuple[dict[Any, Any], list[Key]]:
-        """What memory has of *keys* at once, and the keys that need a closer look."""
+        """What memory has of *keys* at once, and the keys that need a closer look; one named twice is one request."""
+        with suppress(TypeError):  # what can't be a key is named by the closer look
+            keys = list(dict.fromkeys(keys))
         values = [(key, self._peek(key, MISSING, namespace)) for key in keys]
         return (
             {key: value for key, value in values if value is not MISSING},

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 from scoutcache.callables import is_coroutine_function
-from scoutcache.calls import Calls, Key, codec_figures, several, tag_names
+from scoutcache.calls import Calls, Key, several, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import key_text, making_us
+from scoutcache.telling import codec_figures, tell_stored
 from scoutcache.ttl import parse_duration
 
 __all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
@@ -57,7 +58,7 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
     recipe = recipe_of(calls, ref, factory, how)
     began = core.clocks.monotonic_ns()
     if _is_bypassed(calls, how):
-        outcomes = yield from core.computing.bypass([ref], recipe)
+        outcomes = yield from _obtained(calls, [ref], recipe, began, bypass=True)
     else:
         live = calls.peek(ref)
         if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
@@ -67,9 +68,9 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
         near = MISSING if core.by_meaning is None else (yield from _near(calls, key, ref, recipe))
         if near is not MISSING:
             return near
-        outcomes = yield from core.computing.compute_many([ref], recipe)
+        outcomes = yield from _obtained(calls, [ref], recipe, began)
         yield from calls.renew(_in_memory(outcomes))
-    _record(calls, ref, began, outcomes[ref], recipe, making_us(key))
+    _record(calls, ref, began, outcomes[ref], making_us(key))
     yield from _keep(calls, key, ref, outcomes[ref], recipe)
     return outcomes[ref].value
 
@@ -105,7 +106,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     calls.record("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
                  factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
                  keygen_us=making_us(key))  # fmt: skip
-    record_stored(calls, ref, began, outcome, recipe)
+    record_stored(calls, ref, began, outcome)
     yield from _keep(calls, key, ref, outcome, recipe)
     return outcome.value
 
@@ -122,14 +123,29 @@ def obtain_many(
     recipe = recipe_of(calls, refs[0], factory, how, many=True)
     began = core.clocks.monotonic_ns()
     if _is_bypassed(calls, how):
-        outcomes = yield from core.computing.bypass(refs, recipe)
+        outcomes = yield from _obtained(calls, refs, recipe, began, bypass=True)
     else:
         core.follower.sync()
-        outcomes = yield from core.computing.compute_many(refs, recipe)
+        outcomes = yield from _obtained(calls, refs, recipe, began)
         yield from calls.renew(_in_memory(outcomes))
     for ref in refs:
-        _record(calls, ref, began, outcomes[ref], recipe, made.get(ref))
+        _record(calls, ref, began, outcomes[ref], made.get(ref))
     return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
+
+
+def _obtained(
+    calls: Calls, refs: Sequence[Ref], recipe: Recipe, began: int, *, bypass: bool = False
+) -> Flow[dict[Ref, Outcome]]:
+    """The outcomes of *refs*.  Where computing raises, what was asked for is on record as well: it was a request."""
+    computing, outcomes = calls.core.computing, dict[Ref, Outcome]()
+    try:
+        if bypass:
+            return (yield from computing.bypass(refs, recipe))
+        return (yield from computing.compute_many(refs, recipe, outcomes))
+    except Exception as error:
+        for ref in refs:
+            _record(calls, ref, began, outcomes.get(ref) or Outcome(MISSING, "failed", None, "bypassed"), None, error)
+        raise
 
 
 def _in_memory(outcomes: Mapping[Ref, Outcome]) -> list[Ref]:
@@ -221,28 +237,29 @@ def _part(name: str, given: float | None, default: float | None) -> float | None
 
 
 def _record(
-    calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe, keygen_us: float | None
+    calls: Calls, ref: Ref, began: int, outcome: Outcome, keygen_us: float | None, error: Exception | None = None
 ) -> None:
     if outcome.how == "found":
         return
     if outcome.how == "hit" and outcome.tier == "memory":
         calls.record_hit(ref, began, None, keygen_us)
         return
-    said = {"computed": "miss", "stale": "stale"}.get(outcome.how, "hit")
-    tags, figures = tuple(recipe.tags), codec_figures(outcome.handled)
+    said = {"computed": "miss", "failed": "miss", "stale": "stale"}.get(outcome.how, "hit")
+    kept, figures = outcome.kept, codec_figures(outcome.handled)
     calls.record(
         "compute", ref, began, outcome=said, tier=outcome.tier,
         reason="joined" if outcome.how == "joined" else outcome.reason,
-        factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, tags=tags, keygen_us=keygen_us,
-        wait_us=None if outcome.wait_s is None else outcome.wait_s * 1e6, **({} if outcome.stored else figures),
+        factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
+        tags=() if kept is None else tuple(kept.tags), keygen_us=keygen_us,
+        wait_us=None if outcome.wait_s is None else outcome.wait_s * 1e6,
+        # Its type alone: a message may hold what was asked.
+        error=type(error).__name__ if error is not None and outcome.how == "failed" else None,
+        **({} if kept else figures),
     )  # fmt: skip
-    record_stored(calls, ref, began, outcome, recipe)
+    record_stored(calls, ref, began, outcome)
 
 
-def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome, recipe: Recipe) -> None:
+def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome) -> None:
     """The write that a computation ended with, if it did."""
-    if outcome.stored:
-        life = recipe.given(ref)
-        calls.record("set", ref, began, outcome="stored", size=outcome.size, tags=tuple(recipe.tags), cost=outcome.cost,
-                     depends_on=tuple(recipe.depends_on), ttl=life.fresh + life.stale,
-                     **codec_figures(outcome.handled))  # fmt: skip
+    if outcome.kept is not None:
+        tell_stored(calls.core.recorder, calls.core.clocks.monotonic_ns, ref, began, outcome)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from scoutcache import events
+from scoutcache.engine.recipe import Outcome
+from scoutcache.entry import Handled, Ref
 from scoutcache.errors import CacheError, SerializationError
 from scoutcache.events import Hooks
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.tiers.base import Tier
 
-__all__ = ["say_hook_failed", "tell_left", "tell_recorder", "tell_what_writes_removed", "warn_of_trouble"]
+__all__ = ["codec_figures", "say_hook_failed", "tell_left", "tell_recorder", "tell_refreshed", "tell_stored",
+           "tell_what_writes_removed", "warn_of_trouble"]  # fmt: skip
 
 _log = logging.getLogger("scoutcache")
 
@@ -32,16 +36,8 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
             kind, record.namespace, record.key, tier=record.to_tier, outcome="done", began_ns=now, ended_ns=now
         )
 
-    def refreshed(record: events.Refreshed) -> None:
-        now, outcome = clock(), "stored" if record.stored else "refused"
-        recorder.record(
-            "refresh", record.namespace, record.key, tier=None, outcome=outcome, factory_s=record.seconds,
-            began_ns=now - int(record.seconds * 1e9), ended_ns=now,
-        )  # fmt: skip
-
     hooks.add("promoted", moved)
     hooks.add("demoted", moved)
-    hooks.add("refreshed", refreshed)
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
     warned: set[str] = set()
 
@@ -66,6 +62,34 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
     hooks.add("refused", refused)
     hooks.add("unstorable", unkept)
     hooks.add("unreadable", unkept)
+
+
+def tell_refreshed(recorder: Recorder, clock: Callable[[], int], ref: Ref, outcome: Outcome) -> None:
+    """What was computed beside the calls: the run, and the write that it ended with."""
+    now = clock()
+    began = now - int((outcome.factory_s or 0.0) * 1e9)
+    recorder.record(
+        "refresh", *ref, tier=None, outcome="stored" if outcome.stored else "refused", factory_s=outcome.factory_s,
+        cost=outcome.cost, size=outcome.size, began_ns=began, ended_ns=now,
+    )  # fmt: skip
+    tell_stored(recorder, clock, ref, began, outcome)
+
+
+def tell_stored(recorder: Recorder, clock: Callable[[], int], ref: Ref, began: int, outcome: Outcome) -> None:
+    """The write that a computation ended with, if it did."""
+    if (kept := outcome.kept) is not None:
+        recorder.record(
+            "set", *ref, tier=None, outcome="stored", began_ns=began, ended_ns=clock(), size=outcome.size,
+            tags=tuple(kept.tags), cost=outcome.cost, depends_on=tuple(kept.depends_on), ttl=kept.life,
+            **codec_figures(outcome.handled),
+        )  # fmt: skip
+
+
+def codec_figures(handled: Handled | None) -> dict[str, Any]:
+    """What a record says of what the codec did; nothing where only memory was asked or told."""
+    if handled is None or handled.size is None:
+        return {}
+    return {"stored": handled.size, "codec": handled.compression, "codec_us": handled.ns / 1000}
 
 
 def warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:

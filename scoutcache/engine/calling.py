@@ -20,10 +20,10 @@ from scoutcache.engine import effects
 from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.engine.reading import Found, Reading
-from scoutcache.engine.recipe import NOT_MODIFIED, Context, Outcome, Recipe, wants_context
+from scoutcache.engine.recipe import NOT_MODIFIED, Context, Kept, Outcome, Recipe, wants_context
 from scoutcache.engine.world import World
-from scoutcache.engine.writing import Moment, Writing
-from scoutcache.entry import MISSING, Handled, Live, Ref
+from scoutcache.engine.writing import Entry, Moment, Writing
+from scoutcache.entry import MISSING, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
 
 __all__ = ["Calling", "Job", "Results", "Seen"]
@@ -152,12 +152,12 @@ class Calling:
                 )
                 continue
             self._world.failures.forget(ref)
-            live, kept = lives[ref], ref in stored
+            live, entry = lives[ref], stored.get(ref)
             if not found:
-                self._world.hooks.emit(events.Computed(*ref, share, kept))
+                self._world.hooks.emit(events.Computed(*ref, share, entry is not None))
             outcome = Outcome(
-                values[ref], "found" if found else "computed", None, reasons[ref], share, said.cost, live.size, kept,
-                stored.get(ref), waited,
+                values[ref], "found" if found else "computed", None, reasons[ref], share, said.cost, live.size,
+                None if entry is None else _kept(entry, said), None if entry is None else entry.handled, waited,
             )  # fmt: skip
             job.results.add(ref, live, outcome)
 
@@ -190,7 +190,7 @@ class Calling:
 
     def _keep(
         self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
-    ) -> Flow[tuple[dict[Ref, Live], dict[Ref, Handled]]]:
+    ) -> Flow[tuple[dict[Ref, Live], dict[Ref, Entry]]]:
         """The values as they are held, and those of them that some tier took, as far as tiers tell."""
         lives: dict[Ref, Live] = {}
         entries, refused = [], set[Ref]()
@@ -211,7 +211,11 @@ class Calling:
                 entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused
             )
         kept = [entry for entry in entries if taken and entry.lifetime.fresh > 0 and entry.ref not in refused]
-        return lives, {entry.ref: entry.handled for entry in kept}
+        return lives, {entry.ref: entry for entry in kept}
+
+
+def _kept(entry: Entry, recipe: Recipe) -> Kept:
+    return Kept(recipe.tags, recipe.depends_on, entry.lifetime.fresh + entry.lifetime.stale)
 
 
 def _many(answer: Any, refs: Sequence[Ref]) -> dict[Ref, Any]:

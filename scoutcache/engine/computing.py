@@ -31,7 +31,7 @@ from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import NEVER, Live, Ref
+from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import FactoryTimeout, FlightCycle
 
 __all__ = ["Computing", "Outcome", "Recipe"]
@@ -64,19 +64,29 @@ class Computing:
         """The value of *ref*: found, joined or computed."""
         return (yield from self.compute_many([ref], recipe))[ref]
 
-    def compute_many(self, refs: Sequence[Ref], recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
-        """The values of *refs*; what is missing is computed by one call, what others compute is waited for."""
-        outcomes: dict[Ref, Outcome] = {}
+    def compute_many(
+        self, refs: Sequence[Ref], recipe: Recipe, outcomes: dict[Ref, Outcome] | None = None
+    ) -> Flow[dict[Ref, Outcome]]:
+        """The values of *refs*; what is missing is computed by one call, what others compute is waited for.
+
+        Where it raises, *outcomes* says what became of each until then.
+        """
+        outcomes = {} if outcomes is None else outcomes
         wanted = list(dict.fromkeys(refs))
-        while wanted:
-            mine, others = self._world.flights.board(wanted, self._world.loop(), recipe.marks)
-            if mine.keys:
-                outcomes |= yield from self._lead(mine, recipe)
-            for ref, flight in others.items():
-                joined = yield from self._join(flight, ref, recipe)
-                if joined is not None:
-                    outcomes[ref] = joined
-            wanted = [ref for ref in wanted if ref not in outcomes]
+        try:
+            while wanted:
+                mine, others = self._world.flights.board(wanted, self._world.loop(), recipe.marks)
+                if mine.keys:
+                    yield from self._lead(mine, recipe, outcomes)
+                for ref, flight in others.items():
+                    joined = yield from self._join(flight, ref, recipe)
+                    if joined is not None:
+                        outcomes[ref] = joined
+                wanted = [ref for ref in wanted if ref not in outcomes]
+        except Exception:
+            for ref in wanted:
+                outcomes.setdefault(ref, Outcome(MISSING, "failed", None, self._world.why_absent(ref)))
+            raise
         return outcomes
 
     def bypass(self, refs: Sequence[Ref], recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
@@ -135,10 +145,14 @@ class Computing:
         if not flight.future.done():  # its event loop is gone, or stands still
             table.forsake(flight)
 
-    def _lead(self, flight: Flight, recipe: Recipe) -> Flow[dict[Ref, Outcome]]:
-        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, {}))
-        yield from self._landing(self._world.flights, job, self._obtain(job))
-        return job.results.outcomes
+    def _lead(self, flight: Flight, recipe: Recipe, outcomes: dict[Ref, Outcome]) -> Flow[None]:
+        job = Job(flight, recipe, Seen({}, {}, 0), Results({}, outcomes))
+        try:
+            yield from self._landing(self._world.flights, job, self._obtain(job))
+        except Exception:
+            for ref, reason in job.seen.reasons.items():
+                outcomes.setdefault(ref, Outcome(MISSING, "failed", None, reason))
+            raise
 
     def _landing(self, table: FlightTable, job: Job, flow: Flow[Any]) -> Flow[None]:
         """Drive *flow*, and end the flight of *job* with what comes of it, whatever that is."""
@@ -254,6 +268,7 @@ class Computing:
         for ref, outcome in job.results.outcomes.items():
             if outcome.how == "computed":
                 self._world.hooks.emit(events.Refreshed(*ref, outcome.factory_s or 0.0, outcome.stored))
+                self._world.refreshed(ref, outcome)
 
     def _serve_stale(
         self, job: Job, stale: Mapping[Ref, Found], running: Mapping[Ref, Flight], until: float

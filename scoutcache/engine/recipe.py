@@ -12,7 +12,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import KEY_MARK, MISSING, NEVER, Handled, Header, Ref
@@ -160,12 +160,21 @@ class Recipe:
         return Lifetime(fresh, 0.0 if fresh == NEVER else stale)
 
 
+class Kept(NamedTuple):
+    """What a computed value was stored with: what its caller said, or its factory."""
+
+    tags: Sequence[str]
+    depends_on: Sequence[str]
+    life: float
+    """Seconds until it expires."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A value, and how it came: ``hit``, ``stale``, ``joined`` (another caller computed it), ``computed``, or ``found``
-    by the factory in another entry.
+    """A value, and how it came: ``hit``, ``stale``, ``joined`` (another caller computed it), ``computed``, ``found``
+    by the factory in another entry, or ``failed``.
 
-    *value* is `MISSING` for a key that a factory of many left out.
+    *value* is `MISSING` for a key that a factory of many left out, and where computing failed.
     """
 
     value: Any
@@ -176,11 +185,17 @@ class Outcome:
     cost: float | None = None
     """What the call cost that was made or saved, None when nobody said."""
     size: int | None = None
-    stored: bool = False
+    kept: Kept | None = None
+    """None where no tier kept it."""
     handled: Handled | None = None
     """What the codec did with it, where a tier below memory answered or took it."""
     wait_s: float | None = None
     """How long the call waited for another's computation."""
+
+    @property
+    def stored(self) -> bool:
+        """Did some tier keep what was computed?"""
+        return self.kept is not None
 
 
 def wants_context(factory: Callable[..., Any]) -> bool:

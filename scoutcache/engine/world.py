@@ -20,6 +20,7 @@ from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
     from scoutcache.engine.effects import Flow
+    from scoutcache.engine.recipe import Outcome
     from scoutcache.policy_book import Effective
     from scoutcache.rules.planning import Change
 
@@ -82,6 +83,8 @@ class World:
     """The time to live in seconds that each hit renews, for entries of which a policy says so; None where none does."""
     raise_errors: bool = False
     """Raise `TierUnavailable` into the caller instead of treating the tier's answer as a miss."""
+    refreshed: Callable[[Ref, Outcome], None] = lambda ref, outcome: None  # noqa: ARG005
+    """Is told what was computed beside the calls."""
     running: Running = field(default_factory=Running)
     moments: Moments | None = None
     """What the computations under way are told; None where nobody feeds it."""

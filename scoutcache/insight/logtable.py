@@ -195,8 +195,8 @@ class Log:
         import pandas as pd
 
         codes, texts = self.words("tags")
-        named = (texts != "")[codes]
-        told = np.flatnonzero(named | self.says("op", "set") | (self.says("op", "compute") & self.missed))
+        named, computed = (texts != "")[codes], self.says("op", "compute") & self.missed & self.computed
+        told = np.flatnonzero(named | computed | self.says("op", "set"))
         order = told[np.argsort(self.at("time", told), kind="stable")]
         last = np.full(len(self.names), -1)
         last[self.entry[order]] = order  # of several for one entry the last stays

@@ -23,7 +23,7 @@ from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.operations import Operations
 from scoutcache.oplog.reading import Problems
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted, tells_tags
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
 
@@ -181,7 +181,7 @@ class _Target:
             return self._is_hit(line)
         if line.key not in self._names:
             return False
-        if line.op == "set" or line.tags:
+        if tells_tags(line):
             self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, f"tag:{tag}"))
         return True
 

@@ -22,7 +22,7 @@ from scoutcache.oplog import totals
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.reading import Problems
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, tells_tags
 from scoutcache.oplog.tally import Counted
 from scoutcache.oplog.totals import By, Group, Stats
 
@@ -62,7 +62,7 @@ def _by_tag(
         ref = line.namespace, line.key
         if namespace not in {None, line.namespace}:
             continue
-        if _tells_tags(line) and line.time >= tags.get(ref, (0.0, ()))[0]:
+        if tells_tags(line) and line.time >= tags.get(ref, (0.0, ()))[0]:
             tags[ref] = line.time, line.tags
         _count(counters.setdefault(ref, {}), line)
     groups: dict[str, Group] = {}
@@ -85,10 +85,6 @@ def _price(rows: Collection[Counted], otherwise: float | None) -> None:
         if row.kind in REQUESTS and row.outcome in HIT_OUTCOMES:
             row.cost += (usd or 0.0) * (row.count - row.costed)
             row.costed = row.count
-
-
-def _tells_tags(line: Line) -> bool:
-    return line.op == "set" or (line.op == "compute" and line.outcome not in HIT_OUTCOMES) or bool(line.tags)
 
 
 def _count(counters: dict[tuple[str, str, str], Counted], line: Line) -> None:

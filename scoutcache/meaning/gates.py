@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS, TURNING
+from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, NUMBERS, OPPOSITES, SYNONYMS, TURNING
 from scoutcache.meaning.wording import Wording, read, stem
 
 __all__ = ["GATES", "Closed", "closed_by"]
@@ -184,6 +184,8 @@ def _replaced(mine: Sequence[str], yours: Sequence[str]) -> Iterator[tuple[str, 
 def _alike(one: str, other: str) -> bool:
     if other in _SAME.get(one, ()) or (one[:1].isdigit() and other[:1].isdigit()):
         return True  # numbers have a gate of their own
+    if (one.isdecimal() and other in _COUNTS) or (other.isdecimal() and one in _COUNTS):
+        return True
     short, long = sorted((one, other), key=len)
     return len(short) >= 4 and long[:4] == short[:4]
 
@@ -256,5 +258,7 @@ def _synonyms() -> dict[str, frozenset[str]]:
     return {word: frozenset(same) for word, same in table.items()}
 
 
+_COUNTS: Final = frozenset(stem(word) for word in NUMBERS if not word.endswith(("th", "ird", "ice")))
+"""Three, but neither third nor thrice: three chapters are not the third."""
 _EXCLUDED: Final = _exclusions()
 _SAME: Final = _synonyms()

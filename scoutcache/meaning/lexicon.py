@@ -341,6 +341,9 @@ NUMBERS: Final = _named("""
 
 TURNING: Final = frozenset(_groups("""
     from to
+    by to
+    by for
+    for from
     off on
     in out
     down up

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from itertools import pairwise
 from typing import Final
 
 from scoutcache.meaning.lexicon import NUMBERS, UNITS
@@ -56,7 +57,12 @@ def numbers(text: str, words: list[str]) -> list[str]:
             values[0] = f"-{values[0]}"
         values[-1] += _unit(text, one.start(), end)
         found += values
-    return found + [NUMBERS[word] for word in words if word in NUMBERS]
+    found += [NUMBERS[word] for word in words if word in NUMBERS]
+    return found + ["2" for pair in pairwise(words) if pair == _SECOND]
+
+
+_SECOND: Final = ("every", "other")
+"""Every other day is every 2 days."""
 
 
 def _values(digits: str) -> list[str]:

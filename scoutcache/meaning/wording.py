@@ -20,6 +20,8 @@ from scoutcache.meaning.numerals import KIN, numbers, operators, plain
 __all__ = ["Wording", "read", "stem"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[%$€£#]|\+\+", re.UNICODE)
+_DOTTED: Final = re.compile(r"(?<![\w.])(?:[^\W\d_]\.)+[^\W\d_](?:\.|(?!\w))")
+"""Initials with their dots: U.S. is US, and p.m. is pm."""
 _ENDS: Final = frozenset(".!?:;\n\"“(`")
 
 
@@ -56,7 +58,7 @@ def read(text: str) -> Wording:
     """Read *text*; of a long one its first 20,000 characters."""
     text = text[:20_000]
     is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
-    text = plain(text)
+    text = _DOTTED.sub(lambda found: found[0].replace(".", ""), plain(text))
     shouts = text.isupper() and len(text.split()) > 2
     words, names, shorthands, begins = list[str](), set[str](), dict[int, str](), True
     last_end = 0

@@ -30,7 +30,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
-           "kept_at", "redacted"]  # fmt: skip
+           "kept_at", "redacted", "tells_tags"]  # fmt: skip
 
 KINDS: Final = (
     "get", "compute", "refresh", "set", "delete", "invalidate", "evict", "expire", "promote", "demote", "error",
@@ -119,6 +119,12 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     wait_us: float | None = None
     format: int | None = None
     sample_rate: float | None = None
+
+
+def tells_tags(line: Line) -> bool:
+    """Does *line* say the tags its key was written with?  A computation that failed wrote nothing."""
+    computed = line.op == "compute" and line.outcome not in HIT_OUTCOMES and line.factory_s is not None
+    return computed or line.op == "set" or bool(line.tags)
 
 
 def redacted(namespace: str, key: str) -> str:

@@ -148,3 +148,83 @@ def test_what_an_entry_depends_on_is_no_request(open_cache, tiers):
     cache.set("parent", 1)
     cache.set("child", 2, depends_on=["parent"])
     assert cache.stats().total_requests == 0
+
+
+def failing() -> None:
+    raise KeyError("a question nobody may read")
+
+
+def test_a_computation_that_fails_was_asked_for_all_the_same(open_cache):
+    cache = open_cache(["memory", "disk"])
+    with pytest.raises(KeyError):
+        cache.get_or_compute("k", failing)
+    with pytest.raises(KeyError):
+        cache.get_or_compute("k", failing, condition=lambda: False)
+    cache.set("there", 1)
+    with pytest.raises(KeyError):
+        cache.get_or_compute_many(["there", "x", "y"], lambda _: failing())
+    lines = [(line.key, line.outcome, line.reason, line.error) for line in logged(cache, "compute")]
+    assert sorted(lines) == [
+        ("k", "miss", "bypassed", "KeyError"), ("k", "miss", "cold", "KeyError"),
+        ("x", "miss", "cold", "KeyError"), ("y", "miss", "cold", "KeyError"),
+    ]  # fmt: skip
+    found = cache.stats()
+    assert (found.total_requests, found.cache_hits, found.cache_misses) == (5, 1, 4)
+
+
+def test_why_a_failed_computation_was_needed_is_said(open_cache, fake_clock):
+    cache = open_cache(["memory", "disk"])
+    cache.set("k", 1, ttl=10)
+    fake_clock.advance(11)
+    with pytest.raises(KeyError):
+        cache.get_or_compute("k", failing)
+    assert [line.reason for line in logged(cache, "compute")] == ["expired"]
+
+
+def test_a_write_says_what_the_factory_said(open_cache):
+    cache = open_cache(["memory", "disk"])
+
+    def factory(ctx: Any) -> str:
+        ctx.ttl, ctx.tags, ctx.depends_on = 5, ["said"], ["source"]
+        return "value"
+
+    cache.get_or_compute("k", factory, ttl=100, tags=["asked"])
+    cache.get_or_compute("none", lambda: None, ttl=100, negative_ttl=2)
+    lines = {line.key: (line.tags, line.depends_on, line.ttl) for line in logged(cache, "set")}
+    assert lines == {"k": (("said",), ("source",), 5.0), "none": ((), (), 2.0)}
+    assert {line.key: line.tags for line in logged(cache, "compute")} == {"k": ("said",), "none": ()}
+
+
+def test_a_hit_is_not_logged_with_tags_that_its_entry_does_not_carry(open_cache):
+    cache = open_cache(["disk"])
+    cache.set("k", 1, tags=["carried"])
+    assert cache.get_or_compute("k", pytest.fail, tags=["named"]) == 1
+    assert [line.tags for line in logged(cache, "compute")] == [()]
+
+
+def test_a_refresh_beside_the_calls_is_a_run_and_a_write(open_cache, fake_clock):
+    cache = open_cache(["memory", "disk"])
+    for value in ("old", "new"):
+        cache.get_or_compute("k", lambda value=value: value, ttl=10, stale_ttl=60, cost=0.5, tags=["t"])
+        fake_clock.advance(11)
+    cache.close()  # which waits for it
+    lines = sorted(read_operations(cache.core.directory), key=lambda line: line.time)
+    [refresh], [_, written] = ([line for line in lines if line.op == op] for op in ("refresh", "set"))
+    assert (refresh.outcome, refresh.cost, refresh.size) == ("stored", 0.5, "new".__sizeof__())
+    assert (written.tags, written.cost, written.ttl, written.codec) == (("t",), 0.5, 70.0, "none")
+
+
+def test_a_key_named_twice_is_one_request(open_cache, tiers):
+    cache = open_cache(tiers)
+    cache.set("k", 1)
+    assert cache.get_many(["k", "gone", "k", "gone"]) == {"k": 1}
+    assert (cache.stats().cache_hits, cache.stats().cache_misses) == (1, 1)
+    assert len(logged(cache, "get")) == 2
+
+
+def test_what_was_not_there_was_not_deleted(open_cache, tiers):
+    cache = open_cache(tiers)
+    cache.set("k", 1)
+    assert [cache.delete("k"), cache.delete("k"), cache.delete_many(["x", "y"])] == [True, False, 0]
+    assert [line.outcome for line in logged(cache, "delete")] == ["deleted", "absent", "absent", "absent"]
+    assert cache.stats().deletes == 1
