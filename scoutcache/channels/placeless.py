@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+from scoutcache.errors import TierUnavailable
 
 __all__ = ["Placeless"]
-
-
-_NOTHING: Final = nullcontext()
 
 
 class Placeless:
@@ -18,8 +17,25 @@ class Placeless:
         """It is trimmed as it grows."""
 
     def changing(self) -> AbstractContextManager[None]:
-        """What is changed is told in the same step, or nobody else is there to be told."""
-        return _NOTHING
+        """What is changed is told in the same step, or nobody else is there to be told.
+
+        Where it ends by an error that is no tier's it was interrupted, and this process doesn't know what it holds.
+        """
+        return self._until_interrupted()
+
+    @contextmanager
+    def _until_interrupted(self) -> Iterator[None]:
+        try:
+            yield
+        except TierUnavailable:
+            raise
+        except BaseException:
+            self.miss()
+            raise
+
+    def miss(self) -> None:
+        """Something was missed that might have named anything."""
+        raise NotImplementedError
 
     def recover(self) -> bool:
         """Nobody can have died half-way."""
