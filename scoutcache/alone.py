@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Final, TypeVar
 
 from scoutcache.core import Core
@@ -34,8 +33,11 @@ def alone(core: Core, ref: Ref, work: Callable[[Flight], Flow[T]]) -> Flow[T]:
         flight, others = table.board([own], core.world.loop())
         if not others:
             break
-        with Waiting(others[own]), suppress(Abandoned):
-            yield from perform(Join(others[own]))
+        try:
+            with Waiting(others[own]):
+                yield from perform(Join(others[own]))
+        except Abandoned:
+            table.forsake(others[own])  # its event loop stands still or is gone
     try:
         if core.world.leased:
             lease = yield from effects.take(own, wait=False)

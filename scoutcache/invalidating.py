@@ -7,6 +7,7 @@ scan.  A result names some of the keys that patterns and names hit; those of tag
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Final, get_args
 
 from scoutcache.calls import Calls
@@ -14,7 +15,7 @@ from scoutcache.coherence.messages import Action, intersection
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.engine.removing import Removed
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.events import Invalidated
 from scoutcache.marking import mark_stale
 from scoutcache.models import InvalidationResult
@@ -118,11 +119,17 @@ def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | Non
     """It is announced as one, for what is being computed and not stored yet, and then by its keys."""
     core, names = calls.core, intersection([one.text for one in target.patterns], target.keys, target.tags)
     message = core.world.message("all", target.namespace, names, reason)
-    removed = yield from core.removing.announce(message.opening)
-    while keys := (yield from perform(Work(lambda: some_keys(core, target)))):
-        gone = yield from core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
-        removed.add(gone)
-        if not gone.count:
-            break  # what can't be removed would be found for ever
-    removed.add((yield from core.removing.announce(message)))
+    with core.world.changing():
+        removed = yield from core.removing.announce(message.opening)
+        try:
+            while keys := (yield from perform(Work(lambda: some_keys(core, target)))):
+                gone = yield from core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
+                removed.add(gone)
+                if not gone.count:
+                    break  # what can't be removed would be found for ever
+        except TierUnavailable:
+            with suppress(TierUnavailable):
+                yield from core.removing.announce(message)
+            raise
+        removed.add((yield from core.removing.announce(message)))
     return removed

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.engine.effects import (
+    Announce,
     Clear,
     Current,
     Effect,
@@ -35,6 +36,10 @@ def _write_may_wait(ports: Ports, effect: Write | Remove | Erase | Clear) -> boo
     return ports.tiers[effect.level].blocking
 
 
+def _announcing_may_wait(ports: Ports, _: Announce) -> bool:
+    return ports.announcing is not None or any(tier.blocking for tier in ports.tiers)
+
+
 def _read_may_wait(ports: Ports, effect: Read | ReadOne) -> bool:
     return not ports.ready[effect.level]()
 
@@ -50,6 +55,7 @@ _MAY_WAIT: dict[type[Effect], Callable[[Ports, Any], bool]] = {
     Remove: _write_may_wait,
     Erase: _write_may_wait,
     Clear: _write_may_wait,
+    Announce: _announcing_may_wait,
     Renew: lambda _ports, _effect: True,
     Work: lambda _ports, _effect: True,
     Read: _read_may_wait,
@@ -58,5 +64,5 @@ _MAY_WAIT: dict[type[Effect], Callable[[Ports, Any], bool]] = {
     Names: lambda ports, _effect: bool(ports.cold()),
 }
 """An effect that isn't here never waits."""
-CHANGES: Final = frozenset({Write, Remove, Erase, Clear, Renew})
+CHANGES: Final = frozenset({Announce, Write, Remove, Erase, Clear, Renew})
 READS: Final = frozenset({Read, ReadOne, Current, Names})

@@ -18,7 +18,8 @@ Rule 6: positions begin at the time in nanoseconds, which no journal outruns: a 
         older than `base` of the new one, so whoever noted it finds that it missed something.
 Rule 7: who changes what others hold copies of says so in its slot, from before the first announcement to after the
         last (`changing`).  A slot that counts changes and belongs to nobody was left by a process that died in the
-        middle of one: what it changed is unknown, so there is a gap (`recover`).
+        middle of one: what it changed is unknown, so there is a gap (`recover`).  Likewise where a change ends by an
+        error that is no tier's: it was interrupted, and its last announcement will never come.
 Rule 8: what could not be announced, because the lock was held too long, is a gap as soon as this process has the lock:
         before its next message, or at the next `recover`.  Until then it is a change in progress, should it die first.
 """
@@ -293,7 +294,7 @@ class Journal:
         if slot is None:
             with lock.counting:
                 slot = lock.slot = self._take_slot(lock) if lock.slot is None else lock.slot
-        return contextlib.nullcontext() if slot is None else _Change(self.words, _SLOT + slot, lock)
+        return contextlib.nullcontext() if slot is None else _Change(self, self.words, _SLOT + slot, lock)
 
     def _take_slot(self, lock: Exclusion) -> int | None:
         """A slot that nobody has; None when there is none, and the death of this process would not be noticed."""
@@ -357,17 +358,21 @@ class Journal:
 class _Change:
     """One more change in progress while it is entered."""
 
-    __slots__ = ("_counting", "_word", "_words")
+    __slots__ = ("_journal", "_lock", "_word", "_words")
 
-    def __init__(self, words: memoryview, word: int, lock: Exclusion) -> None:
-        self._words, self._word, self._counting = words, word, lock.counting
+    def __init__(self, journal: Journal, words: memoryview, word: int, lock: Exclusion) -> None:
+        self._journal, self._words, self._word, self._lock = journal, words, word, lock
 
     def __enter__(self) -> None:
-        with self._counting:
+        with self._lock.counting:
             self._words[self._word] += 1
 
-    def __exit__(self, *_: object) -> None:
-        with self._counting:
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, TierUnavailable):
+            self._lock.unsaid.append(self)  # interrupted: a gap at once, or as soon as the lock is to be had
+            self._journal.recover()
+            return
+        with self._lock.counting:
             self._words[self._word] -= 1
 
 

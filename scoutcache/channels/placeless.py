@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
-from typing import Final
+from contextlib import AbstractContextManager
+
+from scoutcache.errors import TierUnavailable
 
 __all__ = ["Placeless"]
-
-
-_NOTHING: Final = nullcontext()
 
 
 class Placeless:
@@ -18,8 +16,15 @@ class Placeless:
         """It is trimmed as it grows."""
 
     def changing(self) -> AbstractContextManager[None]:
-        """What is changed is told in the same step, or nobody else is there to be told."""
-        return _NOTHING
+        """What is changed is told in the same step, or nobody else is there to be told.
+
+        Where it ends by an error that is no tier's it was interrupted, and this process doesn't know what it holds.
+        """
+        return _Change(self)
+
+    def miss(self) -> None:
+        """Something was missed that might have named anything."""
+        raise NotImplementedError
 
     def recover(self) -> bool:
         """Nobody can have died half-way."""
@@ -31,3 +36,19 @@ class Placeless:
 
     def reopen(self) -> None:
         """It is never replaced."""
+
+
+class _Change:
+    """Entered by every write, so it is no generator."""
+
+    __slots__ = ("_channel",)
+
+    def __init__(self, channel: Placeless) -> None:
+        self._channel = channel
+
+    def __enter__(self) -> None:
+        """There is nothing to be said beforehand."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and not issubclass(kind, TierUnavailable):
+            self._channel.miss()

@@ -49,6 +49,12 @@ class PrivateJournal(Placeless):
                 return None, end
             return list(self._messages)[len(self._messages) - wanted :], end
 
+    def miss(self) -> None:
+        """Something was missed that might have named anything."""
+        with self._mutex:
+            self._messages.clear()
+            self.words[END] = self.words[INVALIDATED] = self.words[END] + 1
+
     def recent(self) -> tuple[list[Message], int]:
         """Nobody announced anything before it was there."""
         return [], 0

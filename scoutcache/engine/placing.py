@@ -51,9 +51,10 @@ class Placing:
     ) -> Flow[int]:  # fmt: skip
         """Write sealed *rows* that nothing since *end* forbids; how many some tier took.
 
-        *heard* is what their computation was told, and *equal* says which keep their values.
+        *heard* is what their computation was told, and *equal* says which keep their values.  Where the user asked for
+        an exception when a tier is away, it comes when the others have been written, and whoever has a copy was told.
         """
-        world = self._world
+        world, failed = self._world, list[TierUnavailable]()
         placed = self._placed(rows)
         taken: dict[int, int] = {}
         forbidden: dict[int | None, list[Ref]] = {level: [] for level in placed}
@@ -62,10 +63,14 @@ class Placing:
                 taken[level] = 0
                 yield from self._let_go(level, rows)
                 continue
-            taken[level] = yield from self.write_level(
-                level, placed[level], end, None if missed is None else forbidden[level], heard,
-                self._told_with(level, placed[level], equal),
-            )  # fmt: skip
+            try:
+                taken[level] = yield from self.write_level(
+                    level, placed[level], end, None if missed is None else forbidden[level], heard,
+                    self._told_with(level, placed[level], equal),
+                )  # fmt: skip
+            except TierUnavailable as error:
+                failed.append(error)
+                taken[level] = 0
         unwritten = world.policy is not None and any(len(placed[level]) < len(rows) for level in world.lower)
         told = world.tells is not None and taken.get(world.tells) == len(rows)
         ended = rows[0].replaces and any(taken[level] < len(placed[level]) for level in taken)
@@ -85,15 +90,19 @@ class Placing:
                 yield from self._end_older(rows, [memory])
         if not world.shared and world.moments is not None:
             world.moments.wrote_here([row.header.ref for row in rows])
-        if world.hooks.wants("stored"):
-            self._say_stored(rows, [level for level in sorted(taken) if taken[level]])
+        self._say_stored(rows, taken)
         if missed is not None:
-            refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
-            kept = [refs[level].difference(forbidden[level]) for level in refs]
-            missed.everywhere = {row.header.ref for row in rows}.difference(*kept)
-            missed.announced = missed.everywhere.intersection(forbidden.get(world.tells, ()))
-        most = max(taken.values(), default=0)
-        return most if most == len(rows) else _count(placed, taken)
+            self._note_missed(missed, rows, placed, taken, forbidden)
+        return _taken(rows, placed, taken, failed)
+
+    def _note_missed(
+        self, missed: Missed, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int],
+        forbidden: Mapping[int | None, Sequence[Ref]],
+    ) -> None:  # fmt: skip
+        refs = {level: {row.header.ref for row in placed[level]} for level in taken if taken[level]}
+        kept = [refs[level].difference(forbidden[level]) for level in refs]
+        missed.everywhere = {row.header.ref for row in rows}.difference(*kept)
+        missed.announced = missed.everywhere.intersection(forbidden.get(self._world.tells, ()))
 
     def _is_outrun(
         self, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]
@@ -148,9 +157,10 @@ class Placing:
                 world.doubts[level].about(refs, start, partial(effects.Clear, level))
                 world.down(world.names[level], error)
 
-    def _say_stored(self, rows: Sequence[Row], levels: Sequence[int]) -> None:
+    def _say_stored(self, rows: Sequence[Row], taken: Mapping[int, int]) -> None:
         world = self._world
-        for row in rows:
+        levels = [level for level in sorted(taken) if taken[level]] if world.hooks.wants("stored") else []
+        for row in rows if levels else ():
             header = row.header
             tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
             if tiers:
@@ -201,7 +211,14 @@ def _collecting(allow: Watch, refused: list[Ref]) -> Allow:
     return ask
 
 
-def _count(placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:
-    """How many rows some tier took: tiers tell numbers, so it is the least that is sure."""
+def _taken(
+    rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int],
+    failed: Sequence[TierUnavailable],
+) -> int:  # fmt: skip
+    """How many rows some tier took: tiers tell numbers, so it is the least that is sure.  Raises what *failed*."""
+    if failed:
+        raise failed[0]
+    if (most := max(taken.values(), default=0)) == len(rows):
+        return most
     sure = {row.header.ref for level, rows in placed.items() if taken.get(level) == len(rows) for row in rows}
     return max([len(sure), *taken.values()])

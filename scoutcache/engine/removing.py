@@ -7,6 +7,8 @@ Rule 1: the event is announced, then the entries are removed, then it is announc
 Rule 2: tags and dependencies are one write at the authority, whatever the number of entries; how many died is not
         known (None) unless somebody scans.  Patterns, keys and namespaces remove physically, and are counted.
 Rule 3: a tier that can't answer is reported, the others go on; what it still holds dies by its marks or its time.
+        Where the user asked for an exception it comes when all of it is done: half of it would leave what was begun
+        announced for good.
 """
 
 from __future__ import annotations
@@ -167,7 +169,7 @@ class Removing:
         return removed
 
     def _sweep(self, doomed: Sequence[Doom | Announce]) -> Flow[Removed]:
-        removed = Removed()
+        removed, failed = Removed(), list[TierUnavailable]()
         for doom in doomed:
             try:
                 if isinstance(doom, Renew | Announce):
@@ -178,7 +180,11 @@ class Removing:
                         self._world.doubts[doom.level].settle(_refs_of(doom))
             except TierUnavailable as error:
                 self.doubt(doom)
-                removed.add(self._failed(error))
+                self._world.say_down(error.tier, error)
+                removed.failed[error.tier] = error.reason
+                failed.append(error)
+        if failed and self._world.raise_errors:
+            raise failed[0]
         return removed
 
     def doubt(self, doom: Doom | Announce) -> None:

@@ -136,9 +136,13 @@ class World:
 
     def down(self, tier: str, error: TierUnavailable) -> None:
         """A tier could not answer: tell whoever listens, and raise *error* if the user asked for that."""
-        self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
+        self.say_down(tier, error)
         if self.raise_errors:
             raise error
+
+    def say_down(self, tier: str, error: TierUnavailable) -> None:
+        """Tell whoever listens that a tier could not answer, in the middle of what must come to its end first."""
+        self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
 
     def here(self) -> Here:
         """This moment, for a flow that is going to look at anything and then write what it saw.

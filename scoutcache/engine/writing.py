@@ -178,10 +178,20 @@ class Writing:
         missed: Missed | None, equal: Equal | None,
     ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 6)."""
-        taken = yield from self.placing.write(rows, began.end, began.heard, missed, equal)
+        try:
+            taken = yield from self.placing.write(rows, began.end, began.heard, missed, equal)
+        except TierUnavailable:  # asked for by the user; the other tiers have been written
+            yield from self._renew_dependents(namespace, rows, versions, renewed, equal)
+            raise
         self._world.hear()  # that somebody depends on one of them may have come with the answer
-        if equal is None and self._world.known(namespace, _DEPENDED) == {}:
-            return taken
+        if equal is not None or self._world.known(namespace, _DEPENDED) != {}:
+            yield from self._renew_dependents(namespace, rows, versions, renewed, equal)
+        return taken
+
+    def _renew_dependents(
+        self, namespace: str, rows: Sequence[Row], versions: Mapping[str, int], renewed: list[str],
+        equal: Equal | None,
+    ) -> Flow[None]:  # fmt: skip
         try:
             doubtful = () if equal is None else equal.doubtful
             renewed += [name for ref in doubtful if (name := KEY_MARK + ref.key) in versions]
@@ -190,7 +200,6 @@ class Writing:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-        return taken
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
         watch = self._world.watch

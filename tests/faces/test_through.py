@@ -224,6 +224,33 @@ def test_on_a_loop_the_functions_may_be_coroutine_functions_and_a_write_ends_tho
     asyncio.run(main())
 
 
+def test_a_write_that_was_left_behind_by_its_loop_holds_up_no_other_one(tmp_path):
+    loop = asyncio.new_event_loop()
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def write(*_):
+        begun.set()
+        await over.wait()
+
+    async def begin():
+        cache = AsyncCache(directory=tmp_path)
+        setting = asyncio.ensure_future(cache.through(writer=write).set("k", "left behind"))
+        await begun.wait()
+        return cache, setting
+
+    async def end(cache, setting):
+        over.set()
+        await setting
+        await cache.close()
+
+    left = loop.run_until_complete(begin())  # and from now on it stands still
+    with Cache(directory=tmp_path) as cache, ThreadPoolExecutor(1) as pool:
+        through = cache.through(writer=lambda *_: None)
+        assert pool.submit(through.set, "k", "new").result(20)
+        loop.run_until_complete(end(*left))
+    loop.close()
+
+
 def test_coroutine_functions_on_a_blocking_cache_are_refused(tmp_path):
     async def load(key):
         return key

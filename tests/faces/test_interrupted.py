@@ -1,0 +1,133 @@
+"""A change that is interrupted in the middle, or that one tier can't take: what is left must not last."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from scoutcache import AsyncCache, Cache
+from scoutcache.drive import _finishing
+from scoutcache.errors import TierUnavailable
+
+
+@pytest.fixture
+def pair(tmp_path, clocks):
+    """Two caches over one directory, as two processes have them, with a value that both remember."""
+    settings = {"directory": tmp_path, "tiers": ["memory", "disk"]}
+    with Cache(settings, clocks=clocks, raise_errors=True) as cache, Cache(settings, clocks=clocks) as other:
+        cache.set("k", "old", tags=["t"])
+        assert other.get("k") == "old"
+        yield cache, other
+
+
+def fail_with(error):
+    def fail(*_, **__):
+        raise error
+
+    return fail
+
+
+def keeps_what_is_set(cache, other):
+    assert other.set("k", "later")
+    assert cache.get("k") == other.get("k") == "later"
+    assert cache.set("k", "latest")
+    assert other.get("k") == "latest"
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), RuntimeError("a tier of one's own"), TierUnavailable("disk", "full")],
+    ids=lambda error: type(error).__name__,
+)  # fmt: skip
+@pytest.mark.parametrize(
+    ("call", "method"),
+    [(lambda cache: cache.delete("k"), "remove"),
+     (lambda cache: cache.invalidate("k*"), "remove_matching"),
+     (lambda cache: cache.clear(), "clear"),
+     (lambda cache: cache.invalidate("k", tags=["t"], match="all"), "remove")],
+    ids=["delete", "pattern", "clear", "intersection"],
+)  # fmt: skip
+def test_an_invalidation_that_was_interrupted_is_not_under_way_for_ever(pair, monkeypatch, call, method, error):
+    """Else nothing that it names would be kept, in any process, for the minute in which its maker is taken for dead."""
+    cache, other = pair
+    tier = cache._core.tier("disk")
+    monkeypatch.setattr(tier, method, fail_with(error))
+    with pytest.raises(type(error)):
+        call(cache)
+    monkeypatch.undo()
+    if isinstance(error, TierUnavailable):
+        cache._core.background.turn()  # what is owed to the tier is made good
+    keeps_what_is_set(cache, other)
+
+
+def test_a_write_that_is_interrupted_between_two_tiers_leaves_no_older_copy(pair, monkeypatch):
+    cache, other = pair
+    monkeypatch.setattr(cache._core.memory, "write", fail_with(KeyboardInterrupt()))
+    with pytest.raises(KeyboardInterrupt):
+        cache.set("k", "new")
+    monkeypatch.undo()
+    assert cache.get("k") == other.get("k") == "new"
+
+
+HOLD = """
+import fcntl, os
+fd = os.open(sys.argv[1], os.O_RDWR)
+fcntl.lockf(fd, fcntl.LOCK_EX, 1, 0)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_task_that_is_cancelled_while_it_announces_leaves_nothing_under_way(tmp_path, run_python):
+    """The lock of the journal is another process's, so that the announcement waits in a thread."""
+
+    async def main():
+        async with AsyncCache(directory=tmp_path) as cache:
+            await cache.set("k", "old")
+            holder = run_python(HOLD, tmp_path / "journal" / "lock")
+            assert holder.stdout.readline() == "held\n"
+            deleting = asyncio.ensure_future(cache.delete("k"))
+            for _ in range(20):
+                await asyncio.sleep(0)
+            deleting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await deleting
+            holder.communicate()
+            await asyncio.gather(*_finishing & asyncio.all_tasks())
+            assert await cache.set("k", "new")
+            assert await cache.get("k") == "new"
+
+    asyncio.run(main())
+
+
+def test_on_a_server_too_what_was_announced_by_a_cancelled_task_comes_to_its_end(tmp_path, redis_url):
+    """At whatever point it is cancelled."""
+
+    async def main(turns):
+        settings = {"directory": tmp_path / str(turns), "tiers": ["memory", "redis"], "redis": {"url": redis_url}}
+        async with AsyncCache(settings) as cache:
+            await cache.set("k", "old")
+            deleting = asyncio.ensure_future(cache.delete("k"))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            deleting.cancel()
+            with suppress(asyncio.CancelledError):
+                await deleting
+            await asyncio.gather(*_finishing & asyncio.all_tasks())
+            assert await cache.set("k", "new"), turns
+            assert not cache._core.follower.opened
+
+    for turns in range(1, 12):
+        asyncio.run(main(turns))
+
+
+def test_a_tier_that_is_away_keeps_no_other_from_a_new_value(open_cache, monkeypatch):
+    """The server has it and told everybody but this process, which wrote it."""
+    cache = open_cache(["memory", "redis", "disk"], raise_errors=True)
+    cache.set("k", "old")
+    monkeypatch.setattr(cache.tier("disk"), "write", fail_with(TierUnavailable("disk", "full")))
+    with pytest.raises(TierUnavailable):
+        cache.set("k", "new")
+    monkeypatch.undo()
+    assert cache.get("k") == "new"
