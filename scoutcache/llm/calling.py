@@ -89,9 +89,13 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
                     recording.chunk(chunk)
         if not streams:
             return _kept(asking, ctx, asking.making.whole(ctx, response))
-        await recording.aend()
+        try:
+            await recording.aend()
+        finally:  # whoever stops reading cancels it as well
+            if recording.abandoned:
+                asking.making.abandoned()
         if recording.abandoned:
-            return asking.making.abandoned()
+            return MISSING
         return _kept(asking, ctx, asking.making.stream(ctx, chunks))
 
     return answer

@@ -33,7 +33,7 @@ from scoutcache.errors import CacheError
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
-from scoutcache.server.faults import fault_of, unavailable
+from scoutcache.server.faults import as_greeted, fault_of, unavailable
 from scoutcache.server.joining import Calls
 
 if TYPE_CHECKING:
@@ -248,10 +248,8 @@ class Coalescing:
         async with _Patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
             try:
                 await connection.connect()
-            except ConnectionResetError as error:
-                raise self._reset(error) from None
-            except RedisError as error:
-                raise (self._reset(error) if "reset by peer" in str(error) else error) from None
+            except (ConnectionResetError, RedisError) as error:
+                raise (as_greeted(error) if self._encrypts else error) from None
         self._writer = connection._writer
         if type(connection._reader) is asyncio.StreamReader:
             connection._reader.__class__ = _Reader
@@ -263,12 +261,6 @@ class Coalescing:
 
     def _heard(self) -> float:
         return getattr(self._connection._reader, "heard", 0.0)
-
-    def _reset(self, error: Exception) -> Exception:
-        """Who wants a client's certificate and gets none says so after the handshake, where a loop overhears it."""
-        if not self._encrypts:
-            return error
-        return ConnectionResetError(f"reset as it was greeted: is a client's certificate asked for? ({error})")
 
     async def _reply(self, connection: Any) -> Any:
         try:

@@ -26,7 +26,7 @@ from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
-from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
+from scoutcache.server.faults import Fault, Kind, as_greeted, fault_of, unavailable
 from scoutcache.server.joining import Calls
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Direct:
         section = source.section
         kind, options = source.connection_kind(asynchronous=False, timeout=section.timeout, replica=replica)
         self._make: Callable[[], Any] = lambda: kind(**options)
-        self.breaker, self._wait = breaker, section.timeout
+        self.breaker, self._wait, self._encrypts = breaker, section.timeout, source.encrypts
         self._most, self._rest = section.max_connections, section.health_check_interval
         self._begin()
         breaker.on_open.append(self._drop_idle)
@@ -116,11 +116,17 @@ class Direct:
         except IndexError:
             connection, used = self._make(), 0.0
         if connection._sock is None:
-            connection.connect()
+            self._connect(connection)
         elif (rested := time.monotonic() - used) > _IDLE and (0 < self._rest < rested or _is_spoilt(connection)):
             connection.disconnect()
-            connection.connect()
+            self._connect(connection)
         return connection
+
+    def _connect(self, connection: Any) -> None:
+        try:
+            connection.connect()
+        except (OSError, RedisError) as error:
+            raise (as_greeted(error) if self._encrypts else error) from None
 
     def _drop_idle(self) -> None:
         while self._idle:

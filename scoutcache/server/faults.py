@@ -83,6 +83,16 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind, _reason(kind, error), _HINTS.get(kind), kind in _AWAY)
 
 
+def as_greeted(error: Exception) -> Exception:
+    """*error* as it ended an encrypted connection that was just made.
+
+    Who wants a client's certificate and gets none says so after the handshake, where the next write may overhear it.
+    """
+    if "reset by peer" not in str(error).lower():
+        return error
+    return ConnectionResetError(f"reset as it was greeted: is a client's certificate asked for? ({error})")
+
+
 def _kind(error: BaseException) -> Kind:
     if not isinstance(error, _ANSWERS) and _is_tls(error):
         return Kind.TLS

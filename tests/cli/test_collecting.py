@@ -15,7 +15,7 @@ sys.argv = ["scoutcache", "--version"]
 run()
 assert gc.get_threshold() == usual
 rarely()
-assert gc.get_threshold()[0] > 100 * usual[0]
+assert gc.get_threshold()[0] > 50 * usual[0]
 assert gc.isenabled()
 as_usual()
 assert gc.get_threshold() == usual
