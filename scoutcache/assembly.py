@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import events
 from scoutcache.background import Background
 from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.leases import Leases
 from scoutcache.config import CacheConfig
+from scoutcache.config_sections import RedisSection
 from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import goes_on, running_loop
 from scoutcache.engine.amends import Amends
@@ -85,7 +86,7 @@ def _configuration(
 ) -> CacheConfig:
     given = {name: value for name, value in overrides.items() if value is not None}
     if (url := given.pop("redis_url", None)) is not None:
-        given["redis"] = {**given.get("redis", {}), "url": url}
+        given["redis"] = {**_other_than_place(config), **given.get("redis", {}), "url": url}
     if config is None:
         loaded = load_config(profile=profile, overrides=given)
         if code := needs_trust(loaded):
@@ -104,6 +105,18 @@ def _configuration(
             hint='a file is read by load_config: Cache(load_config(file="scoutcache.toml").config)',
         )
     return CacheConfig(**{**config, **given})
+
+
+def _other_than_place(config: object) -> dict[str, Any]:
+    """What *config* says of a server besides where it is."""
+    section: object = config.redis if isinstance(config, CacheConfig) else None
+    section = config.get("redis") if isinstance(config, Mapping) else section
+    if isinstance(section, RedisSection):
+        section = {name: getattr(section, name) for name in section.model_fields_set}
+    return {name: section[name] for name in section if name not in _PLACES} if isinstance(section, Mapping) else {}
+
+
+_PLACES: Final = {"url", "nodes", "sentinel"}
 
 
 class Assembly:

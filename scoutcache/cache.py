@@ -147,12 +147,14 @@ class Cache(Face):
           fails; *soft_timeout*: wait so long for the fresh one first (``"never"``: until it comes or fails).
         - *refresh_ahead*: a hit after this part of the ttl (such as 0.8) starts a refresh as well.
         - *hard_timeout*: after it serves the stale value, or raises `FactoryTimeout`; the late result is still stored.
-        - *negative_ttl*: the ttl of None.  *jitter*: the part of the ttl that chance takes off.
+        - *negative_ttl*: the ttl of None, which is then never served stale.  *jitter*: the part of the ttl that chance
+          takes off.
         - *error_ttl*: raise the same error again for so long without asking the factory.
         - *condition()* false: neither read nor store.  *store_if(value)* false: don't store.  *validate(value)* false:
           a cached value is dropped and computed anew.
 
-        Raises `InvalidKey`, `InvalidTTL`, and `FlightCycle` where a factory would have to wait for itself.
+        Raises `InvalidKey`, `InvalidTTL`, and `FlightCycle` where a factory would have to wait for itself; a fresh
+        value in memory is given before the options are looked at.
         """
         at_once = condition is None and validate is None and refresh_ahead is None
         if at_once and (value := self._peek_settled(key, MISSING, namespace)) is not MISSING:

@@ -14,7 +14,7 @@ from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
 from scoutcache.engine.writing import Lifetime, Moment, lifetime
 from scoutcache.entry import MISSING, NEVER, Live, Ref
-from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.errors import CacheError, InvalidKey, InvalidTTL
 from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
 from scoutcache.models import CacheEntry, InvalidationResult
@@ -74,8 +74,12 @@ class Calls:
             fresh = default_ttl(config, None if policy is None else policy(ref), ref)
         else:
             fresh = config.ttl.read(ttl)
-        stale = config.freshness.stale_ttl if stale_ttl is None else config.ttl.read(stale_ttl)
-        return lifetime(fresh, stale)
+        if stale_ttl is None:
+            return lifetime(fresh, config.freshness.stale_ttl)
+        try:
+            return lifetime(fresh, config.ttl.read(stale_ttl))
+        except InvalidTTL as error:
+            raise InvalidTTL(f"stale_ttl: {error}") from None
 
     def cost(self, cost: float | None) -> float | None:
         """*cost*, checked; raises `CacheError`."""

@@ -157,7 +157,7 @@ class DiskSection(Section):
 class RedisSection(Section):
     """``[redis]``: the tier on a server, a cluster (*nodes*) or behind sentinels (*sentinel*, *sentinel_service*).
 
-    *username* and *password* (or *password_file*) go before those of the URL.
+    *username* and *password* (or *password_file*) go before those of the URL, unless a stronger source names that.
     """
 
     url: SecretUrl | None = None

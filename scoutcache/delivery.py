@@ -7,9 +7,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from scoutcache.entry import NEVER
-from scoutcache.errors import CacheError
-from scoutcache.ttl import parse_ttl
+from scoutcache.errors import CacheError, InvalidTTL
+from scoutcache.ttl import parse_duration
 
 __all__ = ["Batch", "DeadLetter", "Delivery"]
 
@@ -53,10 +52,9 @@ class Delivery(NamedTuple):
         for what, number in (("batch_size", batch_size), ("attempts", attempts)):
             if isinstance(number, bool) or not isinstance(number, int) or number < 1:
                 raise CacheError(f"{what} is a whole number of 1 or more, not {number!r:.80}")
-        seconds = {what: parse_ttl(given) for what, given in times.items()}
-        for what, given in seconds.items():
-            if given == NEVER or (given == 0 and what == "interval"):
-                raise CacheError(f"{what} is a time in seconds, not {times[what]!r:.80}")
+        seconds = {what: _seconds(what, given) for what, given in times.items()}
+        if seconds.get("interval") == 0:
+            raise CacheError("interval is a time in seconds, of more than 0")
         return cls(writer, batch_size, name=name, attempts=attempts, **seconds)
 
     def size(self, attempts: int) -> int:
@@ -67,3 +65,10 @@ class Delivery(NamedTuple):
         """Seconds until the next try, a random part of them less so that many don't come back at once."""
         most = min(self.max_backoff, self.backoff * 2.0 ** min(attempts, 60))
         return most * random.uniform(0.5, 1.0)  # noqa: S311  # no secret
+
+
+def _seconds(what: str, given: object) -> float:
+    try:
+        return parse_duration(given)
+    except InvalidTTL as error:
+        raise InvalidTTL(f"{what} is a time in seconds: {error}") from None

@@ -61,9 +61,11 @@ def quick_compute_async(peek: Callable[[Any, Any], Any], slow: Callable[..., Any
 class Face:
     """The part of a cache that does no I/O of its own.
 
-    *config* is a `CacheConfig`; without it the configuration is read as the command line reads it (flag, environment,
-    ``.env``, project file, user file, profile, built-in), and *profile*, *directory*, *redis_url*, *namespace* and any
-    other top-level setting stand over it.  With *raise_errors* a tier that can't answer raises `TierUnavailable`.
+    *config* is a `CacheConfig` or a mapping of its settings; without it the configuration is read as the command line
+    reads it (environment, ``.env``, project file, user file, profile, built-in).  *directory*, *redis_url*, *namespace*
+    and any other top-level setting stand over it: *redis_url* over the server's place alone, a section over the whole
+    section of a *config*, and name by name over what was read, which *profile* begins.  With *raise_errors* a tier that
+    can't answer raises `TierUnavailable`.
     Unless *attended*, the warming that the configuration asks for beside the calls (``[warming]``, tasks with
     ``run_at_startup``, predictive policies) is not begun.
     """

@@ -12,6 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from scoutcache import config as module
+from scoutcache.assembly import _configuration
 from scoutcache.config import CacheConfig
 from scoutcache.config_sections import mask_url
 from scoutcache.errors import ConfigError
@@ -360,3 +361,11 @@ def test_reading_from_replicas_of_one_server_has_no_effect_and_that_is_told():
     assert "read_from" in (alone.without_effect or "")
     assert CacheConfig(redis={"nodes": ["h:1"], "read_from": "any"}).redis.without_effect is None
     assert CacheConfig(redis={"url": "redis://h"}).redis.without_effect is None
+
+
+@pytest.mark.parametrize("made", [lambda settings: CacheConfig(**settings), dict])
+@pytest.mark.parametrize("place", [{"url": "redis://a"}, {"nodes": ["a:1"]}])
+def test_another_server_leaves_the_rest_of_its_section(made, place):
+    given = made({"redis": {**place, "key_prefix": "mine:", "timeout": 1}})
+    redis = _configuration(given, None, {"redis_url": "redis://b"}).redis
+    assert (redis.url.get_secret_value(), redis.key_prefix, redis.timeout, redis.nodes) == ("redis://b", "mine:", 1, ())

@@ -65,6 +65,12 @@ def parse_sort(text: str) -> tuple[str, bool]:
     return _SORTABLE[name], direction == "desc"
 
 
+def ask_for(field: str, chosen: Sequence[str], sort: str | None) -> bool:
+    """Does a filter or the order go by *field*?"""
+    asked = [parts[1] for text in chosen if (parts := _FILTER.fullmatch(text)) is not None]
+    return field in asked or (sort is not None and sort.partition(":")[0] == field)
+
+
 def _known(names: Iterable[str]) -> str:
     return f"the fields are {', '.join(names)}"
 

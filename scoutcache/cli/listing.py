@@ -19,6 +19,8 @@ from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
+    from scoutcache.entry import Ref
+    from scoutcache.insight.uses import Uses
     from scoutcache.walking import Walk
 
 app = typer.Typer()
@@ -61,7 +63,8 @@ def keys(
 
     Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
     live, tags and namespace, with tabs between; with --quiet the keys alone. Interrupted, it ends after the batch at
-    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning.
+    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning. Hits are those
+    that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted last.
     """
     wanted = Pattern.parse(pattern)
     for text in chosen or ():
@@ -74,7 +77,8 @@ def keys(
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
         check_same(walk, namespace, [pattern])
-        rows = _rows(core, namespace, wanted, tag, tier, walk)
+        uses = _uses(session, core) if filters.ask_for("hits", chosen or (), sort) else None
+        rows = _rows(core, namespace, wanted, tag, tier, walk, uses)
         _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
         check_answered(core, away, tier)
         if tier == "memory":
@@ -100,8 +104,9 @@ def check_tier(core: Core, tier: str | None) -> None:
 
 
 def _rows(
-    core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None, walk: Walk
-) -> Iterator[Any]:
+    core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None, walk: Walk,
+    uses: Uses | None,
+) -> Iterator[Any]:  # fmt: skip
     from scoutcache.listing import list_entries
 
     now = core.world.now()
@@ -115,8 +120,26 @@ def _rows(
             "tags": header.tags,
             "namespace": header.ref.namespace,
             "age_s": now - header.created,
-            "hits": entry.hits,
+            "hits": None if uses is None else _hits(uses, header.ref),
         }
+
+
+def _uses(session: Session, core: Core) -> Uses:
+    """What the log tells of hits; what it can't is said."""
+    from scoutcache.insight.uses import Uses
+    from scoutcache.oplog.reading import Problems
+
+    problems = Problems()
+    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
+    tell_unread(session, problems, named=False)
+    tell_log_off(session)
+    return found
+
+
+def _hits(uses: Uses, ref: Ref) -> int | None:
+    """How often it was found; None where the log doesn't know the key."""
+    times, last = uses.of(*ref)
+    return None if last is None else times
 
 
 @command(

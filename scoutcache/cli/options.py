@@ -70,7 +70,7 @@ def _globals(
         choices(FORMATS, "--format", help=_FORMAT_HELP, rich_help_panel=_PANEL),
     ] = None,
     json: Annotated[bool, _option("--json", help="The same as --format json.")] = False,
-    quiet: Annotated[bool, _option("--quiet", "-q", help="No messages besides errors.")] = False,
+    quiet: Annotated[bool, _option("--quiet", "-q", help="No messages besides warnings and errors.")] = False,
     verbose: Annotated[bool, _option("--verbose", "-v", help="More messages; tracebacks of errors.")] = False,
     no_color: Annotated[bool, _option("--no-color", help="No colours; NO_COLOR does the same.")] = False,
     no_input: Annotated[bool, _option("--no-input", help="Never ask.")] = False,

@@ -82,6 +82,6 @@ def _value(text: str) -> Any:
 
 
 def _unknown(name: str, known: set[tuple[str, ...]]) -> str:
-    variables = [PREFIX + "__".join(path).upper() for path in sorted(known)]
-    meant = nearest(name, variables)
-    return f"{name}: no setting is called so" + (f"; did you mean {meant}?" if meant else "")
+    # Without what all of them begin with, by which every name is like every other.
+    meant = nearest(name.removeprefix(PREFIX), ["__".join(path).upper() for path in sorted(known)])
+    return f"{name}: no setting is called so" + (f"; did you mean {PREFIX}{meant}?" if meant else "")

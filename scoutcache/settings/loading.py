@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 from scoutcache.config import CacheConfig
 from scoutcache.config_problems import Place, dotted, wrong_settings
@@ -28,7 +29,7 @@ __all__ = ["BUILT_IN", "OPTION", "Loaded", "load_config"]
 BUILT_IN: Final = "built-in"
 OPTION: Final = "option"
 _EITHER: Final = (("url", "nodes", "sentinel"), ("password", "password_file"))
-"""Settings of ``[redis]`` of which there may be one."""
+"""Settings of ``[redis]`` of which there may be one.  A password in a stronger source's URL stands alone too."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,6 @@ class _Sources:
         told = {dotted(place): _origin(place, setting) or BUILT_IN for place, _ in leaves(config.model_dump())}
         return Loaded(config, told, self.files, frozenset(self.searched))
 
-
     def _make_way(
         self, settings: Mapping[str, Any], origin: str, merged: dict[str, Any], origins: dict[Place, str]
     ) -> None:
@@ -157,14 +157,23 @@ class _Sources:
         given, below = settings.get("redis"), merged.get("redis")
         if not isinstance(given, Mapping) or not isinstance(below, dict):
             return
-        for names in _EITHER:
-            if not any(given.get(name) for name in names):
-                continue
-            for name in set(names) & set(below) - set(given):
-                said_by = origins.get(("redis", name), origin)
-                if self.sources.get(said_by, said_by) != self.sources.get(origin, origin):
-                    del below[name]
-                    origins.pop(("redis", name), None)
+        said = [name for names in _EITHER if any(given.get(name) for name in names) for name in names]
+        for name in {*said, *_said_by(given.get("url"))} & set(below) - set(given):
+            said_by = origins.get(("redis", name), origin)
+            if self.sources.get(said_by, said_by) != self.sources.get(origin, origin):
+                del below[name]
+                origins.pop(("redis", name), None)
+
+
+def _said_by(url: object) -> list[str]:
+    """The settings that a URL speaks of too: who signs in by it doesn't by what a weaker source says."""
+    try:
+        parts = urlsplit(url) if isinstance(url, str) else None
+    except ValueError:  # which is told when it is looked at
+        return []
+    if parts is None or parts.password is None:
+        return []
+    return ["password", "password_file", *(["username"] if parts.username else [])]
 
 
 def _working_directory() -> Path | None:

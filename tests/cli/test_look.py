@@ -515,3 +515,30 @@ def test_a_tier_does_not_go_with_rows_of_other_things(cli):
     ran = cli("stats", "--tier", "disk", "--by", "prefix")
     assert (ran.code, ran.out) == (2, "")
     assert "--by tier" in ran.err
+
+
+class TestHits:
+    """No tier that lasts counts the hits of its entries: the log does."""
+
+    @pytest.fixture(autouse=True)
+    def asked(self, cli):
+        for number in (1, 2, 3):
+            cli("set", f"h:{number}", "v")
+        for number in (1, 1, 2):
+            cli("get", f"h:{number}")
+
+    @pytest.mark.parametrize(
+        ("given", "keys"),
+        [
+            (("--filter", "hits>0"), ["h:1", "h:2"]),
+            (("--filter", "hits=0"), ["h:3"]),
+            (("--sort", "hits:desc"), ["h:1", "h:2", "h:3"]),
+            (("--sort", "hits"), ["h:3", "h:2", "h:1"]),
+        ],
+    )
+    def test_keys_are_chosen_and_sorted_by_them(self, given, keys, cli):
+        assert cli("keys", "-q", "--filter", "size>0", *given).out.split() == keys
+
+    def test_without_a_log_that_is_said(self, cli, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_OPLOG__ENABLED", "false")
+        assert "no operation log is kept" in cli("keys", "--filter", "hits>0").err

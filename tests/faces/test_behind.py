@@ -483,3 +483,10 @@ def test_source_and_cache_agree_on_which_of_two_writes_at_once_is_the_later(tmp_
             list(threads.map(write, range(8)))
         assert behind.flush(30)
         assert cache.get("k") == held["k"]
+
+
+@pytest.mark.parametrize("given", [{"interval": "soon"}, {"backoff": -1}, {"max_backoff": "never"}, {"interval": 0}])
+def test_a_time_that_is_none_names_its_argument(given, tmp_path):
+    with Cache(directory=tmp_path) as cache, pytest.raises(CacheError, match=f"^{next(iter(given))}[: ]") as caught:
+        cache.behind(writer=print, **given)
+    assert "storing" not in str(caught.value)

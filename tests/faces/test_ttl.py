@@ -7,6 +7,7 @@ from datetime import timedelta
 
 import pytest
 
+from scoutcache import Cache
 from scoutcache.errors import InvalidTTL
 
 
@@ -104,3 +105,8 @@ def test_what_is_stale_is_not_fresh_and_not_revived(cache, fake_clock):
     assert cache.get_entry("k").value == "old"
     assert cache.get_or_compute("k", lambda: "new", soft_timeout="never") == "new"
     assert cache.get("k") == "new"
+
+
+def test_a_stale_ttl_that_is_none_is_named(tmp_path):
+    with Cache(directory=tmp_path) as cache, pytest.raises(InvalidTTL, match=r"^stale_ttl: 'soon'"):
+        cache.set("k", 1, stale_ttl="soon")

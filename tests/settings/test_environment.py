@@ -114,3 +114,7 @@ def test_a_dotenv_cannot_name_the_file_that_it_lies_by(load, problems, project):
 def test_a_deployments_name_may_stand_in_a_variable(load):
     config = load(env={"SCOUTCACHE_LLM__MODEL_ALIASES__MINE": "gpt-4o"}).config
     assert config.llm.model_aliases == {"mine": "gpt-4o"}
+
+
+def test_a_variable_that_is_like_no_setting_is_not_said_to_be_like_one(problems):
+    assert problems(env={"SCOUTCACHE_FOO": "1"}) == ("environment SCOUTCACHE_FOO: no setting is called so",)

@@ -210,6 +210,14 @@ class TestExclusive:
         (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\nnodes = ["h:1"]\n')
         assert "exclude each other" in "".join(problems())
 
+    def test_a_password_in_a_url_goes_before_a_weaker_sources(self, load):
+        weaker = {"SCOUTCACHE_REDIS__PASSWORD": "weak", "SCOUTCACHE_REDIS__URL": "redis://h"}
+        redis = load(env=weaker, overrides={"redis": {"url": "redis://:strong@other"}}).config.redis
+        assert redis.password is None
+        weaker["SCOUTCACHE_REDIS__USERNAME"] = "weak"
+        assert load(env=weaker, overrides={"redis": {"url": "redis://u:p@other"}}).config.redis.username is None
+        assert load(env=weaker, overrides={"redis": {"url": "redis://other"}}).config.redis.password is not None
+
     def test_what_a_stronger_source_leaves_empty_takes_nothing_away(self, load, project):
         (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\n')
         assert load(overrides={"redis": {"nodes": []}}).config.redis.url is not None
