@@ -15,7 +15,7 @@ Rule 5: beside the calls of an application it is done in small slices with a res
         interpreter: an event loop waits for it after each of its system calls.  With a hundred callers of a server an
         answer took 9.5 ms in the middle while a file was sealed at once, 5.6 in slices, and 4.2 before and after.  Who
         waits for the end of it ends the rests.
-Rule 6: a forked child that inherits pyarrow leaves it to others: a thread that it hasn't got may have held a lock there,
+Rule 6: a forked child that inherits pyarrow leaves it to others: a thread that it hasn't got may have held locks there,
         or have been importing it, and the child would wait for ever.
 """
 
