@@ -225,6 +225,7 @@ class Assembly:
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
+            remembered=versions.remembered_names,
             why_gone=self._why_gone,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),

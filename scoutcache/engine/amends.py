@@ -18,7 +18,7 @@ from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
-from scoutcache.entry import Header, Live, Mark, Ref, Row, Sealed
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Header, Live, Mark, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
 
@@ -62,7 +62,17 @@ class Amends:
             case Clear():
                 return (yield from self._removing.clear(owed.namespace))
             case Renew():
-                return (yield from self._removing.renew(owed.namespace, owed.names, None))
+                return (yield from self._renewed(owed))
+
+    def _renewed(self, owed: Renew) -> Flow[Removed]:
+        """Renew what is owed; `DEPENDED_MARK` among it stands for whatever depends on anything."""
+        names = list(owed.names)
+        if DEPENDED_MARK in names:
+            try:
+                names += [KEY_MARK + key for key in (yield from self._removing.depended_on(owed.namespace))]
+            except TierUnavailable as error:
+                return Removed(failed=self._removing.owe(owed, error))
+        return (yield from self._removing.renew(owed.namespace, names, None))
 
     def _give(self, level: int, wanted: Iterable[Ref]) -> Flow[bool]:
         """Write those *wanted* that others share and could not take (Rule 1); whether the tier answered."""
@@ -87,6 +97,9 @@ class Amends:
                     world.down(error.tier, error)
                     return False
                 # What was refused there is later, or was invalidated since: right in both cases.
+                keys = [row.header.ref.key for row in mine]
+                if (yield from self._removing.cascade(namespace, keys, None)).failed:
+                    return False
                 doubt.settle([row.header.ref for row in mine])
         return True
 

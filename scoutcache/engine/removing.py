@@ -74,11 +74,10 @@ class Removing:
     def cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
         """Whatever depends on one of *keys* is dead."""
         try:
-            awaited = yield from effects.current(namespace, [KEY_MARK + key for key in keys])
-        except TierUnavailable as error:
-            self.doubt(Renew(namespace, [KEY_MARK + key for key in keys]))
-            return self._failed(error)
-        return (yield from self.renew(namespace, list(awaited), reason)) if awaited else Removed()
+            names = list((yield from effects.current(namespace, [KEY_MARK + key for key in keys])))
+        except TierUnavailable:
+            names = [KEY_MARK + key for key in keys]
+        return (yield from self.renew(namespace, names, reason))
 
     def pattern(
         self, namespace: str, pattern: Pattern, *, cascade: bool = True, reason: str | None = None
@@ -88,11 +87,12 @@ class Removing:
         removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
         if cascade:
             try:
-                keys = [key for key in (yield from self.depended_on(namespace)) if pattern.matches(key)]
+                keys = yield from self.depended_on(namespace)
             except TierUnavailable as error:
                 removed.add(self._failed(error))
-            else:
-                removed.add((yield from self.renew(namespace, [KEY_MARK + key for key in keys], reason)))
+                keys = self.known_to_be_depended_on(namespace)  # of the others the removal owed takes care
+            names = [KEY_MARK + key for key in keys if pattern.matches(key)]
+            removed.add((yield from self.renew(namespace, names, reason)))
         return removed
 
     def tags(
@@ -103,7 +103,8 @@ class Removing:
         try:
             names = (yield from self.with_dependents(namespace, tags)) if cascade else names
         except TierUnavailable as error:
-            failed = self._failed(error)  # what depends on their entries nobody can say; they themselves die
+            failed = self._failed(error)
+            names = self.unresolved(namespace, tags)
         failed.add((yield from self.renew(namespace, names, reason)))
         return failed
 
@@ -117,6 +118,18 @@ class Removing:
                 KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
             ]
         return names
+
+    def unresolved(self, namespace: str, tags: Sequence[str]) -> list[str]:
+        """What to renew for *tags* where nobody can say what depends on their entries.
+
+        In this process that is whatever depends on anything; for the rest the same is owed.
+        """
+        self.doubt(Renew(namespace, [*tags, DEPENDED_MARK]))
+        return [*tags, *self._world.remembered(namespace, KEY_MARK)]
+
+    def known_to_be_depended_on(self, namespace: str) -> list[str]:
+        """The keys that some entry depends on, as far as this process knows without asking."""
+        return [name[len(KEY_MARK) :] for name in self._world.remembered(namespace, KEY_MARK)]
 
     def depended_on(self, namespace: str) -> Flow[list[str]]:
         """The keys that some entry of *namespace* depends on, or once did."""

@@ -13,6 +13,7 @@ Rule 5: so it is where a tier can't be told: the tier isn't believed, and what i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from functools import partial
 
 from scoutcache.coherence.messages import Action, Message
@@ -55,18 +56,23 @@ class Staling:
         names = list(tags)
         try:
             names = (yield from self._removing.with_dependents(namespace, tags)) if cascade else names
-            yield from self._writing.renew(namespace, names, reason, action)
-        except TierUnavailable as error:
-            return self._removing.owe(Renew(namespace, names), error)
-        return {}
+        except TierUnavailable:
+            names = self._removing.unresolved(namespace, tags)
+        return (yield from self._renew(namespace, names, action, reason))
 
     def dependents(
         self, namespace: str, keys: Sequence[str], action: Action, reason: str | None
     ) -> Flow[dict[str, str]]:
         """Whatever depends on one of *keys* is stale; the tier that could not be told, and why."""
         names = [KEY_MARK + key for key in keys]
-        try:
+        with suppress(TierUnavailable):  # then it is all of them
             names = list((yield from effects.current(namespace, names)))
+        return (yield from self._renew(namespace, names, action, reason))
+
+    def _renew(
+        self, namespace: str, names: Sequence[str], action: Action, reason: str | None
+    ) -> Flow[dict[str, str]]:
+        try:
             if names:
                 yield from self._writing.renew(namespace, names, reason, action)
         except TierUnavailable as error:

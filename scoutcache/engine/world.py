@@ -67,6 +67,8 @@ class World:
     """The versions of names, as far as there are any, if this process knows that without asking the authority."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
+    remembered: Callable[[str, str], list[str]] = lambda _, __: []
+    """The names of marks that begin with a text, as far as this process knows them without asking the authority."""
     hear: Callable[[], object] = lambda: None
     """Apply what the channel has by now, as a write to a server brings it there that others were ahead of."""
     tells: int | None = None

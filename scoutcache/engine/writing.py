@@ -129,7 +129,8 @@ class Writing:
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
 
         *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier;
-        with *anew* those begin anew once (Rule 5); where they *replace* what is older, that goes.  Raises `PolicyError` for what must not be written in plain.
+        with *anew* those begin anew once (Rule 5).  Where they *replace* what is older, that goes even if they are
+        forbidden.  Raises `PolicyError` for what must not be written in plain.
         """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
         if self._world.policy is not None:
@@ -199,6 +200,8 @@ class Writing:
             if renewed:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
+            for level in self._world.judged_by_versions if renewed else ():  # what depends on them is in doubt
+                self._world.doubts[level].owe(Renew(namespace, renewed), effects.Clear(level, namespace))
             self._world.down(error.tier, error)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -259,7 +262,12 @@ class Writing:
         marks = tuple([Mark(name, UNVERSIONED) for name in names])
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
-        return (yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard))
+        taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
+        known, namespace = self._world.known, refs[0].namespace
+        if awaited := [name for ref in refs if known(namespace, [name := KEY_MARK + ref.key])]:
+            with suppress(TierUnavailable):  # here it is heard, elsewhere once it is made good
+                yield from self.renew(namespace, awaited)
+        return taken
 
     def _known_versions(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
         """The versions of *names*, where all are known, and that nobody depends on any key of the namespace."""

@@ -15,6 +15,8 @@ Rule 5: beside the calls of an application it is done in small slices with a res
         interpreter: an event loop waits for it after each of its system calls.  With a hundred callers of a server an
         answer took 9.5 ms in the middle while a file was sealed at once, 5.6 in slices, and 4.2 before and after.  Who
         waits for the end of it ends the rests.
+Rule 6: a forked child that inherits pyarrow leaves it to others: a thread that it hasn't got may have held locks there,
+        or have been importing it, and the child would wait for ever.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
@@ -268,7 +271,9 @@ class Sealer:
                 self._tell(error)
 
     def begin(self, files: Sequence[Path]) -> bool:
-        """Seal *files* beside the calls; False when the last ones are still being sealed."""
+        """Seal *files* beside the calls; False when the last ones are still being sealed, or others are to do it."""
+        if _inherited.pyarrow:
+            return False
         if self._thread is not None and self._thread.is_alive():
             return False
         work = partial(self._seal, files, partial(self._hurried.wait, REST_S))
@@ -286,6 +291,20 @@ class Sealer:
     def forget(self) -> None:
         """Begin anew: the thread has ended, or doesn't exist, as in a forked child."""
         self._thread, self._hurried = None, threading.Event()
+
+
+class _Inherited:
+    """What this process has from the one that forked it (Rule 6)."""
+
+    pyarrow = False
+
+    def look(self) -> None:
+        """In a forked child."""
+        self.pyarrow = "pyarrow" in sys.modules
+
+
+_inherited = _Inherited()
+os.register_at_fork(after_in_child=_inherited.look)
 
 
 def sealable(files: Iterable[LogFile]) -> list[Path]:

@@ -139,6 +139,10 @@ class RememberedVersions:
         answer = self.remembered(namespace, names)
         return answer is not None and not (create and len(answer) < len(names))
 
+    def remembered_names(self, namespace: str, prefix: str) -> list[str]:
+        """The names that begin with *prefix* and have a version, as far as this process knows without asking."""
+        return [name for space, name in list(self._known) if space == namespace and name.startswith(prefix)]
+
     def begun(self) -> int:
         """To be noted before the authority is asked, for `keep`."""
         return self._end()

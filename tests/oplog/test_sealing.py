@@ -204,6 +204,21 @@ def test_beside_the_calls_it_rests_until_somebody_waits(directory: Path, monkeyp
     assert [one.name for one in path.parent.iterdir()] == ["a.parquet"]
 
 
+def test_a_forked_child_that_inherits_pyarrow_leaves_it_to_others(directory: Path) -> None:
+    """Its locks may be held by threads that the child hasn't got."""
+    pytest.importorskip("pyarrow")
+    path = put(directory, many())
+    child = os.fork()
+    if child == 0:
+        os._exit(int(Sealer(pytest.fail, lambda: NOW).begin([path])))
+    assert os.waitpid(child, 0)[1] == 0
+    assert [one.name for one in path.parent.iterdir()] == ["a.jsonl"]
+    sealer = Sealer(pytest.fail, lambda: NOW)
+    assert sealer.begin([path])
+    sealer.close()
+    assert [one.name for one in path.parent.iterdir()] == ["a.parquet"]
+
+
 def test_slices_make_the_file_that_all_lines_at_once_make(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     path = put(directory, many())

@@ -8,8 +8,8 @@ Rule 1: what this machine's own processes announce they have done to the disk th
 Rule 2: up to where everything was removed is written down, so that a machine that was off, or whose processes were, can
         do the rest before anybody asks.  Where that rest is gone, everything on the disk is.
 Rule 3: marks need no removal: their versions are the server's.
-Rule 4: what is marked stale by its key or a pattern is removed here.  The server has it, stale, or no more if it may not
-        be served so; what is here is as fresh as it was, and would be found then.
+Rule 4: what is marked stale by its key or a pattern is removed here.  The server has it, stale; should that let go of
+        it, what is here, as fresh as it was, would be found.
 """
 
 from __future__ import annotations

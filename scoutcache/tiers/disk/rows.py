@@ -90,8 +90,9 @@ def record(row: Row) -> Record:
     header, sealed = row.header, row.sealed
     size = sealed.size
     expires = None if header.expires == NEVER else header.expires
-    return Record(header, (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks),
-                           _pack(header), size, sealed.head), sealed.chunks, size, row.renews, row.replaces)  # fmt: skip
+    values = (physical_key(header.ref), header.start / 1e9, expires, header.created, len(sealed.chunks), _pack(header),
+              size, sealed.head)  # fmt: skip
+    return Record(header, values, sealed.chunks, size, row.renews, row.replaces)
 
 
 def key_bytes(key: str) -> bytes:

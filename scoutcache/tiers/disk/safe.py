@@ -264,12 +264,13 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
     def sweep(self) -> None:
         """Close what ended threads left.  The main thread runs exit handlers when it counts as ended."""
         main = threading.main_thread()
-        with self._mutex:
-            ended = [link for link in self._links if link.thread is not main and not link.thread.is_alive()]
-            self._links.difference_update(ended)
-        for link in ended:
-            self._offers.pop(link.thread, None)
-            link.close()
+        with self.gate:  # who forks waits: a child would find SQLite's own locks held that closing takes
+            with self._mutex:
+                ended = [link for link in self._links if link.thread is not main and not link.thread.is_alive()]
+                self._links.difference_update(ended)
+            for link in ended:
+                self._offers.pop(link.thread, None)
+                link.close()
 
     def retire(self) -> None:
         """Close every connection that is idle; the others close themselves."""
@@ -294,13 +295,11 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
             links = [link for link in self._links if link.thread is not here or link.idle()]
         while not all(link.idle() for link in links) and time.monotonic() < deadline:
             time.sleep(0.001)
-        kept = set()
-        for link in self._links:
-            if link.idle():
-                link.close()
-            else:
-                kept.add(link)
-        self._links, self.local = kept, threading.local()
+        with self._mutex:
+            idle = [link for link in self._links if link.idle()]
+            self._links, self.local = self._links.difference(idle), threading.local()
+        for link in idle:
+            link.close()
         self._offers.clear()
 
     def after_fork(self) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import threading
 
 import pytest
 
 from scoutcache.entry import Ref
-from scoutcache.tiers.disk.safe import RawDisk
+from scoutcache.tiers.disk.safe import Link, RawDisk
 
 
 @pytest.fixture
@@ -63,3 +64,41 @@ def test_diskcache_itself_reads_what_the_tier_wrote(cache, disk, get):
     assert cache.get(key) == disk.read(Ref("default", "key"), 0.0).head
     assert cache.delete(key)
     assert get(disk, "key") == "absent"
+
+
+def test_a_fork_bears_threads_that_come_and_go(cache):
+    """What another thread's link does to the set of them, while they are closed for the fork."""
+    thread = threading.Thread(target=cache.link)
+    thread.start()
+    thread.join()
+    links = set(cache._links)
+    assert len(links) == 2
+
+    class Gone(Link):
+        def close(self):
+            cache._links.difference_update(links)
+            super().close()
+
+    cache._links = {Gone(link.con, link.owner, link.thread) for link in links}
+    cache.before_fork()
+    assert cache._links == set()
+    cache.after_fork()
+    assert cache.link().con.execute("SELECT 1").fetchone() == (1,)
+
+
+def test_a_fork_waits_for_what_is_being_closed(cache):
+    """A child would find the locks held that SQLite takes to close a connection, by a thread it hasn't got."""
+    thread = threading.Thread(target=cache.link)
+    thread.start()
+    thread.join()
+    held = []
+
+    class Ended(Link):
+        def close(self):
+            held.append(cache.gate.locked())
+            super().close()
+
+    (link,) = [one for one in cache._links if one.thread is thread]
+    cache._links = {Ended(link.con, link.owner, link.thread)}
+    cache.sweep()
+    assert held == [True]

@@ -1,0 +1,54 @@
+"""What is done to a key while the server is away ends what depends on it: here at once, everywhere when it is back."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache import Cache
+
+WAYS = {
+    "set": lambda one: one.set("source", "new"),
+    "set_many": lambda one: one.set_many({"source": "new", "other": 1}),
+    "delete": lambda one: one.delete("source"),
+    "delete_many": lambda one: one.delete_many(["source", "other"]),
+    "pattern": lambda one: one.invalidate("sour*"),
+    "tag of the source": lambda one: one.invalidate(tags=["t"]),
+    "mark_stale": lambda one: one.invalidate(keys=["source"], action="mark_stale"),
+    "mark_stale pattern": lambda one: one.invalidate("sour*", action="mark_stale"),
+    "mark_stale tag of the source": lambda one: one.invalidate(tags=["t"], action="mark_stale"),
+    "mark_stale own tag": lambda one: one.invalidate(tags=["own"], action="mark_stale"),
+}
+
+
+@pytest.fixture
+def pair(tmp_path, start_redis):
+    """A server of the test's own, and two machines that have in memory what depends on a key."""
+    server = start_redis()
+    both = [Cache(directory=tmp_path / name, redis={"url": server.url}) for name in "ab"]
+    both[0].set("source", "old", tags=["t"])
+    both[0].set("k", "of the old", tags=["own"], depends_on=["source"])
+    for one in both:
+        assert [one.get("k") for _ in range(3)] == ["of the old"] * 3
+    yield server, *both
+    server.resume()
+    for one in both:
+        one.close()
+
+
+@pytest.mark.parametrize("fault", ["away", "full"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_depends_on_it_ends(pair, until, way, fault):
+    server, one, other = pair
+    if fault == "away":
+        server.pause()
+    else:
+        server.cli("CONFIG", "SET", "maxmemory", "1")
+    WAYS[way](one)
+    assert one.get("k") is None
+    if fault == "away":
+        server.resume()
+    else:
+        server.cli("CONFIG", "SET", "maxmemory", "0")
+    until(lambda: other.get("k") is None, "the other machine hears of it", seconds=10)
+    until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
+    assert [one.get("k"), other.get("k")] == [None, None]
