@@ -172,6 +172,16 @@ def test_computing_is_not_slow_but_making_a_key_may_be(
     assert (slow["what"], slow["slow"], slow["max_us"], slow["level_us"]) == ("making the key", 1, 250_000, 100_000)
 
 
+def test_what_a_source_took_to_fail_is_not_the_caches(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    say("compute", "miss", reason="cold", error="TimeoutError")
+    say("compute", "miss", reason="cold")
+    recorder.close({})
+    found = build_report(directory, now=fake_clock.wall(), levels=Levels(operation=0.001))
+    assert [row["slow"] for row in found.section("slow").rows] == [1]
+
+
 def test_a_storm_names_who_and_what_it_cost(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:
     for number in range(6):
         say("compute", "miss", f"llm:{number}", reason="cold", factory_s=2.0, cost=0.5)
