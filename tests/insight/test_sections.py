@@ -51,6 +51,20 @@ def test_a_period_is_compared_with_the_one_before(
     assert row(halves, "trend", figure="hit rate")["change"] == pytest.approx(0.5)
 
 
+def test_what_is_compared_is_what_the_summary_counts(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    """So long ago counters are kept by the hour, and the period begins with the hour that it begins in."""
+    fake_clock.advance(-fake_clock.wall() % HOUR + 600)
+    say("get", "miss")
+    recorder.close({})
+    since = fake_clock.wall() + 1200
+    fake_clock.advance(30 * HOUR)
+    found = build_report(directory, since=since, now=fake_clock.wall())
+    assert found.section("summary").rows[0]["requests"] == 1
+    assert row(found, "trend", figure="requests")["now"] == 1
+
+
 def test_where_little_is_kept_from_before_counts_are_not_compared(
     recorder: Recorder, say: Say, directory: Path, fake_clock: Any
 ) -> None:
