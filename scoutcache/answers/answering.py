@@ -21,7 +21,7 @@ from scoutcache.engine.effects import Flow, Spawn, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey, PolicyError
 from scoutcache.meaning.gates import GATES
-from scoutcache.meaning.presets import LONGEST, Preset, Verdict, check_gates, chosen, judge, rank
+from scoutcache.meaning.presets import LONGEST, Preset, Verdict, check_gates, chosen, judge, lifted, rank
 from scoutcache.meaning.scopes import Answer, Asked, asked, check_names, is_here, key_of, places_of, written_answer
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
@@ -36,6 +36,9 @@ _NEAREST: Final = 4
 
 _ROUNDS: Final = 16
 """How often more candidates are asked for, where some turn out to be gone."""
+
+_REWORDED: Final = 0.8
+"""As near the nearest must be to be looked at for the same words (`lifted`)."""
 
 _LEAST: Final = 0.5
 """Below this similarity nothing is learned to serve."""
@@ -157,7 +160,7 @@ class Answering(Agreement):
             for candidate in candidates:
                 if (candidate.place, candidate.here) in judged:
                     continue
-                if not all_ and max(candidate.similarity, 0.0) < least:
+                if not all_ and max(candidate.similarity, 0.0) < (least if judged else min(least, _REWORDED)):
                     break
                 found = yield from self._candidate(one, namespace, index, candidate)
                 if found is None:
@@ -202,6 +205,8 @@ class Answering(Agreement):
                 yield from self._work(lambda: own.pass_over(candidate, gone=gone))
             return None
         similarity = yield from perform(Work(lambda: self._similarity(one.query, reading.answer)))
+        if self.policy != "verified":
+            similarity = lifted(one.query, reading.answer.query, similarity)
         return reading, similarity
 
     def _record(self, found: Found, began: int) -> None:

@@ -10,7 +10,8 @@ Not kept, by the name that is counted:
 - ``error``: the answer is an error, or failed, or was cancelled.
 - ``refused``: the model refused, or a filter cut it off.  Tomorrow's filter may be another.
 - ``truncated``: it ended at a limit of tokens; kept only where the caller wants it so.
-- ``unfinished``: a stream that ended without its end or had no chunk, an answer that is still being made, or None.
+- ``unfinished``: a stream that ended without its end or had no chunk, an answer that is still being made or has no
+  choice at all, or None.
 - ``other_model``: another model answered than was asked (a fallback, a router).  A dated name of the same model is the
   same model; so is what ``[llm] model_aliases`` says of a deployment's name.
 """
@@ -152,7 +153,9 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
     details = said.get("incomplete_details")
     if isinstance(details, Mapping):
         _end(outline, details.get("reason"))
-    for choice in _mappings(said.get("choices")):
+    if (choices := said.get("choices")) == []:
+        outline.finished = False
+    for choice in _mappings(choices):
         _end(outline, choice.get("finish_reason"))
         _refusals(outline, choice.get("message"))
     _generated(outline, said)

@@ -13,7 +13,7 @@ from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.errors import CacheError
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
-from scoutcache.meaning.presets import check_gates, chosen
+from scoutcache.meaning.presets import check_gates, chosen, lifted
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
@@ -63,7 +63,7 @@ def calibrated(
     said = chosen(name_of_preset, config.threshold, configured, {*config.without_gates, *without})
     asked = said.gates if gates else ()
     pairs = [
-        Pair(similarity_of(vectors[one], vectors[other]), same, not closed_by(one, other, asked))
+        Pair(lifted(one, other, similarity_of(vectors[one], vectors[other])), same, not closed_by(one, other, asked))
         for one, other, same in rows
     ]
     points = curve(pairs)

@@ -31,7 +31,7 @@ __all__ = ["BYTES_PER_TOKEN", "COLUMNS", "Log", "numbered"]
 _FIGURES: Final = (
     "time", "latency_us", "size", "stored", "codec_us", "keygen_us", "wait_us", "factory_s", "cost",
 )  # fmt: skip
-_WORDS: Final = ("op", "namespace", "tier", "outcome", "reason", "codec", "tags", "prefix")
+_WORDS: Final = ("op", "namespace", "tier", "outcome", "reason", "codec", "tags", "prefix", "error")
 COLUMNS: Final = (*_FIGURES, *_WORDS, "key", "request", "hit")
 """The columns of the log that a `Log` needs."""
 BYTES_PER_TOKEN: Final = 4

@@ -127,7 +127,11 @@ class _Source:
             return None if span is None else trend.periods(counts, self.namespace, span[0], sum(span) / 2, span[1])
         if since is None or before is None or since >= self.now:
             return None
-        return trend.periods(self.counts(before), self.namespace, before, since, self.now)
+        earlier = self.counts(before)
+        # As the counters have it, by the minute or the hour: what is compared is what the summary counts.
+        start, middle = (at if of.first_minute is None else of.first_minute * 60.0
+                         for of, at in ((earlier, before), (counts, since)))  # fmt: skip
+        return trend.periods(earlier, self.namespace, start, middle, self.now)
 
 
 def _made(found: _Read, acts: list[Line], levels: Levels) -> dict[str, Section]:

@@ -167,7 +167,8 @@ def own_us(log: Log) -> Timed:
     waited, joined = log.at("wait_us", rows), log.joined[rows]
     own = took - np.nan_to_num(log.at("factory_s", rows)) * 1e6 - np.nan_to_num(waited)
     computed_set = log.written[rows] & (log.per_entry(log.computed) > 0)[log.entry[rows]]  # as long as its computation
-    timed = ~computed_set & ~(joined & np.isnan(waited))
+    failed = log.missed[rows] & ~log.says("error", "")[rows]  # how long its factory took before that is not said
+    timed = ~computed_set & ~(joined & np.isnan(waited)) & ~failed
     rows, own = rows[timed], np.maximum(own[timed], 0.0)
     if not len(rows):
         return rows, own

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "NUMBERS", "OPPOSITES", "STOPWORDS", "SYNONYMS", "TURNING", "UNITS"]
+__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "NUMBERS", "OPPOSITES", "POLITE", "STOPWORDS", "SYNONYMS", "TURNING",
+           "UNITS"]  # fmt: skip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -349,6 +350,9 @@ TURNING: Final = frozenset(_groups("""
     down up
 """))
 """Pairs of words that turn a sentence round where one stands in the other's place."""
+
+POLITE: Final = _words("please kindly thanks hi hello hey bitte danke hallo merci bonjour gracias hola")
+"""What says nothing where a text begins or ends with it."""
 
 FUNCTION: Final = _words("""
     's a about also am an and any are as at be because been being but by can could d did do does doing done

@@ -14,10 +14,10 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import FUNCTION, NEGATIONS, STOPWORDS
+from scoutcache.meaning.lexicon import FUNCTION, NEGATIONS, POLITE, STOPWORDS
 from scoutcache.meaning.numerals import KIN, numbers, operators, plain
 
-__all__ = ["Wording", "read", "stem"]
+__all__ = ["Wording", "read", "same_words", "stem"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[%$€£#]|\+\+", re.UNICODE)
 _DOTTED: Final = re.compile(r"(?<![\w.])(?:[^\W\d_]\.)+[^\W\d_](?:\.|(?!\w))")
@@ -85,6 +85,56 @@ def read(text: str) -> Wording:
         tuple(words), tuple(content), frozenset(stems), tuple(sorted(numbers(text, words))), operators(text),
         _signs(text), frozenset(names), "".join(word[0] for word in words), negated, language, script, is_long,
     )  # fmt: skip
+
+
+class Bare(NamedTuple):
+    """The words of a text in order, without case, punctuation and blanks, and without what it politely begins or ends
+    with, which stands apart."""
+
+    words: tuple[str, ...]
+    manners: frozenset[str]
+
+
+def same_words(one: str, other: str) -> bool:
+    """Are they the same question but for case, punctuation, blanks, and politeness that one has and the other hasn't?
+
+    >>> same_words("Please, what's the price of 1,000 shares?", "what's the price of 1000 shares")
+    True
+    >>> same_words("How do you say thanks?", "How do you say hello?")
+    False
+    """
+    here, there = bare(one), bare(other)
+    one_is_politer = here.manners <= there.manners or there.manners <= here.manners
+    return here.words == there.words != () and one_is_politer
+
+
+@lru_cache(maxsize=4096)
+def bare(text: str) -> Bare:
+    """*text* without what makes it no other question."""
+    text = _DOTTED.sub(lambda found: found[0].replace(".", ""), plain(text[:20_000])).lower().replace("’", "'")
+    text = _THOUSAND.sub("", _GLUED.sub(r"\1 \2", text))
+    words = [stripped for word in text.split() if (stripped := _stripped(word))]
+    begin, end = 0, len(words)
+    while begin < end and words[begin] in POLITE:
+        begin += 1
+    while begin < end and words[end - 1] in POLITE:
+        end -= 1
+    return Bare(tuple(words[begin:end]), frozenset([*words[:begin], *words[end:]]))
+
+
+_GLUED: Final = re.compile(r"(?<!\S)([$€£]?\d[\d.,]*)([^\W\d_]+)(?!\w)")
+"""10kg is 10 kg."""
+_THOUSAND: Final = re.compile(r"(?<=\d),(?=\d{3}(?:\D|$))")
+_ALONE: Final = frozenset("?!,;:…¿¡")
+
+
+def _stripped(word: str) -> str:
+    if word in _ALONE:
+        return ""
+    found = word.lstrip("¿¡").rstrip(".,;:?…")
+    if len(found) > 2 and found[-1] == "!" and not found.rstrip("!")[-1:].isdigit():
+        found = found.rstrip(".,;:?!…")  # 5! and n! are other numbers
+    return found or word
 
 
 _PIECE: Final = 900

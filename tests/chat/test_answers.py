@@ -59,6 +59,7 @@ def test_an_answer_says_its_tokens_and_is_kept(answer):
         (claude("model_context_window_exceeded"), "truncated"),
         (responses("incomplete", incomplete_details={"reason": "max_output_tokens"}), "truncated"),
         (responses("queued"), "unfinished"),
+        ({"id": "x", "object": "chat.completion", "model": "gpt-4o", "choices": []}, "unfinished"),
         (responses("in_progress"), "unfinished"),
         (chat(model="gpt-4o-mini"), "other_model"),
         (claude(model="claude-haiku-4-5"), "other_model"),

@@ -51,6 +51,20 @@ def test_a_period_is_compared_with_the_one_before(
     assert row(halves, "trend", figure="hit rate")["change"] == pytest.approx(0.5)
 
 
+def test_what_is_compared_is_what_the_summary_counts(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    """So long ago counters are kept by the hour, and the period begins with the hour that it begins in."""
+    fake_clock.advance(-fake_clock.wall() % HOUR + 600)
+    say("get", "miss")
+    recorder.close({})
+    since = fake_clock.wall() + 1200
+    fake_clock.advance(30 * HOUR)
+    found = build_report(directory, since=since, now=fake_clock.wall())
+    assert found.section("summary").rows[0]["requests"] == 1
+    assert row(found, "trend", figure="requests")["now"] == 1
+
+
 def test_where_little_is_kept_from_before_counts_are_not_compared(
     recorder: Recorder, say: Say, directory: Path, fake_clock: Any
 ) -> None:
@@ -170,6 +184,16 @@ def test_computing_is_not_slow_but_making_a_key_may_be(
     found = build_report(directory, now=fake_clock.wall(), levels=Levels(operation=0.001))
     (slow,) = found.section("slow").rows
     assert (slow["what"], slow["slow"], slow["max_us"], slow["level_us"]) == ("making the key", 1, 250_000, 100_000)
+
+
+def test_what_a_source_took_to_fail_is_not_the_caches(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    say("compute", "miss", reason="cold", error="TimeoutError")
+    say("compute", "miss", reason="cold")
+    recorder.close({})
+    found = build_report(directory, now=fake_clock.wall(), levels=Levels(operation=0.001))
+    assert [row["slow"] for row in found.section("slow").rows] == [1]
 
 
 def test_a_storm_names_who_and_what_it_cost(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:

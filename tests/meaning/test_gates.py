@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from scoutcache.config_sections import GateName
 from scoutcache.errors import CacheError
 from scoutcache.meaning.gates import GATES, closed_by
-from scoutcache.meaning.presets import PRESETS, check_gates, chosen, judge
-from scoutcache.meaning.wording import read, stem
+from scoutcache.meaning.presets import PRESETS, check_gates, chosen, judge, lifted
+from scoutcache.meaning.wording import read, same_words, stem
 
 ALL = tuple(GATES)
 
@@ -215,3 +215,22 @@ def test_an_unknown_gate_is_named_with_the_nearest():
     with pytest.raises(CacheError, match="a list of names"):
         check_gates("slots", "without_gates")
     check_gates([], "without_gates")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Compute 5!", "Compute 5"), ("What is n!", "What is n"), ('x = "5"', "x = 5"), ("C# books", "C books"),
+        ("How do you say thanks?", "How do you say hello?"), ("1,5 mg", "15 mg"), ("ls ..", "ls"), ("?", "!"),
+        ("Please!", "Thanks"), ("50% of it", "50 of it"), ("Is it so?", "It is so."), ("", ""),
+    ],
+)  # fmt: skip
+def test_signs_that_say_something_make_other_words(one, other):
+    assert not same_words(one, other)
+    assert lifted(one, other, 0.9) == 0.9
+
+
+@given(st.text(), st.text())
+def test_the_same_words_are_the_same_either_way(one, other):
+    assert same_words(one, other) == same_words(other, one)
+    assert lifted(one, other, 0.97) == 0.97

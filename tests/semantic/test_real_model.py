@@ -72,6 +72,27 @@ def test_an_index_of_the_one_form_serves_the_other(prepared, tmp_path):
         assert cache.semantic.get("How can I delete my password?", model="m") is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the capital of France?", "what is the capital of  france"), ("Tell me a joke", "tell me a joke!"),
+        ("¿Cómo cambio mi contraseña?", "Cómo cambio mi contraseña"), ("Meeting at 7 p.m.", "Meeting at 7 pm"),
+        ("10 kg of rice", "10kg of rice"), ("Best laptops under $1,000", "Best laptops under $1000"),
+        ("Wie setze ich mein Passwort zurück?", "Bitte, wie setze ich mein Passwort zurück?"),
+    ],
+)  # fmt: skip
+def test_the_same_words_are_the_same_question(prepared, tmp_path, one, other):
+    """The model puts each of these further apart than many pairs that differ in their meaning."""
+    prepared_in(tmp_path, MODEL).parent.mkdir(parents=True, exist_ok=True)
+    prepared_in(tmp_path, MODEL).symlink_to(prepared_in(prepared, MODEL))
+    with Cache(directory=tmp_path, semantic={"model": MODEL}) as cache:
+        cache.semantic.add(one, "answer", model="m")
+        hit = cache.semantic.get(other, model="m")
+        assert (hit.response, hit.similarity) == ("answer", 0.95)
+        assert cache.semantic.explain(other, model="m")["candidates"][0]["similarity"] == 0.95
+        assert cache.semantic.get(other, model="m", threshold=0.96) is None
+
+
 def test_presets_on_traps(encoding):
     """Of 32 pairs that must not be taken for each other strict serves one at most, balanced four."""
     if not TRAPS.exists():

@@ -182,8 +182,8 @@ class _Gathering:
         life.of.ttls[inf if line.ttl is None else line.ttl] += line.op == "set"
         if line.op == "set":
             life.tags = line.tags
-        for tag in life.tags:
-            self._tag(tag).writes += 1
+            for tag in life.tags:
+                self._tag(tag).writes += 1
 
     def told(self) -> Evidence:
         """The whole."""

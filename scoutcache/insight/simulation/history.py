@@ -5,8 +5,8 @@ Rule 1: a request is one that `report` counts: a hit, or a miss of the cache as 
 Rule 2: a write after a miss of its key is that miss's answer, which a simulated cache stores by itself, or doesn't
         need.  Any other write, and a refresh, stores a new value.
 Rule 3: a key lives as long as it was last given; before the first write the log holds, as long as that; a key that was
-        hit and never seen written, as most of its prefix do; one that was neither is never stored.  A key has the last
-        size that is known of it, else its prefix's average.
+        hit and never seen written, as most of its prefix do; one that was neither is never stored, nor is what came of
+        a request whose computation failed.  A key has the last size that is known of it, else its prefix's average.
 Rule 4: an invalidation removes the keys that it names, the keys that match and those last written with its tag; what
         depends on a key goes with it when it is removed or written anew.
 """
@@ -65,6 +65,7 @@ class _Story:
         self._hit: set[int] = set()
         self._unanswered: dict[int, int] = {}
         self._stored = _Stored()
+        self._refreshed: tuple[int, int] | None = None
 
     def add(self, line: Line) -> None:
         """The next line."""
@@ -84,13 +85,13 @@ class _Story:
         key = self._noted(line)
         if line.outcome in HIT_OUTCOMES:
             self._hit.add(key)
-        else:
+        elif line.error is None:
             self._unanswered[key] = len(self._keys)
         # As `_event`, which a million calls of would take a third of a second.
         self._keys.append(key)
         self._acts.append(READ)
         self._times.append(line.time)
-        self._ttls.append(self._ttl.get(key))
+        self._ttls.append(self._ttl.get(key) if line.error is None else 0.0)
 
     def _noted(self, line: Line) -> int:
         """The key's number; its size and costs, as far as *line* says."""
@@ -115,10 +116,13 @@ class _Story:
             self._dropped(self._stored.dependents(line.namespace, line.key), line.time)
             self._stored.put(line)
         answers = self._unanswered.pop(key, None)
-        if answers is None:
-            self._event(key, WRITE, line.time)
-        else:
+        if answers is not None:
             self._ttls[answers] = self._ttl.get(key)
+        elif line.op == "set" and self._refreshed == (key, len(self._keys)):
+            self._ttls[-1] = self._ttl.get(key)  # the write that the refresh ended with
+        else:
+            self._event(key, WRITE, line.time)
+        self._refreshed = (key, len(self._keys)) if line.op == "refresh" else None
 
     def _dropped(self, names: Iterable[tuple[str, str]], time: float) -> None:
         for name in names:

@@ -53,6 +53,25 @@ def test_a_write_after_a_miss_is_its_answer_and_another_one_is_a_write(log):
     assert acts(log) == [("a", READ), ("a", READ), ("a", WRITE)]
 
 
+def test_a_refresh_and_the_write_it_ends_with_are_one(log):
+    log.miss("a")
+    log.set("a", ttl=60.0)
+    log("refresh", "a", "stored", factory_s=0.1)
+    log.set("a", ttl=90.0, after=0)
+    found = as_requests(in_order(log.lines))
+    assert (list(found.acts), list(found.ttls)) == ([READ, WRITE], [60.0, 90.0])
+
+
+def test_what_failed_is_asked_for_and_not_stored(log):
+    log("compute", "a", "miss", reason="cold", error="KeyError")
+    log("compute", "a", "miss", reason="cold", factory_s=0.1)
+    log.set("a", ttl=60.0)
+    log.hit("a")
+    found = as_requests(in_order(log.lines))
+    assert list(found.acts) == [READ, READ, READ]
+    assert simulate_one(found, "lru", 10, by_bytes=False).misses == 2
+
+
 def test_without_ttls_writes_and_removals_there_are_only_requests(log):
     log.miss("a")
     log.set("a")
