@@ -176,8 +176,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection that is idle; busy ones close when their call ends."""
-        self._closed = True
-        cache, self._cache = self._cache, None
+        with self._changing:
+            self._closed = True
+            cache, self._cache = self._cache, None
         if cache is not None:
             cache.retire()
 
@@ -213,7 +214,11 @@ class Database:
             except (CacheError, sqlite3.Error, OSError) as error:
                 raise self._stay_down(error) from error
             with self._changing:
-                self._cache = cache
+                if not (closed := self._closed):
+                    self._cache = cache
+            if closed:
+                cache.retire()
+                raise self.unavailable(Fault.CLOSED)
             self.reopened()
             return cache
 
