@@ -153,3 +153,17 @@ def test_closing_closes_everything_though_a_part_of_it_fails(tmp_path, clocks, m
     assert core.closed
     assert closed == ["journal"]
     assert core.tier("disk")._database._closed
+
+
+def test_a_loop_lets_go_of_its_connection_though_a_part_of_closing_fails(tmp_path, redis_url):
+    async def main():
+        cache = AsyncCache({"directory": tmp_path, "tiers": ["redis"], "redis": {"url": redis_url}})
+        await cache.set("k", 1)
+        loops = cache._core.tier("redis")._loops
+        assert len(loops) == 1
+        cache._core.at_close.append(fail_with(RuntimeError("a part of it")))
+        with pytest.raises(RuntimeError, match="a part of it"):
+            await cache.close()
+        assert not loops
+
+    asyncio.run(main())
