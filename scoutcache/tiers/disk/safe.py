@@ -291,12 +291,11 @@ class SafeCache(diskcache.Cache):  # type: ignore[misc]  # diskcache has no type
         self.shut = True
         here, deadline = threading.current_thread(), time.monotonic() + _FORK_PATIENCE
         with self._mutex:
-            every = list(self._links)  # another thread may sweep meanwhile
-        links = [link for link in every if link.thread is not here or link.idle()]
+            links = [link for link in self._links if link.thread is not here or link.idle()]
         while not all(link.idle() for link in links) and time.monotonic() < deadline:
             time.sleep(0.001)
         kept = set()
-        for link in every:
+        for link in self._links:
             if link.idle():
                 link.close()
             else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import io
-import threading
 
 import pytest
 
 from scoutcache.entry import Ref
-from scoutcache.tiers.disk.safe import Link, RawDisk
+from scoutcache.tiers.disk.safe import RawDisk
 
 
 @pytest.fixture
@@ -64,24 +63,3 @@ def test_diskcache_itself_reads_what_the_tier_wrote(cache, disk, get):
     assert cache.get(key) == disk.read(Ref("default", "key"), 0.0).head
     assert cache.delete(key)
     assert get(disk, "key") == "absent"
-
-
-def test_a_fork_while_another_thread_closes_what_ended_ones_left(cache, monkeypatch):
-    """Closing a connection lets other threads in."""
-    threads = [threading.Thread(target=cache.link) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    close = Link.close
-
-    def close_and_let_in(link):
-        monkeypatch.setattr(Link, "close", close)
-        close(link)
-        cache.sweep()
-
-    cache.link()
-    monkeypatch.setattr(Link, "close", close_and_let_in)
-    cache.before_fork()
-    cache.after_fork()
-    assert {link.thread for link in cache._links} == {threading.current_thread()}, "the fixture uses its own"
