@@ -11,6 +11,7 @@ import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -355,15 +356,16 @@ def _threads() -> ThreadPoolExecutor:
 
 def _shut(recorder: Recorder, ports: Ports, journal: Channel, rulebook: RuleBook) -> None:
     """Write down what is pending and let go of files and threads."""
-    wait(list(ports.beside), timeout=LATE_RESULTS)
-    recorder.close(harvest(recorder, ports.tiers))
-    rulebook.write()
-    ports.threads.shutdown(wait=True)
-    if ports.leases is not None:
-        ports.leases.close()
-    for tier in ports.tiers:
-        tier.close()
-    journal.close()
+    with ExitStack() as last_first:  # each of them, though one before it fails
+        last_first.callback(journal.close)
+        for tier in reversed(ports.tiers):
+            last_first.callback(tier.close)
+        if ports.leases is not None:
+            last_first.callback(ports.leases.close)
+        last_first.callback(ports.threads.shutdown, wait=True)
+        last_first.callback(rulebook.write)
+        last_first.callback(lambda: recorder.close(harvest(recorder, ports.tiers)))
+        wait(list(ports.beside), timeout=LATE_RESULTS)
 
 
 _running: weakref.WeakValueDictionary[str, Running] = weakref.WeakValueDictionary()

@@ -421,8 +421,10 @@ class AsyncCache(Face):
 
     async def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
-        await asyncio.to_thread(self._core.close)
-        await self._core.ports.close_on_loop()
+        try:
+            await asyncio.to_thread(self._core.close)
+        finally:
+            await self._core.ports.close_on_loop()
 
     async def __aenter__(self) -> Self:
         return self

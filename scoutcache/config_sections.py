@@ -269,11 +269,6 @@ class SecuritySection(Section):
             raise ValueError("encryption needs a key in signing_keys")
         return self
 
-    @property
-    def signing_key_id(self) -> str | None:
-        """The id of the key to sign with, None when entries aren't signed."""
-        return self.active_key or next(iter(self.signing_keys), None)
-
 
 class FreshnessSection(Section):
     """``[freshness]``: defaults of `get_or_compute`."""

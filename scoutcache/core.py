@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -138,10 +139,11 @@ class Core:
 
     def close(self) -> None:
         """Write down what is pending and let go of files and threads; idempotent."""
-        for deliver in list(self.at_close):
-            deliver()
-        self.closed = True
-        self.background.close()
+        with ExitStack() as last_first:  # each of them, though one before it fails
+            last_first.callback(self.background.close)
+            last_first.callback(setattr, self, "closed", True)
+            for deliver in reversed(list(self.at_close)):
+                last_first.callback(deliver)
 
     def after_fork(self) -> None:
         """In a forked child: nobody here leads the parent's flights, and its threads don't exist."""

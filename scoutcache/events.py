@@ -19,7 +19,7 @@ from scoutcache.errors import CacheError
 __all__ = [
     "EVENT_NAMES", "Alerted", "Cleared", "Computed", "Corrupt", "Demoted", "Emitted", "Event", "Evicted", "Expired",
     "FactoryFailed", "Hit", "Hook", "Hooks", "Invalidated", "Miss", "Promoted", "Refreshed", "Refused", "Removed",
-    "ServedStale", "Stored", "TierDown", "TierUp", "Trouble", "Unreadable", "Unstorable",
+    "ServedStale", "Stored", "TierDown", "Trouble", "Unreadable", "Unstorable",
 ]  # fmt: skip
 
 
@@ -196,13 +196,6 @@ class TierDown(Event, frozen=True):
     problem: str
 
 
-class TierUp(Event, frozen=True):
-    """A tier answers again."""
-
-    name: ClassVar[str] = "tier_up"
-    tier: str
-
-
 class Alerted(Event, frozen=True):
     """A level of ``[alerts]`` was passed (*began*), or isn't any more, in this process and its last hour.
 
@@ -240,7 +233,7 @@ EVENT_NAMES: Final[dict[str, type[Event]]] = {
     kind.name: kind
     for kind in (
         Hit, Miss, ServedStale, Computed, Refreshed, FactoryFailed, Stored, Removed, Evicted, Expired, Promoted,
-        Demoted, Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, TierUp, Trouble,
+        Demoted, Corrupt, Unreadable, Unstorable, Refused, Invalidated, Cleared, TierDown, Trouble,
         Alerted,
     )
 }  # fmt: skip

@@ -146,11 +146,6 @@ class Workload:
         return [_words(self._options.seed + number, size) for number in range(max(2, min(64, 2 * 10**7 // size)))]
 
     @property
-    def is_trace(self) -> bool:
-        """Whether a file says which keys come."""
-        return bool(self._rows)
-
-    @property
     def distinct(self) -> int:
         """How many different keys there are."""
         return len({row.key for row in self._rows}) if self._rows else self._options.keys

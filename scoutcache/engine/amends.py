@@ -50,6 +50,9 @@ class Amends:
                 if owed in doubt.owed:
                     doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
                 removed = yield from self._made_good(owed)
+            except BaseException:  # an error that is no tier's, or it was interrupted
+                doubt.owed += [owed] if owed not in doubt.owed else []
+                raise
             finally:
                 doubt.tried = None
             if removed.failed:

@@ -153,8 +153,12 @@ def written(core: Core, ledger: Ledger) -> Flow[None]:
     core.follower.sync()
     began, life = core.writing.moment(), Lifetime(core.config.llm.metrics_ttl, 0.0)
     entries = [core.writing.entry(Ref(NAMESPACE, key), rows, life) for key, rows in taken.items()]
-    if life.fresh > 0 and not (yield from core.writing.store(entries, began)):
-        ledger.put_back(taken)
+    stored = 0
+    try:
+        stored = yield from core.writing.store(entries, began)
+    finally:
+        if life.fresh > 0 and not stored:  # also where a tier is away and the user asked for an exception
+            ledger.put_back(taken)
 
 
 def read_rows(calls: Calls, since: float) -> Flow[list[Row]]:

@@ -263,12 +263,12 @@ class Recorder:
             return
         try:
             left_out = self._log.write(events, hits, offset_ns=self._offset(now), now=now)
-            if lost:
-                self._log.say_left_out(now, "overflow", lost)
         except OSError:
             self._count_left_out({"unwritable": len(events) + len(hits), "overflow": lost})
             raise
         self._count_left_out({**left_out, "overflow": lost})
+        if lost:
+            self._log.say_left_out(now, "overflow", lost)
 
     def _drain(self) -> tuple[list[Hit], list[Event], int]:
         """Take the hits that wait, count their latencies, and say how many overflowed."""

@@ -8,7 +8,6 @@ Secrets come from the configuration (environment, file), never from a command li
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -216,8 +215,3 @@ _TCP_ONLY: Final = frozenset({"socket_keepalive"})
 def _address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def address_of(options: Mapping[str, Any]) -> str:
-    """Where connections with *options* go, for messages."""
-    return str(options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}")

@@ -62,6 +62,36 @@ def test_a_closed_cache_leaves_it_to_the_others_of_its_process(journal, director
     other.close()
 
 
+def interrupt(journal):
+    with pytest.raises(KeyboardInterrupt), journal.changing():
+        raise KeyboardInterrupt
+
+
+def test_a_change_that_is_interrupted_is_a_gap_at_once(journal, said):
+    before, _ = journal.append(said("k"))
+    interrupt(journal)
+    assert journal.since(before)[0] is None
+    assert not any(journal.words[64:]), "the change is over"
+
+
+def test_it_is_one_later_where_the_lock_is_somebody_elses(journal, locked, monkeypatch):
+    start = journal.end()
+    locked()
+    interrupt(journal)
+    assert journal.end() == start
+    monkeypatch.undo()
+    assert journal.recover()
+    assert journal.since(start)[0] is None
+
+
+def test_a_tier_that_is_away_is_no_interruption(journal):
+    start = journal.end()
+    with pytest.raises(TierUnavailable), journal.changing():
+        raise TierUnavailable("disk", "full")
+    assert journal.end() == start
+    assert not any(journal.words[64:])
+
+
 def test_a_process_that_dies_before_it_leaves_it_to_the_others(journal, directory, said, in_child, locked):
     start = journal.end()
 

@@ -131,3 +131,39 @@ def test_a_tier_that_is_away_keeps_no_other_from_a_new_value(open_cache, monkeyp
         cache.set("k", "new")
     monkeypatch.undo()
     assert cache.get("k") == "new"
+
+
+@pytest.mark.parametrize("fails", ["delivery", "recorder", "tier"])
+def test_closing_closes_everything_though_a_part_of_it_fails(tmp_path, clocks, monkeypatch, fails):
+    """Or files, locks and threads would be held as long as the process lives."""
+    cache = Cache({"directory": tmp_path, "tiers": ["memory", "disk"]}, clocks=clocks)
+    core, closed, delivered = cache._core, [], []
+    error = RuntimeError("a part of it")
+    core.at_close.append(fail_with(error) if fails == "delivery" else list)
+    core.at_close.append(lambda: delivered.append(core.closed))
+    if fails == "recorder":
+        monkeypatch.setattr(core.recorder, "close", fail_with(error))
+    if fails == "tier":
+        monkeypatch.setattr(core.memory, "close", fail_with(error))
+    close = core.journal.close
+    monkeypatch.setattr(core.journal, "close", lambda: closed.append("journal") or close())
+    with pytest.raises(RuntimeError, match="a part of it"):
+        cache.close()
+    assert delivered == [False]
+    assert core.closed
+    assert closed == ["journal"]
+    assert core.tier("disk")._database._closed
+
+
+def test_a_loop_lets_go_of_its_connection_though_a_part_of_closing_fails(tmp_path, redis_url):
+    async def main():
+        cache = AsyncCache({"directory": tmp_path, "tiers": ["redis"], "redis": {"url": redis_url}})
+        await cache.set("k", 1)
+        loops = cache._core.tier("redis")._loops
+        assert len(loops) == 1
+        cache._core.at_close.append(fail_with(RuntimeError("a part of it")))
+        with pytest.raises(RuntimeError, match="a part of it"):
+            await cache.close()
+        assert not loops
+
+    asyncio.run(main())

@@ -115,3 +115,24 @@ def test_too_many_doubts_are_owed_as_their_namespaces():
     assert not doubt.refs
     assert sorted(owed.namespace for owed in doubt.owed) == ["a", "b"]
     assert doubt.covers(Ref("c", "k"))
+
+
+@pytest.mark.parametrize("error", [RuntimeError("a tier of one's own"), KeyboardInterrupt()], ids=repr)
+def test_what_is_owed_stays_so_where_making_it_good_ends_by_another_error(disk, monkeypatch, error):
+    cache, level = disk
+    cache.set("a:1", "old")
+    core, ref = cache.core, Ref("default", "a:1")
+    doubt = core.world.doubts[level]
+
+    def fail(*_):
+        raise error
+
+    doubt.owe(Erase(level, "default", Pattern.parse("a:*")), Clear(level, "default"))
+    monkeypatch.setattr(cache.tier("disk"), "remove_matching", fail)
+    with pytest.raises(type(error)):
+        run(core.amends.make(level), core.ports)
+    assert doubt.covers(ref)
+    monkeypatch.undo()
+    run(core.amends.make(level), core.ports)
+    assert not doubt
+    assert cache.get("a:1") is None

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from scoutcache import Cache
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.llm.ledger import NAMESPACE, PIECE, ledger_of
 
 from .answers import ASK, Model, answer, asking
@@ -195,3 +195,18 @@ def test_all_of_it_can_be_written_as_json(llm):
     llm.get_or_call(ASK, Model())
     shown = llm.metrics().as_dict()
     assert json.loads(json.dumps(shown, default=str))["by_model"]["gpt-4o"]["calls"] == 1
+
+
+def test_what_could_not_be_written_is_written_the_next_time_though_an_exception_was_asked_for(tmp_path, monkeypatch):
+    def fail(*_):
+        raise TierUnavailable("disk", "full")
+
+    with Cache(directory=tmp_path, tiers=["disk"], raise_errors=True) as cache:
+        cache.llm.get(ASK)
+        monkeypatch.setattr(cache._core.tier("disk"), "write", fail)
+        with pytest.raises(TierUnavailable):
+            cache.flush()
+        monkeypatch.undo()
+        cache.flush()
+        with Cache(directory=tmp_path, tiers=["disk"]) as other:
+            assert other.llm.metrics().requests == 1

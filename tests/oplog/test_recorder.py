@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -142,6 +143,24 @@ def test_hits_beyond_the_buffer_are_counted_and_said_to_be_left_out_of_the_log(
     found = stats(directory, fake_clock)
     assert (found.total.hits, dict(found.left_out)) == (25, {"overflow": 15})
     assert [line["count"] for line in log_lines(directory) if line["op"] == "left_out"] == [15]
+
+
+def test_what_was_written_is_not_counted_as_unwritable_where_the_line_after_it_cant_be(
+    make_recorder: Make, directory: Path, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(recording, "HITS_LIMIT", 10)
+    monkeypatch.setattr(recording.LineLog, "say_left_out", fail)
+    recorder = make_recorder()
+    assert recorder.hit_log is not None
+    for _ in range(25):
+        recorder.hit_log((0, 1, "default", "llm:1", 5))
+    recorder.count_hits({PAIR: 25}, "memory")
+    recorder.publish({})
+    recorder.publish({})
+    assert dict(stats(directory, fake_clock).left_out) == {"overflow": 15}
 
 
 def test_events_beyond_the_lines_that_may_wait_are_counted_and_left_out(

@@ -176,8 +176,9 @@ class Database:
 
     def close(self) -> None:
         """Close every connection that is idle; busy ones close when their call ends."""
-        self._closed = True
-        cache, self._cache = self._cache, None
+        with self._changing:
+            self._closed = True
+            cache, self._cache = self._cache, None
         if cache is not None:
             cache.retire()
 
@@ -212,10 +213,19 @@ class Database:
                 cache = self._open()
             except (CacheError, sqlite3.Error, OSError) as error:
                 raise self._stay_down(error) from error
-            with self._changing:
-                self._cache = cache
+            if not self._use(cache):
+                cache.retire()
+                raise self.unavailable(Fault.CLOSED)
             self.reopened()
             return cache
+
+    def _use(self, cache: SafeCache) -> bool:
+        """Use it from now on, unless this was closed while it was opened."""
+        with self._changing:
+            if self._closed:
+                return False
+            self._cache = cache
+            return True
 
     def _stay_down(self, error: CacheError | sqlite3.Error | OSError) -> TierUnavailable:
         """Remember why it can't be opened; another try is made in a second."""

@@ -85,15 +85,16 @@ class DiskHolder:
         self._working = threading.Lock()
         self._pending: list[Message] = []
         self._named = _Named([])
-        self._everything = False
+        self._drops = 0
+        """How often everything was to be removed, since it was."""
         self._recorded: bytes | None = None
 
     def __bool__(self) -> bool:
-        return self._everything or bool(self._pending)
+        return bool(self._drops or self._pending)
 
     def covers(self, ref: Ref) -> bool:
         """Is the removal of *ref* noted, and perhaps not done?"""
-        return self._everything or self._named.covers(ref)
+        return bool(self._drops) or self._named.covers(ref)
 
     def apply(self, message: Message) -> None:
         """Note what *message* names."""
@@ -103,11 +104,12 @@ class DiskHolder:
             self._pending.append(message)
             self._named.add(message)
             if len(self._pending) > MANY:
-                self._everything = True
+                self._drops += 1
 
     def drop(self) -> None:
         """Everything is to be removed: a message was missed."""
-        self._everything = True
+        with self._lock:
+            self._drops += 1
 
     def work(self, heard: Callable[[], bytes]) -> None:
         """Remove what was noted; *heard* gives the id of the last message that has been applied.
@@ -123,15 +125,15 @@ class DiskHolder:
 
     def _remove(self) -> None:
         with self._lock:
-            messages, everything = list(self._pending), self._everything
-        if everything:
+            messages, drops = list(self._pending), self._drops
+        if drops:
             self._tier.clear(None)
         else:
             self._remove_named(messages)
         with self._lock:
             del self._pending[: len(messages)]
             self._named = _Named(self._pending)  # who asks the old one meanwhile believes less, not more
-            self._everything = self._everything and not everything
+            self._drops -= drops
 
     def _remove_named(self, messages: list[Message]) -> None:
         refs = [Ref(one.namespace, key) for one in messages if one.kind in {"key", "written"} for key in one.names]

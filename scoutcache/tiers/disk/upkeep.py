@@ -43,35 +43,34 @@ class Upkeep:
             return counts
         # Who writes just now does this work as well; waiting for him would only hold up everything else.
         with contextlib.suppress(TierUnavailable):
-            counts["expired"] += self._expired(now)
-            counts["oversize"] += self._oversize()
+            self._expired(now, counts)
+            self._oversize(counts)
             if self.judges:
                 self.reclaiming.turn()
             self._give_back()
         database.ballast.load(database.space.max_bytes)
         return counts
 
-    def _expired(self, now: float) -> int:
-        removed = 0
+    def _expired(self, now: float, counts: dict[str, int]) -> None:
         for _ in range(_ROUNDS):
             with self._database.link() as con:
                 if con.execute("SELECT 1 FROM Cache WHERE expire_time <= ? LIMIT 1", (now,)).fetchone() is None:
                     break
-            removed += self._removing.batch(lambda con: delete_expired(con, now, BATCH), patience=0.0)
-        return removed
+            counts["expired"] += self._removing.batch(lambda con: delete_expired(con, now, BATCH), patience=0.0)
 
-    def _oversize(self) -> int:
-        space, removed = self._database.space, 0
+    def _oversize(self, counts: dict[str, int]) -> None:
+        space = self._database.space
         with self._database.link() as con:
             if not space.over(con):
-                return 0
+                return
         step = space.max_bytes // 100
         for _ in range(_ROUNDS):
-            removed += self._removing.batch(lambda con: delete_oldest(con, batch_for(con, step)), patience=0.0)
+            counts["oversize"] += self._removing.batch(
+                lambda con: delete_oldest(con, batch_for(con, step)), patience=0.0
+            )  # fmt: skip
             with self._database.link() as con:
                 if space.well_below(con) or not entry_count(con):
                     break
-        return removed
 
     def _give_back(self) -> None:
         """Copy the log when it is a quarter full, and return free pages."""

@@ -299,7 +299,7 @@ class MemoryTier:
         now, wall = self._monotonic(), self._wall()
         for old in slots:
             if old.until > now:
-                slot = Slot(old.header.aged(wall), old.live, old.marks, now, wall, old.used)
+                slot = Slot(self._as_of_now(old).aged(wall), old.live, old.marks, now, wall, old.used)
                 slot.hits = slot.told = 0
                 for victim in cast("list[Slot]", self._policy.replace(old, slot)):
                     self._tables.take(victim)

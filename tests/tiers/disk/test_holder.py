@@ -81,3 +81,23 @@ def test_a_read_costs_no_more_the_more_is_noted(holder, kind):
         holder.apply(message(kind, f"k{number}*" if kind == "pattern" else f"k{number}"))
     assert steps(lambda: holder.covers(Ref("default", "else"))) < 50
     assert covered(holder, f"k{MANY - 1}", "else") == [f"k{MANY - 1}"]
+
+
+def test_what_was_missed_while_everything_is_removed_is_to_be_removed_again(holder, disk, put, monkeypatch):
+    """It may have named what was written after the removal."""
+    clear = disk.clear
+
+    def clearing(namespace):
+        removed = clear(namespace)
+        put(disk, "k", 1)
+        holder.drop()
+        return removed
+
+    holder.drop()
+    monkeypatch.setattr(disk, "clear", clearing)
+    holder.work(lambda: b"1-1")
+    monkeypatch.undo()
+    assert covered(holder, "k") == ["k"]
+    holder.work(lambda: b"1-2")
+    assert not holder
+    assert not list(disk.scan(None))

@@ -286,3 +286,20 @@ def test_closing_while_other_threads_read_harms_nobody(open_tier, put, get):
         thread.join()
     assert len(outcomes) == 4
     assert set(outcomes) <= {"all", "it is closed"}
+
+
+def test_what_is_opened_anew_while_it_is_closed_is_closed_as_well(disk, monkeypatch):
+    database = disk._database
+    database._let_go(database._cache)
+    opening, opened = database._open, []
+
+    def open_and_be_closed():
+        opened.append(opening())
+        database.close()
+        return opened[0]
+
+    monkeypatch.setattr(database, "_open", open_and_be_closed)
+    with pytest.raises(TierUnavailable, match="closed"):
+        disk.usage()
+    assert opened[0].shut
+    assert database._cache is None

@@ -16,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from scoutcache.entry import NEVER, Header, Ref, Row
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.disk import DiskTier
+from scoutcache.tiers.disk.faults import Fault
 from scoutcache.wire.codec import Codec
 
 
@@ -258,3 +259,22 @@ TestDiskModel = DiskModel.TestCase
 TestDiskModel.settings = settings(
     max_examples=30, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
+
+
+def test_what_was_removed_is_told_though_somebody_else_writes_before_all_is(open_tier, put, fake_clock, monkeypatch):
+    tier = open_tier()
+    for number in range(300):
+        put(tier, f"key:{number}", ttl=10)
+    fake_clock.advance(20)
+    batch, calls = tier._removing.batch, []
+
+    def batching(work, patience=None):
+        calls.append(work)
+        if len(calls) == 2:
+            raise tier._database.unavailable(Fault.LOCKED)
+        return batch(work, patience)
+
+    monkeypatch.setattr(tier._removing, "batch", batching)
+    told = [tier.maintain(fake_clock.wall())["expired"] for _ in range(2)]
+    assert sum(told) == 300
+    assert all(told)

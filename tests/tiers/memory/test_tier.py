@@ -243,3 +243,14 @@ class TestFork:
             go_on.set()
             writer.join()
         assert world.keys() == ["a", "b"]
+
+
+@pytest.mark.parametrize("step", [500.0, 5000.0, -500.0])
+def test_what_is_marked_stale_expires_when_it_would_have_though_somebody_set_the_clock(world, step):
+    world.put("k", ttl=100, stale=1000)
+    world.clock.step_wall(step)
+    world.tier.age([Ref("default", "k")])
+    assert world.get("k") is None
+    for seconds, there in ((1090, True), (20, False)):
+        world.clock.advance(seconds)
+        assert (world.tier.look(Ref("default", "k")) is not None) is there
