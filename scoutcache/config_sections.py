@@ -284,7 +284,7 @@ class FreshnessSection(Section):
     """Seconds for which a factory that failed isn't asked again while a stale value can be served."""
     negative_ttl: Ttl | None = None
     """How long "nothing" is kept, which is then never served stale; None: like any value."""
-    jitter: Fraction = 0.0
+    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """The part of each ttl that is left to chance, so that entries don't all expire at once."""
 
     @model_validator(mode="after")

@@ -222,6 +222,7 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
         ({"llm": {"text_tiers": [5, 3]}}, "rising"),
         ({"memory": {"max_entries": 0}}, "at least 1"),
         ({"freshness": {"refresh_ahead": 1}}, "less than 1"),
+        ({"freshness": {"jitter": 1}}, "less than 1"),
         ({"memory": 5}, "table of settings"),
     ],
 )
