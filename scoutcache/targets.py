@@ -35,6 +35,10 @@ BATCH = 500
 """How many keys an intersection removes at a time, so that memory stays flat."""
 
 
+MANY = 16
+"""Patterns and keys up to which each is looked for by itself; more are found by one scan."""
+
+
 class Target(NamedTuple):
     """What is to die, checked."""
 
@@ -145,21 +149,33 @@ def survey_of(core: Core, target: Target) -> Survey:
 
 def _matching(core: Core, target: Target, failed: dict[str, str]) -> Iterator[tuple[str, Header]]:
     core.follower.sync()
-    now = core.world.now()
+    now, scans = core.world.now(), _scans(target)
     for tier in core.tiers:
         try:
-            for entry in tier.scan(target.namespace, _narrowed(target.patterns, target)):
-                header = entry.header
+            for header in _scanned(tier, target.namespace, scans):
                 if header.expires > now and target.takes(header) and is_valid(core, header):
                     yield tier.name, header
         except TierUnavailable as error:
             failed[error.tier] = error.reason  # the tier, or the authority that would know what is valid in it
 
 
-def _narrowed(patterns: Sequence[Pattern], target: Target) -> Pattern | None:
-    """The one pattern that every match must satisfy, so that a tier needn't list the rest."""
-    only = len(patterns) == 1 and (target.match == "all" or not (target.tags or target.keys))
-    return patterns[0] if only else None
+def _scanned(tier: Tier, namespace: str, scans: Sequence[Pattern | None]) -> Iterator[Header]:
+    """What the *scans* of a tier bring up, none of it twice."""
+    for number, pattern in enumerate(scans):
+        for entry in tier.scan(namespace, pattern):
+            key = entry.header.ref.key
+            if not any(one is None or one.matches(key) for one in scans[:number]):
+                yield entry.header
+
+
+def _scans(target: Target) -> list[Pattern | None]:
+    """The patterns one of which every match satisfies, so that a tier needn't list the rest; None lists all."""
+    keys = [Pattern.parse(escape(key)) for key in islice(target.keys, MANY + 1)]
+    if target.match == "all":
+        narrow = list(target.patterns[:1] or keys)
+    else:
+        narrow = [] if target.tags else [*target.patterns, *keys]
+    return [*narrow] if 0 < len(narrow) <= MANY else [None]
 
 
 def fresh_keys(core: Core, target: Target, failed: dict[str, str]) -> Iterator[str]:

@@ -161,3 +161,28 @@ def _wait_for_refreshes(cache):
             assert not (await asyncio.wait(others, timeout=10))[1], "a refresh hangs"
 
     cache.runner.run(ended())
+
+
+def test_keys_and_patterns_are_looked_for_by_themselves(cache, monkeypatch):
+    """Among a million entries a key is found as one is among ten."""
+    cache.set_many({key: key for key in ("a", "b", "c:1", "c:2", "other")}, ttl=100)
+    asked = set()
+
+    def watched(scan):
+        return lambda namespace, pattern=None: asked.add(pattern and pattern.text) or scan(namespace, pattern)
+
+    for tier in map(cache.tier, cache.config.tiers):
+        monkeypatch.setattr(tier, "scan", watched(tier.scan))
+    marked = cache.invalidate("c:*", "?:1", keys=["a", "gone"], action="mark_stale")
+    assert (marked.matched, sorted(marked.sample)) == (3, ["a", "c:1", "c:2"])
+    assert {"c:*", "?:1", "a", "gone"} <= asked
+    assert None not in asked
+    assert sorted(cache.keys()) == ["b", "other"]
+
+
+@pytest.mark.parametrize("extra", [[], [f"n:{number}" for number in range(40)]], ids=["few", "many"])
+def test_what_two_of_them_match_is_counted_once(cache, extra):
+    cache.set_many({key: key for key in ("k:1", "k:2", "m:1")}, ttl=100)
+    marked = cache.invalidate("k:*", "*:1", keys=["k:1", "k:2", *extra], action="mark_stale")
+    assert marked.matched == 3
+    assert cache.keys() == []

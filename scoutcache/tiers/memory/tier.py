@@ -175,7 +175,12 @@ class MemoryTier:
 
     def scan(self, namespace: str | None, pattern: Pattern | None = None) -> Iterator[Listed]:
         """List entries, expired ones too, in no order; those that come or go meanwhile may be in it or not."""
-        for slot in self._tables.slots(namespace):
+        if namespace is not None and pattern is not None and pattern.literal is not None:
+            only = self._tables.get(namespace, pattern.literal)
+            slots = iter([] if only is None else [only])
+        else:
+            slots = self._tables.slots(namespace)
+        for slot in slots:
             if pattern is None or pattern.matches(slot.key):
                 yield Listed(self._as_of_now(slot), self.name, slot.size, slot.hits)
 

@@ -218,6 +218,10 @@ class RedisTier:
     def _stored(self, namespace: str | None, pattern: Pattern | None) -> Iterator[Stored]:
         glob, what = self.layout.glob(namespace, pattern), _asked(namespace, pattern)
         look = self._listing.idle_beginnings if self.tells_idle else self._listing.beginnings
+        if namespace is not None and pattern is not None and pattern.literal is not None:
+            name = self.layout.entry(Ref(namespace, pattern.literal)).encode()
+            yield from [one for one in self.do(look([name])) if _matches(one, namespace, pattern)]
+            return
         for node, node_name, begin in self._nodes_from(what):
             cursor = begin
             while True:
