@@ -281,7 +281,7 @@ def test_feedback_to_a_hit(cli):
     assert data(cli("semantic", "feedback", hit["hit_id"], "wrong", "--json"))["taken"] is True
     assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").code == 4
     assert cli("semantic", "feedback", hit["hit_id"], "maybe").code == 2
-    assert cli("semantic", "feedback", "nonsense", "wrong").code == 1
+    assert cli("semantic", "feedback", "nonsense", "wrong").code == 2
     cli("semantic", "remove", hit["key"])
     assert cli("semantic", "feedback", hit["hit_id"], "wrong").code == 4
 
