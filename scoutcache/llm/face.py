@@ -35,7 +35,7 @@ class Llm(Base):
     >>> from scoutcache import Cache
     >>> with Cache(directory=tempfile.mkdtemp()) as cache:
     ...     request = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello?"}]}
-    ...     answer = {"model": "gpt-4o-2024-08-06", "choices": [{"message": {"role": "assistant", "content": "Hello!"}}]}
+    ...     answer = {"model": "gpt-4o-2024-08-06", "choices": [{"message": {"content": "Hello!"}}]}
     ...     cache.llm.get_or_call(request, lambda: answer)["model"]
     ...     cache.llm.get(request) == answer
     ...     cache.llm.get_or_call(text="a long text", operation="summarize", call=lambda text: text[:6])
