@@ -36,7 +36,7 @@ BATCH = 500
 
 
 MANY = 16
-"""Patterns and keys up to which each is looked for by itself; more are found by one scan."""
+"""Keys up to which each is looked for by itself, beside one pattern; more are found by one scan."""
 
 
 class Target(NamedTuple):
@@ -169,13 +169,17 @@ def _scanned(tier: Tier, namespace: str, scans: Sequence[Pattern | None]) -> Ite
 
 
 def _scans(target: Target) -> list[Pattern | None]:
-    """The patterns one of which every match satisfies, so that a tier needn't list the rest; None lists all."""
+    """The patterns one of which every match satisfies, so that a tier needn't list the rest; None lists all.
+
+    Of patterns with wildcards there is one: for each of them a server walks over all that it has.
+    """
     keys = [Pattern.parse(escape(key)) for key in islice(target.keys, MANY + 1)]
     if target.match == "all":
         narrow = list(target.patterns[:1] or keys)
     else:
         narrow = [] if target.tags else [*target.patterns, *keys]
-    return [*narrow] if 0 < len(narrow) <= MANY else [None]
+    wild = sum(one.literal is None for one in narrow)
+    return [*narrow] if 0 < len(narrow) <= MANY and wild <= 1 else [None]
 
 
 def fresh_keys(core: Core, target: Target, failed: dict[str, str]) -> Iterator[str]:
