@@ -78,22 +78,30 @@ class Placing:
             yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
-        if (memory := world.memory) is not None and self._is_outrun(rows, placed, taken):
-            yield from self._let_go(memory, rows)
-        elif memory is not None:
-            refused = forbidden[memory]
-            taken[memory] = yield from self.write_level(memory, placed[memory], end, refused, heard)
-            if refused:
-                # What a reader promoted between the write below and its announcement is older than what is there.
-                yield Remove(memory, refused)
-            if len(placed[memory]) < len(rows):
-                yield from self._end_older(rows, [memory])
+        if world.memory is not None:
+            yield from self._write_memory(world.memory, rows, placed, taken, forbidden[world.memory], end, heard)
         if not world.shared and world.moments is not None:
             world.moments.wrote_here([row.header.ref for row in rows])
         self._say_stored(rows, taken)
         if missed is not None:
             self._note_missed(missed, rows, placed, taken, forbidden)
-        return _taken(rows, placed, taken, failed)
+        if failed:
+            raise failed[0]
+        return _count(rows, placed, taken)
+
+    def _write_memory(
+        self, memory: int, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: dict[int, int],
+        refused: list[Ref], end: int, heard: Known | None,
+    ) -> Flow[None]:  # fmt: skip
+        if self._is_outrun(rows, placed, taken):
+            yield from self._let_go(memory, rows)
+            return
+        taken[memory] = yield from self.write_level(memory, placed[memory], end, refused, heard)
+        if refused:
+            # What a reader promoted between the write below and its announcement is older than what is there.
+            yield Remove(memory, refused)
+        if len(placed[memory]) < len(rows):
+            yield from self._end_older(rows, [memory])
 
     def _note_missed(
         self, missed: Missed, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int],
@@ -159,8 +167,10 @@ class Placing:
 
     def _say_stored(self, rows: Sequence[Row], taken: Mapping[int, int]) -> None:
         world = self._world
-        levels = [level for level in sorted(taken) if taken[level]] if world.hooks.wants("stored") else []
-        for row in rows if levels else ():
+        if not world.hooks.wants("stored"):
+            return
+        levels = [level for level in sorted(taken) if taken[level]]
+        for row in rows:
             header = row.header
             tiers = tuple([world.names[level] for level in levels if world.writes_to(level, header.ref)])
             if tiers:
@@ -211,13 +221,8 @@ def _collecting(allow: Watch, refused: list[Ref]) -> Allow:
     return ask
 
 
-def _taken(
-    rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int],
-    failed: Sequence[TierUnavailable],
-) -> int:  # fmt: skip
-    """How many rows some tier took: tiers tell numbers, so it is the least that is sure.  Raises what *failed*."""
-    if failed:
-        raise failed[0]
+def _count(rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: Mapping[int, int]) -> int:
+    """How many rows some tier took: tiers tell numbers, so it is the least that is sure."""
     if (most := max(taken.values(), default=0)) == len(rows):
         return most
     sure = {row.header.ref for level, rows in placed.items() if taken.get(level) == len(rows) for row in rows}

@@ -58,7 +58,7 @@ def read(text: str) -> Wording:
     """Read *text*; of a long one its first 20,000 characters."""
     text = text[:20_000]
     is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
-    text = _DOTTED.sub(lambda found: found[0].replace(".", ""), plain(text))
+    text = _undotted(plain(text))
     shouts = text.isupper() and len(text.split()) > 2
     words, names, shorthands, begins = list[str](), set[str](), dict[int, str](), True
     last_end = 0
@@ -87,6 +87,10 @@ def read(text: str) -> Wording:
     )  # fmt: skip
 
 
+def _undotted(text: str) -> str:
+    return _DOTTED.sub(lambda found: found[0].replace(".", ""), text)
+
+
 class Bare(NamedTuple):
     """The words of a text in order, without case, punctuation and blanks, and without what it politely begins or ends
     with, which stands apart."""
@@ -111,7 +115,7 @@ def same_words(one: str, other: str) -> bool:
 @lru_cache(maxsize=4096)
 def bare(text: str) -> Bare:
     """*text* without what makes it no other question."""
-    text = _DOTTED.sub(lambda found: found[0].replace(".", ""), plain(text[:20_000])).lower().replace("’", "'")
+    text = _undotted(plain(text[:20_000])).lower().replace("’", "'")
     text = _THOUSAND.sub("", _GLUED.sub(r"\1 \2", text))
     words = [stripped for word in text.split() if (stripped := _stripped(word))]
     begin, end = 0, len(words)
