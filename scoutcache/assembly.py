@@ -14,14 +14,14 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from scoutcache import events
 from scoutcache.background import Background
 from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.leases import Leases
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import RedisSection
+from scoutcache.config_sections import PLACES, RedisSection
 from scoutcache.core import Clocks, Core, harvest
 from scoutcache.drive import goes_on, running_loop
 from scoutcache.engine.amends import Amends
@@ -114,10 +114,7 @@ def _other_than_place(config: object) -> dict[str, Any]:
     section = config.get("redis") if isinstance(config, Mapping) else section
     if isinstance(section, RedisSection):
         section = {name: getattr(section, name) for name in section.model_fields_set}
-    return {name: section[name] for name in section if name not in _PLACES} if isinstance(section, Mapping) else {}
-
-
-_PLACES: Final = {"url", "nodes", "sentinel"}
+    return {name: section[name] for name in section if name not in PLACES} if isinstance(section, Mapping) else {}
 
 
 class Assembly:

@@ -154,6 +154,11 @@ class DiskSection(Section):
     timeout: Wait = 5.0
 
 
+PLACES: Final = ("url", "nodes", "sentinel")
+"""Where a server is: settings of ``[redis]`` of which there may be one."""
+EXCLUSIVE: Final = (PLACES, ("password", "password_file"))
+
+
 class RedisSection(Section):
     """``[redis]``: the tier on a server, a cluster (*nodes*) or behind sentinels (*sentinel*, *sentinel_service*).
 
@@ -208,10 +213,9 @@ class RedisSection(Section):
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
-        if (self.url is not None) + bool(self.nodes) + bool(self.sentinel) > 1:
-            raise ValueError("url, nodes and sentinel exclude each other")
-        if self.password is not None and self.password_file is not None:
-            raise ValueError("password and password_file exclude each other")
+        for names in EXCLUSIVE:
+            if sum(getattr(self, name) not in (None, ()) for name in names) > 1:
+                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} exclude each other")
         return self
 
     @property

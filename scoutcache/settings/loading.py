@@ -2,9 +2,9 @@
 
 built-in < profile < user file < project file (or ``--config``) < ``.env`` < environment < options
 
-Tables are merged, name by name; lists and single values replace, and of settings that exclude each other (`_EITHER`)
-the one that a stronger source names stands alone.  Every wrong setting of every source is listed in one
-`ConfigError`, with the file or variable it stands in.
+Tables are merged, name by name; lists and single values replace, and of settings of ``[redis]`` that exclude each
+other the one that a stronger source names stands alone, as does a password in its URL.  Every wrong setting of every
+source is listed in one `ConfigError`, with the file or variable it stands in.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 from scoutcache.config import CacheConfig
 from scoutcache.config_problems import Place, dotted, wrong_settings
+from scoutcache.config_sections import EXCLUSIVE
 from scoutcache.errors import ConfigError
 from scoutcache.settings.environment import CONFIG_VARIABLE, read_dotenv, settings_from
 from scoutcache.settings.files import check_owner, find_project_file, find_user_file, is_file, read_settings
@@ -28,8 +29,6 @@ __all__ = ["BUILT_IN", "OPTION", "Loaded", "load_config"]
 
 BUILT_IN: Final = "built-in"
 OPTION: Final = "option"
-_EITHER: Final = (("url", "nodes", "sentinel"), ("password", "password_file"))
-"""Settings of ``[redis]`` of which there may be one.  A password in a stronger source's URL stands alone too."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +156,7 @@ class _Sources:
         given, below = settings.get("redis"), merged.get("redis")
         if not isinstance(given, Mapping) or not isinstance(below, dict):
             return
-        said = [name for names in _EITHER if any(given.get(name) for name in names) for name in names]
+        said = [name for names in EXCLUSIVE if any(given.get(name) for name in names) for name in names]
         for name in {*said, *_said_by(given.get("url"))} & set(below) - set(given):
             said_by = origins.get(("redis", name), origin)
             if self.sources.get(said_by, said_by) != self.sources.get(origin, origin):
