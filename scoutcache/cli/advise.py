@@ -12,6 +12,7 @@ import typer
 from scoutcache.cli import text
 from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import command
+from scoutcache.cli.periods import begin_of
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
@@ -57,7 +58,7 @@ def advise(
     from scoutcache.insight.advising.rules import LEAST
     from scoutcache.insight.operations import end_of
     from scoutcache.oplog.reading import Problems
-    from scoutcache.ttl import parse_duration, parse_size
+    from scoutcache.ttl import parse_size
 
     room = None if budget is None else read("--budget", parse_size, budget)
     if room is not None and room < LEAST:
@@ -70,7 +71,7 @@ def advise(
         raise Usage(f"{source}: there is no such directory or file")
     path = session.place if source is None else Path(source)
     now = time.time()
-    start = None if since is None else now - read("--since", parse_duration, since)
+    start = begin_of(since, now)
     memory = session.config.memory
     left_out: Counter[str] = Counter()
     problems = Problems()

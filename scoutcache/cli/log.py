@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli import text
-from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean, read
+from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
+from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.oplog.records import KINDS, OUTCOMES
@@ -75,11 +76,10 @@ def tail(
     """
     from scoutcache.insight.ending import Tail
     from scoutcache.insight.operations import Operations
-    from scoutcache.ttl import parse_duration
 
     kinds, ends = _words("--op", ops, KINDS), _words("--outcome", outcomes, OUTCOMES)
     session.look_for_cache()
-    start = None if since is None else time.time() - read("--since", parse_duration, since)
+    start = begin_of(since, time.time())
     if follow and session.form == "json":
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
     operations = Operations(session.place, start)
@@ -175,11 +175,10 @@ def convert(
     from scoutcache.insight.converting import TARGETS
     from scoutcache.insight.converting import convert as write
     from scoutcache.insight.operations import Operations, files_of
-    from scoutcache.ttl import parse_duration
 
     if Path(out).suffix not in TARGETS:
         raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
-    start = None if since is None else time.time() - read("--since", parse_duration, since)
+    start = begin_of(since, time.time())
     operations = Operations(Path(), start, files=files_of([Path(source) for source in sources]))
     with session.working("converting"):
         try:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scoutcache.cli.errors import Usage, read
+from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command
+from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.writing import write_whole
@@ -96,10 +97,9 @@ def _build(
 ) -> Report:
     from scoutcache.insight.operations import files_of
     from scoutcache.insight.report import build_report
-    from scoutcache.ttl import parse_duration
 
     now = time.time()
-    start = None if since is None else now - read("--since", parse_duration, since)
+    start = begin_of(since, now)
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import Usage, did_you_mean, read
+from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
+from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
@@ -135,7 +136,6 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     from scoutcache.insight.operations import end_of
     from scoutcache.insight.simulation.sources import is_log, requests_of
     from scoutcache.oplog.reading import Problems
-    from scoutcache.ttl import parse_duration
 
     path = session.place if source is None else Path(source)
     if source is None:
@@ -146,7 +146,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     now = time.time()
-    start = None if since is None else now - read("--since", parse_duration, since)
+    start = begin_of(since, now)
     left_out: Counter[str] = Counter()
     problems = Problems()
     with telling_unread(session, problems), session.working("reading"):
