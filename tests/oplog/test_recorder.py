@@ -129,17 +129,21 @@ def test_hits_in_memory_feed_latencies_and_log_and_are_not_counted_twice(
     assert stats(directory, fake_clock, namespace="other").hit.count == 50
 
 
-def test_hits_beyond_the_buffer_are_counted_and_said_to_be_left_out_of_the_log(
-    make_recorder: Make, directory: Path, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "HITS_LIMIT", 10)
-    recorder = make_recorder()
+def overflow(recorder: Recorder) -> None:
+    """25 hits between two looks, of which `HITS_LIMIT` can wait."""
     assert recorder.hit_log is not None
     for _ in range(25):
         recorder.hit_log((0, 1, "default", "llm:1", 5))
     recorder.count_hits({PAIR: 25}, "memory")
     recorder.publish({})
     recorder.publish({})
+
+
+def test_hits_beyond_the_buffer_are_counted_and_said_to_be_left_out_of_the_log(
+    make_recorder: Make, directory: Path, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recording, "HITS_LIMIT", 10)
+    overflow(make_recorder())
     found = stats(directory, fake_clock)
     assert (found.total.hits, dict(found.left_out)) == (25, {"overflow": 15})
     assert [line["count"] for line in log_lines(directory) if line["op"] == "left_out"] == [15]
@@ -153,13 +157,7 @@ def test_what_was_written_is_not_counted_as_unwritable_where_the_line_after_it_c
 
     monkeypatch.setattr(recording, "HITS_LIMIT", 10)
     monkeypatch.setattr(recording.LineLog, "say_left_out", fail)
-    recorder = make_recorder()
-    assert recorder.hit_log is not None
-    for _ in range(25):
-        recorder.hit_log((0, 1, "default", "llm:1", 5))
-    recorder.count_hits({PAIR: 25}, "memory")
-    recorder.publish({})
-    recorder.publish({})
+    overflow(make_recorder())
     assert dict(stats(directory, fake_clock).left_out) == {"overflow": 15}
 
 
