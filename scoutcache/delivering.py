@@ -27,6 +27,7 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ from scoutcache.delivery import Batch, DeadLetter, Delivery
 from scoutcache.drive import run, running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
-from scoutcache.errors import CacheError, CorruptEntry, PolicyError
+from scoutcache.errors import CacheError, CorruptEntry, PolicyError, TierUnavailable
 from scoutcache.queues.store import Queue, Waiting
 from scoutcache.wire.codec import UnknownType
 
@@ -168,7 +169,8 @@ class Line:
         except Exception as error:  # noqa: BLE001  # whatever the writer raises, the writes are kept
             self._failed(readable, error)
             return False
-        self._forget_older(readable, self.calls.core.world.stamp())
+        with suppress(TierUnavailable):  # it has been told, and owes the removal; the source has its writes
+            self._forget_older(readable, self.calls.core.world.stamp())
         self.queue.done(readable)  # only now, or the older value would answer for a moment
         return True
 

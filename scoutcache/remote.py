@@ -236,8 +236,8 @@ class Remote:
         """
         if message.is_invalidation and message.stamp not in self._begun:
             self._begun[message.stamp] = None
-            if len(self._begun) > _BEGUN:
-                self._begun.pop(next(iter(self._begun)), None)
+            for oldest in list(self._begun)[:-_BEGUN]:  # a copy: another thread may add one meanwhile
+                self._begun.pop(oldest, None)
             return
         self._begun.pop(message.stamp, None)
         with suppress(TierUnavailable):

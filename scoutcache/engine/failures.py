@@ -46,8 +46,9 @@ class Failures:
     def note(self, ref: Ref, error: Exception, *, pause: float = 0.0, keep: float = 0.0) -> None:
         """Computing *ref* failed: leave the factory alone for *pause* seconds, and answer *error* for *keep*."""
         now, old = self._clock(), self._failed.pop(ref, None)
-        while len(self._failed) >= self._capacity:
-            self._failed.pop(next(iter(self._failed), ref), None)
+        # A copy of the keys, in one step: another thread may add one while the first is looked for.
+        for oldest in list(self._failed)[: max(0, len(self._failed) + 1 - self._capacity)]:
+            self._failed.pop(oldest, None)
         paused, kept = (old.paused, old.kept) if old is not None else (now, now)
         self._failed[ref] = _Failed(copied(error) or error, max(paused, now + pause), max(kept, now + keep))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import threading
+
 import pytest
 
 from scoutcache.coherence.messages import Message
@@ -114,3 +117,27 @@ def test_an_announcement_that_names_it_ends_it(failures, kind, names, gone):
     failures.note(J, KeyError("x"), pause=30)
     failures.drop()
     assert not len(failures)
+
+
+def test_many_threads_may_fail_at_once(failures):
+    """Each makes room for its own where there is none left."""
+    wrong: list[RuntimeError] = []
+
+    def fail(thread):
+        try:
+            for number in range(8000):
+                failures.note(Ref("ns", f"{thread}:{number}"), ValueError(), pause=1)
+        except RuntimeError as error:
+            wrong.append(error)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=fail, args=(thread,)) for thread in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert wrong == []

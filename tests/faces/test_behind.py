@@ -14,7 +14,7 @@ import pytest
 
 from scoutcache import MISSING, AsyncCache, Cache
 from scoutcache.delivery import Delivery
-from scoutcache.errors import CacheError, InvalidTTL, SerializationError
+from scoutcache.errors import CacheError, InvalidTTL, SerializationError, TierUnavailable
 from scoutcache.wire.codec import UnknownType
 
 
@@ -48,6 +48,13 @@ def cache(open_cache: Any) -> Any:
 @pytest.fixture
 def behind(cache: Any, source: Source) -> Any:
     return cache.behind(writer=source, batch_size=4, attempts=3, backoff=10, ttl=60)
+
+
+def raising(error: Exception) -> Any:
+    def fail(*_: object) -> None:
+        raise error
+
+    return fail
 
 
 def turn(behind: Any) -> bool:
@@ -94,6 +101,22 @@ def test_what_was_loaded_while_a_write_was_pending_doesnt_hide_it(behind, source
     assert cache.get_or_compute("a", lambda: "new", ttl=60) == "new"
     turn(behind)
     assert behind.get("a") == "new"
+
+
+def test_what_arrived_is_not_delivered_again_for_a_tier_that_is_away(open_cache, source, monkeypatch):
+    """The older value that was loaded meanwhile is owed a removal; the source has nothing to do with that."""
+    cache = open_cache(["disk"], raise_errors=True)
+    behind = cache.behind(writer=source, ttl=60)
+    behind.set("a", "new")
+    cache.delete("a")
+    cache.get_or_compute("a", lambda: "old", ttl=60)
+    with monkeypatch.context() as patch:
+        patch.setattr(cache.tier("disk"), "remove", raising(TierUnavailable("disk", "full")))
+        assert turn(behind) is True
+        assert turn(behind) is True
+    assert (source.lists, behind.pending()) == ([[("a", "new")]], 0)
+    cache._core.background.turn()
+    assert behind.get("a") is None
 
 
 def test_a_delivery_leaves_a_later_write_in_the_cache(cache):
