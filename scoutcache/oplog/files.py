@@ -12,6 +12,7 @@ Two kinds of lock, for two purposes:
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
@@ -198,11 +199,13 @@ class Claim:
 
 
 def is_claimed(path: Path) -> bool:
-    """Does a living process hold the claim at *path*?"""
+    """Does a living process hold the claim at *path*?  Yes where it can't be looked at, for want of descriptors say."""
     try:
         fd = open_private(path, os.O_RDONLY)
-    except OSError:
+    except FileNotFoundError:
         return False
+    except OSError as error:
+        return error.errno != errno.ELOOP  # a link is nobody's claim
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:

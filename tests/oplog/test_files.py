@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 import threading
@@ -103,6 +104,22 @@ def test_a_killed_process_claims_nothing(tmp_path: Path) -> None:
         assert is_claimed(tmp_path / "a.lock")
         process.kill()
     assert not is_claimed(tmp_path / "a.lock")
+
+
+def test_who_cant_look_for_want_of_descriptors_takes_nobody_for_dead(tmp_path: Path) -> None:
+    """Or a living process's place would be taken away, and an invalidation would not wait for it."""
+    claim = Claim(tmp_path / "a.lock")
+    (tmp_path / "link").symlink_to(tmp_path / "a.lock")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, limits[1]))
+    try:
+        claimed = is_claimed(tmp_path / "a.lock")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert claimed
+    assert not is_claimed(tmp_path / "link")
+    assert not is_claimed(tmp_path / "absent")
+    claim.release()
 
 
 def test_a_claim_whose_file_was_removed_says_so(tmp_path: Path) -> None:
