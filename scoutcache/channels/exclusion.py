@@ -40,9 +40,10 @@ class Exclusion:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
+        self.fds = [fd]
         self.renew()
         # Not at the interpreter's end: the application's own handlers run after that, and may still announce something.
-        weakref.finalize(self, os.close, fd).atexit = False
+        weakref.finalize(self, _close, self.fds).atexit = False
 
     def renew(self) -> None:
         """Called in a forked child: the threads that held the mutexes don't exist here, and no lock was inherited."""
@@ -93,7 +94,18 @@ class Exclusion:
 
 
 _known: weakref.WeakValueDictionary[tuple[int, int], Exclusion] = weakref.WeakValueDictionary()
-_finding = threading.Lock()
+_finding = threading.RLock()  # an Exclusion may be collected while another one is looked for
+
+
+def _close(fds: list[int]) -> None:
+    """An `Exclusion` has ended; one that was made for the same file meanwhile would lose its locks (Rule 1)."""
+    with _finding:
+        status = os.fstat(fds[0])
+        if (newer := _known.get((status.st_dev, status.st_ino))) is not None:
+            newer.fds += fds
+            return
+        for fd in fds:
+            os.close(fd)
 
 
 def exclusion_of(path: Path) -> Exclusion:
@@ -113,7 +125,7 @@ def exclusion_of(path: Path) -> Exclusion:
 
 def _after_fork() -> None:
     global _finding
-    _finding = threading.Lock()
+    _finding = threading.RLock()
     for exclusion in list(_known.values()):
         exclusion.renew()
 
