@@ -2,8 +2,8 @@
 
 An import may only go down this map (``tests/test_floors.py`` holds it):
 
-    edges       cli/ integrations/                             Typer commands; FastAPI, Prometheus, …
-    operations  bench/ warming/ transfer/ insight/             what an operator does with a cache
+    edges       cli/ integrations/                             Typer commands; httpx, LangChain, Prometheus
+    operations  bench/ warming/ insight/                       what an operator does with a cache
     faces       cache async_cache decorators drive llm/ …      `Cache` and `AsyncCache`, one line each over the engine
     tiers       tiers/ channels/ server/ oplog/ semantic/ …    where bytes live and events travel: all I/O, all clocks
     engine      engine/                                        every decision, as generators that yield effects
