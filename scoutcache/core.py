@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 from scoutcache.alarms import Alarms
 from scoutcache.channels.follower import Channel, Follower
@@ -111,6 +111,10 @@ class Core:
     """What is to be written down whenever counters are."""
     at_close: list[Callable[[], None]] = field(default_factory=list)
     """What has something to deliver before the cache is closed."""
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a cache can't be copied or pickled, for it has files, locks and threads of its own: "
+                        "open one in each process, in the same directory")  # fmt: skip
 
     @property
     def tiers(self) -> Sequence[Tier]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import MethodType
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 from scoutcache.assembly import open_core
 from scoutcache.attending import attend
@@ -175,6 +175,9 @@ class Face:
             "log": core.recorder.hit_log,
             "nanoseconds": core.clocks.monotonic_ns,
         }
+
+    def __reduce__(self) -> NoReturn:
+        self._core.__reduce__()  # not even a shallow copy: nobody would tell it of another page of the journal
 
     def __repr__(self) -> str:
         tiers = ", ".join(tier.name for tier in self._core.tiers)

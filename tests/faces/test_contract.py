@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 from datetime import UTC, datetime, timedelta
 
@@ -204,6 +206,18 @@ def test_health_names_each_tier(cache):
     assert health["healthy"] is True
     assert set(health["tiers"]) == {tier.name for tier in cache.core.tiers}
     assert all(tier["ok"] for tier in health["tiers"].values())
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, pickle.dumps, lambda cache: pickle.dumps(cache.llm)],
+    ids=["copy", "deepcopy", "pickle", "pickle_llm"],
+)  # fmt: skip
+def test_it_cant_be_copied_and_says_what_to_do_instead(open_cache, copied):
+    """As when it is an argument of a function that another process is to run."""
+    whole = open_cache().cache
+    for cache in (whole, whole.namespace("a")):
+        with pytest.raises(TypeError, match=r"a cache can't be copied or pickled.*open one in each process"):
+            copied(cache)
 
 
 def test_closing_twice_is_closing_once(cache):
