@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -32,6 +33,10 @@ settings.register_profile("repository", deadline=None)
 settings.load_profile("repository")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts what runs beside it deaf to Ctrl-C, which some tests send, to themselves and to what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 _ONE_AFTER_ANOTHER = {"channels", "faults", "server", "servers"}
