@@ -134,10 +134,7 @@ def add(
         namespace = cache.config.namespace
     if key is None:
         raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
-    if session.form == "table":
-        session.note(f"stored {key}")
-    else:
-        session.out.record({"key": key, "namespace": namespace, "stored": True})
+    session.done(f"stored {key}", {"key": key, "namespace": namespace, "stored": True})
 
 
 @command(
@@ -156,11 +153,9 @@ def remove(
     with session.cache() as cache:
         there = {key: cache.semantic.remove(key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
-    if session.form == "table":
-        session.note(f"removed {len(there) - len(absent)} of {len(there)}")
-    else:
-        session.out.record({"removed": len(there) - len(absent), "absent": absent})
-    return None if len(absent) < len(there) else NOT_FOUND
+    removed = len(there) - len(absent)
+    session.done(f"removed {removed} of {len(there)}", {"removed": removed, "absent": absent})
+    return None if removed else NOT_FOUND
 
 
 @command(
@@ -297,11 +292,8 @@ def label(
         with session.working(f"labelling {len(rows)} pairs"):
             found = cache.semantic.label(rows, **wanted)
         namespace = cache.config.namespace
-    if session.form == "table":
-        session.note(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
-                     f"{found.aliases} new ways to ask")  # fmt: skip
-    else:
-        session.out.record({"namespace": namespace, **found._asdict()})
+    session.done(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
+                 f"{found.aliases} new ways to ask", {"namespace": namespace, **found._asdict()})  # fmt: skip
 
 
 @command(
@@ -364,12 +356,9 @@ def prepare(
         _make_folder(folder.parent)
         with session.working(f"preparing {model}"):
             difference = export(model, folder, identity(model))
-    fields = {"model": model, "folder": str(folder), "prepared": not done, "max_difference": difference}
-    if session.form == "table":
-        how = "was prepared already" if done else f"is prepared: its vectors differ by {difference:.1g} at most"
-        session.note(f"{model} {how}")
-    else:
-        session.out.record(fields)
+    how = "was prepared already" if done else f"is prepared: its vectors differ by {difference:.1g} at most"
+    session.done(f"{model} {how}", {"model": model, "folder": str(folder), "prepared": not done,
+                                    "max_difference": difference})  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:
@@ -399,10 +388,7 @@ def rebuild(session: Session) -> None:
         with session.working("rebuilding the index"):
             entries = cache.semantic.rebuild()
         namespace = cache.config.namespace
-    if session.form == "table":
-        session.note(f"the index holds {entries} answers")
-    else:
-        session.out.record({"namespace": namespace, "entries": entries})
+    session.done(f"the index holds {entries} answers", {"namespace": namespace, "entries": entries})
 
 
 def _scope(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
