@@ -73,10 +73,11 @@ def get(
     elif raw:
         _write_raw(_bytes(session, value))
     else:
-        _show(session, value)
+        show_value(session, value)
 
 
-def _show(session: Session, value: Any) -> None:
+def show_value(session: Session, value: Any) -> None:
+    """Print a value for people: text as it is, anything else as JSON."""
     out = session.out
     if not isinstance(value, str):
         out.write(f"{_json(session, value)}\n")
