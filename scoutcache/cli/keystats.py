@@ -11,7 +11,7 @@ from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import read_uses
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -62,24 +62,20 @@ def keystats(
     the most used. A disk is read in the order of keys, a server in none, so samples of a disk are its first keys.
     """
     from scoutcache.insight.keystats import KeyStats, collect
-    from scoutcache.insight.uses import Uses
-    from scoutcache.oplog.reading import Problems
 
-    wanted, problems = Pattern.parse(pattern), Problems()
+    wanted = Pattern.parse(pattern)
     with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
         check_same(walk, namespace, [pattern])
         resumed = walk.begin is not None
-        uses = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
-        stats = KeyStats(now=core.world.now(), top=top, uses=uses)
+        stats = KeyStats(now=core.world.now(), top=top, uses=read_uses(session, core))
         collect(core, stats, namespace=namespace, pattern=wanted, tier=tier, walk=walk, samples=samples,
                 met=lambda number: session.progress(f"{number:,} keys"))  # fmt: skip
         session.progress_done()
         check_answered(core, away, tier)
     sampled = samples is not None and stats.entries >= samples
     _print(session, {**stats.as_dict(), **_how_far(walk, stats.entries, resumed=resumed)})
-    tell_unread(session, problems, named=False)
     if tier == "memory":
         session.note("the memory of running processes can't be listed from here")
     code = ended(session, walk, "keystats", pattern, top=str(top), tier=tier,

@@ -14,7 +14,7 @@ from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_log_off, tell_unread
+from scoutcache.cli.unread import read_uses, tell_log_off, tell_unread
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -77,7 +77,10 @@ def keys(
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
         check_same(walk, namespace, [pattern])
-        uses = _uses(session, core) if filters.ask_for("hits", chosen or (), sort) else None
+        uses = None
+        if filters.ask_for("hits", chosen or (), sort):
+            uses = read_uses(session, core)
+            tell_log_off(session)
         rows = _rows(core, namespace, wanted, tag, tier, walk, uses)
         _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
         check_answered(core, away, tier)
@@ -122,18 +125,6 @@ def _rows(
             "age_s": now - header.created,
             "hits": None if uses is None else _hits(uses, header.ref),
         }
-
-
-def _uses(session: Session, core: Core) -> Uses:
-    """What the log tells of hits; what it can't is said."""
-    from scoutcache.insight.uses import Uses
-    from scoutcache.oplog.reading import Problems
-
-    problems = Problems()
-    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
-    tell_unread(session, problems, named=False)
-    tell_log_off(session)
-    return found
 
 
 def _hits(uses: Uses, ref: Ref) -> int | None:
