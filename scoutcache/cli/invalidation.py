@@ -131,9 +131,8 @@ def invalidate(
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
         _check_most(session, cache, wanted, most)
-        with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
-            pace(cache._core, walk)
-            result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
+        pace(cache._core, walk)
+        result = _performed(session, cache, wanted, dry_run=dry_run, count=count)
         session.said.update(result.failed.values())  # it is told below
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
@@ -326,12 +325,17 @@ def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: s
         cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
 
 
+def _performed(session: Session, cache: Cache, wanted: Wanted, *, dry_run: bool, count: bool) -> InvalidationResult:
+    """Do what is wanted, or with *dry_run* count what it would be."""
+    with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
+        return united([*wanted.run(cache, dry_run=dry_run, count=count)])
+
+
 def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None) -> None:
     """Refuse when more than *most* keys match now; what others write meanwhile is not counted."""
     if most is None:
         return
-    with session.working(f"counting in {_size_of(cache)}"):
-        counted = united([*wanted.run(cache, dry_run=True, count=False)])
+    counted = _performed(session, cache, wanted, dry_run=True, count=False)
     if counted.failed:
         raise CommandError(f"what matches can't be counted: {'; '.join(counted.failed.values())}", code=UNREACHABLE)
     if counted.matched is None or counted.matched > most:
