@@ -19,8 +19,8 @@ import typer
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.removal import failed
-from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, pace, walking
+from scoutcache.cli.removed import failed, figures
+from scoutcache.cli.resuming import UNPACED, Cursor, Interval, check_same, ended, pace, walking
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import KEY_MARK, Ref
@@ -103,7 +103,7 @@ def invalidate(
     most: _Max = None,
     wait: _Wait = None,
     cursor: Cursor = None,
-    interval: Interval = "0",
+    interval: Interval = UNPACED,
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
@@ -143,7 +143,7 @@ def invalidate(
         return code
     again = {"tag": tag, "depends_on": depends_on, "event": event, "all": everything, "no_cascade": no_cascade,
              "reason": reason, "wait": wait, "keys_from": None if keys_from == "-" else keys_from,
-             "interval": None if interval == "0" else interval}  # fmt: skip
+             "interval": interval}  # fmt: skip
     return ended(session, walk, "invalidate", *left, **again)
 
 
@@ -365,17 +365,7 @@ def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
 
 
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
-    session.out.record(
-        {
-            "matched": result.matched,
-            "invalidated": result.invalidated,
-            "by_tier": dict(result.by_tier),
-            "sample": list(result.sample),
-            **({"dry_run": True} if dry_run else {}),
-            **({"failed": dict(result.failed)} if result.failed else {}),
-            **(waited.as_dict() if waited is not None else {}),
-        }
-    )
+    session.out.record(figures(result, dry_run=dry_run) | ({} if waited is None else waited.as_dict()))
     code = failed(session, result)
     if waited is None or not waited.behind:
         return code

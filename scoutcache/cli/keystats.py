@@ -9,7 +9,7 @@ import typer
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
-from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
+from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import read_uses
 from scoutcache.patterns import Pattern
@@ -40,19 +40,16 @@ _TITLES: Final = {"size_bytes": "sizes", "ttl_s": "time left", "age_s": "age", "
 )
 def keystats(
     session: Session,
-    pattern: Annotated[
-        str,
-        typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False),
-    ] = "*",
+    pattern: Matching = "*",
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 10,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")] = None,
+    tier: HeldBy = None,
     samples: Annotated[
         int | None,
         typer.Option("--samples", "--limit", metavar="N", min=1, help="End after the batch in which so many were met."),
     ] = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")] = False,
+    all_namespaces: Everywhere = False,
     cursor: Cursor = None,
-    interval: Interval = "0",
+    interval: Interval = UNPACED,
 ) -> int | None:
     """Show how sizes, times left, ages and idle times of keys are spread in each tier, and the largest and most used.
 
@@ -80,7 +77,7 @@ def keystats(
         session.note("the memory of running processes can't be listed from here")
     code = ended(session, walk, "keystats", pattern, top=str(top), tier=tier,
                  samples=None if samples is None else str(samples), all_namespaces=all_namespaces,
-                 interval=None if interval == "0" else interval)  # fmt: skip
+                 interval=interval)  # fmt: skip
     return None if sampled else code
 
 
