@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.alerts import Alert, Figures, alerts
 from scoutcache.events import Alerted, Hooks, TierDown
+from scoutcache.oplog.counting import KEYGEN
 from scoutcache.oplog.process import Segment
-from scoutcache.oplog.recorder import KEYGEN
 from scoutcache.oplog.totals import Stats, collect_stats
 
 if TYPE_CHECKING:

@@ -36,8 +36,8 @@ from scoutcache.config_sections import (
     SerializerSection,
     TtlSection,
     WarmingSection,
-    split_list,
 )
+from scoutcache.config_types import split_list
 from scoutcache.keys import check_namespace, prefix_of
 from scoutcache.policies import CachePolicy, CompressionType, InvalidationRule, SerializationType, Ttl, WarmingTask
 

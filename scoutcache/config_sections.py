@@ -1,8 +1,6 @@
 """The sections of the configuration: every setting with its type, its default and what it means.
 
-Durations are seconds, sizes bytes once read; files, the environment and callers may write "90s", "2h", "100MB".  None
-means "not set", "off" or "no limit".  Secrets show themselves as stars wherever they are printed or serialised; code
-asks with ``.get_secret_value()``.
+None means "not set", "off" or "no limit".  How a value is written and read its type says (`config_types`).
 """
 
 from __future__ import annotations
@@ -10,107 +8,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    Secret,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from scoutcache.config_types import Addresses, Count, Fraction, Names, OffPeak, Room, ServerUrl, Wait, split_list
 from scoutcache.policies import CacheStrategy, CompressionType, Duration, PatternText, SerializationType, Size, Ttl
 from scoutcache.ttl import parse_ttl
-
-MASK: Final = "**********"
-
-
-def mask_url(url: str) -> str:
-    """The URL without what must stay secret: the password, and the whole query (drivers take passwords there)."""
-    try:
-        parts = urlsplit(url)
-        host = parts.netloc.rpartition("@")[2]
-        user = f"{parts.username or ''}:{MASK}@" if "@" in parts.netloc else ""
-        query = f"?{MASK}" if parts.query else ""
-        return f"{parts.scheme}://{user}{host}{parts.path}{query}" if parts.scheme else MASK
-    except ValueError:
-        return MASK
-
-
-def _is_whole(url: str) -> bool:
-    """Does it name a place?  A password with the wrong signs in it would be taken for a port or a path, and shown."""
-    try:
-        parts = urlsplit(url)
-        return parts.port is None or parts.port > 0 if "@" not in parts.path + parts.fragment else False
-    except ValueError:
-        return False
-
-
-URL_IGNORES: Final = ("max_connections", "retry_on_timeout", "decode_responses", "ssl_cert_reqs", "ssl_check_hostname",
-                      "client_name", "protocol", "timeout", "health_check_interval")  # fmt: skip
-"""What a URL's query may say and doesn't decide: the configuration does."""
-
-
-def _check_places(url: str) -> None:
-    """Raise ValueError for a database that is no number, and for what a query can't say."""
-    from urllib.parse import parse_qsl, urlsplit
-
-    parts = urlsplit(url)
-    place = parts.path.strip("/")
-    if parts.scheme != "unix" and place and not place.isdecimal():
-        raise ValueError("behind the / stands the number of a database, such as /0")
-    names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
-    known = {"db", "username", "password", *URL_IGNORES}
-    unknown = [name for name in names if name not in known and not name.startswith(("ssl_", "socket_"))]
-    if unknown:
-        raise ValueError(f"its query can't say {unknown[0]}: expected db, username or password; see [redis] for more")
-
-
-class SecretUrl(Secret[str]):
-    """A URL that shows itself without its password."""
-
-    def _display(self) -> str:
-        return mask_url(self.get_secret_value())
-
-
-def split_list(value: object) -> object:
-    """A list written as text, as the environment and options do: ``a,b``."""
-    if not isinstance(value, str):
-        return value
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _host_and_port(address: str) -> str:
-    if "@" in address:
-        raise ValueError("expected 'host:port'; user and password have settings of their own")
-    host, _, port = address.rpartition(":")
-    if not host.strip() or not (port.isascii() and port.isdecimal()) or not 0 < int(port) <= _LAST_PORT:
-        raise ValueError(f"expected 'host:port' with a port from 1 to {_LAST_PORT}")
-    return address
-
-
-_LAST_PORT: Final = 65_535
-
-
-def _off_peak(text: str) -> str:
-    from scoutcache.schedules import daily_window
-
-    if text not in {"always", "auto"}:
-        daily_window(text)
-    return text
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
-Addresses = Annotated[tuple[Annotated[str, AfterValidator(_host_and_port)], ...], BeforeValidator(split_list)]
-Wait = Annotated[Duration, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-Room = Annotated[Size, Field(ge=1)]
-Count = Annotated[int, Field(ge=1)]
 
 
 class Section(BaseModel):
@@ -165,7 +68,7 @@ class RedisSection(Section):
     *username* and *password* (or *password_file*) go before those of the URL, unless a stronger source names that.
     """
 
-    url: SecretUrl | None = None
+    url: ServerUrl | None = None
     nodes: Addresses = ()
     sentinel: Addresses = ()
     sentinel_service: str = Field(default="mymaster", min_length=1)
@@ -198,18 +101,6 @@ class RedisSection(Section):
     """True asks the server to tell of foreign writers' changes (client tracking)."""
     publish: bool = False
     """True announces invalidations on ``cache:invalidate`` too, for foreign applications."""
-
-    @field_validator("url")
-    @classmethod
-    def _known_scheme(cls, url: SecretUrl | None) -> SecretUrl | None:
-        if url is not None and not url.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
-            raise ValueError("expected redis://…, rediss://… (TLS) or unix://…")
-        if url is not None and not _is_whole(url.get_secret_value()):
-            raise ValueError("it can't be read: a port is 1 to 65535, and in a password write %2F for /, %23 for #, "
-                             "%3F for ?, %40 for @")  # fmt: skip
-        if url is not None:
-            _check_places(url.get_secret_value())
-        return url
 
     @model_validator(mode="after")
     def _one_way_in(self) -> Self:
@@ -412,7 +303,7 @@ class WarmingSection(Section):
     """How many keys one look may renew or foresee."""
     horizon: Wait = 3600.0
     """How far ahead policies with ``strategy = "predictive"`` look."""
-    off_peak: Annotated[str, AfterValidator(_off_peak)] = "always"
+    off_peak: OffPeak = "always"
     """When they do: ``"always"``, ``"01:00-05:00"`` (UTC), ``"auto"`` for the hours in which the log is quiet."""
 
 

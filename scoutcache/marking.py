@@ -50,12 +50,10 @@ def _united(
         marked.failed |= unread
         marked.failed |= yield from staling.announce(messages)
     if cascade and messages:
-        try:
-            awaited = yield from core.removing.depended_on(namespace)
-        except TierUnavailable as error:
-            core.world.down(error.tier, error)
-            marked.failed[error.tier] = error.reason
-            awaited = list(dict.fromkeys([*core.removing.known_to_be_depended_on(namespace), *target.keys]))
+        awaited, unasked = yield from core.removing.depended_on_or_known(namespace)
+        if unasked.failed:
+            marked.add(unasked)
+            awaited = list(dict.fromkeys([*awaited, *target.keys]))
         hit = [key for key in awaited if key in target.keys or any(one.matches(key) for one in target.patterns)]
         marked.failed |= yield from staling.dependents(namespace, hit, action, reason)
     if target.tags:

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from scoutcache import config as module
 from scoutcache.assembly import _configuration
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import mask_url
 from scoutcache.errors import ConfigError
 
 SIGNED = {"signing_keys": {"k1": "0123456789abcdef"}}
@@ -264,20 +263,6 @@ def test_a_wrong_secret_is_not_shown_by_the_error(settings):
     with pytest.raises(ConfigError) as caught:
         CacheConfig(**settings)
     assert "hunter2" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "masked"),
-    [
-        ("redis://h:1/0", "redis://h:1/0"),
-        ("redis://:p@h", "redis://:**********@h"),
-        ("redis://u:a@b@h", "redis://u:**********@h"),
-        ("redis://[::1", "**********"),
-        ("unix:///s?password=p", "unix:///s?**********"),
-    ],
-)
-def test_urls_show_everything_but_secrets(url, masked):
-    assert mask_url(url) == masked
 
 
 def test_it_is_immutable_and_changes_are_checked_copies():

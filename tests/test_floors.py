@@ -69,6 +69,7 @@ FLOORS = {
         "config",
         "config_problems",
         "config_sections",
+        "config_types",
         "entry",
         "events",
         "keys",

@@ -30,7 +30,8 @@ from scoutcache.bench.machine import describe_machine
 from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
 from scoutcache.bench.workload import Workload
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import RedisSection, mask_url
+from scoutcache.config_sections import RedisSection
+from scoutcache.config_types import mask_url
 from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.histogram import Histogram
 

@@ -18,8 +18,8 @@ Rule 6: positions begin at the time in nanoseconds, which no journal outruns: a 
         older than `base` of the new one, so whoever noted it finds that it missed something.
 Rule 7: who changes what others hold copies of says so in its slot, from before the first announcement to after the
         last (`changing`).  A slot that counts changes and belongs to nobody was left by a process that died in the
-        middle of one: what it changed is unknown, so there is a gap (`recover`).  Likewise where a change ends by an
-        error that is no tier's: it was interrupted, and its last announcement will never come.
+        middle of one: what it changed is unknown, so there is a gap (`recover`).  Likewise where a change was
+        interrupted (`changes`): its last announcement will never come.
 Rule 8: what could not be announced, because the lock was held too long, is a gap as soon as this process has the lock:
         before its next message, or at the next `recover`.  Until then it is a change in progress, should it die first.
 """
@@ -36,6 +36,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
+from scoutcache.channels.changes import was_interrupted
 from scoutcache.channels.exclusion import OPEN, PATIENCE, SLOTS, Exclusion, exclusion_of
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.errors import CorruptEntry, TierUnavailable
@@ -368,8 +369,8 @@ class _Change:
             self._words[self._word] += 1
 
     def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, TierUnavailable):
-            self._lock.unsaid.append(self)  # interrupted: a gap at once, or as soon as the lock is to be had
+        if kind is not None and was_interrupted(kind):
+            self._lock.unsaid.append(self)  # a gap at once, or as soon as the lock is to be had
             self._journal.recover()
             return
         with self._lock.counting:

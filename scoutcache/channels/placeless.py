@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 
-from scoutcache.errors import TierUnavailable
+from scoutcache.channels.changes import was_interrupted
 
 __all__ = ["Placeless"]
 
@@ -18,7 +18,7 @@ class Placeless:
     def changing(self) -> AbstractContextManager[None]:
         """What is changed is told in the same step, or nobody else is there to be told.
 
-        Where it ends by an error that is no tier's it was interrupted, and this process doesn't know what it holds.
+        Where it was interrupted (`scoutcache.channels.changes`) this process doesn't know what it holds.
         """
         return _Change(self)
 
@@ -50,5 +50,5 @@ class _Change:
         """There is nothing to be said beforehand."""
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, TierUnavailable):
+        if kind is not None and was_interrupted(kind):
             self._channel.miss()

@@ -13,9 +13,9 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import command
 from scoutcache.cli.periods import begin_of
-from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
+from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left_out
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
+from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -55,26 +55,15 @@ def advise(
     """
     from scoutcache.insight.advising.advise import advise as ask
     from scoutcache.insight.advising.advise import as_profile
-    from scoutcache.insight.advising.rules import LEAST
     from scoutcache.insight.operations import end_of
     from scoutcache.oplog.reading import Problems
-    from scoutcache.ttl import parse_size
 
-    room = None if budget is None else read("--budget", parse_size, budget)
-    if room is not None and room < LEAST:
-        raise Usage(f"--budget {budget}: less than {text.size(LEAST)} is no size for memory",
-                    hint="write --budget 2GB, or leave it out")  # fmt: skip
-    if source is None:
-        session.look_for_cache()
-        tell_log_off(session)
-    elif not Path(source).exists():
-        raise Usage(f"{source}: there is no such directory or file")
-    path = session.place if source is None else Path(source)
+    room = _room(budget)
+    path = log_at(session, source)
     now = time.time()
     start = begin_of(since, now)
     memory = session.config.memory
-    left_out: Counter[str] = Counter()
-    problems = Problems()
+    left_out, problems = Counter[str](), Problems()
     with telling_unread(session, problems):
         found = ask(
             path, max_bytes=memory.max_bytes, max_entries=memory.max_entries, strategy=memory.strategy.value,
@@ -87,6 +76,18 @@ def advise(
         session.note(f"wrote {write}")
     _show(session, found, write)
     return tell_unread(session, problems, named=source is not None)
+
+
+def _room(budget: str | None) -> int | None:
+    """The bytes of ``--budget``."""
+    from scoutcache.insight.advising.rules import LEAST
+    from scoutcache.ttl import parse_size
+
+    room = None if budget is None else read("--budget", parse_size, budget)
+    if room is not None and room < LEAST:
+        raise Usage(f"--budget {budget}: less than {text.size(LEAST)} is no size for memory",
+                    hint="write --budget 2GB, or leave it out")  # fmt: skip
+    return room
 
 
 def _show(session: Session, found: Advised, written: str | None) -> None:

@@ -10,15 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
-from scoutcache.errors import CacheError
+from scoutcache.cli.semantic_options import check_asked
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
-from scoutcache.meaning.presets import check_gates, chosen, lifted
+from scoutcache.meaning.presets import chosen, lifted
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
+    from scoutcache.semantic.embedding import Encoding
 
-__all__ = ["Calibrated", "as_fields", "calibrated", "chart", "check_asked", "read_pairs"]
+__all__ = ["Calibrated", "calibrated", "chart", "read_pairs"]
 
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -32,6 +33,15 @@ class Calibrated(NamedTuple):
     gates: tuple[str, ...]
     point: Point | None
     curve: list[Point]
+
+    def as_dict(self, wanted_precision: float | None) -> dict[str, Any]:
+        """All of it as data; the rates at the chosen threshold are unknown where there is none."""
+        return {
+            "pairs": len(self.pairs), "same": sum(one.same for one in self.pairs), "model": self.model,
+            "preset": self.preset, "gates": list(self.gates), "wanted_precision": wanted_precision,
+            **(dict.fromkeys(Point._fields) if self.point is None else self.point._asdict()),
+            "curve": [one._asdict() for one in self.curve],
+        }  # fmt: skip
 
 
 def calibrated(
@@ -51,13 +61,7 @@ def calibrated(
     rows = read_pairs(file)
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
     name = encoding.name
-    texts = sorted({text for one, other, _ in rows for text in (one, other)}, key=len)  # alike in length: less padding
-    vectors: dict[str, Any] = {}
-    for at in range(0, len(texts), 256):
-        session.progress("embedding", at, len(texts))
-        part = texts[at : at + 256]
-        vectors.update(zip(part, encoding.many(part), strict=True))
-    session.progress_done()
+    vectors = _embedded(session, encoding, {text for one, other, _ in rows for text in (one, other)})
     config, name_of_preset = session.config.semantic, preset or session.config.semantic.preset
     configured = config.gates if preset is None else None
     said = chosen(name_of_preset, config.threshold, configured, {*config.without_gates, *without})
@@ -74,14 +78,19 @@ def calibrated(
     return Calibrated(pairs, name, name_of_preset, asked, point, points)
 
 
-def check_asked(threshold: float | None, without: Collection[str] | None) -> None:
-    """Raise `Usage` for what is no cosine similarity, and for a gate that there isn't."""
-    try:
-        check_gates(without or (), "--without-gate")
-    except CacheError as error:
-        raise Usage(str(error), hint=error.hint) from error
-    if threshold is not None and not 0 <= threshold <= 1:
-        raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
+def _embedded(session: Session, encoding: Encoding, texts: Collection[str]) -> dict[str, Any]:
+    """The vector of each text."""
+    ordered = sorted(texts, key=len)  # alike in length: less padding
+    vectors: dict[str, Any] = {}
+    for at in range(0, len(ordered), _BATCH):
+        session.progress("embedding", at, len(ordered))
+        part = ordered[at : at + _BATCH]
+        vectors.update(zip(part, encoding.many(part), strict=True))
+    session.progress_done()
+    return vectors
+
+
+_BATCH: Final = 256
 
 
 def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
@@ -115,15 +124,6 @@ def _text(file: Path) -> str:
     except (OSError, EOFError, UnicodeDecodeError) as error:
         raise CommandError(f"{file} can't be read: {error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
-
-
-_RATES: Final = ("threshold", "hits", "wrong", "precision", "precision_interval", "recall", "recall_interval",
-                 "false_hit_rate", "false_hit_rate_interval")  # fmt: skip
-
-
-def as_fields(point: Point | None) -> dict[str, Any]:
-    """A point for people; all unknown where there is none."""
-    return dict.fromkeys(_RATES) if point is None else point._asdict()
 
 
 _WIDTH: Final = 32

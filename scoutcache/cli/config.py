@@ -85,10 +85,7 @@ def init(
         raise CommandError(f"{path} is there already; nothing was written", hint="--force replaces it")
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, template().encode())
-    if session.form == "table":
-        session.note(f"wrote {path}")
-    else:
-        session.out.record({"file": str(path)})
+    session.done(f"wrote {path}", {"file": str(path)})
 
 
 @command(
@@ -117,7 +114,4 @@ def validate(session: Session) -> None:
     fields: dict[str, Any] = {
         "valid": True, "files": [str(path) for path in loaded.files], "conflicts": [one._asdict() for one in found],
     }  # fmt: skip
-    if session.form == "table":
-        session.note(f"the configuration is right ({sources(loaded)})")
-    else:
-        session.out.record(fields)
+    session.done(f"the configuration is right ({sources(loaded)})", fields)

@@ -19,8 +19,8 @@ import typer
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.removal import failed
-from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, pace, walking
+from scoutcache.cli.removed import failed, figures
+from scoutcache.cli.resuming import UNPACED, Cursor, Interval, check_same, ended, pace, walking
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import KEY_MARK, Ref
@@ -103,7 +103,7 @@ def invalidate(
     most: _Max = None,
     wait: _Wait = None,
     cursor: Cursor = None,
-    interval: Interval = "0",
+    interval: Interval = UNPACED,
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
@@ -131,9 +131,8 @@ def invalidate(
         if everything and not dry_run:
             session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
         _check_most(session, cache, wanted, most)
-        with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
-            pace(cache._core, walk)
-            result = united([*wanted.run(cache, dry_run=dry_run, count=count)])
+        pace(cache._core, walk)
+        result = _performed(session, cache, wanted, dry_run=dry_run, count=count)
         session.said.update(result.failed.values())  # it is told below
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
@@ -144,7 +143,7 @@ def invalidate(
         return code
     again = {"tag": tag, "depends_on": depends_on, "event": event, "all": everything, "no_cascade": no_cascade,
              "reason": reason, "wait": wait, "keys_from": None if keys_from == "-" else keys_from,
-             "interval": None if interval == "0" else interval}  # fmt: skip
+             "interval": interval}  # fmt: skip
     return ended(session, walk, "invalidate", *left, **again)
 
 
@@ -326,12 +325,17 @@ def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: s
         cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
 
 
+def _performed(session: Session, cache: Cache, wanted: Wanted, *, dry_run: bool, count: bool) -> InvalidationResult:
+    """Do what is wanted, or with *dry_run* count what it would be."""
+    with session.working(f"{'counting' if dry_run else 'invalidating'} in {_size_of(cache)}"):
+        return united([*wanted.run(cache, dry_run=dry_run, count=count)])
+
+
 def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None) -> None:
     """Refuse when more than *most* keys match now; what others write meanwhile is not counted."""
     if most is None:
         return
-    with session.working(f"counting in {_size_of(cache)}"):
-        counted = united([*wanted.run(cache, dry_run=True, count=False)])
+    counted = _performed(session, cache, wanted, dry_run=True, count=False)
     if counted.failed:
         raise CommandError(f"what matches can't be counted: {'; '.join(counted.failed.values())}", code=UNREACHABLE)
     if counted.matched is None or counted.matched > most:
@@ -361,17 +365,7 @@ def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
 
 
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
-    session.out.record(
-        {
-            "matched": result.matched,
-            "invalidated": result.invalidated,
-            "by_tier": dict(result.by_tier),
-            "sample": list(result.sample),
-            **({"dry_run": True} if dry_run else {}),
-            **({"failed": dict(result.failed)} if result.failed else {}),
-            **(waited.as_dict() if waited is not None else {}),
-        }
-    )
+    session.out.record(figures(result, dry_run=dry_run) | ({} if waited is None else waited.as_dict()))
     code = failed(session, result)
     if waited is None or not waited.behind:
         return code

@@ -9,9 +9,9 @@ import typer
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
-from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
+from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_unread
+from scoutcache.cli.unread import read_uses
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -40,19 +40,16 @@ _TITLES: Final = {"size_bytes": "sizes", "ttl_s": "time left", "age_s": "age", "
 )
 def keystats(
     session: Session,
-    pattern: Annotated[
-        str,
-        typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False),
-    ] = "*",
+    pattern: Matching = "*",
     top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 10,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")] = None,
+    tier: HeldBy = None,
     samples: Annotated[
         int | None,
         typer.Option("--samples", "--limit", metavar="N", min=1, help="End after the batch in which so many were met."),
     ] = None,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")] = False,
+    all_namespaces: Everywhere = False,
     cursor: Cursor = None,
-    interval: Interval = "0",
+    interval: Interval = UNPACED,
 ) -> int | None:
     """Show how sizes, times left, ages and idle times of keys are spread in each tier, and the largest and most used.
 
@@ -62,29 +59,25 @@ def keystats(
     the most used. A disk is read in the order of keys, a server in none, so samples of a disk are its first keys.
     """
     from scoutcache.insight.keystats import KeyStats, collect
-    from scoutcache.insight.uses import Uses
-    from scoutcache.oplog.reading import Problems
 
-    wanted, problems = Pattern.parse(pattern), Problems()
+    wanted = Pattern.parse(pattern)
     with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
         check_same(walk, namespace, [pattern])
         resumed = walk.begin is not None
-        uses = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
-        stats = KeyStats(now=core.world.now(), top=top, uses=uses)
+        stats = KeyStats(now=core.world.now(), top=top, uses=read_uses(session, core))
         collect(core, stats, namespace=namespace, pattern=wanted, tier=tier, walk=walk, samples=samples,
                 met=lambda number: session.progress(f"{number:,} keys"))  # fmt: skip
         session.progress_done()
         check_answered(core, away, tier)
     sampled = samples is not None and stats.entries >= samples
     _print(session, {**stats.as_dict(), **_how_far(walk, stats.entries, resumed=resumed)})
-    tell_unread(session, problems, named=False)
     if tier == "memory":
         session.note("the memory of running processes can't be listed from here")
     code = ended(session, walk, "keystats", pattern, top=str(top), tier=tier,
                  samples=None if samples is None else str(samples), all_namespaces=all_namespaces,
-                 interval=None if interval == "0" else interval)  # fmt: skip
+                 interval=interval)  # fmt: skip
     return None if sampled else code
 
 

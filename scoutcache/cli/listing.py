@@ -12,9 +12,9 @@ from scoutcache.cli import filters
 from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
-from scoutcache.cli.resuming import Cursor, Interval, check_same, ended, walking
+from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_log_off, tell_unread
+from scoutcache.cli.unread import read_uses, tell_log_off, tell_unread
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -40,12 +40,9 @@ COLUMNS: Final = ("key", "tier", "size_bytes", "ttl_s", "tags", "namespace")
 )
 def keys(
     session: Session,
-    pattern: Annotated[
-        str,
-        typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False),
-    ] = "*",
+    pattern: Matching = "*",
     tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only those with this tag.")] = None,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")] = None,
+    tier: HeldBy = None,
     chosen: Annotated[
         list[str] | None, typer.Option("--filter", metavar="F", help="ttl, age, size or hits, such as 'ttl<60s'.")
     ] = None,
@@ -55,9 +52,9 @@ def keys(
     ] = None,
     limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
     null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
-    all_namespaces: Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")] = False,
+    all_namespaces: Everywhere = False,
     cursor: Cursor = None,
-    interval: Interval = "0",
+    interval: Interval = UNPACED,
 ) -> int | None:
     """List keys that can still be read, each once, from the highest tier that has it.
 
@@ -77,14 +74,17 @@ def keys(
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
         check_same(walk, namespace, [pattern])
-        uses = _uses(session, core) if filters.ask_for("hits", chosen or (), sort) else None
+        uses = None
+        if filters.ask_for("hits", chosen or (), sort):
+            uses = read_uses(session, core)
+            tell_log_off(session)
         rows = _rows(core, namespace, wanted, tag, tier, walk, uses)
         _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
         check_answered(core, away, tier)
         if tier == "memory":
             session.note("the memory of running processes can't be listed from here")
     return ended(session, walk, "keys", pattern, tag=tag, tier=tier, filter=chosen, null=null,
-                 all_namespaces=all_namespaces, interval=None if interval == "0" else interval)  # fmt: skip
+                 all_namespaces=all_namespaces, interval=interval)  # fmt: skip
 
 
 def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) -> None:
@@ -122,18 +122,6 @@ def _rows(
             "age_s": now - header.created,
             "hits": None if uses is None else _hits(uses, header.ref),
         }
-
-
-def _uses(session: Session, core: Core) -> Uses:
-    """What the log tells of hits; what it can't is said."""
-    from scoutcache.insight.uses import Uses
-    from scoutcache.oplog.reading import Problems
-
-    problems = Problems()
-    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
-    tell_unread(session, problems, named=False)
-    tell_log_off(session)
-    return found
 
 
 def _hits(uses: Uses, ref: Ref) -> int | None:

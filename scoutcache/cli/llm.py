@@ -9,7 +9,7 @@ import typer
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command, group
-from scoutcache.cli.removal import failed
+from scoutcache.cli.removed import failed, figures
 from scoutcache.cli.state import Session
 
 if TYPE_CHECKING:
@@ -121,14 +121,5 @@ def invalidate(
         raise Usage("nothing to invalidate was named", hint="name --operation, --model, --source or --provider")
     with session.cache(raising=False, reading=dry_run) as cache:
         result = cache.llm.invalidate(**named, match=match, count=count, dry_run=dry_run, reason=reason)  # type: ignore[arg-type]  # choices are checked
-    session.out.record(
-        {
-            "matched": result.matched,
-            "invalidated": result.invalidated,
-            "by_tier": dict(result.by_tier),
-            "sample": list(result.sample),
-            **({"dry_run": True} if dry_run else {}),
-            **({"failed": dict(result.failed)} if result.failed else {}),
-        }
-    )
+    session.out.record(figures(result, dry_run=dry_run))
     return failed(session, result)

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, read
+from scoutcache.cli.errors import FAILED, PARTLY, Usage, read
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
+from scoutcache.cli.removed import failed
 from scoutcache.cli.state import Session
 from scoutcache.cli.text import size
 from scoutcache.errors import TierUnavailable
@@ -31,15 +32,6 @@ app = typer.Typer()
 _COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
 """What ``prune`` counts, of however few tiers."""
 _YES: Final = typer.Option("--yes", help="Don't ask.")
-
-
-def failed(session: Session, result: InvalidationResult) -> int | None:
-    """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
-    for tier, reason in result.failed.items():
-        session.warn(f"the {tier} tier could not be asked: {reason}; run this again when it answers")
-    if not result.failed:
-        return None
-    return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
 
 
 @command(

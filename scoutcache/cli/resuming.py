@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -30,6 +30,12 @@ Cursor = Annotated[
 Interval = Annotated[
     str, typer.Option("--interval", metavar="S", help="Wait so long between two batches of a server's keys.")
 ]
+UNPACED: Final = "0"
+Matching = Annotated[
+    str, typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False)
+]
+HeldBy = Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")]
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")]
 
 
 def pace(core: Core, walk: Walk) -> None:
@@ -76,6 +82,7 @@ def ended(session: Session, walk: Walk, command: str, *words: str, **options: An
     """The exit code; where the walk was broken off, how to go on is said."""
     if walk.place is None:
         return None
+    options = {name: given for name, given in options.items() if (name, given) != ("interval", UNPACED)}
     line = session.again(command, *words, **options, cursor=walk.place.text())
     session.say_hint(f"broken off; this goes on: {line}")
     return INTERRUPTED

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from scoutcache.cli.errors import MISSED, NOT_FOUND, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.options import choices, command, group
+from scoutcache.cli.semantic_options import (
+    Model,
+    Pairs,
+    Query,
+    Scope,
+    Threshold,
+    WithoutGate,
+    check_asked,
+    scope_of,
+)
 from scoutcache.cli.state import Session
-
-if TYPE_CHECKING:
-    from scoutcache.meaning.calibration import Point
 
 app = group(
     "semantic",
@@ -24,22 +30,6 @@ app = group(
     scoutcache semantic calibrate pairs.csv --precision 0.99     find a threshold on your own pairs
     """,
 )
-
-Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="M", help="The model whose answers these are; part of the scope.")
-]
-Scope = Annotated[
-    list[str] | None,
-    typer.Option("--scope", "-s", metavar="NAME=VALUE", help="What else must match; JSON values are read. Repeatable."),
-]
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
-Threshold = Annotated[
-    float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
-]
-WithoutGate = Annotated[
-    list[str] | None,
-    typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
-]
 
 
 @command(
@@ -77,10 +67,10 @@ def query(
 
     It counts as a request. Why there is none is told by scoutcache semantic explain.
     """
-    from scoutcache.cli.calibrating import check_asked
+    from scoutcache.cli.values import show_value
 
     check_asked(threshold, without_gate)
-    wanted = _scope("get", model, scope)
+    wanted = scope_of("get", model, scope)
     with session.cache(reading=True, counting=True, raising=False) as cache:
         hit = cache.semantic.get(query, threshold=threshold, without_gates=without_gate or (), **wanted)
     if hit is None:
@@ -89,17 +79,11 @@ def query(
     fields = {"response": hit.response, "similarity": hit.similarity, "exact": hit.exact, "key": hit.key,
               "query": hit.query, "hit_id": hit.hit_id}  # fmt: skip
     if session.form == "table":
-        _show(session, hit.response)
+        show_value(session, hit.response)
         session.note(f"similarity {hit.similarity:.3f} to: {hit.query}")
     else:
         session.out.record(fields)
     return None
-
-
-def _show(session: Session, response: Any) -> None:
-    from scoutcache.cli.values import _show as show_value
-
-    show_value(session, response)
 
 
 @command(
@@ -127,17 +111,14 @@ def add(
     from scoutcache.cli.values import check_lasting, content_of, ttl_of
 
     seconds = ttl_of(session, ttl)
-    content, wanted = content_of(response, kind), _scope("add", model, scope)
+    content, wanted = content_of(response, kind), scope_of("add", model, scope)
     with session.cache() as cache:
         check_lasting(cache)
         key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
         raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
-    if session.form == "table":
-        session.note(f"stored {key}")
-    else:
-        session.out.record({"key": key, "namespace": namespace, "stored": True})
+    session.done(f"stored {key}", {"key": key, "namespace": namespace, "stored": True})
 
 
 @command(
@@ -156,11 +137,9 @@ def remove(
     with session.cache() as cache:
         there = {key: cache.semantic.remove(key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
-    if session.form == "table":
-        session.note(f"removed {len(there) - len(absent)} of {len(there)}")
-    else:
-        session.out.record({"removed": len(there) - len(absent), "absent": absent})
-    return None if len(absent) < len(there) else NOT_FOUND
+    removed = len(there) - len(absent)
+    session.done(f"removed {removed} of {len(there)}", {"removed": removed, "absent": absent})
+    return None if removed else NOT_FOUND
 
 
 @command(
@@ -187,10 +166,8 @@ def explain(
     Closed gates say what they saw, also those that are switched off and decide nothing. It counts as no request and
     changes nothing.
     """
-    from scoutcache.cli.calibrating import check_asked
-
     check_asked(threshold, without_gate)
-    wanted = _scope("explain", model, scope)
+    wanted = scope_of("explain", model, scope)
     with session.cache(reading=True, raising=False) as cache:
         told = cache.semantic.explain(
             query, count=count, threshold=threshold, without_gates=without_gate or (), **wanted
@@ -200,16 +177,12 @@ def explain(
         return
     session.out.line(f"{'hit' if told['serves'] else 'miss'}: {told['reason']}")
     rows = [{**one, "closed": _gates(one["closed"]), "ignored": _gates(one["ignored"])} for one in told["candidates"]]
-    shown = ("similarity", "serves", "reason", "closed", "ignored", "query", "key")
-    session.out.section("nearest", rows, shown if any(one["ignored"] for one in rows) else _but(shown, "ignored"))
+    ignored = ["ignored"] if any(one["ignored"] for one in rows) else []
+    session.out.section("nearest", rows, ("similarity", "serves", "reason", "closed", *ignored, "query", "key"))
 
 
 def _gates(closed: list[dict[str, str]]) -> str:
     return "; ".join(f"{one['gate']}: {one['why']}" for one in closed)
-
-
-def _but(names: Sequence[str], one: str) -> list[str]:
-    return [name for name in names if name != one]
 
 
 @command(
@@ -225,9 +198,7 @@ def _but(names: Sequence[str], one: str) -> list[str]:
 )
 def calibrate(
     session: Session,
-    pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
-    ],
+    pairs: Pairs,
     precision: Annotated[
         float | None,
         typer.Option("--precision", metavar="P", min=0.0, max=1.0, help="Find the lowest threshold that reaches it."),
@@ -244,22 +215,17 @@ def calibrate(
     Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
     no threshold reaches ends with exit code 99.
     """
-    from scoutcache.cli.calibrating import as_fields, calibrated, chart
+    from scoutcache.cli.calibrating import calibrated, chart
 
     session.trust()
     found = calibrated(session, pairs, preset, threshold, precision, gates=gates, without=without_gate or ())
-    point: Point | None = found.point
-    fields: dict[str, Any] = {
-        "pairs": len(found.pairs), "same": sum(one.same for one in found.pairs), "model": found.model,
-        "preset": found.preset, "gates": list(found.gates), "wanted_precision": precision,
-        **as_fields(point), "curve": [as_fields(one) for one in found.curve],
-    }  # fmt: skip
+    fields = found.as_dict(precision)
     if session.form == "table":
-        chart(session, found.curve, point)
+        chart(session, found.curve, found.point)
         session.out.record({name: value for name, value in fields.items() if name != "curve"})
     else:
         session.out.record(fields, main="curve")
-    if precision is not None and point is None:
+    if precision is not None and found.point is None:
         some = any(one.hits for one in found.curve)
         session.warn(f"no threshold reaches a precision of {precision:g} on these pairs" if some
                      else "no threshold has a hit on these pairs, so none has a precision")  # fmt: skip
@@ -276,14 +242,7 @@ def calibrate(
     scoutcache semantic label pairs.csv.gz -m gpt-4o -s system='be brief' --json
     """,
 )
-def label(
-    session: Session,
-    pairs: Annotated[
-        Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
-    ],
-    model: Model,
-    scope: Scope = None,
-) -> None:
+def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> None:
     """Take pairs of queries, labelled with whether one answer serves both, as evidence in a scope.
 
     Where one of two that are the same was answered, the other is from now on answered by it. An answer that is wrong
@@ -292,16 +251,13 @@ def label(
     """
     from scoutcache.cli.calibrating import read_pairs
 
-    rows, wanted = read_pairs(pairs), _scope("label", model, scope)
+    rows, wanted = read_pairs(pairs), scope_of("label", model, scope)
     with session.cache() as cache:
         with session.working(f"labelling {len(rows)} pairs"):
             found = cache.semantic.label(rows, **wanted)
         namespace = cache.config.namespace
-    if session.form == "table":
-        session.note(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
-                     f"{found.aliases} new ways to ask")  # fmt: skip
-    else:
-        session.out.record({"namespace": namespace, **found._asdict()})
+    session.done(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
+                 f"{found.aliases} new ways to ask", {"namespace": namespace, **found._asdict()})  # fmt: skip
 
 
 @command(
@@ -364,12 +320,9 @@ def prepare(
         _make_folder(folder.parent)
         with session.working(f"preparing {model}"):
             difference = export(model, folder, identity(model))
-    fields = {"model": model, "folder": str(folder), "prepared": not done, "max_difference": difference}
-    if session.form == "table":
-        how = "was prepared already" if done else f"is prepared: its vectors differ by {difference:.1g} at most"
-        session.note(f"{model} {how}")
-    else:
-        session.out.record(fields)
+    how = "was prepared already" if done else f"is prepared: its vectors differ by {difference:.1g} at most"
+    session.done(f"{model} {how}", {"model": model, "folder": str(folder), "prepared": not done,
+                                    "max_difference": difference})  # fmt: skip
 
 
 def _make_folder(folder: Path) -> None:
@@ -399,32 +352,4 @@ def rebuild(session: Session) -> None:
         with session.working("rebuilding the index"):
             entries = cache.semantic.rebuild()
         namespace = cache.config.namespace
-    if session.form == "table":
-        session.note(f"the index holds {entries} answers")
-    else:
-        session.out.record({"namespace": namespace, "entries": entries})
-
-
-def _scope(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
-    """The scope that the options name."""
-    import json
-
-    from scoutcache.meaning.scopes import check_names
-
-    scope: dict[str, Any] = {"model": model}
-    for one in given or ():
-        name, sign, value = one.partition("=")
-        if not sign or not name.isidentifier():
-            raise Usage(f"--scope takes NAME=VALUE, not {one!r}", hint="such as --scope temperature=0.2")
-        if name == "model":
-            raise Usage("--scope can't name the model again: --model does")
-        if name in {"self", "count"}:
-            raise Usage(f"{name} is reserved, and can't be part of a scope", hint="give it another name")
-        if name in scope:
-            raise Usage(f"--scope names {name} twice", hint="a scope has one value for each name")
-        try:
-            scope[name] = json.loads(value)
-        except ValueError:
-            scope[name] = value
-    check_names(call, scope)
-    return scope
+    session.done(f"the index holds {entries} answers", {"namespace": namespace, "entries": entries})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -13,8 +13,9 @@ import typer
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
+from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left_out
 from scoutcache.cli.state import Session
-from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
+from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import write_whole
 
 if TYPE_CHECKING:
@@ -77,10 +78,7 @@ def simulate(
     requests, name, problems = _requests(session, source, since, sample_above)
     sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
 
-    def tell(done: int, of: int) -> None:
-        session.progress("simulating", done, of)
-
-    points = curves(requests, policies, sizes, processes=jobs, progress=tell)
+    points = curves(requests, policies, sizes, processes=jobs, progress=partial(session.progress, "simulating"))
     session.progress_done()
     about = {
         "source": name, "requests": requests.count, "distinct_keys": requests.distinct,
@@ -137,12 +135,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     from scoutcache.insight.simulation.sources import is_log, requests_of
     from scoutcache.oplog.reading import Problems
 
-    path = session.place if source is None else Path(source)
-    if source is None:
-        session.look_for_cache()
-        tell_log_off(session)
-    elif not path.exists():
-        raise Usage(f"{source}: there is no such directory or file")
+    path = log_at(session, source)
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     now = time.time()
@@ -155,37 +148,3 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
                                counted=counted_in(session, path), until=end_of(start, now))  # fmt: skip
     tell_left_out(session, left_out)
     return requests, str(path), problems
-
-
-def assumed_rate(session: Session, path: Path) -> float:
-    """The share of keys in the log at *path* where it doesn't say: the configured one, if it is this cache's own."""
-    from scoutcache.oplog.filing import FOLDER
-
-    return session.config.oplog.sample_rate or 1.0 if _is_own(session, path, FOLDER) else 1.0
-
-
-def counted_in(session: Session, path: Path) -> Callable[[float], int] | None:
-    """How many requests the counters know of since a time; None where the log isn't the whole of this cache's own."""
-    from scoutcache.oplog.filing import FOLDER
-    from scoutcache.oplog.totals import collect_stats
-
-    if not path.is_dir() or not _is_own(session, path, FOLDER):
-        return None
-
-    def counted(since: float) -> int:
-        now = time.time()
-        found = collect_stats(session.place, now=now, period_s=max(0.0, now - since), namespace=session.namespace)
-        return 0 if set(found.left_out) - {"sampled"} else found.total.requests
-
-    return counted
-
-
-def _is_own(session: Session, path: Path, folder: str) -> bool:
-    own, asked = session.place.resolve(), path.resolve()
-    return asked == own or own / folder in {asked, asked.parent}
-
-
-def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:
-    """Say what the log lacks beyond what it was told to leave out, for figures from it lack that too."""
-    for reason, count in sorted(left_out.items()):
-        session.note(f"the log lacks {count} records ({reason}): raise [oplog] max_records_per_s for better figures")

@@ -86,6 +86,13 @@ class Session:
         if not self.quiet:
             sys.stderr.write(f"{text.visible(message)}\n")
 
+    def done(self, message: str, fields: Mapping[str, Any]) -> None:
+        """What a command did, which is not what it was asked to show: a `note` for people, *fields* as data."""
+        if self.form == "table":
+            self.note(message)
+        else:
+            self.out.record(fields)
+
     def warn(self, message: str, *, level: str = "warning") -> None:
         """A line on stderr that ``--quiet`` does not leave out: something failed."""
         sys.stderr.write(f"{level}: {text.visible(message)}\n")

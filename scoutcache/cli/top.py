@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 import typer
 
-from scoutcache.cli import stats, text
+from scoutcache.cli import gathering, text
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
+from scoutcache.cli.stats_view import alert_row
 from scoutcache.cli.watching import Every, at_each, interval_of, show
 
 if TYPE_CHECKING:
@@ -133,7 +134,7 @@ class TopView(NamedTuple):
         """All there is."""
         return {
             **self.head(), "tiers": self.tiers(), "process_list": self.processes(), "prefixes": self.prefixes(),
-            "keys": list(self.hottest), "alerts": [stats.alert_row(alert) for alert in self.alerts],
+            "keys": list(self.hottest), "alerts": [alert_row(alert) for alert in self.alerts],
         }  # fmt: skip
 
     def line(self) -> Mapping[str, Any]:
@@ -165,7 +166,7 @@ class TopView(NamedTuple):
             return
         self._draw_head(out)
         if self.alerts:
-            out.section("alerts", [stats.alert_row(one) for one in self.alerts], ("level", "name", "detail"))
+            out.section("alerts", [alert_row(one) for one in self.alerts], ("level", "name", "detail"))
         out.section("tiers", self.tiers())
         processes = [{**row, "pid": _text(row["pid"])} for row in self.processes()[: max(self.most, 1)]]
         out.section("processes", processes, _PROCESS)
@@ -220,7 +221,7 @@ class _Watcher:
         now, at = core.world.now(), core.clocks.monotonic()
         self._tail = self._tail or Tail(core.directory)
         self._tail.turn(now)
-        found = look(core.directory, at=at, now=now, elsewhere=stats.elsewhere(self._session, core, 900.0))
+        found = look(core.directory, at=at, now=now, elsewhere=gathering.elsewhere(self._session, core, 900.0))
         before = self._before(core, at)
         self._looks.append(found)
         hour, alerts = self._judge(core, at, now)
@@ -244,7 +245,7 @@ class _Watcher:
         if self._judged is None or at - self._judged[0] >= JUDGED_EVERY:
             usages = {tier.name: None if tier is core.memory else self._usage(core, tier, at) for tier in core.tiers}
             hour = collect_stats(core.directory, now=now, period_s=HOUR, namespace=self._session.namespace,
-                                 usages=usages, elsewhere=stats.elsewhere(self._session, core, HOUR))  # fmt: skip
+                                 usages=usages, elsewhere=gathering.elsewhere(self._session, core, HOUR))  # fmt: skip
             figures = figures_of(hour, hour, away=core.alarms.away(core), least=LEAST)
             standing = [] if self._judged is None else self._judged[2]
             self._judged = at, hour, alerts(figures, self._session.config.alerts, standing)
@@ -254,5 +255,5 @@ class _Watcher:
         asked, usage = self._sizes.get(tier.name, (-SIZED_EVERY, None))
         if tier.name == "redis" and at - asked < SIZED_EVERY:
             return usage
-        self._sizes[tier.name] = at, stats.usage(self._session, core, tier)
+        self._sizes[tier.name] = at, gathering.usage(self._session, core, tier)
         return self._sizes[tier.name][1]

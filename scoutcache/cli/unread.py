@@ -19,6 +19,8 @@ from scoutcache.errors import CacheError
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
+    from scoutcache.core import Core
+    from scoutcache.insight.uses import Uses
     from scoutcache.oplog.reading import Problems
 
 SHOWN: Final = 20
@@ -39,6 +41,17 @@ def tell_log_off(session: Session) -> None:
     if not session.config.oplog.enabled and "log off" not in session.said:
         session.said.add("log off")
         session.note("no operation log is kept here: [oplog] enabled is false")
+
+
+def read_uses(session: Session, core: Core) -> Uses:
+    """Which keys were asked for, as this machine's log tells it; what of that could not be read is said."""
+    from scoutcache.insight.uses import Uses
+    from scoutcache.oplog.reading import Problems
+
+    problems = Problems()
+    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
+    tell_unread(session, problems, named=False)
+    return found
 
 
 @contextmanager

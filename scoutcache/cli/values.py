@@ -73,10 +73,11 @@ def get(
     elif raw:
         _write_raw(_bytes(session, value))
     else:
-        _show(session, value)
+        show_value(session, value)
 
 
-def _show(session: Session, value: Any) -> None:
+def show_value(session: Session, value: Any) -> None:
+    """Print a value for people: text as it is, anything else as JSON."""
     out = session.out
     if not isinstance(value, str):
         out.write(f"{_json(session, value)}\n")
@@ -162,15 +163,14 @@ def set_(
 
 
 def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailable | None) -> None:
-    if session.form == "table":
-        where = f" in {', '.join(stored['tiers'])} only" if failed else ""
-        session.note(f"stored {stored['key']}{where}")
-    else:
-        session.out.record(stored | ({} if failed is None else {"failed": {failed.tier: failed.reason}}))
-    if failed is not None:
-        session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
-        if failed.hint:
-            session.say_hint(failed.hint)
+    if failed is None:
+        session.done(f"stored {stored['key']}", stored)
+        return
+    session.done(f"stored {stored['key']} in {', '.join(stored['tiers'])} only",
+                 {**stored, "failed": {failed.tier: failed.reason}})  # fmt: skip
+    session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
+    if failed.hint:
+        session.say_hint(failed.hint)
 
 
 def check_lasting(cache: Cache) -> None:
@@ -265,10 +265,7 @@ def delete(
         there = {key: cache.delete(key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
     found = len(there) - len(absent)
-    if session.form == "table":
-        session.note(f"deleted {found} of {len(there)}")
-    else:
-        session.out.record({"deleted": found, "absent": absent})
+    session.done(f"deleted {found} of {len(there)}", {"deleted": found, "absent": absent})
     for key in absent[:20]:
         session.note(f"no such key: {key}")
     return None if found else NOT_FOUND

@@ -13,7 +13,7 @@ Rule 3: a tier that can't answer is reported, the others go on; what it still ho
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -30,8 +30,8 @@ from scoutcache.patterns import Pattern
 
 __all__ = ["Removed", "Removing"]
 
-
 Doom = Remove | RemoveOlder | Erase | Clear | Renew
+
 
 @dataclass(slots=True)
 class Removed:
@@ -86,11 +86,8 @@ class Removing:
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
         removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
         if cascade:
-            try:
-                keys = yield from self.depended_on(namespace)
-            except TierUnavailable as error:
-                removed.add(self._failed(error))
-                keys = self.known_to_be_depended_on(namespace)  # of the others the removal owed takes care
+            keys, failed = yield from self.depended_on_or_known(namespace)
+            removed.add(failed)
             names = [KEY_MARK + key for key in keys if pattern.matches(key)]
             removed.add((yield from self.renew(namespace, names, reason)))
         return removed
@@ -127,15 +124,22 @@ class Removing:
         self.doubt(Renew(namespace, [*tags, DEPENDED_MARK]))
         return [*tags, *self._world.remembered(namespace, KEY_MARK)]
 
-    def known_to_be_depended_on(self, namespace: str) -> list[str]:
-        """The keys that some entry depends on, as far as this process knows without asking."""
-        return [name[len(KEY_MARK) :] for name in self._world.remembered(namespace, KEY_MARK)]
+    def depended_on_or_known(self, namespace: str) -> Flow[tuple[list[str], Removed]]:
+        """The keys of `depended_on`; where nobody can be asked those that this process knows of, and what failed.
+
+        Of the others what is owed by then takes care.
+        """
+        try:
+            return (yield from self.depended_on(namespace)), Removed()
+        except TierUnavailable as error:
+            failed = self._failed(error)
+        return _keys(self._world.remembered(namespace, KEY_MARK)), failed
 
     def depended_on(self, namespace: str) -> Flow[list[str]]:
         """The keys that some entry of *namespace* depends on, or once did."""
         if not (yield from effects.current(namespace, [DEPENDED_MARK])):
             return []
-        return [name[len(KEY_MARK) :] for name in (yield from effects.names(namespace, KEY_MARK))]
+        return _keys((yield from effects.names(namespace, KEY_MARK)))
 
     def renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
         """Whatever carries one of the marks *names* is dead."""
@@ -226,6 +230,10 @@ class Removing:
         header = _renewed(found.header, self._world.now(), fresh)
         row = Row(header, found.live, lambda: self._world.codec.seal(header, found.live))
         return bool((yield from self._writing.write([row], began.end)))
+
+
+def _keys(marks: Iterable[str]) -> list[str]:
+    return [mark[len(KEY_MARK) :] for mark in marks]
 
 
 def _refs_of(doom: Remove | RemoveOlder) -> Sequence[Ref]:

@@ -14,11 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from functools import partial
 
 from scoutcache.coherence.messages import Action, Message
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Clear, Erase, Flow, Remove, Renew
+from scoutcache.engine.effects import Erase, Flow, Remove, Renew
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
@@ -89,7 +88,7 @@ class Staling:
             try:
                 yield from self._mark(level, refs)
             except TierUnavailable as error:
-                self._world.doubts[level].about(refs, self._world.stamp(), partial(Clear, level))  # Rule 5
+                self._removing.doubt(Remove(level, refs))  # Rule 5
                 self._world.down(error.tier, error)
                 failed[error.tier] = error.reason
         return failed
@@ -100,8 +99,8 @@ class Staling:
         for level in self._world.lower:
             if self._world.names[level] in tiers:
                 for pattern in patterns:
-                    self._world.doubts[level].owe(Erase(level, namespace, pattern), Clear(level, namespace))
-                self._world.doubts[level].about(refs, self._world.stamp(), partial(Clear, level))
+                    self._removing.doubt(Erase(level, namespace, pattern))
+                self._removing.doubt(Remove(level, refs))
 
     def _mark(self, level: int, refs: Sequence[Ref]) -> Flow[None]:
         if level in self._world.lagging:

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.entry import Usage
 from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
@@ -31,6 +31,9 @@ from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import By, Stats
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Report", "Section", "build_report"]
 
@@ -72,33 +75,39 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     until = end_of(since, now)
     operations = Operations(directory, since if files is None else before, files=files, until=until)
     source = _Source(directory, now, namespace, usages)
+    table = frame.as_frame(operations, namespace, COLUMNS)
     if files is None:
-        log = Log(frame.as_frame(operations, namespace, COLUMNS), costs, models)
-    else:
-        table = frame.as_frame(operations, namespace, COLUMNS)
-        later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
         log = Log(table, costs, models)
-        source = dataclasses.replace(source, directory=None, segments=(segment_of(log),))
-        log = log if later is None else Log(later, costs, models)
+    else:
+        log, counters = _log_alone(table, since, costs, models)
+        source = dataclasses.replace(source, directory=None, segments=(counters,))
     counts = source.counts(since)
     spans = source.periods(counts, since, before, compare)
     found = _Read(
         source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
         counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
     )  # fmt: skip
-    again = Operations(directory, since, keys=frozenset(), files=files, until=until)  # of no key, but invalidations
-    acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"] if (
-        log.says("op", "invalidate").any()
-    ) else []  # fmt: skip
+    acts: list[Line] = []
+    if log.says("op", "invalidate").any():
+        again = Operations(directory, since, keys=frozenset(), files=files, until=until)  # of no key, but invalidations
+        acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"]
     made = _made(found, acts, levels or Levels())
     ordered = [made[name] for name in _order(by) if name in made]
-    skipped = operations.skipped_files + found.stats.skipped_files
     operations.problems.dated(found.stats.ahead)
     return Report(
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
-        skipped, dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
+        operations.skipped_files + found.stats.skipped_files,
+        dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
     )  # fmt: skip
+
+
+def _log_alone(table: pd.DataFrame, since: float | None, costs: float | None,
+               models: Mapping[str, float] | None) -> tuple[Log, Segment]:  # fmt: skip
+    """The log since *since* where there are no counters, and what would have been counted of all that was read."""
+    later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
+    whole = Log(table, costs, models)  # which takes the table apart
+    return whole if later is None else Log(later, costs, models), segment_of(whole)
 
 
 @dataclass(frozen=True)

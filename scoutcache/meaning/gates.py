@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, NUMBERS, OPPOSITES, SYNONYMS, TURNING
+from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS, TURNING
+from scoutcache.meaning.quantities import NUMBERS
 from scoutcache.meaning.wording import Wording, read, stem
 
 __all__ = ["GATES", "Closed", "closed_by"]

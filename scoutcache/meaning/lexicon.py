@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "NUMBERS", "OPPOSITES", "POLITE", "STOPWORDS", "SYNONYMS", "TURNING",
-           "UNITS"]  # fmt: skip
+__all__ = ["EXCLUSIVE", "FUNCTION", "NEGATIONS", "OPPOSITES", "POLITE", "STOPWORDS", "SYNONYMS", "TURNING"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -25,12 +24,6 @@ def _lines(text: str) -> list[str]:
 def _groups(text: str) -> tuple[frozenset[str], ...]:
     """One group on each line."""
     return tuple(map(_words, _lines(text)))
-
-
-def _named(text: str) -> dict[str, str]:
-    """By each of the words behind the colon what stands before it."""
-    pairs = [line.split(": ") for line in _lines(text)]
-    return {word: name for name, words in pairs for word in words.split()}
 
 
 NEGATIONS: Final = _words("""
@@ -74,7 +67,6 @@ _OPPOSITES: Final = """
     export push send upload | download import pull receive
     push | pop pull
     read | write
-    import | export
     input | output
     in indoor inside internal | external out outdoor outside
     arrival arrive enter entry | depart departure exit leave
@@ -95,9 +87,7 @@ _OPPOSITES: Final = """
     boy male man | female girl woman
     he him his | her hers she
     dad father | mom mother
-    brother | sister
     son | daughter
-    uncle | aunt
     king | queen
     buyer client customer | seller server vendor
     hot warm | cold cool
@@ -116,8 +106,6 @@ _OPPOSITES: Final = """
     left | right wrong
     top | bottom
     front | back rear
-    north | south
-    east | west
     northern | southern
     eastern | western
     forward | backward reverse
@@ -149,7 +137,6 @@ _OPPOSITES: Final = """
     static | dynamic
     absolute | relative
     sync synchronous | async asynchronous
-    client | server
     primary | replica secondary
     succeed success | fail failure
     victory win | defeat lose
@@ -168,7 +155,6 @@ _OPPOSITES: Final = """
     question | answer
     pass | fail
     hire | fire
-    marry | divorce
     wake | sleep
     ancestor | descendant
     predecessor | successor
@@ -180,25 +166,17 @@ _OPPOSITES: Final = """
     fixed | variable
     single | double multiple
     day | night
-    morning | afternoon evening night
-    summer | winter
     spring | autumn fall
-    tomorrow | today yesterday
-    today | yesterday
     past | future present
     next | last previous
-    breakfast | dinner lunch
-    lunch | dinner
     vegan vegetarian | meat
     mine my | your yours
-    lend | borrow
     bull bullish | bear bearish
     taxable | deductible exempt
     original | copy
     same | different opposite
     similar | different
     with | without
-    include | exclude
     major | minor
     majority | minority
     superior | inferior
@@ -265,80 +243,6 @@ EXCLUSIVE: Final = _groups("""
     checking savings
     duet quartet quintet solo trio
 """)
-
-UNITS: Final = _named("""
-    km: kilometer kilometers kilometre kilometres km
-    mi: mile miles mi
-    m: meter meters metre metres m
-    mm: millimeter millimeters millimetre millimetres mm
-    cm: centimeter centimeters centimetre centimetres cm
-    ft: foot feet ft
-    in: inch inches
-    kg: kilogram kilograms kg kilo kilos
-    g: gram grams g
-    mg: milligram milligrams mg
-    µg: microgram micrograms mcg μg ug
-    lb: pound pounds lb lbs
-    oz: ounce ounces oz
-    s: second seconds sec secs
-    ms: millisecond milliseconds ms
-    min: minute minutes min mins
-    h: hour hours hr hrs
-    d: day days
-    w: week weeks
-    mo: month months
-    y: year years yr yrs
-    usd: dollar dollars usd $ bucks
-    eur: euro euros eur €
-    gbp: gbp £ quid
-    %: percent percentage %
-    c: celsius °c
-    f: fahrenheit °f
-    b: byte bytes
-    kb: kb kilobyte kilobytes
-    mb: mb megabyte megabytes
-    gb: gb gigabyte gigabytes
-    tb: tb terabyte terabytes
-    k: kelvin
-    am: am a.m
-    pm: pm p.m
-    l: liter liters litre litres
-    ml: ml milliliter milliliters
-    mph: mph
-    kmh: kmh kph
-    px: px pixel pixels
-""")
-"""What stands behind a number, by each way of writing it."""
-
-NUMBERS: Final = _named("""
-    2: two twice
-    3: three third thrice
-    4: four fourth
-    5: five fifth
-    6: six sixth
-    7: seven seventh
-    8: eight eighth
-    9: nine ninth
-    10: ten tenth
-    11: eleven eleventh
-    12: twelve twelfth
-    13: thirteen thirteenth
-    14: fourteen fourteenth
-    15: fifteen fifteenth
-    16: sixteen sixteenth
-    17: seventeen seventeenth
-    18: eighteen eighteenth
-    19: nineteen nineteenth
-    20: twenty twentieth
-    30: thirty thirtieth
-    40: forty
-    50: fifty
-    60: sixty
-    70: seventy
-    80: eighty
-    90: ninety
-""")
-"""Number words; not "one", "first" and "second", which mostly count nothing."""
 
 TURNING: Final = frozenset(_groups("""
     from to

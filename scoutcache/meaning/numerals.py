@@ -13,7 +13,7 @@ import unicodedata
 from itertools import pairwise
 from typing import Final
 
-from scoutcache.meaning.lexicon import NUMBERS, UNITS
+from scoutcache.meaning.quantities import NUMBERS, UNITS
 
 __all__ = ["KIN", "numbers", "operators", "plain"]
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Final, NamedTuple
 
 from scoutcache.keys import prefix_of
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
 from scoutcache.oplog.tally import Tally
 
-__all__ = ["count_events", "price_of", "timed_as"]
+__all__ = ["KEYGEN", "count_events", "count_makings", "price_of", "timed_as"]
+
+KEYGEN: Final = "keygen"
+"""The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
 _MINUTE_NS = 60_000_000_000
 
@@ -58,6 +61,13 @@ def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: f
         tally.spread(of.minute, of.namespace, of.tier, timed_as(of.kind, of.outcome, of.reason)).add_all(took)
     if seconds:
         tally.spread(of.minute, of.namespace, "", "factory").add_all(Counter([int(run * 1e9) for run in seconds]))
+
+
+def count_makings(tally: Tally, minute: int, events: Iterable[Event]) -> None:
+    """Count in *tally* how long the keys of *events* took to make."""
+    took = Counter([round(event.keygen_us * 1000) for event in events if event.keygen_us is not None])
+    if took:
+        tally.spread(minute, "", "", KEYGEN).add_all(took)
 
 
 def price_of(event: Event, default: float | None) -> float | None:

@@ -7,17 +7,21 @@ the log of a busy process stays complete.  A single hit has its ``latency_us``; 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Final, TypeAlias
 
 import msgspec
 
-__all__ = ["MEMORY", "Gathered", "Hit", "HitLine", "HitsLine", "gather", "hit_lines", "how_many", "thin"]
+__all__ = ["MEMORY", "Gathered", "Hit", "HitLine", "HitsLine", "gather", "hit_lines", "how_many", "latencies",
+           "thin"]  # fmt: skip
 
 MEMORY: Final = "memory"
 LONGEST: Final = 1000
 """Hits in one line, so that no reader meets a line of megabytes."""
+TIMED: Final = 8192
+"""Hits of one turn whose latencies all count."""
 
 Hit: TypeAlias = tuple[int, int, str, str, int]
 """Began and ended (monotonic nanoseconds), namespace, key, size."""
@@ -83,3 +87,20 @@ def hit_lines(gathered: Gathered, offset_ns: int, shown: Callable[[str, str], st
             more = [start - first for start in starts[1:]]
             lines.append(HitsLine(offset + first * 1e-9, name, space, MEMORY, "hit", size, more))
     return lines
+
+
+def latencies(hits: Sequence[Hit]) -> dict[str, Counter[int]]:
+    """How often each latency came, by namespace.
+
+    Of more than `TIMED` hits every second, third, … is timed and counts for so many: percentiles of that many samples
+    are as good, and the rest of the work on a hit is little enough for the difference to show.
+    """
+    step = max(1, len(hits) // TIMED)
+    timed = hits[::step]
+    if len(set(map(itemgetter(2), timed))) == 1:  # nearly always, and twice as fast
+        took = {timed[0][2]: Counter([ended - began for began, ended, _, _, _ in timed])}
+    else:
+        took = {}
+        for (space, latency), times in Counter([(hit[2], hit[1] - hit[0]) for hit in timed]).items():
+            took.setdefault(space, Counter())[latency] += times
+    return {space: Counter({latency: times * step for latency, times in one.items()}) for space, one in took.items()}

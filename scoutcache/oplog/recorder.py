@@ -5,11 +5,10 @@ Rules.
 Rule 1: the caller pays for an append, never for a file.  Only `publish` and `close` do I/O, and nothing they meet
         (a read-only folder, a full disk) reaches the caller: one warning, counters go on in memory, and the first
         publish that succeeds heals it.
-Rule 2: counters are exact.  Events wait in a queue that nobody but `_absorb` empties; a caller who finds it long
-        absorbs it himself.  Hits in memory are counted by their tier and harvested (`count_hits`); `hit_log` only
-        feeds latencies and log lines, so what overflows there costs no count.
-Rule 3: a segment's tally leaves memory only after it was written for the last time.
-Rule 4: a forked child begins with nothing: whatever was pending is the parent's to publish.
+Rule 2: counters (`scoutcache.oplog.counters`) are exact.  Events wait in a queue that nobody but `_absorb` empties; a
+        caller who finds it long absorbs it himself.  Hits in memory are counted by their tier and harvested
+        (`count_hits`); `hit_log` only feeds latencies and log lines, so what overflows there costs no count.
+Rule 3: a forked child begins with nothing: whatever was pending is the parent's to publish.
 """
 
 from __future__ import annotations
@@ -19,21 +18,19 @@ import logging
 import os
 import threading
 import weakref
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Final
 
 from scoutcache.entry import Usage
-from scoutcache.oplog.counting import count_events, price_of
+from scoutcache.oplog.counters import Counters
+from scoutcache.oplog.counting import count_events, count_makings, price_of
 from scoutcache.oplog.elsewhere import Sharing
-from scoutcache.oplog.fold import fold
-from scoutcache.oplog.hits import MEMORY, Hit
+from scoutcache.oplog.hits import MEMORY, Hit, latencies
 from scoutcache.oplog.linelog import LineLog, LogLimits
-from scoutcache.oplog.lived import Lived
-from scoutcache.oplog.process import SEGMENT_ROWS, SEGMENT_SECONDS, ProcessFile, Segment
+from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import Event
 from scoutcache.oplog.sealing import Sealer
 from scoutcache.oplog.tally import Tally
@@ -48,12 +45,6 @@ LINES_LIMIT: Final = 65_536
 """Events that may wait for the log between two publishes; further ones are left out and counted."""
 HITS_LIMIT: Final = 65_536
 """Memory hits that may wait for the log (about 12 MB); four times as many when the log has no cap."""
-
-
-TIMED: Final = 8192
-"""Hits of one turn whose latencies all count."""
-KEYGEN: Final = "keygen"
-"""The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,28 +92,22 @@ class Recorder:
 
     def _begin(self) -> None:
         """Start with nothing: at first, and again in a forked child."""
-        self._lock = threading.Lock()  # over the tally and what waits
-        self._publishing = threading.Lock()  # over the files; never taken while holding _lock
+        self._publishing = threading.Lock()  # over the files; never taken while holding that of the counters
         self._waiting.clear()
         self._hits.clear()
         self._keyed.clear()
-        self._lived = Lived()
         self._lines: deque[Event] = deque()
-        self._tally, self._parting = Tally(), Tally()  # the other one is being written for the last time
         self._harvested = 0
-        self._changed = True
         self._broken = False
-        self._usages: dict[str, Usage | None] = {}
         self._process = self._token()
-        self._started = self._wall()
-        self._file: ProcessFile | None = None
-        self._log: LineLog | None = None
         settings = self._settings
-        if self._directory is not None:
-            self._file = ProcessFile(self._directory, self._token)
-            if self._settings.enabled:
-                self._log = LineLog(self._directory, self._settings.limits, token=self._token, process=self._process,
-                                    price=lambda event: price_of(event, settings.default_call_usd))  # fmt: skip
+        self._counters = Counters(self._directory, self._process, max_age=settings.counters_max_age, wall=self._wall,
+                                  token=self._token, share=self._share)  # fmt: skip
+        self._lock = self._counters.lock  # over what waits, too
+        self._log: LineLog | None = None
+        if self._directory is not None and settings.enabled:
+            self._log = LineLog(self._directory, settings.limits, token=self._token, process=self._process,
+                                price=lambda event: price_of(event, settings.default_call_usd))  # fmt: skip
 
     # What the faces call.
 
@@ -155,16 +140,15 @@ class Recorder:
     def evicted(self, namespace: str, key: str, reason: str, size: int | None, tier: str) -> None:
         """An entry left *tier*; the reason ``expired`` makes it an expiration, any other an eviction."""
         now = self._monotonic_ns()
-        kind = "expire" if reason == "expired" else "evict"
-        self.record(kind, namespace, key, tier=tier, outcome="done", reason=reason, began_ns=now, ended_ns=now,
-                    size=size)  # fmt: skip
+        self.record(_departure(reason), namespace, key, tier=tier, outcome="done", reason=reason, began_ns=now,
+                    ended_ns=now, size=size)  # fmt: skip
 
     def left(self, tier: str, reason: str, times: int) -> None:
         """So many entries left *tier*, whose keys nobody noted; the reason ``expired`` makes them expirations."""
-        kind = "expire" if reason == "expired" else "evict"
+        kind, counters = _departure(reason), self._counters
         with self._lock:
-            self._tally.add(self._minute(self._wall()), "", "", tier, kind, "done", reason, times=times)
-            self._changed = True
+            counters.tally.add(counters.minute, "", "", tier, kind, "done", reason, times=times)
+            counters.changed = True
 
     def error(self, tier: str | None, error: BaseException, *, namespace: str = "", key: str = "") -> None:
         """A tier failed, and the caller saw a miss or nothing at all."""
@@ -180,16 +164,16 @@ class Recorder:
         *costs* says of how many of them the entry's cost is known, and their sum in USD; the others count with
         ``default_call_usd`` when there is one.
         """
-        default, minute = self._settings.default_call_usd, self._minute(self._wall())
+        default, counters, minute = self._settings.default_call_usd, self._counters, self._counters.minute
         with self._lock:
             for pair, times in harvest.items():
                 known, usd = (costs or {}).get(pair, (0, 0.0))
                 cost = usd if known else None
                 if default is not None:
                     known, cost = times, usd + default * (times - known)
-                self._tally.add(minute, *pair, tier, "get", "hit", times=times, cost=cost, costed=known)
+                counters.tally.add(minute, *pair, tier, "get", "hit", times=times, cost=cost, costed=known)
                 self._harvested += times
-            self._changed = self._changed or bool(harvest)
+            counters.changed = counters.changed or bool(harvest)
 
     @property
     def may_have_hits(self) -> bool:
@@ -204,10 +188,8 @@ class Recorder:
         None for what other processes share.
         """
         with self._publishing:
-            if self._usages != dict(usages):
-                with self._lock:
-                    self._usages, self._changed = dict(usages), True
-            self._perform(self._write_log, self._write_counters)
+            self._counters.measured(usages)
+            self._perform(self._write_log, self._counters.write)
 
     flush = publish
 
@@ -231,13 +213,13 @@ class Recorder:
         """The counters that are not folded yet, for who can't read them from the directory."""
         with self._publishing, self._lock:
             self._absorb()
-            return self._segment(self._tally)
+            return self._counters.segment()
 
     def lived(self, since_minute: int | None = None) -> Tally:
         """What this process counted, by the minute since *since_minute* (an hour back at most); None: all, summed."""
         with self._lock:
             self._absorb()
-            return self._lived.with_([self._parting, self._tally], since_minute)
+            return self._counters.lived(since_minute)
 
     def close(self, usages: Mapping[str, Usage | None]) -> None:
         """Publish a last time and let go of the files.  Idempotent; recording afterwards begins anew."""
@@ -246,9 +228,15 @@ class Recorder:
         with self._publishing:
             if self._log is not None:
                 self._log.close()
-            self._perform(self._last_segment)
+            with self._lock:
+                self._absorb()
+            self._perform(self._counters.close)
         if self.sharing is not None:
             self.sharing.close()
+
+    def _share(self, segment: Segment) -> None:
+        if self.sharing is not None:
+            self.sharing.take(segment)
 
     # What publishing does.
 
@@ -276,111 +264,37 @@ class Recorder:
         pop, pop_keyed = self._hits.popleft, self._keyed.popleft
         hits = [pop() for _ in range(len(self._hits))]
         keyed = [pop_keyed() for _ in range(len(self._keyed))]
-        took = _latencies(hits + [(one.began_ns, one.ended_ns, one.namespace, one.key, 0) for one in keyed])
-        minute = self._minute(self._wall())
+        took = latencies(hits + [(one.began_ns, one.ended_ns, one.namespace, one.key, 0) for one in keyed])
+        counters, minute = self._counters, self._counters.minute
         with self._lock:
             lost = max(0, self._harvested - len(hits) - len(keyed)) if full else 0
             self._harvested = 0
             for space, values in took.items():
-                self._tally.spread(minute, space, MEMORY, "hit").add_all(values)
-            self._count_makings(keyed)
-            self._changed = self._changed or bool(took)
+                counters.tally.spread(minute, space, MEMORY, "hit").add_all(values)
+            count_makings(counters.tally, minute, keyed)
+            counters.changed = counters.changed or bool(took)
         return hits, keyed, lost
 
     def _absorb(self) -> None:
         """Count what waits and keep it for the log; called with the lock held."""
-        waiting, offset = self._waiting, self._offset(self._wall())
+        waiting, offset, counters = self._waiting, self._offset(self._wall()), self._counters
         batch = [waiting.popleft() for _ in range(len(waiting))]
         if not batch:
             return
-        count_events(self._tally, batch, offset, self._settings.default_call_usd)
-        self._count_makings(batch)
+        count_events(counters.tally, batch, offset, self._settings.default_call_usd)
+        count_makings(counters.tally, counters.minute, batch)
         if self._log is not None:
             room = LINES_LIMIT - len(self._lines)
             self._lines.extend(batch[:room])
             if len(batch) > room:
-                minute = self._minute(self._wall())
-                self._tally.add(minute, "", "", "", "log", "left_out", "overflow", times=len(batch) - room)
-        self._changed = True
-
-    def _count_makings(self, events: Iterable[Event]) -> None:
-        """Count how long their keys took to make; called with the lock held."""
-        took = Counter([round(event.keygen_us * 1000) for event in events if event.keygen_us is not None])
-        if took:
-            self._tally.spread(self._minute(self._wall()), "", "", KEYGEN).add_all(took)
+                counters.left_out("overflow", len(batch) - room)
+        counters.changed = True
 
     def _count_left_out(self, counts: Mapping[str, int]) -> None:
-        minute = self._minute(self._wall())
         with self._lock:
-            for reason, count in counts.items():
-                if count:
-                    self._tally.add(minute, "", "", "", "log", "left_out", reason, times=count)
-                    self._changed = True
-
-    def _write_counters(self) -> None:
-        if self._file is None:
-            return
-        with self._lock:
-            due = self._wall() - self._started > SEGMENT_SECONDS or len(self._tally.counters) > SEGMENT_ROWS
-            segment = self._segment(self._tally) if self._changed else None
-            self._changed = False
-        try:
-            if segment is not None:
-                self._put(self._file, segment)
-        except OSError:
-            self._changed = True
-            self._keep_small()
-            raise
-        if due:
-            self._next_segment()
-
-    def _put(self, file: ProcessFile, segment: Segment) -> None:
-        """Write it, which may give it another id, and hand it on whether it could be written or not."""
-        try:
-            file.write(segment)
-        finally:
-            if self.sharing is not None:
-                self.sharing.take(segment)
-
-    def _segment(self, tally: Tally) -> Segment:
-        name = self._file.id if self._file else self._process
-        return Segment.of(tally, id=name, process=self._process, started=self._started, written=self._wall(),
-                          usages=self._usages)  # fmt: skip
-
-    def _next_segment(self, *, closing: bool = False) -> None:
-        """Write what there is a last time (Rule 3), begin another segment, and fold what nobody owns."""
-        if self._file is None or self._directory is None:
-            return
-        with self._lock:
-            self._absorb()
-            last = self._parting = self._tally
-            self._tally = Tally()
-        if not last and not closing:
-            self._started, self._parting = self._wall(), Tally()
-            return
-        try:
-            if last:
-                self._put(self._file, self._segment(last))
-        except OSError:
-            with self._lock:
-                self._tally.take_in(last)
-                self._parting = Tally()
-            raise
-        with self._lock:
-            self._lived.keep(last, self._minute(self._wall()))
-            self._parting = Tally()
-        self._file.release()
-        self._started, self._changed = self._wall(), True
-        fold(self._directory, self._wall(), max_age=self._settings.counters_max_age)
-
-    def _last_segment(self) -> None:
-        self._next_segment(closing=True)
-
-    def _keep_small(self) -> None:
-        """While nothing can be written, sum old minutes into hours, so that memory holds years of them."""
-        with self._lock:
-            if len(self._tally.counters) > SEGMENT_ROWS:
-                self._tally = self._tally.coarsened(self._minute(self._wall()))
+            for reason, times in counts.items():
+                if times:
+                    self._counters.left_out(reason, times)
 
     def _perform(self, *acts: Callable[[], None]) -> None:
         """Do each; when the folder doesn't let us, warn once until all of it works again."""
@@ -400,38 +314,20 @@ class Recorder:
     def _offset(self, now: float) -> int:
         return int(now * 1e9) - self._monotonic_ns()
 
-    @staticmethod
-    def _minute(now: float) -> int:
-        return int(now // 60)
-
     def _after_fork(self) -> None:
-        file, log = self._file, self._log
+        counters, log = self._counters, self._log
         self._sealer.forget()
         self._begin()
         with contextlib.suppress(OSError):  # already closed: nothing of the parent's to let go of
-            if file is not None:
-                file.forget()
+            counters.forget()
             if log is not None:
                 log.close()
         if self.sharing is not None:
             self.sharing.forget()
 
 
-def _latencies(hits: list[Hit]) -> dict[str, Counter[int]]:
-    """How often each latency came, by namespace.
-
-    Of more than `TIMED` hits every second, third, … is timed and counts for so many: percentiles of that many samples
-    are as good, and the rest of the work on a hit is little enough for the difference to show.
-    """
-    step = max(1, len(hits) // TIMED)
-    timed = hits[::step]
-    if len(set(map(itemgetter(2), timed))) == 1:  # nearly always, and twice as fast
-        took = {timed[0][2]: Counter([ended - began for began, ended, _, _, _ in timed])}
-    else:
-        took = {}
-        for (space, latency), times in Counter([(hit[2], hit[1] - hit[0]) for hit in timed]).items():
-            took.setdefault(space, Counter())[latency] += times
-    return {space: Counter({latency: times * step for latency, times in one.items()}) for space, one in took.items()}
+def _departure(reason: str) -> str:
+    return "expire" if reason == "expired" else "evict"
 
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()

@@ -17,12 +17,14 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 from pathlib import Path
 from typing import Any, Final
 
+from scoutcache.errors import CacheError
 from scoutcache.semantic.rows import DEAD, HEADER, Rows, header_of, row_type
 
-__all__ = ["LEAST", "SHARE", "compact", "is_wasteful"]
+__all__ = ["LEAST", "SHARE", "Compactor", "compact", "is_wasteful"]
 
 SHARE: Final = 1 / 3
 """The part of the rows that may be dead."""
@@ -58,6 +60,49 @@ def compact(folder: Path) -> int:
         return 0
     finally:
         os.close(fd)
+
+
+class Compactor:
+    """Compacts *rows* when too many of them are dead: those in *folder* in a thread, those of no folder at once.
+
+    It is told and asked inside the lock of the index.
+    """
+
+    def __init__(self, rows: Rows, folder: Path | None) -> None:
+        self._rows, self._folder = rows, folder
+        self._thread: threading.Thread | None = None
+
+    def after_change(self) -> None:
+        """Rows may have died."""
+        if self._rows.died > max(LEAST, self._rows.count // 8):
+            self.consider()
+
+    def consider(self) -> None:
+        """See whether it is time, and begin."""
+        self._rows.died = 0
+        if self._folder is None:
+            about = self._rows.about
+            if about is not None and is_wasteful(self._rows):
+                self._rows.rewrite(self._rows.alive(), about.model, about.probe, about.dim)
+        elif self._rows.count > LEAST and self._thread is None:
+            self._thread = threading.Thread(
+                target=self._run, args=(self._folder,), name="scoutcache-compacting", daemon=True
+            )
+            self._thread.start()
+
+    def _run(self, folder: Path) -> None:
+        try:
+            compact(folder)
+        except (OSError, CacheError):
+            return  # a full disk, or a folder that is gone or not ours: the file is larger than it need be
+        finally:
+            self._thread = None
+
+    def settle(self) -> None:
+        """Wait until nothing is being compacted."""
+        thread = self._thread
+        if thread is not None:
+            thread.join()
 
 
 _DRAFT: Final = ".compact."

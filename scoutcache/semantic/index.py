@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.errors import CacheError
-from scoutcache.semantic import compacting
+from scoutcache.semantic.compacting import Compactor
 from scoutcache.semantic.embedding import Encoding
 from scoutcache.semantic.identity import PROBE, SAME
 from scoutcache.semantic.in_memory import MemoryRows
-from scoutcache.semantic.nearest import Scope
+from scoutcache.semantic.nearest import Scopes
 from scoutcache.semantic.rows import DEAD, LIVE, PENDING, REMOVING, Rows
 
 if TYPE_CHECKING:
@@ -82,14 +82,13 @@ class Index:
     def renew(self) -> None:
         """Called in a forked child."""
         self._lock = threading.RLock()
-        self._scopes: dict[bytes, Scope] = {}
+        self._scopes = Scopes(self.rows, self._folder, self._kind, self._lock)
+        self._compactor = Compactor(self.rows, None if self.in_memory else self._folder)
         self._latest: dict[Place, int] = {}
         self._listed = 0
         self._passed: dict[int, tuple[int, float]] = {}
-        self._building: set[bytes] = set()
         self._going: dict[Place, tuple[str | None, int | None]] = {}
         """The rows of what is being removed here, and the generation in which they have these numbers."""
-        self._compacting: threading.Thread | None = None
         self.rows.renew()
 
     # -- keeping up
@@ -99,9 +98,9 @@ class Index:
         self.rows.refresh()
         generation = None if self.rows.about is None else self.rows.about.generation
         if generation != self._generation:
-            self._scopes, self._latest, self._listed, self._passed = {}, {}, 0, {}
-            self._generation, self._building = generation, set()
-            self._consider_compacting()
+            self._generation, self._latest, self._listed, self._passed = generation, {}, 0, {}
+            self._scopes.forget()
+            self._compactor.consider()
         if vectors and self.rows.about is not None and self._checked != self.rows.about.generation:
             self._check_model()
 
@@ -143,33 +142,15 @@ class Index:
                 self.rows.create(self._encoding.name, self._probe(), len(self._encoding.one(PROBE)))
                 self._follow()
             yield
-            if self.rows.died > max(compacting.LEAST, self.rows.count // 8):
-                self._consider_compacting()
-
-    def _consider_compacting(self) -> None:
-        """Let the file be written anew, beside the calls, if too many of its rows are dead; inside the lock."""
-        self.rows.died = 0
-        if self.in_memory:
-            if self.rows.about is not None and compacting.is_wasteful(self.rows):
-                about = self.rows.about
-                self.rows.rewrite(self.rows.alive(), about.model, about.probe, about.dim)
-        elif self.rows.count > compacting.LEAST and self._compacting is None:
-            self._compacting = threading.Thread(target=self._compact, name="scoutcache-compacting", daemon=True)
-            self._compacting.start()
-
-    def _compact(self) -> None:
-        try:
-            compacting.compact(self._folder)
-        except (OSError, CacheError):
-            return  # a full disk, or a folder that is gone or not ours: the file is larger than it need be
-        finally:
-            self._compacting = None
+            self._compactor.after_change()
 
     def settle_compacting(self) -> None:
         """Wait until the file isn't being written anew; for tests and measurements."""
-        thread = self._compacting
-        if thread is not None:
-            thread.join()
+        self._compactor.settle()
+
+    def settle_graphs(self) -> None:
+        """Wait until no graph is being built; for measurements."""
+        self._scopes.settle()
 
     # -- asking
 
@@ -179,40 +160,12 @@ class Index:
             self._follow(vectors=True)
             if self.rows.about is None:
                 return []
-            found, rows = self._scope(scope).search(vector, count, self._is_passed_over), self.rows
+            found, rows = self._scopes.of(scope).search(vector, count, self._is_passed_over), self.rows
             generation = self.rows.about.generation
             return [
                 Candidate(Place(scope, rows.ident(row)), row, similarity, int(rows.states[row]), generation)
                 for row, similarity in found
             ]
-
-    def _scope(self, digest: bytes) -> Scope:
-        found = self._scopes.get(digest)
-        if found is None:
-            found = self._scopes[digest] = Scope(self.rows, digest, self._folder, self._kind)
-        else:
-            found.follow()
-        if found.wants_graph and digest not in self._building:
-            self._building.add(digest)
-            builder = threading.Thread(target=self._build, args=(digest, found), name="scoutcache-graph", daemon=True)
-            builder.start()
-        return found
-
-    def _build(self, digest: bytes, scope: Scope) -> None:
-        try:
-            scope.build_graph()
-        except (OSError, IndexError):
-            return  # a full disk, a folder that is gone, other rows by now: comparing all rows is slower, and right
-        with self._lock:
-            if self._scopes.get(digest) is scope:
-                scope.load_graph()
-                self._building.discard(digest)  # else it is tried again when the index is opened anew
-
-    def settle_graphs(self) -> None:
-        """Wait until no graph is being built; for measurements."""
-        for thread in threading.enumerate():
-            if thread.name == "scoutcache-graph":
-                thread.join()
 
     def _is_passed_over(self, row: int) -> bool:
         if row not in self._passed:

@@ -14,7 +14,9 @@ import fcntl
 import json
 import os
 import secrets
+import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -24,7 +26,7 @@ from scoutcache.semantic.rows import LIVE, PENDING, Rows
 if TYPE_CHECKING:
     from scoutcache.semantic.embedding import Vectors
 
-__all__ = ["EXACT", "FEW", "Near", "Scope", "load_faiss"]
+__all__ = ["EXACT", "FEW", "Near", "Scope", "Scopes", "load_faiss"]
 
 FEW: Final = 1_000
 EXACT: Final = 20_000
@@ -202,6 +204,53 @@ class Scope:
         _put(self._graph_file, {"generation": self._generation, "covered": covered, "file": file.name})
         if before is not None:
             before["file"].unlink(missing_ok=True)  # who has it mapped keeps it
+
+
+class Scopes:
+    """The scopes of one index, whose graphs are built beside the calls (rule 2).
+
+    *lock* is the index's: callers hold it, and what was built is taken over inside it.
+    """
+
+    def __init__(self, rows: Rows, folder: Path, kind: str, lock: AbstractContextManager[Any]) -> None:
+        self._rows, self._folder, self._kind, self._lock = rows, folder, kind, lock
+        self._found: dict[bytes, Scope] = {}
+        self._building: set[bytes] = set()
+
+    def forget(self) -> None:
+        """The rows are others now."""
+        self._found, self._building = {}, set()
+
+    def of(self, digest: bytes) -> Scope:
+        """The scope with *digest* as its rows are now."""
+        found = self._found.get(digest)
+        if found is None:
+            found = self._found[digest] = Scope(self._rows, digest, self._folder, self._kind)
+        else:
+            found.follow()
+        if found.wants_graph and digest not in self._building:
+            self._building.add(digest)
+            threading.Thread(target=self._build, args=(digest, found), name=_BUILDER, daemon=True).start()
+        return found
+
+    def _build(self, digest: bytes, scope: Scope) -> None:
+        try:
+            scope.build_graph()
+        except (OSError, IndexError):
+            return  # a full disk, a folder that is gone, other rows by now: comparing all rows is slower, and right
+        with self._lock:
+            if self._found.get(digest) is scope:
+                scope.load_graph()
+                self._building.discard(digest)  # else it is tried again when the index is opened anew
+
+    def settle(self) -> None:
+        """Wait until no graph is being built in this process."""
+        for thread in threading.enumerate():
+            if thread.name == _BUILDER:
+                thread.join()
+
+
+_BUILDER: Final = "scoutcache-graph"
 
 
 def _put(file: Path, fields: dict[str, Any]) -> None:

@@ -73,46 +73,6 @@ def test_a_caller_does_no_io(make_recorder: Make, miss: Miss, directory: Path) -
     assert not directory.exists()
 
 
-def test_counters_survive_segment_after_segment_and_the_live_file_stays_small(
-    make_recorder: Make, miss: Miss, directory: Path, fake_clock: Any
-) -> None:
-    recorder = make_recorder()
-    for _ in range(60):
-        miss(recorder)
-        recorder.publish({"memory": Usage(1, 2, 3, 4)})
-        fake_clock.advance(60)
-        live = [path for path in (directory / "procs").glob("*.json") if path.stat().st_size]
-        assert len(live) <= 1
-        assert all(path.stat().st_size < 5000 for path in live)
-    assert stats(directory, fake_clock).total.misses == 60
-    assert stats(directory, fake_clock).processes == 1
-    assert stats(directory, fake_clock).tiers[0].entries == 1
-
-
-def test_an_idle_process_stays_visible_with_its_sizes(
-    make_recorder: Make, miss: Miss, directory: Path, fake_clock: Any
-) -> None:
-    recorder = make_recorder()
-    miss(recorder)
-    for _ in range(50):
-        recorder.publish({"memory": Usage(7, 70, None, None)})
-        fake_clock.advance(60)
-    found = stats(directory, fake_clock)
-    assert (found.processes, found.tiers[0].entries, found.total.misses) == (1, 7, 1)
-
-
-def test_what_has_not_changed_is_not_written_again(make_recorder: Make, miss: Miss, directory: Path) -> None:
-    recorder = make_recorder()
-    miss(recorder)
-    recorder.publish({"memory": Usage(1, 1, 1, 1)})
-    file = next((directory / "procs").glob("*.json"))
-    before = file.stat().st_ino
-    recorder.publish({"memory": Usage(1, 1, 1, 1)})
-    assert file.stat().st_ino == before
-    recorder.publish({"memory": Usage(2, 1, 1, 1)})
-    assert file.stat().st_ino != before
-
-
 def test_hits_in_memory_feed_latencies_and_log_and_are_not_counted_twice(
     make_recorder: Make, directory: Path, fake_clock: Any
 ) -> None:
@@ -219,22 +179,6 @@ def test_a_folder_that_cannot_be_written_breaks_nothing_warns_once_and_heals(
     assert "written again" in caplog.records[-1].message
     found = stats(directory, fake_clock)
     assert (found.total.misses, found.left_out["unwritable"]) == (31, 30)
-
-
-def test_while_nothing_can_be_written_memory_stays_bounded(
-    make_recorder: Make, miss: Miss, directory: Path, fake_clock: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recording, "SEGMENT_ROWS", 20)
-    directory.write_text("in the way")
-    recorder = make_recorder()
-    for _ in range(600):
-        miss(recorder)
-        recorder.publish({})
-        fake_clock.advance(60)
-    assert len(recorder.snapshot().counted) < 60
-    directory.unlink()
-    recorder.close({})
-    assert stats(directory, fake_clock).total.misses == 600
 
 
 def test_money_is_counted_only_where_a_cost_is_known(make_recorder: Make, directory: Path, fake_clock: Any) -> None:

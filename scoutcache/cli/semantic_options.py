@@ -1,0 +1,68 @@
+"""The options of ``semantic``: what a query is asked with, its scope above all, and what they must not say."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scoutcache.cli.errors import Usage
+from scoutcache.errors import CacheError
+
+Model = Annotated[
+    str, typer.Option("--model", "-m", metavar="M", help="The model whose answers these are; part of the scope.")
+]
+Scope = Annotated[
+    list[str] | None,
+    typer.Option("--scope", "-s", metavar="NAME=VALUE", help="What else must match; JSON values are read. Repeatable."),
+]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
+Threshold = Annotated[
+    float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
+]
+WithoutGate = Annotated[
+    list[str] | None,
+    typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
+]
+Pairs = Annotated[
+    Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+]
+
+
+def check_asked(threshold: float | None, without: Collection[str] | None) -> None:
+    """Raise `Usage` for what is no cosine similarity, and for a gate that there isn't."""
+    from scoutcache.meaning.presets import check_gates
+
+    try:
+        check_gates(without or (), "--without-gate")
+    except CacheError as error:
+        raise Usage(str(error), hint=error.hint) from error
+    if threshold is not None and not 0 <= threshold <= 1:
+        raise Usage(f"a threshold is a cosine similarity from 0 to 1, not {threshold:g}")
+
+
+def scope_of(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
+    """The scope that the options name."""
+    import json
+
+    from scoutcache.meaning.scopes import check_names
+
+    scope: dict[str, Any] = {"model": model}
+    for one in given or ():
+        name, sign, value = one.partition("=")
+        if not sign or not name.isidentifier():
+            raise Usage(f"--scope takes NAME=VALUE, not {one!r}", hint="such as --scope temperature=0.2")
+        if name == "model":
+            raise Usage("--scope can't name the model again: --model does")
+        if name in {"self", "count"}:
+            raise Usage(f"{name} is reserved, and can't be part of a scope", hint="give it another name")
+        if name in scope:
+            raise Usage(f"--scope names {name} twice", hint="a scope has one value for each name")
+        try:
+            scope[name] = json.loads(value)
+        except ValueError:
+            scope[name] = value
+    check_names(call, scope)
+    return scope
