@@ -38,6 +38,7 @@ ALL = tuple(GATES)
         ("antonyms", "how to enable logging", "how to disable logging"),
         ("antonyms", "is this legal", "is this illegal"),
         ("antonyms", "open on monday", "open on tuesday"),
+        ("antonyms", "rates for june", "rates for july"),
         ("antonyms", "deposits into an account", "withdrawals into an account"),
         ("entities", "What is the capital of France", "What is the capital of Spain"),
         ("entities", "restart the API", "restart the CLI"),
