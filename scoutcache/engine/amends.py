@@ -9,7 +9,6 @@ Rule 3: what fails once more is still owed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import Final
 
 from scoutcache.engine import effects
@@ -167,7 +166,7 @@ class Amends:
         doom = RemoveOlder(level, starts) if level == self._world.tells else Remove(level, refs)
         yield from self._removing.announced("written", namespace, keys, None, [doom])
         if (yield from self._removing.cascade(namespace, keys, None)).failed:
-            self._world.doubts[level].about(refs, max(starts.values()), partial(Clear, level))
+            self._world.doubts[level].about(refs, max(starts.values()))
 
 
 def _as_it_is(header: Header, live: Live, sealed: Sealed) -> Row:

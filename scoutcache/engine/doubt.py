@@ -10,13 +10,14 @@ Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final, Protocol
 
+from scoutcache.engine.effects import Clear
 from scoutcache.entry import Ref
 
 if TYPE_CHECKING:
-    from scoutcache.engine.effects import Clear, Erase, Renew
+    from scoutcache.engine.effects import Erase, Renew
 
 __all__ = ["Doubt"]
 
@@ -31,10 +32,10 @@ class Also(Protocol):
 
 
 class Doubt:
-    """Doubt in one tier."""
+    """Doubt in the tier at *level*."""
 
-    def __init__(self, capacity: int = 10_000) -> None:
-        self._capacity = capacity
+    def __init__(self, level: int, capacity: int = 10_000) -> None:
+        self._level, self._capacity = level, capacity
         self.refs: dict[Ref, int] = {}
         """Entries, and when what could not be told there began: what began later there is right."""
         self.owed: list[Clear | Erase | Renew] = []
@@ -59,20 +60,21 @@ class Doubt:
             return True
         return self.also is not None and self.also.covers(ref)
 
-    def owe(self, doom: Clear | Erase | Renew, clear_instead: Clear) -> None:
-        """*doom* is to be done when the tier answers; when there are too many, *clear_instead* is."""
-        if doom in self.owed or clear_instead in self.owed:
+    def owe(self, doom: Clear | Erase | Renew) -> None:
+        """*doom* is to be done when the tier answers; when there are too many, its namespace is to be cleared."""
+        everything = Clear(self._level, doom.namespace)
+        if doom in self.owed or everything in self.owed:
             return
         self.owed.append(doom)
         if len(self.owed) > _MOST_OWED:
-            self.owed = [*(one for one in self.owed if one.namespace != clear_instead.namespace), clear_instead]
+            self.owed = [*(one for one in self.owed if one.namespace != doom.namespace), everything]
 
-    def about(self, refs: Iterable[Ref], start: int, clear_instead: Callable[[str], Clear]) -> None:
+    def about(self, refs: Iterable[Ref], start: int) -> None:
         """Doubt *refs*, which were to change at *start*; when there are too many, namespaces are to be cleared."""
         for ref in refs:
             self.refs[ref] = max(start, self.refs.get(ref, 0))
         if len(self.refs) > self._capacity:
-            clears = [clear_instead(namespace) for namespace in {ref.namespace for ref in self.refs}]
+            clears = [Clear(self._level, namespace) for namespace in {ref.namespace for ref in self.refs}]
             self.owed.extend(clear for clear in clears if clear not in self.owed)
             self.refs.clear()
 

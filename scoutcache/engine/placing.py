@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from msgspec.structs import replace as replace_fields
 
@@ -130,7 +129,7 @@ class Placing:
         try:
             yield Remove(level, refs)
         except TierUnavailable as error:
-            self._world.doubts[level].about(refs, rows[0].header.start, partial(effects.Clear, level))
+            self._world.doubts[level].about(refs, rows[0].header.start)
             self._world.down(error.tier, error)
 
     def _may_tell_with(self, equal: Equal | None) -> bool:
@@ -162,7 +161,7 @@ class Placing:
                     yield Remove(level, refs)
             except TierUnavailable as error:
                 start = max([row.header.start for row in rows])
-                world.doubts[level].about(refs, start, partial(effects.Clear, level))
+                world.doubts[level].about(refs, start)
                 world.down(world.names[level], error)
 
     def _say_stored(self, rows: Sequence[Row], taken: Mapping[int, int]) -> None:
@@ -201,7 +200,7 @@ class Placing:
         except TierUnavailable as error:
             if level != self._world.memory:  # or an older entry there would answer for these
                 for row in rows:
-                    doubt.about([row.header.ref], row.header.start, partial(effects.Clear, level))
+                    doubt.about([row.header.ref], row.header.start)
             self._world.down(self._world.names[level], error)
             return 0
         if doubt and taken == len(rows):

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
@@ -209,12 +208,12 @@ class Removing:
         doubts = self._world.doubts
         if isinstance(doom, Remove | RemoveOlder):
             start = self._world.stamp() if isinstance(doom, Remove) else 0  # those are doubted with their own already
-            doubts[doom.level].about(_refs_of(doom), start, partial(Clear, doom.level))
+            doubts[doom.level].about(_refs_of(doom), start)
         elif isinstance(doom, Erase | Clear):
-            doubts[doom.level].owe(doom, Clear(doom.level, doom.namespace))
+            doubts[doom.level].owe(doom)
         elif isinstance(doom, Renew):
             for level in self._world.judged_by_versions:
-                doubts[level].owe(doom, Clear(level, doom.namespace))
+                doubts[level].owe(doom)
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
         """*renewal* failed by *error*, and is to be made good; the tier that failed, and why."""

@@ -116,7 +116,7 @@ class World:
     def __post_init__(self) -> None:
         if not self.shared:
             self.changing = nullcontext
-        self.doubts = [Doubt() for _ in self.names]
+        self.doubts = [Doubt(level) for level in range(len(self.names))]
         self.lower = [level for level in range(len(self.names)) if level != self.memory]
         self.written_in_order = sorted(self.lower, key=lambda level: (level != self.tells, -level))
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 from scoutcache import events
@@ -201,7 +200,7 @@ class Writing:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
             for level in self._world.judged_by_versions if renewed else ():  # what depends on them is in doubt
-                self._world.doubts[level].owe(Renew(namespace, renewed), effects.Clear(level, namespace))
+                self._world.doubts[level].owe(Renew(namespace, renewed))
             self._world.down(error.tier, error)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -254,7 +253,7 @@ class Writing:
         """
         refs = [entry.ref for entry in entries]
         for level in self._world.lower:
-            self._world.doubts[level].about(refs, began.start, partial(effects.Clear, level))
+            self._world.doubts[level].about(refs, began.start)
         if self._world.shared:
             yield from self.placing.tell(refs)
         if self._world.memory is None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pytest
 
 from scoutcache.drive import run
-from scoutcache.engine.effects import Clear, Erase
+from scoutcache.engine.effects import Erase
 from scoutcache.entry import Ref
 from scoutcache.patterns import Pattern
 
@@ -31,7 +29,7 @@ def test_a_tier_is_not_believed_until_the_removal_it_is_owed_is_done(disk, monke
         return remove(*given)
 
     monkeypatch.setattr(tier, "remove_matching", removing)
-    doubt.owe(Erase(level, "default", Pattern.parse("a:*")), Clear(level, "default"))
+    doubt.owe(Erase(level, "default", Pattern.parse("a:*")))
     run(core.amends.make(level), core.ports)
     assert seen == [True]
     assert not doubt.covers(ref)
@@ -45,11 +43,11 @@ def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_ca
     doubt, write = core.world.doubts[level], tier.write
 
     def writing(*given):
-        doubt.about([Ref("default", "late")], 2, partial(Clear, level))
+        doubt.about([Ref("default", "late")], 2)
         return write(*given)
 
     monkeypatch.setattr(tier, "write", writing)
-    doubt.about([Ref("default", "first")], 1, partial(Clear, level))
+    doubt.about([Ref("default", "first")], 1)
     run(core.amends.make(level), core.ports)
     assert set(doubt.refs) == {Ref("default", "late")}
     assert tier.read(Ref("default", "late"), core.world.now()) is not None
@@ -83,7 +81,7 @@ def test_what_is_set_while_its_key_is_being_removed_stays(open_cache, monkeypatc
         return remove(*given)
 
     monkeypatch.setattr(tier, "remove_older", removing)
-    doubt.about([ref], core.world.stamp(), partial(Clear, level))
+    doubt.about([ref], core.world.stamp())
     run(core.amends.make(level), core.ports)
     assert tier.read(ref, core.world.now()) is not None
     assert not doubt
@@ -95,13 +93,13 @@ def test_of_two_machines_that_wrote_apart_the_later_one_wins_whoever_comes_back_
     core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
     ref, doubt = Ref("default", "k"), core.world.doubts[level]
     cache.set("k", "earlier")
-    doubt.about([ref], core.world.stamp(), partial(Clear, level))  # ours, which memory has lost since
+    doubt.about([ref], core.world.stamp())  # ours, which memory has lost since
     core.memory.remove([ref])
     run(core.amends.make(level), core.ports)
     assert tier.read(ref, core.world.now()) is None
     start = core.world.stamp()
     cache.set("k", "later")
-    doubt.about([ref], start, partial(Clear, level))
+    doubt.about([ref], start)
     core.memory.remove([ref])
     run(core.amends.make(level), core.ports)
     assert tier.read(ref, core.world.now()) is not None
@@ -110,8 +108,8 @@ def test_of_two_machines_that_wrote_apart_the_later_one_wins_whoever_comes_back_
 def test_too_many_doubts_are_owed_as_their_namespaces():
     from scoutcache.engine.doubt import Doubt
 
-    doubt = Doubt(capacity=3)
-    doubt.about([Ref(space, str(number)) for space in "ab" for number in range(2)], 1, partial(Clear, 1))
+    doubt = Doubt(1, capacity=3)
+    doubt.about([Ref(space, str(number)) for space in "ab" for number in range(2)], 1)
     assert not doubt.refs
     assert sorted(owed.namespace for owed in doubt.owed) == ["a", "b"]
     assert doubt.covers(Ref("c", "k"))
@@ -127,7 +125,7 @@ def test_what_is_owed_stays_so_where_making_it_good_ends_by_another_error(disk, 
     def fail(*_):
         raise error
 
-    doubt.owe(Erase(level, "default", Pattern.parse("a:*")), Clear(level, "default"))
+    doubt.owe(Erase(level, "default", Pattern.parse("a:*")))
     monkeypatch.setattr(cache.tier("disk"), "remove_matching", fail)
     with pytest.raises(type(error)):
         run(core.amends.make(level), core.ports)
