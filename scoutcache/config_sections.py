@@ -8,6 +8,7 @@ asks with ``.get_secret_value()``.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 from urllib.parse import urlsplit
@@ -83,6 +84,14 @@ def split_list(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _path_as_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+PathText = Annotated[str, BeforeValidator(_path_as_text)]
+"""A text that may name a place on this machine, so that a `pathlib.Path` will do."""
 
 
 def _host_and_port(address: str) -> str:
@@ -245,7 +254,7 @@ class CompressionSection(Section):
     threshold: Size = 1024
     level: int | None = None
     """None: the codec's own default."""
-    dictionary: str | None = None
+    dictionary: PathText | None = None
     """A file with a zstd dictionary.  Entries that were written with another one are misses."""
 
 
@@ -311,7 +320,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     """`cache.llm` asks by meaning in every namespace, unless a call says ``semantic=False``."""
-    model: Annotated[str, Field(min_length=1)] = "all-MiniLM-L6-v2"
+    model: Annotated[PathText, Field(min_length=1)] = "all-MiniLM-L6-v2"
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""
