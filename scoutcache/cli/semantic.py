@@ -14,6 +14,7 @@ from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 
 if TYPE_CHECKING:
+    from scoutcache.cache import Cache
     from scoutcache.meaning.calibration import Point
 
 app = group(
@@ -154,13 +155,24 @@ def remove(
 ) -> int | None:
     """Remove answers, in every tier and every process. Exit code 4 when none of them was there."""
     with session.cache() as cache:
-        there = {key: cache.semantic.remove(key) for key in dict.fromkeys(keys)}
+        there = {key: _removed(session, cache, key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
     if session.form == "table":
         session.note(f"removed {len(there) - len(absent)} of {len(there)}")
     else:
         session.out.record({"removed": len(there) - len(absent), "absent": absent})
     return None if len(absent) < len(there) else NOT_FOUND
+
+
+def _removed(session: Session, cache: Cache, key: str) -> bool:
+    """Was it there?  What can't be a key of an answer wasn't."""
+    from scoutcache.errors import InvalidKey
+
+    try:
+        return cache.semantic.remove(key)
+    except InvalidKey as error:
+        session.note(f"{error}; {error.hint}")
+        return False
 
 
 @command(

@@ -15,9 +15,9 @@ from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.invalidating import Match
 from scoutcache.keeping import is_by_meaning
 from scoutcache.llm.answer import is_stream
-from scoutcache.llm.details import Details, names, tag_of, told_model, verdict_of
+from scoutcache.llm.details import Details, names, told_model, verdict_of
 from scoutcache.llm.flows import Flows, Making
-from scoutcache.llm.question import Question, bound, question_of
+from scoutcache.llm.question import Question, bound, question_of, tag_of
 from scoutcache.models import InvalidationResult
 from scoutcache.obtaining import How, options
 from scoutcache.ruling import invalidate_named

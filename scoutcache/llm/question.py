@@ -19,7 +19,7 @@ from scoutcache.config_sections import LlmSection
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_tag
 
-__all__ = ["CHAT", "Question", "bound", "question_of"]
+__all__ = ["CHAT", "Question", "bound", "question_of", "tag_of"]
 
 CHAT: Final = "chat"
 """What requests in a provider's shape are counted as, unless an operation is given."""
@@ -54,7 +54,7 @@ def question_of(
     Raises `InvalidKey` for what is none, naming the place.
     """
     if operation is not None:
-        check_tag(f"operation:{operation}")
+        tag_of("operation", operation)
     if text is None and options is None:
         if request is None:
             raise InvalidKey("nothing is asked", hint="give a request, or text=… and operation=…")
@@ -90,6 +90,15 @@ def _of_text(settings: LlmSection, text: str | Iterable[str], operation: str, op
     return Question(key.generate(), model, operation, provider_of(model), text_size(length, settings.text_tiers),
                     said.get("stream") is True, {**options, "text": whole, "operation": operation, "options": options},
                     whole)  # fmt: skip
+
+
+def tag_of(kind: str, name: object) -> str:
+    """The tag of what is named.  Raises `InvalidKey` for a name that none can hold."""
+    if not isinstance(name, str):
+        raise InvalidKey(f"{kind} is a name, not {type(name).__name__}")
+    if not name:
+        raise InvalidKey(f"{kind} is a name, and can't be empty")
+    return check_tag(f"{kind}:{name}")
 
 
 def bound(call: Callable[..., Any], question: Question) -> Callable[[], Any]:

@@ -292,6 +292,8 @@ WRONG = {
     "text": (lambda llm: llm.get(text=b"x", operation="qa"), InvalidKey, "text"),
     "surrogate": (lambda llm: llm.get(text="\ud800", operation="qa"), InvalidKey, "lone surrogate"),
     "operation": (lambda llm: llm.get(ASK, operation="a\nb"), InvalidKey, "control codes"),
+    "an operation of no name": (lambda llm: llm.get(text="x", operation=""), InvalidKey, "operation is a name, and"),
+    "operations": (lambda llm: llm.get(text="x", operation=3), InvalidKey, "operation is a name, not int"),
     "source": (lambda llm: llm.set(ASK, "x", source="a\x00"), InvalidKey, "control codes"),
     "keep": (lambda llm: llm.set(ASK, "x", keep="all"), CacheError, "keep names"),
     "tokens": (lambda llm: llm.set(ASK, "x", input_tokens=-1), CacheError, "input_tokens is a whole number"),
