@@ -2,13 +2,15 @@
 
 Rules.
 
-1. A response is decoded here, so nothing that says how its body travelled goes on with it.
+1. A response is decoded here, so nothing that says how its body travelled goes on with it, but for a coding that the
+   library can't read.
 2. Who asks is said by every header but those known to say nothing of it: gateways have names of their own for users,
    tenants and keys, which no list could hold.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -153,7 +155,18 @@ def _kind(response: Any) -> str:
 
 
 def _passed(response: Any) -> Headers:
-    return [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_TRAVEL]
+    passed = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_TRAVEL]
+    left = [one for one in response.headers.get_list("content-encoding", True) if not _decodes(library(response), one)]
+    return [*passed, ("content-encoding", ", ".join(left))] if left else passed
+
+
+@functools.cache
+def _decodes(http: Any, coding: str) -> bool:
+    """Does the library read that coding?  Some take another library, without which a body comes as it was sent."""
+    try:
+        return bool(http.Response(200, headers={"content-encoding": coding}, content=b"?").content != b"?")
+    except http.DecodingError:
+        return True
 
 
 def _kept(ctx: Any, making: Making, response: Any, chunks: list[bytes]) -> dict[str, Any]:

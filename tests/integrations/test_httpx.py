@@ -355,6 +355,15 @@ def test_a_packed_answer_comes_unpacked(connect, answering):
     assert len(handle.asked) == 1
 
 
+def test_an_answer_packed_in_an_unknown_way_says_so_and_is_not_kept(connect, answering):
+    handle = answering(body=b"\x0b?", headers=[("content-type", "application/json"), ("content-encoding", "gzip2, x")])
+    sent = connect(handle)
+    for _ in range(2):
+        answer = sent.post("http://x" + CHAT)
+        assert (answer.content, answer.headers["content-encoding"]) == (b"\x0b?", "gzip2, x")
+    assert len(handle.asked) == 2
+
+
 def test_what_the_line_raises_is_raised_and_not_kept(connect, http):
     def handle(request):
         raise http.ConnectError("no line", request=request)
