@@ -306,7 +306,7 @@ WRONG = {
     "unstorable": (lambda llm: llm.set(ASK, {"x": object()}), SerializationError, "object"),
     "option": (lambda llm: llm.get_or_call(ASK, Model(), tll=3), TypeError, "did you mean 'ttl'"),
     "hours": (lambda llm: llm.metrics(0), CacheError, "hours"),
-    "latency": (lambda llm: llm.record_metrics(latency="soon"), CacheError, "soon"),
+    "latency": (lambda llm: llm.record_metrics(latency="soon"), CacheError, "latency: 'soon' is no duration"),
 }  # fmt: skip
 
 
