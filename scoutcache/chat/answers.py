@@ -2,6 +2,8 @@
 
 Known shapes: OpenAI chat completions, completions, responses and embeddings, Anthropic messages, Gemini's generated
 content, Bedrock's Converse; each whole or as the events of a stream.  A stream of several choices ends when each has.
+Chunks that somebody else made or picked out (deltas alone: neither ``object`` nor ``finish_reason`` in any, no
+``message_start``, no ``response.created``) say nothing of an end, and the end of the iteration is theirs.
 Of Gemini and Bedrock only the end is read, not the tokens.  Anything else is an answer that says nothing of itself, and
 may be kept.
 
@@ -165,7 +167,7 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
 
 
 def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Is it of a shape we know, and does it end the answer?"""
+    """Is it of a stream whose end is told, and does it end the answer?"""
     kind = kind if isinstance(kind := said.get("type"), str) else ""
     if kind == "error" or said.get("error") is not None:
         outline.failed = True
@@ -183,10 +185,8 @@ def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
         _used(outline, said.get("usage"))
         return True, kind == "message_stop"
     if isinstance(said.get("choices"), list):
-        _delta(outline, said)
-        return True, False
-    known, ended = _of_others(outline, said)
-    return known or kind.startswith(("content_block", "response.")), ended
+        return _delta(outline, said), False
+    return _of_others(outline, said)
 
 
 def _of_others(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -204,14 +204,18 @@ def _of_others(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
     return False, False
 
 
-def _delta(outline: Outline, said: Mapping[str, Any]) -> None:
-    """A chunk of a chat completion."""
+def _delta(outline: Outline, said: Mapping[str, Any]) -> bool:
+    """A chunk of a chat completion; is it one of a stream that tells its end?"""
     _named(outline, said)
     _used(outline, said.get("usage"))
-    for at, choice in enumerate(_mappings(said["choices"])):
+    choices = _mappings(said["choices"])
+    tells = "object" in said or any("finish_reason" in one for one in choices)
+    for at, choice in enumerate(choices):
         _end(outline, choice.get("finish_reason"))
         _refusals(outline, choice.get("delta"))
-        _choice(outline, choice, at, choice.get("finish_reason"))
+        if tells:
+            _choice(outline, choice, at, choice.get("finish_reason"))
+    return tells or (not choices and said.get("usage") is None)
 
 
 def _choice(outline: Outline, choice: Mapping[str, Any], at: int, reason: Any) -> None:

@@ -197,6 +197,17 @@ def test_pieces_of_text_say_nothing_and_are_kept():
     assert outline_of("text").fault("any") is None
 
 
+def test_deltas_alone_say_nothing_of_an_end_and_are_kept():
+    deltas = [{"choices": [{"delta": {"content": one}}]} for one in "hi"]
+    used = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    for stream in (deltas, [*deltas, used], CLAUDE_EVENTS[1:2], RESPONSES_EVENTS[1:2]):
+        assert outline_of_chunks(stream).fault("any") is None
+    assert outline_of_chunks([*deltas, used]).tokens == (7, 3)
+    begun = [{**one, "object": "chat.completion.chunk"} for one in deltas]
+    for stream in (begun, [*deltas, chunk("x")], [{"choices": []}]):
+        assert outline_of_chunks(stream).fault("gpt-4o") == "unfinished"
+
+
 @settings(max_examples=60)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5),
                     lambda inner: st.lists(inner, max_size=3)
