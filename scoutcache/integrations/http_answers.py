@@ -206,9 +206,10 @@ def response_of(request: Any, making: Making, stored: Any) -> Any:
     body = making.response if own else opened(stored)
     headers = _marked(body["headers"], "bypass" if making.bypassed else "miss" if own else "hit")
     kind = next((value for name, value in headers if name.lower() == "content-type"), "")
+    if (size := sum(map(len, body["chunks"]))) and not kind.startswith("text/event-stream"):
+        headers.append(("content-length", str(size)))
+    # Never with the content itself, which is no stream of a line: it has no time elapsed, and can't be read raw.
     http = library(request)
-    if not kind.startswith("text/event-stream"):
-        return http.Response(body["status"], headers=headers, content=b"".join(body["chunks"]))
     return http.Response(body["status"], headers=headers, stream=_replayed(http, body["chunks"]))
 
 

@@ -355,6 +355,17 @@ def test_a_packed_answer_comes_unpacked(connect, answering):
     assert len(handle.asked) == 1
 
 
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"temperature": 1}])
+def test_an_answer_has_what_one_from_the_line_has(connect, models, more):
+    sent = connect()
+    for _ in range(2):
+        answer = sent.post(models.url + CHAT, {**ASK, **more})
+        assert answer.elapsed.total_seconds() > 0
+        size = len(answer.content)
+        assert (answer.is_closed, answer.is_stream_consumed, answer.num_bytes_downloaded) == (True, True, size)
+        assert answer.headers.get("content-length") == (None if "stream" in more else str(size))
+
+
 def test_an_answer_packed_in_an_unknown_way_says_so_and_is_not_kept(connect, answering):
     handle = answering(body=b"\x0b?", headers=[("content-type", "application/json"), ("content-encoding", "gzip2, x")])
     sent = connect(handle)
