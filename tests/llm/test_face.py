@@ -293,6 +293,8 @@ WRONG = {
     "surrogate": (lambda llm: llm.get(text="\ud800", operation="qa"), InvalidKey, "lone surrogate"),
     "operation": (lambda llm: llm.get(ASK, operation="a\nb"), InvalidKey, "control codes"),
     "an operation of no name": (lambda llm: llm.get(text="x", operation=""), InvalidKey, "operation is a name, and"),
+    "a text that has been read": (lambda llm: llm.get_or_call(text=iter("ab"), operation="qa", call=lambda text: text),
+                                  CacheError, "call needs text, which the request doesn't have"),
     "condition": (lambda llm: llm.get_or_call(ASK, Model(), condition=5), CacheError, "condition is a function"),
     "operations": (lambda llm: llm.get(text="x", operation=3), InvalidKey, "operation is a name, not int"),
     "source": (lambda llm: llm.set(ASK, "x", source="a\x00"), InvalidKey, "control codes"),
