@@ -33,6 +33,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from scoutcache.calls import several
 from scoutcache.canonical import canonical
 from scoutcache.chat.request import DIGITS, canonical_request
 from scoutcache.chat.texts import text_size
@@ -85,8 +86,8 @@ class _Transport:
         self._cache = cache if namespace is None else cache.namespace(namespace)
         self._inner = transport
         self._making_inner = threading.Lock()
-        self._any_temperature, self._paths = any_temperature, tuple(paths)
-        self._details = Details(tuple(tags), source, keep=keep).checked()
+        self._any_temperature, self._paths = any_temperature, tuple(several(paths, "paths"))
+        self._details = Details(tags, source, keep=keep).checked()
         self._how = How(ttl=ttl)
         self._flows = Flows(self._cache._calls)
         if ttl is not None:

@@ -12,7 +12,7 @@ from importlib import import_module
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.integrations.httpx import AsyncCachingTransport, CachingTransport
 
 from .model_server import chat, embeddings, events, serving
@@ -410,6 +410,9 @@ def test_each_transport_wants_its_own_kind_of_cache(tmp_path):
             AsyncCachingTransport(cache)
         with pytest.raises(CacheError, match="keep names"):
             CachingTransport(cache, keep="all")
+        for name in ("tags", "paths"):
+            with pytest.raises(InvalidKey, match=f"{name} is a list of them, not '/v1' alone"):
+                CachingTransport(cache, **{name: "/v1"})
     with pytest.raises(CacheError, match="not in a dict"):
         CachingTransport({})
 
