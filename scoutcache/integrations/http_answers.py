@@ -185,7 +185,7 @@ def _outline(response: Any, body: bytes) -> Outline:
     if _is_event_stream(response):
         events = list(events_of(body))
         outline = outline_of_chunks(events)
-        outline.finished = outline.finished and is_whole(events, body)
+        outline.finished = outline.finished and is_whole(events, body + b"\n\n")  # its end ends the last event too
         return outline
     try:
         said = json.loads(body) if _kind(response) == "application/json" else None

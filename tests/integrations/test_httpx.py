@@ -355,6 +355,15 @@ def test_a_packed_answer_comes_unpacked(connect, answering):
     assert len(handle.asked) == 1
 
 
+@pytest.mark.parametrize(("cut", "calls"), [(0, 1), (1, 1), (2, 1), (3, 2)])
+def test_the_end_of_a_body_ends_its_last_event(connect, answering, cut, calls):
+    whole = b"".join(events(CHAT, "gpt-4o"))
+    handle = answering(body=whole[: len(whole) - cut], headers=[("content-type", "text/event-stream")])
+    sent, body = connect(handle), {**ASK, "stream": True}
+    assert [sent.post("http://x" + CHAT, body).content for _ in range(2)] == [whole[: len(whole) - cut]] * 2
+    assert len(handle.asked) == calls
+
+
 @pytest.mark.parametrize("more", [{}, {"stream": True}, {"temperature": 1}])
 def test_an_answer_has_what_one_from_the_line_has(connect, models, more):
     sent = connect()
