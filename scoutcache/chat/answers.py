@@ -41,9 +41,10 @@ _REFUSED: Final = frozenset({
     "guardrail_intervened", "content_filtered",  # Bedrock
 })  # fmt: skip
 _TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
-                               "MAX_TOKENS"})  # fmt: skip
+                               "MAX_TOKENS", "model_length"})  # fmt: skip
 _FAILED: Final = frozenset({
-    "failed", "cancelled", "canceled",
+    "error", "failed", "cancelled", "canceled",
+    "ERROR", "ERROR_LIMIT", "ERROR_TOXIC", "USER_CANCEL",  # Cohere
     "OTHER", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
     "MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE",  # Gemini
     "malformed_model_output", "malformed_tool_use",  # Bedrock
@@ -147,10 +148,10 @@ def outline_of_chunks(chunks: Iterable[object]) -> Outline:
 
 
 def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
-    outline.failed |= said.get("error") is not None or said.get("type") == "error"
+    outline.failed |= bool(said.get("error")) or said.get("type") == "error"
     _named(outline, said)
     _used(outline, said.get("usage"))
-    _end(outline, said.get("stop_reason"), said.get("stopReason"), said.get("status"))
+    _end(outline, *(said.get(name) for name in ("finish_reason", "stop_reason", "stopReason", "status")))
     outline.refused |= said.get("amazon-bedrock-guardrailAction") == "INTERVENED"
     details = said.get("incomplete_details")
     if isinstance(details, Mapping):
@@ -169,7 +170,7 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
 def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
     """Is it of a stream whose end is told, and does it end the answer?"""
     kind = kind if isinstance(kind := said.get("type"), str) else ""
-    if kind == "error" or said.get("error") is not None:
+    if kind == "error" or said.get("error"):
         outline.failed = True
         return True, True
     if kind and isinstance(whole := said.get("response"), Mapping):  # an event of OpenAI's responses
