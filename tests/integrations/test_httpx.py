@@ -270,6 +270,14 @@ def test_a_header_passes_the_cache_by(connect, models, headers):
     assert "x-scoutcache" not in models.asked[-1][2]
 
 
+def test_a_cache_that_is_switched_off_is_passed_by(connect, models, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_ENABLED", "false")
+    sent = connect()
+    for body in (ASK, {**ASK, "stream": True}):
+        assert {sent.post(models.url + CHAT, body).headers["x-scoutcache"] for _ in range(2)} == {"bypass"}
+    assert len(models.asked) == 4
+
+
 def test_anything_else_goes_through_untouched(connect, models):
     sent = connect()
     assert sent.run(sent.client.get(models.url + CHAT)).json() == {"data": []}
