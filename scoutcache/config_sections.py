@@ -11,7 +11,18 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, field_validator, model_validator
 
-from scoutcache.config_types import Addresses, Count, Fraction, Names, OffPeak, Room, ServerUrl, Wait, split_list
+from scoutcache.config_types import (
+    Addresses,
+    Count,
+    Fraction,
+    Names,
+    OffPeak,
+    PathText,
+    Room,
+    ServerUrl,
+    Wait,
+    split_list,
+)
 from scoutcache.policies import CacheStrategy, CompressionType, Duration, PatternText, SerializationType, Size, Ttl
 from scoutcache.ttl import parse_ttl
 
@@ -136,7 +147,7 @@ class CompressionSection(Section):
     threshold: Size = 1024
     level: int | None = None
     """None: the codec's own default."""
-    dictionary: str | None = None
+    dictionary: PathText | None = None
     """A file with a zstd dictionary.  Entries that were written with another one are misses."""
 
 
@@ -202,7 +213,7 @@ class SemanticSection(Section):
 
     enabled: bool = False
     """`cache.llm` asks by meaning in every namespace, unless a call says ``semantic=False``."""
-    model: Annotated[str, Field(min_length=1)] = "all-MiniLM-L6-v2"
+    model: Annotated[PathText, Field(min_length=1)] = "all-MiniLM-L6-v2"
     preset: Literal["strict", "balanced", "recall"] = "strict"
     threshold: Fraction | None = None
     """Cosine similarity; overrides the preset's."""

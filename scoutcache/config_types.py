@@ -6,6 +6,7 @@ Secrets show themselves as stars wherever they are printed or serialised; code a
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -79,6 +80,14 @@ def split_list(value: object) -> object:
     if not isinstance(value, str):
         return value
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def _path_as_text(value: object) -> object:
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
+
+
+PathText = Annotated[str, BeforeValidator(_path_as_text)]
+"""A text that may name a place on this machine, so that a `pathlib.Path` will do."""
 
 
 def _host_and_port(address: str) -> str:

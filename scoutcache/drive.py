@@ -333,9 +333,7 @@ async def _announce(ports: Ports, effect: Announce) -> None:
     try:
         ports.announce(effect.message, wait=False)
     except BlockingIOError:
-        import asyncio
-
-        await asyncio.get_running_loop().run_in_executor(ports.threads, partial(ports.announce, effect.message))
+        await _threaded(ports, partial(ports.announce, effect.message))
 
 
 _ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
@@ -348,17 +346,23 @@ _ON_LOOP: dict[type[Effect], Callable[[Ports, Any], Awaitable[Any]]] = {
 """What an event loop does in another way than a thread."""
 
 
-async def _in_thread(ports: Ports, effect: Effect) -> Any:
+def _threaded(ports: Ports, perform: Callable[[], T]) -> asyncio.Future[T]:
+    """What a thread is to do; one of the loop's own once the cache is closed, whose tiers say so."""
     import asyncio
 
-    perform = partial(_BLOCKING[type(effect)], ports, effect)
-    return await asyncio.get_running_loop().run_in_executor(ports.threads, perform)
+    loop = asyncio.get_running_loop()
+    try:
+        return loop.run_in_executor(ports.threads, perform)
+    except RuntimeError:
+        return loop.run_in_executor(None, perform)
+
+
+async def _in_thread(ports: Ports, effect: Effect) -> Any:
+    return await _threaded(ports, partial(_BLOCKING[type(effect)], ports, effect))
 
 
 async def _read_in_thread(ports: Ports, effect: Effect) -> Any:
     """The same, and the loop's own thread is made ready on the way."""
-    import asyncio
-
     thread, cold = threading.current_thread(), ports.cold()
 
     def perform() -> Any:
@@ -367,7 +371,7 @@ async def _read_in_thread(ports: Ports, effect: Effect) -> Any:
                 tier.make_ready(thread)
         return _BLOCKING[type(effect)](ports, effect)
 
-    return await asyncio.get_running_loop().run_in_executor(ports.threads, perform)
+    return await _threaded(ports, perform)
 
 
 @contextmanager

@@ -27,7 +27,9 @@ def refuse_unbuilt(config: CacheConfig) -> None:
     try:
         make_policy(config.memory.strategy.value, config.memory.max_entries, config.memory.max_bytes)
     except ConfigError as error:
-        raise ConfigError(f"memory.strategy: {error}") from error
+        raise ConfigError(
+            f"memory.strategy: {error}", hint=f"{error.hint}; 'semantic' and 'predictive' are strategies of policies"
+        ) from error
 
 
 def refuse_encryption(config: CacheConfig) -> None:

@@ -334,6 +334,11 @@ def test_an_embedder_has_a_name():
         CacheConfig.read({"semantic": {"model": ""}}, str)
 
 
+def test_what_may_name_a_place_may_be_a_path():
+    config = CacheConfig(semantic={"model": Path("/m")}, compression={"type": "zstd", "dictionary": Path("/d")})
+    assert (config.semantic.model, config.compression.dictionary) == ("/m", "/d")
+
+
 def test_a_stale_value_may_wait_for_a_fresh_one_by_default_too():
     freshness = CacheConfig(freshness={"soft_timeout": "never", "hard_timeout": "30s"}).freshness
     assert freshness.soft_timeout == math.inf

@@ -2,6 +2,8 @@
 
 Known shapes: OpenAI chat completions, completions, responses and embeddings, Anthropic messages, Gemini's generated
 content, Bedrock's Converse; each whole or as the events of a stream.  A stream of several choices ends when each has.
+Chunks that somebody else made or picked out (deltas alone: neither ``object`` nor ``finish_reason`` in any, no
+``message_start``, no ``response.created``) say nothing of an end, and the end of the iteration is theirs.
 Of Gemini and Bedrock only the end is read, not the tokens.  Anything else is an answer that says nothing of itself, and
 may be kept.
 
@@ -39,9 +41,10 @@ _REFUSED: Final = frozenset({
     "guardrail_intervened", "content_filtered",  # Bedrock
 })  # fmt: skip
 _TRUNCATED: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_context_window_exceeded",
-                               "MAX_TOKENS"})  # fmt: skip
+                               "MAX_TOKENS", "model_length"})  # fmt: skip
 _FAILED: Final = frozenset({
-    "failed", "cancelled", "canceled",
+    "error", "failed", "cancelled", "canceled",
+    "ERROR", "ERROR_LIMIT", "ERROR_TOXIC", "USER_CANCEL",  # Cohere
     "OTHER", "MALFORMED_FUNCTION_CALL", "MALFORMED_RESPONSE", "UNEXPECTED_TOOL_CALL", "TOO_MANY_TOOL_CALLS",
     "MISSING_THOUGHT_SIGNATURE", "IMAGE_OTHER", "NO_IMAGE",  # Gemini
     "malformed_model_output", "malformed_tool_use",  # Bedrock
@@ -145,10 +148,10 @@ def outline_of_chunks(chunks: Iterable[object]) -> Outline:
 
 
 def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
-    outline.failed |= said.get("error") is not None or said.get("type") == "error"
+    outline.failed |= bool(said.get("error")) or said.get("type") == "error"
     _named(outline, said)
     _used(outline, said.get("usage"))
-    _end(outline, said.get("stop_reason"), said.get("stopReason"), said.get("status"))
+    _end(outline, *(said.get(name) for name in ("finish_reason", "stop_reason", "stopReason", "status")))
     outline.refused |= said.get("amazon-bedrock-guardrailAction") == "INTERVENED"
     details = said.get("incomplete_details")
     if isinstance(details, Mapping):
@@ -165,9 +168,9 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
 
 
 def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
-    """Is it of a shape we know, and does it end the answer?"""
+    """Is it of a stream whose end is told, and does it end the answer?"""
     kind = kind if isinstance(kind := said.get("type"), str) else ""
-    if kind == "error" or said.get("error") is not None:
+    if kind == "error" or said.get("error"):
         outline.failed = True
         return True, True
     if kind and isinstance(whole := said.get("response"), Mapping):  # an event of OpenAI's responses
@@ -183,10 +186,8 @@ def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
         _used(outline, said.get("usage"))
         return True, kind == "message_stop"
     if isinstance(said.get("choices"), list):
-        _delta(outline, said)
-        return True, False
-    known, ended = _of_others(outline, said)
-    return known or kind.startswith(("content_block", "response.")), ended
+        return _delta(outline, said), False
+    return _of_others(outline, said)
 
 
 def _of_others(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
@@ -204,14 +205,18 @@ def _of_others(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:
     return False, False
 
 
-def _delta(outline: Outline, said: Mapping[str, Any]) -> None:
-    """A chunk of a chat completion."""
+def _delta(outline: Outline, said: Mapping[str, Any]) -> bool:
+    """A chunk of a chat completion; is it one of a stream that tells its end?"""
     _named(outline, said)
     _used(outline, said.get("usage"))
-    for at, choice in enumerate(_mappings(said["choices"])):
+    choices = _mappings(said["choices"])
+    tells = "object" in said or any("finish_reason" in one for one in choices)
+    for at, choice in enumerate(choices):
         _end(outline, choice.get("finish_reason"))
         _refusals(outline, choice.get("delta"))
-        _choice(outline, choice, at, choice.get("finish_reason"))
+        if tells:
+            _choice(outline, choice, at, choice.get("finish_reason"))
+    return tells or (not choices and said.get("usage") is None)
 
 
 def _choice(outline: Outline, choice: Mapping[str, Any], at: int, reason: Any) -> None:

@@ -6,8 +6,7 @@ Sources.
   CreateChatCompletionRequest, CreateResponse and CreateEmbeddingRequest: ``default`` and ``nullable``.  Left out are
   ``reasoning_effort`` and ``verbosity``, whose defaults differ by model, as their descriptions say.
 - Anthropic: the API reference of ``POST /v1/messages`` ("Defaults to `1.0`" of temperature; "Defaults to `false`" of
-  ``tool_choice.disable_parallel_tool_use``; ``stream`` is optional and only true streams), and its statement that a
-  message's content given as text is shorthand for one block of type text.
+  ``tool_choice.disable_parallel_tool_use``; ``stream`` is optional and only true streams).
 
 No table for anybody else: a server that speaks the same shape may have other defaults (vLLM takes them from the
 model's generation_config), and two requests that may differ must not share an answer.

@@ -8,7 +8,9 @@ What counts as the same:
    documents it (`scoutcache.chat.defaults`).
 4. An image or file as base64, with other line breaks, padding or capitals in its media type: it counts as the digest
    of its bytes.  One that is named by an address counts as that address.
-5. What has no part in the answer (``[llm] ignored_fields``: who asks, what is stored at the provider, the price tier),
+5. A content that is a text, and one that is a list of that text alone; in OpenAI's responses also an input that is a
+   text, and one that is a user's message with it.
+6. What has no part in the answer (``[llm] ignored_fields``: who asks, what is stored at the provider, the price tier),
    and what a client leaves out by its own sign for that.
 
 Everything else matters: the order of messages and tools, blanks, case, parameters that no table knows.  Refused, naming
@@ -50,6 +52,7 @@ _DEEPEST: Final = 90
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,", re.IGNORECASE)
 _DATA: Final = frozenset({"data:", "DATA:", "Data:"})
 _BLANKS: Final = str.maketrans("", "", " \t\r\n\f\v")
+_TEXT_PARTS: Final = ("text", "input_text")
 _BASE64_SLICE: Final = 4 * 16384
 
 
@@ -110,8 +113,12 @@ def canonical_request(
     model = model_of(whole)
     provider = provider_of(model) if provider == "" else provider
     given = {name: value for name, value in whole.items() if not _says_nothing(name, value, provider, whole)}
-    if isinstance(messages := given.get("messages"), list):
-        given["messages"] = [_message(message, provider) for message in messages]
+    for name in ("messages", "input"):
+        if isinstance(messages := given.get(name), list):
+            given[name] = [_message(message, provider) for message in messages]
+    for name, alone in (("system", _content), ("input", _input)):
+        if name in given:
+            given[name] = alone(given[name])
     if provider == "anthropic" and isinstance(choice := given.get("tool_choice"), dict):
         parallel = choice.get("disable_parallel_tool_use") is False
         given["tool_choice"] = {k: v for k, v in choice.items() if not (parallel and k == "disable_parallel_tool_use")}
@@ -152,10 +159,27 @@ def _message(message: Any, provider: str | None) -> Any:
     if not isinstance(message, dict):
         return message
     if provider == "openai":
-        return {name: value for name, value in message.items() if value is not None or name not in NULLABLE_IN_MESSAGE}
-    if provider == "anthropic" and isinstance(text := message.get("content"), str):
-        return {**message, "content": [{"text": text, "type": "text"}]}
-    return message
+        message = {
+            name: value for name, value in message.items() if value is not None or name not in NULLABLE_IN_MESSAGE
+        }
+    return {**message, "content": _content(message["content"])} if "content" in message else message
+
+
+def _content(content: Any) -> Any:
+    """The text of a list of one text and nothing else."""
+    part = content[0] if isinstance(content, list) and len(content) == 1 else None
+    if not isinstance(part, dict) or part.keys() != {"type", "text"} or part["type"] not in _TEXT_PARTS:
+        return content
+    return part["text"] if isinstance(part["text"], str) else content
+
+
+def _input(asked: Any) -> Any:
+    """The text of a user's one message and nothing else."""
+    if not isinstance(asked, list) or len(asked) != 1 or not isinstance(asked[0], dict):
+        return asked
+    message = {name: value for name, value in asked[0].items() if (name, value) != ("type", "message")}
+    lone = message.keys() == {"role", "content"} and message["role"] == "user" and isinstance(message["content"], str)
+    return message["content"] if lone else asked
 
 
 def _value(value: object, where: Path, depth: int, reading: _Reading) -> Any:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def check_strategy(loaded: Loaded) -> None:
-    """Raise `ConfigError` for an eviction strategy that no policy implements yet."""
+    """Raise `ConfigError` for a strategy that isn't one of eviction."""
     _refuse(_strategy(loaded))
 
 
@@ -87,6 +87,6 @@ def _strategy(loaded: Loaded) -> Iterator[str]:
     wanted, there = loaded.config.memory.strategy.value, strategies()
     if wanted not in there:
         yield (
-            f"{loaded.origins['memory.strategy']}: memory.strategy: {wanted} is not available yet; "
-            f"expected one of {', '.join(there)}"
+            f"{loaded.origins['memory.strategy']}: memory.strategy: {wanted} is a strategy of policies "
+            f"([[policies]] strategy), not of eviction; expected one of {', '.join(there)}"
         )

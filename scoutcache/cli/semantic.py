@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from scoutcache.cli.semantic_options import (
     scope_of,
 )
 from scoutcache.cli.state import Session
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
 
 app = group(
     "semantic",
@@ -135,11 +138,22 @@ def remove(
 ) -> int | None:
     """Remove answers, in every tier and every process. Exit code 4 when none of them was there."""
     with session.cache() as cache:
-        there = {key: cache.semantic.remove(key) for key in dict.fromkeys(keys)}
+        there = {key: _removed(session, cache, key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
     removed = len(there) - len(absent)
     session.done(f"removed {removed} of {len(there)}", {"removed": removed, "absent": absent})
     return None if removed else NOT_FOUND
+
+
+def _removed(session: Session, cache: Cache, key: str) -> bool:
+    """Was it there?  What can't be a key of an answer wasn't."""
+    from scoutcache.errors import InvalidKey
+
+    try:
+        return cache.semantic.remove(key)
+    except InvalidKey as error:
+        session.note(f"{error}; {error.hint}")
+        return False
 
 
 @command(

@@ -2,13 +2,15 @@
 
 Rules.
 
-1. A response is decoded here, so nothing that says how its body travelled goes on with it.
+1. A response is decoded here, so nothing that says how its body travelled goes on with it, but for a coding that the
+   library can't read.
 2. Who asks is said by every header but those known to say nothing of it: gateways have names of their own for users,
    tenants and keys, which no list could hold.
 """
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import json
@@ -153,7 +155,18 @@ def _kind(response: Any) -> str:
 
 
 def _passed(response: Any) -> Headers:
-    return [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_TRAVEL]
+    passed = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in _OF_TRAVEL]
+    left = [one for one in response.headers.get_list("content-encoding", True) if not _decodes(library(response), one)]
+    return [*passed, ("content-encoding", ", ".join(left))] if left else passed
+
+
+@functools.cache
+def _decodes(http: Any, coding: str) -> bool:
+    """Does the library read that coding?  Some take another library, without which a body comes as it was sent."""
+    try:
+        return bool(http.Response(200, headers={"content-encoding": coding}, content=b"?").content != b"?")
+    except http.DecodingError:
+        return True
 
 
 def _kept(ctx: Any, making: Making, response: Any, chunks: list[bytes]) -> dict[str, Any]:
@@ -172,7 +185,7 @@ def _outline(response: Any, body: bytes) -> Outline:
     if _is_event_stream(response):
         events = list(events_of(body))
         outline = outline_of_chunks(events)
-        outline.finished = outline.finished and is_whole(events, body)
+        outline.finished = outline.finished and is_whole(events, body + b"\n\n")  # its end ends the last event too
         return outline
     try:
         said = json.loads(body) if _kind(response) == "application/json" else None
@@ -193,9 +206,10 @@ def response_of(request: Any, making: Making, stored: Any) -> Any:
     body = making.response if own else opened(stored)
     headers = _marked(body["headers"], "bypass" if making.bypassed else "miss" if own else "hit")
     kind = next((value for name, value in headers if name.lower() == "content-type"), "")
+    if (size := sum(map(len, body["chunks"]))) and not kind.startswith("text/event-stream"):
+        headers.append(("content-length", str(size)))
+    # Never with the content itself, which is no stream of a line: it has no time elapsed, and can't be read raw.
     http = library(request)
-    if not kind.startswith("text/event-stream"):
-        return http.Response(body["status"], headers=headers, content=b"".join(body["chunks"]))
     return http.Response(body["status"], headers=headers, stream=_replayed(http, body["chunks"]))
 
 

@@ -10,8 +10,8 @@ Rules.
    cache is closed.
 2. What is sampled at a temperature other than 0, or an unnamed one, passes the cache by, logged as ``bypassed``, unless
    *any_temperature*: nobody asked for a cache here.  So do requests with the header ``X-Scoutcache: bypass``, which is
-   not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; and conversations that the
-   provider keeps, for their state is not in the request.
+   not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; conversations that the provider
+   keeps, for their state is not in the request; and all while the cache is switched off.
 3. The key is the host, the path, the request in its canonical form, and the headers by rule 4.  Defaults are left out
    only for the providers' own hosts.
 4. Who asks, and for whom, is part of the key by a digest of all headers of the request, cookies too, but those that are
@@ -33,6 +33,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from scoutcache.calls import several
 from scoutcache.canonical import canonical
 from scoutcache.chat.request import DIGITS, canonical_request
 from scoutcache.chat.texts import text_size
@@ -85,8 +86,8 @@ class _Transport:
         self._cache = cache if namespace is None else cache.namespace(namespace)
         self._inner = transport
         self._making_inner = threading.Lock()
-        self._any_temperature, self._paths = any_temperature, tuple(paths)
-        self._details = Details(tuple(tags), source, keep=keep).checked()
+        self._any_temperature, self._paths = any_temperature, tuple(several(paths, "paths"))
+        self._details = Details(tags, source, keep=keep).checked()
         self._how = How(ttl=ttl)
         self._flows = Flows(self._cache._calls)
         if ttl is not None:
@@ -132,7 +133,7 @@ class _Transport:
         size = text_size(asked.characters, config.llm.text_tiers)
         question = Question(key.generate(), asked.model, operation, provider or request.url.host, size,
                             body.get("stream") is True, {}, None)  # fmt: skip
-        return Wanted(question, bypass or not self._may_be_kept(operation, body))
+        return Wanted(question, bypass or not config.enabled or not self._may_be_kept(operation, body))
 
     def _may_be_kept(self, operation: str, body: Mapping[str, Any]) -> bool:
         if body.get("background") is True or body.get("conversation") is not None:
@@ -143,6 +144,7 @@ class _Transport:
 
     def _making(self, wanted: Wanted) -> tuple[Making, How]:
         making = Making(self._flows, wanted.question, self._details, None)
+        making.bypassed = wanted.bypass  # a cache that is switched off doesn't ask for the condition
         return making, self._how._replace(condition=(lambda: False) if wanted.bypass else None)
 
 

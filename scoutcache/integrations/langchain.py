@@ -25,6 +25,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from scoutcache.async_cache import AsyncCache
 from scoutcache.cache import Cache
 from scoutcache.errors import CacheError, SerializationError
+from scoutcache.llm.details import Details
 
 __all__ = ["ScoutCache"]
 
@@ -59,7 +60,10 @@ class ScoutCache(BaseCache):
         if not isinstance(cache, Cache | AsyncCache):
             raise CacheError(f"ScoutCache keeps answers in a Cache or an AsyncCache, not in a {type(cache).__name__}")
         self._cache = cache if namespace is None else cache.namespace(namespace)
-        self._how: dict[str, Any] = {"ttl": ttl, "tags": tuple(tags), "keep": keep}
+        details = Details(tags, keep=keep).checked()
+        if ttl is not None:
+            self._cache.config.ttl.read(ttl)
+        self._how: dict[str, Any] = {"ttl": ttl, "tags": details.tags, "keep": details.keep}
 
     @property
     def _blocking(self) -> Cache:

@@ -11,13 +11,13 @@ from scoutcache.chat.answers import outline_of
 from scoutcache.chat.defaults import provider_of
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.errors import CacheError, InvalidKey, InvalidTTL
 from scoutcache.invalidating import Match
 from scoutcache.keeping import is_by_meaning
 from scoutcache.llm.answer import is_stream
-from scoutcache.llm.details import Details, names, tag_of, told_model, verdict_of
+from scoutcache.llm.details import Details, names, told_model, verdict_of
 from scoutcache.llm.flows import Flows, Making
-from scoutcache.llm.question import Question, bound, question_of
+from scoutcache.llm.question import Question, bound, question_of, tag_of
 from scoutcache.models import InvalidationResult
 from scoutcache.obtaining import How, options
 from scoutcache.ruling import invalidate_named
@@ -137,7 +137,7 @@ class Base:
             if said:
                 tag_of(kind, said)
         name = model or told_model(outline.model)
-        seconds = None if latency is None else parse_duration(latency)
+        seconds = None if latency is None else _latency(latency)
         question = Question("", name, operation, provider or provider_of(name), "", streams=False, given={}, whole=None)
         flows = self._flows
         verdict = verdict_of(flows.core.config, question, details, outline, 0.0)
@@ -160,3 +160,10 @@ class Base:
             raise CacheError(f"hours is at most {LONGEST:,}, not {hours!r:.80}",
                              hint="counts are kept for [llm] metrics_ttl")
         return hours
+
+
+def _latency(given: object) -> float:
+    try:
+        return parse_duration(given)
+    except InvalidTTL as error:
+        raise InvalidTTL(f"latency: {error}") from None

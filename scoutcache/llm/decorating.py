@@ -8,15 +8,18 @@ Rules.
    belongs to, where ``__cache_key__`` or its value tells that one from others.  Where nothing does, it is refused.
 3. The operation and the provider that the decorator is given are part of the key.
 4. What a ``functools.partial`` was given beforehand is part of the request.
+5. A generator function is asked for a stream, also where its arguments don't say ``stream``; an asynchronous one is
+   read by ``async for`` as it was.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Generator, Mapping
+from contextlib import aclosing
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from scoutcache.callables import identity_of, is_coroutine_function, name_in_keys
 from scoutcache.chat.request import is_left_out
@@ -66,13 +69,43 @@ def decorated_async(llm: AsyncLlm, function: Callable[..., Any], how: Mapping[st
         request = _request(function, how, args, kwargs)
         return await llm.get_or_call(request, _nothing(functools.partial(function, *args, **kwargs)), **how)
 
+    @functools.wraps(function)
+    def ask_for_chunks(*args: Any, **kwargs: Any) -> Any:
+        return _Chunks(functools.partial(ask, *args, **kwargs))
+
     async def invalidate(*args: Any, **kwargs: Any) -> bool:
         return await llm.delete(_request(function, how, args, kwargs), namespace=how.get("namespace"))
 
-    wrapper: Any = ask
+    wrapper: Any = ask_for_chunks if inspect.isasyncgenfunction(function) else ask
     wrapper.key = lambda *args, **kwargs: llm.key(_request(function, how, args, kwargs))
     wrapper.invalidate = invalidate
-    return ask
+    return cast("Callable[..., Any]", wrapper)
+
+
+class _Chunks:
+    """A stream that is asked for when it is read; to be awaited as well, for the stream itself."""
+
+    def __init__(self, ask: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+        self._ask = ask
+        self._read = self._reading()
+
+    async def _reading(self) -> AsyncGenerator[Any]:
+        async with aclosing(await self._ask()) as stream:
+            async for chunk in stream:
+                yield chunk
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._ask().__await__()
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._read
+
+    async def __anext__(self) -> Any:
+        return await anext(self._read)
+
+    async def aclose(self) -> None:
+        """Stop: the call is cancelled, and nothing is kept."""
+        await self._read.aclose()
 
 
 _OPTIONS: Final = {*Details.__dataclass_fields__, "operation", "semantic"}
@@ -105,6 +138,8 @@ def _request(
     if isinstance(function, functools.partial):
         args, kwargs, function = (*function.args, *args), {**function.keywords, **kwargs}, function.func
     request, owner = _said(function, args, kwargs)
+    if "stream" not in request and (inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)):
+        request = {**request, "stream": True}
     if _ASKED in request:
         raise InvalidKey(f"request[{_ASKED!r}] is the cache's own", hint="give the field another name")
     asked = {name: how[name] for name in ("operation", "provider") if how.get(name) is not None}

@@ -11,10 +11,9 @@ from scoutcache.chat.answers import FAULTS, MOST_TOKENS, Outline
 from scoutcache.chat.prices import cost_of
 from scoutcache.config import CacheConfig
 from scoutcache.errors import CacheError, InvalidKey
-from scoutcache.keys import check_tag
-from scoutcache.llm.question import CHAT, Question
+from scoutcache.llm.question import CHAT, Question, tag_of
 
-__all__ = ["Details", "Verdict", "names", "tag_of", "tags_for", "told_model", "verdict_of"]
+__all__ = ["Details", "Verdict", "names", "tags_for", "told_model", "verdict_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +105,6 @@ def tags_for(question: Question, answered: str | None, provider: str | None, sou
     named = [("operation", question.operation or CHAT), ("model", question.model), ("model", told_model(answered)),
              ("provider", provider), *(("source", one) for one in several(sources, "source"))]  # fmt: skip
     return [tag_of(kind, name) for kind, name in named if name]
-
-
-def tag_of(kind: str, name: object) -> str:
-    """The tag of what is named.  Raises `InvalidKey` for a name that none can hold."""
-    if not isinstance(name, str):
-        raise InvalidKey(f"{kind} is a name, not {type(name).__name__}")
-    if not name:
-        raise InvalidKey(f"{kind} is a name, and can't be empty")
-    return check_tag(f"{kind}:{name}")
 
 
 def told_model(answered: str | None) -> str:

@@ -26,8 +26,8 @@ from scoutcache.entry import MISSING
 __all__ = ["AsyncLiveStream", "LiveStream", "Recorded", "Recording", "afollow", "follow"]
 
 
-PATIENCE: Final = 5.0
-"""Seconds that a complete recording waits for a slow reader: others may be waiting for it."""
+PATIENCE: Final = 1.0
+"""Seconds that a complete recording waits for a slow reader: others may be waiting for it, and it has been paid for."""
 
 
 class Recorded(NamedTuple):

@@ -172,8 +172,8 @@ class Making:
 
     def observed(self, condition: Callable[[], bool] | None) -> Callable[[], bool] | None:
         """*condition*, whose answer is noted."""
-        if condition is None:
-            return None
+        if condition is None or not callable(condition):  # which is refused where the other options are
+            return condition
 
         def ask() -> bool:
             self.bypassed = not condition()

@@ -51,8 +51,6 @@ def sought_in_text(text: object, operation: str, options: Mapping[str, Any]) -> 
 
 
 def _words(content: Any) -> str | None:
-    if isinstance(content, list) and len(content) == 1 and isinstance(part := content[0], dict):
-        content = part.get("text") if set(part) == {"type", "text"} and part["type"] == "text" else None
     return content if isinstance(content, str) and content.strip() else None
 
 

@@ -19,7 +19,7 @@ from scoutcache.config_sections import LlmSection
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_tag
 
-__all__ = ["CHAT", "Question", "bound", "question_of"]
+__all__ = ["CHAT", "Question", "bound", "question_of", "tag_of"]
 
 CHAT: Final = "chat"
 """What requests in a provider's shape are counted as, unless an operation is given."""
@@ -54,7 +54,7 @@ def question_of(
     Raises `InvalidKey` for what is none, naming the place.
     """
     if operation is not None:
-        check_tag(f"operation:{operation}")
+        tag_of("operation", operation)
     if text is None and options is None:
         if request is None:
             raise InvalidKey("nothing is asked", hint="give a request, or text=… and operation=…")
@@ -86,10 +86,19 @@ def _of_text(settings: LlmSection, text: str | Iterable[str], operation: str, op
         sha, length = text_digest(text)
         shown, digest = [], request_digest([sha, operation, said])
     key = CacheKey.build(PREFIX, operation, model or _NO_MODEL, VERSION, *shown, digest)
-    whole = text if isinstance(text, str) else None
+    whole = text if isinstance(text, str) else None  # chunks have been read
+    given = {**options, "operation": operation, "options": options, **({} if whole is None else {"text": whole})}
     return Question(key.generate(), model, operation, provider_of(model), text_size(length, settings.text_tiers),
-                    said.get("stream") is True, {**options, "text": whole, "operation": operation, "options": options},
-                    whole)  # fmt: skip
+                    said.get("stream") is True, given, whole)  # fmt: skip
+
+
+def tag_of(kind: str, name: object) -> str:
+    """The tag of what is named.  Raises `InvalidKey` for a name that none can hold."""
+    if not isinstance(name, str):
+        raise InvalidKey(f"{kind} is a name, not {type(name).__name__}")
+    if not name:
+        raise InvalidKey(f"{kind} is a name, and can't be empty")
+    return check_tag(f"{kind}:{name}")
 
 
 def bound(call: Callable[..., Any], question: Question) -> Callable[[], Any]:
@@ -112,11 +121,11 @@ def bound(call: Callable[..., Any], question: Question) -> Callable[[], Any]:
              if one.name in question.given and one.kind is not inspect.Parameter.POSITIONAL_ONLY}  # fmt: skip
     if not needed or all(one.name in named for one in needed):
         return partial(call, **named) if named else call
-    if len(needed) == 1 and needed[0].kind is not inspect.Parameter.KEYWORD_ONLY:
+    if question.whole is not None and len(needed) == 1 and needed[0].kind is not inspect.Parameter.KEYWORD_ONLY:
         return partial(call, question.whole)
     lacking = ", ".join(one.name for one in needed if one.name not in named)
     raise CacheError(f"call needs {lacking}, which the request doesn't have",
-                     hint="call takes nothing, the request, or its fields by name")  # fmt: skip
+                     hint="call takes nothing, the request or whole text, or its fields by name")  # fmt: skip
 
 
 _FILLED: Final = (

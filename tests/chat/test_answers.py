@@ -76,6 +76,12 @@ def test_an_answer_says_its_tokens_and_is_kept(answer):
         (bedrock(), None),
         ({"generation": "no", "amazon-bedrock-guardrailAction": "INTERVENED"}, "refused"),
         (chat(error=None), None),
+        *((chat(error=nothing), None) for nothing in (False, "", {})),
+        (chat("error"), "error"),
+        (chat("model_length"), "truncated"),
+        ({"finish_reason": "ERROR_TOXIC", "message": {}}, "error"),
+        ({"finish_reason": "COMPLETE", "message": {}}, None),
+        ({"status": "error", "message": "no"}, "error"),
         (chat(choices=[{"finish_reason": "tool_calls", "message": {"refusal": None}}]), None),
         (claude("tool_use"), None),
         (claude("pause_turn"), None),
@@ -195,6 +201,17 @@ def test_a_count_that_no_answer_has_is_not_taken():
 def test_pieces_of_text_say_nothing_and_are_kept():
     assert outline_of_chunks(["a", "b", b"c"]).fault("any") is None
     assert outline_of("text").fault("any") is None
+
+
+def test_deltas_alone_say_nothing_of_an_end_and_are_kept():
+    deltas = [{"choices": [{"delta": {"content": one}}]} for one in "hi"]
+    used = {"choices": [], "usage": {"prompt_tokens": 7, "completion_tokens": 3}}
+    for stream in (deltas, [*deltas, used], CLAUDE_EVENTS[1:2], RESPONSES_EVENTS[1:2]):
+        assert outline_of_chunks(stream).fault("any") is None
+    assert outline_of_chunks([*deltas, used]).tokens == (7, 3)
+    begun = [{**one, "object": "chat.completion.chunk"} for one in deltas]
+    for stream in (begun, [*deltas, chunk("x")], [{"choices": []}]):
+        assert outline_of_chunks(stream).fault("gpt-4o") == "unfinished"
 
 
 @settings(max_examples=60)

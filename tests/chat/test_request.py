@@ -160,11 +160,31 @@ def test_the_default_of_tool_choice_goes_by_the_tools():
     assert digest(with_tools) != digest({**with_tools, "tool_choice": "none"})
 
 
-def test_anthropics_shorthand_for_a_block_of_text_is_that_block():
+@pytest.mark.parametrize("model", ["gpt-4o", "claude-sonnet-4-5", "llama3"])
+def test_a_text_and_a_list_of_that_text_alone_are_the_same(model):
+    def asked(content, system="be kind"):
+        return digest({"model": model, "system": system, "messages": [{"role": "user", "content": content}]})
+
+    part = {"type": "text", "text": "hello"}
+    assert asked("hello") == asked([part]) == asked("hello", [{"type": "text", "text": "be kind"}])
+    others = [[part, part], [{**part, "cache_control": {"type": "ephemeral"}}], [{**part, "type": "code"}], [["hello"]],
+              [{"type": "text", "text": 5}], [{"type": ["text"], "text": "hello"}], [], ["hello"]]  # fmt: skip
+    assert len({asked("hello"), *map(asked, others)}) == len(others) + 1
+
+
+def test_a_response_is_asked_for_by_a_text_or_by_a_message_with_it():
+    def asked(*messages):
+        return digest({"model": "gpt-4o", "input": messages[0] if isinstance(messages[0], str) else list(messages)})
+
+    part, message = {"type": "input_text", "text": "hello"}, {"role": "user", "content": "hello"}
+    assert asked("hello") == asked(message) == asked({**message, "type": "message"})
+    assert asked("hello") == asked({**message, "content": [part]})
+    others = [asked({**message, "role": "developer"}), asked({**message, "id": "1"}), asked(message, message)]
+    assert len({asked("hello"), *others}) == 4
+
+
+def test_anthropics_documented_choice_of_tools_is_left_out():
     short = {"model": "claude-sonnet-4-5", "max_tokens": 9, "messages": [{"role": "user", "content": "hello"}]}
-    long = {**short, "messages": [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]}
-    assert digest(short) == digest(long)
-    assert digest({**short, "model": "gpt-4o"}) != digest({**long, "model": "gpt-4o"})
     choice = {"type": "auto", "disable_parallel_tool_use": False}
     assert digest({**short, "tool_choice": choice}) == digest({**short, "tool_choice": {"type": "auto"}})
 

@@ -182,7 +182,7 @@ schedule = "61 * * * *"
         monkeypatch.setenv("SCOUTCACHE_MEMORY__STRATEGY", "semantic")
         ran = cli("get", "llm:a")
         assert ran.code == 2
-        assert "memory.strategy: semantic is not available yet" in ran.err
+        assert "memory.strategy: semantic is a strategy of policies ([[policies]] strategy), not" in ran.err
         assert "CacheStrategy" not in ran.err
 
     def test_the_template_offers_what_there_is(self, cli):

@@ -41,6 +41,9 @@ def test_add_query_and_remove(cli):
     assert cli("semantic", "query", QUERY, "-m", "gpt", "-s", "temperature=0.5").code == 4
     assert data(cli("semantic", "remove", added["key"], "--json"))["removed"] == 1
     assert cli("semantic", "remove", added["key"]).code == 4
+    ran = cli("semantic", "remove", added["key"], "bogus", "--json")
+    assert (ran.code, json.loads(ran.out)["absent"]) == (4, [added["key"], "bogus"])
+    assert "'bogus' is no key of a semantic answer; add() and hits tell the keys" in ran.err
     ran = cli("semantic", "query", QUERY, "-m", "gpt")
     assert (ran.code, ran.out) == (4, "")
     assert "scoutcache semantic explain" in ran.err
@@ -196,9 +199,9 @@ def test_a_scope_names_nothing_twice(cli):
 
 
 @pytest.mark.parametrize(
-    "arguments", [("query", QUERY, "-m", "m", "--threshold", "1.5"), ("explain", QUERY, "-m", "m", "--threshold", "-1"),
-                  ("remove", "bogus")],
-)  # fmt: skip
+    "arguments",
+    [("query", QUERY, "-m", "m", "--threshold", "1.5"), ("explain", QUERY, "-m", "m", "--threshold", "-1")],
+)
 def test_what_can_not_be_meant_is_a_wrong_usage(cli, arguments):
     ran = cli("semantic", *arguments)
     assert (ran.code, ran.out) == (2, "")

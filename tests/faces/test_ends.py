@@ -337,6 +337,41 @@ def test_closing_doesnt_wait_for_ever_and_nothing_is_written_afterwards(make, fa
         assert again.get_entry("k").value == "old"
 
 
+def test_who_computes_while_the_cache_is_closed_gets_the_value(make):
+    cache, begun, go, got = make(), threading.Event(), threading.Event(), []
+
+    def factory():
+        begun.set()
+        assert go.wait(PATIENCE)
+        return "new"
+
+    asking = threading.Thread(target=lambda: got.append(cache.get_or_compute("k", factory)))
+    asking.start()
+    assert begun.wait(PATIENCE)
+    cache.close()
+    go.set()
+    asking.join(PATIENCE)
+    assert got == ["new"]
+
+
+def test_who_computes_on_a_loop_while_the_cache_is_closed_gets_the_value(make):
+    async def main():
+        cache, begun, go = make(AsyncCache), asyncio.Event(), asyncio.Event()
+
+        async def factory():
+            begun.set()
+            await go.wait()
+            return "new"
+
+        asking = [asyncio.create_task(cache.get_or_compute("k", factory)) for _ in range(2)]
+        await begun.wait()
+        await cache.close()
+        go.set()
+        return await asyncio.wait_for(asyncio.gather(*asking), PATIENCE)
+
+    assert asyncio.run(main()) == ["new", "new"]
+
+
 def test_closing_waits_for_a_late_result_that_comes_soon(make, fake_clock):
     cache, go = make(), threading.Event()
     cache.set("k", "old", **STALE)

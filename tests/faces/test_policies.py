@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from scoutcache import CachePolicy
+from scoutcache import Cache, CachePolicy
 from scoutcache.entry import Ref
-from scoutcache.errors import PolicyError
+from scoutcache.errors import ConfigError, PolicyError
 
 BOTH = ["memory", "disk"]
 
@@ -296,3 +296,9 @@ def test_policies_are_made_in_code_as_well(open_cache):
     cache = open_cache(BOTH, policies=[CachePolicy(policy_id="p", ttl_seconds="2m")])
     cache.set("a", 1)
     assert cache.ttl("a") == pytest.approx(120)
+
+
+def test_a_strategy_of_policies_is_none_of_eviction(tmp_path):
+    with pytest.raises(ConfigError, match=r"memory\.strategy: .*'semantic'") as told:
+        Cache(directory=tmp_path, memory={"strategy": "semantic"})
+    assert "strategies of policies" in told.value.hint

@@ -12,7 +12,7 @@ from importlib import import_module
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.integrations.httpx import AsyncCachingTransport, CachingTransport
 
 from .model_server import chat, embeddings, events, serving
@@ -270,6 +270,14 @@ def test_a_header_passes_the_cache_by(connect, models, headers):
     assert "x-scoutcache" not in models.asked[-1][2]
 
 
+def test_a_cache_that_is_switched_off_is_passed_by(connect, models, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_ENABLED", "false")
+    sent = connect()
+    for body in (ASK, {**ASK, "stream": True}):
+        assert {sent.post(models.url + CHAT, body).headers["x-scoutcache"] for _ in range(2)} == {"bypass"}
+    assert len(models.asked) == 4
+
+
 def test_anything_else_goes_through_untouched(connect, models):
     sent = connect()
     assert sent.run(sent.client.get(models.url + CHAT)).json() == {"data": []}
@@ -355,6 +363,35 @@ def test_a_packed_answer_comes_unpacked(connect, answering):
     assert len(handle.asked) == 1
 
 
+@pytest.mark.parametrize(("cut", "calls"), [(0, 1), (1, 1), (2, 1), (3, 2)])
+def test_the_end_of_a_body_ends_its_last_event(connect, answering, cut, calls):
+    whole = b"".join(events(CHAT, "gpt-4o"))
+    handle = answering(body=whole[: len(whole) - cut], headers=[("content-type", "text/event-stream")])
+    sent, body = connect(handle), {**ASK, "stream": True}
+    assert [sent.post("http://x" + CHAT, body).content for _ in range(2)] == [whole[: len(whole) - cut]] * 2
+    assert len(handle.asked) == calls
+
+
+@pytest.mark.parametrize("more", [{}, {"stream": True}, {"temperature": 1}])
+def test_an_answer_has_what_one_from_the_line_has(connect, models, more):
+    sent = connect()
+    for _ in range(2):
+        answer = sent.post(models.url + CHAT, {**ASK, **more})
+        assert answer.elapsed.total_seconds() > 0
+        size = len(answer.content)
+        assert (answer.is_closed, answer.is_stream_consumed, answer.num_bytes_downloaded) == (True, True, size)
+        assert answer.headers.get("content-length") == (None if "stream" in more else str(size))
+
+
+def test_an_answer_packed_in_an_unknown_way_says_so_and_is_not_kept(connect, answering):
+    handle = answering(body=b"\x0b?", headers=[("content-type", "application/json"), ("content-encoding", "gzip2, x")])
+    sent = connect(handle)
+    for _ in range(2):
+        answer = sent.post("http://x" + CHAT)
+        assert (answer.content, answer.headers["content-encoding"]) == (b"\x0b?", "gzip2, x")
+    assert len(handle.asked) == 2
+
+
 def test_what_the_line_raises_is_raised_and_not_kept(connect, http):
     def handle(request):
         raise http.ConnectError("no line", request=request)
@@ -390,6 +427,9 @@ def test_each_transport_wants_its_own_kind_of_cache(tmp_path):
             AsyncCachingTransport(cache)
         with pytest.raises(CacheError, match="keep names"):
             CachingTransport(cache, keep="all")
+        for name in ("tags", "paths"):
+            with pytest.raises(InvalidKey, match=f"{name} is a list of them, not '/v1' alone"):
+                CachingTransport(cache, **{name: "/v1"})
     with pytest.raises(CacheError, match="not in a dict"):
         CachingTransport({})
 

@@ -128,3 +128,12 @@ def test_the_wrong_kind_of_cache_is_refused(awaited):
         ScoutCache({})
     with pytest.raises(CacheError, match="asked without waiting"):
         ScoutCache(awaited).lookup("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"tags": "daily"}, "tags is a list"), ({"ttl": "soon"}, "no time to live"), ({"keep": "all"}, "keep names")],
+)
+def test_what_can_not_be_meant_is_refused_where_it_is_given(tmp_path, wrong, told):
+    with Cache(directory=tmp_path) as cache, pytest.raises(CacheError, match=told):
+        ScoutCache(cache, **wrong)

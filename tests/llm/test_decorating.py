@@ -80,6 +80,48 @@ def test_streams_are_replayed(llm):
     assert llm.read(chat(**STREAM)) == llm.read(chat(**STREAM)) == chunks()
 
 
+def test_a_generator_function_is_asked_for_a_stream(llm):
+    taken = []
+
+    def chat(**request):
+        for chunk in chunks():
+            taken.append(chunk)
+            yield chunk
+
+    chat = llm.cached(chat)
+    stream = chat(**ASK)
+    assert llm.next(stream) == chunks()[0]
+    assert llm.read(stream) == chunks()[1:]
+    assert llm.read(chat(**ASK)) == chunks() == taken
+    assert chat.key(**ASK) == llm.key({**ASK, "stream": True})
+    assert llm.cached(Model())(**ASK) == answer()
+
+
+def test_an_asynchronous_generator_function_is_read_as_it_was(llm):
+    if not llm.is_async:
+        return
+    asked = []
+
+    async def chat(**request):
+        asked.append(request)
+        for chunk in chunks():
+            yield chunk
+
+    chat = llm.cached(chat).wrapped
+
+    async def read():
+        unread = chat(**ASK)
+        assert asked == []
+        broken_off = chat(**ASK)
+        assert await anext(broken_off) == chunks()[0]
+        await broken_off.aclose()
+        assert [chunk async for chunk in chat(**ASK)] == [chunk async for chunk in unread] == chunks()
+        assert [chunk async for chunk in await chat(**ASK)] == chunks()
+
+    llm.driven.runner.run(read())
+    assert asked == [ASK, ASK]
+
+
 def test_the_wrapper_looks_like_the_function(llm):
     async def chat(**request):
         """Ask."""

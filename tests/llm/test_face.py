@@ -292,6 +292,11 @@ WRONG = {
     "text": (lambda llm: llm.get(text=b"x", operation="qa"), InvalidKey, "text"),
     "surrogate": (lambda llm: llm.get(text="\ud800", operation="qa"), InvalidKey, "lone surrogate"),
     "operation": (lambda llm: llm.get(ASK, operation="a\nb"), InvalidKey, "control codes"),
+    "an operation of no name": (lambda llm: llm.get(text="x", operation=""), InvalidKey, "operation is a name, and"),
+    "a text that has been read": (lambda llm: llm.get_or_call(text=iter("ab"), operation="qa", call=lambda text: text),
+                                  CacheError, "call needs text, which the request doesn't have"),
+    "condition": (lambda llm: llm.get_or_call(ASK, Model(), condition=5), CacheError, "condition is a function"),
+    "operations": (lambda llm: llm.get(text="x", operation=3), InvalidKey, "operation is a name, not int"),
     "source": (lambda llm: llm.set(ASK, "x", source="a\x00"), InvalidKey, "control codes"),
     "keep": (lambda llm: llm.set(ASK, "x", keep="all"), CacheError, "keep names"),
     "tokens": (lambda llm: llm.set(ASK, "x", input_tokens=-1), CacheError, "input_tokens is a whole number"),
@@ -303,7 +308,7 @@ WRONG = {
     "unstorable": (lambda llm: llm.set(ASK, {"x": object()}), SerializationError, "object"),
     "option": (lambda llm: llm.get_or_call(ASK, Model(), tll=3), TypeError, "did you mean 'ttl'"),
     "hours": (lambda llm: llm.metrics(0), CacheError, "hours"),
-    "latency": (lambda llm: llm.record_metrics(latency="soon"), CacheError, "soon"),
+    "latency": (lambda llm: llm.record_metrics(latency="soon"), CacheError, "latency: 'soon' is no duration"),
 }  # fmt: skip
 
 
