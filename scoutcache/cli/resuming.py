@@ -76,6 +76,7 @@ def ended(session: Session, walk: Walk, command: str, *words: str, **options: An
     """The exit code; where the walk was broken off, how to go on is said."""
     if walk.place is None:
         return None
-    line = session.again(command, *words, **options, cursor=walk.place.text())
+    form = None if session.form == "table" else session.form
+    line = session.again(command, *words, **options, format=form, quiet=session.quiet, cursor=walk.place.text())
     session.say_hint(f"broken off; this goes on: {line}")
     return INTERRUPTED
