@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls import Calls
 from scoutcache.core import Core
+from scoutcache.engine.writing import UNVERSIONED
 from scoutcache.entry import Header, Life, Listed, Ref, life_of
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import asked_for, check_namespace, check_tag
@@ -136,7 +137,9 @@ def is_valid(core: Core, header: Header) -> bool:
 
 
 def life(core: Core, header: Header) -> Life:
-    """What the authority says of the entry's marks."""
+    """What the authority says of the entry's marks; memory may have one that it was never asked about."""
+    if any(mark.version == UNVERSIONED for mark in header.marks):
+        return "current"  # what ended it would have been heard of, and have taken it from there
     versions = core.ports.versions.current(header.ref.namespace, [mark.name for mark in header.marks])
     return life_of(header.marks, versions)
 

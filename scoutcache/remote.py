@@ -16,7 +16,7 @@ from scoutcache.channels.follower import Follower
 from scoutcache.channels.foreign import Foreign
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
-from scoutcache.channels.listener import Listener
+from scoutcache.channels.listener import Listener, longest_round
 from scoutcache.channels.members import Membership, Process
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel, id_text
@@ -67,6 +67,7 @@ class Remote:
         self._heard_before = heard_before(directory) if "disk" in config.tiers else None
         self.source, self._monotonic = Source(section), monotonic
         self.breaker = self._breaker(server_name(section))
+        self.breaker.patience += longest_round(section)  # while the listener looks, no caller need wait for it again
         self._breakers = Breakers(self.breaker, self._breaker)
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
         self.conduit = self._for_threads()

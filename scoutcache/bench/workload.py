@@ -60,7 +60,9 @@ def read_trace(path: str | Path) -> Iterator[TraceRow]:
             for row in reader:
                 line = reader.line_num
                 yield TraceRow(float(row["timestamp"]), str(row["key"]), int(row["size"]))
-    except (OSError, EOFError, zlib.error) as problem:
+    except OSError as problem:
+        raise ConfigError(f"{path}: can't be read: {problem.strerror or problem}") from problem
+    except (EOFError, zlib.error) as problem:
         raise ConfigError(f"{path}: can't be read: {problem}") from problem
     except (ValueError, TypeError, csv.Error) as problem:
         raise ConfigError(f"{path}, after line {line or 1}: expected number, key and size ({problem})") from problem
@@ -80,7 +82,9 @@ def load_values(path: str | Path) -> list[Any]:
         if path.suffix != ".jsonl":
             return [_text_or_bytes(path.read_bytes())]
         lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as problem:
+    except OSError as problem:
+        raise ConfigError(f"{path}: can't be read: {problem.strerror or problem}") from problem
+    except UnicodeDecodeError as problem:
         raise ConfigError(f"{path}: can't be read: {problem}") from problem
     values = [_json_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not values:

@@ -30,10 +30,11 @@ from scoutcache.server.commands import Batch, Command, perform, replies, text_of
 from scoutcache.server.faults import Fault, fault_of, unavailable
 
 if TYPE_CHECKING:
+    from scoutcache.config_sections import RedisSection
     from scoutcache.server.cluster import Cluster
     from scoutcache.server.connecting import Source
 
-__all__ = ["Listener"]
+__all__ = ["Listener", "longest_round"]
 
 BLOCK: Final = 0.5
 """Seconds to wait for a message."""
@@ -48,6 +49,12 @@ RETRY: Final = 0.5
 """Seconds between two tries to reach a server that is away."""
 
 _AT_ONCE: Final = 1000
+
+
+def longest_round(section: RedisSection) -> float:
+    """Seconds after which a listener knows anew whether the server answers, however it is away."""
+    connecting = section.connect_timeout * (1 + len(section.sentinel))
+    return connecting + BLOCK + section.timeout + RETRY
 
 
 class Listener:

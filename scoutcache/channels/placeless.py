@@ -26,6 +26,10 @@ class Placeless:
         """Something was missed that might have named anything."""
         raise NotImplementedError
 
+    def broken_off(self) -> None:
+        """Whoever calls was interrupted in the middle of a change."""
+        self.miss()
+
     def recover(self) -> bool:
         """Nobody can have died half-way."""
         return False
@@ -51,4 +55,4 @@ class _Change:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None and was_interrupted(kind):
-            self._channel.miss()
+            self._channel.broken_off()

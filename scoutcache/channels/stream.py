@@ -22,12 +22,14 @@ Rule 4: a position that was lost (evicted, emptied) is no position: who finds th
         writer begins again; and makes none where there is none.
 Rule 5: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
         An invalidation that can't be appended is noted all the same: this process must not serve what it names.
+Rule 6: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.
 """
 
 from __future__ import annotations
 
 import contextlib
 import secrets
+import sys
 import threading
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
@@ -106,6 +108,8 @@ class StreamChannel(Placeless):
             self._gap(known, position_of(known))
         self.heard_at = now()
         """When the server gave the last sign of life."""
+        self._begun: dict[tuple[str, int], tuple[object, Message]] = {}
+        """This process's invalidations that are under way, and in which thread or task."""
         self.publishing: Callable[[Message], Plan[None]] | None = None
         """What is done after an announcement, to tell those who don't hear the stream."""
 
@@ -300,6 +304,10 @@ class StreamChannel(Placeless):
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
+        if message.opens:
+            self._begun[message.source, message.stamp] = _here(), message
+        elif self._begun:
+            self._begun.pop((message.source, message.stamp), None)
         try:
             positions = yield from self._announce(message)
         except TierUnavailable:
@@ -357,14 +365,29 @@ class StreamChannel(Placeless):
             raise BlockingIOError
         return perform(self.announce(message), self.conduit)
 
+    def broken_off(self) -> None:
+        """End what the calling thread or task has under way (Rule 6); it doesn't know any more what it holds."""
+        for message in [message for whose, message in list(self._begun.values()) if whose == _here()]:
+            with contextlib.suppress(TierUnavailable):
+                self.append(message.closing)
+        self.miss()
+
     def renew_mutex(self) -> None:
         """Called in a forked child.  What a thread of the parent's was about to keep is half done here, for good."""
         half_done, self._lock = self._lock.locked(), threading.Lock()
+        self._begun.clear()
         if half_done:
             self._gap(self._last, max(self.words[END] + 1, position_of(self._last)))
 
     def close(self) -> None:
         """The conduit is closed by whoever made it."""
+
+
+def _here() -> object:
+    """The task that is running, else the thread."""
+    asyncio = sys.modules.get("asyncio")  # who hasn't loaded it runs no task
+    task = None if asyncio is None or asyncio._get_running_loop() is None else asyncio.current_task()
+    return threading.get_ident() if task is None else task
 
 
 def _field(fields: Any, name: bytes) -> bytes:

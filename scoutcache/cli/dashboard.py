@@ -16,7 +16,7 @@ from scoutcache.cli.writing import write_whole
 app = group(
     "dashboard",
     examples="""
-    scoutcache dashboard export -o scoutcache.json
+    scoutcache dashboard export -o dashboard.json
     """,
 )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
-from scoutcache.cli.errors import Usage
+from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
@@ -78,7 +78,10 @@ def report(
         session.note(f"wrote {html}")
         files.append(html)
     if csv is not None:
-        written = report_csv(found, Path(csv))
+        try:
+            written = report_csv(found, Path(csv))
+        except OSError as error:
+            raise CommandError(f"can't write {error.filename or csv}: {error.strerror}") from error
         session.note(f"wrote {len(written)} files to {csv}")
         files += map(str, written)
     # Who asked for files has what people read; a format for machines was asked for as well.

@@ -83,6 +83,7 @@ def ended(session: Session, walk: Walk, command: str, *words: str, **options: An
     if walk.place is None:
         return None
     options = {name: given for name, given in options.items() if (name, given) != ("interval", UNPACED)}
-    line = session.again(command, *words, **options, cursor=walk.place.text())
+    form = None if session.form == "table" else session.form
+    line = session.again(command, *words, **options, format=form, quiet=session.quiet, cursor=walk.place.text())
     session.say_hint(f"broken off; this goes on: {line}")
     return INTERRUPTED

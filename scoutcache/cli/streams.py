@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import os
+import select
+import signal
 import sys
-from typing import BinaryIO
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 from scoutcache.cli.errors import Usage
 
-__all__ = ["prepare_streams", "stdin_bytes"]
+__all__ = ["prepare_streams", "stdin_bytes", "stdin_woken"]
 
 _closed: list[str] = []
 """The streams that were closed before the start."""
@@ -26,7 +34,7 @@ def prepare_streams() -> None:
             _closed.append(name)
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict":
+        if getattr(stream, "errors", None) == "strict" or getattr(stream, "encoding", None) == "ascii":
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # who has such errors is a text stream
 
 
@@ -35,3 +43,44 @@ def stdin_bytes(what: str) -> BinaryIO:
     if "stdin" in _closed or sys.stdin.closed:
         raise Usage(f"{what}: standard input is closed", hint="pipe something into it, or name what is meant")
     return sys.stdin.buffer
+
+
+@contextmanager
+def stdin_woken(what: str) -> Iterator[BinaryIO]:
+    """Standard input for readers in other threads: a signal that ends the command ends their waiting for it too.
+
+    An interrupt comes to the main thread alone.  Whoever is reading then gets a `KeyboardInterrupt` of his own, for
+    what arrived so far may end in the middle of a line.  Raises `Usage` where standard input is closed.
+    """
+    stream = stdin_bytes(what)
+    try:
+        number = stream.fileno()
+    except (AttributeError, OSError):
+        yield stream
+        return
+    woken, waking = os.pipe()
+    os.set_blocking(waking, False)
+    before = signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+    try:
+        yield io.BufferedReader(_Woken(number, woken))
+    finally:
+        signal.set_wakeup_fd(before)
+        os.close(woken)
+        os.close(waking)
+
+
+class _Woken(io.RawIOBase):
+    """What can be read from a file's number until something comes from another one."""
+
+    def __init__(self, number: int, woken: int) -> None:
+        self._number = number
+        self._woken = woken
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        ready, _, _ = select.select([self._number, self._woken], [], [])
+        if self._woken in ready:
+            raise KeyboardInterrupt
+        return os.readv(self._number, [buffer])

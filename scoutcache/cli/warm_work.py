@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
-from scoutcache.cli.streams import stdin_bytes
+from scoutcache.cli.streams import stdin_woken
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
@@ -53,9 +53,9 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
                 _say_nothing_done(session, asked, name, result)
                 return [TaskRun("", result)], None
         if asked.source is not None:
-            lines = _lines(session, asked.source)
-            result = warm_from(cache, lines, pattern=asked.matching, call=call,
-                               progress=partial(progress, asked.source), **options)  # fmt: skip
+            with _lines(session, asked.source) as lines:
+                result = warm_from(cache, lines, pattern=asked.matching, call=call,
+                                   progress=partial(progress, asked.source), **options)  # fmt: skip
             name = "standard input" if asked.source == "-" else asked.source
             _say_nothing_done(session, asked, name, result, "lines to warm from")
             return [TaskRun("", result)], None
@@ -82,10 +82,10 @@ def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmRes
         session.note(f"{name} holds no {what}")
 
 
-def _lines(session: Session, source: str) -> Any:
+def _lines(session: Session, source: str) -> AbstractContextManager[Any]:
     if source == "-":
-        return stdin_bytes("--from -")
-    return web_source(source, session.config).lines() if "://" in source else source
+        return stdin_woken("--from -")
+    return nullcontext(web_source(source, session.config).lines() if "://" in source else source)
 
 
 def _budget(session: Session, asked: Asked) -> Budget | None:

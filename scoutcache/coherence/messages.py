@@ -52,6 +52,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(self, opens=True) if self.is_invalidation and self.action == "delete" else self
 
     @property
+    def closing(self) -> Message:
+        """The message that ends what this one opens."""
+        return msgspec.structs.replace(self, opens=False)
+
+    @property
     def is_invalidation(self) -> bool:
         """True unless it only tells of a write."""
         return self.kind != "written"

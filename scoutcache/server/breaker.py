@@ -3,7 +3,7 @@
 Rule 1: the first error that says nobody is answered opens it: a call that waited out its timeout has cost enough.  It
         is cheap to be wrong, for the listener, which hears from the server twice a second, closes it again.
 Rule 2: only an answer of the server closes it.  Where no listener runs, one caller at a time is let through as a probe
-        once *patience* seconds have passed.
+        once *patience* seconds have passed, longer than a listener is silent: beside one no caller waits again.
 Rule 3: waiting for a free connection says nothing about the server.
 Rule 4: each change of state is told once, however many calls met it; so is that a server which answers takes no writes.
 """

@@ -149,10 +149,12 @@ def _is_tls(error: BaseException) -> bool:
 
 _OBJECT: Final = re.compile(r" ?: <redis\..*>(?= - )", re.DOTALL)
 """How redis-py writes a sentinel that it could not ask, with everything that belongs to it."""
+_SCRIPT: Final = re.compile(r" script: [0-9a-f]+, on @?\w+:\d+\.$")
+"""Where in a script of the cache a server met it, which says nothing to anybody."""
 
 
 def _reason(kind: Kind, error: BaseException) -> str:
-    text = _OBJECT.sub("", str(error).strip()) or type(error).__name__
+    text = _SCRIPT.sub("", _OBJECT.sub("", str(error).strip())) or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
              Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
              Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip

@@ -82,7 +82,7 @@ def test_samples_end_it_and_the_rest_follows(directory, cli):
     again = shlex.split(first.err.partition("this goes on: ")[2])[1:]
     assert again[again.index("--cursor") + 1] == found["cursor"]
     again[again.index("--samples") + 1] = "100000"
-    rest = body(cli(*again, "--json"))
+    rest = body(cli(*again))
     assert (rest["entries"], rest["complete"], rest["resumed"], rest["cursor"]) == (600, False, True, None)
 
 

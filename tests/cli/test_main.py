@@ -229,10 +229,14 @@ def test_json_errors_leave_stdout_empty(cli):
 class TestInterrupted:
     """A filling that waits for its next line is told to end."""
 
+    @pytest.mark.parametrize("how", [("--concurrency", "1"), (), ("--call", "asked:load")])
     @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-    def test_a_signal_ends_it_with_its_code_and_the_lock_is_let_go(self, sent, code, directory, child):
+    def test_a_signal_ends_it_with_its_code_and_the_lock_is_let_go(
+        self, sent, code, how, directory, child, workplace
+    ):
+        (workplace / "asked.py").write_text("async def load(key):\n    return key\n")
         process = subprocess.Popen(
-            [sys.executable, "-m", "scoutcache", "warm", "--from", "-", "--concurrency", "1"],
+            [sys.executable, "-m", "scoutcache", "warm", "--from", "-", *how],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         process.stdin.write('{"key": "first", "value": 1}\n')
@@ -241,7 +245,8 @@ class TestInterrupted:
         while child("get", "first").code != 0 and time.monotonic() < deadline:
             pass
         process.send_signal(sent)
-        out, err = process.communicate(timeout=30)
+        process.wait(timeout=30)  # its input is open still, and gives nothing
+        out, err = process.communicate()
         assert (process.returncode, out) == (code, "")
         assert err.startswith("warning: broken off: -: 1 warmed")
         assert err.count("\n") == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 
 import pytest
@@ -218,3 +219,12 @@ class TestOptions:
         (row,) = found["savings"]
         assert row["estimated"] is True
         assert 500 * 8 / 1e6 <= row["cost_saved_usd"] < 600 * 8 / 1e6
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+def test_a_folder_of_figures_that_takes_nothing_is_named(cli, directory, workplace):
+    (workplace / "figures").mkdir()
+    (workplace / "figures" / "summary.csv").symlink_to("/dev/full")
+    ran = cli("report", "--csv", "figures")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err.endswith("error: can't write figures: No space left on device\n")

@@ -28,6 +28,10 @@ def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert run("get 'llm:☃'", PYTHONIOENCODING="ascii").stdout == "na\\xefve\n"
     done = run("keys -q 'llm:[^ab]'", PYTHONIOENCODING="ascii")
     assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
+    # Here Python takes surrogates for bytes, and refuses other characters.
+    done = run("keys -q 'llm:[^ab]'", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
+
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("line", ["stats", "keys", "dashboard export", "stats --watch --interval 0.1"])

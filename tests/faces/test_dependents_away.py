@@ -52,3 +52,15 @@ def test_what_depends_on_it_ends(pair, until, way, fault):
     until(lambda: other.get("k") is None, "the other machine hears of it", seconds=10)
     until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
     assert [one.get("k"), other.get("k")] == [None, None]
+
+
+def test_what_is_written_meanwhile_is_listed_as_it_is_read(pair):
+    server, one, _ = pair
+    server.pause()
+    assert one.set("meanwhile", 1, tags=["new"])
+    assert one.get("meanwhile") == 1
+    assert sorted(one.keys()) == ["k", "meanwhile", "source"]
+    assert list(one.keys(tag="new")) == ["meanwhile"]
+    assert one.invalidate("mean*", dry_run=True).matched == 1
+    assert one.delete("meanwhile")
+    assert sorted(one.keys()) == ["k", "source"]

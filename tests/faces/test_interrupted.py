@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from contextlib import suppress
 
 import pytest
@@ -167,3 +168,65 @@ def test_a_loop_lets_go_of_its_connection_though_a_part_of_closing_fails(tmp_pat
         assert not loops
 
     asyncio.run(main())
+
+
+@pytest.fixture
+def machines(tmp_path, redis_url):
+    """Two machines over one server."""
+    with (
+        Cache(directory=tmp_path / "a", redis={"url": redis_url}) as one,
+        Cache(directory=tmp_path / "b", redis={"url": redis_url}) as other,
+    ):
+        one.set("k", "old", tags=["t"])
+        assert other.get("k") == "old"
+        yield one, other
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a tier of one's own")], ids=repr)
+@pytest.mark.parametrize(
+    ("call", "method"),
+    [(lambda cache: cache.delete("k"), "remove"),
+     (lambda cache: cache.invalidate("k*"), "remove_matching"),
+     (lambda cache: cache.clear(), "clear"),
+     (lambda cache: cache.invalidate("k", tags=["t"], match="all"), "remove"),
+     (lambda cache: cache.invalidate(tags=["t"]), "renew")],
+    ids=["delete", "pattern", "clear", "intersection", "tag"],
+)  # fmt: skip
+def test_other_machines_keep_what_an_interrupted_invalidation_named(machines, monkeypatch, call, method, error):
+    one, other = machines
+    monkeypatch.setattr(one._core.tier("redis"), method, fail_with(error))
+    with pytest.raises(type(error)):
+        call(one)
+    monkeypatch.undo()
+    assert other.set("k", "later", tags=["t"])
+    assert one.get("k") == other.get("k") == "later"
+    assert one.get_or_compute("k2", lambda: 1) == 1
+    assert other.get("k2") == 1
+
+
+def test_what_ends_with_its_event_loop_is_not_under_way_for_ever(tmp_path, redis_url, machines, monkeypatch):
+    """The end of an event loop cancels what goes on after its caller, too."""
+    _, other = machines
+    released = threading.Event()
+    cache = AsyncCache(directory=tmp_path / "c", redis={"url": redis_url})
+
+    async def main():
+        await cache.get("k")
+        loop, reached = asyncio.get_running_loop(), asyncio.Event()
+
+        def hang(*_):
+            loop.call_soon_threadsafe(reached.set)
+            return int(released.wait(30))
+
+        monkeypatch.setattr(cache._core.tier("redis"), "remove_matching", hang)
+        going_on = asyncio.ensure_future(cache.invalidate("k*"))
+        await reached.wait()
+        going_on.cancel()
+
+    asyncio.run(main())
+    try:
+        assert other.set("k", "later")
+        assert other.get("k") == "later"
+    finally:
+        released.set()
+        asyncio.run(cache.close())
