@@ -16,7 +16,7 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.simulate import assumed_rate, counted_in, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread, telling_unread
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import is_stdout, write_out
 
 if TYPE_CHECKING:
     from scoutcache.insight.advising.advise import Advised
@@ -60,6 +60,7 @@ def advise(
     from scoutcache.oplog.reading import Problems
     from scoutcache.ttl import parse_size
 
+    printed = is_stdout(session, "--write", write)
     room = None if budget is None else read("--budget", parse_size, budget)
     if room is not None and room < LEAST:
         raise Usage(f"--budget {budget}: less than {text.size(LEAST)} is no size for memory",
@@ -83,9 +84,9 @@ def advise(
         )  # fmt: skip
     tell_left_out(session, left_out)
     if write is not None:
-        write_whole(Path(write), as_profile(found).encode())
-        session.note(f"wrote {write}")
-    _show(session, found, write)
+        write_out(session, write, as_profile(found).encode())
+    if not printed:
+        _show(session, found, write)
     return tell_unread(session, problems, named=source is not None)
 
 

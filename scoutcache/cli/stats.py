@@ -14,7 +14,8 @@ from scoutcache.cli.listing import check_tier
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.cli.watching import Every, at_each, interval_of, show
+from scoutcache.cli.watching import EVERY, at_each, interval_of, show
+from scoutcache.cli.writing import STDOUT, is_stdout, print_bytes, write_whole
 from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
 
@@ -52,7 +53,9 @@ def stats(
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every interval, until interrupted.")] = False,
-    interval: Every = "2",
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="S", help=f"With --watch: how often. Default: {EVERY}.")
+    ] = None,
     prom_textfile: Annotated[
         str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus there.")
     ] = None,
@@ -84,12 +87,18 @@ def stats(
     seconds = None if period is None else read("--period", parse_duration, period)
     if tier is not None and by not in {None, "tier"}:
         raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
+    if interval is not None and not watch:
+        raise WrongUsage("--interval is for --watch", hint="add --watch, or leave --interval out")
     asked = Asked(seconds, by, tier, check)
-    every, problems = interval_of(interval), Problems()
+    every, problems = interval_of(interval or EVERY), Problems()
     if prom_textfile is not None:
         if watch:
             raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
-        alerts = _write_metrics(session, Path(prom_textfile))
+        if by is not None or tier is not None or (period is not None and not check):
+            raise WrongUsage("--prom-textfile writes all that was counted, so it takes no --by, --tier or --period",
+                             hint="Prometheus does the choosing; --period goes with --check")  # fmt: skip
+        is_stdout(session, "--prom-textfile", prom_textfile)
+        alerts = _write_metrics(session, prom_textfile, seconds)
         return _warned(session, alerts) if check else None
     passed: list[Alert] = []
     if watch:
@@ -115,17 +124,20 @@ def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
     return MISSED if passed else None
 
 
-def _write_metrics(session: Session, file: Path) -> Sequence[Alert]:
-    """Write everything this machine's processes counted, and the alerts; those."""
-    from scoutcache.cli.writing import write_whole
+def _write_metrics(session: Session, file: str, period: float | None) -> Sequence[Alert]:
+    """Write everything this machine's processes counted, and the alerts of *period*; those."""
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
 
     with session.core(raising=False) as core:
-        view = look(session, core, Asked(check=True))
+        view = look(session, core, Asked(period, check=True))
         tally = read_counts(core.directory, since=None, now=core.world.now()).tally
         usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
-        write_whole(file, exposition(families(tally, usages, view.alerts or ())).encode())
+        content = exposition(families(tally, usages, view.alerts or ())).encode()
+    if file == STDOUT:
+        print_bytes(content)
+    else:
+        write_whole(Path(file), content)
     return view.passed
 
 
