@@ -161,7 +161,7 @@ class MemoryTier:
         """Why an entry isn't here that was lately; None where that isn't known."""
         slot = self._tables.get(*ref)
         if slot is not None:
-            return "expired" if slot.until <= self._monotonic() else None
+            return (self._departed.why(ref) or "expired") if slot.until <= self._monotonic() else None
         return self._departed.why(ref)
 
     def entry(self, ref: Ref) -> Detail | None:
@@ -309,6 +309,7 @@ class MemoryTier:
                 for victim in cast("list[Slot]", self._policy.replace(old, slot)):
                     self._tables.take(victim)
                 self._tables.put(slot)
+                self._departed.note(slot.ref, "invalidated")  # why it is missed by who takes nothing stale
 
     def clear(self, namespace: str | None) -> int:
         """Remove a whole namespace, or everything for None."""
