@@ -156,6 +156,12 @@ class DiskTier:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
         return self._removing.keys([physical_key(ref) for ref in refs])
 
+    def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
+        """Remove them and return those that were there.  Raises `TierUnavailable`."""
+        keys = [physical_key(ref) for ref in refs]
+        there = self._removing.each(keys)
+        return {ref for ref, key in zip(refs, keys, strict=True) if key in there}
+
     def remove_matching(self, namespace: str, pattern: Pattern) -> int:
         """Remove every key that matches and return how many.  Raises `TierUnavailable`."""
         if pattern.matches_all:

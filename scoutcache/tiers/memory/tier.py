@@ -261,6 +261,13 @@ class MemoryTier:
             slots = {self._tables.get(*ref) for ref in refs} - {None}
             return self._drop(cast("set[Slot]", slots)) if superseded else self._end(cast("set[Slot]", slots))
 
+    def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
+        """Remove them, which something ended; those that were there."""
+        with self._lock:
+            slots = {ref: slot for ref in refs if (slot := self._tables.get(*ref)) is not None}
+            self._end(slots.values())
+            return set(slots)
+
     def discard(self, rows: Sequence[Row]) -> int:
         """Remove those that are still the same entry as when they were listed, as `idle` does, and return how many."""
         with self._lock:
