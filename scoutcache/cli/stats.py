@@ -94,8 +94,8 @@ def stats(
     if prom_textfile is not None:
         if watch:
             raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
-        if by is not None or tier is not None or (period is not None and not check):
-            raise WrongUsage("--prom-textfile writes all that was counted, so it takes no --by, --tier or --period",
+        if {by, tier, session.namespace} != {None} or (period is not None and not check):
+            raise WrongUsage("--prom-textfile writes all that was counted: no --by, --tier, --namespace or --period",
                              hint="Prometheus does the choosing; --period goes with --check")  # fmt: skip
         is_stdout(session, "--prom-textfile", prom_textfile)
         alerts = _write_metrics(session, prom_textfile, seconds)

@@ -60,6 +60,8 @@ class TestOptionsWithoutEffect:
             (("stats", "--interval", "5"), "--interval is for --watch"),
             (("stats", "--prom-textfile", "x", "--by", "tag"), "--prom-textfile"),
             (("stats", "--prom-textfile", "x", "--period", "1h"), "--prom-textfile"),
+            (("stats", "--prom-textfile", "x", "--namespace", "default"), "--prom-textfile"),
+            (("log", "convert", "cache", "-o", "x.csv", "--namespace", "default"), "leave --namespace out"),
             (("keys", "--all-namespaces", "--namespace", "x"), "--all-namespaces does not go with --namespace"),
             (("--namespace", "x", "keystats", "--all-namespaces"), "--all-namespaces does not go with --namespace"),
         ],
