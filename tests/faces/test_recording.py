@@ -251,3 +251,12 @@ def test_several_that_lie_in_different_tiers_are_counted_together(open_cache):
     cache.on("removed", lambda record: removed.append((record.key, record.tiers)))
     assert cache.delete_many(["m:a", "d:a", "d:gone"]) == 2
     assert removed == [("m:a", ("memory",)), ("d:a", ("disk",))]
+
+
+@pytest.mark.parametrize("where", [["redis"], ["memory", "redis", "disk"]], ids="+".join)
+def test_of_several_on_a_server_too(open_cache, where):
+    cache = open_cache(where)
+    cache.set_many({"a": 1, "b": 2})
+    assert cache.delete_many(["a", "gone", "b"]) == 2
+    outcomes = {line.key: line.outcome for line in logged(cache, "delete")}
+    assert outcomes == {"a": "deleted", "gone": "absent", "b": "deleted"}
