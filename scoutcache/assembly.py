@@ -57,6 +57,7 @@ from scoutcache.wire.codec import Codec
 if TYPE_CHECKING:
     from scoutcache.channels.leasing import Leasing
     from scoutcache.remote import Remote, Together
+    from scoutcache.tiers.disk import DiskTier
 
 __all__ = ["REAL_CLOCKS", "open_core"]
 
@@ -134,6 +135,7 @@ class Assembly:
         self._journal: Channel = open_journal(self._directory) if self._remote is None else self._remote.channel
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
+        self._disk: DiskTier | None = None
         self._moments = Moments(threading.Lock())
         self._raise_errors = raise_errors
 
@@ -293,6 +295,7 @@ class Assembly:
         )
         if self._remote is not None:
             self._remote.keep(tier)
+        self._disk = tier
         return tier
 
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
@@ -300,7 +303,10 @@ class Assembly:
         self._hooks.emit(events.Evicted(*ref, "memory", reason))
 
     def _why_gone(self, ref: Ref) -> str | None:
-        return None if self._memory is None else self._memory.why_absent(ref)
+        why = None if self._memory is None else self._memory.why_absent(ref)
+        if why in {None, "evicted"} and self._disk is not None:  # what left memory for want of room lived on below
+            why = self._disk.why_absent(ref) or why
+        return why
 
     def _peek(self, ref: Ref) -> Found | None:
         if self._memory is None or not (self._remote is None or self._remote.sure()):

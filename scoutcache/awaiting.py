@@ -53,7 +53,10 @@ def _write(ports: Ports, effect: Write) -> Awaited:
 
 def _remove(ports: Ports, effect: Remove) -> Awaited:
     tier = ports.awaiting[effect.level]
-    return None if tier is None else tier.on_loop(tier.plans.remove(effect.refs))
+    if tier is None:
+        return None
+    removing: Awaitable[Any] = tier.on_loop((tier.plans.remove_each if effect.each else tier.plans.remove)(effect.refs))
+    return removing
 
 
 def _current(ports: Ports, effect: Current) -> Awaited:

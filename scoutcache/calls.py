@@ -107,7 +107,8 @@ class Calls:
         reasons: dict[Ref, str] = {}
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
         if found is not None and found.header.fresh_until <= core.world.now():
-            reasons[ref], found = "expired", None
+            reasons.setdefault(ref, "expired")
+            found = None
         if found is not None:
             self._record_found(ref, found, began, making_us(key))
             return found.value
@@ -138,7 +139,7 @@ class Calls:
         now = self.core.world.now()
         stale = [ref for ref, one in found.items() if one.header.fresh_until <= now]
         for ref in stale:
-            reasons[ref] = "expired"
+            reasons.setdefault(ref, "expired")
             del found[ref]
         return found
 
@@ -290,14 +291,13 @@ class Calls:
     def delete_many(self, keys: Iterable[Key], namespace: str | None = None) -> Flow[int]:
         """Remove entries and whatever depends on them; how many were there."""
         made: dict[Ref, float] = {}
-        refs = [self.noted_ref(key, namespace, made) for key in several(keys, "keys")]
+        refs = list(dict.fromkeys([self.noted_ref(key, namespace, made) for key in several(keys, "keys")]))
         began = self.core.clocks.monotonic_ns()
         if not refs:
             return 0
         removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
-        # Tiers say how many there were, not which: of several none is called absent unless all were.
-        outcome = "deleted" if removed.count or removed.failed else "absent"
         for ref in refs:
+            outcome = "deleted" if removed.failed or removed.tiers_of(ref) else "absent"
             self.record("delete", ref, began, outcome=outcome, keygen_us=made.get(ref))
         yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count

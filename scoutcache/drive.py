@@ -48,6 +48,7 @@ from scoutcache.engine.effects import (
 )
 from scoutcache.engine.failures import copied
 from scoutcache.engine.flights import LEADING, Abandoned, Flight, TooSlow, blocking
+from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.ports import BESIDE_LIMIT, Ports
 from scoutcache.taking import atake, atold, take, told
@@ -163,6 +164,12 @@ def _write(ports: Ports, effect: Write) -> int:
     tier: Any = ports.tiers[effect.level]
     with_it = () if effect.message is None else (effect.message,)
     return tier.write(effect.rows, ports.now(), effect.allow, *with_it)  # type: ignore[no-any-return]
+
+
+def _remove(ports: Ports, effect: Remove) -> int | set[Ref]:
+    tier: Any = ports.tiers[effect.level]
+    each = getattr(tier, "remove_each", None) if effect.each else None
+    return tier.remove(effect.refs) if each is None else each(effect.refs)  # type: ignore[no-any-return]
 
 
 def _remove_older(ports: Ports, effect: RemoveOlder) -> int:
@@ -283,7 +290,7 @@ _BLOCKING: dict[type[Effect], Callable[[Ports, Any], Any]] = {
     Read: _read,
     ReadOne: _read_one,
     Write: _write,
-    Remove: lambda ports, effect: ports.tiers[effect.level].remove(effect.refs),
+    Remove: _remove,
     RemoveOlder: _remove_older,
     Erase: lambda ports, effect: ports.tiers[effect.level].remove_matching(effect.namespace, effect.pattern),
     Clear: lambda ports, effect: ports.tiers[effect.level].clear(effect.namespace),

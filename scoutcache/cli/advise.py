@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,7 +15,7 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_unread, telling_unread
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import is_stdout, write_out
 
 if TYPE_CHECKING:
     from scoutcache.insight.advising.advise import Advised
@@ -58,6 +57,7 @@ def advise(
     from scoutcache.insight.operations import end_of
     from scoutcache.oplog.reading import Problems
 
+    printed = is_stdout(session, "--write", write)
     room = _room(budget)
     path = log_at(session, source)
     now = time.time()
@@ -72,9 +72,9 @@ def advise(
         )  # fmt: skip
     tell_left_out(session, left_out)
     if write is not None:
-        write_whole(Path(write), as_profile(found).encode())
-        session.note(f"wrote {write}")
-    _show(session, found, write)
+        write_out(session, write, as_profile(found).encode())
+    if not printed:
+        _show(session, found, write)
     return tell_unread(session, problems, named=source is not None)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ import typer
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import STDOUT, write_out
 
 app = group(
     "dashboard",
@@ -45,8 +44,7 @@ def export(
     if session.form == "csv":
         raise Usage("a dashboard is JSON: it has no rows for --format csv", hint="leave --format out")
     text = f"{json.dumps(dashboard(), indent=None if session.form == 'jsonl' else 2)}\n"
-    if output is None:
+    if output is None or output == STDOUT:
         session.out.write(text)
     else:
-        write_whole(Path(output), text.encode())
-        session.note(f"wrote {output}")
+        write_out(session, output, text.encode())

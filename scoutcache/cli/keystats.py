@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.listing import check_tier
+from scoutcache.cli.listing import check_namespaces, check_tier
 from scoutcache.cli.opening import check_answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
@@ -60,6 +60,7 @@ def keystats(
     """
     from scoutcache.insight.keystats import KeyStats, collect
 
+    check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
     with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)

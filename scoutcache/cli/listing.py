@@ -63,6 +63,7 @@ def keys(
     hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning. Hits are those
     that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted last.
     """
+    check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
     for text in chosen or ():
         filters.parse_filter(text)
@@ -94,6 +95,12 @@ def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) 
     else:
         bare = session.quiet and session.form == "table"
         session.out.listing("keys", found, ("key",) if bare else COLUMNS)
+
+
+def check_namespaces(session: Session, *, all_namespaces: bool) -> None:
+    """Refuse to look at one namespace and at all of them."""
+    if all_namespaces and session.namespace is not None:
+        raise Usage("--all-namespaces does not go with --namespace", hint="leave one of them out")
 
 
 def check_tier(core: Core, tier: str | None) -> None:

@@ -88,7 +88,7 @@ def tail(
         columns = _SHOWN if session.form == "table" else _TAIL
         if not follow:
             session.out.listing("operations", rows, columns)
-            if not rows:
+            if not rows and number:
                 session.note("the log holds no such operation")
                 tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
@@ -178,6 +178,8 @@ def convert(
 
     if Path(out).suffix not in TARGETS:
         raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
+    if session.namespace is not None:
+        raise Usage("log convert writes every namespace as it is", hint="leave --namespace out: it has a column")
     start = begin_of(since, time.time())
     operations = Operations(Path(), start, files=files_of([Path(source) for source in sources]))
     with session.working("converting"):

@@ -14,7 +14,7 @@ from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import STDOUT, is_stdout, write_out
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -54,7 +54,9 @@ def report(
             help="Compare with the same time before (the default with --since), or the second half with the first.",
         ),
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network; - prints it.")
+    ] = None,
     csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="A CSV file for each section.")] = None,
 ) -> int | None:
     """Report from the counters and the operation log: savings, advice, trends, misses, keys, latencies, trouble.
@@ -68,14 +70,16 @@ def report(
 
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
+    if csv == STDOUT:
+        raise Usage("--csv takes a folder: each section has a file of its own", hint="--format csv prints one table")
+    is_stdout(session, "--html", html)
     if not logs:
         session.look_for_cache()
     with session.working("reading the operation log"):
         found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to), logs or ())
     files: list[str] = []
     if html is not None:
-        write_whole(Path(html), report_html(found).encode())
-        session.note(f"wrote {html}")
+        write_out(session, html, report_html(found).encode())
         files.append(html)
     if csv is not None:
         try:

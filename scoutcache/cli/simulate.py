@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -16,7 +15,7 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left_out
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_unread, telling_unread
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import is_stdout, write_out
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point
@@ -64,7 +63,9 @@ def simulate(
     jobs: Annotated[
         int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
     ] = None,
-    html: Annotated[str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network.")] = None,
+    html: Annotated[
+        str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network; - prints it.")
+    ] = None,
 ) -> int | None:
     """Replay requests through other policies and sizes: the hit ratio each would have had.
 
@@ -74,6 +75,7 @@ def simulate(
     """
     from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, curves, parse_sizes
 
+    printed = is_stdout(session, "--html", html)
     policies = _policies(policy)
     requests, name, problems = _requests(session, source, since, sample_above)
     sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
@@ -87,9 +89,9 @@ def simulate(
     if html is not None:
         from scoutcache.insight.simulation.chart import as_page
 
-        write_whole(Path(html), as_page(points, about).encode())
-        session.note(f"wrote {html}")
-    _show(session, points, as_rows(points), about)
+        write_out(session, html, as_page(points, about).encode())
+    if not printed:
+        _show(session, points, as_rows(points), about)
     return tell_unread(session, problems, named=source is not None)
 
 

@@ -16,7 +16,8 @@ from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import Asked, StatsView
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.cli.watching import Every, at_each, interval_of, show
+from scoutcache.cli.watching import EVERY, at_each, interval_of, show
+from scoutcache.cli.writing import STDOUT, is_stdout, print_bytes, write_whole
 from scoutcache.entry import Usage
 
 if TYPE_CHECKING:
@@ -48,7 +49,9 @@ def stats(
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
     watch: Annotated[bool, typer.Option("--watch", help="Again every interval, until interrupted.")] = False,
-    interval: Every = "2",
+    interval: Annotated[
+        str | None, typer.Option("--interval", metavar="S", help=f"With --watch: how often. Default: {EVERY}.")
+    ] = None,
     prom_textfile: Annotated[
         str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus there.")
     ] = None,
@@ -74,11 +77,12 @@ def stats(
     said. --prom-textfile writes what all processes of this machine counted, for the textfile collector of Prometheus'
     node exporter, and prints nothing.
     """
-    wanted, every = _asked(period, by, tier, check=check), interval_of(interval)
+    if interval is not None and not watch:
+        raise WrongUsage("--interval is for --watch", hint="add --watch, or leave --interval out")
+    wanted, every = _asked(period, by, tier, check=check), interval_of(interval or EVERY)
     if prom_textfile is not None:
-        if watch:
-            raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
-        passed = _write_metrics(session, Path(prom_textfile))
+        _check_textfile(session, prom_textfile, wanted, watch=watch)
+        passed = _write_metrics(session, prom_textfile, wanted.period)
     else:
         passed = _watch(session, wanted, every) if watch else _show_once(session, wanted)
     return _warned(session, passed) if check else None
@@ -91,6 +95,15 @@ def _asked(period: str | None, by: str | None, tier: str | None, *, check: bool)
     if tier is not None and by not in {None, "tier"}:
         raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
     return Asked(seconds, by, tier, check)
+
+
+def _check_textfile(session: Session, file: str, asked: Asked, *, watch: bool) -> None:
+    if watch:
+        raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
+    if {asked.by, asked.tier, session.namespace} != {None} or (asked.period is not None and not asked.check):
+        raise WrongUsage("--prom-textfile writes all that was counted: no --by, --tier, --namespace or --period",
+                         hint="Prometheus does the choosing; --period goes with --check")  # fmt: skip
+    is_stdout(session, "--prom-textfile", file)
 
 
 def _show_once(session: Session, asked: Asked) -> Sequence[Alert]:
@@ -140,17 +153,20 @@ def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
     return MISSED if passed else None
 
 
-def _write_metrics(session: Session, file: Path) -> Sequence[Alert]:
-    """Write everything this machine's processes counted, and the alerts; those."""
-    from scoutcache.cli.writing import write_whole
+def _write_metrics(session: Session, file: str, period: float | None) -> Sequence[Alert]:
+    """Write everything this machine's processes counted, and the alerts of *period*; those."""
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
 
     with session.core(raising=False) as core:
-        view = look(session, core, Asked(check=True))
+        view = look(session, core, Asked(period, check=True))
         tally = read_counts(core.directory, since=None, now=core.world.now()).tally
         usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
-        write_whole(file, exposition(families(tally, usages, view.alerts or ())).encode())
+        content = exposition(families(tally, usages, view.alerts or ())).encode()
+    if file == STDOUT:
+        print_bytes(content)
+    else:
+        write_whole(Path(file), content)
     return view.passed
 
 

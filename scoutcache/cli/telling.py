@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from scoutcache.core import Core
     from scoutcache.entry import Header
 
+_MARKING: Final = 60.0
+"""Seconds that marking what matches a pattern may take."""
 _DID: Final = {"invalidate": "invalidated", "delete": "deleted", "set": "written"}
 
 
@@ -30,10 +32,11 @@ def _signature(by: Mapping[str, Any]) -> str:
 def reasons(core: Core, header: Header, now: float) -> list[dict[str, Any]]:
     """Why an entry is not fresh: one for each cause, with what the log knows of it; nothing for a fresh one.
 
-    *cause* is ``expired``, ``tag``, ``dependency`` or ``namespace``, *name* the tag or the key, *stale* whether it was
-    only marked stale, *by* who did it when (see `scoutcache.insight.reasons.who_ended`), *told* all of it in words.
+    *cause* is ``expired``, ``key`` (marked by its name or a pattern), ``tag``, ``dependency`` or ``namespace``, *name*
+    the tag, key or pattern, *stale* whether it was only marked stale, *by* who did it when (see
+    `scoutcache.insight.reasons.who_ended`), *told* all of it in words.
     """
-    found = list(_lapsed(header, now))
+    found = [_marked(core, header, now) or lapsed for lapsed in _lapsed(header, now)]
     versions = core.ports.versions.current(header.ref.namespace, [mark.name for mark in header.marks])
     changed = [mark for mark in header.marks if versions.get(mark.name) != mark.version]
     if changed:
@@ -49,6 +52,22 @@ def _lapsed(header: Header, now: float) -> Iterator[dict[str, Any]]:
     if until <= now:
         told = f"its time was over {text.duration(now - until)} ago{'; it may be served stale' if stale else ''}"
         yield {"cause": "expired", "name": None, "stale": stale, "by": None, "told": told}
+
+
+def _marked(core: Core, header: Header, now: float) -> dict[str, Any] | None:
+    """Who cut its fresh time short by its name or a pattern, as far as the log knows."""
+    if header.expires <= now:
+        return None
+    from scoutcache.insight.reasons import last_act
+
+    by = last_act(core.directory, *header.ref)
+    if by is None or by["op"] != "invalidate" or by["what"].startswith("tag:"):
+        return None
+    at = datetime.fromisoformat(by["at"]).timestamp()
+    if not header.created <= at <= header.fresh_until <= at + _MARKING:
+        return None
+    told = f"it was marked stale as {by['what']} {_ago(by['at'], now)}{_signature(by)}; it may be served stale"
+    return {"cause": "key", "name": by["what"], "stale": True, "by": by, "told": told}
 
 
 def _ended(mark: Mark, current: int | None, by: dict[str, Any] | None, now: float) -> dict[str, Any]:

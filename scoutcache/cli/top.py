@@ -12,7 +12,7 @@ from scoutcache.cli import gathering, text
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import alert_row
-from scoutcache.cli.watching import Every, at_each, interval_of, show
+from scoutcache.cli.watching import EVERY, Every, at_each, interval_of, show
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
@@ -43,7 +43,7 @@ OTHERS_EVERY: Final = 5.0
 )
 def top(
     session: Session,
-    interval: Every = "2",
+    interval: Every = EVERY,
     once: Annotated[bool, typer.Option("--once", help="Measure for one interval, print it, and end.")] = False,
     most: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 5,
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +14,7 @@ from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import print_bytes, write_whole
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import TierUnavailable
 
@@ -71,7 +70,7 @@ def get(
     elif session.form != "table":
         session.out.record({"key": key, "namespace": namespace, "value": value})
     elif raw:
-        _write_raw(_bytes(session, value))
+        print_bytes(_bytes(session, value))
     else:
         show_value(session, value)
 
@@ -100,16 +99,6 @@ def _bytes(session: Session, value: Any) -> bytes:
     if isinstance(value, bytes | bytearray):
         return bytes(value)
     return (value if isinstance(value, str) else _json(session, value)).encode("utf-8", "surrogatepass")
-
-
-def _write_raw(content: bytes) -> None:
-    sys.stdout.flush()
-    binary = getattr(sys.stdout, "buffer", None)
-    if binary is None:  # stdout replaced by a stream of text, as tests do
-        sys.stdout.write(content.decode("utf-8", "surrogateescape"))
-        return
-    binary.write(content)
-    binary.flush()
 
 
 @command(

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from scoutcache.cli import warm_options as take
+from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
+from scoutcache.cli.writing import STDOUT
 
 if TYPE_CHECKING:
     from scoutcache.cli.warm_asked import Asked
@@ -77,6 +79,8 @@ def warm(
         work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
     )  # fmt: skip
     asked.check(session)
+    if prom_textfile == STDOUT:
+        raise Usage("--prom-textfile takes a file: how it went is printed as it is", hint="name one, such as warm.prom")
     return _warm(session, asked, prom_textfile)
 
 

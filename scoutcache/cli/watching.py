@@ -34,6 +34,9 @@ LEAST: Final = 0.1
 
 LONGEST: Final = 86_400.0
 
+EVERY: Final = "2"
+"""Seconds, where nobody says."""
+
 Every = Annotated[str, typer.Option("--interval", metavar="S", help="How often: 2, 500ms, 1m.")]
 
 

@@ -72,10 +72,11 @@ class Write:
 
 @dataclass(slots=True)
 class Remove:
-    """Remove *refs* from a tier; answered by how many were there."""
+    """Remove *refs* from a tier; answered by how many were there, or with *each* by which, where it can tell."""
 
     level: int
     refs: Sequence[Ref]
+    each: bool = False
 
 
 @dataclass(slots=True)
@@ -238,7 +239,7 @@ def announce(message: Message) -> Flow[None]:
     yield Announce(message)
 
 
-def count(effect: Remove | RemoveOlder | Erase | Clear) -> Flow[int]:
-    """An effect that is answered by a number."""
-    number: int = yield effect
-    return number
+def count(effect: Remove | RemoveOlder | Erase | Clear) -> Flow[int | set[Ref]]:
+    """An effect that is answered by a number, or by what there was."""
+    found: int | set[Ref] = yield effect
+    return found

@@ -137,8 +137,12 @@ class Reading:
             _note(reasons, ref, "expired")
         elif (life := (yield from self.life(found.header))) == "dead":
             _note(reasons, ref, "invalidated")
+        elif life == "current":
+            return found
         else:
-            return found if life == "current" else found._replace(header=found.header.aged(world.now()))
+            if found.header.fresh_until > world.now():  # else its time was over before
+                _note(reasons, ref, "invalidated")
+            return found._replace(header=found.header.aged(world.now()))
         return None
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:

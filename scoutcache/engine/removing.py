@@ -38,16 +38,33 @@ class Removed:
 
     by_tier: dict[str, int] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    had: dict[str, set[Ref]] = field(default_factory=dict)
+    """What each tier had, of those that can tell."""
 
     @property
     def count(self) -> int:
-        """How many keys: an entry stands in several tiers, so the most that one of them had."""
-        return max(self.by_tier.values(), default=0)
+        """How many keys: an entry stands in several tiers, so the most that one of them had, or all had."""
+        return max(max(self.by_tier.values(), default=0), len(set().union(*self.had.values())))
+
+    def tiers_of(self, ref: Ref) -> tuple[str, ...]:
+        """The tiers that had *ref*, which was among what was removed; of one that can't tell, if it had anything."""
+        return tuple([
+            tier for tier, number in self.by_tier.items() if (ref in self.had[tier] if tier in self.had else number)
+        ])  # fmt: skip
+
+    def take(self, tier: str, answer: int | set[Ref]) -> None:
+        """*tier* removed so many, or these."""
+        if isinstance(answer, int):
+            self.by_tier[tier] = answer
+        else:
+            self.by_tier[tier], self.had[tier] = len(answer), answer
 
     def add(self, other: Removed) -> None:
         """Take in the figures of another removal."""
         for tier, number in other.by_tier.items():
             self.by_tier[tier] = self.by_tier.get(tier, 0) + number
+        for tier, refs in other.had.items():
+            self.had[tier] = self.had.get(tier, set()) | refs
         self.failed.update(other.failed)
 
 
@@ -62,10 +79,11 @@ class Removing:
     ) -> Flow[Removed]:
         """Remove *keys*, and with *cascade* whatever depends on them."""
         refs = [Ref(namespace, key) for key in keys]
-        removed = yield from self.announced("key", namespace, keys, reason, [Remove(i, refs) for i in self._levels()])
-        tiers = tuple(tier for tier, number in removed.by_tier.items() if number)
-        for key in keys if tiers else ():
-            self._world.hooks.emit(events.Removed(namespace, key, tiers))
+        doomed = [Remove(level, refs, each=len(refs) > 1) for level in self._levels()]
+        removed = yield from self.announced("key", namespace, keys, reason, doomed)
+        for ref in dict.fromkeys(refs):
+            if tiers := removed.tiers_of(ref):
+                self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
         if cascade:
             removed.add((yield from self.cascade(namespace, keys, reason)))
         return removed
@@ -191,7 +209,7 @@ class Removing:
                 if isinstance(doom, Renew | Announce):
                     yield doom
                 else:
-                    removed.by_tier[self._world.names[doom.level]] = yield from effects.count(doom)
+                    removed.take(self._world.names[doom.level], (yield from effects.count(doom)))
                     if isinstance(doom, Remove | RemoveOlder):
                         self._world.doubts[doom.level].settle(_refs_of(doom))
             except TierUnavailable as error:

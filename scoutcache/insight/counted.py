@@ -67,6 +67,15 @@ def _requests(counts: Counts, namespace: str | None) -> list[Counted]:
     return [row for row in rows if row.kind in REQUESTS and namespace in {None, row.namespace}]
 
 
+def asked_from(counts: Counts, namespace: str | None, since: float | None) -> tuple[int, float]:
+    """How many requests were counted from the first whole minute (or hour) after *since* on, and when that begins."""
+    first, begin = counts.first_minute, 0
+    if since is not None and first is not None and first * 60 < since:
+        begin = first + (1 if first * 60 > since - 60 else 60)
+    rows = [row for row in _requests(counts, namespace) if row.minute >= begin and _counts_as_request(row)]
+    return sum([row.count for row in rows]), begin * 60.0
+
+
 def steps_of(counts: Counts, namespace: str | None, since: float | None, now: float) -> Steps:
     """Steps just wide enough for `POINTS` of them."""
     rows = _requests(counts, namespace)

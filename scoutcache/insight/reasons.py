@@ -3,7 +3,8 @@
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
         What was stored before and that nobody took away has expired if its ttl was over, or else was evicted: the disk
-        tier notes no names of what it removes.
+        tier notes no names of what it removes.  So is ``expired`` (past its time): a key or pattern that was marked
+        stale cut the time of its entries short, and what was taken away may have lain there until its time was over.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
         clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
@@ -134,12 +135,16 @@ class _Story:
 
     def _asked(self, line: Line) -> None:
         if line.outcome in HIT_OUTCOMES:  # a tier had it all the same
-            self._lives(self._until if line.time < self._until else math.inf)
+            if line.outcome != "stale" or self._taken != "invalidated":  # what was marked stale is served, and stays so
+                self._lives(self._until if line.time < self._until else math.inf)
             told = line.outcome if line.outcome != "hit" else "joined" if line.reason == "joined" else "fresh"
             self._tell(line, told or "", None)
         elif line.outcome == "miss" and line.tier is None:
             reason = line.reason or "unknown"
-            reason = (self._reason_at(line.time) or reason) if reason == "cold" else reason
+            if reason == "cold":
+                reason = self._reason_at(line.time) or reason
+            elif reason == "expired" and self._taken == "invalidated":
+                reason = "invalidated"
             self._tell(line, reason, self.by if reason == "invalidated" else None)
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:

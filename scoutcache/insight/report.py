@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "Section", "build_report"]
 
+FEW: Final = 10
+MISSING: Final = 0.005
+"""So many requests, or this share of them, may be on their way into the log, or out of the period by a second."""
 GROUPS: Final[tuple[By, ...]] = ("prefix", "namespace", "tier", "tag")
 
 
@@ -52,6 +55,7 @@ class _Read:
     savings: Savings
     periods: trend.Periods | None
     namespace: str | None
+    since: float | None
 
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
@@ -85,7 +89,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     spans = source.periods(counts, since, before, compare)
     found = _Read(
         source.stats(since), {by: source.stats(since, by) for by in ("prefix", "namespace")}, counts, log,
-        counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace,
+        counted.steps_of(counts, namespace, since, now), Savings(counts, log, namespace), spans, namespace, since,
     )  # fmt: skip
     acts: list[Line] = []
     if log.says("op", "invalidate").any():
@@ -226,8 +230,17 @@ def _summary(found: _Read) -> Section:
 
 
 def _log_share(found: _Read) -> float | None:
-    """How much of what happened the log holds; None when nothing did."""
-    whole = len(found.log) + sum(found.stats.left_out.values())
+    """How much of what happened the log holds; None when nothing did.
+
+    Where more is missing than its writers left out, files of it were removed, or it was off: then it is how much of
+    what was asked for.
+    """
+    left_out = sum(found.stats.left_out.values())
+    asked, begin = counted.asked_from(found.counts, found.namespace, found.since)
+    logged = int((found.log.flag("request") & (found.log.number("time") >= begin)).sum())
+    if asked - logged - left_out >= max(FEW, MISSING * asked):
+        return logged / asked
+    whole = len(found.log) + left_out
     return len(found.log) / whole if whole else None
 
 

@@ -87,6 +87,10 @@ def seal(path: Path, now: float, *, dry_run: bool = False, smallest: int = SMALL
         if why is not None:
             return Sealed(path, None, why, size, size)
         return _seal(path, fd, rest, dry_run=dry_run)
+    except FileNotFoundError:
+        if path.exists():
+            raise
+        return Sealed(path, None, "gone", 0, 0)  # beyond the log's limits, and removed meanwhile
     finally:
         os.close(fd)  # and with it the lock
 

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -253,6 +254,30 @@ class TestInspect:
         found = body(cli("inspect", "s", "--json"))
         assert (found["valid"], found["stale"], found["why"][0]["stale"]) == (True, True, True)
         assert found["why"][0]["told"].startswith("tag t was marked stale ")
+
+    @pytest.mark.parametrize("named", ["x:*", "x:1"])
+    def test_of_what_a_key_or_a_pattern_marked_stale_it_says_who_did(self, directory, cli, named):
+        cli("set", "x:1", "v")
+        cli("invalidate", named, "--action", "mark-stale", "--reason", "release")
+        cli("get", "x:1")
+        (why,) = json.loads(cli("inspect", "x:1", "--json").out)["why"]
+        assert (why["cause"], why["name"], why["stale"], why["by"]["reason"]) == ("key", named, True, "release")
+        assert why["told"].startswith(f"it was marked stale as {named} ")
+        (missed,) = json.loads(cli("explain", "x:1", "--json").out)["outcomes"]
+        assert (missed["reason"], missed["by"]["what"], missed["by"]["reason"]) == ("invalidated", named, "release")
+
+    def test_what_had_gone_stale_before_it_was_marked_ended_by_its_time(self, directory, cli, fake_clock):
+        from scoutcache import Cache
+        from scoutcache.core import Clocks
+
+        clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+        fake_clock.step_wall(time.time() - 30 - fake_clock.wall())
+        with Cache(directory=directory, clocks=clocks) as cache:
+            cache.set("x:1", "v", ttl=10, stale_ttl="1h")
+            fake_clock.advance(20)
+            cache.invalidate("x:*", action="mark_stale")
+        (why,) = json.loads(cli("inspect", "x:1", "--json").out)["why"]
+        assert (why["cause"], why["by"]) == ("expired", None)
 
     def test_one_whose_time_is_over_says_so(self, directory, cli):
         from scoutcache import Cache

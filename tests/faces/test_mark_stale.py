@@ -190,3 +190,30 @@ def test_what_two_of_them_match_is_counted_once(cache, extra):
     marked = cache.invalidate("k:*", "*:1", keys=["k:1", "k:2", *extra], action="mark_stale")
     assert marked.matched == 3
     assert cache.keys() == []
+
+
+@pytest.mark.parametrize("tiers", [["memory"], ["disk"], ["memory", "disk"]], ids="+".join)
+def test_who_takes_nothing_stale_is_told_that_a_tag_ended_it(open_cache, tiers, fake_clock):
+    cache = open_cache(tiers)
+    missed = []
+    cache.on("miss", lambda miss: missed.append((miss.key, miss.reason)))
+    cache.set("k", "old", ttl=100, tags=["red"])
+    cache.set("late", "old", ttl=1, stale_ttl=100, tags=["red"])
+    fake_clock.advance(2)
+    cache.invalidate(tags=["red"], action="mark_stale")
+    assert cache.get_many(["k", "late"]) == {}
+    assert cache.get("k") is None
+    assert missed == [("k", "invalidated"), ("late", "expired"), ("k", "invalidated")]
+
+
+def test_what_expired_on_disk_is_told_from_what_never_was_there(open_cache, fake_clock):
+    """By a process that never had it in memory."""
+    open_cache(["memory", "disk"]).set("k", "old", ttl=1)
+    fake_clock.advance(2)
+    other = open_cache(["memory", "disk"])
+    missed = []
+    other.on("miss", lambda miss: missed.append((miss.key, miss.reason)))
+    assert other.get("k") is None
+    assert other.get_many(["k", "never"]) == {}
+    assert other.get_or_compute("k", lambda: "new") == "new"
+    assert missed == [("k", "expired"), ("k", "expired"), ("never", "cold"), ("k", "expired")]

@@ -228,3 +228,35 @@ def test_what_was_not_there_was_not_deleted(open_cache, tiers):
     assert [cache.delete("k"), cache.delete("k"), cache.delete_many(["x", "y"])] == [True, False, 0]
     assert [line.outcome for line in logged(cache, "delete")] == ["deleted", "absent", "absent", "absent"]
     assert cache.stats().deletes == 1
+
+
+def test_of_several_only_those_that_were_there_were_deleted(open_cache, tiers):
+    cache = open_cache(tiers)
+    removed = []
+    cache.on("removed", lambda record: removed.append((record.key, record.tiers)))
+    cache.set_many({"a": 1, "b": 2})
+    assert cache.delete_many(["a", "gone", "b", "a"]) == 2
+    outcomes = {line.key: line.outcome for line in logged(cache, "delete")}
+    assert outcomes == {"a": "deleted", "gone": "absent", "b": "deleted"}
+    assert [key for key, _ in removed] == ["a", "b"]
+    assert all(set(where) <= set(tiers) for _, where in removed)
+    assert cache.stats().deletes == 2
+
+
+def test_several_that_lie_in_different_tiers_are_counted_together(open_cache):
+    cache = open_cache(policies=[{"policy_id": "m", "applies_to": "m:*", "allowed_backends": ["memory"]},
+                                 {"policy_id": "d", "applies_to": "d:*", "allowed_backends": ["disk"]}])  # fmt: skip
+    cache.set_many({"m:a": 1, "d:a": 2})
+    removed = []
+    cache.on("removed", lambda record: removed.append((record.key, record.tiers)))
+    assert cache.delete_many(["m:a", "d:a", "d:gone"]) == 2
+    assert removed == [("m:a", ("memory",)), ("d:a", ("disk",))]
+
+
+@pytest.mark.parametrize("where", [["redis"], ["memory", "redis", "disk"]], ids="+".join)
+def test_of_several_on_a_server_too(open_cache, where):
+    cache = open_cache(where)
+    cache.set_many({"a": 1, "b": 2})
+    assert cache.delete_many(["a", "gone", "b"]) == 2
+    outcomes = {line.key: line.outcome for line in logged(cache, "delete")}
+    assert outcomes == {"a": "deleted", "gone": "absent", "b": "deleted"}

@@ -128,6 +128,30 @@ def test_a_reason_that_was_recorded_stands(recorder: Recorder, say: Say, directo
     assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["invalidated", "bypassed", "corrupt"]
 
 
+def test_an_entry_whose_time_a_mark_cut_short_was_invalidated(recorder: Recorder, say: Say, directory: Path) -> None:
+    """What a pattern marked stale is past its time for who asks for it, and is served to who takes it stale."""
+    say("set", "stored", ttl=100.0)
+    say("invalidate", "invalidated", "llm:*", reason="release")
+    say("compute", "stale", tier="disk", reason="refreshing")
+    say("get", "miss", reason="expired")
+    say("set", "stored", ttl=1.5)
+    say("get", "miss", reason="expired")
+    recorder.close({})
+    outcomes = explain(directory, "default", "llm:1")
+    assert [one["reason"] for one in outcomes] == ["expired", "invalidated"]
+    assert (outcomes[0]["by"], outcomes[1]["by"]["what"], outcomes[1]["by"]["reason"]) == (None, "llm:*", "release")
+
+
+def test_what_was_past_its_time_before_anybody_invalidated_it_expired(
+    recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", ttl=0.5)
+    say("invalidate", "invalidated", "llm:*")
+    say("get", "miss", reason="expired")
+    recorder.close({})
+    assert last(directory) == ("expired", None)
+
+
 def test_an_invalidation_of_another_namespace_is_none_of_this_key(
     recorder: Recorder, say: Say, directory: Path
 ) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from scoutcache.insight.report import Report, build_report
-from scoutcache.oplog.recorder import Recorder
+from scoutcache.oplog.recorder import OplogSettings, Recorder
 
 Say = Callable[..., None]
 
@@ -37,6 +37,38 @@ def test_the_summary_says_calls_seconds_and_money_saved(report: Report) -> None:
     assert (row["requests"], row["hits"], row["misses"], row["hit_rate"]) == (7, 3, 4, 3 / 7)
     assert (row["calls_saved"], row["seconds_saved"], row["cost_saved_usd"]) == (3, 6.0, pytest.approx(0.3))
     assert (row["log_records"], row["evictions"], row["sets"]) == (11, 1, 3)
+
+
+def test_what_the_log_no_longer_holds_is_no_share_of_it(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    """Its older files were removed, as its limits want it; the counters are kept for longer."""
+    for number in range(90):
+        say("get", "miss", f"llm:{number}", reason="cold")
+    recorder.close({})
+    for file in (directory / "oplog").iterdir():
+        file.unlink()
+    fake_clock.advance(7200)
+    began = fake_clock.wall()
+    for number in range(30):
+        say("get", "miss", f"llm:{number}", reason="cold")
+    recorder.close({})
+    found = build_report(directory, now=fake_clock.wall())
+    assert found.section("summary").rows[0]["log_share"] == 0.25
+    assert found.section("most_requested").source == "operation log (25% of what happened)"
+    lately = build_report(directory, began - 60, now=fake_clock.wall())
+    assert (lately.section("summary").rows[0]["log_share"], lately.section("most_requested").source) == (
+        1, "operation log"
+    )  # fmt: skip
+
+
+def test_a_log_that_was_off_holds_nothing_of_what_happened(directory: Path, fake_clock: Any) -> None:
+    recorder = Recorder(directory, OplogSettings(enabled=False), wall=fake_clock.wall,
+                        monotonic_ns=fake_clock.monotonic_ns, token=lambda: "a" * 16)  # fmt: skip
+    for number in range(20):
+        recorder.record("get", "default", f"k:{number}", tier=None, outcome="miss", began_ns=0, ended_ns=1)
+    recorder.close({})
+    assert build_report(directory, now=fake_clock.wall()).section("summary").rows[0]["log_share"] == 0
 
 
 def test_nothing_computed_is_nothing_costly(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:

@@ -92,6 +92,32 @@ def test_a_row_is_one_operation_with_plain_columns(directory: Path) -> None:
     assert table["time"].dt.tz is not None
 
 
+@pytest.mark.parametrize("gone", ["lines", "sealed"])
+def test_a_file_that_is_removed_while_it_is_sealed_is_no_failure(
+    directory: Path, monkeypatch: pytest.MonkeyPatch, gone: str
+) -> None:
+    """Another process keeps the log within its limits."""
+    path, told = put(directory, many()), list[OSError]()
+    settle = sealing._settle
+
+    def keeps(*_: object) -> None:
+        path.unlink()
+
+    def settled(draft: Path, into: Path, status: os.stat_result) -> None:
+        settle(draft, into, status)
+        into.unlink()
+
+    if gone == "lines":
+        monkeypatch.setattr(sealing, "_not_worth_it", keeps)
+    else:
+        monkeypatch.setattr(sealing, "_settle", settled)
+    sealer = Sealer(told.append, lambda: NOW)
+    sealer.work([path])
+    sealer.close()
+    assert told == []
+    assert list((directory / "oplog").iterdir()) == []
+
+
 def test_a_log_of_both_formats_is_read_and_sealed(directory: Path) -> None:
     old = msgspec.structs.replace(START, format=None, process="old")
     first, second = put(directory, many(), "old.jsonl", old), put(directory, many(), "new.jsonl")

@@ -231,6 +231,16 @@ def test_a_pattern_lists_counts_and_removes_the_same_keys(put, tier, listed, fak
     assert len(listed("other")) == len(everything)
 
 
+def test_removing_several_may_say_which_were_there(put, tier, listed):
+    for key in ("a", "b", "c", "é" * 300):
+        put(key)
+    put("a", namespace="other")
+    wanted = [Ref("default", key) for key in ("c", "gone", "a", "é" * 300, "a")]
+    assert tier.remove_each(wanted) == {wanted[0], wanted[2], wanted[3]}
+    assert tier.remove_each(wanted) == tier.remove_each([]) == set()
+    assert listed() == [("default", "b"), ("other", "a")]
+
+
 def test_clearing_everything_clears_every_namespace(put, tier, listed):
     for namespace in "abc":
         put("key", namespace=namespace)

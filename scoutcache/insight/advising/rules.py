@@ -12,6 +12,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.insight.advising.evidence import Evidence, OfPrefix
 from scoutcache.insight.advising.repeats import Repeats
 from scoutcache.insight.advising.sizing import Sizing
+from scoutcache.insight.simulation.curves import Point
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.units import percent
 
@@ -84,7 +85,7 @@ def _error(sizing: Sizing) -> str:
 
 def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advice]:
     now, best, everything = sizing.now, sizing.best, sizing.everything
-    gain = best.hit_ratio - now.hit_ratio
+    gain = _at_least(sizing).hit_ratio - now.hit_ratio
     needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
     evidence = (
         f"replay of {requests.count} requests: {percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
@@ -92,7 +93,8 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
         f"{percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
     )
     if best.capacity <= now.capacity and abs(gain) <= 0.01:
-        text = "Memory is large enough; it could be smaller without losing hits."
+        loss = "and lose a point of hits at most" if gain < -0.0005 else "without losing hits"
+        text = f"Memory is large enough; it could be smaller {loss}."
         smaller = min(max(best.capacity, LEAST), now.capacity)
         expected = f"{size_text(now.capacity)} to {size_text(smaller)}, hit ratio {100 * gain:+.1f} points"
     else:
@@ -107,6 +109,13 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
         average = requests.distinct_bytes // max(requests.distinct, 1)
         evidence = f"{requests.distinct} keys of {average} bytes on average"
         yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
+
+
+def _at_least(sizing: Sizing) -> Point:
+    """What the size that is advised gives: the best one's figures, or where that is under `LEAST`, a larger one's."""
+    best = sizing.best
+    fits = [point for point in sizing.points if point.policy == best.policy and point.capacity <= LEAST]
+    return max([best, *fits], key=lambda point: point.capacity)
 
 
 def _policy(sizing: Sizing) -> Iterator[Advice]:

@@ -74,6 +74,13 @@ class Removing:
             removed += self.batch(partial(_remove_keys, some))
         return removed
 
+    def each(self, keys: Sequence[str]) -> set[str]:
+        """Remove entries by physical key; those that were there."""
+        there: set[str] = set()
+        for at in range(0, len(keys), _AT_ONCE):
+            there |= self.batch(partial(_remove_each, keys[at : at + _AT_ONCE]))
+        return there
+
     def span(self, span: Range | None) -> int:
         """Remove a range of keys, or every row for None."""
         if span is not None:
@@ -128,6 +135,10 @@ def _larger(taken: float) -> int:
 
 def _remove_keys(keys: Sequence[tuple[str]], con: sqlite3.Connection) -> int:
     return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", keys).rowcount
+
+
+def _remove_each(keys: Sequence[str], con: sqlite3.Connection) -> set[str]:
+    return {key for key in keys if con.execute("DELETE FROM Cache WHERE key = ? AND raw = 1", (key,)).rowcount}
 
 
 def _step_in_range(span: Range, size: int, last: int, con: sqlite3.Connection) -> _Removed:

@@ -41,9 +41,8 @@ TAG: Final = f"CASE WHEN length(tag) <= {LONGEST} THEN tag END"
 
 ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM Cache WHERE Cache.rowid = Chunks.owner)"
 
-_FRESH: Final = "(expire_time IS NULL OR expire_time > ?)"
-
-READ: Final = f"SELECT value, access_count FROM Cache WHERE key = ? AND raw = 1 AND {_FRESH}"
+READ: Final = "SELECT value, access_count, expire_time <= ?2 FROM Cache WHERE key = ?1 AND raw = 1"
+"""Parameters: the key and the time.  The last column says whether the entry is expired: that it was there is told."""
 
 _READ_CHUNKS: Final = (
     "SELECT Chunks.data FROM Cache JOIN Chunks ON Chunks.owner = Cache.rowid WHERE Cache.key = ? AND Cache.raw = 1"
@@ -110,13 +109,13 @@ def header_of(tag: object) -> Header | None:
         return None
 
 
-def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[int, object, int]]:
-    """Which of at most `AT_ONCE` keys are there and not expired: place in *keys*, value and number of chunks.
+def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[int, object, int, object]]:
+    """Which of at most `AT_ONCE` keys are there: place in *keys*, value, number of chunks, and whether it is expired.
 
     The place and not the key, which would have to be copied, hashed and looked up again: a third of the whole.
     """
     places = 1 << (len(keys) - 1).bit_length()
-    values = (*keys, *(None,) * (places - len(keys)), now)
+    values = (now, *keys, *(None,) * (places - len(keys)))
     try:
         return con.execute(_reading("value", places), values).fetchall()
     except sqlite3.DataError:  # one is longer than any of ours, and must not spoil the rest
@@ -130,10 +129,10 @@ def _reading(value: str, places: int) -> str:
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
     A join with a list of rows, for ``IN`` would first put the keys into a table of its own and sort them.
     """
-    wanted = ",".join(f"({place},?)" for place in range(places))
+    wanted = ",".join(f"({place},?{place + 2})" for place in range(places))
     return (f"WITH wanted (place, key) AS (VALUES {wanted})"
-            f" SELECT place, {value}, access_count FROM wanted CROSS JOIN Cache"
-            f" ON Cache.key = wanted.key AND raw = 1 WHERE {_FRESH}")  # fmt: skip
+            f" SELECT place, {value}, access_count, expire_time <= ?1 FROM wanted CROSS JOIN Cache"
+            " ON Cache.key = wanted.key AND raw = 1")  # fmt: skip
 
 
 def bounds(prefix: str) -> tuple[str, str]:
@@ -148,9 +147,9 @@ def read_one(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
     """An entry.  What can't be one is handed up as no bytes at all, which no codec takes for an entry."""
     try:
         row = con.execute(READ, (key, now)).fetchone()
-        if row is None:
+        if row is None or row[2]:
             return None
-        head, chunks = row
+        head, chunks, _ = row
         if chunks:
             return read_whole(con, key, now)
     except sqlite3.DataError:  # longer than any of ours
@@ -167,10 +166,11 @@ def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
     con.execute("BEGIN")
     try:
         row = con.execute(READ, (key, now)).fetchone()
-        chunks = con.execute(_READ_CHUNKS, (key,)).fetchall() if row is not None else []
+        there = row is not None and not row[2]
+        chunks = con.execute(_READ_CHUNKS, (key,)).fetchall() if there else []
     finally:
         con.execute("ROLLBACK")
-    if row is None:
+    if not there:
         return None
     if type(row[0]) is not bytes:
         return NO_ENTRY

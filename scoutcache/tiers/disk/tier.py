@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 __all__ = ["DiskTier"]
 
 
+_LATE = 1000
+"""Expired entries that were met and are remembered, until somebody asks why they were not found."""
+
 _new = tuple.__new__
 """Makes a NamedTuple without the Python frame of its own ``__new__``."""
 
@@ -71,6 +74,7 @@ class DiskTier:
         self._writer = Writer(self._database)
         self._removing = Removing(self._database)
         self._upkeep = Upkeep(self._database, self._removing)
+        self._late: dict[Ref, None] = {}
         versions = DiskVersions(self._database)
         self.current, self.renew, self.names = versions.current, versions.renew, versions.names
         self.unused_versions, self.forget_versions = versions.unused, versions.forget
@@ -101,8 +105,13 @@ class DiskTier:
         finally:
             link.leave()
         if not rows:
+            if self._late:
+                self._late.pop(ref, None)
             return None
-        head, chunks = rows[0]
+        head, chunks, expired = rows[0]
+        if expired:
+            self._note_late(ref)
+            return None
         if type(head) is bytes and not chunks:
             return _new(Sealed, (head, ()))
         with self._database.link() as con:
@@ -111,14 +120,27 @@ class DiskTier:
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
         """Those that are there: one statement for up to 512 keys.  Raises `TierUnavailable`."""
         keys, found = physical_keys(refs), {}
+        for ref in refs if self._late else ():
+            self._late.pop(ref, None)
         with self._database.link() as con:
             for at in range(0, len(keys), AT_ONCE):
-                for place, head, chunks in read_rows(con, keys[at : at + AT_ONCE], now):
-                    if type(head) is bytes and not chunks:
+                for place, head, chunks, expired in read_rows(con, keys[at : at + AT_ONCE], now):
+                    if expired:
+                        self._note_late(refs[at + place])
+                    elif type(head) is bytes and not chunks:
                         found[refs[at + place]] = _new(Sealed, (head, ()))
                     elif (sealed := read_one(con, keys[at + place], now)) is not None:
                         found[refs[at + place]] = sealed
         return found
+
+    def _note_late(self, ref: Ref) -> None:
+        if len(self._late) >= _LATE:
+            self._late.clear()
+        self._late[ref] = None
+
+    def why_absent(self, ref: Ref) -> str | None:
+        """Why the last read found no entry: ``expired``, or None where nothing of it was there."""
+        return "expired" if ref in self._late else None
 
     # -- writing
 
@@ -133,6 +155,12 @@ class DiskTier:
     def remove(self, refs: Sequence[Ref]) -> int:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
         return self._removing.keys([physical_key(ref) for ref in refs])
+
+    def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
+        """Remove them and return those that were there.  Raises `TierUnavailable`."""
+        keys = [physical_key(ref) for ref in refs]
+        there = self._removing.each(keys)
+        return {ref for ref, key in zip(refs, keys, strict=True) if key in there}
 
     def remove_matching(self, namespace: str, pattern: Pattern) -> int:
         """Remove every key that matches and return how many.  Raises `TierUnavailable`."""

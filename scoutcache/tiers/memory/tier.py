@@ -161,7 +161,7 @@ class MemoryTier:
         """Why an entry isn't here that was lately; None where that isn't known."""
         slot = self._tables.get(*ref)
         if slot is not None:
-            return "expired" if slot.until <= self._monotonic() else None
+            return (self._departed.why(ref) or "expired") if slot.until <= self._monotonic() else None
         return self._departed.why(ref)
 
     def entry(self, ref: Ref) -> Detail | None:
@@ -261,6 +261,13 @@ class MemoryTier:
             slots = {self._tables.get(*ref) for ref in refs} - {None}
             return self._drop(cast("set[Slot]", slots)) if superseded else self._end(cast("set[Slot]", slots))
 
+    def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
+        """Remove them, which something ended; those that were there."""
+        with self._lock:
+            slots = {ref: slot for ref in refs if (slot := self._tables.get(*ref)) is not None}
+            self._end(slots.values())
+            return set(slots)
+
     def discard(self, rows: Sequence[Row]) -> int:
         """Remove those that are still the same entry as when they were listed, as `idle` does, and return how many."""
         with self._lock:
@@ -309,6 +316,7 @@ class MemoryTier:
                 for victim in cast("list[Slot]", self._policy.replace(old, slot)):
                     self._tables.take(victim)
                 self._tables.put(slot)
+                self._departed.note(slot.ref, "invalidated")  # why it is missed by who takes nothing stale
 
     def clear(self, namespace: str | None) -> int:
         """Remove a whole namespace, or everything for None."""

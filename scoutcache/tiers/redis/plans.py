@@ -168,6 +168,15 @@ class RedisPlans:
         """Remove them; how many were there."""
         return (yield from self.unlink([self.layout.entry(ref) for ref in refs]))
 
+    def remove_each(self, refs: Sequence[Ref]) -> Plan[set[Ref]]:
+        """Remove them; those that were there."""
+        there: set[Ref] = set()
+        for at in range(0, len(refs), _AT_ONCE):
+            some = refs[at : at + _AT_ONCE]
+            gone = yield from replies(*[("UNLINK", self.layout.entry(ref)) for ref in some])
+            there.update([ref for ref, number in zip(some, gone, strict=True) if number])
+        return there
+
     def remove_older(self, starts: Mapping[Ref, int]) -> Plan[int]:
         """Remove those that began no later than told; how many were there."""
         removed, pairs = 0, list(starts.items())

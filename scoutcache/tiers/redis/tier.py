@@ -140,6 +140,10 @@ class RedisTier:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
         return self.do(self.plans.remove(refs))
 
+    def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
+        """Remove them and return those that were there.  Raises `TierUnavailable`."""
+        return self.do(self.plans.remove_each(refs))
+
     def remove_older(self, starts: Mapping[Ref, int]) -> int:
         """Remove those that began no later than told; how many were there.  Raises `TierUnavailable`."""
         return self.do(self.plans.remove_older(starts))

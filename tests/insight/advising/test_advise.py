@@ -11,8 +11,11 @@ from scoutcache.errors import ConfigError
 from scoutcache.insight.advising.advise import advise, as_profile
 from scoutcache.insight.advising.evidence import gather
 from scoutcache.insight.advising.repeats import repeats
-from scoutcache.insight.advising.rules import duration_text, size_text
-from scoutcache.insight.advising.sizing import sampled
+from scoutcache.insight.advising.rules import advice, duration_text, size_text
+from scoutcache.insight.advising.sizing import Sizing, sampled
+from scoutcache.insight.operations import read_operations
+from scoutcache.insight.simulation.curves import Point
+from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.oplog.records import Line, kept_at
 from scoutcache.ttl import parse_duration, parse_size
@@ -52,6 +55,22 @@ def test_each_piece_has_its_evidence_and_what_to_expect(busy):
     assert all(one.evidence and one.expected and one.advice for one in found.advice)
     topics = {one.topic for one in found.advice}
     assert topics >= {"size", "policy", "ttl", "not_worth_caching", "tag", "repeats", "cost"}
+
+
+@pytest.mark.parametrize(
+    ("ratios", "said", "expected"),
+    [((0.660, 0.669), "without losing hits", "100MB to 1MB, hit ratio +0.0 points"),
+     ((0.660, 0.666), "and lose a point of hits at most", "100MB to 1MB, hit ratio -0.3 points")],
+)  # fmt: skip
+def test_what_a_size_gives_is_said_of_the_size_that_is_advised(busy, ratios, said, expected):
+    """No smaller memory than a megabyte is advised, whatever a smaller one would give."""
+    points = [Point("adaptive", size, "bytes", share, 999, ratio, ratio, None)
+              for size, share, ratio in ((90_000, 0.1, ratios[0]), (900_000, 1.0, ratios[1]))]  # fmt: skip
+    now = Point("adaptive", 100_000_000, "bytes", 100.0, 999, 0.669, 0.669, None)
+    requests = as_requests(list(read_operations(busy)))
+    sizing = Sizing(now, points[0], points[1], points, 1.0)
+    size, *_ = advice(gather(list(read_operations(busy))), repeats([]), sizing, requests, 100_000)
+    assert (said in size.advice, size.expected, size.value) == (True, expected, "1MB")
 
 
 def test_what_expired_before_it_was_asked_for_again_should_live_longer(busy):

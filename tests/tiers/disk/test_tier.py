@@ -373,3 +373,28 @@ def test_a_pattern_that_only_looks_like_a_prefix_removes_what_it_matches(text, d
     gone = {key for key in keys if pattern.matches(key)}
     assert disk.remove_matching("default", pattern) == len(gone)
     assert {one.header.ref.key for one in disk.scan("default")} == set(keys) - gone
+
+
+def test_it_knows_of_what_it_did_not_find_that_it_had_expired(disk, put, get, fake_clock):
+    put(disk, "late", "value", ttl=1)
+    put(disk, "fresh", "value", ttl=9)
+    late, fresh, absent = refs = [Ref("default", key) for key in ("late", "fresh", "absent")]
+    fake_clock.advance(2)
+    assert [disk.read(ref, fake_clock.wall()) is None for ref in refs] == [True, False, True]
+    assert [disk.why_absent(ref) for ref in refs] == ["expired", None, None]
+    assert list(disk.read_many([absent, late, fresh], fake_clock.wall())) == [fresh]
+    assert [disk.why_absent(ref) for ref in refs] == ["expired", None, None]
+    put(disk, "late", "value", ttl=1, start=2)
+    assert get(disk, "late") == "value"
+    disk.remove([late])
+    disk.read(late, fake_clock.wall())
+    assert disk.why_absent(late) is None
+
+
+def test_what_it_knows_of_expired_entries_is_bounded(disk, make_row, fake_clock):
+    disk.write([make_row(f"key:{number}", "v", ttl=1) for number in range(2500)], fake_clock.wall())
+    fake_clock.advance(2)
+    refs = [Ref("default", f"key:{number}") for number in range(2500)]
+    assert disk.read_many(refs, fake_clock.wall()) == {}
+    assert sum(disk.why_absent(ref) is not None for ref in refs) <= 1000
+    assert disk.why_absent(refs[-1]) == "expired"
