@@ -12,7 +12,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from functools import cache
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -23,7 +23,7 @@ from scoutcache.tiers.disk.stamps import WINS
 
 __all__ = [
     "AT_ONCE", "BYTES", "DELETE_OLDER", "FOREIGN", "NO_ENTRY", "ORPHANED", "PLAIN", "READ", "TAG", "UPSERT", "VALUE",
-    "Record", "bounds", "header_of", "key_bytes", "read_one", "read_rows", "read_whole", "record",
+    "Record", "bounds", "expired_among", "header_of", "key_bytes", "read_one", "read_rows", "read_whole", "record",
 ]  # fmt: skip
 
 PLAIN: Final = "raw = 1 AND mode = 1 AND filename IS NULL"
@@ -41,8 +41,9 @@ TAG: Final = f"CASE WHEN length(tag) <= {LONGEST} THEN tag END"
 
 ORPHANED: Final = "NOT EXISTS (SELECT 1 FROM Cache WHERE Cache.rowid = Chunks.owner)"
 
-READ: Final = "SELECT value, access_count, expire_time <= ?2 FROM Cache WHERE key = ?1 AND raw = 1"
-"""Parameters: the key and the time.  The last column says whether the entry is expired: that it was there is told."""
+_FRESH: Final = "(expire_time IS NULL OR expire_time > ?)"
+
+READ: Final = f"SELECT value, access_count FROM Cache WHERE key = ? AND raw = 1 AND {_FRESH}"
 
 _READ_CHUNKS: Final = (
     "SELECT Chunks.data FROM Cache JOIN Chunks ON Chunks.owner = Cache.rowid WHERE Cache.key = ? AND Cache.raw = 1"
@@ -109,30 +110,37 @@ def header_of(tag: object) -> Header | None:
         return None
 
 
-def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[int, object, int, object]]:
-    """Which of at most `AT_ONCE` keys are there: place in *keys*, value, number of chunks, and whether it is expired.
+def read_rows(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[tuple[int, object, int]]:
+    """Which of at most `AT_ONCE` keys are there and not expired: place in *keys*, value and number of chunks.
 
     The place and not the key, which would have to be copied, hashed and looked up again: a third of the whole.
     """
-    places = 1 << (len(keys) - 1).bit_length()
-    values = (now, *keys, *(None,) * (places - len(keys)))
     try:
-        return con.execute(_reading("value", places), values).fetchall()
+        return _looked_up(con, "place, value, access_count", keys, _FRESH, now)
     except sqlite3.DataError:  # one is longer than any of ours, and must not spoil the rest
-        return con.execute(_reading(VALUE, places), values).fetchall()
+        return _looked_up(con, f"place, {VALUE}, access_count", keys, _FRESH, now)
+
+
+def expired_among(con: sqlite3.Connection, keys: Sequence[str], now: float) -> list[int]:
+    """The places in *keys*, at most `AT_ONCE`, of those that are there and expired."""
+    return [place for (place,) in _looked_up(con, "place", keys, "expire_time <= ?", now)]
+
+
+def _looked_up(con: sqlite3.Connection, columns: str, keys: Sequence[str], when: str, now: float) -> list[Any]:
+    places = 1 << (len(keys) - 1).bit_length()
+    return con.execute(_looking_up(columns, places, when), (*keys, *(None,) * (places - len(keys)), now)).fetchall()
 
 
 @cache
-def _reading(value: str, places: int) -> str:
+def _looking_up(columns: str, places: int, when: str) -> str:
     """The statement for so many keys.
 
     Sizes are powers of two, so that few statements are ever compiled; the rest is filled up with NULL, which is no key.
     A join with a list of rows, for ``IN`` would first put the keys into a table of its own and sort them.
     """
-    wanted = ",".join(f"({place},?{place + 2})" for place in range(places))
+    wanted = ",".join(f"({place},?)" for place in range(places))
     return (f"WITH wanted (place, key) AS (VALUES {wanted})"
-            f" SELECT place, {value}, access_count, expire_time <= ?1 FROM wanted CROSS JOIN Cache"
-            " ON Cache.key = wanted.key AND raw = 1")  # fmt: skip
+            f" SELECT {columns} FROM wanted CROSS JOIN Cache ON Cache.key = wanted.key AND raw = 1 WHERE {when}")
 
 
 def bounds(prefix: str) -> tuple[str, str]:
@@ -147,9 +155,9 @@ def read_one(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
     """An entry.  What can't be one is handed up as no bytes at all, which no codec takes for an entry."""
     try:
         row = con.execute(READ, (key, now)).fetchone()
-        if row is None or row[2]:
+        if row is None:
             return None
-        head, chunks, _ = row
+        head, chunks = row
         if chunks:
             return read_whole(con, key, now)
     except sqlite3.DataError:  # longer than any of ours
@@ -166,11 +174,10 @@ def read_whole(con: sqlite3.Connection, key: str, now: float) -> Sealed | None:
     con.execute("BEGIN")
     try:
         row = con.execute(READ, (key, now)).fetchone()
-        there = row is not None and not row[2]
-        chunks = con.execute(_READ_CHUNKS, (key,)).fetchall() if there else []
+        chunks = con.execute(_READ_CHUNKS, (key,)).fetchall() if row is not None else []
     finally:
         con.execute("ROLLBACK")
-    if not there:
+    if row is None:
         return None
     if type(row[0]) is not bytes:
         return NO_ENTRY

@@ -28,7 +28,7 @@ from scoutcache.tiers.base import Allow
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import Range, listed, matching, remove_rows
 from scoutcache.tiers.disk.removing import Removing
-from scoutcache.tiers.disk.rows import AT_ONCE, NO_ENTRY, PLAIN, READ, read_one, read_rows, record
+from scoutcache.tiers.disk.rows import AT_ONCE, NO_ENTRY, PLAIN, READ, expired_among, read_one, read_rows, record
 from scoutcache.tiers.disk.space import entry_bytes, entry_count
 from scoutcache.tiers.disk.upkeep import Upkeep
 from scoutcache.tiers.disk.versions import DiskVersions
@@ -105,13 +105,10 @@ class DiskTier:
         finally:
             link.leave()
         if not rows:
-            if self._late:
-                self._late.pop(ref, None)
+            with self._database.link() as con:
+                self._note_late(con, [ref], [key], now)
             return None
-        head, chunks, expired = rows[0]
-        if expired:
-            self._note_late(ref)
-            return None
+        head, chunks = rows[0]
         if type(head) is bytes and not chunks:
             return _new(Sealed, (head, ()))
         with self._database.link() as con:
@@ -120,23 +117,29 @@ class DiskTier:
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:
         """Those that are there: one statement for up to 512 keys.  Raises `TierUnavailable`."""
         keys, found = physical_keys(refs), {}
-        for ref in refs if self._late else ():
-            self._late.pop(ref, None)
         with self._database.link() as con:
             for at in range(0, len(keys), AT_ONCE):
-                for place, head, chunks, expired in read_rows(con, keys[at : at + AT_ONCE], now):
-                    if expired:
-                        self._note_late(refs[at + place])
-                    elif type(head) is bytes and not chunks:
+                some = keys[at : at + AT_ONCE]
+                rows = read_rows(con, some, now)
+                for place, head, chunks in rows:
+                    if type(head) is bytes and not chunks:
                         found[refs[at + place]] = _new(Sealed, (head, ()))
                     elif (sealed := read_one(con, keys[at + place], now)) is not None:
                         found[refs[at + place]] = sealed
+                if len(rows) < len(some):
+                    self._note_late(con, refs[at : at + AT_ONCE], some, now)
         return found
 
-    def _note_late(self, ref: Ref) -> None:
+    def _note_late(self, con: sqlite3.Connection, refs: Sequence[Ref], keys: Sequence[str], now: float) -> None:
+        """Some of *refs* were not found: note which are there all the same, for their time is over.
+
+        A statement of its own, for the misses: to be told it with what is found would cost each hit a twentieth.
+        """
         if len(self._late) >= _LATE:
             self._late.clear()
-        self._late[ref] = None
+        for ref in refs if self._late else ():
+            self._late.pop(ref, None)
+        self._late.update(dict.fromkeys([refs[place] for place in expired_among(con, keys, now)]))
 
     def why_absent(self, ref: Ref) -> str | None:
         """Why the last read found no entry: ``expired``, or None where nothing of it was there."""
