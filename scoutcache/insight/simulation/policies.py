@@ -10,7 +10,7 @@ from scoutcache.insight.simulation.base import Model
 from scoutcache.insight.simulation.future import replay_opt
 from scoutcache.insight.simulation.ghosted import AdaptiveS3Fifo, Arc, S3Fifo
 from scoutcache.insight.simulation.queues import Fifo, Lru, Sieve
-from scoutcache.insight.simulation.ranked import Gdsf, Lfu
+from scoutcache.insight.simulation.ranked import Gdsf, GdsfByBytes, Lfu
 from scoutcache.insight.simulation.replay import Found, replay
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.windowed import TinyLfu
@@ -34,7 +34,8 @@ def simulate_one(requests: Requests, policy: str, capacity: int, *, by_bytes: bo
     try:
         if policy == OPT:
             return replay_opt(capacity, rooms, requests)
-        return replay(MODELS[policy](capacity, rooms, requests.costs), requests)
+        model = GdsfByBytes if by_bytes and policy == Gdsf.name else MODELS[policy]
+        return replay(model(capacity, rooms, requests.costs), requests)
     finally:
         if collecting:
             gc.enable()

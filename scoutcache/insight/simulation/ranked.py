@@ -12,7 +12,7 @@ from heapq import heapify, heappop, heappush, heapreplace
 
 from scoutcache.insight.simulation.base import Model
 
-__all__ = ["Gdsf", "Lfu"]
+__all__ = ["Gdsf", "GdsfByBytes", "Lfu"]
 
 _Standing = tuple[float, int, int]
 """What a key is worth, the turn it was last asked for in, and the key."""
@@ -99,3 +99,21 @@ class Gdsf(_Ranked):
         self._turn = turn = self._turn + 1
         self._standing[key] = now = (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key)
         return now
+
+
+class GdsfByBytes(Gdsf):
+    """GDSF as it was published, for caches bounded by bytes: a newcomer is weighed with the others, and may leave.
+
+    Reference figures go by this.  A cache of ours keeps what was just written, for somebody is about to read it: on the
+    traces of the reference that is at most 0.1 points apart, and 1.2 where there is room for ten entries.
+    """
+
+    def admit(self, key: int) -> None:
+        rooms, held = self.rooms, self.held
+        held[key] = True
+        self.used += rooms[key]
+        self.enter(key)
+        while self.used > self.capacity:
+            victim = self.evict()
+            self.used -= rooms[victim]
+            held[victim] = False
