@@ -29,13 +29,19 @@ class S3Fifo(Policy):
 
     threshold: ClassVar[int] = 2
     """How often a newcomer must be asked for to move to main."""
+    remembered: ClassVar[float] = 1 - SHARE
+    """What is remembered of those that left small: as much of the capacity, for main has room for it."""
 
     def __init__(self, max_entries: int | None, max_bytes: int | None) -> None:
         super().__init__(max_entries, max_bytes)
-        self._small, self._main, self._early = Chain(), Chain(), Ghosts()
+        self._small, self._main = Chain(), Chain()
+        self._capacity, self._least = self._most_bytes, 1.0
+        if max_entries is not None:
+            self._capacity = max_bytes or max_entries
+            self._least = self._capacity / max_entries
+        self._early = Ghosts(self._capacity * self.remembered)
         self.share = SHARE
         """The small queue's part of the capacity."""
-        self._known = False
 
     def reset(self) -> None:
         self._small.reset()
@@ -47,11 +53,17 @@ class S3Fifo(Policy):
     def nodes(self) -> Iterator[Node]:
         return chain(self._small, self._main)
 
-    def _greet(self, node: Node) -> None:
-        self._known = self._early.take(ghost_name(node.key, node.space), self._memory())
-
     def _enter(self, node: Node) -> None:
-        (self._main if self._known else self._small).push(node)
+        known = self._remembers(ghost_name(node.key, node.space), self._room(node))
+        (self._main if known else self._small).push(node)
+
+    def _room(self, node: Node) -> float:
+        """What *node* takes of the capacity: bytes, and no less than its part of the entries; or 1 of the entries."""
+        return self._least if self.max_bytes is None else max(node.size, self._least)
+
+    def _remembers(self, name: int, room: float) -> bool:
+        """Did a newcomer leave lately?  That is asked when others have left for it, as in the paper."""
+        return self._early.take(name, room)
 
     def _choose(self) -> Node:
         while True:
@@ -97,11 +109,7 @@ class S3Fifo(Policy):
         return node
 
     def _left_small(self, node: Node) -> None:
-        self._early.add(ghost_name(node.key, node.space), self._memory())
-
-    def _memory(self) -> int:
-        """How many that left are remembered: as many as main has room for."""
-        return max(1, self.entries * 9 // 10)
+        self._early.add(ghost_name(node.key, node.space), self._room(node))
 
     def _left_main(self, node: Node) -> None:
         """The paper remembers nobody here."""

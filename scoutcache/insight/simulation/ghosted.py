@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from scoutcache.eviction.adaptive import LEAST, MOST
+from scoutcache.eviction.adaptive import AdaptiveS3Fifo as AdaptivePolicy
 from scoutcache.eviction.s3fifo import CAP, SHARE
+from scoutcache.eviction.s3fifo import S3Fifo as Policy
 from scoutcache.insight.simulation.base import Model
 
 __all__ = ["AdaptiveS3Fifo", "Arc", "S3Fifo"]
@@ -19,30 +21,28 @@ class S3Fifo(Model):
     """A small queue for newcomers, a main queue for those asked for again, and a list of those that left."""
 
     name = "s3fifo"
-    greets = True
-    threshold: ClassVar[int] = 2
+    threshold: ClassVar[int] = Policy.threshold
+    remembered: ClassVar[float] = Policy.remembered
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
         super().__init__(capacity, rooms, costs)
         self._small: Queue = OrderedDict()
         self._main: Queue = OrderedDict()
-        self._early: Queue = OrderedDict()
+        self._early = _Ghosts(capacity * self.remembered, rooms)
         self._in_small = 0
         self._share = SHARE
-        self._known = False
-
-    def greet(self, key: int) -> None:
-        self._known = key in self._early
-        if self._known:
-            del self._early[key]
 
     def enter(self, key: int) -> None:
         self.count[key] = 0
-        if self._known:
+        if self.remembers(key):
             self._main[key] = None
         else:
             self._small[key] = None
             self._in_small += self.rooms[key]
+
+    def remembers(self, key: int) -> bool:
+        """Did a newcomer leave lately?"""
+        return self._early.take(key)
 
     def evict(self) -> int:
         # One function without calls of its own: with a million requests these are most of the time.
@@ -53,7 +53,7 @@ class S3Fifo(Model):
                 key = small.popitem(last=False)[0]
                 self._in_small -= rooms[key]
                 if count[key] < self.threshold:
-                    self.left_small(key)
+                    self._early.add(key)
                     return key
                 count[key] = 0
                 main[key] = None
@@ -66,10 +66,6 @@ class S3Fifo(Model):
             count[key] = min(frequency, CAP) - 1
             main[key] = None
 
-    def left_small(self, key: int) -> None:
-        """Remember as many as main has room for."""
-        _remember(self._early, key, max(1, (len(self._small) + len(self._main)) * 9 // 10))
-
     def left_main(self, key: int) -> None:
         """The paper remembers nobody here."""
 
@@ -81,41 +77,54 @@ class S3Fifo(Model):
             del self._main[key]
 
 
-def _remember(ghosts: Queue, key: int, limit: int) -> None:
-    ghosts[key] = None
-    while len(ghosts) > limit:
-        ghosts.popitem(last=False)
+class _Ghosts:
+    """Those that left last, of so many that together they needed *limit*."""
+
+    def __init__(self, limit: float, rooms: Sequence[int]) -> None:
+        self._limit, self._rooms = limit, rooms
+        self._keys: Queue = OrderedDict()
+        self.room = 0
+
+    def add(self, key: int) -> None:
+        rooms, keys = self._rooms, self._keys
+        keys[key] = None
+        self.room += rooms[key]
+        while self.room > self._limit:
+            self.room -= rooms[keys.popitem(last=False)[0]]
+
+    def take(self, key: int) -> bool:
+        if key not in self._keys:
+            return False
+        del self._keys[key]
+        self.room -= self._rooms[key]
+        return True
 
 
 class AdaptiveS3Fifo(S3Fifo):
     """S3-FIFO with a border that moves; once asked for is enough to stay."""
 
     name = "adaptive"
-    threshold = 1
+    threshold = AdaptivePolicy.threshold
+    remembered = AdaptivePolicy.remembered
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
         super().__init__(capacity, rooms, costs)
-        self._late: Queue = OrderedDict()
-
-    def greet(self, key: int) -> None:
-        early, late = self._early, self._late
-        self._known = True
-        if key in early:
-            del early[key]
-            entries = max(1, len(self._small) + len(self._main))
-            self._share = min(MOST, self._share + max(1.0, len(late) / (len(early) + 1)) / entries)
-        elif key in late:
-            del late[key]
-            entries = max(1, len(self._small) + len(self._main))
-            self._share = max(LEAST, self._share - max(1.0, len(early) / (len(late) + 1)) / entries)
-        else:
-            self._known = False
-
-    def left_small(self, key: int) -> None:
-        _remember(self._early, key, len(self._small) + len(self._main) + 1)
+        self._late = _Ghosts(capacity, rooms)
 
     def left_main(self, key: int) -> None:
-        _remember(self._late, key, len(self._small) + len(self._main) + 1)
+        self._late.add(key)
+
+    def remembers(self, key: int) -> bool:
+        early, late, room = self._early, self._late, self.rooms[key]
+        if early.take(key):
+            step = room * max(1.0, late.room / (early.room + room))
+            self._share = min(MOST, self._share + step / self.capacity)
+        elif late.take(key):
+            step = room * max(1.0, early.room / (late.room + room))
+            self._share = max(LEAST, self._share - step / self.capacity)
+        else:
+            return False
+        return True
 
 
 class Arc(Model):
