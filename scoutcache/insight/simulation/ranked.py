@@ -1,12 +1,8 @@
-"""Models of the policies that rank: LFU, and GDSF, which weighs cost and size as well.
-
-What a key is worth only grows while it is there.  So a heap may hold an older standing of it, which is put right when
-it comes to the top, and a hit need not touch the heap.
-"""
+"""Models of the policies that rank: LFU, and GDSF, which weighs cost and size as well."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from heapq import heapify, heappop, heappush, heapreplace
 
@@ -18,26 +14,72 @@ _Standing = tuple[float, int, int]
 """What a key is worth, the turn it was last asked for in, and the key."""
 
 
-class _Ranked(Model):
-    """The one leaves that is worth least, of several the one not asked for the longest."""
+class Lfu(Model):
+    """The one leaves that was asked for least often, of several the one not asked for the longest."""
+
+    name = "lfu"
 
     def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
         super().__init__(capacity, rooms, costs)
+        self._by_count: defaultdict[int, OrderedDict[int, None]] = defaultdict(OrderedDict)
+        self._least = 1
+        self.touch = self._rise
+
+    def _rise(self, key: int) -> None:
+        by_count, frequency = self._by_count, self.count[key]
+        del by_count[frequency][key]
+        self.count[key] = frequency = frequency + 1
+        by_count[frequency][key] = None
+
+    def enter(self, key: int) -> None:
+        self.count[key] = self._least = 1
+        self._by_count[1][key] = None
+
+    def evict(self) -> int:
+        by_count, least = self._by_count, self._least
+        while not by_count[least]:
+            del by_count[least]
+            least += 1
+        self._least = least
+        return by_count[least].popitem(last=False)[0]
+
+    def leave(self, key: int) -> None:
+        del self._by_count[self.count[key]][key]
+
+
+class Gdsf(Model):
+    """Worth is how often it was asked for, times its cost, over its size; the one leaves that is worth least.
+
+    Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP 1998.  What the
+    last victim was worth is added to each newcomer and to each hit, so that old fame fades.
+
+    What a key is worth only grows while it is there.  So the heap may hold an older standing of it, which is put right
+    when it comes to the top, and a hit need not touch the heap.
+    """
+
+    name = "gdsf"
+
+    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
+        super().__init__(capacity, rooms, costs)
+        self._costs = costs or [1.0] * len(rooms)
         self._standing: list[_Standing | None] = [None] * len(rooms)
         self._ranks: list[_Standing] = []
         self._turn = 0
         self._floor = 0.0
         self._entries = 0
-        self.touch = self.rise
+        self.touch = self._rise
 
-    @abstractmethod
-    def rise(self, key: int) -> _Standing:
+    def _rise(self, key: int) -> _Standing:
         """*key* was asked for: note where it stands now."""
+        frequency = self.count[key] = self.count[key] + 1
+        self._turn = turn = self._turn + 1
+        self._standing[key] = now = (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key)
+        return now
 
     def enter(self, key: int) -> None:
         self.count[key] = 0
         self._entries += 1
-        heappush(self._ranks, self.rise(key))
+        heappush(self._ranks, self._rise(key))
         if len(self._ranks) > 4 * self._entries + 64:
             self._sweep()
 
@@ -67,38 +109,6 @@ class _Ranked(Model):
     def leave(self, key: int) -> None:
         self._standing[key] = None
         self._entries -= 1
-
-
-class Lfu(_Ranked):
-    """Worth is how often it was asked for."""
-
-    name = "lfu"
-
-    def rise(self, key: int) -> _Standing:
-        frequency = self.count[key] = self.count[key] + 1
-        self._turn = turn = self._turn + 1
-        self._standing[key] = now = (frequency, turn, key)
-        return now
-
-
-class Gdsf(_Ranked):
-    """Worth is how often it was asked for, times its cost, over its size.
-
-    Cherkasova, "Improving WWW Proxies Performance with Greedy-Dual-Size-Frequency Caching Policy", HP 1998.  What the
-    last victim was worth is added to each newcomer and to each hit, so that old fame fades.
-    """
-
-    name = "gdsf"
-
-    def __init__(self, capacity: int, rooms: Sequence[int], costs: Sequence[float] = ()) -> None:
-        super().__init__(capacity, rooms, costs)
-        self._costs = costs or [1.0] * len(rooms)
-
-    def rise(self, key: int) -> _Standing:
-        frequency = self.count[key] = self.count[key] + 1
-        self._turn = turn = self._turn + 1
-        self._standing[key] = now = (self._floor + frequency * self._costs[key] / self.rooms[key], turn, key)
-        return now
 
 
 class GdsfByBytes(Gdsf):

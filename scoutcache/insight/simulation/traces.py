@@ -37,8 +37,6 @@ _HEADER: Final = (b"timestamp", b"key", b"size")
 _LONGEST: Final = 1 << 20
 _DIGITS: Final = 18
 _NO_SEPARATOR: Final = bytes(set(range(256)) - {ord(","), ord("\n")})
-_HOLES: Final = (b",,", b"\n,", b",\n")
-"""Where a cell is empty."""
 _HASHES: Final = 1 << 64
 
 
@@ -139,10 +137,10 @@ def _at_once(block: bytes) -> _Rows | None:
     """The rows of whole lines; None where one isn't of the plainest form."""
     if b'"' in block or b"\r" in block or block.translate(None, _NO_SEPARATOR) != b",,\n" * block.count(b"\n"):
         return None
-    if block[:1] == b"," or any(hole in block for hole in _HOLES):
-        return None
     cells = block.replace(b"\n", b",").split(b",")
     times, keys, sizes = cells[0:-1:3], cells[1::3], cells[2::3]
+    if not (all(times) and all(keys) and all(sizes)):
+        return None
     return _Rows(keys, sizes) if _are_digits(sizes) and (_are_digits(times) or _are_numbers(times)) else None
 
 

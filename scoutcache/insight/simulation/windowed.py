@@ -49,17 +49,24 @@ class TinyLfu(Model):
         self._border = int(share * self.capacity)
         self._most_protected = PROTECTED * (self.capacity - share * self.capacity)
 
+    def _asked(self, key: int) -> None:
+        """Count one more request; counters are halved when they are looked at."""
+        if self._halved[key] != self._halvings:
+            self._halve(key)
+        if self.count[key] < _MOST:
+            self.count[key] += 1
+
+    def _halve(self, key: int) -> None:
+        self.count[key] >>= self._halvings - self._halved[key]
+        self._halved[key] = self._halvings
+
     def _frequency(self, key: int) -> int:
-        """How often *key* was asked for; counters are halved when they are looked at."""
-        times = self._halvings - self._halved[key]
-        if times:
-            self._halved[key] = self._halvings
-            self.count[key] >>= times
+        if self._halved[key] != self._halvings:
+            self._halve(key)
         return self.count[key]
 
     def _hit(self, key: int) -> None:
-        if self._frequency(key) < _MOST:
-            self.count[key] += 1
+        self._asked(key)
         self._hits += 1
         if key in self._window:
             self._window.move_to_end(key)
@@ -80,8 +87,7 @@ class TinyLfu(Model):
             self._probation[down] = None
 
     def greet(self, key: int) -> None:
-        if self._frequency(key) < _MOST:
-            self.count[key] += 1
+        self._asked(key)
         self._misses += 1
         entries = len(self._window) + len(self._probation) + len(self._protected)
         if self._hits + self._misses >= SAMPLE * (entries or 1):
