@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from scoutcache import events
 from scoutcache.core import Core
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.reading import Found
@@ -19,6 +18,7 @@ from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
 from scoutcache.models import CacheEntry, InvalidationResult
 from scoutcache.reckoning import entry_of
+from scoutcache.recording import Recording
 from scoutcache.rules.planning import Change
 
 __all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
@@ -53,6 +53,7 @@ class Calls:
     def __init__(self, core: Core, namespace: str) -> None:
         self.core = core
         self.namespace = check_namespace(namespace)
+        self.recording = Recording(core)
 
     # -- arguments
 
@@ -100,7 +101,7 @@ class Calls:
         began = core.clocks.monotonic_ns()
         live = self.peek(ref)
         if live is not None:
-            self.record_hit(ref, began, live.size, making_us(key))
+            self.recording.hit(ref, began, live.size, making_us(key))
             if core.world.sliding is not None:
                 yield from self.renew([ref])
             return live.value()
@@ -110,12 +111,12 @@ class Calls:
             reasons.setdefault(ref, "expired")
             found = None
         if found is not None:
-            self._record_found(ref, found, began, making_us(key))
+            self.recording.found(ref, found, began, making_us(key))
             return found.value
         near = MISSING if core.by_meaning is None else (yield from core.by_meaning.near(key, ref))
         if near is not MISSING:
             return near
-        self._record_miss("get", ref, began, reasons, making_us(key))
+        self.recording.missed("get", ref, began, reasons, making_us(key))
         return default
 
     def peek(self, ref: Ref) -> Live | None:
@@ -153,18 +154,21 @@ class Calls:
         wanted = []
         core.follower.sync()
         memory = core.memory if core.may_peek() else None
-        for ref in refs:
-            if ref.key in values:  # named twice
-                continue
+        lives: dict[Ref, Live] = {}
+        for ref in dict.fromkeys(refs):
             live = None if memory is None else memory.live(ref)
             if live is None:
                 wanted.append(ref)
             else:
                 values[ref.key] = live.value()
-                self.record_hit(ref, began, live.size, made.get(ref))
-        yield from self.renew([ref for ref in refs if ref.key in values])
+                lives[ref] = live
+        if lives:
+            own, ended = self.recording.share(began, len(refs))
+            for ref, live in lives.items():
+                self.recording.hit(ref, own, live.size, made.get(ref), ended)
+            yield from self.renew(list(lives))
         if wanted:
-            yield from self._get_lower(list(dict.fromkeys(wanted)), values, began, made)
+            yield from self._get_lower(wanted, values, began, made)
         return {ref.key: values[ref.key] for ref in refs if ref.key in values}
 
     def _get_lower(
@@ -172,15 +176,14 @@ class Calls:
     ) -> Flow[None]:
         reasons: dict[Ref, str] = {}
         found = (yield from self._find(wanted, reasons)) if self.core.config.enabled else {}
-        ended = self.core.clocks.monotonic_ns()
-        began = ended - (ended - began) // len(wanted)  # each key took its share of the batch
+        began, ended = self.recording.share(began, len(wanted))
         for ref in wanted:
             one = found.get(ref)
             if one is None:
-                self._record_miss("get", ref, began, reasons, made.get(ref))
+                self.recording.missed("get", ref, began, reasons, made.get(ref), ended)
             else:
                 values[ref.key] = one.value
-                self._record_found(ref, one, began, made.get(ref))
+                self.recording.found(ref, one, began, made.get(ref), ended)
 
     def find(self, key: Key, namespace: str | None = None) -> Flow[Found | None]:
         """The valid entry of *key*, stale ones too, without counting it as a request."""
@@ -248,14 +251,15 @@ class Calls:
             if refused:
                 yield from self._end_older(refused)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"
+        began_ns, ended_ns = self.recording.share(began_ns, len(entries))
         for entry in entries:
             if entry.ref in refused:  # recorded with the reason where it was refused
                 continue
             ref, handled = entry.ref, entry.handled
             core.recorder.record(
                 "set", ref.namespace, ref.key, tier=None, outcome=outcome, reason=reason, began_ns=began_ns,
-                ended_ns=core.clocks.monotonic_ns(), size=entry.live.size, cost=cost, tags=tuple(tags),
-                depends_on=tuple(depends_on), ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
+                ended_ns=ended_ns, size=entry.live.size, cost=cost, tags=tuple(tags), depends_on=tuple(depends_on),
+                ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
                 codec=handled.compression, codec_us=None if handled.size is None else handled.ns / 1000,
                 keygen_us=made.get(ref),
             )  # fmt: skip
@@ -296,9 +300,10 @@ class Calls:
         if not refs:
             return 0
         removed = yield from self.core.removing.keys(refs[0].namespace, [ref.key for ref in refs])
+        began, ended = self.recording.share(began, len(refs))
         for ref in refs:
             outcome = "deleted" if removed.failed or removed.tiers_of(ref) else "absent"
-            self.record("delete", ref, began, outcome=outcome, keygen_us=made.get(ref))
+            self.recording.done("delete", ref, began, outcome=outcome, keygen_us=made.get(ref), ended=ended)
         yield from self.core.dependents.changed(refs[0].namespace, Change(tuple([ref.key for ref in refs])))
         return removed.count
 
@@ -316,53 +321,8 @@ class Calls:
         name = self.namespace if namespace is None else check_namespace(namespace)
         began = self.core.clocks.monotonic_ns()
         removed = yield from self.core.removing.clear(name, reason=reason)
-        self.record("invalidate", Ref(name, "*"), began, outcome="cleared", reason=reason)
+        self.recording.done("invalidate", Ref(name, "*"), began, outcome="cleared", reason=reason)
         return InvalidationResult(by_tier=dict(removed.by_tier), failed=removed.failed)
-
-    # -- recording
-
-    def record_hit(self, ref: Ref, began: int, size: int | None, keygen_us: float | None = None) -> None:
-        """A hit in memory: counted by the memory tier itself, so only the log is told."""
-        core = self.core
-        log = core.recorder.hit_log
-        if log is not None and keygen_us is not None:
-            core.recorder.hit_of_made_key(*ref, began, core.clocks.monotonic_ns(), size or 0, keygen_us)
-        elif log is not None:
-            log((began, core.clocks.monotonic_ns(), ref.namespace, ref.key, size or 0))
-        if core.hooks.wants("hit"):
-            core.hooks.emit(events.Hit(*ref, "memory"))
-
-    def _record_found(self, ref: Ref, found: Found, began: int, keygen_us: float | None) -> None:
-        core = self.core
-        core.recorder.record(
-            "get", ref.namespace, ref.key, tier=found.tier, outcome="hit", began_ns=began,
-            ended_ns=core.clocks.monotonic_ns(), size=found.raw_size, cost=found.header.cost, stored=found.size,
-            codec=found.compression, codec_us=found.took_ns / 1000, keygen_us=keygen_us,
-        )  # fmt: skip
-        if core.hooks.wants("hit"):
-            core.hooks.emit(events.Hit(*ref, found.tier))
-
-    def _record_miss(
-        self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str], keygen_us: float | None
-    ) -> None:
-        absent = reasons.get(ref) or self.core.world.why_absent(ref)
-        reason = absent if self.core.config.enabled else "bypassed"
-        self.record(kind, ref, began, outcome="miss", reason=reason, keygen_us=keygen_us)
-
-    def record(self, kind: str, ref: Ref, began: int, *, outcome: str, tier: str | None = None, **more: Any) -> None:
-        core = self.core
-        ended = core.clocks.monotonic_ns()
-        if kind in {"get", "compute"}:
-            self._say(ref, outcome, tier, more.get("reason"))
-        core.recorder.record(
-            kind, ref.namespace, ref.key, tier=tier, outcome=outcome, began_ns=began, ended_ns=ended, **more
-        )
-
-    def _say(self, ref: Ref, outcome: str, tier: str | None, reason: str | None) -> None:
-        hooks = self.core.hooks
-        if hooks.wants(outcome):
-            record = events.Hit(*ref, tier or "flight") if outcome == "hit" else events.Miss(*ref, reason or "cold")
-            hooks.emit(record)
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:

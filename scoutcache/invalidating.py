@@ -57,7 +57,7 @@ def invalidate(
     else:
         removed = yield from (_intersection if target.match == "all" else _union)(calls, target, cascade, reason)
     for what in [*(one.text for one in target.patterns), *sorted(target.keys), *(f"tag:{tag}" for tag in target.tags)]:
-        calls.record("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
+        calls.recording.done("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
     result = _result(target, removed, survey, sample)
     patterns, keys = tuple(one.text for one in target.patterns), tuple(sorted(target.keys))
     calls.core.hooks.emit(

@@ -62,7 +62,7 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
     else:
         live = calls.peek(ref)
         if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
-            calls.record_hit(ref, began, live.size, making_us(key))
+            calls.recording.hit(ref, began, live.size, making_us(key))
             yield from calls.renew([ref])
             return live.value()
         near = MISSING if core.by_meaning is None else (yield from _near(calls, key, ref, recipe))
@@ -103,7 +103,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
     # Nobody asked for the value: it is no request, and no miss.
-    calls.record("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
+    calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
                  factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
                  keygen_us=making_us(key))  # fmt: skip
     record_stored(calls, ref, began, outcome)
@@ -242,11 +242,11 @@ def _record(
     if outcome.how == "found":
         return
     if outcome.how == "hit" and outcome.tier == "memory":
-        calls.record_hit(ref, began, None, keygen_us)
+        calls.recording.hit(ref, began, None, keygen_us)
         return
     said = {"computed": "miss", "failed": "miss", "stale": "stale"}.get(outcome.how, "hit")
     kept, figures = outcome.kept, codec_figures(outcome.handled)
-    calls.record(
+    calls.recording.done(
         "compute", ref, began, outcome=said, tier=outcome.tier,
         reason="joined" if outcome.how == "joined" else outcome.reason,
         factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,

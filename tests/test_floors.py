@@ -43,6 +43,7 @@ FLOORS = {
         "telling",
         "pruning",
         "reckoning",
+        "recording",
         "targets",
         "rulebook",
         "ruling",

@@ -94,7 +94,7 @@ class Answering(Agreement):
         if found is not None:
             self._record(found, began)
             return found
-        self.calls._record_miss("get", Ref(name, one.key), began, reasons, None)
+        self.calls.recording.missed("get", Ref(name, one.key), began, reasons, None)
         return None
 
     def hit(self, query: str, scope: Mapping[str, Any], namespace: str) -> Flow[Found | None]:
@@ -212,9 +212,9 @@ class Answering(Agreement):
     def _record(self, found: Found, began: int) -> None:
         ref, tier = found.reading.ref, found.reading.tier
         if tier == "memory" and self.core.memory is not None and self.core.memory.live(ref) is not None:
-            self.calls.record_hit(ref, began, found.reading.size)  # reading it again counted it
+            self.calls.recording.hit(ref, began, found.reading.size)  # reading it again counted it
         else:
-            self.calls.record("get", ref, began, outcome="hit", tier=tier, size=found.reading.size,
+            self.calls.recording.done("get", ref, began, outcome="hit", tier=tier, size=found.reading.size,
                               cost=found.reading.cost)  # fmt: skip
 
     def hit_id(self, reading: Reading, similarity: float, one: Asked, figures: Figures | None = None) -> str:

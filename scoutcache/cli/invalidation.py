@@ -322,7 +322,7 @@ def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: s
         run(core.staling.dependents(space, keys, action, reason), core.ports)
     for key in keys:
         name = Ref(space, f"depends-on:{key}")
-        cache._calls.record("invalidate", name, began, outcome="invalidated", reason=reason)
+        cache._calls.recording.done("invalidate", name, began, outcome="invalidated", reason=reason)
 
 
 def _performed(session: Session, cache: Cache, wanted: Wanted, *, dry_run: bool, count: bool) -> InvalidationResult:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -260,3 +261,22 @@ def test_of_several_on_a_server_too(open_cache, where):
     assert cache.delete_many(["a", "gone", "b"]) == 2
     outcomes = {line.key: line.outcome for line in logged(cache, "delete")}
     assert outcomes == {"a": "deleted", "gone": "absent", "b": "deleted"}
+
+
+@pytest.mark.parametrize("op", ["get", "set", "delete"])
+def test_each_key_of_a_batch_took_its_share_of_it(open_cache, op):
+    cache = open_cache(["disk"])
+    values = {f"k{number}": number for number in range(10)}
+    if op != "set":
+        cache.set_many(values)
+    ticks = itertools.count(0, 1_000_000)
+    object.__setattr__(cache.core.clocks, "monotonic_ns", ticks.__next__)
+    if op == "get":
+        assert len(cache.get_many([*values, "absent"])) == 10
+    elif op == "set":
+        cache.set_many(values)
+    else:
+        assert cache.delete_many(values) == 10
+    took = {line.latency_us for line in logged(cache, op) if line.latency_us}
+    assert len(took) == 1, "one after the other they seemed to take longer and longer"
+    assert took.pop() * 10 <= next(ticks) / 1000
