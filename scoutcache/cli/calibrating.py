@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
-from scoutcache.cli.semantic_options import check_asked
+from scoutcache.cli.semantic_options import check_asked, embedding
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
@@ -60,7 +60,8 @@ def calibrated(
     check_asked(threshold, without)
     rows = read_pairs(file)
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
-    name = encoding.name
+    with embedding(session):
+        name = encoding.name
     vectors = _embedded(session, encoding, {text for one, other, _ in rows for text in (one, other)})
     config, name_of_preset = session.config.semantic, preset or session.config.semantic.preset
     configured = config.gates if preset is None else None
