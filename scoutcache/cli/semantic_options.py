@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -79,7 +80,11 @@ def embedding(session: Session) -> AbstractContextManager[None]:
     from scoutcache.semantic.whereabouts import Whereabouts, whereabouts
 
     model = session.config.semantic.model
-    if is_function(model) or is_prepared(prepared_in(session.place, model)):
+    prepared = not is_function(model) and is_prepared(prepared_in(session.place, model))
+    if prepared:
+        # Else numpy, when it is loaded, starts a thread for each processor, and they spin: a tenth of a second of each.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if prepared or is_function(model):
         return session.working(f"embedding with {model}")
     if whereabouts(model) is Whereabouts.AWAY:
         return session.working(f"fetching {model}, which is not on this machine")
