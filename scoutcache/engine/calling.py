@@ -107,8 +107,10 @@ class Calling:
     def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
         """Once the other process has ended with *ref*: what it stored, or the own computation."""
         began = self._clock()
-        if (lease := (yield from effects.take(ref, wait=True))) is not None:
+        if (lease := (yield from effects.take(ref, wait=True, timeout=job.recipe.left(began)))) is not None:
             job.flight.hold(lease)
+        elif (now := self._clock()) >= job.recipe.until:
+            raise job.recipe.timeout(ref, now)
         waited = self._clock() - began
         try:
             # Whatever was heard: a server that is away tells of nothing.
