@@ -32,7 +32,7 @@ WithoutGate = Annotated[
     typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
 ]
 Pairs = Annotated[
-    Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+    Path, typer.Argument(metavar="PAIRS.csv|-", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
 ]
 
 

@@ -305,6 +305,14 @@ def test_who_only_looks_is_no_shadow_check(cli, monkeypatch):
     assert data(cli("semantic", "stats", "--json"))["checked"] == 0
 
 
+def test_pairs_come_from_standard_input_too(cli, workplace):
+    pairs = "query,other,same\nhow do I reset it,how can I reset it,1\nhow do I reset it,how do I delete it,0\n"
+    (workplace / "pairs.csv").write_text(pairs)
+    assert data(cli("semantic", "calibrate", "-", "--json", stdin=pairs)) == data(
+        cli("semantic", "calibrate", "pairs.csv", "--json"))  # fmt: skip
+    assert data(cli("semantic", "label", "-", "-m", "gpt", "--json", stdin=gzip.compress(pairs.encode())))["pairs"] == 2
+
+
 class _Session:
     """Says what takes long to whoever asks it."""
 
