@@ -124,7 +124,7 @@ def _text(file: Path) -> str:
     except FileNotFoundError as error:
         raise Usage(f"no such file: {file}") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} can't be read: {error}",
+        raise CommandError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
 
 

@@ -147,8 +147,10 @@ def _lost(model: str, why: str) -> CacheError:
 
 
 def _without_library(model: str, why: object) -> CacheError:
-    return CacheError(f"the model {model} needs sentence-transformers: {why}",
-                      hint=f"pip install 'scoutcache[semantic]'; or {WAYS_OUT}")  # fmt: skip
+    return CacheError(
+        f"the model {model} needs sentence-transformers: {why}",
+        hint="pip install 'scoutcache[semantic]'; or name an embedder of your own, module:function",
+    )
 
 
 def _loaded(make: Callable[..., Any], model: str) -> Any:

@@ -305,6 +305,12 @@ def test_who_only_looks_is_no_shadow_check(cli, monkeypatch):
     assert data(cli("semantic", "stats", "--json"))["checked"] == 0
 
 
+def test_a_folder_is_no_file_of_pairs(cli, workplace):
+    ran = cli("semantic", "calibrate", str(workplace))
+    assert (ran.code, ran.out) == (1, "")
+    assert f"error: {workplace} can't be read: Is a directory\n" in ran.err
+
+
 def test_pairs_come_from_standard_input_too(cli, workplace):
     pairs = "query,other,same\nhow do I reset it,how can I reset it,1\nhow do I reset it,how do I delete it,0\n"
     (workplace / "pairs.csv").write_text(pairs)

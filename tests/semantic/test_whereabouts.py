@@ -8,6 +8,8 @@ from importlib.util import find_spec
 
 import pytest
 
+from scoutcache.errors import CacheError
+from scoutcache.semantic.models import load_torch
 from scoutcache.semantic.whereabouts import Whereabouts, offline_by, whereabouts
 
 
@@ -70,3 +72,10 @@ def test_what_cant_be_had_is_said_before_anything_heavy_is_loaded(place, monkeyp
     said, loaded = ran.stdout.splitlines()
     assert said.startswith(f"the model {model} can't be had: ")
     assert loaded == "set()"
+
+
+def test_where_the_library_lacks_only_what_does_without_it_is_named(place, monkeypatch):
+    monkeypatch.setattr("scoutcache.semantic.models.find_spec", lambda _: None)
+    with pytest.raises(CacheError, match="needs sentence-transformers: it is not installed") as raised:
+        load_torch("all-MiniLM-L6-v2")
+    assert raised.value.hint == "pip install 'scoutcache[semantic]'; or name an embedder of your own, module:function"
