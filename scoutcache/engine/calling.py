@@ -23,7 +23,7 @@ from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.recipe import NOT_MODIFIED, Context, Kept, Outcome, Recipe, wants_context
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Entry, Moment, Writing
-from scoutcache.entry import MISSING, Live, Ref
+from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
 
 __all__ = ["Calling", "Job", "Results", "Seen"]
@@ -109,8 +109,8 @@ class Calling:
         began = self._clock()
         if (lease := (yield from effects.take(ref, wait=True, timeout=job.recipe.left(began)))) is not None:
             job.flight.hold(lease)
-        elif (now := self._clock()) >= job.recipe.until:
-            raise job.recipe.timeout(ref, now)
+        elif job.recipe.until != NEVER:
+            raise job.recipe.timeout(ref, self._clock())
         waited = self._clock() - began
         try:
             # Whatever was heard: a server that is away tells of nothing.
