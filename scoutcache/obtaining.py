@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from scoutcache.callables import is_coroutine_function
@@ -51,8 +52,13 @@ def options(call: str, given: Mapping[str, Any]) -> How:
     return How(**given)
 
 
-def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flow[Any]:
-    """The value of *key*, computed by *factory* when it isn't there, once however many ask."""
+def obtain(
+    calls: Calls, key: Key, factory: Callable[..., Any], how: How, until: float = NEVER
+) -> Flow[Any]:
+    """The value of *key*, computed by *factory* when it isn't there, once however many ask.
+
+    Until then, by the monotonic clock, it waits for what others compute; after that it raises `FactoryTimeout`.
+    """
     core = calls.core
     ref = calls.ref(key, how.namespace)
     recipe = recipe_of(calls, ref, factory, how)
@@ -68,6 +74,7 @@ def obtain(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -> Flo
         near = MISSING if core.by_meaning is None else (yield from _near(calls, key, ref, recipe))
         if near is not MISSING:
             return near
+        recipe = recipe if until == NEVER else replace(recipe, until=until)
         outcomes = yield from _obtained(calls, [ref], recipe, began)
         yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], making_us(key))

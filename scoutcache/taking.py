@@ -49,7 +49,9 @@ def take(ports: Ports, effect: Take) -> Held | None:
     """The lease; None where another process has it, or there are none."""
     if ports.leases is None:
         return None
-    return ports.leases.wait(effect.ref, _holding()) if effect.wait else ports.leases.try_take(effect.ref)
+    if effect.wait:
+        return ports.leases.wait(effect.ref, _holding(), effect.timeout)
+    return ports.leases.try_take(effect.ref)
 
 
 async def atake(ports: Ports, effect: Take) -> Held | None:
@@ -57,5 +59,5 @@ async def atake(ports: Ports, effect: Take) -> Held | None:
     if ports.leases is None:
         return None
     if effect.wait:
-        return await ports.leases.wait_async(effect.ref, _holding())
+        return await ports.leases.wait_async(effect.ref, _holding(), effect.timeout)
     return await ports.leases.try_take_async(effect.ref)

@@ -4,8 +4,8 @@ Known shapes: OpenAI chat completions, completions, responses and embeddings, An
 content, Bedrock's Converse; each whole or as the events of a stream.  A stream of several choices ends when each has.
 Chunks that somebody else made or picked out (deltas alone: neither ``object`` nor ``finish_reason`` in any, no
 ``message_start``, no ``response.created``) say nothing of an end, and the end of the iteration is theirs.
-Of Gemini and Bedrock only the end is read, not the tokens.  Anything else is an answer that says nothing of itself, and
-may be kept.
+Of Gemini the model and the end are read, of Bedrock the end, of neither the tokens.  Anything else is an answer that
+says nothing of itself, and may be kept.
 
 Not kept, by the name that is counted:
 
@@ -58,8 +58,11 @@ _CONVERSE: Final = frozenset({"messageStart", "contentBlockStart", "contentBlock
 MOST_TOKENS: Final = 2**53
 """A count beyond it is no count of tokens; sums of counts are kept as floats."""
 
-DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|\d{4}|\d{3}|latest)$")
-"""How names of one model differ by their date or release: -20250929, @20250929, -2024-08-06, -0613, -002, -latest."""
+DATE: Final = re.compile(r"[-@](?:\d{8}|\d{4}-\d{2}-\d{2}|\d{2}-\d{4}|\d{2}-\d{2}|\d{4}|\d{3}|latest)$")
+"""How names of one model differ by their date or release: -20250929, @20250929, -2024-08-06, -08-2024, -05-20, -0613,
+-002, -latest."""
+_NUMBERED: Final = re.compile(r"-(?:\d+(?:\.\d+)*|preview|exp)(?=-|$)")
+"""What the latest of a family has in its name and the family hasn't: gemini-2.5-flash-preview of gemini-flash."""
 _VENDOR: Final = re.compile(r"^(?:[a-z]{2,6}\.)?(?:anthropic|meta|amazon|mistral|cohere|ai21|deepseek)\.(?=[a-z])")
 _VERSION: Final = re.compile(r"-v\d+(?::\d+)?$")
 
@@ -111,7 +114,9 @@ def is_same_model(asked: str, answered: str) -> bool:
         return True
     base, other = DATE.sub("", ours), DATE.sub("", theirs)
     # Two dates are two models; a name without one, or the latest, is any of them.
-    return base == other and (ours in {base, f"{base}-latest"} or theirs == other)
+    if base == other:
+        return ours in {base, f"{base}-latest"} or theirs == other
+    return ours == f"{base}-latest" and base == _NUMBERED.sub("", other)
 
 
 def bare(name: str) -> str:
@@ -226,6 +231,7 @@ def _choice(outline: Outline, choice: Mapping[str, Any], at: int, reason: Any) -
 
 def _generated(outline: Outline, said: Mapping[str, Any]) -> bool:
     """Content that Gemini generated, whole or a chunk; was the prompt blocked, which ends it?"""
+    _named(outline, said, model=("modelVersion", "model_version"), request_id=("responseId", "response_id"))
     for at, candidate in enumerate(_mappings(said.get("candidates"))):
         reason = candidate.get("finishReason", candidate.get("finish_reason"))
         _end(outline, reason)
@@ -238,10 +244,13 @@ def _generated(outline: Outline, said: Mapping[str, Any]) -> bool:
     return blocked
 
 
-def _named(outline: Outline, said: Mapping[str, Any]) -> None:
-    for name, key in (("model", "model"), ("request_id", "id")):
-        if isinstance(value := said.get(key), str) and value:
-            setattr(outline, name, value)
+def _named(
+    outline: Outline, said: Mapping[str, Any], *, model: Iterable[str] = ("model",), request_id: Iterable[str] = ("id",)
+) -> None:
+    for name, keys in (("model", model), ("request_id", request_id)):
+        for value in map(said.get, keys):
+            if isinstance(value, str) and value:
+                setattr(outline, name, value)
 
 
 def _used(outline: Outline, usage: Any) -> None:

@@ -36,7 +36,7 @@ def advise(
     session: Session,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="LOG", help="A cache's directory, a file or folder of its log. Default: this cache."),
+        typer.Argument(metavar="LOG|-", help="A cache's directory, a file or folder of its log. Default: this cache."),
     ] = None,
     budget: Annotated[
         str | None, typer.Option("--budget", metavar="SIZE", help="The most memory there is, such as 2GB.")

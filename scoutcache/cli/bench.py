@@ -11,11 +11,13 @@ from scoutcache.cli.collecting import as_usual
 from scoutcache.cli.errors import MISSED, Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import STDIN, file_named
 
 if TYPE_CHECKING:
     from scoutcache.bench.compression import Samples
     from scoutcache.bench.records import BenchOptions
 
+_LINES: Final = ".jsonl"
 TIERS: Final = ("memory", "disk", "redis", "hybrid")
 _COLUMNS: Final = ("tier", "operation", "ops_per_s", "p50_us", "p95_us", "p99_us", "p999_us", "max_us", "errors")
 
@@ -26,12 +28,13 @@ def _bench(
         list[str] | None, choices(TIERS, "--tier", help="What to measure; repeatable. Default: memory, disk, hybrid.")
     ] = None,
     workload: Annotated[
-        str, typer.Option("--workload", metavar="W", help="zipf:1.0, uniform or trace:FILE (CSV, gzip).")
+        str, typer.Option("--workload", metavar="W", help="zipf:1.0, uniform or trace:FILE|- (CSV, gzip).")
     ] = "zipf:1.0",
     keys: Annotated[int, typer.Option("--keys", metavar="N", help="How many keys a drawn workload has.")] = 10_000,
     value_size: Annotated[str, typer.Option("--value-size", metavar="B", help="Size of the values.")] = "1024",
     values: Annotated[
-        str | None, typer.Option("--values", metavar="FILE", help="Values of your own; .jsonl holds one a line.")
+        str | None,
+        typer.Option("--values", metavar="FILE|-", help="Values of your own; .jsonl and stdin hold one a line."),
     ] = None,
     ratio: Annotated[str, typer.Option("--ratio", metavar="R:W", help="Reads to writes.")] = "9:1",
     clients: Annotated[int, typer.Option("--clients", metavar="N", help="Threads, or tasks with --async.")] = 1,
@@ -63,12 +66,18 @@ def _bench(
         check_name(save)
     server = _server(session)
     options = BenchOptions(
-        tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=workload, keys=keys,
-        value_size=read("--value-size", parse_size, value_size), values=values, ratio=_ratio(ratio), clients=clients,
-        use_async=use_async, duration=read("--duration", parse_duration, duration),
+        tiers=tuple(tier or ("memory", "disk", "hybrid")), workload=_workload(workload), keys=keys,
+        value_size=read("--value-size", parse_size, value_size),
+        values=None if values is None else str(file_named(values, "--values", _LINES)), ratio=_ratio(ratio),
+        clients=clients, use_async=use_async, duration=read("--duration", parse_duration, duration),
         warmup=read("--warmup", parse_duration, warmup), runs=runs, rate=rate, seed=seed, redis_url=server,
     )  # fmt: skip
     _run(session, options, save, run_bench)
+
+
+def _workload(given: str) -> str:
+    kind, _, file = given.partition(":")
+    return f"trace:{file_named(file, '--workload trace:')}" if (kind, file) == ("trace", STDIN) else given
 
 
 def _server(session: Session) -> str | None:
@@ -133,7 +142,7 @@ app = group(
 def compression(
     session: Session,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE...", help="Values; a .jsonl holds one a line.")
+        list[str] | None, typer.Argument(metavar="FILE|-...", help="Values; a .jsonl and stdin hold one a line.")
     ] = None,
     codec: Annotated[
         list[str] | None, choices(("none", "lz4", "zstd", "gzip"), "--codec", help="Only these; repeatable.")
@@ -170,7 +179,7 @@ def _samples(session: Session, files: list[str] | None, pattern: str | None) -> 
     if files and pattern is not None:
         raise Usage("both files and --pattern were given", hint="measure on one of them")
     if files:
-        return measuring.samples_from_files(files)
+        return measuring.samples_from_files([file_named(one, "FILE", _LINES) for one in files])
     if pattern is None:
         return measuring.shipped_samples()
     with session.cache(reading=True) as cache:
@@ -188,7 +197,7 @@ def _samples(session: Session, files: list[str] | None, pattern: str | None) -> 
 )
 def compare(
     session: Session,
-    before: Annotated[str, typer.Argument(metavar="A", help="A saved name, or a .json file.")],
+    before: Annotated[str, typer.Argument(metavar="A", help="A saved name, a .json file, or - for stdin.")],
     after: Annotated[str, typer.Argument(metavar="B", help="The one that may be worse.")],
     fail: Annotated[
         list[str] | None,
@@ -202,6 +211,7 @@ def compare(
     from scoutcache.bench import compare as comparing
     from scoutcache.bench.store import load
 
+    before, after = (str(file_named(STDIN, "compare", ".json")) if one == STDIN else one for one in (before, after))
     for name in (before, after):
         if not name.endswith(".json"):
             _check_saved(name)

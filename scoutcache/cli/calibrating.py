@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
-from scoutcache.cli.semantic_options import check_asked
+from scoutcache.cli.semantic_options import check_asked, embedding
+from scoutcache.cli.streams import file_named
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
@@ -60,7 +61,8 @@ def calibrated(
     check_asked(threshold, without)
     rows = read_pairs(file)
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
-    name = encoding.name
+    with embedding(session):
+        name = encoding.name
     vectors = _embedded(session, encoding, {text for one, other, _ in rows for text in (one, other)})
     config, name_of_preset = session.config.semantic, preset or session.config.semantic.preset
     configured = config.gates if preset is None else None
@@ -95,7 +97,7 @@ _BATCH: Final = 256
 
 def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
     """Two queries and whether one answer serves both, of each row.  Raises `CommandError` naming the line."""
-    rows = list(_rows(file))
+    rows = list(_rows(file_named(file, "PAIRS.csv", ".csv")))
     if not rows:
         raise CommandError(f"{file} holds no pairs", hint="expected rows below the header query,other,same")
     return rows
@@ -122,7 +124,7 @@ def _text(file: Path) -> str:
     except FileNotFoundError as error:
         raise Usage(f"no such file: {file}") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} can't be read: {error}",
+        raise CommandError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from scoutcache.cli.errors import PARTLY, CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.oplog.records import KINDS, OUTCOMES
 
@@ -163,7 +164,7 @@ def _row(line: Line) -> dict[str, Any]:
 )
 def convert(
     session: Session,
-    sources: Annotated[list[str], typer.Argument(metavar="SRC...", help="Files of a log, or cache directories.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SRC|-...", help="Files of a log, or cache directories.")],
     out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="Ends in .parquet, .jsonl or .csv.")],
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
 ) -> int | None:
@@ -181,7 +182,7 @@ def convert(
     if session.namespace is not None:
         raise Usage("log convert writes every namespace as it is", hint="leave --namespace out: it has a column")
     start = begin_of(since, time.time())
-    operations = Operations(Path(), start, files=files_of([Path(source) for source in sources]))
+    operations = Operations(Path(), start, files=files_of([file_named(source, "SRC") for source in sources]))
     with session.working("converting"):
         try:
             written = write(operations, Path(out))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off
 
 __all__ = ["assumed_rate", "counted_in", "log_at", "tell_left_out"]
@@ -19,7 +20,7 @@ def log_at(session: Session, source: str | None) -> Path:
         session.look_for_cache()
         tell_log_off(session)
         return session.place
-    path = Path(source)
+    path = file_named(source, "LOG")
     if not path.exists():
         raise Usage(f"{source}: there is no such directory or file")
     return path

@@ -13,6 +13,7 @@ from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.writing import STDOUT, is_stdout, write_out
 
@@ -40,7 +41,7 @@ def report(
     session: Session,
     logs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[LOG]...", help="Log files, or folders of them, in place of this cache's own."),
+        typer.Argument(metavar="[LOG|-]...", help="Log files, or folders of them, in place of this cache's own."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
@@ -111,7 +112,7 @@ def _build(
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
         models={name: price.output for name, price in config.costs.models.items()}, levels=_levels(config),
-        compare=compare, files=files_of(logs) if logs else None,
+        compare=compare, files=files_of([file_named(one, "LOG") for one in logs]) if logs else None,
     )  # fmt: skip
 
 

@@ -18,6 +18,7 @@ from scoutcache.cli.semantic_options import (
     Threshold,
     WithoutGate,
     check_asked,
+    embedding,
     scope_of,
 )
 from scoutcache.cli.state import Session
@@ -74,7 +75,7 @@ def query(
 
     check_asked(threshold, without_gate)
     wanted = scope_of("get", model, scope)
-    with session.cache(reading=True, counting=True, raising=False) as cache:
+    with session.cache(reading=True, counting=True, raising=False) as cache, embedding(session):
         hit = cache.semantic.get(query, threshold=threshold, without_gates=without_gate or (), **wanted)
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
@@ -117,7 +118,8 @@ def add(
     content, wanted = content_of(response, kind), scope_of("add", model, scope)
     with session.cache() as cache:
         check_lasting(cache)
-        key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
+        with embedding(session):
+            key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
         raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
@@ -182,7 +184,7 @@ def explain(
     """
     check_asked(threshold, without_gate)
     wanted = scope_of("explain", model, scope)
-    with session.cache(reading=True, raising=False) as cache:
+    with session.cache(reading=True, raising=False) as cache, embedding(session):
         told = cache.semantic.explain(
             query, count=count, threshold=threshold, without_gates=without_gate or (), **wanted
         )

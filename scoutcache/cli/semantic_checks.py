@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -67,30 +66,19 @@ def _prepared(model: str, folder: Path) -> Check:
 
 
 def _model(model: str) -> Check:
-    from scoutcache.semantic.models import is_path
+    from scoutcache.semantic.whereabouts import Whereabouts, whereabouts
 
-    slow = f"{model} is not prepared: the first answer of a process takes seconds"
-    if Path(model).is_dir():
-        return Check("semantic model", "warn", slow, _PREPARE)
-    if is_path(model):
+    where = whereabouts(model)
+    if where is Whereabouts.HERE:
+        return Check("semantic model", "warn", f"{model} is not prepared: the first answer of a process takes seconds",
+                     _PREPARE)  # fmt: skip
+    if where is Whereabouts.NO_FOLDER:
         return Check("semantic model", "fail", f"there is no folder {model}", "correct [semantic] model")
-    if _in_hub_cache(model):
-        return Check("semantic model", "warn", slow, _PREPARE)
-    if any(os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"} for name in _OFFLINE):
+    if where is Whereabouts.OFFLINE:
         return Check("semantic model", "fail", f"{model} is not on this machine, which is offline",
                      "name a folder that holds it in [semantic] model")  # fmt: skip
     return Check("semantic model", "warn", f"{model} is not on this machine: it will be fetched at its first use",
                  _PREPARE)  # fmt: skip
-
-
-_OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-
-
-def _in_hub_cache(model: str) -> bool:
-    home = os.environ.get("HF_HOME") or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface"
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser()
-    name = model if "/" in model else f"sentence-transformers/{model}"
-    return any((hub / f"models--{name.replace('/', '--')}").glob("snapshots/*/*"))
 
 
 def _indexes(session: Session, prepared: Path | None) -> Iterator[Check]:

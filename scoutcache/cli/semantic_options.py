@@ -1,15 +1,20 @@
-"""The options of ``semantic``: what a query is asked with, its scope above all, and what they must not say."""
+"""What the commands of ``semantic`` share: how a query is asked, its scope above all; a word while a model loads."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from scoutcache.cli.errors import Usage
 from scoutcache.errors import CacheError
+
+if TYPE_CHECKING:
+    from scoutcache.cli.state import Session
 
 Model = Annotated[
     str, typer.Option("--model", "-m", metavar="M", help="The model whose answers these are; part of the scope.")
@@ -27,7 +32,7 @@ WithoutGate = Annotated[
     typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
 ]
 Pairs = Annotated[
-    Path, typer.Argument(metavar="PAIRS.csv", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
+    Path, typer.Argument(metavar="PAIRS.csv|-", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")
 ]
 
 
@@ -66,3 +71,21 @@ def scope_of(call: str, model: str, given: list[str] | None) -> dict[str, Any]:
             scope[name] = value
     check_names(call, scope)
     return scope
+
+
+def embedding(session: Session) -> AbstractContextManager[None]:
+    """While the configured model is loaded and used: say on a terminal, once it takes long, why it does."""
+    from scoutcache.semantic.models import is_function, prepared_in
+    from scoutcache.semantic.prepared import is_prepared
+    from scoutcache.semantic.whereabouts import Whereabouts, whereabouts
+
+    model = session.config.semantic.model
+    prepared = not is_function(model) and is_prepared(prepared_in(session.place, model))
+    if prepared:
+        # Else numpy, when it is loaded, starts a thread for each processor, and they spin: a tenth of a second of each.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if prepared or is_function(model):
+        return session.working(f"embedding with {model}")
+    if whereabouts(model) is Whereabouts.AWAY:
+        return session.working(f"fetching {model}, which is not on this machine")
+    return session.working(f"loading {model}, which is not prepared")

@@ -14,6 +14,7 @@ from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left_out
 from scoutcache.cli.state import Session
+from scoutcache.cli.streams import STDIN
 from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import is_stdout, write_out
 
@@ -41,7 +42,7 @@ def simulate(
     session: Session,
     source: Annotated[
         str | None,
-        typer.Argument(metavar="LOG|TRACE", help="A cache's directory, a file or folder of its log, or a CSV (.gz)."),
+        typer.Argument(metavar="LOG|TRACE|-", help="A cache's directory, a file or folder of its log, or a CSV (.gz)."),
     ] = None,
     policy: Annotated[
         list[str] | None,
@@ -149,4 +150,4 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
                                problems=problems, assumed=assumed_rate(session, path),
                                counted=counted_in(session, path), until=end_of(start, now))  # fmt: skip
     tell_left_out(session, left_out)
-    return requests, str(path), problems
+    return requests, STDIN if source == STDIN else str(path), problems

@@ -1,25 +1,39 @@
-"""The standard streams: they are there, take every character, and are read only where there is something to read."""
+"""The standard streams: they are there, take every character, and are read only where there is something to read.
+
+Rule: a dash in the place of a file that is read is standard input, once in a command (`file_named`).
+"""
 
 from __future__ import annotations
 
+import atexit
 import io
 import os
 import select
+import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 from scoutcache.cli.errors import Usage
 
-__all__ = ["prepare_streams", "stdin_bytes", "stdin_woken"]
+__all__ = ["STDIN", "file_named", "prepare_streams", "stdin_bytes", "stdin_woken"]
+
+STDIN: Final = "-"
 
 _closed: list[str] = []
 """The streams that were closed before the start."""
+_read: list[str] = []
+"""What standard input was read for, whole."""
+
+_ENDINGS: Final = {b"\x1f\x8b": ".csv.gz", b"PAR1": ".parquet", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"{": ".jsonl"}
+"""Files are known by their endings; standard input by what it begins with, and else it is a table."""
 
 
 def prepare_streams() -> None:
@@ -28,6 +42,7 @@ def prepare_streams() -> None:
     What the encoding of an output lacks is written as ``\\u2603``: an answer nobody can print is still an answer.
     """
     _closed.clear()
+    _read.clear()
     # In this order, so that each takes its own number and no file of the cache can come by it.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -40,9 +55,35 @@ def prepare_streams() -> None:
 
 def stdin_bytes(what: str) -> BinaryIO:
     """Standard input; *what* reads it.  Raises `Usage` where it is closed."""
+    if _read:
+        raise Usage(f"{what}: standard input was read already, for {_read[0]}", hint="name a file in one of the places")
     if "stdin" in _closed or sys.stdin.closed:
         raise Usage(f"{what}: standard input is closed", hint="pipe something into it, or name what is meant")
     return sys.stdin.buffer
+
+
+def file_named(source: str | Path, what: str, ending: str | None = None) -> Path:
+    """The file *source* that *what* reads; for a dash one with all of standard input, which is gone with the process.
+
+    It ends in *ending*, or else in what a log or a trace of such a content does.  Raises `Usage` where standard input
+    is closed or was read already.
+    """
+    if str(source) != STDIN:
+        return Path(source)
+    stream = stdin_bytes(f"{what} {STDIN}")
+    folder = Path(tempfile.mkdtemp(prefix="scoutcache-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    spooled = folder / "standard-input"
+    with spooled.open("wb") as file:
+        shutil.copyfileobj(stream, file)
+    _read.append(what)
+    return spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
+
+
+def _ending_of(file: Path) -> str:
+    with file.open("rb") as content:
+        begin = content.read(4)
+    return next((ending for magic, ending in _ENDINGS.items() if begin.startswith(magic)), ".csv")
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from scoutcache.engine.reading import Found, Reading
 from scoutcache.engine.recipe import NOT_MODIFIED, Context, Kept, Outcome, Recipe, wants_context
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Entry, Moment, Writing
-from scoutcache.entry import MISSING, Live, Ref
+from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
 
 __all__ = ["Calling", "Job", "Results", "Seen"]
@@ -107,8 +107,10 @@ class Calling:
     def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
         """Once the other process has ended with *ref*: what it stored, or the own computation."""
         began = self._clock()
-        if (lease := (yield from effects.take(ref, wait=True))) is not None:
+        if (lease := (yield from effects.take(ref, wait=True, timeout=job.recipe.left(began)))) is not None:
             job.flight.hold(lease)
+        elif job.recipe.until != NEVER:
+            raise job.recipe.timeout(ref, self._clock())
         waited = self._clock() - began
         try:
             # Whatever was heard: a server that is away tells of nothing.

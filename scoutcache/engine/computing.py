@@ -104,12 +104,12 @@ class Computing:
         began = self._clock()
         try:
             with Waiting(flight):
-                lives: Mapping[Ref, Live] = yield from perform(Join(flight, recipe.hard_timeout))
+                lives: Mapping[Ref, Live] = yield from perform(Join(flight, recipe.left(began, recipe.hard_timeout)))
         except Abandoned:
             self._forsake(self._world.flights, flight)
             return None
         except TooSlow:
-            raise _timeout([ref], recipe) from None
+            raise recipe.timeout(ref, self._clock()) from None
         except FactoryTimeout:
             if flight.gave_up and recipe.hard_timeout is None:
                 return None
@@ -327,7 +327,8 @@ class Computing:
         for ref in missing if recipe.error_ttl is not None else ():
             if (error := self._world.failures.kept(ref)) is not None:
                 raise error
-        until = NEVER if recipe.hard_timeout is None else self._clock() + recipe.hard_timeout
+        left = recipe.left(now := self._clock(), recipe.hard_timeout)
+        until = NEVER if left is None else now + left
         while missing and (running := (yield from self._under_way(job, missing))):
             if not (yield from self._take_all(job, running, until)):
                 break
@@ -355,7 +356,7 @@ class Computing:
                         return False
             done = True
         except TooSlow:
-            raise _timeout(list(running), job.recipe) from None
+            raise job.recipe.timeout(next(iter(running)), self._clock()) from None
         finally:
             if begun is not None and not done:
                 begun.gave_up = True
@@ -370,10 +371,3 @@ def _as_found(one: Found) -> dict[str, Any]:
     if one.tier == "memory":
         return {"size": one.size}
     return {"size": one.raw_size, "handled": one.handled}
-
-
-def _timeout(refs: Sequence[Ref], recipe: Recipe) -> FactoryTimeout:
-    return FactoryTimeout(
-        f"computing {refs[0].key!r} takes longer than {recipe.hard_timeout:g} s",
-        hint="its result will be stored when it comes; raise hard_timeout to wait for it",
-    )

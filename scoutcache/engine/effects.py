@@ -172,11 +172,12 @@ class Spawn:
 class Take:
     """Take the lease of a key against other processes; answered by it, or None when another process has it.
 
-    With *wait* it is waited for until its owner released it or died.
+    With *wait* it is waited for until its owner released it or died, or for *timeout* seconds.
     """
 
     ref: Ref
     wait: bool
+    timeout: float | None = None
 
 
 @dataclass(slots=True)
@@ -228,9 +229,9 @@ def names(namespace: str, prefix: str) -> Flow[list[str]]:
     return found
 
 
-def take(ref: Ref, *, wait: bool) -> Flow[Lease | None]:
+def take(ref: Ref, *, wait: bool, timeout: float | None = None) -> Flow[Lease | None]:
     """`Take`."""
-    lease: Lease | None = yield Take(ref, wait)
+    lease: Lease | None = yield Take(ref, wait, timeout)
     return lease
 
 

@@ -16,7 +16,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import KEY_MARK, MISSING, NEVER, Handled, Header, Ref
-from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.errors import CacheError, FactoryTimeout, InvalidKey
 from scoutcache.keys import CacheKey, check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
@@ -115,6 +115,8 @@ class Recipe:
     """With *many*: how long each key lives; they may differ."""
     sliding: Callable[[Ref], object] | None = None
     """Not None for entries whose life each hit renews: chance takes nothing off those."""
+    until: float = NEVER
+    """When, by the monotonic clock, the caller stops waiting for what others compute; its own call may take longer."""
 
     def given(self, ref: Ref) -> Lifetime:
         """How long *ref* was told to live."""
@@ -124,6 +126,21 @@ class Recipe:
     def patience(self) -> float:
         """Seconds to wait for a fresh value where there is a stale one: no longer than for any value (Rule 1)."""
         return min(self.soft_timeout or 0.0, self.hard_timeout or NEVER)
+
+    def left(self, now: float, most: float | None = None) -> float | None:
+        """Seconds to wait for what others compute, *most* at most; None for as long as it takes."""
+        left = max(0.0, self.until - now)
+        return most if left == NEVER else left if most is None else min(left, most)
+
+    def timeout(self, ref: Ref, now: float) -> FactoryTimeout:
+        """What is raised when there was no time left."""
+        if self.hard_timeout is None or now >= self.until:  # a loop's timers may come a little early
+            return FactoryTimeout(f"another's computation of {ref.key!r} takes longer than the caller waits",
+                                  hint="it goes on: ask again, or wait longer")  # fmt: skip
+        return FactoryTimeout(
+            f"computing {ref.key!r} takes longer than {self.hard_timeout:g} s",
+            hint="its result will be stored when it comes; raise hard_timeout to wait for it",
+        )
 
     @property
     def marks(self) -> list[str]:

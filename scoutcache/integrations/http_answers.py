@@ -15,15 +15,19 @@ import hashlib
 import importlib
 import json
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final
 
 from scoutcache.chat.answers import Outline, outline_of, outline_of_chunks, plain
 from scoutcache.chat.sse import events_of, is_whole
 from scoutcache.entry import MISSING
+from scoutcache.errors import FactoryTimeout
 from scoutcache.llm.feeds import Recording
 from scoutcache.llm.flows import Making, opened
 
-__all__ = ["afetching", "asker", "fetching", "is_told_to_bypass", "library", "live_response", "response_of"]
+__all__ = [
+    "afetching", "asker", "fetching", "is_told_to_bypass", "library", "live_response", "patience", "response_of",
+]  # fmt: skip
 
 HEADER: Final = "x-scoutcache"
 
@@ -197,6 +201,18 @@ def _outline(response: Any, body: bytes) -> Outline:
     return outline
 
 
+@contextmanager
+def patience(request: Any, making: Making) -> Iterator[None]:
+    """While it is entered another's call is waited for as long as the client reads; raises what the line would."""
+    seconds = (request.extensions.get("timeout") or {}).get("read")
+    if seconds is not None:
+        making.until = making.flows.core.clocks.monotonic() + seconds
+    try:
+        yield
+    except FactoryTimeout as error:
+        raise library(request).ReadTimeout(str(error), request=request) from error
+
+
 # -- answering
 
 
@@ -204,7 +220,7 @@ def response_of(request: Any, making: Making, stored: Any) -> Any:
     """A response: what the own call gave, or what is stored."""
     own = making.response is not MISSING
     body = making.response if own else opened(stored)
-    headers = _marked(body["headers"], "bypass" if making.bypassed else "miss" if own else "hit")
+    headers = _marked(body["headers"], "bypass" if making.bypassed else "hit" if making.hit and not own else "miss")
     kind = next((value for name, value in headers if name.lower() == "content-type"), "")
     if (size := sum(map(len, body["chunks"]))) and not kind.startswith("text/event-stream"):
         headers.append(("content-length", str(size)))

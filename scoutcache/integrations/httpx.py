@@ -21,7 +21,9 @@ Rules.
 5. Kept are answers of status 2xx in JSON, and event streams that came to their provider's last event; and of these only
    what `cache.llm` keeps: no errors, refusals, cut off answers, other models.
 6. A stream reaches the client as it comes, and is replayed in the same pieces.
-7. A response has the header ``X-Scoutcache``: ``hit``, ``miss`` or ``bypass``.
+7. A response has the header ``X-Scoutcache``: ``hit``, ``miss`` or ``bypass``.  Who waited for another's call, and got
+   what is not kept, has missed.
+8. Who waits for another's call waits as long as its own client reads, and then for nothing: ``ReadTimeout``.
 """
 
 from __future__ import annotations
@@ -46,6 +48,7 @@ from scoutcache.integrations.http_answers import (
     is_told_to_bypass,
     library,
     live_response,
+    patience,
     response_of,
 )
 from scoutcache.keys import CacheKey
@@ -176,9 +179,10 @@ class CachingTransport(_Transport):
         if wanted is None:
             return lower.handle_request(request)
         making, how = self._making(wanted)
-        if wanted.question.streams:
-            return self._stream(request, lower, wanted, making, how)
-        stored = self._cache._run(self._flows.ask(making, fetching(request, lower, making), how))
+        with patience(request, making):
+            if wanted.question.streams:
+                return self._stream(request, lower, wanted, making, how)
+            stored = self._cache._run(self._flows.ask(making, fetching(request, lower, making), how))
         return response_of(request, making, stored)
 
     def _stream(self, request: Any, lower: Any, wanted: Wanted, making: Making, how: How) -> Any:
@@ -226,9 +230,10 @@ class AsyncCachingTransport(_Transport):
         if wanted is None:
             return await lower.handle_async_request(request)
         making, how = self._making(wanted)
-        if wanted.question.streams:
-            return await self._stream(request, lower, wanted, making, how)
-        stored = await self._cache._run(self._flows.ask(making, afetching(request, lower, making), how))
+        with patience(request, making):
+            if wanted.question.streams:
+                return await self._stream(request, lower, wanted, making, how)
+            stored = await self._cache._run(self._flows.ask(making, afetching(request, lower, making), how))
         return response_of(request, making, stored)
 
     async def _stream(self, request: Any, lower: Any, wanted: Wanted, making: Making, how: How) -> Any:

@@ -3,7 +3,8 @@
 Rules.
 
 1. What a model answers is judged when it comes; what is no good answer goes to who asked and is not stored.
-2. A request is counted as a hit where no call was made for it; a call is counted where it was made.
+2. A request is counted as a hit where no call was made for it; a call is counted where it was made.  Who waited for
+   another's call, and got what is no good answer, has missed as well.
 3. The time to live is what the caller says, else what a policy says of the key, else the operation's in
    ``[llm] operation_ttls``, else what holds for ``llm:`` keys.
 """
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from scoutcache.calls import Calls, Options, Position
 from scoutcache.chat.answers import Outline, outline_of, outline_of_chunks
 from scoutcache.chat.prices import cost_of
 from scoutcache.engine.effects import Flow
-from scoutcache.entry import MISSING, Ref
+from scoutcache.entry import MISSING, NEVER, Ref
 from scoutcache.errors import CorruptEntry, SerializationError
 from scoutcache.llm.answer import FORM, Chunks, LlmAnswer, pack_chunk, packed, packed_stream, told, unpacked
 from scoutcache.llm.details import Details, Verdict, verdict_of
@@ -29,6 +30,9 @@ from scoutcache.obtaining import How, obtain, obtain_anew
 from scoutcache.wire.unknown import UnknownType
 
 __all__ = ["Flows", "Making"]
+
+FAULT: Final = "fault"
+"""Why an answer is not kept, in what is known of it."""
 
 
 class Flows:
@@ -107,7 +111,7 @@ class Flows:
             validate=_of_response(how.validate),
         )  # fmt: skip
         try:
-            stored = yield from obtain(self.calls, question.key, factory, how)
+            stored = yield from obtain(self.calls, question.key, factory, how, making.until)
             if stored is not MISSING and not making.called and opened(stored) is MISSING:
                 stored = yield from obtain_anew(self.calls, question.key, factory, how)
         except BaseException:
@@ -117,7 +121,8 @@ class Flows:
         if making.bypassed:
             self.count(question, making.namespace, {"bypassed": 1})
         else:
-            self.count_request(question, making.namespace, None if making.called or stored is MISSING else stored)
+            making.hit = not making.called and stored is not MISSING and FAULT not in stored["meta"]
+            self.count_request(question, making.namespace, stored if making.hit else None)
         return stored
 
     # -- counting
@@ -165,7 +170,9 @@ class Making:
 
     def __init__(self, flows: Flows, question: Question, details: Details, namespace: str | None) -> None:
         self.flows, self.question, self.details, self.namespace = flows, question, details, namespace
-        self.called = self.bypassed = False
+        self.called = self.bypassed = self.hit = False
+        self.until = NEVER
+        """When, by the monotonic clock, whoever asks stops waiting for another's call."""
         self.response: Any = MISSING
         """What the own call gave, as it gave it."""
         self._took_ns = 0
@@ -231,7 +238,8 @@ class Making:
 
     def _said(self, ctx: Any, verdict: Verdict, stored: dict[str, Any]) -> dict[str, Any]:
         ctx.tags, ctx.cost = [*ctx.tags, *verdict.tags], verdict.cost
-        ctx.store = ctx.store and verdict.fault is None
+        if verdict.fault is not None:
+            ctx.store, stored["meta"][FAULT] = False, verdict.fault  # read by who waited for it: it is not stored
         self.flows.count_call(self.question, self.namespace, verdict, self._took_ns)
         return stored
 

@@ -7,6 +7,7 @@ Rule 2: a model that was prepared (`scoutcache.semantic.prepared`) is used in it
 Rule 3: one thread, unless the application sets more: beside other work two were 2 to 12 times slower.
 Rule 4: a model that is on this machine is never looked for elsewhere; for one that isn't the hub is knocked at once
         first, for the library tries again for more than a minute where there is no network.
+Rule 5: what can't be had is said before torch is loaded, which takes seconds (`scoutcache.semantic.whereabouts`).
 """
 
 from __future__ import annotations
@@ -14,15 +15,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.errors import CacheError
 from scoutcache.semantic.embedding import Embedder
+from scoutcache.semantic.whereabouts import ORGANISATION, Whereabouts, offline_by, whereabouts
 
-__all__ = [
-    "Function", "TorchModel", "folder_name", "identity", "is_function", "is_path", "load_embedder", "prepared_in",
-]  # fmt: skip
+__all__ = ["Function", "TorchModel", "folder_name", "identity", "is_function", "load_embedder", "prepared_in"]
 
 WAYS_OUT = (
     "name a folder that holds the model ([semantic] model); or let `scoutcache semantic prepare` fetch it where there "
@@ -39,11 +40,6 @@ def is_function(model: str) -> bool:
     return bool(colon) and name.isidentifier() and all(part.isidentifier() for part in module.split("."))
 
 
-def is_path(model: str) -> bool:
-    """Can *model* be nothing but a folder's path?"""
-    return model.startswith(("/", "./", "../", "~"))
-
-
 def prepared_in(directory: Path, model: str) -> Path:
     """The folder for the prepared form of *model*, in a cache's directory."""
     digest = hashlib.sha256(identity(model).encode()).hexdigest()[:16]
@@ -57,7 +53,7 @@ def folder_name(namespace: str) -> str:
 
 def identity(model: str) -> str:
     """A model by one name: short names are those of the sentence-transformers organisation."""
-    return str(Path(model).resolve()) if Path(model).is_dir() else model.removeprefix("sentence-transformers/")
+    return str(Path(model).resolve()) if Path(model).is_dir() else model.removeprefix(ORGANISATION)
 
 
 def load_embedder(model: str, directory: Path, *, brief: bool = False) -> Embedder:
@@ -117,20 +113,44 @@ class TorchModel:
 
 def load_torch(model: str) -> Any:
     """The model as sentence-transformers has it.  Raises `CacheError` when it can't be had."""
+    if find_spec("sentence_transformers") is None:
+        raise _without_library(model, "it is not installed")
+    _check_within_reach(model)
     try:
         from sentence_transformers import SentenceTransformer
     except ImportError as error:
-        raise CacheError(f"the model {model} needs sentence-transformers: {error}",
-                         hint=f"pip install 'scoutcache[semantic]'; or {WAYS_OUT}") from error  # fmt: skip
-    if is_path(model) and not Path(model).is_dir():
-        raise CacheError(f"the model {model} can't be had: there is no such folder", hint=WAYS_OUT)
+        raise _without_library(model, error) from error
     quiet = _quiet()
     try:
         return _loaded(SentenceTransformer, model)
     except Exception as error:  # the library, its hub and the network raise what they like
-        raise CacheError(f"the model {model} can't be had: {_first_line(error):.300}", hint=WAYS_OUT) from error
+        raise _lost(model, f"{_first_line(error):.300}") from error
     finally:
         quiet()
+
+
+def _check_within_reach(model: str) -> None:
+    """Raise `CacheError` where *model* is not here, and can't be fetched either (rule 5)."""
+    where = whereabouts(model)
+    if where is Whereabouts.AWAY:
+        try:
+            _knock()
+        except CacheError as error:
+            raise _lost(model, f"{where.value}; {error}") from error
+    elif where is not Whereabouts.HERE:
+        because = f" ({offline_by()})" if where is Whereabouts.OFFLINE else ""
+        raise _lost(model, where.value + because)
+
+
+def _lost(model: str, why: str) -> CacheError:
+    return CacheError(f"the model {model} can't be had: {why}", hint=WAYS_OUT)
+
+
+def _without_library(model: str, why: object) -> CacheError:
+    return CacheError(
+        f"the model {model} needs sentence-transformers: {why}",
+        hint="pip install 'scoutcache[semantic]'; or name an embedder of your own, module:function",
+    )
 
 
 def _loaded(make: Callable[..., Any], model: str) -> Any:
@@ -153,7 +173,7 @@ def _knock() -> None:
     except Exception as error:
         reason = _first_line(error)
         where = "" if constants.ENDPOINT in reason else f"{constants.ENDPOINT} can't be reached: "
-        raise CacheError(f"it is not on this machine; {where}{reason:.200}") from error
+        raise CacheError(f"{where}{reason:.200}") from error
 
 
 def _first_line(error: Exception) -> str:

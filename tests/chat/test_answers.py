@@ -100,6 +100,20 @@ def test_the_worst_fault_is_told_and_keeping_one_keeps_no_other():
     assert both.fault("gpt-4o", keep=["truncated"]) == "other_model"
 
 
+@pytest.mark.parametrize("name", ["modelVersion", "model_version"])
+@pytest.mark.parametrize(
+    ("asked", "answered", "fault"),
+    [
+        ("gemini-2.0-flash", "gemini-2.0-flash-001", None), ("models/gemini-2.5-pro", "gemini-2.5-pro", None),
+        ("gemini-2.5-pro", "gemini-2.5-flash", "other_model"), ("gemini-2.5-flash", None, None),
+    ],
+)  # fmt: skip
+def test_gemini_says_its_model_by_another_name(name, asked, answered, fault):
+    whole = gemini(**{name: answered, "responseId": "r1"})
+    for outline in (outline_of(whole), outline_of_chunks([{"candidates": [{"content": {}}], name: answered}, whole])):
+        assert (outline.model, outline.request_id, outline.fault(asked)) == (answered, "r1", fault)
+
+
 def test_a_deployments_name_is_no_other_model_when_its_alias_is_known():
     outline = outline_of(chat())
     assert outline.fault("my-deployment") == "other_model"
@@ -118,7 +132,13 @@ def test_a_deployments_name_is_no_other_model_when_its_alias_is_known():
         ("gpt-4o-2024-08-06", "gpt-4o", True), ("gpt-3.5-turbo", "gpt-3.5-turbo-0125", True),
         ("gpt-4o", "gpt-4o-mini", False), ("gpt-4o", "gpt-4o-mini-2024-07-18", False), ("gpt-4", "gpt-4o", False),
         ("gpt-4o-2024-08-06", "gpt-4o-2024-05-13", False), ("claude-opus-4-1", "claude-opus-4", False),
-        ("o1", "o1-preview", False), ("llama3", "llama3.1", False),
+        ("o1", "o1-preview", False), ("llama3", "llama3.1", False), ("command-r", "command-r-08-2024", True),
+        ("gemini-2.5-flash-preview", "gemini-2.5-flash-preview-05-20", True),
+        ("gemini-2.5-pro-preview-03-25", "models/gemini-2.5-pro-preview-05-06", False),
+        ("gemini-flash-latest", "gemini-2.5-flash-preview-09-2025", True),
+        ("gemini-pro-latest", "gemini-2.5-pro", True),
+        ("gemini-flash-latest", "gemini-2.5-flash-lite", False), ("gemini-pro-latest", "gemini-2.5-flash", False),
+        ("claude-3-5-sonnet-latest", "claude-3-7-sonnet-20250219", False), ("gemini-flash", "gemini-2.5-flash", False),
     ],
 )  # fmt: skip
 def test_models_are_told_apart_but_not_by_their_date(asked, answered, same):

@@ -6,11 +6,20 @@ import csv
 import gzip
 import io
 import json
+import os
+import subprocess
+import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
+
+from scoutcache.cli.semantic_options import embedding
+from scoutcache.config import CacheConfig
+from scoutcache.semantic.models import prepared_in
+from scoutcache.semantic.prepared import ABOUT
 
 WORDS = Path(__file__).resolve().parents[1] / "semantic"
 QUERY = "How do I reset my password"
@@ -294,3 +303,56 @@ def test_who_only_looks_is_no_shadow_check(cli, monkeypatch):
     cli("semantic", "add", QUERY, "x", "-m", "gpt")
     assert cli("semantic", "query", f"{QUERY}?", "-m", "gpt").out == "x\n"
     assert data(cli("semantic", "stats", "--json"))["checked"] == 0
+
+
+def test_a_folder_is_no_file_of_pairs(cli, workplace):
+    ran = cli("semantic", "calibrate", str(workplace))
+    assert (ran.code, ran.out) == (1, "")
+    assert f"error: {workplace} can't be read: Is a directory\n" in ran.err
+
+
+def test_pairs_come_from_standard_input_too(cli, workplace):
+    pairs = "query,other,same\nhow do I reset it,how can I reset it,1\nhow do I reset it,how do I delete it,0\n"
+    (workplace / "pairs.csv").write_text(pairs)
+    assert data(cli("semantic", "calibrate", "-", "--json", stdin=pairs)) == data(
+        cli("semantic", "calibrate", "pairs.csv", "--json"))  # fmt: skip
+    assert data(cli("semantic", "label", "-", "-m", "gpt", "--json", stdin=gzip.compress(pairs.encode())))["pairs"] == 2
+
+
+class _Session:
+    """Says what takes long to whoever asks it."""
+
+    def __init__(self, model, place):
+        self.config, self.place = CacheConfig(semantic={"model": model}), place
+
+    def working(self, what):
+        return nullcontext(what)
+
+
+def _said(model, place):
+    with embedding(_Session(model, place)) as said:
+        return said
+
+
+def test_what_takes_long_about_a_model_is_said(workplace, monkeypatch):
+    for name in ("HF_HUB_CACHE", "HF_HOME", "SENTENCE_TRANSFORMERS_HOME"):
+        monkeypatch.setenv(name, str(workplace / "none"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    assert _said("words:embed", workplace) == "embedding with words:embed"
+    assert _said("MiniLM", workplace) == "fetching MiniLM, which is not on this machine"
+    assert _said(str(workplace), workplace) == f"loading {workplace}, which is not prepared"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ  # torch and functions may want their threads
+    prepared_in(workplace, "MiniLM").mkdir(parents=True)
+    (prepared_in(workplace, "MiniLM") / ABOUT).write_text("{}")
+    assert _said("MiniLM", workplace) == "embedding with MiniLM"
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"
+
+
+def test_nothing_loads_numpy_before_the_model_does():
+    """Its threads are started when it is loaded, so that is when it must be told of them."""
+    code = ("import sys\nfrom scoutcache.cli.state import Session\nfrom scoutcache.cli import semantic\n"
+            "with Session().cache() as cache: cache.semantic; print('numpy' in sys.modules)")  # fmt: skip
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"

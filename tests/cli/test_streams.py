@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +17,68 @@ def run(line, **environment):
                           check=False, timeout=60, env={**os.environ, **environment})  # fmt: skip
 
 
-@pytest.mark.parametrize("line", ["set k -", "invalidate --keys-from -", "warm --from -"])
+@pytest.mark.parametrize("line", ["set k -", "invalidate --keys-from -", "warm --from -", "simulate -", "report -"])
 def test_what_is_to_be_read_from_a_closed_stream_is_refused(line, directory):
     done = run(f"{line} <&-")
     assert (done.returncode, done.stdout) == (2, "")
     assert "-: standard input is closed" in done.stderr
     assert run("get k").returncode == 4
+
+
+TRACE = "timestamp,key,size\n1,a,10\n2,a,10\n3,b,5\n"
+LOG = "".join(
+    ['{"time": 1700000000.0, "op": "start", "process": "me", "pid": 7, "command": "app", "format": 2}\n']
+    + [f'{{"time": {1700000000 + at}.0, "op": "get", "key": "k", "namespace": "default", "outcome": "hit"}}\n'
+       for at in range(3)]
+)
+BENCH = ["bench", "--tier", "memory", "--runs", "1", "--duration", "0.001", "--warmup", "0", "--json"]
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "content"),
+    [
+        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv", TRACE.encode()),
+        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv.gz", gzip.compress(TRACE.encode())),
+        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "log.jsonl", LOG.encode()),
+        (["advise", "FILE"], "log.jsonl", LOG.encode()),
+        (["report", "FILE"], "log.jsonl", LOG.encode()),
+        (["log", "convert", "FILE", "-o", "out.csv"], "log.jsonl", LOG.encode()),
+        (["bench", "compression", "FILE", "--codec", "none"], "values.jsonl", b'{"a": 1}\n{"a": 2}\n'),
+    ],
+)
+def test_a_dash_in_the_place_of_a_file_is_standard_input(cli, workplace, line, name, content):
+    (workplace / name).write_bytes(content)
+    shown = []
+    for file in (name, "-"):
+        ran = cli(*[file if word == "FILE" else word for word in line], "--json", stdin=content)
+        assert ran.code == 0, ran.err
+        shown.append(_figures(json.loads(ran.out)))
+    assert shown[0] == shown[1]
+
+
+def _figures(told):
+    """What doesn't differ from one run to the next."""
+    changing = {"source", "generated_at", "period_end", "compress_mb_s", "decompress_mb_s", "machine"}
+    if isinstance(told, dict):
+        return {name: _figures(value) for name, value in told.items() if name not in changing}
+    return [_figures(one) for one in told] if isinstance(told, list) else told
+
+
+def test_a_benchmark_takes_traces_values_and_results_from_standard_input(cli):
+    for more, stdin in (("--workload", "trace:-"), TRACE), (("--values", "-"), '{"a": 1}\n{"a": 2}\n'):
+        ran = cli(*BENCH, *more, stdin=stdin)
+        assert ran.code == 0, ran.err
+    assert cli("bench", "compare", "-", "-", stdin=ran.out).code == 2
+    result = Path("result.json")
+    result.write_text(ran.out)
+    assert cli("bench", "compare", "result.json", "-", stdin=ran.out).code == 0
+
+
+def test_standard_input_is_read_for_one_thing(cli):
+    ran = cli("report", "-", "-", stdin=LOG)
+    assert (ran.code, ran.out) == (2, "")
+    assert "error: LOG -: standard input was read already, for LOG" in ran.err
+    assert cli("report", "-", stdin=LOG).code == 0
 
 
 def test_an_output_that_lacks_a_character_shows_its_number(directory):

@@ -9,7 +9,7 @@ from scoutcache.engine.effects import Call, Join, Write
 from scoutcache.engine.flights import Abandoned
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import Live
-from scoutcache.errors import FlightCycle
+from scoutcache.errors import FactoryTimeout, FlightCycle
 
 
 def answer(world, key, factory=lambda: "computed", **options):
@@ -149,6 +149,27 @@ def test_a_follower_that_gives_up_leaves_the_flight_alone(world):
     next(follower)
     follower.close()
     assert world.finish(leader, effect).value == 1
+
+
+def test_a_follower_waits_until_it_said_and_then_takes_its_time_for_its_own_call(world):
+    leader, follower = world.compute("k", lambda: 1), world.compute("k", lambda: "own", until=world.now + 5)
+    next(leader)
+    join = next(follower)
+    assert (type(join), join.timeout) == (Join, 5)
+    leader.close()  # the follower leads now, and its own call may take as long as it takes
+    world.now += 6
+    assert world.finish(follower, join).value == "own"
+
+
+@pytest.mark.parametrize("waited", [4.999, 5])  # timers may come a little early
+def test_who_has_waited_long_enough_is_told_whose_computation_it_was(world, waited):
+    leader, follower = world.compute("k", lambda: 1), world.compute("k", pytest.fail, until=world.now + 5)
+    next(leader)
+    join = next(follower)
+    world.now += waited
+    with pytest.raises(FactoryTimeout, match="another's computation of 'k' takes longer than the caller waits"):
+        world.finish(follower, join)
+    assert world.drive(leader).value == 1
 
 
 def test_a_leader_abandoned_at_every_moment_lets_a_follower_lead(make_world):

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib import import_module
 
@@ -303,6 +304,114 @@ def test_many_who_ask_at_once_make_one_call(connect, models):
             one.join(20)
     assert [one.content for one in answers] == [b"".join(events(CHAT, "gpt-4o"))] * 6
     assert len(models.asked) == 1
+
+
+# -- waiting for another's call
+
+
+class Slow:
+    """Answers with *status*, but not before the second caller has ended, or waits for the first one's call."""
+
+    def __init__(self, http, status=200):
+        self.http, self.status, self.asked = http, status, 0
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def answer(self):
+        self.asked += 1
+        return self.http.Response(self.status, json=chat("gpt-4o") if self.status == 200 else {"error": {}})
+
+    def handle(self, _):
+        self.begun.set()
+        assert self.go_on.wait(20)
+        return self.answer()
+
+    async def ahandle(self, _):
+        while not self.go_on.is_set():
+            await asyncio.sleep(0)
+        return self.answer()
+
+
+def both(sent, slow, url, body=ASK, *, ends, **second):
+    """What two callers get who ask the same: the second one *ends* before the first call does, or waits for it."""
+    if sent.is_async:
+
+        async def ask():
+            first = asyncio.ensure_future(sent.client.post(url, json=body))
+            while not len(sent.cache._core.world.flights):
+                await asyncio.sleep(0)
+            other = asyncio.ensure_future(sent.client.post(url, json=body, **second))
+            for _ in range(50):
+                await asyncio.sleep(0)
+            if ends:
+                await asyncio.wait([other])
+            slow.go_on.set()
+            return await asyncio.gather(first, other, return_exceptions=True)
+
+        return sent.runner.run(ask())
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(sent.post, url, body)
+        assert slow.begun.wait(20)
+        (flight,) = sent.cache._core.world.flights._flights.values()
+        joins, wait = threading.Event(), flight.future.exception
+        flight.future.exception = lambda timeout=None: (joins.set(), wait(timeout))[1]
+        other = pool.submit(sent.post, url, body, **second)
+        assert joins.wait(20)
+        if ends:
+            other.exception(20)
+        slow.go_on.set()
+        return [first.result(20), other.exception(20) or other.result(20)]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_who_waits_for_anothers_call_waits_as_long_as_its_own_client_reads(connect, http, kind, stream):
+    """It waited for as long as the other one's client did."""
+    slow = Slow(http)
+    sent = connect(slow.ahandle if kind[0] == "async" else slow.handle)
+    patience = http.Timeout(20, read=0.02)
+    body = {**ASK, "stream": stream}
+    first, other = both(sent, slow, "http://models" + CHAT, body, ends=True, timeout=patience)
+    assert (first.status_code, slow.asked) == (200, 1)
+    assert isinstance(other, http.ReadTimeout)
+    assert "takes longer than the caller waits" in str(other)
+    assert other.request.url.host == "models"
+    assert sent.post("http://models" + CHAT, body, timeout=patience).headers["x-scoutcache"] == "hit"
+
+
+def test_so_does_who_waits_for_another_process(connect, http, kind):
+    slow = Slow(http)
+    sent = connect(slow.ahandle if kind[0] == "async" else slow.handle)
+    other = connect(lambda _: pytest.fail("the other one calls"))
+    url, patience = "http://models" + CHAT, http.Timeout(20, read=0.02)
+    if sent.is_async:
+
+        async def ask():
+            first = asyncio.ensure_future(sent.client.post(url, json=ASK))
+            while not len(sent.cache._core.ports.leases):
+                await asyncio.sleep(0)
+            with pytest.raises(http.ReadTimeout):
+                await other.client.post(url, json=ASK, timeout=patience)
+            slow.go_on.set()
+            return await first
+
+        assert sent.runner.run(ask()).status_code == 200
+        return
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(sent.post, url)
+        assert slow.begun.wait(20)
+        with pytest.raises(http.ReadTimeout):
+            other.post(url, timeout=patience)
+        slow.go_on.set()
+        assert first.result(20).status_code == 200
+
+
+@pytest.mark.parametrize(("status", "mark", "hits"), [(200, "hit", 1), (500, "miss", 0)])
+def test_who_waited_for_a_call_that_failed_has_no_hit(connect, http, kind, status, mark, hits):
+    slow = Slow(http, status)
+    sent = connect(slow.ahandle if kind[0] == "async" else slow.handle)
+    answers = both(sent, slow, "http://models" + CHAT, ends=False)
+    assert [(one.status_code, one.headers["x-scoutcache"]) for one in answers] == [(status, "miss"), (status, mark)]
+    counted = sent.metrics()
+    assert (slow.asked, counted.hits, counted.misses, counted.calls) == (1, hits, 2 - hits, 1)
 
 
 # -- transports that are told what to answer
