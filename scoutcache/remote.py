@@ -31,12 +31,13 @@ from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
 from scoutcache.oplog.who import begun, numbered_by, this_process
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
+from scoutcache.server.cluster import AsyncCluster, Cluster
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.commands import AsyncConduit, Batch, Conduit, Plan, perform
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.server.nodes import Breakers
 from scoutcache.server.replicas import AsyncSplit, Split
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.disk.holder import DiskHolder, heard_before, machine_of
