@@ -44,6 +44,8 @@ class Breakers:
         self._of: dict[str, Breaker] = {}
         self._nodes: dict[str, Any] = {}
         self._asked = float("-inf")
+        self._asking = list[Any]()
+        self._lock = threading.Lock()
         self.on_away: Callable[[], None] | None = None
         """Called whenever a node is away that was not before."""
 
@@ -86,21 +88,28 @@ class Breakers:
     @contextmanager
     def asking(self, manager: Any) -> Iterator[None]:
         """Meanwhile redis-py's *manager* of nodes asks for the map of slots only those that answer, if any do."""
-        self._asked, known = self.whole.now(), manager.startup_nodes
-        away = {name for name, breaker in list(self._of.items()) if breaker.fault is not None}
-        asked = {name: node for name, node in known.items() if name not in away}
-        if not asked:
+        self._asked = self.whole.now()
+        with self._lock:
+            if first := manager not in self._asking:  # who comes meanwhile waits for the same map
+                self._asking.append(manager)
+        if not first:
             yield
             return
+        known = manager.startup_nodes
+        away = {node.name for node, _ in self.away()}
+        asked = {name: node for name, node in known.items() if name not in away} or known
         manager.startup_nodes = asked
         try:
             yield
         finally:
             if manager.startup_nodes is asked:  # else it was replaced by what was found
                 asked.update((name, node) for name, node in known.items() if name in away)
+            with self._lock:
+                self._asking.remove(manager)
 
     def restart(self) -> None:
         """In a forked child."""
+        self._asking, self._lock = [], threading.Lock()
         for breaker in (self.whole, *self._of.values()):
             breaker.restart()
 
