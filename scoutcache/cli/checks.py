@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
+from scoutcache.cli.available import check_available
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
@@ -50,10 +51,11 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield _sqlite()
     try:
         config = session.config
+        check_available(session.loaded)
     except ConfigError as error:
         many = f"{len(error.problems)} settings are wrong"
         detail = "\n".join([many, *error.problems] if error.problems[1:] else error.problems) or str(error)
-        yield Check("configuration", "fail", detail, "correct these settings")
+        yield Check("configuration", "fail", detail, error.hint or "correct these settings")
         return
     yield _configuration(session)
     yield from _policies(config)
@@ -203,7 +205,8 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, alert.remedy)
+        fix = "the other checks say what is wrong now" if "doctor" in alert.remedy else alert.remedy
+        yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
 

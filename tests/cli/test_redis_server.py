@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from scoutcache.cli.server_checks import server_checks
@@ -98,6 +100,7 @@ class TestDoctor:
         found = checks({"url": server.url})
         assert found["redis persistence"].status == "warn"
         assert ": misconf: " in found["redis writes"].detail
+        assert "stop-writes-on-bgsave-error no" in (found["redis writes"].fix or "")
 
     def test_noauth_and_noperm(self, start_redis, start_redis_with_acl):
         assert ": noauth: " in checks({"url": start_redis("--requirepass", "word").url})["redis connection"].detail
@@ -177,9 +180,52 @@ class TestDoctor:
         assert found[1].status == "fail"
         assert found[-1].name == "redis connection"
 
-    def test_tls_that_is_wrong_is_called_so(self, redis_tls):
-        server = redis_tls.start()
-        assert ": tls: " in checks({"url": server.url.split("?")[0]})["redis connection"].detail
+    @pytest.mark.parametrize(("case", "says", "fix"), [
+        ("no authority", "self-signed certificate", "set [redis] tls_ca_file"),
+        ("rogue authority", "self-signed certificate", "set [redis] tls_ca_file"),
+        ("expired", "certificate has expired", "renew the server's certificate"),
+        ("wrong host", "not valid for 'localhost'", "have one made for this name"),
+        ("no certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
+        ("rogue certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
+        ("no PEM", "no certificate or crl", "tls_ca_file holds no certificate"),
+        ("no key", "PEM lib", "a certificate, and its key"),
+        ("another's key", "key values mismatch", "is not the key of tls_cert_file"),
+    ])  # fmt: skip
+    def test_tls_that_is_wrong_is_called_so_with_what_to_do(self, case, says, fix, redis_tls, tmp_path):
+        (tmp_path / "no.pem").write_text("no certificate")
+        url, own = redis_tls.url, {"tls_ca_file": redis_tls.ca_file}
+        match case:
+            case "no authority":
+                own = {}
+            case "rogue authority":
+                own = {"tls_ca_file": redis_tls.rogue_ca_file}
+            case "expired":
+                url = redis_tls.start_expired().url
+            case "wrong host":
+                url = redis_tls.start_for_wrong_host().url
+            case "no certificate":
+                url = redis_tls.start("--tls-auth-clients", "yes").url
+            case "rogue certificate":
+                url = redis_tls.start("--tls-auth-clients", "yes").url
+                own |= {"tls_cert_file": redis_tls.rogue_cert_file, "tls_key_file": redis_tls.rogue_key_file}
+            case "no PEM":
+                own = {"tls_ca_file": tmp_path / "no.pem"}
+            case "no key":
+                own |= {"tls_cert_file": redis_tls.cert_file}
+            case "another's key":
+                own |= {"tls_cert_file": redis_tls.cert_file, "tls_key_file": redis_tls.rogue_key_file}
+        found = checks({"url": url, **own, "timeout": 5})["redis connection"]
+        assert found.status == "fail"
+        assert ": tls: " in found.detail
+        assert says in found.detail
+        assert "_ssl.c" not in found.detail
+        assert fix in (found.fix or "")
+
+    def test_who_speaks_tls_to_one_that_does_not_is_asked_whether_it_does(self, redis_tls, redis_url):
+        found = checks({"url": redis_tls.url.replace("rediss", "redis"), "timeout": 5})["redis connection"]
+        assert "use rediss://" in (found.fix or "")
+        found = checks({"url": redis_url.replace("redis:", "rediss:"), "tls_ca_file": redis_tls.ca_file})
+        assert "does the server speak TLS" in (found["redis connection"].fix or "")
 
 
 class TestPolicies:
@@ -208,10 +254,15 @@ class TestPolicies:
         )
         for command in (("set", "s:1", "1"), ("set", "other", "1")):
             ran = cli(*command)
-            assert ran.code == 1
+            assert ran.code == 2
             assert "'secret'" in ran.err
             assert word in ran.err
         ran = cli("config", "validate")
         assert ran.code == 2
         assert "'secret'" in ran.err
+        assert "\nhint: set redis." in ran.err
+        ran = cli("doctor", "--json")
+        (check,) = [check for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert (ran.code, check["name"]) == (1, "configuration")
+        assert word in check["fix"]
         assert redis_server.cli("DBSIZE") == 0
