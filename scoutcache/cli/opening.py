@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scoutcache.cache import Cache
 from scoutcache.cli import text
@@ -76,13 +76,17 @@ def part(away: Mapping[str, str]) -> int | None:
     return PARTLY if away else None
 
 
-def check_absence(what: str, away: Mapping[str, str]) -> None:
-    """Raise `CommandError` where something was found nowhere, and somebody could not be asked: it may well be there."""
+def check_absence(what: str, away: Mapping[str, str], why: str = "") -> None:
+    """Raise `CommandError` where something was found nowhere, and somebody could not be asked: it may well be there.
+
+    *why* begins the hint.
+    """
     if away:
-        raise CommandError(
-            f"{what}: {'; '.join(away.values())}", code=UNREACHABLE,
-            hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
-        )  # fmt: skip
+        raise CommandError(f"{what}: {'; '.join(away.values())}", code=UNREACHABLE,
+                           hint=f"{why}scoutcache doctor says what is wrong")  # fmt: skip
+
+
+UNCHECKED: Final = "what can't be checked for invalidations isn't given out; "
 
 
 def answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> int | None:

@@ -96,7 +96,7 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
             kind, options = source.connection_kind(asynchronous=False, timeout=section.timeout)
             with _met(lambda: kind(**options)) as contact:
                 yield from _one(contact, section, wall)
-                yield _writes(contact.ask, section)
+                yield from _writes(contact.ask, section)
     except (RedisError, RedisClusterException, OSError) as error:
         yield _failed("redis connection", _closer(fault_of(error), source), server_name(section))
     except ConfigError as error:
@@ -285,13 +285,15 @@ return missing
 """Which of the commands the user of the connection may not send."""
 
 
-def _writes(ask: Callable[..., Any], section: RedisSection) -> Check:
+def _writes(ask: Callable[..., Any], section: RedisSection) -> Iterator[Check]:
+    """Nothing of one that answers nobody: that was said."""
     key = f"{section.key_prefix}doctor"
     answer = ask("SET", key, "1", "PX", 1000)
-    if isinstance(answer, Exception):
-        return _failed("redis writes", fault_of(answer), "it refuses them")
-    ask("UNLINK", key)
-    return Check("redis writes", "ok", "it takes them")
+    if not isinstance(answer, Exception):
+        ask("UNLINK", key)
+        yield Check("redis writes", "ok", "it takes them")
+    elif not (fault := fault_of(answer)).away:
+        yield _failed("redis writes", fault, "it refuses them")
 
 
 # -- a cluster
@@ -312,7 +314,7 @@ def _cluster(source: Source, wall: Callable[[], float]) -> Iterator[Check]:
             except (RedisError, OSError) as error:
                 yield _failed(f"redis connection {node.name}", fault_of(error), str(node.name))
         yield _state(states, len(nodes), len(primaries))
-        yield _writes(lambda *command: _answer(client, command), section)
+        yield from _writes(lambda *command: _answer(client, command), section)
     finally:
         client.close()
 

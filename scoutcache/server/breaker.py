@@ -19,6 +19,8 @@ __all__ = ["Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
+_NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
+
 PATIENCE = 1.0
 """Seconds between two probes."""
 
@@ -105,13 +107,14 @@ class Breaker:
             self.refused.add(what)
         else:
             self.refusing, self.refused = fault.kind, {what}
-            self._say(f"{self.server} takes no writes ({fault.reason}): going on without them")
+            what = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
+            self._say(f"{self.server} {what} ({fault.reason}): going on without")
 
     def accepted(self) -> None:
         """The server did one of the things that it had refused."""
         if self.refusing is not None:
-            self.refusing = None
-            self._say(f"{self.server} takes writes again")
+            refused, self.refusing = self.refusing, None
+            self._say(f"{self.server} {'does what it refused' if refused is Kind.NOPERM else 'takes writes'} again")
 
     def restart(self) -> None:
         """In a forked child: no thread that held the lock exists here."""

@@ -101,6 +101,7 @@ _TLS_HINTS: Final = (
     ("wrong version number", "what answers there speaks no TLS: name the server's TLS port, or use redis://"),
 )  # fmt: skip
 """By what OpenSSL says of it."""
+_NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -108,7 +109,9 @@ def fault_of(error: BaseException) -> Fault:
     kind = _kind(error)
     hint, reason = _HINTS.get(kind), _reason(kind, error)
     if kind is Kind.TLS:
-        hint = next((told for words, told in _TLS_HINTS if words.lower() in reason.lower()), hint)
+        hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
+    elif isinstance(error, told.InvalidResponse):
+        hint = _NO_SERVER
     return Fault(kind, reason, hint, kind in _AWAY)
 
 
@@ -176,6 +179,11 @@ def _is_tls(error: BaseException) -> bool:
     return "SSL" in text or "certificate" in text.lower()
 
 
+_IN_SCRIPT: Final = {
+    "The user executing the script can't run this command or subcommand": "the user may not do all that a script of "
+    "the cache's does",
+}
+"""What Redis up to 7.0 says of a script, which names no right; `doctor` does."""
 _OBJECT: Final = re.compile(r" ?: <redis\..*>(?= - )", re.DOTALL)
 """How redis-py writes a sentinel that it could not ask, with everything that belongs to it."""
 _IN_OPENSSL: Final = re.compile(r" \(_ssl\.c:\d+\)")
@@ -187,7 +195,7 @@ def _reason(kind: Kind, error: BaseException) -> str:
     text = str(error).strip()
     for noise in (_OBJECT, _SCRIPT, _IN_OPENSSL):
         text = noise.sub("", text)
-    text = text or type(error).__name__
+    text = _IN_SCRIPT.get(text, text) or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
              Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
              Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
@@ -134,6 +135,32 @@ class TestDoctor:
         replica = checks({"url": start_redis("--replicaof", "127.0.0.1", "1").url})["redis writes"]
         assert replica.fix is not None
         assert "name the primary" in replica.fix
+
+    def test_a_server_that_loads_its_data_is_told_of_once(self, start_redis, until):
+        server = start_redis("--save", "1000 1000", "--dbfilename", "x.rdb")
+        server.cli("EVAL", "for n = 1, 2000 do redis.call('SET', n, string.rep(n, 500)) end", 0)
+        server.cli("SAVE")
+        server.kill()
+        server.options += ("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
+        with server.log.open("wb") as log:
+            server.process = subprocess.Popen(server.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(lambda: "Loading RDB" in server.said(), "it loads")
+        found = checks({"url": server.url, "timeout": 5})
+        server.kill()
+        failed = {name: check.detail for name, check in found.items() if check.status == "fail"}
+        assert failed == {"redis connection": f"{server.url}: loading: it is loading its data"}
+
+    def test_a_right_that_is_missing_is_one_line(self, cli, start_redis_with_acl, workplace):
+        server = start_redis_with_acl("cache", "word", "~*", "&*", "+@all", "-scan")
+        (workplace / "word").write_text("word")
+        environment = ("--redis-url", f"redis://cache@127.0.0.1:{server.port}/0", "--directory", "d")
+        (workplace / "scoutcache.toml").write_text('[redis]\npassword_file = "word"\n')
+        ran = cli("doctor", "--json", *environment)
+        failed = [check["name"] for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert (ran.code, failed, ran.err) == (1, ["redis rights"], "")
+        ran = cli("keys", *environment)
+        assert ran.code == 3
+        assert "doesn't do all that it is asked for (noperm: " in ran.err
 
     def test_a_server_that_does_not_answer(self, start_redis):
         server = start_redis()
