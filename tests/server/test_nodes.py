@@ -85,6 +85,21 @@ def test_on_an_event_loop_too(lonely, tmp_path):
     assert max(later) < TIMEOUT
 
 
+def test_the_nodes_behind_one_that_is_frozen_are_rid_of_what_was_invalidated(lonely, tmp_path):
+    """It is said that one could not be asked; what the others hold nobody need be served."""
+    with Cache(settings(lonely, tmp_path)) as cache:
+        cache.set_many({f"k{n}": n for n in range(100)})
+        first = min(lonely.masters(), key=lambda server: f"127.0.0.1:{server.port}")
+        others = [server for server in lonely.masters() if server is not first]
+        first.pause()
+        try:
+            assert "redis" in cache.invalidate("k*").failed
+            left = [name for server in others for name in server.cli("KEYS", "scoutcache:e:*")]
+            assert left == []
+        finally:
+            first.resume()
+
+
 def test_the_thread_that_looks_lives_as_long_as_a_node_is_away(lonely, tmp_path, until):
     def looks():
         return any(thread.name == "scoutcache-looker" for thread in threading.enumerate())
