@@ -36,11 +36,10 @@ _EXPECTED: Final = {
 }  # fmt: skip
 
 
-def wrong_settings(problems: Sequence[str]) -> ConfigError:
+def wrong_settings(problems: Sequence[str], hint: str | None = None) -> ConfigError:
     """The error that lists them all."""
-    return ConfigError(
-        "a setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:", problems=problems
-    )
+    many = "a setting is wrong:" if len(problems) == 1 else f"{len(problems)} settings are wrong:"
+    return ConfigError(many, problems=problems, hint=hint)
 
 
 def problems_of(

@@ -16,6 +16,7 @@
     ├── FactoryTimeout          a factory took longer than its hard timeout
     ├── FlightCycle             a computation would wait for itself; names both keys
     ├── PolicyError             a policy forbids what was asked
+    │   └── Unprotected         (a ConfigError too) … and asks for a protection that the configuration doesn't give
     ├── WarmingError            a warming source or task is unusable
     └── TransferError           an export, import, backup or migration can't go on
 
@@ -30,7 +31,7 @@ from collections.abc import Sequence
 __all__ = [
     "CacheError", "ConfigError", "CorruptEntry", "FactoryTimeout", "FlightCycle", "IntegrityError",
     "InvalidDeclaration", "InvalidKey", "InvalidSize", "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError",
-    "TierUnavailable", "TransferError", "WarmingError",
+    "TierUnavailable", "TransferError", "Unprotected", "WarmingError",
 ]  # fmt: skip
 
 
@@ -105,6 +106,10 @@ class FlightCycle(CacheError):
 
 class PolicyError(CacheError):
     """A policy forbids what was asked."""
+
+
+class Unprotected(PolicyError, ConfigError):
+    """A policy requires encryption, TLS or authentication, and the configuration gives its entries none."""
 
 
 class WarmingError(CacheError):

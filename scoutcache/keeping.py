@@ -18,7 +18,7 @@ from scoutcache.config import CacheConfig
 from scoutcache.config_sections import RedisSection
 from scoutcache.engine.renewing import due_from
 from scoutcache.entry import Header, Ref
-from scoutcache.errors import PolicyError
+from scoutcache.errors import Unprotected
 
 if TYPE_CHECKING:
     from scoutcache.policy_book import Effective
@@ -57,7 +57,7 @@ def is_by_meaning(policy: Callable[[Ref], Effective | None] | None, ref: Ref) ->
 
 
 def keeping_of(config: CacheConfig) -> Keeping:
-    """What holds for a cache of *config*.  Raises `PolicyError` for protection that can't be given."""
+    """What holds for a cache of *config*.  Raises `Unprotected` for protection that can't be given."""
     if not config.policies:
         return Keeping()
     from scoutcache.policy_book import PolicyBook
@@ -85,12 +85,12 @@ def keeping_of(config: CacheConfig) -> Keeping:
 
 
 def check_protection(config: CacheConfig) -> None:
-    """Raise `PolicyError` for a policy that requires a protection which its entries might not get (rule 2)."""
+    """Raise `Unprotected` for a policy that requires a protection which its entries might not get (rule 2)."""
     from scoutcache.policy_checks import unprotected
 
     lasting = [tier for tier in config.tiers if tier != "memory"]
     if plain := unprotected(config.policies, "encrypt_at_rest", lasting):
-        raise PolicyError(
+        raise Unprotected(
             f"the policy {plain[0]!r} requires encryption at rest, which is not available in this version; "
             f"its entries could come to stand in plain in {' and '.join(lasting)}",
             hint='set allowed_backends = ["memory"] in it',
@@ -98,12 +98,12 @@ def check_protection(config: CacheConfig) -> None:
     server = ["redis"] if "redis" in config.tiers else []
     open_servers = [] if _authenticated(config.redis) else server
     if exposed := unprotected(config.policies, "require_authentication", open_servers):
-        raise PolicyError(
+        raise Unprotected(
             f"the policy {exposed[0]!r} requires authentication, and the Redis tier is configured without",
             hint="set redis.password_file, or a client certificate in redis.tls_cert_file",
         )
     if exposed := unprotected(config.policies, "require_tls", [] if _encrypted(config.redis) else server):
-        raise PolicyError(
+        raise Unprotected(
             f"the policy {exposed[0]!r} requires TLS, and the Redis tier is configured without",
             hint='set redis.tls = true, or a redis.url of rediss://…; or keep its entries elsewhere: allowed_backends',
         )

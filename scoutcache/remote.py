@@ -17,7 +17,7 @@ from scoutcache.channels.foreign import Foreign
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
-from scoutcache.channels.members import Membership, Process
+from scoutcache.channels.members import Membership, Process, gone
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel, id_text
 from scoutcache.channels.tracking import Sent, Tracked
@@ -31,12 +31,13 @@ from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
 from scoutcache.oplog.who import begun, numbered_by, this_process
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
+from scoutcache.server.cluster import AsyncCluster, Cluster
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.commands import AsyncConduit, Batch, Conduit, Plan, perform
 from scoutcache.server.connecting import Source, server_name
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.server.nodes import Breakers
 from scoutcache.server.replicas import AsyncSplit, Split
 from scoutcache.tiers.base import Tier
 from scoutcache.tiers.disk.holder import DiskHolder, heard_before, machine_of
@@ -160,6 +161,7 @@ class Remote:
             self._away_since = None
             self._shut(False)
             self._heard()
+            self._end_for_the_dead()
             self.counts.turn()
             return
         now, most = self._monotonic(), self.source.section.max_offline
@@ -169,6 +171,19 @@ class Remote:
             self._away_since = now  # what is kept from now on may be as old again
             self._follower.drop()
             self._shut(True)
+
+    def _end_for_the_dead(self) -> None:
+        """End the invalidations of processes of this machine that were killed.
+
+        Those remove nothing more, and nobody was told that they are done; open, they keep others from storing.
+        """
+        follower = self._follower
+        begun = [one for one in follower.opened.messages() if one.source != follower.source]
+        if begun:
+            dead = perform(gone(self.layout, {_name_in(one.source) for one in begun}), self.conduit)
+            for message in begun:
+                if _name_in(message.source) in dead:
+                    follower.announce(message.closing)
 
     @property
     def _name(self) -> str:
@@ -209,7 +224,8 @@ class Remote:
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""
         follower, heard = self._follower, self.channel.invalidated
-        member = Membership(self.layout, _this_process, lambda: follower.seen, heard, self._monotonic)
+        member = Membership(self.layout, _this_process, lambda: follower.seen, heard, self._monotonic,
+                            name=lambda: _name_in(follower.source))  # fmt: skip
         self._listener = Listener(
             self.source, self.channel, self.breaker, heard=self._heard, released=self._released, turn=self._turn,
             trouble=trouble, member=member,
@@ -253,6 +269,7 @@ class Remote:
             perform(self._listener.member.say(), self.conduit)
             perform(self.channel.check(), self.conduit)
             self._heard()
+            self._end_for_the_dead()
 
     def make_leases(self, here: Leases) -> RemoteLeases:
         """The leases on this server; *here* are the machine's own, for when it is away."""
@@ -303,6 +320,11 @@ class Together:
         """End, first who may be changing something; idempotent."""
         self._foreign.close()
         self._listener.close()
+
+
+def _name_in(source: str) -> str:
+    """The name of a process, behind its machine's."""
+    return source.rpartition(".")[2]
 
 
 def _this_process() -> Process:

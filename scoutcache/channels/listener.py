@@ -28,6 +28,7 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, perform, replies, text_of
 from scoutcache.server.faults import Fault, fault_of, unavailable
+from scoutcache.server.nodes import Looker
 
 if TYPE_CHECKING:
     from scoutcache.config_sections import RedisSection
@@ -79,6 +80,7 @@ class Listener:
         self._woken = "0-0"
         self._turned = 0.0
         self._of_node: Breaker | None = None
+        self._looker = Looker(source, cast("Cluster", channel.conduit).breakers) if source.is_cluster else None
         self._is_refused = False
 
     @property
@@ -102,10 +104,14 @@ class Listener:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="scoutcache-listener", daemon=True)
             self._thread.start()
+            if self._looker is not None:
+                self._looker.start()
 
     def close(self) -> None:
         """Stop listening; idempotent."""
         self._stop.set()
+        if self._looker is not None:
+            self._looker.close()
         thread, self._thread = self._thread, None
         connection = self._connection
         if thread is None or thread is threading.current_thread():
@@ -121,6 +127,8 @@ class Listener:
         """In a forked child: thread and connection are the parent's."""
         self._stop, self._thread, self._connection = threading.Event(), None, None
         self.member.begin_anew()
+        if self._looker is not None:
+            self._looker.forget()
 
     def _run(self) -> None:
         stop = self._stop

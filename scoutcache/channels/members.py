@@ -1,7 +1,8 @@
 """Which processes live with a cache, on all machines, and up to where each has applied the stream.
 
-A hash on the server has a field for each process, under a random name: the server's own time in milliseconds, and in
+A hash on the server has a field for each process, under its random name: the server's own time in milliseconds, and in
 JSON who it is and its position.  Whoever waits (``invalidate --wait``) reads the hash and needn't ask the processes.
+The name is the one that its messages end in, so that who began something can be told from who still lives (`gone`).
 
 Rule 1: a process says so before anybody is served by it, at once when it has applied an invalidation, and otherwise
         once a second.  One that is stopped says nothing, and so is behind.
@@ -15,7 +16,7 @@ Rule 4: what can't be read counts as a process that has applied nothing.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, NamedTuple
 
 import msgspec
@@ -25,7 +26,7 @@ from scoutcache.oplog.who import has_gone, numbered_by
 from scoutcache.server.commands import Plan, Script, replies
 from scoutcache.server.layout import Layout
 
-__all__ = ["DEAD", "Member", "Membership", "Process", "members"]
+__all__ = ["DEAD", "Member", "Membership", "Process", "gone", "members"]
 
 DEAD: Final = 30.0
 """Seconds of silence after which a process is taken for dead."""
@@ -102,20 +103,21 @@ class Member(NamedTuple):
 class Membership:
     """This process as a member of the cache that *layout* names.
 
-    *who* says what to call it.  *applied* is the position up to which it has applied the stream, *invalidated* that of
-    the last invalidation it heard of; *now* gives monotonic seconds.
+    *who* says what to call it, *name* what its name is now.  *applied* is the position up to which it has applied the
+    stream, *invalidated* that of the last invalidation it heard of; *now* gives monotonic seconds.
     """
 
     def __init__(
         self, layout: Layout, who: Callable[[], Process], applied: Callable[[], int], invalidated: Callable[[], int],
-        now: Callable[[], float],
+        now: Callable[[], float], name: Callable[[], str] = lambda: secrets.token_hex(8),
     ) -> None:  # fmt: skip
+        self._draw = name
         self._layout, self._who, self._applied, self._invalidated, self._now = layout, who, applied, invalidated, now
         self.begin_anew()
 
     def begin_anew(self) -> None:
         """Be another process, as a forked child is."""
-        self.name = secrets.token_hex(8)
+        self.name = self._draw()
         self._position, self._at, self._not_before = -1, float("-inf"), float("-inf")
 
     def rest(self) -> float:
@@ -143,9 +145,21 @@ class Membership:
 
 def members(layout: Layout) -> Plan[list[Member]]:
     """The processes that live with the cache now, this one among them."""
+    return [one for one in (yield from _all_said(layout)) if one.who is None or not one.who.has_gone()]
+
+
+def gone(layout: Layout, names: Collection[str]) -> Plan[set[str]]:
+    """Those of *names* whose processes are known to have ended: of this machine, and not long ago.
+
+    Silence is not enough: who was cut off from the server may come back, and go on.
+    """
+    said = yield from _all_said(layout)
+    return {one.name for one in said if one.name in names and one.who is not None and one.who.has_gone()}
+
+
+def _all_said(layout: Layout) -> Plan[list[Member]]:
     (found,) = yield from replies(_READ.call([layout.members], round(1000 * DEAD)))
-    all_said = [_member(name, said) for name, said in zip(found[::2], found[1::2], strict=True)]
-    return [one for one in all_said if one.who is None or not one.who.has_gone()]
+    return [_member(name, said) for name, said in zip(found[::2], found[1::2], strict=True)]
 
 
 def _member(name: bytes, said: bytes) -> Member:

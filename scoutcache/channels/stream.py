@@ -22,7 +22,8 @@ Rule 4: a position that was lost (evicted, emptied) is no position: who finds th
         writer begins again; and makes none where there is none.
 Rule 5: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
         An invalidation that can't be appended is noted all the same: this process must not serve what it names.
-Rule 6: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.
+Rule 6: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.  For
+        one that was killed another process of its machine, which alone can tell, ends it (`scoutcache.remote`).
 """
 
 from __future__ import annotations

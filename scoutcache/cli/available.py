@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from scoutcache.config_problems import wrong_settings
-from scoutcache.errors import ConfigError, PolicyError
+from scoutcache.errors import ConfigError
 from scoutcache.policies import CacheStrategy
 
 if TYPE_CHECKING:
@@ -33,21 +33,26 @@ def strategies() -> list[str]:
     return [strategy.value for strategy in CacheStrategy if strategy.value in STRATEGIES]
 
 
-def _refuse(problems: Iterable[str]) -> None:
+_Problem = tuple[str, str | None]
+"""What is wrong, and what to do about it."""
+
+
+def _refuse(problems: Iterable[_Problem]) -> None:
     if found := list(problems):
-        raise wrong_settings(found)
+        hints = {hint for _, hint in found}
+        raise wrong_settings([line for line, _ in found], hints.pop() if len(hints) == 1 else None)
 
 
-def _protection(loaded: Loaded) -> Iterator[str]:
+def _protection(loaded: Loaded) -> Iterator[_Problem]:
     from scoutcache.keeping import check_protection
 
     try:
         check_protection(loaded.config)
-    except PolicyError as error:
-        yield f"{loaded.origins['policies']}: policies: {error}"
+    except ConfigError as error:
+        yield f"{loaded.origins['policies']}: policies: {error}", error.hint
 
 
-def _codec(loaded: Loaded) -> Iterator[str]:
+def _codec(loaded: Loaded) -> Iterator[_Problem]:
     """What entries can't be written with; a serializer of one's own is an application's to register."""
     from scoutcache.opening import codec_settings, refuse_encryption
     from scoutcache.policies import SerializationType
@@ -63,7 +68,7 @@ def _codec(loaded: Loaded) -> Iterator[str]:
             yield _placed(loaded, error)
 
 
-def _server(loaded: Loaded) -> Iterator[str]:
+def _server(loaded: Loaded) -> Iterator[_Problem]:
     """The files that a connection needs."""
     if not loaded.config.redis.configured:
         return
@@ -75,18 +80,19 @@ def _server(loaded: Loaded) -> Iterator[str]:
         yield _placed(loaded, error)
 
 
-def _placed(loaded: Loaded, error: ConfigError) -> str:
+def _placed(loaded: Loaded, error: ConfigError) -> _Problem:
     """What *error* says, behind where its setting stands; of a section, where something of it does."""
     name = str(error).split(maxsplit=1)[0].rstrip(":")
     origins = [origin for setting, origin in loaded.origins.items() if f"{setting}.".startswith(f"{name}.")]
     place = next((origin for origin in origins if origin != "built-in"), "")
-    return f"{place}: {error}" if place else str(error)
+    return f"{place}: {error}" if place else str(error), error.hint
 
 
-def _strategy(loaded: Loaded) -> Iterator[str]:
+def _strategy(loaded: Loaded) -> Iterator[_Problem]:
     wanted, there = loaded.config.memory.strategy.value, strategies()
     if wanted not in there:
-        yield (
+        told = (
             f"{loaded.origins['memory.strategy']}: memory.strategy: {wanted} is a strategy of policies "
             f"([[policies]] strategy), not of eviction; expected one of {', '.join(there)}"
         )
+        yield told, None

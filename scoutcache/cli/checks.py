@@ -11,13 +11,14 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
+from scoutcache.cli.available import check_available
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
@@ -50,10 +51,11 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield _sqlite()
     try:
         config = session.config
+        check_available(session.loaded)
     except ConfigError as error:
         many = f"{len(error.problems)} settings are wrong"
         detail = "\n".join([many, *error.problems] if error.problems[1:] else error.problems) or str(error)
-        yield Check("configuration", "fail", detail, "correct these settings")
+        yield Check("configuration", "fail", detail, error.hint or "correct these settings")
         return
     yield _configuration(session)
     yield from _policies(config)
@@ -66,15 +68,17 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield directory
     if "disk" in config.tiers:
         yield _space(place, config.disk.max_bytes)
-    away = False
+    failed = set[str]()
     if "redis" in config.tiers:
         session.ask_password()
         for check in _server(session):
-            away = away or (check.status == "fail" and check.name.startswith("redis connection"))
+            failed |= {" ".join(check.name.split()[:2])} if check.status == "fail" else set()
             yield check
     if directory.status == "fail":
         return
-    yield from _store(session, without="redis" if away else None)
+    if "redis rights" in failed:
+        session.said.add(_LACKING)  # nobody need warn of it any more
+    yield from _store(session, without="redis" if "redis connection" in failed else None)
     yield from _semantic(session)
     yield from _alerts(session)
     if place.exists():
@@ -177,7 +181,7 @@ def _store(session: Session, without: str | None) -> Iterator[Check]:
         with session.cache(reading=True, told=False) as cache:
             for tier in cache._core.tiers:
                 if tier.name != without:  # that it is away was said
-                    yield from _tier(cache._core, tier)
+                    yield from _tier(cache._core, tier, session.said)
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 
@@ -203,16 +207,22 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, alert.remedy)
+        fix = "the other checks say what is wrong now" if "doctor" in alert.remedy else alert.remedy
+        yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
 
 
-def _tier(core: Core, tier: Tier) -> Iterator[Check]:
+_LACKING: Final = "noperm: "
+"""What a reason for want of a right begins with."""
+
+
+def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
     try:
         usage = tier.usage()
     except TierUnavailable as error:
-        yield Check(tier.name, "fail", error.reason, error.hint)
+        if _LACKING not in said or not error.reason.startswith(_LACKING):
+            yield Check(tier.name, "fail", error.reason, error.hint)
         return
     if tier is core.memory:
         yield Check(

@@ -71,6 +71,7 @@ def elsewhere(session: Session, core: Core, period: float | None) -> Elsewhere |
             return core.others(period, core.world.now())
     except TierUnavailable as error:
         _warn(session, error)
+        core.world.down(error.tier, error)
         return None
 
 

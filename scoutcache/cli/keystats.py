@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli.listing import check_namespaces, check_tier
-from scoutcache.cli.opening import check_answered, failures
+from scoutcache.cli.opening import answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
@@ -56,7 +56,8 @@ def keystats(
     Keys stream by and none is held. Interrupted, it shows what it has seen after the batch at hand, exits with 130 and
     says how to go on with the rest. What is past its time or dead takes room and is counted apart. Idle is how long
     nobody asked for a key: a server says it, and looking ends it; elsewhere it is known from this machine's log, as are
-    the most used. A disk is read in the order of keys, a server in none, so samples of a disk are its first keys.
+    the most used. A disk is read in the order of keys, a server in none, so samples of a disk are its first keys. Exit
+    code 3 when some tier could not be asked.
     """
     from scoutcache.insight.keystats import KeyStats, collect
 
@@ -71,20 +72,20 @@ def keystats(
         collect(core, stats, namespace=namespace, pattern=wanted, tier=tier, walk=walk, samples=samples,
                 met=lambda number: session.progress(f"{number:,} keys"))  # fmt: skip
         session.progress_done()
-        check_answered(core, away, tier)
+        part = answered(core, away, tier)
     sampled = samples is not None and stats.entries >= samples
-    _print(session, {**stats.as_dict(), **_how_far(walk, stats.entries, resumed=resumed)})
+    _print(session, {**stats.as_dict(), **_how_far(walk, stats.entries, resumed=resumed, part=part is not None)})
     if tier == "memory":
         session.note("the memory of running processes can't be listed from here")
     code = ended(session, walk, "keystats", pattern, top=str(top), tier=tier,
                  samples=None if samples is None else str(samples), all_namespaces=all_namespaces,
                  interval=interval)  # fmt: skip
-    return None if sampled else code
+    return part if sampled or code is None else code
 
 
-def _how_far(walk: Walk, entries: int, *, resumed: bool) -> dict[str, Any]:
+def _how_far(walk: Walk, entries: int, *, resumed: bool, part: bool) -> dict[str, Any]:
     return {
-        "entries": entries, "complete": not resumed and walk.place is None, "resumed": resumed,
+        "entries": entries, "complete": not (resumed or part) and walk.place is None, "resumed": resumed,
         "cursor": None if walk.place is None else walk.place.text(),
     }  # fmt: skip
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli import filters
-from scoutcache.cli.errors import NOT_FOUND, UNREACHABLE, CommandError, Usage
-from scoutcache.cli.opening import check_answered, failures
+from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.opening import answered, check_absence, failures, part
 from scoutcache.cli.options import command
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
@@ -60,8 +60,9 @@ def keys(
 
     Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
     live, tags and namespace, with tabs between; with --quiet the keys alone. Interrupted, it ends after the batch at
-    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning. Hits are those
-    that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted last.
+    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning and exit code 3.
+    Hits are those that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted
+    last.
     """
     check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
@@ -81,11 +82,13 @@ def keys(
             tell_log_off(session)
         rows = _rows(core, namespace, wanted, tag, tier, walk, uses)
         _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
-        check_answered(core, away, tier)
+        code = answered(core, away, tier)
         if tier == "memory":
             session.note("the memory of running processes can't be listed from here")
-    return ended(session, walk, "keys", pattern, tag=tag, tier=tier, filter=chosen, null=null,
-                 all_namespaces=all_namespaces, interval=interval)  # fmt: skip
+    return code if walk.place is None else ended(
+        session, walk, "keys", pattern, tag=tag, tier=tier, filter=chosen, null=null, all_namespaces=all_namespaces,
+        interval=interval,
+    )  # fmt: skip
 
 
 def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) -> None:
@@ -153,7 +156,8 @@ def inspect(
     """Show where a key is, how long it lives, what it depends on, whether it is valid, and if not, why.
 
     Why names the tag, dependency or clearing that ended it and, as far as the log knows, when and by whom. Stale is
-    what get does not give any more and get_or_compute may. Exit code 4 when no tier has it.
+    what get does not give any more and get_or_compute may. Exit code 4 when no tier has it, 3 when some tier could not
+    be asked.
     """
     from scoutcache.cli.looking import look_at
 
@@ -161,10 +165,7 @@ def inspect(
         check_tier(core, tier)
         found = look_at(core, key, tier)
         if not any(one["present"] for one in found["tiers"]):
-            check_answered(core, away, tier)
-            if away and tier != "memory":
-                raise CommandError(f"{key} is in no tier that can answer; {'; '.join(away.values())}",
-                                   code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")  # fmt: skip
+            check_absence(f"{key} is in no tier that can answer", {} if tier == "memory" else away)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     lower = [one for one in found["tiers"] if one["name"] != "memory"]
     if not any(one["present"] for one in lower) and tier != "memory":
@@ -172,7 +173,7 @@ def inspect(
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]
     session.out.record(found)
-    return None
+    return part(away)
 
 
 _ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "by")

@@ -8,11 +8,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from scoutcache.cache import Cache
 from scoutcache.cli import text
-from scoutcache.cli.errors import UNREACHABLE, CommandError
+from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
 from scoutcache.errors import CacheError
@@ -71,11 +71,30 @@ def failures(core: Core) -> Iterator[dict[str, str]]:
         take_off()
 
 
-def check_answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> None:
-    """Raise `CommandError` where no tier that was asked, *tier* or all, could answer; memory here knows nothing."""
+def part(away: Mapping[str, str]) -> int | None:
+    """The exit code where tiers could not be asked: what was printed is a part, whatever was asked of them."""
+    return PARTLY if away else None
+
+
+def check_absence(what: str, away: Mapping[str, str], why: str = "") -> None:
+    """Raise `CommandError` where something was found nowhere, and somebody could not be asked: it may well be there.
+
+    *why* begins the hint.
+    """
+    if away:
+        raise CommandError(f"{what}: {'; '.join(away.values())}", code=UNREACHABLE,
+                           hint=f"{why}scoutcache doctor says what is wrong")  # fmt: skip
+
+
+UNCHECKED: Final = "what can't be checked for invalidations isn't given out; "
+
+
+def answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> int | None:
+    """`part`.  Raises `CommandError` where no tier that was asked, *tier* or all, could; memory here knows nothing."""
     asked = [one.name for one in core.tiers if one is not core.memory and tier in {None, one.name}]
     if asked and all(name in away for name in asked):
         raise CommandError(away[asked[0]], code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")
+    return part(away)
 
 
 class _Heard(logging.Handler):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.cli.errors import FAILED, PARTLY, Usage, read
+from scoutcache.cli.errors import FAILED, Usage, read
 from scoutcache.cli.listing import check_tier
-from scoutcache.cli.opening import check_answered, failures
+from scoutcache.cli.opening import answered, failures
 from scoutcache.cli.options import command
 from scoutcache.cli.removed import failed
 from scoutcache.cli.state import Session
@@ -163,7 +163,7 @@ def prune(
             if tier in {None, one.name} and one is not core.memory
             and (found := _pruned(core, one, older_than=age, max_bytes=limit, dry_run=dry_run)) is not None
         ]  # fmt: skip
-        check_answered(core, away, tier)
+        code = answered(core, away, tier)
         tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
     names = dict.fromkeys([*_COUNTED, *(name for row in counts for name in row if name != "name")])
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
@@ -171,7 +171,7 @@ def prune(
         {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,
          **({"failed": dict(away)} if away else {})}
     )  # fmt: skip
-    return PARTLY if away else None
+    return code
 
 
 def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
@@ -209,7 +209,7 @@ def verify(
                     rows += [{"name": one.name, **one.verify(repair)}]
                 except TierUnavailable as error:
                     core.world.down(one.name, error)
-        check_answered(core, away, tier)
+        code = answered(core, away, tier)
     damaged = sum(_damaged(row) for row in rows)
     removed = sum(row["removed"] for row in rows)
     session.out.record(
@@ -218,7 +218,7 @@ def verify(
     )  # fmt: skip
     if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows):
         return FAILED
-    return PARTLY if away else None
+    return code
 
 
 def _damaged(row: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scoutcache.cli.errors import MISSED, NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.opening import check_absence, failures
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.semantic_options import (
     Model,
@@ -75,8 +76,12 @@ def query(
 
     check_asked(threshold, without_gate)
     wanted = scope_of("get", model, scope)
-    with session.cache(reading=True, counting=True, raising=False) as cache, embedding(session):
+    with (
+        session.cache(reading=True, counting=True, raising=False) as cache, embedding(session),
+        failures(cache._core) as away,
+    ):  # fmt: skip
         hit = cache.semantic.get(query, threshold=threshold, without_gates=without_gate or (), **wanted)
+        check_absence("no answer can be looked up now", away if hit is None else {})
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
                            hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip

@@ -9,6 +9,7 @@ Rule 3: whether the server takes writes only a write tells: one small key under 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -95,9 +96,9 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
             kind, options = source.connection_kind(asynchronous=False, timeout=section.timeout)
             with _met(lambda: kind(**options)) as contact:
                 yield from _one(contact, section, wall)
-                yield _writes(contact.ask, section)
+                yield from _writes(contact.ask, section)
     except (RedisError, RedisClusterException, OSError) as error:
-        yield _failed("redis connection", fault_of(error), server_name(section))
+        yield _failed("redis connection", _closer(fault_of(error), source), server_name(section))
     except ConfigError as error:
         yield Check("redis connection", "fail", str(error), error.hint)
 
@@ -105,6 +106,20 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
 def _failed(name: str, fault: Fault, where: str) -> Check:
     return Check(name, "fail", f"{where}: {fault.kind.value}: {fault.reason.removeprefix(f'{fault.kind.value}: ')}",
                  fault.hint and fault.hint.partition(" scoutcache doctor looks")[0])  # fmt: skip
+
+
+def _closer(fault: Fault, source: Source) -> Fault:
+    """*fault*, met as a connection was made: who speaks TLS to one that doesn't, or doesn't to one that does, gets no
+    answer or is hung up on.
+    """
+    if source.encrypts and fault.kind is Kind.TIMEOUT:
+        return fault._replace(hint="does the server speak TLS on this port? else it is busy or frozen")
+    if not source.encrypts and fault.kind is Kind.UNREACHABLE and _HUNG_UP.search(fault.reason):
+        return fault._replace(hint="does the server want TLS there? use rediss:// or redis.tls = true")
+    return fault
+
+
+_HUNG_UP: Final = re.compile("reset by peer|closed by server", re.IGNORECASE)
 
 
 # -- what needs no connection
@@ -270,13 +285,15 @@ return missing
 """Which of the commands the user of the connection may not send."""
 
 
-def _writes(ask: Callable[..., Any], section: RedisSection) -> Check:
+def _writes(ask: Callable[..., Any], section: RedisSection) -> Iterator[Check]:
+    """Nothing of one that answers nobody: that was said."""
     key = f"{section.key_prefix}doctor"
     answer = ask("SET", key, "1", "PX", 1000)
-    if isinstance(answer, Exception):
-        return _failed("redis writes", fault_of(answer), "it refuses them")
-    ask("UNLINK", key)
-    return Check("redis writes", "ok", "it takes them")
+    if not isinstance(answer, Exception):
+        ask("UNLINK", key)
+        yield Check("redis writes", "ok", "it takes them")
+    elif not (fault := fault_of(answer)).away:
+        yield _failed("redis writes", fault, "it refuses them")
 
 
 # -- a cluster
@@ -297,7 +314,7 @@ def _cluster(source: Source, wall: Callable[[], float]) -> Iterator[Check]:
             except (RedisError, OSError) as error:
                 yield _failed(f"redis connection {node.name}", fault_of(error), str(node.name))
         yield _state(states, len(nodes), len(primaries))
-        yield _writes(lambda *command: _answer(client, command), section)
+        yield from _writes(lambda *command: _answer(client, command), section)
     finally:
         client.close()
 

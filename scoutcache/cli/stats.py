@@ -12,6 +12,7 @@ from scoutcache.cli.errors import MISSED, read
 from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.gathering import look
 from scoutcache.cli.listing import check_tier
+from scoutcache.cli.opening import failures, part
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import Asked, StatsView
@@ -64,7 +65,8 @@ def stats(
     Rates are shares of 0 to 1 in JSON; money is null until a price is configured. What nobody knows is - and never 0.
     Machines that share a server are summed, of others the last 25 hours at most; tags are known from this one's log
     only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
-    server, its replicas' lag and the nodes of a cluster included.
+    server, its replicas' lag and the nodes of a cluster included. While it can't be asked the figures are this
+    machine's, with exit code 3.
 
     By tag, figures are what this machine's log holds: a request counts for every tag that its key was last written with
     in the period, so tags overlap, and their sums are no totals; a hit saved what is said of it or of its key's calls,
@@ -82,10 +84,10 @@ def stats(
     wanted, every = _asked(period, by, tier, check=check), interval_of(interval or EVERY)
     if prom_textfile is not None:
         _check_textfile(session, prom_textfile, wanted, watch=watch)
-        passed = _write_metrics(session, prom_textfile, wanted.period)
+        passed, code = _write_metrics(session, prom_textfile, wanted.period)
     else:
-        passed = _watch(session, wanted, every) if watch else _show_once(session, wanted)
-    return _warned(session, passed) if check else None
+        passed, code = _watch(session, wanted, every) if watch else _show_once(session, wanted)
+    return (_warned(session, passed) if check else None) or code
 
 
 def _asked(period: str | None, by: str | None, tier: str | None, *, check: bool) -> Asked:
@@ -106,22 +108,22 @@ def _check_textfile(session: Session, file: str, asked: Asked, *, watch: bool) -
     is_stdout(session, "--prom-textfile", file)
 
 
-def _show_once(session: Session, asked: Asked) -> Sequence[Alert]:
-    """Print the figures now; the alerts that are passed."""
+def _show_once(session: Session, asked: Asked) -> tuple[Sequence[Alert], int | None]:
+    """Print the figures now; the alerts that are passed, and the exit code where somebody could not be asked."""
     from scoutcache.oplog.reading import Problems
 
     problems = Problems()
-    with session.core(raising=False) as core:
+    with session.core(raising=False) as core, failures(core) as away:
         check_tier(core, asked.tier)
         view = look(session, core, asked, problems)
     view.draw(session.out)
     if asked.by == "tag":
         tell_log_off(session)
     tell_unread(session, problems, named=False)
-    return view.passed
+    return view.passed, part(away)
 
 
-def _watch(session: Session, asked: Asked, interval: float) -> Sequence[Alert]:
+def _watch(session: Session, asked: Asked, interval: float) -> tuple[Sequence[Alert], None]:
     """Show the figures at each interval; the alerts that ended it."""
     from scoutcache.oplog.reading import Problems
 
@@ -130,7 +132,7 @@ def _watch(session: Session, asked: Asked, interval: float) -> Sequence[Alert]:
         show(session, _views(session, asked, interval, passed, problems))
     finally:
         tell_unread(session, problems, named=False)
-    return passed
+    return passed, None
 
 
 def _views(session: Session, asked: Asked, interval: float, passed: list[Alert],
@@ -153,12 +155,12 @@ def _warned(session: Session, passed: Sequence[Alert]) -> int | None:
     return MISSED if passed else None
 
 
-def _write_metrics(session: Session, file: str, period: float | None) -> Sequence[Alert]:
-    """Write everything this machine's processes counted, and the alerts of *period*; those."""
+def _write_metrics(session: Session, file: str, period: float | None) -> tuple[Sequence[Alert], int | None]:
+    """Write everything this machine's processes counted, and the alerts of *period*; what `_show_once` gives."""
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
 
-    with session.core(raising=False) as core:
+    with session.core(raising=False) as core, failures(core) as away:
         view = look(session, core, Asked(period, check=True))
         tally = read_counts(core.directory, since=None, now=core.world.now()).tally
         usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
@@ -167,7 +169,7 @@ def _write_metrics(session: Session, file: str, period: float | None) -> Sequenc
         print_bytes(content)
     else:
         write_whole(Path(file), content)
-    return view.passed
+    return view.passed, part(away)
 
 
 _USAGE: Final = ("entries", "size_bytes", "max_entries", "max_bytes")

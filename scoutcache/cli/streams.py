@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 from scoutcache.cli.errors import Usage
 
-__all__ = ["STDIN", "file_named", "prepare_streams", "stdin_bytes", "stdin_woken"]
+__all__ = ["STDIN", "fifo_woken", "file_named", "prepare_streams", "stdin_bytes", "woken"]
 
 STDIN: Final = "-"
 
@@ -87,13 +88,19 @@ def _ending_of(file: Path) -> str:
 
 
 @contextmanager
-def stdin_woken(what: str) -> Iterator[BinaryIO]:
-    """Standard input for readers in other threads: a signal that ends the command ends their waiting for it too.
+def fifo_woken(path: Path) -> Iterator[BinaryIO]:
+    """A FIFO, or a device, as `woken`.  Raises `OSError`."""
+    with path.open("rb", buffering=0) as stream, woken(stream) as lines:
+        yield lines
+
+
+@contextmanager
+def woken(stream: BinaryIO | FileIO) -> Iterator[BinaryIO]:
+    """*stream* for readers in other threads: a signal that ends the command ends their waiting for it too.
 
     An interrupt comes to the main thread alone.  Whoever is reading then gets a `KeyboardInterrupt` of his own, for
-    what arrived so far may end in the middle of a line.  Raises `Usage` where standard input is closed.
+    what arrived so far may end in the middle of a line.
     """
-    stream = stdin_bytes(what)
     try:
         number = stream.fileno()
     except (AttributeError, OSError):

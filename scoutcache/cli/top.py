@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 import typer
 
 from scoutcache.cli import gathering, text
+from scoutcache.cli.opening import failures, part
 from scoutcache.cli.options import command
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import alert_row
@@ -46,7 +47,7 @@ def top(
     interval: Every = EVERY,
     once: Annotated[bool, typer.Option("--once", help="Measure for one interval, print it, and end.")] = False,
     most: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 5,
-) -> None:
+) -> int | None:
     """Show requests a second, hit rate, latencies, the fill of tiers, hot prefixes and keys, and alerts, as they go.
 
     Of all processes that use this cache, each with its share, and of other machines that share a server; those publish
@@ -54,19 +55,24 @@ def top(
     Off a terminal each interval is a line, an object or a row; the first comes after one interval. Ctrl-C ends it.
     """
     every = interval_of(interval)
-    views = _views(session, every, most, once=once)
+    away: dict[str, str] = {}
+    views = _views(session, every, most, away, once=once)
     if once and session.form != "jsonl":
         for view in views:
             view.draw(session.out)
     else:
         show(session, views)
+    return part(away)
 
 
-def _views(session: Session, interval: float, most: int, *, once: bool) -> Iterator[TopView]:
+def _views(session: Session, interval: float, most: int, away: dict[str, str], *, once: bool) -> Iterator[TopView]:
+    """The views, one or more; *away* is told who could not be asked."""
     watcher = _Watcher(session, most)
     first = not (session.out.fancy and not once)
     for core in at_each(session, interval):
-        view = watcher.turn(core)
+        with failures(core) as found:
+            view = watcher.turn(core)
+        away.update(found)
         if view.pulse is None and first:
             continue
         yield view

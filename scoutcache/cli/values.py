@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scoutcache.cli import filters, text
-from scoutcache.cli.errors import NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage, read
-from scoutcache.cli.opening import failures
+from scoutcache.cli.errors import NOT_FOUND, PARTLY, CommandError, Usage, read
+from scoutcache.cli.opening import UNCHECKED, check_absence, failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
@@ -53,11 +53,7 @@ def get(
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
-        if value is MISSING and away:
-            raise CommandError(
-                f"{key} can't be read now: {'; '.join(away.values())}", code=UNREACHABLE,
-                hint="what can't be checked for invalidations isn't given out; scoutcache doctor says what is wrong",
-            )  # fmt: skip
+        check_absence(f"{key} can't be read now", away if value is MISSING else {}, UNCHECKED)
     if value is MISSING:
         hint = "the cache is switched off (enabled = false), so that every read misses"
         if session.config.enabled:

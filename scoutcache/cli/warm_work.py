@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
-from scoutcache.cli.streams import stdin_woken
+from scoutcache.cli.streams import fifo_woken, stdin_bytes, woken
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
@@ -84,8 +84,11 @@ def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmRes
 
 def _lines(session: Session, source: str) -> AbstractContextManager[Any]:
     if source == "-":
-        return stdin_woken("--from -")
-    return nullcontext(web_source(source, session.config).lines() if "://" in source else source)
+        return woken(stdin_bytes("--from -"))
+    if "://" in source:
+        return nullcontext(web_source(source, session.config).lines())
+    path = Path(source)
+    return fifo_woken(path) if path.is_fifo() or path.is_char_device() else nullcontext(source)
 
 
 def _budget(session: Session, asked: Asked) -> Budget | None:

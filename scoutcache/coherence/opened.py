@@ -6,7 +6,8 @@ exploring interleavings: the new version of a tag can be read, and the write be 
 
 Rule 1: the first announcement *opens* it, the second, of the same source and stamp, closes it.
 Rule 2: a position that is noted while one is open is that before its opening.
-Rule 3: one whose maker died stays open for *patience* seconds, and what it names isn't kept meanwhile.
+Rule 3: one whose maker died stays open for *patience* seconds, and what it names isn't kept meanwhile, unless somebody
+        who knows of the death ends it for him.
 """
 
 from __future__ import annotations

@@ -19,6 +19,8 @@ __all__ = ["Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
+_NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
+
 PATIENCE = 1.0
 """Seconds between two probes."""
 
@@ -28,7 +30,9 @@ class Breaker:
 
     def __init__(self, server: str, monotonic: Callable[[], float], say: Callable[[str], None],
                  patience: float = PATIENCE) -> None:  # fmt: skip
-        self.server, self._monotonic, self._say, self.patience = server, monotonic, say, patience
+        self.server, self.now, self._say, self.patience = server, monotonic, say, patience
+        self.patience_refused: float | None = None
+        """The same where it says at once that it isn't there, so that nobody waits; None for no less."""
         self._lock = threading.Lock()
         self._fault: Fault | None = None
         self.refusing: Kind | None = None
@@ -48,7 +52,7 @@ class Breaker:
     @property
     def open_for(self) -> float:
         """Seconds since it opened, 0 while it is closed."""
-        return self._monotonic() - self._since if self._fault is not None else 0.0
+        return self.now() - self._since if self._fault is not None else 0.0
 
     def check(self) -> None:
         """Raise `TierUnavailable` unless a call may be tried."""
@@ -56,11 +60,17 @@ class Breaker:
         if fault is None:
             return
         with self._lock:
-            now = self._monotonic()
-            if self._fault is None or now - self._probed >= self.patience:
+            now = self.now()
+            if self._fault is None or now - self._probed >= self._rest(fault):
                 self._probed = now
                 return
         raise unavailable(fault)
+
+    def _rest(self, fault: Fault) -> float:
+        """Seconds between two probes."""
+        if fault.kind is Kind.TIMEOUT or self.patience_refused is None:
+            return self.patience
+        return self.patience_refused
 
     def failed(self, fault: Fault, what: object = None) -> None:
         """A call met *fault* when it asked for *what*."""
@@ -69,7 +79,7 @@ class Breaker:
             return
         with self._lock:
             opened = self._fault is None
-            self._fault, self._probed = fault, self._monotonic()
+            self._fault, self._probed = fault, self.now()
             if opened:
                 self._since = self._probed
         if opened:
@@ -82,7 +92,7 @@ class Breaker:
         if self._fault is None:
             return
         with self._lock:
-            closed, lasted = self._fault is not None, self._monotonic() - self._since
+            closed, lasted = self._fault is not None, self.now() - self._since
             self._fault = None
         if closed:
             self._say(f"{self.server} is back after {lasted:.1f} s")
@@ -97,13 +107,14 @@ class Breaker:
             self.refused.add(what)
         else:
             self.refusing, self.refused = fault.kind, {what}
-            self._say(f"{self.server} takes no writes ({fault.reason}): going on without them")
+            what = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
+            self._say(f"{self.server} {what} ({fault.reason}): going on without")
 
     def accepted(self) -> None:
         """The server did one of the things that it had refused."""
         if self.refusing is not None:
-            self.refusing = None
-            self._say(f"{self.server} takes writes again")
+            refused, self.refusing = self.refusing, None
+            self._say(f"{self.server} {'does what it refused' if refused is Kind.NOPERM else 'takes writes'} again")
 
     def restart(self) -> None:
         """In a forked child: no thread that held the lock exists here."""

@@ -1,6 +1,7 @@
 """Carries plans out on a cluster: the commands of a batch go to the nodes of their slots, a pipeline for each node.
 
-Rule 1: a node that is away has a breaker of its own, so that the others answer on; the batch that needed it fails.
+Rule 1: a node that is away has a breaker of its own (`nodes`), so that the others answer on; the batch that needed it
+        fails.
 Rule 2: a slot that has moved answers so; the map of slots is asked for anew and those commands are sent again, which
         redis-py does.  Nothing that is sent twice does harm (`commands`, rule 4).
 Rule 3: scripts are sent with their text: a node that just became a primary may not know them.
@@ -12,7 +13,7 @@ Rule 5: who finds no free connection to a node on an event loop waits for one, a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,62 +25,25 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
     ResponseError,
-    TryAgainError,
 )
 
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.coalescing import cut_off, hung_up, let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
-from scoutcache.server.direct import note
 from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
+from scoutcache.server.nodes import ELSEWHERE, Breakers
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
 
-__all__ = ["AsyncCluster", "Breakers", "Cluster"]
+__all__ = ["AsyncCluster", "Cluster"]
 
 _LOST = (RedisError, RedisClusterException, OSError, TimeoutError)
 """What redis-py raises where nobody answers; the second is none of the first."""
-_ELSEWHERE = (MovedError, AskError, TryAgainError)
-_LOOK_AGAIN = 0.25
-"""Seconds between two looks at a node that is away: each that fails asks the others who has taken its place."""
 _TURNS, _PAUSE = 16, 0.02
 """How often a slot that is elsewhere is followed, and seconds to wait where half of its keys have moved."""
 _READS = frozenset({"GET"})
 """What a replica may answer: entries, but no versions, which say what is valid."""
-
-
-class Breakers:
-    """A breaker for each node, by its name; *whole* is that of the cluster, which callers look at."""
-
-    def __init__(self, whole: Breaker, make: Callable[[str], Breaker]) -> None:
-        self.whole, self._make = whole, make
-        self._of: dict[str, Breaker] = {}
-
-    def of(self, node: Any) -> Breaker:
-        """The breaker of a node."""
-        breaker = self._of.get(node.name)
-        if breaker is None:
-            breaker = self._of.setdefault(node.name, self._make(str(node.name)))
-            breaker.patience = _LOOK_AGAIN
-        return breaker
-
-    def failed(self, node: Any, error: BaseException) -> Exception:
-        """What to raise for an error on the way to *node*."""
-        fault = fault_of(error)
-        self.of(node).failed(fault)
-        return unavailable(fault)
-
-    def answered(self, node: Any, commands: Sequence[Command], answers: Sequence[Any]) -> None:
-        """A node answered, and maybe refused."""
-        here = [at for at, answer in enumerate(answers) if not isinstance(answer, _ELSEWHERE)]
-        note(self.of(node), [commands[at] for at in here], [answers[at] for at in here])
-        self.whole.answered()
-
-    def restart(self) -> None:
-        """In a forked child."""
-        for breaker in (self.whole, *self._of.values()):
-            breaker.restart()
 
 
 _KEY_AT: Final = {"EVAL": 3, "EVALSHA": 3, "OBJECT": 2}
@@ -107,14 +71,14 @@ def _by_node(client: Any, commands: Sequence[Command], balancing: Any) -> dict[A
 
 
 def _moved(answers: Iterable[Any]) -> list[int]:
-    return [at for at, answer in enumerate(answers) if isinstance(answer, _ELSEWHERE)]
+    return [at for at, answer in enumerate(answers) if isinstance(answer, ELSEWHERE)]
 
 
 class Cluster:
     """A conduit to a cluster for threads."""
 
     def __init__(self, source: Source, breakers: Breakers) -> None:
-        self._source, self._breakers = source, breakers
+        self._source, self.breakers = source, breakers
         self.breaker = breakers.whole
         self._balancing = source.balancing
         self._client: Any = None
@@ -133,7 +97,10 @@ class Cluster:
 
     def nodes(self) -> Sequence[Any]:
         """The primaries."""
-        return list(self.client.get_primaries())
+        client = self.client
+        if self.breakers.to_be_asked(client.get_primaries()):
+            self._learn(client)
+        return list(client.get_primaries())
 
     def node_of(self, name: str) -> Any:
         """Who serves the slot of *name*, asked anew: who listens there hears of no slot that moves.
@@ -141,20 +108,27 @@ class Cluster:
         Raises `TierUnavailable`.
         """
         client = self.client
-        try:
-            client.nodes_manager.initialize()
-        except _LOST as error:
-            fault = fault_of(error)
-            self.breaker.failed(fault)
-            raise unavailable(fault) from None
+        if (fault := self._learn(client)) is not None:
+            raise unavailable(fault)
         try:
             return client.get_node_from_key(name)
         except _LOST as error:  # nobody serves it
             raise unavailable(fault_of(error)) from None
 
+    def _learn(self, client: Any) -> Fault | None:
+        """Ask for the map of slots anew; what is wrong where nobody has it."""
+        try:
+            with self.breakers.asking(client.nodes_manager):
+                client.nodes_manager.initialize()
+        except _LOST as error:
+            fault = fault_of(error)
+            self.breaker.failed(fault)
+            return fault
+        return None
+
     def breaker_of(self, node: Any) -> Breaker:
         """The breaker of one node."""
-        return self._breakers.of(node)
+        return self.breakers.of(node)
 
     def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
@@ -165,6 +139,9 @@ class Cluster:
         answers: list[Any] = [None] * len(commands)
         try:
             groups = _by_node(client, commands, self._balancing)
+            if self.breakers.to_be_asked(groups):
+                self._learn(client)
+                groups = _by_node(client, commands, self._balancing)
         except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         for node, places in groups.items():
@@ -176,15 +153,15 @@ class Cluster:
         return answers
 
     def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
-        self._breakers.of(node).check()
+        self.breakers.of(node).check()
         try:
             answers = self._exchange(client.get_redis_connection(node).connection_pool, commands)
         except _LOST as error:
             raise self._lost(client, node, error) from None
         for answer in answers:
-            if isinstance(answer, ResponseError) and not isinstance(answer, _ELSEWHERE) and fault_of(answer).away:
+            if isinstance(answer, ResponseError) and not isinstance(answer, ELSEWHERE) and fault_of(answer).away:
                 raise self._lost(client, node, answer)
-        self._breakers.answered(node, commands, answers)
+        self.breakers.answered(node, commands, answers)
         return answers
 
     def _exchange(self, pool: Any, commands: Sequence[Command]) -> list[Any]:
@@ -207,13 +184,9 @@ class Cluster:
 
     def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         """A node doesn't answer: another may have taken its place."""
-        failure = self._breakers.failed(node, error)
-        if isinstance(error, MaxConnectionsError):
-            return failure
-        try:
-            client.nodes_manager.initialize()
-        except _LOST as worse:
-            self.breaker.failed(fault_of(worse))
+        failure = self.breakers.failed(node, error)
+        if not isinstance(error, MaxConnectionsError):
+            self._learn(client)
         return failure
 
     def _again(self, client: Any, command: Command) -> Any:
@@ -275,7 +248,18 @@ class AsyncCluster:
 
     async def nodes(self) -> Sequence[Any]:
         """The primaries."""
-        return list((await self._opened()).get_primaries())
+        client = await self._opened()
+        if self._breakers.to_be_asked(client.get_primaries()):
+            await self._learn(client)
+        return list(client.get_primaries())
+
+    async def _learn(self, client: Any) -> None:
+        """Ask for the map of slots anew."""
+        try:
+            with self._breakers.asking(client.nodes_manager):
+                await client.nodes_manager.initialize()
+        except _LOST as error:
+            self.breaker.failed(fault_of(error))
 
     async def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
@@ -286,6 +270,9 @@ class AsyncCluster:
         answers: list[Any] = [None] * len(commands)
         try:
             groups = _by_node(client, commands, self._balancing)
+            if self._breakers.to_be_asked(groups):
+                await self._learn(client)
+                groups = _by_node(client, commands, self._balancing)
         except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         works = [self._at(client, node, [commands[at] for at in places]) for node, places in groups.items()]
@@ -344,7 +331,7 @@ class AsyncCluster:
     async def _reply(self, connection: Any) -> Any:
         try:
             return await connection.read_response()
-        except _ELSEWHERE as error:
+        except ELSEWHERE as error:
             return error
         except ResponseError as error:
             if fault_of(error).away:
@@ -353,12 +340,8 @@ class AsyncCluster:
 
     async def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         failure = self._breakers.failed(node, error)
-        if isinstance(error, MaxConnectionsError):
-            return failure
-        try:
-            await client.nodes_manager.initialize()
-        except _LOST as worse:
-            self.breaker.failed(fault_of(worse))
+        if not isinstance(error, MaxConnectionsError):
+            await self._learn(client)
         return failure
 
     async def _again(self, client: Any, command: Command, answer: Any) -> Any:
@@ -366,7 +349,7 @@ class AsyncCluster:
         on one connection and asks on another.
         """
         turn = 0
-        while isinstance(answer, _ELSEWHERE) and turn < _TURNS:
+        while isinstance(answer, ELSEWHERE) and turn < _TURNS:
             turn += 1
             asked = None
             try:

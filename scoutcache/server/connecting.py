@@ -106,7 +106,8 @@ class Source:
                  "ssl_keyfile": section.tls_key_file}  # fmt: skip
         for name, path in zip(("tls_ca_file", "tls_cert_file", "tls_key_file"), files.values(), strict=True):
             if path is not None and not path.is_file():
-                raise ConfigError(f"redis.{name}: {path}: there is no such file")
+                raise ConfigError(f"redis.{name}: {path}: there is no such file",
+                                  hint="name the file that is meant, in PEM form, by its whole path")  # fmt: skip
         given: dict[str, Any] = {name: str(path) for name, path in files.items() if path is not None}
         given["ssl_cert_reqs"] = "required" if section.tls_verify else "none"
         given["ssl_check_hostname"] = section.tls_verify

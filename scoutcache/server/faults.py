@@ -68,7 +68,8 @@ _HINTS = {
     "[redis] sentinel find it",
     Kind.WRONGTYPE: "another program wrote below [redis] key_prefix: scoutcache verify names the key, and "
     "verify --repair removes it",
-    Kind.MISCONF: "the server can't save to its disk: see its log, and its disk's space",
+    Kind.MISCONF: "the server can't save to its disk: see its log, and its disk's space; where a cache is all it "
+    "holds it need not save, nor refuse writes for that (CONFIG SET save '', or stop-writes-on-bgsave-error no)",
     Kind.MASTERDOWN: "the replica has lost its primary",
     Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
     Kind.BUSY: "somebody's script runs too long; SCRIPT KILL ends it",
@@ -77,10 +78,41 @@ _HINTS = {
 }
 
 
+_AUTHORITY: Final = "set [redis] tls_ca_file to the certificate of the authority that signed the server's"
+_CLIENT: Final = (
+    "the server asks who connects: set [redis] tls_cert_file to a certificate that it trusts, tls_key_file to its key"
+)
+_NAME: Final = (
+    "call the server in [redis] url, nodes or sentinel by a name in its certificate, or have one made for this name"
+)
+_PAIR: Final = (
+    "one of [redis] tls_cert_file and tls_key_file doesn't hold what it should, in PEM form: a certificate, and its key"
+)
+_TLS_HINTS: Final = (
+    ("certificate has expired", "renew the server's certificate; if it was renewed, compare the clocks"),
+    ("not yet valid", "compare the clocks of both machines: the server's certificate begins later"),
+    ("certificate is not valid for", _NAME),
+    ("self-signed certificate", _AUTHORITY), ("self signed certificate", _AUTHORITY),
+    ("unable to get local issuer", _AUTHORITY), ("unable to verify the first", _AUTHORITY),
+    ("alert", _CLIENT), ("EOF occurred", _CLIENT), ("as it was greeted", _CLIENT),
+    ("no certificate or crl found", "[redis] tls_ca_file holds no certificate in PEM form"),
+    ("key values mismatch", "[redis] tls_key_file is not the key of tls_cert_file"),
+    ("PEM lib", _PAIR),
+    ("wrong version number", "what answers there speaks no TLS: name the server's TLS port, or use redis://"),
+)  # fmt: skip
+"""By what OpenSSL says of it."""
+_NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
+
+
 def fault_of(error: BaseException) -> Fault:
     """What *error*, of redis-py or of the system, means."""
     kind = _kind(error)
-    return Fault(kind, _reason(kind, error), _HINTS.get(kind), kind in _AWAY)
+    hint, reason = _HINTS.get(kind), _reason(kind, error)
+    if kind is Kind.TLS:
+        hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
+    elif isinstance(error, told.InvalidResponse):
+        hint = _NO_SERVER
+    return Fault(kind, reason, hint, kind in _AWAY)
 
 
 def as_greeted(error: Exception) -> Exception:
@@ -147,14 +179,23 @@ def _is_tls(error: BaseException) -> bool:
     return "SSL" in text or "certificate" in text.lower()
 
 
+_IN_SCRIPT: Final = {
+    "The user executing the script can't run this command or subcommand": "the user may not do all that a script of "
+    "the cache's does",
+}
+"""What Redis up to 7.0 says of a script, which names no right; `doctor` does."""
 _OBJECT: Final = re.compile(r" ?: <redis\..*>(?= - )", re.DOTALL)
 """How redis-py writes a sentinel that it could not ask, with everything that belongs to it."""
+_IN_OPENSSL: Final = re.compile(r" \(_ssl\.c:\d+\)")
 _SCRIPT: Final = re.compile(r" script: [0-9a-f]+, on @?\w+:\d+\.$")
 """Where in a script of the cache a server met it, which says nothing to anybody."""
 
 
 def _reason(kind: Kind, error: BaseException) -> str:
-    text = _SCRIPT.sub("", _OBJECT.sub("", str(error).strip())) or type(error).__name__
+    text = str(error).strip()
+    for noise in (_OBJECT, _SCRIPT, _IN_OPENSSL):
+        text = noise.sub("", text)
+    text = _IN_SCRIPT.get(text, text) or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
              Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
              Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip

@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from scoutcache import Cache
-from scoutcache.channels.members import AT_ONCE, DEAD, SAY_EVERY, Membership, Process, members
+from scoutcache.channels.members import AT_ONCE, DEAD, SAY_EVERY, Membership, Process, gone, members
 from scoutcache.channels.stream import id_text, position_of
 from scoutcache.config_sections import RedisSection
 from scoutcache.oplog.who import numbered_by
@@ -101,7 +101,7 @@ def test_who_was_silent_for_too_long_is_dead_and_removed(conduit, fake_clock, se
         perform(standing.member.say(), conduit)
     said = server.hget(LAYOUT.members, one.member.name)
     milliseconds, _, text = said.partition(b" ")
-    server.hset(LAYOUT.members, one.member.name, b"%d %s" % (int(milliseconds) - 1000 * DEAD, text))
+    server.hset(LAYOUT.members, one.member.name, b"%d %s" % (int(milliseconds) - 1000 * DEAD - 1, text))
     assert list(known(conduit)) == [other.member.name]
     assert server.hkeys(LAYOUT.members) == [other.member.name.encode()]
 
@@ -125,6 +125,18 @@ def test_who_is_known_to_have_ended_is_no_member(conduit, fake_clock, who, lives
     one = Standing(fake_clock, who)
     perform(one.member.say(), conduit)
     assert (one.member.name in known(conduit)) is lives
+
+
+@pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
+@pytest.mark.parametrize(("who", "ended"), [
+    (named(), False), (named(since=1), True), (named(since=1, numbered="another machine"), False),
+    (named(since=None), False),
+])  # fmt: skip
+def test_only_of_the_own_machine_it_is_known_who_has_ended(conduit, fake_clock, who, ended):
+    one, other = Standing(fake_clock, who), Standing(fake_clock, named(since=1))
+    for standing in (one, other):
+        perform(standing.member.say(), conduit)
+    assert perform(gone(LAYOUT, {one.member.name, "nobody"}), conduit) == ({one.member.name} if ended else set())
 
 
 def test_the_hash_ends_with_its_members(conduit, fake_clock, server):

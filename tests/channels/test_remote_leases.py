@@ -22,12 +22,13 @@ from scoutcache.config_sections import RedisSection
 from scoutcache.entry import Ref
 from scoutcache.errors import FlightCycle, TierUnavailable
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
+from scoutcache.server.cluster import AsyncCluster, Cluster
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.commands import aperform, perform
 from scoutcache.server.connecting import Source
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.server.nodes import Breakers
 
 A, B, C = (Ref("default", key) for key in "abc")
 SOON = 10.0

@@ -115,7 +115,7 @@ def test_a_server_that_is_away_is_left_out(directory, cli, monkeypatch):
     monkeypatch.setenv("SCOUTCACHE_REDIS__URL", "redis://127.0.0.1:1")
     monkeypatch.setenv("SCOUTCACHE_TIERS", "memory,redis,disk")
     ran = cli("keystats", "--json")
-    assert ran.code == 0
+    assert ran.code == 3
     assert [(row["tier"], row["entries"]) for row in json.loads(ran.out)["keystats"]] == [("disk", 4)]
     assert "can't be used" in ran.err
     assert cli("keystats", "--tier", "redis").code == 10

@@ -229,26 +229,30 @@ def test_json_errors_leave_stdout_empty(cli):
 class TestInterrupted:
     """A filling that waits for its next line is told to end."""
 
+    @pytest.mark.parametrize("source", ["-", "slow"])
     @pytest.mark.parametrize("how", [("--concurrency", "1"), (), ("--call", "asked:load")])
     @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_ends_it_with_its_code_and_the_lock_is_let_go(
-        self, sent, code, how, directory, child, workplace
+        self, sent, code, how, source, directory, child, workplace
     ):
         (workplace / "asked.py").write_text("async def load(key):\n    return key\n")
+        os.mkfifo(workplace / "slow")
         process = subprocess.Popen(
-            [sys.executable, "-m", "scoutcache", "warm", "--from", "-", *how],
+            [sys.executable, "-m", "scoutcache", "warm", "--from", source, *how],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        process.stdin.write('{"key": "first", "value": 1}\n')
-        process.stdin.flush()
+        producer = process.stdin if source == "-" else (workplace / "slow").open("w")
+        producer.write('{"key": "first", "value": 1}\n')
+        producer.flush()
         deadline = time.monotonic() + 30
         while child("get", "first").code != 0 and time.monotonic() < deadline:
             pass
         process.send_signal(sent)
         process.wait(timeout=30)  # its input is open still, and gives nothing
         out, err = process.communicate()
+        producer.close()
         assert (process.returncode, out) == (code, "")
-        assert err.startswith("warning: broken off: -: 1 warmed")
+        assert err.startswith(f"warning: broken off: {source}: 1 warmed")
         assert err.count("\n") == 1
         assert child("warm", "--from", "-", stdin='{"key": "second", "value": 2}\n').code == 0
 

@@ -201,7 +201,8 @@ class TestOtherTypes:
         assert "hint: another program wrote below [redis] key_prefix: scoutcache verify names the key" in ran.err
         ran = mistyped("inspect", "llm:a", "--json")
         if "disk" in tiers:
-            (row,) = [row for row in body(ran)["tiers"] if row["name"] == "redis"]
+            assert ran.code == 3
+            (row,) = [row for row in json.loads(ran.out)["tiers"] if row["name"] == "redis"]
             assert said in row["problem"]
         else:
             assert (ran.code, said in ran.err) == (10, True)

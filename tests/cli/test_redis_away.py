@@ -24,7 +24,7 @@ def away(cli, start_redis, workplace, monkeypatch):
 class TestOtherTiersAnswer:
     def test_keys_lists_what_the_disk_has_with_one_warning(self, away):
         ran = away("keys", "--json")
-        assert ran.code == 0
+        assert ran.code == 3
         assert [(row["key"], row["tier"]) for row in json.loads(ran.out)["keys"]] == [("a", "disk"), ("b", "disk")]
         assert ran.err.count("\n") == 1
         assert ran.err.startswith("warning: redis://127.0.0.1:")
@@ -32,7 +32,7 @@ class TestOtherTiersAnswer:
     def test_inspect_does_not_know_whether_it_is_valid(self, away):
         ran = away("inspect", "a", "--json")
         found = json.loads(ran.out)
-        assert (ran.code, found["valid"], ran.err.count("\n")) == (0, None, 1)
+        assert (ran.code, found["valid"], ran.err.count("\n")) == (3, None, 1)
         redis = next(row for row in found["tiers"] if row["name"] == "redis")
         assert redis["present"] is None
         assert "unreachable" in redis["problem"]
@@ -40,8 +40,35 @@ class TestOtherTiersAnswer:
     def test_stats_know_the_rest(self, away):
         ran = away("stats", "--json")
         found = json.loads(ran.out)
-        assert (ran.code, found["server"], ran.err.count("\n")) == (0, None, 1)
+        assert (ran.code, found["server"], ran.err.count("\n")) == (3, None, 1)
         assert {row["name"]: row["entries"] for row in found["tiers"]} == {"memory": None, "redis": None, "disk": 2}
+
+    def test_statistics_of_keys_are_not_complete(self, away):
+        ran = away("keystats", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["entries"], found["complete"], ran.err.count("\n")) == (3, 2, False, 1)
+
+    @pytest.mark.parametrize("command", [
+        ("top", "--once", "--interval", "0.1", "--json"), ("stats", "--period", "1h"), ("keys", "--quiet"),
+        ("stats", "--prom-textfile", "m"), ("keys", "-0"), ("keystats", "--samples", "1"),
+        ("inspect", "a", "--tier", "disk"),
+    ])  # fmt: skip
+    def test_what_is_shown_is_a_part(self, command, away):
+        """Machines may have counted more, and the server may have said that the entry is dead."""
+        ran = away(*command)
+        assert ran.code == 3
+        assert ran.out or "m" in command
+        assert ran.err.count("unreachable") == 1
+
+    def test_an_alert_goes_before_a_part(self, away):
+        ran = away("stats", "--check", "--json")
+        assert ran.code == 99
+        assert "unreachable" in ran.err
+
+    def test_a_key_that_was_found_nowhere_may_be_there(self, away):
+        assert away("inspect", "nothing", "--tier", "disk").code == 4
+        ran = away("inspect", "nothing")
+        assert (ran.code, ran.out) == (10, "")
 
     @pytest.mark.parametrize("command", [("verify",), ("prune",), ("prune", "--dry-run"), ("invalidate", "a*"),
                                          ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes")])  # fmt: skip

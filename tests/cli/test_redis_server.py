@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 import pytest
 
 from scoutcache.cli.server_checks import server_checks
@@ -98,6 +101,7 @@ class TestDoctor:
         found = checks({"url": server.url})
         assert found["redis persistence"].status == "warn"
         assert ": misconf: " in found["redis writes"].detail
+        assert "stop-writes-on-bgsave-error no" in (found["redis writes"].fix or "")
 
     def test_noauth_and_noperm(self, start_redis, start_redis_with_acl):
         assert ": noauth: " in checks({"url": start_redis("--requirepass", "word").url})["redis connection"].detail
@@ -131,6 +135,32 @@ class TestDoctor:
         replica = checks({"url": start_redis("--replicaof", "127.0.0.1", "1").url})["redis writes"]
         assert replica.fix is not None
         assert "name the primary" in replica.fix
+
+    def test_a_server_that_loads_its_data_is_told_of_once(self, start_redis, until):
+        server = start_redis("--save", "1000 1000", "--dbfilename", "x.rdb")
+        server.cli("EVAL", "for n = 1, 2000 do redis.call('SET', n, string.rep(n, 500)) end", 0)
+        server.cli("SAVE")
+        server.kill()
+        server.options += ("--key-load-delay", "5000", "--loading-process-events-interval-bytes", "1024")
+        with server.log.open("wb") as log:
+            server.process = subprocess.Popen(server.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(lambda: "Loading RDB" in server.said(), "it loads")
+        found = checks({"url": server.url, "timeout": 5})
+        server.kill()
+        failed = {name: check.detail for name, check in found.items() if check.status == "fail"}
+        assert failed == {"redis connection": f"{server.url}: loading: it is loading its data"}
+
+    def test_a_right_that_is_missing_is_one_line(self, cli, start_redis_with_acl, workplace):
+        server = start_redis_with_acl("cache", "word", "~*", "&*", "+@all", "-scan")
+        (workplace / "word").write_text("word")
+        environment = ("--redis-url", f"redis://cache@127.0.0.1:{server.port}/0", "--directory", "d")
+        (workplace / "scoutcache.toml").write_text('[redis]\npassword_file = "word"\n')
+        ran = cli("doctor", "--json", *environment)
+        failed = [check["name"] for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert (ran.code, failed, ran.err) == (1, ["redis rights"], "")
+        ran = cli("keys", *environment)
+        assert ran.code == 3
+        assert "doesn't do all that it is asked for (noperm: " in ran.err
 
     def test_a_server_that_does_not_answer(self, start_redis):
         server = start_redis()
@@ -177,9 +207,52 @@ class TestDoctor:
         assert found[1].status == "fail"
         assert found[-1].name == "redis connection"
 
-    def test_tls_that_is_wrong_is_called_so(self, redis_tls):
-        server = redis_tls.start()
-        assert ": tls: " in checks({"url": server.url.split("?")[0]})["redis connection"].detail
+    @pytest.mark.parametrize(("case", "says", "fix"), [
+        ("no authority", "self-signed certificate", "set [redis] tls_ca_file"),
+        ("rogue authority", "self-signed certificate", "set [redis] tls_ca_file"),
+        ("expired", "certificate has expired", "renew the server's certificate"),
+        ("wrong host", "not valid for 'localhost'", "have one made for this name"),
+        ("no certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
+        ("rogue certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
+        ("no PEM", "no certificate or crl", "tls_ca_file holds no certificate"),
+        ("no key", "PEM lib", "a certificate, and its key"),
+        ("another's key", "key values mismatch", "is not the key of tls_cert_file"),
+    ])  # fmt: skip
+    def test_tls_that_is_wrong_is_called_so_with_what_to_do(self, case, says, fix, redis_tls, tmp_path):
+        (tmp_path / "no.pem").write_text("no certificate")
+        url, own = redis_tls.url, {"tls_ca_file": redis_tls.ca_file}
+        match case:
+            case "no authority":
+                own = {}
+            case "rogue authority":
+                own = {"tls_ca_file": redis_tls.rogue_ca_file}
+            case "expired":
+                url = redis_tls.start_expired().url
+            case "wrong host":
+                url = redis_tls.start_for_wrong_host().url
+            case "no certificate":
+                url = redis_tls.start("--tls-auth-clients", "yes").url
+            case "rogue certificate":
+                url = redis_tls.start("--tls-auth-clients", "yes").url
+                own |= {"tls_cert_file": redis_tls.rogue_cert_file, "tls_key_file": redis_tls.rogue_key_file}
+            case "no PEM":
+                own = {"tls_ca_file": tmp_path / "no.pem"}
+            case "no key":
+                own |= {"tls_cert_file": redis_tls.cert_file}
+            case "another's key":
+                own |= {"tls_cert_file": redis_tls.cert_file, "tls_key_file": redis_tls.rogue_key_file}
+        found = checks({"url": url, **own, "timeout": 5})["redis connection"]
+        assert found.status == "fail"
+        assert ": tls: " in found.detail
+        assert says in found.detail
+        assert "_ssl.c" not in found.detail
+        assert fix in (found.fix or "")
+
+    def test_who_speaks_tls_to_one_that_does_not_is_asked_whether_it_does(self, redis_tls, redis_url):
+        found = checks({"url": redis_tls.url.replace("rediss", "redis"), "timeout": 5})["redis connection"]
+        assert "use rediss://" in (found.fix or "")
+        found = checks({"url": redis_url.replace("redis:", "rediss:"), "tls_ca_file": redis_tls.ca_file})
+        assert "does the server speak TLS" in (found["redis connection"].fix or "")
 
 
 class TestPolicies:
@@ -208,10 +281,15 @@ class TestPolicies:
         )
         for command in (("set", "s:1", "1"), ("set", "other", "1")):
             ran = cli(*command)
-            assert ran.code == 1
+            assert ran.code == 2
             assert "'secret'" in ran.err
             assert word in ran.err
         ran = cli("config", "validate")
         assert ran.code == 2
         assert "'secret'" in ran.err
+        assert "\nhint: set redis." in ran.err
+        ran = cli("doctor", "--json")
+        (check,) = [check for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert (ran.code, check["name"]) == (1, "configuration")
+        assert word in check["fix"]
         assert redis_server.cli("DBSIZE") == 0

@@ -120,7 +120,7 @@ def test_with_the_server_away_the_rest_is_shown(directory, cli, acting, monkeypa
     acting += [lambda: None]
     ran = cli("top", "--once", "--json")
     found = json.loads(ran.out)
-    assert ran.code == 0
+    assert ran.code == 3
     assert [(row["name"], row["entries"]) for row in found["tiers"]] == [("memory", None), ("redis", None), ("disk", 5)]
     assert [one["name"] for one in found["alerts"]] == ["redis_away"]
     assert "the redis tier can't answer" in ran.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 from contextlib import suppress
 
@@ -11,6 +12,7 @@ import pytest
 from scoutcache import AsyncCache, Cache
 from scoutcache.drive import _finishing
 from scoutcache.errors import TierUnavailable
+from scoutcache.oplog.who import numbered_by
 
 
 @pytest.fixture
@@ -202,6 +204,48 @@ def test_other_machines_keep_what_an_interrupted_invalidation_named(machines, mo
     assert one.get("k") == other.get("k") == "later"
     assert one.get_or_compute("k2", lambda: 1) == 1
     assert other.get("k2") == 1
+
+
+DIES = """
+import sys, threading
+from scoutcache import Cache
+cache = Cache(directory=sys.argv[1], redis={"url": sys.argv[2]})
+def hang(*_):
+    print("removing", flush=True)
+    threading.Event().wait()
+cache._core.tier("redis").remove_matching = hang
+cache.invalidate("k*")
+"""
+
+
+@pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
+@pytest.mark.parametrize("place", ["a", "c"], ids=["same directory", "another"])
+def test_others_of_its_machine_end_what_a_process_began_that_was_killed(
+    place, machines, tmp_path, redis_url, run_python, until
+):  # fmt: skip
+    """Who lives may go on with it, however long it says nothing."""
+    one, other = machines
+    child = run_python(DIES, tmp_path / place, redis_url)
+    assert child.stdout.readline() == "removing\n"
+    until(lambda: one._core.follower.opened and other._core.follower.opened, "they hear of it")
+    child.send_signal(signal.SIGSTOP)
+    for cache in machines:
+        cache._core.background._listener._listener._turn(True)
+        assert cache._core.follower.opened
+    assert not other.set("k", "while it may go on")
+    child.kill()
+    until(lambda: other.set("k", "later"), "it is ended", seconds=10)
+    assert one.get("k") == other.get("k") == "later"
+
+
+@pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
+def test_who_comes_after_the_death_ends_it_before_anything_else(tmp_path, redis_url, run_python):
+    child = run_python(DIES, tmp_path / "a", redis_url)
+    assert child.stdout.readline() == "removing\n"
+    child.kill()
+    child.wait()
+    with Cache(directory=tmp_path / "b", redis={"url": redis_url}) as cache:
+        assert cache.set("k", "later")
 
 
 def test_what_ends_with_its_event_loop_is_not_under_way_for_ever(tmp_path, redis_url, machines, monkeypatch):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from redis.exceptions import AskError, MovedError, OutOfMemoryError, TryAgainError
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.cluster import Breakers
+from scoutcache.server.nodes import Breakers
 
 
 class Node:

@@ -128,6 +128,12 @@ def test_what_a_real_server_says_is_understood(start_redis_with_acl, start_redis
             assert fault_of(refused.value).kind is Kind.OOM
 
 
+def test_what_speaks_another_protocol_is_no_server_that_is_down():
+    fault = fault_of(told.InvalidResponse('Protocol error, got "H" as reply type byte'))
+    assert fault.kind is Kind.UNREACHABLE
+    assert "isn't Redis" in (fault.hint or "")
+
+
 def test_of_a_sentinel_that_does_not_answer_the_client_is_not_shown():
     """redis-py writes the whole client into its message."""
     client = "<redis.client.Redis(<redis.connection.ConnectionPool(<redis.connection.Connection(db=0,host=h)>)>)>"

@@ -8,12 +8,13 @@ from typing import Any
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.config_sections import RedisSection
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.cluster import AsyncCluster, Breakers, Cluster
+from scoutcache.server.cluster import AsyncCluster, Cluster
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.commands import perform
 from scoutcache.server.connecting import Source
 from scoutcache.server.direct import Direct
 from scoutcache.server.layout import Layout
+from scoutcache.server.nodes import Breakers
 from scoutcache.tiers.redis import RedisTier
 
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
-from scoutcache.errors import CorruptEntry
+from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.keys import asked_for
 from scoutcache.patterns import Pattern
 from scoutcache.server.commands import AsyncConduit, Conduit, Plan, aperform, perform, replies
@@ -163,12 +163,18 @@ class RedisTier:
         return sum(self.do(self._listing.erase(node)) for node in self.conduit.nodes())
 
     def _remove(self, namespace: str | None, pattern: Pattern | None) -> int:
+        """On every node that answers; that another didn't is raised when the rest is done."""
         removed: list[int] = []
-        what = _asked(namespace, pattern)
+        what, away = _asked(namespace, pattern), list[TierUnavailable]()
         for node, name, cursor in self._nodes_from(what):
-            goes_on = partial(self._goes_on, what, name)
-            if not self.do(self._listing.remove_matching(namespace, pattern, node, removed.append, goes_on, cursor)):
-                break
+            work = partial(self._listing.remove_matching, namespace, pattern, node, removed.append)
+            try:
+                if not self.do(work(partial(self._goes_on, what, name), cursor)):
+                    break
+            except TierUnavailable as error:
+                away.append(error)
+        if away:
+            raise away[0]
         return sum(removed)
 
     def _nodes_from(self, what: str) -> Iterator[tuple[Any, str, int]]:
