@@ -31,7 +31,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
-           "kept_at", "redacted", "tells_tags"]  # fmt: skip
+           "kept_at", "names_no_key", "redacted", "tells_tags"]  # fmt: skip
 
 KINDS: Final = (
     "get", "compute", "refresh", "set", "delete", "invalidate", "evict", "expire", "promote", "demote", "error",
@@ -67,6 +67,7 @@ class Event(NamedTuple):
     cost: float | None
     factory_s: float | None
     tags: tuple[str, ...]
+    """Of an invalidation: the tag that it names; its *key* says that, too."""
     depends_on: tuple[str, ...] = ()
     ttl: float | None = None
     stored: int | None = None
@@ -135,6 +136,12 @@ def redacted(namespace: str, key: str) -> str:
     digest = hashlib.sha256(f"{len(namespace)}:{namespace}:{key}".encode("utf-8", "replace")).hexdigest()[:16]
     head, colon, _ = key.partition(":")
     return f"{head}{colon}#{digest}" if colon else f"#{digest}"
+
+
+def names_no_key(pattern: str) -> bool:
+    """Does a pattern say nothing of keys but their prefix?"""
+    head, colon, rest = pattern.partition(":")
+    return not (rest if colon else head).strip("*?")
 
 
 def kept_at(key: str) -> float:
