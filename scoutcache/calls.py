@@ -273,14 +273,18 @@ class Calls:
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
         """Let the entry live *ttl* from now; False when it is absent."""
-        ref = self.ref(key, namespace)
-        fresh = self.lifetime(ref, ttl).fresh
+        made: dict[Ref, float] = {}
+        ref = self.noted_ref(key, namespace, made)
+        fresh, began_ns = self.lifetime(ref, ttl).fresh, self.core.clocks.monotonic_ns()
         if fresh == 0:
             return (yield from self.delete(key, namespace))
         self.core.follower.sync()  # or what was announced before it would seem to have come after
         began = self.core.writing.moment()
-        found = yield from self._fresh(key, namespace)
-        return found is not None and (yield from self.core.removing.touch(found, fresh, began))
+        found = yield from self._fresh(ref.key, ref.namespace)
+        touched = None if found is None else (yield from self.core.removing.touch(found, fresh, began))
+        self.record("touch", ref, began_ns, outcome="absent" if touched is None else "done", keygen_us=made.get(ref),
+                    ttl=touched)  # fmt: skip
+        return touched is not None
 
     # -- removing
 

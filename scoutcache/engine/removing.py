@@ -242,11 +242,12 @@ class Removing:
         """Announce *message* as part of a removal: a channel that is away is reported, and the others go on."""
         return (yield from self._sweep([Announce(message)]))
 
-    def touch(self, found: Found, fresh: float, began: Moment) -> Flow[bool]:
-        """Give an entry *fresh* seconds from now, in every tier that takes it."""
-        header = _renewed(found.header, self._world.now(), fresh)
+    def touch(self, found: Found, fresh: float, began: Moment) -> Flow[float | None]:
+        """Give an entry *fresh* seconds from now; in how many it expires, None where no tier took it."""
+        now = self._world.now()
+        header = _renewed(found.header, now, fresh)
         row = Row(header, found.live, lambda: self._world.codec.seal(header, found.live))
-        return bool((yield from self._writing.write([row], began.end)))
+        return header.expires - now if (yield from self._writing.write([row], began.end)) else None
 
 
 def _keys(marks: Iterable[str]) -> list[str]:

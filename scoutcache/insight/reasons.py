@@ -110,8 +110,10 @@ class Story:
             self._asked(line)
             return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
-        if line.op == "set" and line.outcome != "refused":
-            self._lives(math.inf if line.ttl is None else line.time + line.ttl)
+        if line.op == "touch" and line.outcome == "done":
+            self._lives(_end_of(line))
+        elif line.op == "set" and line.outcome != "refused":
+            self._lives(_end_of(line))
             self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
@@ -159,6 +161,11 @@ class Story:
         if self._taken or not self._known or time < self._since:
             return self._taken
         return "expired" if time >= self._until else "evicted"
+
+
+def _end_of(line: Line) -> float:
+    """When the entry expires that was written or touched."""
+    return math.inf if line.ttl is None else line.time + line.ttl
 
 
 def _named_by(lines: Sequence[Line]) -> set[str]:
