@@ -107,7 +107,7 @@ class Calls:
         reasons: dict[Ref, str] = {}
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
         if found is not None and found.header.fresh_until <= core.world.now():
-            reasons.setdefault(ref, "expired")
+            reasons.setdefault(ref, core.world.why_stale(ref))
             found = None
         if found is not None:
             self._record_found(ref, found, began, making_us(key))
@@ -139,7 +139,7 @@ class Calls:
         now = self.core.world.now()
         stale = [ref for ref, one in found.items() if one.header.fresh_until <= now]
         for ref in stale:
-            reasons.setdefault(ref, "expired")
+            reasons.setdefault(ref, self.core.world.why_stale(ref))
             del found[ref]
         return found
 

@@ -83,6 +83,7 @@ class Removing:
         removed = yield from self.announced("key", namespace, keys, reason, doomed)
         for ref in dict.fromkeys(refs):
             if tiers := removed.tiers_of(ref):
+                self._world.ended([ref])
                 self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
         if cascade:
             removed.add((yield from self.cascade(namespace, keys, reason)))
@@ -102,6 +103,8 @@ class Removing:
         """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
         removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
+        if pattern.literal is not None and removed.count:  # of others nobody says which keys they hit
+            self._world.ended([Ref(namespace, pattern.literal)])
         if cascade:
             keys, failed = yield from self.depended_on_or_known(namespace)
             removed.add(failed)
