@@ -154,7 +154,8 @@ class Keys(Text):
 def _numbers(chunk: pa.DictionaryArray) -> Any:
     import pyarrow.compute as pc
 
-    return pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False)
+    indices = chunk.indices
+    return (pc.fill_null(indices, -1) if indices.null_count else indices).to_numpy()
 
 
 class Columns:

@@ -103,7 +103,10 @@ class Operations:
                 for line in lines:
                     if self.takes(line):
                         self.rates.add(None if lines.writer is None else lines.writer.sample_rate)
-                        yield from single(lines.signed(line))
+                        if lines.signed(line).more_ns:
+                            yield from single(line)
+                        else:
+                            yield line
         except FileNotFoundError:  # sealed or trimmed meanwhile
             named = name_of(path)
             if named is not None and named[1] == LINES:
