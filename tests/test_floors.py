@@ -74,6 +74,7 @@ FLOORS = {
         "events",
         "keys",
         "models",
+        "nouns",
         "overlap",
         "patterns",
         "policies",

@@ -15,6 +15,7 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.writing import STDOUT, is_stdout, write_out
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -86,7 +87,7 @@ def report(
             written = report_csv(found, Path(csv))
         except OSError as error:
             raise CommandError(f"can't write {error.filename or csv}: {error.strerror}") from error
-        session.note(f"wrote {len(written)} files to {csv}")
+        session.note(f"wrote {counted(len(written), 'file')} to {csv}")
         files += map(str, written)
     # Who asked for files has what people read; a format for machines was asked for as well.
     if not files or session.form != "table":

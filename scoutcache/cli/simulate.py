@@ -16,6 +16,7 @@ from scoutcache.cli.replaying import assumed_rate, counted_in, log_at, tell_left
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import is_stdout, write_out
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point
@@ -106,9 +107,11 @@ def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], abo
         from scoutcache.insight.simulation.chart import as_text
 
         out.write(f"\n{as_text(points)}")
-    session.note(f"{about['requests']} requests for {about['distinct_keys']} keys of {about['distinct_bytes']} bytes")
+    session.note(f"{counted(about['requests'], 'request')} for {counted(about['distinct_keys'], 'key')} of "
+                 f"{counted(about['distinct_bytes'], 'byte')}")
     if sampled:
-        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 9 of 10 times no larger than said")
+        share = counted(round(1 / about["sample_rate"]), "key")
+        session.note(f"sampled: 1 of {share}; error is 9 of 10 times no larger than said")
 
 
 def _policies(given: list[str] | None) -> list[str]:

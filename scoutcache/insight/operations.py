@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from scoutcache.errors import ConfigError
+from scoutcache.nouns import counted
 from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_of, open_sealed
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
@@ -133,7 +134,7 @@ class SealedFile:
         for left in signature.left_out:
             operations.left_out[left.reason] += left.count
         if signature.skipped:
-            operations.problems.of_lines(path, signature.skipped, f"{signature.skipped} lines were no records")
+            operations.problems.of_lines(path, signature.skipped, f"no record in {counted(signature.skipped, 'line')}")
 
     @classmethod
     def open(cls, path: Path, operations: Operations) -> SealedFile | None:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from scoutcache.insight.logtable import BYTES_PER_TOKEN, Log
 from scoutcache.insight.sections import Section
-from scoutcache.insight.units import counted
+from scoutcache.nouns import counted
 from scoutcache.oplog.ledger import Counts
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
 
