@@ -53,10 +53,7 @@ def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
     until = text.human("at", _iso(report.until))
     line = f"scoutcache report, {since} to {until}; {counted(report.records, 'log record')}"
-    if report.skipped_lines or report.skipped_files:
-        line += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
-        line += f" and {counted(report.skipped_files, 'foreign file')}"
-    return line
+    return f"{line}; skipped {report.skipped}" if report.skipped else line
 
 
 def _iso(seconds: float) -> str:

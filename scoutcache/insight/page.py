@@ -107,9 +107,7 @@ def report_html(report: Report) -> str:
 def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
     told = f"{begins} to {_when(report.until)} UTC. {counted(report.records, 'record')} of the operation log"
-    if report.skipped_lines or report.skipped_files:
-        told += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
-        told += f" and {counted(report.skipped_files, 'foreign file')}"
+    told += f"; skipped {report.skipped}" if report.skipped else ""
     filled = [section for section in report.sections if section.rows]
     if report.empty:
         body = "<main><p>Nothing was recorded in this period.</p></main>"
