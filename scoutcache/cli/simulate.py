@@ -74,12 +74,13 @@ def simulate(
     cache. A trace is a CSV with the header timestamp,key,size; of one with more requests than --sample-above, keys are
     sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
     """
-    from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, curves, parse_sizes
+    from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, check_sizes, curves, parse_sizes
 
     printed = is_stdout(session, "--html", html)
-    policies = _policies(policy)
+    policies, wanted = _policies(policy), _split(size) or DEFAULT_SIZES
+    check_sizes(wanted, by_bytes=by == "bytes")  # before a log is read, which may take long
     requests, name, problems = _requests(session, source, since, sample_above)
-    sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
+    sizes = parse_sizes(wanted, requests, by_bytes=by == "bytes")
 
     points = curves(requests, policies, sizes, processes=jobs, progress=partial(session.progress, "simulating"))
     session.progress_done()
