@@ -14,7 +14,7 @@ from scoutcache.cli.options import choices, command
 from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.cli.writing import STDOUT, is_stdout, write_out
+from scoutcache.cli.writing import STDOUT, check_named, is_stdout, write_out
 from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ def report(
     if csv == STDOUT:
         raise Usage("--csv takes a folder: each section has a file of its own", hint="--format csv prints one table")
     is_stdout(session, "--html", html)
+    check_named("--csv", csv)
     if not logs:
         session.look_for_cache()
     with session.working("reading the operation log"):
