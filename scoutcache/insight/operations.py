@@ -104,7 +104,7 @@ class Operations:
                 for line in lines:
                     if self.takes(line):
                         self.rates.add(None if lines.writer is None else lines.writer.sample_rate)
-                        if lines.signed(line).more_ns:
+                        if lines.signed(line).more_ns is not None:
                             yield from single(line)
                         else:
                             yield line
