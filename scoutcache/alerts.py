@@ -18,6 +18,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from scoutcache.config_sections import AlertsSection
+from scoutcache.nouns import counted
 
 __all__ = ["Alert", "Figures", "Level", "alerts"]
 
@@ -137,7 +138,7 @@ def _invalidations(figures: Figures, levels: AlertsSection, standing: Collection
     name = "invalidations_per_hour"
     for level, limit in ((Level.CRITICAL, rates.critical), (Level.WARNING, rates.warn)):
         if count is not None and _passes(count, limit, _at(level, name), standing):
-            yield Alert(name, level, count, limit, f"{count} invalidations within an hour, {limit} or more",
+            yield Alert(name, level, count, limit, f"{counted(count, 'invalidation')} within an hour, {limit} or more",
                         "invalidate by narrower patterns or tags; scoutcache explain KEY says who did it")  # fmt: skip
             return
 
@@ -145,7 +146,7 @@ def _invalidations(figures: Figures, levels: AlertsSection, standing: Collection
 def _errors(figures: Figures, levels: AlertsSection, standing: Collection[str]) -> Iterator[Alert]:
     count, limit, name = figures.errors, levels.errors_per_hour, "errors_per_hour"
     if count is not None and _passes(count, limit, name, standing):
-        yield Alert(name, Level.ERROR, count, limit, f"{count} errors within an hour, {limit} or more",
+        yield Alert(name, Level.ERROR, count, limit, f"{counted(count, 'error')} within an hour, {limit} or more",
                     "scoutcache doctor says what is wrong")  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _worth_knowing(figures: Figures, standing: Collection[str]) -> Iterator[Aler
                         f"raise [{tier}] max_bytes if the hit rate suffers")  # fmt: skip
     if figures.left_out:
         yield Alert("log_incomplete", Level.INFO, figures.left_out, 1,
-                    f"the log left out {figures.left_out} records; counters are exact all the same",
+                    f"the log left out {counted(figures.left_out, 'record')}; counters are exact all the same",
                     "raise [oplog] max_records_per_s")  # fmt: skip
 
 

@@ -226,7 +226,7 @@ class Assembly:
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
             remembered=versions.remembered_names,
-            why_gone=self._why_gone,
+            why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,

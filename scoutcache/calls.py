@@ -108,7 +108,7 @@ class Calls:
         reasons: dict[Ref, str] = {}
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
         if found is not None and found.header.fresh_until <= core.world.now():
-            reasons.setdefault(ref, "expired")
+            reasons.setdefault(ref, core.world.why_stale(ref))
             found = None
         if found is not None:
             self.recording.found(ref, found, began, making_us(key))
@@ -140,7 +140,7 @@ class Calls:
         now = self.core.world.now()
         stale = [ref for ref, one in found.items() if one.header.fresh_until <= now]
         for ref in stale:
-            reasons.setdefault(ref, "expired")
+            reasons.setdefault(ref, self.core.world.why_stale(ref))
             del found[ref]
         return found
 
@@ -277,14 +277,18 @@ class Calls:
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
         """Let the entry live *ttl* from now; False when it is absent."""
-        ref = self.ref(key, namespace)
-        fresh = self.lifetime(ref, ttl).fresh
+        made: dict[Ref, float] = {}
+        ref = self.noted_ref(key, namespace, made)
+        fresh, began_ns = self.lifetime(ref, ttl).fresh, self.core.clocks.monotonic_ns()
         if fresh == 0:
             return (yield from self.delete(key, namespace))
         self.core.follower.sync()  # or what was announced before it would seem to have come after
         began = self.core.writing.moment()
-        found = yield from self._fresh(key, namespace)
-        return found is not None and (yield from self.core.removing.touch(found, fresh, began))
+        found = yield from self._fresh(ref.key, ref.namespace)
+        touched = None if found is None else (yield from self.core.removing.touch(found, fresh, began))
+        outcome = "absent" if touched is None else "done"
+        self.recording.done("touch", ref, began_ns, outcome=outcome, keygen_us=made.get(ref), ttl=touched)
+        return touched is not None
 
     # -- removing
 

@@ -56,8 +56,7 @@ def invalidate(
         removed = yield from mark_stale(calls.core, target, action, cascade=cascade, reason=reason)
     else:
         removed = yield from (_intersection if target.match == "all" else _union)(calls, target, cascade, reason)
-    for what in [*(one.text for one in target.patterns), *sorted(target.keys), *(f"tag:{tag}" for tag in target.tags)]:
-        calls.recording.done("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
+    _record(calls, target, began, reason)
     result = _result(target, removed, survey, sample)
     patterns, keys = tuple(one.text for one in target.patterns), tuple(sorted(target.keys))
     calls.core.hooks.emit(
@@ -66,6 +65,14 @@ def invalidate(
     if follow:
         yield from calls.core.dependents.changed(target.namespace, Change(keys, target.patterns, target.tags))
     return result
+
+
+def _record(calls: Calls, target: Target, began: int, reason: str | None) -> None:
+    for what in [*(one.text for one in target.patterns), *sorted(target.keys)]:
+        calls.recording.done("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
+    for tag in target.tags:
+        name = Ref(target.namespace, f"tag:{tag}")
+        calls.recording.done("invalidate", name, began, outcome="invalidated", reason=reason, tags=(tag,))
 
 
 def _sample(calls: Calls, target: Target) -> Flow[list[str]]:

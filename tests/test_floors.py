@@ -75,6 +75,7 @@ FLOORS = {
         "events",
         "keys",
         "models",
+        "nouns",
         "overlap",
         "patterns",
         "policies",

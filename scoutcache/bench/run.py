@@ -33,6 +33,7 @@ from scoutcache.config import CacheConfig
 from scoutcache.config_sections import RedisSection
 from scoutcache.config_types import mask_url
 from scoutcache.errors import TierUnavailable
+from scoutcache.nouns import counted
 from scoutcache.oplog.histogram import Histogram
 
 if TYPE_CHECKING:
@@ -276,7 +277,7 @@ def _notes(rows: Sequence[BenchRow], options: BenchOptions, machine: dict[str, A
     yield from filter(None, (_unstable(row) for row in rows if row.operation != "all"))
     for row in rows:
         if row.errors:
-            yield f"{row.tier} {row.operation}: {row.errors} operations failed; their times are not counted"
+            yield f"{row.tier} {row.operation}: {counted(row.errors, 'operation')} failed, and not counted in the times"
     if options.rate is not None:
         # The last row of a tier is the one over all its operations.
         done = {row.tier: row.ops_per_s or 0.0 for row in rows}

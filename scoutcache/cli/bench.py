@@ -12,6 +12,7 @@ from scoutcache.cli.errors import MISSED, Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import STDIN, file_named
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.bench.compression import Samples
@@ -168,7 +169,8 @@ def compression(
         session.out.record({"results": rows, **told})
     else:
         session.out.rows("results", rows)
-    session.note(f"measured on {result.samples} values, {result.total_bytes} bytes: {result.origin}")
+    taken = f"{counted(result.samples, 'value')}, {counted(result.total_bytes, 'byte')}"
+    session.note(f"measured on {taken}: {result.origin}")
     for note in result.notes:
         session.note(f"note: {note}")
 

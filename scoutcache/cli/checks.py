@@ -22,6 +22,7 @@ from scoutcache.cli.available import check_available
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
@@ -161,7 +162,7 @@ def _space(place: Path, wanted: int) -> Check:
 def _damaged(place: Path) -> Iterator[Check]:
     aside = sorted(found.name for found in place.rglob("damaged-*"))
     if aside:
-        yield Check("damage", "warn", f"{len(aside)} files were set aside as damaged, the last {aside[-1]}",
+        yield Check("damage", "warn", f"{counted(len(aside), 'file')} set aside as damaged, the last {aside[-1]}",
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
 
 
@@ -225,12 +226,12 @@ def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
             yield Check(tier.name, "fail", error.reason, error.hint)
         return
     if tier is core.memory:
-        yield Check(
-            tier.name, "ok", f"room for {usage.max_entries:,} entries, {size(usage.max_bytes or 0)} per process"
-        )
+        room = f"room for {counted(usage.max_entries or 0, 'entry')}, {size(usage.max_bytes or 0)} per process"
+        yield Check(tier.name, "ok", room)
         return
     used, limit = usage.size_bytes, usage.max_bytes
-    detail = f"{usage.entries if usage.entries is not None else '-'} entries, {size(used) if used is not None else '-'}"
+    detail = "- entries" if usage.entries is None else counted(usage.entries, "entry")
+    detail += f", {'-' if used is None else size(used)}"
     yield Check(tier.name, "ok", f"{detail} of {size(limit)}" if limit is not None else detail)
     for difference in getattr(tier, "differences", ()):
         yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
@@ -241,11 +242,13 @@ def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
 def _integrity(tier: Any, entries: int | None) -> Check:
     name = f"{tier.name} integrity"
     if (entries or 0) > MOST_VERIFIED:
-        return Check(name, "ok", f"not checked, for it holds {entries:,} entries", "scoutcache verify reads them all")
+        return Check(name, "ok", f"not checked, for it holds {counted(entries or 0, 'entry')}",
+                     "scoutcache verify reads them all")  # fmt: skip
     found = tier.verify()
     damaged = len(found["corrupt"])
     if found["integrity"] != "ok":
         return Check(name, "fail", found["integrity"], "the store is set aside and begun anew when it is next used")
     if damaged:
-        return Check(name, "fail", f"{damaged} of {entries} entries are damaged", "scoutcache verify --repair")
-    return Check(name, "ok", f"{found['entries']} entries are whole")
+        what = f"damaged: {damaged:,} of {counted(entries or 0, 'entry')}"
+        return Check(name, "fail", what, "scoutcache verify --repair")
+    return Check(name, "ok", f"{counted(found['entries'], 'whole entry')}")

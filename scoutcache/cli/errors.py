@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
@@ -95,6 +96,9 @@ def describe(error: BaseException) -> tuple[str, str | None]:
     return f"unexpected {kind}: {error}" if str(error) else f"unexpected {kind}", "--verbose shows where it happened"
 
 
+_UNKNOWN: Final = re.compile(r"""No such command (["'])(.*?)\1(?:\.|$)""", re.DOTALL)
+
+
 def usage_problem(error: Any) -> tuple[str, str | None]:
     """The same for an error that Typer found while it read the arguments.
 
@@ -108,6 +112,8 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
         known = [name for parameter in context.command.params for name in parameter.opts] if context is not None else []
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
     message = str(error.format_message()).strip().rstrip(".")
+    if (unknown := _UNKNOWN.match(message)) is not None and context is not None:
+        return f"no such command: {command} {unknown[2]}", did_you_mean(unknown[2], context.command.commands, help_hint)
     return message[:1].lower() + message[1:], help_hint
 
 

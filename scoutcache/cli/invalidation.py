@@ -26,6 +26,7 @@ from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import KEY_MARK, Ref
 from scoutcache.keys import asked_for
 from scoutcache.listing import list_entries
+from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
 from scoutcache.ruling import united
 from scoutcache.ttl import parse_duration
@@ -335,11 +336,11 @@ def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None
     """Refuse when more than *most* keys match now; what others write meanwhile is not counted."""
     if most is None:
         return
-    counted = _performed(session, cache, wanted, dry_run=True, count=False)
-    if counted.failed:
-        raise CommandError(f"what matches can't be counted: {'; '.join(counted.failed.values())}", code=UNREACHABLE)
-    if counted.matched is None or counted.matched > most:
-        told = f"{counted.matched} keys match, more than --max {most}; nothing was invalidated"
+    found = _performed(session, cache, wanted, dry_run=True, count=False)
+    if found.failed:
+        raise CommandError(f"what matches can't be found: {'; '.join(found.failed.values())}", code=UNREACHABLE)
+    if found.matched is None or found.matched > most:
+        told = f"{counted(found.matched or 0, 'matching key')}, more than --max {most}; nothing was invalidated"
         raise CommandError(told, code=FAILED)
 
 
@@ -354,7 +355,7 @@ def _size_of(cache: Cache) -> str:
     except TierUnavailable:
         return "the store"
     known = max((number for number in entries if number is not None), default=None)
-    return "the store" if known is None else f"{known:,} entries"
+    return "the store" if known is None else counted(known, "entry")
 
 
 def _wait(session: Session, cache: Cache, seconds: float) -> Waited:

@@ -12,6 +12,7 @@ from scoutcache.cli.options import command
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import read_uses
+from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def keystats(
         resumed = walk.begin is not None
         stats = KeyStats(now=core.world.now(), top=top, uses=read_uses(session, core))
         collect(core, stats, namespace=namespace, pattern=wanted, tier=tier, walk=walk, samples=samples,
-                met=lambda number: session.progress(f"{number:,} keys"))  # fmt: skip
+                met=lambda number: session.progress(counted(number, "key")))  # fmt: skip
         session.progress_done()
         part = answered(core, away, tier)
     sampled = samples is not None and stats.entries >= samples

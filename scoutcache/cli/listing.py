@@ -203,14 +203,14 @@ def explain(
     so; then it knows only what was sampled, but of invalidations all.
     """
     from scoutcache.cli.telling import act
-    from scoutcache.insight.reasons import explain as why
-    from scoutcache.insight.reasons import last_act
+    from scoutcache.insight.reasons import Story
     from scoutcache.keys import key_text
     from scoutcache.oplog.reading import Problems
 
     session.look_for_cache()
     problems = Problems()
-    outcomes = why(session.place, session.config.namespace, key_text(key), limit, hits=hits, problems=problems)
+    story = Story.of(session.place, session.config.namespace, key_text(key), problems, hits=limit if hits else 0)
+    outcomes = story.last(limit, hits=hits)
     if session.form == "json":
         session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
     else:
@@ -219,6 +219,5 @@ def explain(
     tell_log_off(session)
     tell_unread(session, problems, named=False)
     if not outcomes and not hits:
-        last = last_act(session.place, session.config.namespace, key)
-        ended = "" if last is None else f"; it was taken away at {last['at']}: {act(last)}"
+        ended = "" if story.by is None else f"; it was taken away at {story.by['at']}: {act(story.by)}"
         session.note(f"the log knows of no miss of {key}{ended}")

@@ -16,6 +16,7 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
+from scoutcache.nouns import counted
 from scoutcache.oplog.records import KINDS, OUTCOMES
 
 if TYPE_CHECKING:
@@ -247,7 +248,7 @@ def _sealed(path: Path, now: float, dry_run: bool) -> dict[str, Any]:
 
     done: Sealed = seal(path, now, dry_run=dry_run)
     into = None if done.path is None else "sealed" if done.path.suffix == PARQUET else "packed"
-    why = "" if into and not done.skipped else f"{done.skipped} lines were no records" if into else done.why
+    why = "" if into and not done.skipped else f"no record in {counted(done.skipped, 'line')}" if into else done.why
     return {"file": path.name, "action": into or "kept", "why": why, "bytes_before": done.bytes_before,
             "bytes_after": None if into and dry_run else done.bytes_after}  # fmt: skip
 

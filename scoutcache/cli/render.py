@@ -1,7 +1,7 @@
 """Tables for people at a terminal, with Rich.
 
 Rules: nothing is cut (long cells fold), nothing from outside is markup, columns of figures stand to the right, and a
-table of many columns that has no room stands downwards, a row below the other.
+table that has no room stands downwards, a row below the other.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ _LEAST_WIDTH: Final = 40
 
 _MANY: Final = 6
 """Columns that are readable side by side though some of them fold."""
+
+_FOLDED: Final = 10
+"""The width to which a text may be folded; less would be a word in pieces, or nothing at all."""
 
 _STATUS_STYLES: Final = {"ok": "green", "warn": "yellow", "fail": "red"}
 
@@ -48,7 +51,8 @@ def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: b
     columns = columns or tuple(rows[0])
     drawn = Table(box=SIMPLE_HEAD, show_header=header, show_edge=False, pad_edge=False, header_style="bold")
     plain = [{name: _value(row.get(name)) for name in columns} for row in rows]
-    if len(columns) > _MANY and _width(plain, columns) > console(out).width:
+    widths, room = _widths(plain, columns), console(out).width
+    if (len(columns) > _MANY and _needed(widths) > room) or _needed(_folded(plain, widths)) > room:
         for place, row in enumerate(plain):
             out.write("\n" if place else "")
             pairs(out, row)
@@ -67,10 +71,23 @@ def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: b
     console(out).print(drawn)
 
 
-def _width(rows: Sequence[Row], columns: Sequence[str]) -> int:
-    """The columns that the table needs so that nothing folds."""
-    cells = [[len(text.label(name)), *(len(text.human(name, row[name])) for row in rows)] for name in columns]
-    return sum(map(max, cells)) + 3 * (len(columns) - 1)
+def _widths(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, int]:
+    """What each column takes so that nothing folds."""
+    return {
+        name: max(len(text.label(name)), *(len(text.human(name, row[name])) for row in rows)) for name in columns
+    }  # fmt: skip
+
+
+def _folded(rows: Sequence[Row], widths: Mapping[str, int]) -> dict[str, int]:
+    """What each takes at least: figures don't fold."""
+    return {
+        name: width if any(_is_figure(row[name]) for row in rows) else min(width, _FOLDED)
+        for name, width in widths.items()
+    }
+
+
+def _needed(widths: Mapping[str, int]) -> int:
+    return sum(widths.values()) + 3 * (len(widths) - 1)
 
 
 def sections(

@@ -15,7 +15,8 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.cli.writing import STDOUT, is_stdout, write_out
+from scoutcache.cli.writing import STDOUT, check_named, is_stdout, write_out
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig
@@ -74,6 +75,7 @@ def report(
     if csv == STDOUT:
         raise Usage("--csv takes a folder: each section has a file of its own", hint="--format csv prints one table")
     is_stdout(session, "--html", html)
+    check_named("--csv", csv)
     if not logs:
         session.look_for_cache()
     with session.working("reading the operation log"):
@@ -87,7 +89,7 @@ def report(
             written = report_csv(found, Path(csv))
         except OSError as error:
             raise CommandError(f"can't write {error.filename or csv}: {error.strerror}") from error
-        session.note(f"wrote {len(written)} files to {csv}")
+        session.note(f"wrote {counted(len(written), 'file')} to {csv}")
         files += map(str, written)
     # Who asked for files has what people read; a format for machines was asked for as well.
     if not files or session.form != "table":

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli import text
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
-from scoutcache.insight.units import blocks, counted
+from scoutcache.insight.units import blocks
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -50,11 +51,9 @@ def show(out: Output, report: Report) -> None:
 
 def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
-    line = f"scoutcache report, {since} to {text.human('at', _iso(report.until))}; {report.records:,} log records"
-    if report.skipped_lines or report.skipped_files:
-        line += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
-        line += f" and {counted(report.skipped_files, 'foreign file')}"
-    return line
+    until = text.human("at", _iso(report.until))
+    line = f"scoutcache report, {since} to {until}; {counted(report.records, 'log record')}"
+    return f"{line}; skipped {report.skipped}" if report.skipped else line
 
 
 def _iso(seconds: float) -> str:
@@ -152,7 +151,7 @@ class _Fancy:
         for number, row in enumerate(section.rows, start=1):
             told = Text(f"{text.visible(row['advice'])}\n", style="bold")
             because = f"{row['about']}: {row['figure']} is {shown_figure('value', row)}"
-            because += f"; {row['calls']:,} calls" if row["calls"] else ""
+            because += f"; {counted(row['calls'], 'call')}" if row["calls"] else ""
             because += f", worth {text.human('_usd', row['worth_usd'])}" if row["worth_usd"] is not None else ""
             told.append(text.visible(because), style="not bold")
             drawn.add_row(Text(f"{number:2}."), told)

@@ -23,6 +23,7 @@ from scoutcache.cli.semantic_options import (
     scope_of,
 )
 from scoutcache.cli.state import Session
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -274,11 +275,12 @@ def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> 
 
     rows, wanted = read_pairs(pairs), scope_of("label", model, scope)
     with session.cache() as cache:
-        with session.working(f"labelling {len(rows)} pairs"):
+        with session.working(f"labelling {counted(len(rows), 'pair')}"):
             found = cache.semantic.label(rows, **wanted)
         namespace = cache.config.namespace
-    session.done(f"{found.pairs} pairs: {found.learned} are new, {found.evidence} times evidence of an answer, "
-                 f"{found.aliases} new ways to ask", {"namespace": namespace, **found._asdict()})  # fmt: skip
+    told = f"{counted(found.pairs, 'pair')}, {found.learned:,} of them new: {counted(found.evidence, 'time')} evidence"
+    told += f" of an answer, {counted(found.aliases, 'new way')} to ask"
+    session.done(told, {"namespace": namespace, **found._asdict()})
 
 
 @command(
@@ -373,4 +375,4 @@ def rebuild(session: Session) -> None:
         with session.working("rebuilding the index"):
             entries = cache.semantic.rebuild()
         namespace = cache.config.namespace
-    session.done(f"the index holds {entries} answers", {"namespace": namespace, "entries": entries})
+    session.done(f"the index holds {counted(entries, 'answer')}", {"namespace": namespace, "entries": entries})

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.checks import MOST_VERIFIED, Check
 from scoutcache.errors import CacheError
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
@@ -105,7 +106,7 @@ def _indexes(session: Session, prepared: Path | None) -> Iterator[Check]:
 
 def _told(rows: Rows, name: str) -> str:
     dead = rows.count - len(rows.alive())
-    return f"{rows.count - dead:,} answers in {name}, {dead:,} rows to be taken out"
+    return f"{counted(rows.count - dead, 'answer')} in {name}, {counted(dead, 'row')} to be taken out"
 
 
 def _of_another(model: str, rows: Rows, prepared: Path | None) -> Check | None:
@@ -141,8 +142,8 @@ def _agreement(session: Session, rows: Rows) -> Check:
     pending = {(rows.scope(row), rows.ident(row)) for row in under_way}
     ghosts, missing = len(indexed - there), len(there - indexed - pending)
     if ghosts or missing:
-        return Check("semantic index", "warn", f"{missing:,} answers aren't in it, {ghosts:,} of its rows lead to none",
-                     "scoutcache semantic stats makes them agree")  # fmt: skip
+        apart = f"{counted(missing, 'answer')} not in it, {counted(ghosts, 'row')} of it without an answer"
+        return Check("semantic index", "warn", apart, "scoutcache semantic stats makes them agree")
     return Check("semantic index", "ok", f"{_told(rows, name)}; it agrees with the entries")
 
 

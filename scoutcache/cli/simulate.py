@@ -17,6 +17,7 @@ from scoutcache.cli.state import Session
 from scoutcache.cli.streams import STDIN
 from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import is_stdout, write_out
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point
@@ -74,12 +75,13 @@ def simulate(
     cache. A trace is a CSV with the header timestamp,key,size; of one with more requests than --sample-above, keys are
     sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
     """
-    from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, curves, parse_sizes
+    from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, check_sizes, curves, parse_sizes
 
     printed = is_stdout(session, "--html", html)
-    policies = _policies(policy)
+    policies, wanted = _policies(policy), _split(size) or DEFAULT_SIZES
+    check_sizes(wanted, by_bytes=by == "bytes")  # before a log is read, which may take long
     requests, name, problems = _requests(session, source, since, sample_above)
-    sizes = parse_sizes(_split(size) or DEFAULT_SIZES, requests, by_bytes=by == "bytes")
+    sizes = parse_sizes(wanted, requests, by_bytes=by == "bytes")
 
     points = curves(requests, policies, sizes, processes=jobs, progress=partial(session.progress, "simulating"))
     session.progress_done()
@@ -107,9 +109,11 @@ def _show(session: Session, points: list[Point], rows: list[dict[str, Any]], abo
         from scoutcache.insight.simulation.chart import as_text
 
         out.write(f"\n{as_text(points)}")
-    session.note(f"{about['requests']} requests for {about['distinct_keys']} keys of {about['distinct_bytes']} bytes")
+    session.note(f"{counted(about['requests'], 'request')} for {counted(about['distinct_keys'], 'key')} of "
+                 f"{counted(about['distinct_bytes'], 'byte')}")
     if sampled:
-        session.note(f"sampled: 1 of {1 / about['sample_rate']:.0f} keys; error is 9 of 10 times no larger than said")
+        share = counted(round(1 / about["sample_rate"]), "key")
+        session.note(f"sampled: 1 of {share}; error is 9 of 10 times no larger than said")
 
 
 def _policies(given: list[str] | None) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.errors import FAILED, PARTLY, USAGE
 from scoutcache.cli.state import Session
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.warming.records import WarmResult
@@ -95,9 +96,10 @@ class Teller:
         first = next((run.result.first_duplicate for run in runs if run.result.first_duplicate is not None), None)
         if first is not None:
             place = f"line {first.line}: " if first.line is not None else ""
-            session.warn(f"{place}{first.key}: {first.error} ({total['duplicates']} such lines)")
+            session.warn(f"{place}{first.key}: {first.error} ({counted(total['duplicates'], 'such line')})")
         if total["over_budget"]:
-            session.note(f"the budget was spent after {total['calls']} calls: {total['over_budget']} keys are left")
+            session.note(f"the budget was spent after {counted(total['calls'], 'call')}; left: "
+                         f"{counted(total['over_budget'], 'key')}")
 
 
 def _columns(chosen: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, predicted, row_of
 from scoutcache.locking import held
+from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
 from scoutcache.warming.budget import Budget, Prices
 from scoutcache.warming.fill import Matching, fill, state_folder, warm_from
@@ -75,7 +76,7 @@ def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmRes
     if result.requested:
         return
     if result.unmatched:
-        session.note(f"none of the {result.unmatched} keys of {name} matches the pattern {asked.matching}")
+        session.note(f"of {counted(result.unmatched, 'key')} of {name} none matches the pattern {asked.matching}")
     elif asked.pattern is not None:
         session.note(f"{name} holds no {what} that match the pattern {asked.matching}")
     else:
@@ -143,7 +144,7 @@ def _from_log(
             session.note("nothing gives the values of these keys, so none was warmed: name --call, --http, or a task")
         return [], chosen
     if unknown:
-        session.note(f"{len(unknown)} keys match no task that gives their values, such as {unknown[0]}")
+        session.note(f"no task gives the values of {counted(len(unknown), 'key')}, such as {unknown[0]}")
     return _filled(cache, loaders, progress, options), chosen
 
 

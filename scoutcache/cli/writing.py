@@ -30,8 +30,19 @@ def write_whole(path: Path, content: bytes) -> None:
         raise CommandError(f"can't write {path}: {error.strerror}") from error
 
 
+def check_named(option: str, file: str | None) -> None:
+    """Raise `Usage` where *file*, the value of *option*, is the next option: its own name was forgotten."""
+    if file is not None and file.startswith("-") and file != STDOUT:
+        raise Usage(f"{option} wants a name, and {file} is an option",
+                    hint=f"{option} NAME; a file that is called so is ./{file}")  # fmt: skip
+
+
 def is_stdout(session: Session, option: str, file: str | None) -> bool:
-    """Is *file*, the value of *option*, standard output?  Raises `Usage` where a format was to be printed there too."""
+    """Is *file*, the value of *option*, standard output?
+
+    Raises `Usage` where a format was to be printed there too, and as `check_named` does.
+    """
+    check_named(option, file)
     if file == STDOUT and session.form != "table":
         raise Usage(f"{option} - and --format {session.form} would both print to standard output",
                     hint=f"name a file: {option} FILE, or leave --format out")  # fmt: skip

@@ -83,6 +83,7 @@ class Removing:
         removed = yield from self.announced("key", namespace, keys, reason, doomed)
         for ref in dict.fromkeys(refs):
             if tiers := removed.tiers_of(ref):
+                self._world.ended([ref])
                 self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
         if cascade:
             removed.add((yield from self.cascade(namespace, keys, reason)))
@@ -102,6 +103,8 @@ class Removing:
         """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
         removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
+        if pattern.literal is not None and removed.count:  # of others nobody says which keys they hit
+            self._world.ended([Ref(namespace, pattern.literal)])
         if cascade:
             keys, failed = yield from self.depended_on_or_known(namespace)
             removed.add(failed)
@@ -242,11 +245,12 @@ class Removing:
         """Announce *message* as part of a removal: a channel that is away is reported, and the others go on."""
         return (yield from self._sweep([Announce(message)]))
 
-    def touch(self, found: Found, fresh: float, began: Moment) -> Flow[bool]:
-        """Give an entry *fresh* seconds from now, in every tier that takes it."""
-        header = _renewed(found.header, self._world.now(), fresh)
+    def touch(self, found: Found, fresh: float, began: Moment) -> Flow[float | None]:
+        """Give an entry *fresh* seconds from now; in how many it expires, None where no tier took it."""
+        now = self._world.now()
+        header = _renewed(found.header, now, fresh)
         row = Row(header, found.live, lambda: self._world.codec.seal(header, found.live))
-        return bool((yield from self._writing.write([row], began.end)))
+        return header.expires - now if (yield from self._writing.write([row], began.end)) else None
 
 
 def _keys(marks: Iterable[str]) -> list[str]:

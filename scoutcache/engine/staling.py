@@ -111,6 +111,7 @@ class Staling:
             rows = yield from self._fresh_rows(level, refs)
             if not rows:
                 return
+            self._world.ended([row.header.ref for row in rows])
             yield from effects.write(level, rows, self._reading.unless_announced(level, end))
             refs = [row.header.ref for row in rows]
         if rows := (yield from self._fresh_rows(level, refs)):

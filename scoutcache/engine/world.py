@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -75,6 +75,8 @@ class World:
     """The level of a tier that announces what it takes in the same transaction, so that nobody need do it after it."""
     why_gone: Callable[[Ref], str | None] = lambda _: None
     """Why memory has no fresh entry where it lately had one: then a miss is no cold one."""
+    note_ended: Callable[[Ref], object] = lambda _: None
+    """Lets memory know what was ended below it, so that `why_gone` knows of that, too."""
     promote_on_hits: int = 2
     lagging: frozenset[int] = frozenset()
     """The levels of tiers that may answer with what was replaced or removed before the messages that were applied:
@@ -168,6 +170,16 @@ class World:
     def why_absent(self, ref: Ref) -> str:
         """Why nothing was found, where no tier said more."""
         return self.why_gone(ref) or "cold"
+
+    def why_stale(self, ref: Ref) -> str:
+        """Why what was found isn't fresh, where its marks don't say: its time was over, or this process ended it."""
+        return "invalidated" if self.why_gone(ref) == "invalidated" else "expired"
+
+    def ended(self, refs: Iterable[Ref]) -> None:
+        """This process removed *refs*, or marked them stale, in some tier: a miss of one is no cold one."""
+        for ref in refs:
+            if self.memory is not None and self.allows(self.memory, ref):  # else no write would end that
+                self.note_ended(ref)
 
     def message(
         self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from scoutcache.insight.shown import as_html
 from scoutcache.insight.units import figure, micros, size
+from scoutcache.nouns import counted
 
 __all__ = ["COLOURS", "charts_of", "sparkline"]
 
@@ -143,8 +144,8 @@ def _stacked(rows: Rows) -> str:
         yield from time.axis(rows)
         yield from _legend({"a": "hits", "b": "misses"}, TOP + PLOT + 38)
 
-    return _picture("requests", "Requests: hits and misses", f"{hits:,} hits and {misses:,} misses.", TOP + PLOT + 44,
-                    parts())  # fmt: skip
+    told = f"{counted(hits, 'hit')} and {counted(misses, 'miss')}."
+    return _picture("requests", "Requests: hits and misses", told, TOP + PLOT + 44, parts())
 
 
 def _saved(rows: Rows) -> str:

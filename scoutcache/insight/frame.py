@@ -82,7 +82,7 @@ def _prefixes(keys: Any) -> Any:
 def _heads(keys: pd.Index[str]) -> npt.NDArray[np.object_]:
     import numpy as np
 
-    parted = (key.partition(":") for key in keys.tolist())
+    parted = (key.partition(":") for key in np.asarray(keys, dtype=object).tolist())
     return np.array([head if colon else "" for head, colon, _ in parted], dtype=object)
 
 

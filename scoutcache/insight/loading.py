@@ -25,7 +25,7 @@ from scoutcache.oplog.records import Line
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["FIGURES", "TEXTS", "Columns", "load"]
+__all__ = ["FIGURES", "TEXTS", "Columns", "load", "of_namespace", "possible"]
 
 FIGURES: Final = ("time", *NUMBERS, "size", "stored")
 TEXTS: Final = tuple(name for name in CODED if name not in {"depends_on", "process", "user", "command"})
@@ -154,7 +154,8 @@ class Keys(Text):
 def _numbers(chunk: pa.DictionaryArray) -> Any:
     import pyarrow.compute as pc
 
-    return pc.fill_null(chunk.indices, -1).to_numpy(zero_copy_only=False)
+    indices = chunk.indices
+    return (pc.fill_null(indices, -1) if indices.null_count else indices).to_numpy()
 
 
 class Columns:
@@ -228,7 +229,7 @@ def load(operations: Operations, wanted: Sequence[str], namespace: str | None = 
         if isinstance(opened, SealedFile):
             with opened:
                 for table in opened.tables([*columns.figures, *columns.texts, "time", "namespace"]):
-                    columns.add_table(_possible(_of_namespace(table, namespace), operations, opened.path))
+                    columns.add_table(possible(of_namespace(table, namespace), operations, opened.path))
             _let_go()
         elif opened is not None:
             lines = (line for line in operations.of_lines(opened) if namespace in {None, line.namespace})
@@ -244,7 +245,8 @@ def _let_go() -> None:
     pa.default_memory_pool().release_unused()
 
 
-def _of_namespace(table: pa.Table, namespace: str | None) -> pa.Table:
+def of_namespace(table: pa.Table, namespace: str | None) -> pa.Table:
+    """The rows of *namespace*, or all."""
     if namespace is None or "namespace" not in table.column_names:
         return table
     import pyarrow.compute as pc
@@ -252,7 +254,7 @@ def _of_namespace(table: pa.Table, namespace: str | None) -> pa.Table:
     return table.filter(pc.equal(table.column("namespace").cast("string"), namespace))
 
 
-def _possible(table: pa.Table, operations: Operations, path: Path) -> pa.Table:
+def possible(table: pa.Table, operations: Operations, path: Path) -> pa.Table:
     """The rows whose figures an operation can have; the others are told of."""
     import pyarrow as pa
     import pyarrow.compute as pc

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from scoutcache.errors import ConfigError
+from scoutcache.nouns import counted
 from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_of, open_sealed
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
@@ -103,7 +104,10 @@ class Operations:
                 for line in lines:
                     if self.takes(line):
                         self.rates.add(None if lines.writer is None else lines.writer.sample_rate)
-                        yield from single(lines.signed(line))
+                        if lines.signed(line).more_ns is not None:
+                            yield from single(line)
+                        else:
+                            yield line
         except FileNotFoundError:  # sealed or trimmed meanwhile
             named = name_of(path)
             if named is not None and named[1] == LINES:
@@ -126,11 +130,11 @@ class SealedFile:
     """A sealed file that is being read for *operations*; close it."""
 
     def __init__(self, path: Path, file: pq.ParquetFile, signature: Signature, operations: Operations) -> None:
-        self.path, self.signature, self._file, self._operations = path, signature, file, operations
+        self.path, self.signature, self.operations, self._file = path, signature, operations, file
         for left in signature.left_out:
             operations.left_out[left.reason] += left.count
         if signature.skipped:
-            operations.problems.of_lines(path, signature.skipped, f"{signature.skipped} lines were no records")
+            operations.problems.of_lines(path, signature.skipped, f"no record in {counted(signature.skipped, 'line')}")
 
     @classmethod
     def open(cls, path: Path, operations: Operations) -> SealedFile | None:
@@ -158,17 +162,21 @@ class SealedFile:
 
     def lines(self) -> Iterator[Line]:
         """The operations asked for."""
-        rate = self.signature.sample_rate
         for table in self.tables():
-            if table.num_rows:
-                self._operations.rates.add(rate if rate is not None and 0 <= rate <= 1 else None)
-            for line in lines_of(table):
-                if not is_possible(line):
-                    self._operations.problems.of_lines(self.path, 1, "a row with impossible figures")
-                    continue
-                if line.op in REQUESTS:
-                    line.user = line.pid = line.command = None
-                yield line
+            yield from self.lines_in(table)
+
+    def lines_in(self, table: pa.Table) -> Iterator[Line]:
+        """Rows of the file as lines; it may be closed by then."""
+        rate = self.signature.sample_rate
+        if table.num_rows:
+            self.operations.rates.add(rate if rate is not None and 0 <= rate <= 1 else None)
+        for line in lines_of(table):
+            if not is_possible(line):
+                self.operations.problems.of_lines(self.path, 1, "a row with impossible figures")
+                continue
+            if line.op in REQUESTS:
+                line.user = line.pid = line.command = None
+            yield line
 
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The rows asked for, by row group; *columns* None gives all of them.  A damaged group is skipped and told."""
@@ -181,20 +189,17 @@ class SealedFile:
                 table.validate(full=True)  # a file of before checksums may hold anything
             except (pa.ArrowException, OSError, ValueError) as error:
                 what = f"damaged in part {group + 1} of {groups}: {first_line(error)}"
-                self._operations.problems.of_file(self.path, what)
+                self.operations.problems.of_file(self.path, what)
                 return
             yield table
 
     def _group(self, group: int, columns: Sequence[str] | None) -> pa.Table:
         import pyarrow.compute as pc
 
-        operations, names = self._operations, self._file.schema_arrow.names
-        wanted = None if columns is None else [name for name in columns if name in names]
+        operations, names = self.operations, self._file.schema_arrow.names
+        wanted = [name for name in names if columns is None or name in columns]
         if operations.keys is not None:
-            mask = self._concerning(group)
-            if not pc.any(mask).as_py():
-                return self._file.schema_arrow.empty_table()
-            table = self._file.read_row_group(group, columns=wanted).filter(mask)
+            table = self._concerning(group, wanted)
         else:
             table = self._file.read_row_group(group, columns=wanted)
         if operations.since is not None and table.num_rows:
@@ -211,19 +216,26 @@ class SealedFile:
             return table
         late = pc.and_(pc.greater(times, last), pc.less_equal(times, _whole_micros(LAST_TIME)))
         if (latest := pc.max(times.filter(late)).as_py()) is not None:
-            self._operations.problems.dated(latest / 1e6)
+            self.operations.problems.dated(latest / 1e6)
         return table.filter(pc.invert(pc.fill_null(late, False)))
 
-    def _concerning(self, group: int) -> pa.ChunkedArray:
-        """Which rows of a group are of the keys that are asked for, or invalidations."""
+    def _concerning(self, group: int, wanted: Sequence[str]) -> pa.Table:
+        """The rows of a group that are of the keys that are asked for, or invalidations."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        keys = pa.array(sorted(self._operations.keys or ()), pa.string())
+        keys = pa.array(sorted(self.operations.keys or ()), pa.string())
         named = [name for name in ("op", "key") if name in self._file.schema_arrow.names]
         few = self._file.read_row_group(group, columns=named)
-        changes = _holds(few.column("op"), pa.array(["invalidate"]))
-        return changes if "key" not in named else pc.or_(_holds(few.column("key"), keys), changes)
+        mask = _holds(few.column("op"), pa.array(["invalidate"]))
+        if "key" in named:
+            mask = pc.or_(_holds(few.column("key"), keys), mask)
+        if not pc.any(mask).as_py():
+            return self._file.schema_arrow.empty_table()
+        others = self._file.read_row_group(group, columns=[name for name in wanted if name not in named])
+        for name in named:  # which take longest to read: not again
+            others = others.append_column(name, few.column(name))
+        return others.filter(mask)
 
 
 def micros(table: pa.Table) -> pa.ChunkedArray:

@@ -18,7 +18,8 @@ from typing import Any, Final
 from scoutcache.insight.charts import charts_of, sparkline
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
 from scoutcache.insight.shown import as_html
-from scoutcache.insight.units import counted, figure, label, micros
+from scoutcache.insight.units import figure, label, micros
+from scoutcache.nouns import counted
 from scoutcache.oplog.totals import moment
 
 __all__ = ["LARGEST", "report_html"]
@@ -105,10 +106,8 @@ def report_html(report: Report) -> str:
 
 def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
-    told = f"{begins} to {_when(report.until)} UTC. {report.records:,} records of the operation log"
-    if report.skipped_lines or report.skipped_files:
-        told += f"; skipped {counted(report.skipped_lines, 'unreadable line')}"
-        told += f" and {counted(report.skipped_files, 'foreign file')}"
+    told = f"{begins} to {_when(report.until)} UTC. {counted(report.records, 'record')} of the operation log"
+    told += f"; skipped {report.skipped}" if report.skipped else ""
     filled = [section for section in report.sections if section.rows]
     if report.empty:
         body = "<main><p>Nothing was recorded in this period.</p></main>"
@@ -155,7 +154,7 @@ def _section(section: Section, report: Report, rows: int) -> str:
 def _cards(row: Mapping[str, Any], report: Report) -> str:
     changes = {one["figure"]: one for one in report.section("trend").rows} if _has(report, "trend") else {}
     cards = [
-        ("Hit rate", _shown("hit_rate", row), f"{row['hits']:,} of {row['requests']:,} requests", "hit rate"),
+        ("Hit rate", _shown("hit_rate", row), f"{row['hits']:,} of {counted(row['requests'], 'request')}", "hit rate"),
         ("Calls saved", _shown("calls_saved", row), "one for each hit", "calls saved"),
         ("Money saved", _shown("cost_saved_usd", row), _money_note(row), "money saved"),
         ("Money spent", _shown("cost_spent_usd", row), "at least, on what the cache did not have", ""),
@@ -208,7 +207,7 @@ def _advice(rows: Sequence[Mapping[str, Any]]) -> str:
     items = []
     for row in rows:
         because = f"<b>{as_html(row['about'])}</b>: {as_html(row['figure'])} is {_shown('value', row)}"
-        because += f"; {_shown('calls', row)} calls" if row["calls"] else ""
+        because += f"; {counted(row['calls'], 'call')}" if row["calls"] else ""
         because += f", worth {_shown('worth_usd', row)}" if row["worth_usd"] is not None else ""
         items.append(f"<li>{as_html(row['advice'], 300)}<p>{because}</p></li>")
     return f'<ol class="advice">{"".join(items)}</ol>'
@@ -226,7 +225,7 @@ def _tables(section: Section, rows: int) -> Iterator[str]:
     if first:
         yield _table(section, shown[:first])
     if len(shown) > first:
-        title = f"{'The other' if first else 'All'} {len(shown) - first} rows"
+        title = f"{'The other' if first else 'All'} {counted(len(shown) - first, 'row')}"
         yield _folded(title, _table(section, shown[first:]))
     if len(section.rows) > len(shown):
         yield f"<p>The first {len(shown)} of {len(section.rows)} rows; the others are in the CSV files.</p>"

@@ -16,19 +16,20 @@ Rule 4: only the first act after the entry was last known to live, and within it
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
+from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted, tells_tags
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
 
-__all__ = ["explain", "last_act", "who_ended"]
+__all__ = ["Story", "explain", "last_act", "who_ended"]
 
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
 DEPTH: Final = 8
@@ -46,19 +47,16 @@ def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits:
     invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
     the log holds redacted are found by their hash.  *problems* hears of what could not be read.
     """
-    if limit <= 0:
-        return []
-    story = _Story.of(directory, namespace, key, problems)
-    return (story.outcomes if hits else story.misses)[: -limit - 1 : -1]
+    return Story.of(directory, namespace, key, problems, hits=limit if hits else 0).last(limit, hits=hits)
 
 
 def last_act(directory: Path, namespace: str, key: str) -> dict[str, Any] | None:
     """The deletion or invalidation that took *key* away, if nothing brought it back; see `explain`."""
-    return _Story.of(directory, namespace, key).by
+    return Story.of(directory, namespace, key).by
 
 
-class _Story:
-    """What happened to one key, in the order it happened."""
+class Story:
+    """What happened to one key, in the order it happened.  *by* is `last_act`."""
 
     def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
         self.outcomes: list[dict[str, Any]] = []
@@ -75,26 +73,28 @@ class _Story:
         self.by: dict[str, Any] | None = None
 
     @classmethod
-    def of(cls, directory: Path, namespace: str, key: str, problems: Problems | None = None) -> Self:
-        """The story that the log tells."""
-        lines = list(_lines(directory, namespace, [key], problems))
+    def of(
+        cls, directory: Path, namespace: str, key: str, problems: Problems | None = None, *, hits: int = 0
+    ) -> Self:
+        """The story that the log tells, with its last *hits* at least."""
+        lines = _lines(directory, namespace, [key], key, hits, problems)
         behind: list[str] = []
         found = _named_by(lines)
         for _ in range(DEPTH):  # what those depend on ends it as well
             if found <= {*behind}:
                 break
             behind = sorted(found | {*behind})
-            lines = list(_lines(directory, namespace, [key, *behind]))
+            lines = _lines(directory, namespace, [key, *behind], key, hits)
             found = _named_by(lines)
         story = cls(namespace, key, behind)
         for line in lines:
             story.add(line)
         return story
 
-    @property
-    def misses(self) -> list[dict[str, Any]]:
-        """The requests that were not answered."""
-        return [one for one in self.outcomes if one["outcome"] == "miss"]
+    def last(self, limit: int, *, hits: bool = False) -> list[dict[str, Any]]:
+        """The last *limit* misses, newest first; with *hits* also what was answered.  See `explain`."""
+        told = [one for one in self.outcomes if hits or one["outcome"] == "miss"]
+        return told[: -limit - 1 : -1] if limit > 0 else []
 
     def add(self, line: Line) -> None:
         """One line about the key or one it depends on, or an invalidation that may be."""
@@ -110,8 +110,10 @@ class _Story:
             self._asked(line)
             return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
-        if line.op == "set" and line.outcome != "refused":
-            self._lives(math.inf if line.ttl is None else line.time + line.ttl)
+        if line.op == "touch" and line.outcome == "done":
+            self._lives(_end_of(line))
+        elif line.op == "set" and line.outcome != "refused":
+            self._lives(_end_of(line))
             self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
@@ -159,6 +161,11 @@ class _Story:
         if self._taken or not self._known or time < self._since:
             return self._taken
         return "expired" if time >= self._until else "evicted"
+
+
+def _end_of(line: Line) -> float:
+    """When the entry expires that was written or touched."""
+    return math.inf if line.ttl is None else line.time + line.ttl
 
 
 def _named_by(lines: Sequence[Line]) -> set[str]:
@@ -232,20 +239,15 @@ def _names(namespace: str, key: str) -> frozenset[str]:
     return frozenset({key, redacted(namespace, key)})
 
 
-def _lines(
-    directory: Path, namespace: str, keys: Sequence[str], problems: Problems | None = None
-) -> Iterator[Line]:
-    """The lines about *keys*, and all invalidations of the namespace, in the order of time."""
+def _lines(directory: Path, namespace: str, keys: Sequence[str], asked: str | None = None, hits: int = 0,
+           problems: Problems | None = None) -> list[Line]:  # fmt: skip
+    """The lines about *keys*, and all invalidations of the namespace, in the order of time; hits of *asked* only."""
     names = {name for key in keys for name in _names(namespace, key)}
     operations = Operations(directory, keys=frozenset(names))
-    found = [
-        line
-        for line in operations
-        if line.namespace == namespace and (line.key in names or line.op == "invalidate")
-    ]
+    found = lines_about(operations, namespace, frozenset() if asked is None else _names(namespace, asked), hits)
     if problems is not None:
         problems.add(operations.problems)
-    return iter(sorted(found, key=lambda line: line.time))
+    return found
 
 
 def _act(line: Line) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -56,6 +57,21 @@ class _Read:
     periods: trend.Periods | None
     namespace: str | None
     since: float | None
+
+    @cached_property
+    def log_share(self) -> float | None:
+        """How much of what happened the log holds; None when nothing did.
+
+        Where more is missing than its writers left out, files of it were removed, or it was off: then it is how much of
+        what was asked for.
+        """
+        left_out = sum(self.stats.left_out.values())
+        asked, begin = counted.asked_from(self.counts, self.namespace, self.since)
+        logged = int((self.log.flag("request") & (self.log.number("time") >= begin)).sum())
+        if asked - logged - left_out >= max(FEW, MISSING * asked):
+            return logged / asked
+        whole = len(self.log) + left_out
+        return len(self.log) / whole if whole else None
 
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
@@ -220,7 +236,7 @@ def _summary(found: _Read) -> Section:
         "miss_p95_us": stats.miss.p95_us, "evictions": total.evictions, "expirations": total.as_dict()["expirations"],
         "sets": total.sets, "deletes": total.deletes, "errors": total.errors, "log_records": len(found.log),
         "log_left_out": sum(count for reason, count in stats.left_out.items() if reason != "sampled"),
-        "log_share": _log_share(found),
+        "log_share": found.log_share,
     }  # fmt: skip
     note = "Seconds saved are an estimate; of the money saved, cost estimated says how much rests on estimates, and "
     note += "cost spent is what computing cost all the same, at least. Log share is how much of what happened the log "
@@ -229,25 +245,10 @@ def _summary(found: _Read) -> Section:
                    about="What the cache did in this time, and what that was worth.")  # fmt: skip
 
 
-def _log_share(found: _Read) -> float | None:
-    """How much of what happened the log holds; None when nothing did.
-
-    Where more is missing than its writers left out, files of it were removed, or it was off: then it is how much of
-    what was asked for.
-    """
-    left_out = sum(found.stats.left_out.values())
-    asked, begin = counted.asked_from(found.counts, found.namespace, found.since)
-    logged = int((found.log.flag("request") & (found.log.number("time") >= begin)).sum())
-    if asked - logged - left_out >= max(FEW, MISSING * asked):
-        return logged / asked
-    whole = len(found.log) + left_out
-    return len(found.log) / whole if whole else None
-
-
 def _with_source(section: Section, found: _Read, *, counters: bool) -> Section:
     """The section; where there are no *counters* it rests on the log, and where that holds a part only it says so."""
     source = section.source if counters else LOG
-    share = _log_share(found)
+    share = found.log_share
     if LOG in source and share is not None and share < 0.995:
         source = f"{source} ({share:.0%} of what happened)"
     return dataclasses.replace(section, source=source)

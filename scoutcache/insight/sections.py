@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scoutcache.insight import units
+from scoutcache.nouns import counted
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.totals import moment
 
@@ -66,6 +67,12 @@ class Report:
     def empty(self) -> bool:
         """Was nothing recorded?"""
         return not self.records and not any(section.rows for section in self.sections if section.name != "summary")
+
+    @property
+    def skipped(self) -> str:
+        """What of the log could not be read, counted in words; empty where all could be."""
+        lost = ((self.skipped_lines, "unreadable line"), (self.skipped_files, "unreadable file"))
+        return " and ".join(counted(count, noun) for count, noun in lost if count)
 
     def section(self, name: str) -> Section:
         """The section of that name.  Raises KeyError."""

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Final
 
-__all__ = ["blocks", "counted", "duration", "figure", "label", "micros", "percent", "size"]
+__all__ = ["blocks", "duration", "figure", "label", "micros", "percent", "size"]
 
 _BLOCKS: Final = "▁▂▃▄▅▆▇█"
 _DIGITS: Final = "01234567"
@@ -74,11 +74,6 @@ def figure(name: str, value: float) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def counted(count: int, noun: str) -> str:
-    """How many of what: ``1 line``, ``1,200 lines``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def label(name: str) -> str:

@@ -32,7 +32,7 @@ import msgspec
 from scoutcache.oplog.files import make_folder, open_private
 from scoutcache.oplog.filing import FOLDER, LINES, find_files, trim
 from scoutcache.oplog.hits import Gathered, Hit, HitLine, HitsLine, gather, hit_lines, how_many, thin
-from scoutcache.oplog.records import FORMAT, Event, Line, kept_at, redacted
+from scoutcache.oplog.records import FORMAT, Event, Line, kept_at, names_no_key, redacted
 from scoutcache.oplog.sealing import clear_drafts, sealable
 from scoutcache.oplog.who import this_process
 
@@ -159,12 +159,14 @@ class LineLog:
          ttl, stored, codec, codec_us, keygen_us, wait_us) = event  # fmt: skip
         cost = self._price(event)
         if self._limits.redact_keys:
-            key = redacted(namespace, key) if key else key
+            named = kind != "invalidate" or not (tags or names_no_key(key))
+            key = redacted(namespace, key) if key and named else key
             depends_on = tuple([redacted(namespace, one) for one in depends_on])
             error = error and error.partition(":")[0]  # a message may quote the key
         return Line(
             (offset_ns + began) / 1e9, kind, key, namespace, tier or None, outcome, reason or None,
-            (ended - began) / 1000, size, factory_s, cost, error, tags, depends_on=depends_on,
+            (ended - began) / 1000, size, factory_s, cost, error, () if kind == "invalidate" else tags,
+            depends_on=depends_on,
             ttl=ttl if ttl is not None and math.isfinite(ttl) else None,
             stored=stored, codec=codec, codec_us=codec_us, keygen_us=keygen_us, wait_us=wait_us,
         )  # fmt: skip

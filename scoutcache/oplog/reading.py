@@ -177,7 +177,10 @@ class LineFile:
         """Is the line to be looked at?  What has not the ends of a record is, for it is told of."""
         if not raw.startswith(b"{") or not raw.endswith(b"}\n"):
             return True
-        return any(needle in raw for needle in self._needles) or b'"op":"start"' in raw
+        for needle in self._needles:  # any() takes thrice as long, for millions of lines
+            if needle in raw:
+                return True
+        return b'"op":"start"' in raw
 
     def signed(self, line: Line) -> Line:
         """*line* with who wrote it: the process always; who asked for something is not asked, who changed it is."""

@@ -9,6 +9,7 @@ compute    hit, stale, miss       a read that has a factory; reason ``joined``: 
 refresh    stored, refused        a computation nobody waited for a value of: beside the calls, or told to be made anew
 set        stored, refused        a write
 delete     deleted, absent        a removal by key
+touch      done, absent           an entry was given another time to live
 invalidate invalidated, cleared   a pattern, tag or event, or a whole namespace
 evict      done                   an entry left a tier for want of room (reason: ``size``, ``count``, …)
 expire     done                   an entry left a tier because its time was over
@@ -17,6 +18,7 @@ demote     done, refused          an entry was moved into a lower tier
 error      failed                 a tier failed and callers saw a miss (reason: the error's type)
 ========== ====================== ============================================================================
 
+A record is a request for a value, or changes an entry: `exists`, `ttl`, `get_entry` and `keys` only look, and are none.
 Others may be used and are counted under their names.  *tier* says whose event it is.  None is the cache as a whole, one
 operation of the caller's: a set into two tiers is one record without a tier, and a miss without a tier is a request
 that nobody answered.  Records of sets, deletes and misses that do name a tier are that tier's share and count for no
@@ -31,10 +33,11 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
-           "kept_at", "redacted", "tells_tags"]  # fmt: skip
+           "kept_at", "names_no_key", "redacted", "tells_tags"]  # fmt: skip
 
 KINDS: Final = (
-    "get", "compute", "refresh", "set", "delete", "invalidate", "evict", "expire", "promote", "demote", "error",
+    "get", "compute", "refresh", "set", "delete", "touch", "invalidate", "evict", "expire", "promote", "demote",
+    "error",
 )  # fmt: skip
 OUTCOMES: Final = (
     "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
@@ -67,6 +70,7 @@ class Event(NamedTuple):
     cost: float | None
     factory_s: float | None
     tags: tuple[str, ...]
+    """Of an invalidation: the tag that it names; its *key* says that, too."""
     depends_on: tuple[str, ...] = ()
     ttl: float | None = None
     stored: int | None = None
@@ -82,7 +86,8 @@ class Line(msgspec.Struct, gc=False, omit_defaults=True):
     *time* is when the operation began (seconds since the epoch, UTC), *latency_us* how long it took, *size* bytes,
     *cost* USD, *factory_s* the factory's seconds; *count* and *rate* belong to ``left_out`` lines, *more_ns* to lines
     of several hits (`scoutcache.oplog.hits`; reading makes single ones of them).  What does not apply is not written.
-    A set says the keys that the entry *depends_on* and its *ttl* (seconds until it expires; not written: not known).
+    A set says the keys that the entry *depends_on*, and it and a touch the *ttl* (seconds until it expires; not
+    written: not known).
     Where a tier below memory answered or took the entry, *stored* is its bytes there beside the *size* it has
     uncompressed, *codec* its compression, and *codec_us* what serializing, compressing and sealing, or the reverse,
     took.  *keygen_us* is what making the call's `CacheKey` took, *wait_us* how long the call waited for another
@@ -135,6 +140,12 @@ def redacted(namespace: str, key: str) -> str:
     digest = hashlib.sha256(f"{len(namespace)}:{namespace}:{key}".encode("utf-8", "replace")).hexdigest()[:16]
     head, colon, _ = key.partition(":")
     return f"{head}{colon}#{digest}" if colon else f"#{digest}"
+
+
+def names_no_key(pattern: str) -> bool:
+    """Does a pattern say nothing of keys but their prefix?"""
+    head, colon, rest = pattern.partition(":")
+    return not (rest if colon else head).strip("*?")
 
 
 def kept_at(key: str) -> float:

@@ -35,6 +35,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, LockTimeout
 from scoutcache.listing import list_entries
 from scoutcache.locking import held
+from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.fill import fill, state_folder
@@ -161,7 +162,8 @@ class Attendant:
             self._tell(core, f"{name}: {error}")
         elif result.failed:
             first = result.errors[0]
-            self._tell(core, f"{name}: {result.failed} of {result.requested} keys failed; {first.key}: {first.error}")
+            share = f"{result.failed} of {counted(result.requested, 'key')} failed"
+            self._tell(core, f"{name}: {share}; {first.key}: {first.error}")
 
     # -- before entries end
 

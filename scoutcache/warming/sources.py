@@ -52,7 +52,7 @@ def expiring_keys(operations: Iterable[Line], within: float, now: float, namespa
     for line in operations:
         if line.namespace != namespace:
             continue
-        if line.op == "set" and line.outcome == "stored" and line.tier is None:
+        if line.tier is None and (line.op, line.outcome) in {("set", "stored"), ("touch", "done")}:
             end = math.inf if line.ttl is None else line.time + line.ttl
             ends[line.key] = max(ends.get(line.key, (0.0, 0.0)), (line.time, end))
         elif line.op in {"delete", "invalidate"}:

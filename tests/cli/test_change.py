@@ -124,7 +124,7 @@ class TestInvalidate:
     def test_more_than_allowed_is_refused(self, directory, cli):
         ran = cli("invalidate", "llm:*", "--max", "1")
         assert (ran.code, ran.out) == (1, "")
-        assert "2 keys match, more than --max 1" in ran.err
+        assert "2 matching keys, more than --max 1" in ran.err
         assert len(left(cli)) == 4
 
     def test_when_no_store_can_be_asked_it_ends_with_10(self, cli):

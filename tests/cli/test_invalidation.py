@@ -151,7 +151,7 @@ class TestNaming:
 
     def test_tags_and_dependents_are_counted_before_they_are_refused(self, directory, cli):
         ran = cli("invalidate", "--tag", "model:small", "--depends-on", "job:1", "--max", "1")
-        assert (ran.code, ran.err) == (1, "error: 2 keys match, more than --max 1; nothing was invalidated\n")
+        assert (ran.code, ran.err) == (1, "error: 2 matching keys, more than --max 1; nothing was invalidated\n")
         assert len(left(cli)) == 4
 
     @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--match", "all"), ("--action", "mark-stale")])

@@ -91,6 +91,13 @@ def test_an_unknown_command_names_the_nearest(cli):
     assert cli("invaldate", "x") == (2, "", "error: no such command: invaldate\nhint: did you mean invalidate?\n")
 
 
+@pytest.mark.parametrize(
+    ("name", "hint"), [("tial", "did you mean tail?"), ("x'y. z", "see scoutcache log --help")]
+)  # fmt: skip
+def test_an_unknown_command_of_a_group_names_the_nearest(cli, name, hint):
+    assert cli("log", name) == (2, "", f"error: no such command: scoutcache log {name}\nhint: {hint}\n")
+
+
 def test_an_option_that_is_like_none_is_taken_for_none(cli):
     said = "error: no such option for scoutcache set: --cost\nhint: see scoutcache set --help\n"
     assert cli("set", "k", "v", "--cost", "3") == (2, "", said)

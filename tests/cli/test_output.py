@@ -158,6 +158,15 @@ def test_a_table_of_many_columns_without_room_stands_downwards(screen: Screen):
     assert (len(lines), lines[9]) == (19, "")
 
 
+def test_figures_that_take_all_the_room_leave_no_column_out(screen: Screen, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    row = {"policy": "adaptive", "capacity": 10, "unit": "entries", "hit_ratio": 0.5, "byte_hit_ratio": 0.25}
+    Output("table", color=False, stream=screen).rows("results", [row])
+    told = [line.split() for line in screen.getvalue().splitlines()]
+    assert told == [["policy", "adaptive"], ["capacity", "10"], ["unit", "entries"], ["hit", "ratio", "50.0", "%"],
+                    ["byte", "hit", "ratio", "25.0", "%"]]  # fmt: skip
+
+
 def test_pages_of_a_long_listing_have_one_header(screen: Screen):
     rows = ({"key": f"k{number}", "size_bytes": 1, "ttl_s": 1, "tags": []} for number in range(1200))
     assert Output("table", color=False, stream=screen).listing("keys", rows, COLUMNS) == 1200

@@ -39,7 +39,7 @@ SMALL = Report(
     ),
 )  # fmt: skip
 
-PLAIN = r"""scoutcache report, 2027-01-15 08:00:00Z to 2027-01-15 10:00:00Z; 1,234 log records; skipped 1 unreadable line and 0 foreign files
+PLAIN = r"""scoutcache report, 2027-01-15 08:00:00Z to 2027-01-15 10:00:00Z; 1,234 log records; skipped 1 unreadable line
 
 Summary
 requests  hit_rate  cost_saved_usd  seconds_saved  hit_p50_us
@@ -61,7 +61,7 @@ By prefix
 """  # noqa: E501
 
 FANCY = r"""scoutcache report, 2027-01-15 08:00:00Z to 2027-01-15 10:00:00Z; 1,234 log
-records; skipped 1 unreadable line and 0 foreign files
+records; skipped 1 unreadable line
 
 Summary
 What the cache did.
@@ -228,3 +228,12 @@ def test_a_folder_of_figures_that_takes_nothing_is_named(cli, directory, workpla
     ran = cli("report", "--csv", "figures")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err.endswith("error: can't write figures: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    ("lines", "files", "told"),
+    [(0, 0, ""), (1, 0, "1 unreadable line"), (0, 2, "2 unreadable files"),
+     (3, 1, "3 unreadable lines and 1 unreadable file")],
+)  # fmt: skip
+def test_what_was_skipped_is_counted_as_far_as_there_was_any(lines, files, told):
+    assert Report(0.0, 1.0, 0, skipped_lines=lines, skipped_files=files).skipped == told

@@ -282,7 +282,7 @@ def test_labelled_pairs_are_evidence(cli, pairs):
     assert cli("semantic", "query", PAIRS[0][0], "-m", "gpt").out == "so\n"
     ran = cli("semantic", "label", str(pairs), "-m", "gpt")
     assert (ran.code, ran.out) == (0, "")
-    assert "6 pairs: 0 are new" in ran.err
+    assert "6 pairs, 0 of them new" in ran.err
     assert cli("semantic", "label", "absent.csv", "-m", "gpt").code == 2
 
 

@@ -70,7 +70,7 @@ def test_what_disagrees_is_counted_and_not_mended(said, index, place):
     for _ in range(2):
         found = said()["semantic index"]
         assert (found["status"], found["fix"]) == ("warn", "scoutcache semantic stats makes them agree")
-        assert "0 answers aren't in it, 1 of its rows lead to none" in found["detail"]
+        assert "0 answers not in it, 1 row of it without an answer" in found["detail"]
 
 
 def test_an_index_of_another_embedder_or_none_at_all_is_a_fault(said, index, monkeypatch):

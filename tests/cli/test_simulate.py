@@ -90,6 +90,7 @@ def test_simulate_writes_a_page(cli, trace, workplace):
         (["trace.csv", "--size", " , "], "can't be empty"),
         (["trace.csv", "--policy", "tinylfo"], "did you mean tinylfu?"),
         (["trace.csv", "--size", "0"], "holds nothing"),
+        (["empty.csv", "--size", "10q"], "is no size to simulate"),
         (["trace.csv", "--size", "64XB"], "is no size to simulate"),
         (["trace.csv", "--size", "1000", "--by", "bytes"], "has no unit"),
         (["trace.csv", "--since", "7d"], "--since is for a log"),

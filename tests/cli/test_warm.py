@@ -104,7 +104,7 @@ class TestSources:
     def test_a_key_that_stands_there_twice_is_told_and_no_failure(self, directory, jobs, cli):
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--concurrency", "1", stdin="a\nb\na\n")
         assert (ran.code, ran.out) == (0, "")
-        assert ran.err == "warning: line 3: a: stands further up too: that line counts (1 such lines)\n"
+        assert ran.err == "warning: line 3: a: stands further up too: that line counts (1 such line)\n"
 
     @pytest.mark.parametrize("function", ["ending", "aending"])
     @pytest.mark.parametrize("end", ["exit", "cancel"])
@@ -168,7 +168,7 @@ class TestSources:
         (workplace / "own.toml").write_text('[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\n')
         ran = cli("warm", "--frequent", "9", "--since", "3d", "--config", "own.toml")
         assert (ran.code, ran.out) == (0, "")
-        assert "1 keys match no task" in ran.err
+        assert "no task gives the values of 1 key, such as" in ran.err
         assert cli("get", "llm:hot").out == "LLM:HOT\n"
 
     @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ class TestSources:
 
     def test_a_pattern_that_matches_nothing_is_what_is_told(self, directory, jobs, cli, workplace):
         (workplace / "a.jsonl").write_text('{"key": "a:1", "value": 1}\n{"key": "a:2", "value": 1}\n')
-        said = "none of the 2 keys of {} matches the pattern b:*\n"
+        said = "of 2 keys of {} none matches the pattern b:*\n"
         assert cli("warm", "--from", "a.jsonl", "--pattern", "b:*") == (0, "", said.format("a.jsonl"))
         ran = cli("warm", "--call", "warm_jobs:pairs", "--pattern", "b:*")
         assert ran == (0, "", said.format("warm_jobs:pairs"))
@@ -278,7 +278,7 @@ class TestSources:
 class TestLimits:
     def test_a_budget_is_kept_and_what_is_left_is_told(self, directory, jobs, cli):
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "2", stdin="a\nb\nc\n")
-        assert ran == (0, "", "the budget was spent after 2 calls: 1 keys are left\n")
+        assert ran == (0, "", "the budget was spent after 2 calls; left: 1 key\n")
 
     @pytest.mark.parametrize("function", ["load", "aload"])
     def test_a_budget_of_money_goes_by_the_known_price(self, function, directory, jobs, cli, monkeypatch):

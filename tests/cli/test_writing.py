@@ -69,3 +69,15 @@ class TestOptionsWithoutEffect:
     def test_they_are_refused(self, directory, cli, command, named):
         ran = cli(*command)
         assert (ran.code, ran.out, named in ran.err) == (2, "", True)
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [("report", "--html"), ("report", "--csv"), ("simulate", "--html"), ("advise", "--write"),
+     ("stats", "--prom-textfile")],
+)  # fmt: skip
+def test_an_option_is_not_taken_for_a_file_s_name(directory, cli, workplace, command, option):
+    ran = cli(command, option, "--quiet")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: {option} wants a name, and --quiet is an option\nhint: {option} NAME;")
+    assert not (workplace / "--quiet").exists()

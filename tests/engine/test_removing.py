@@ -156,7 +156,7 @@ def test_nothing_dead_is_read_after_the_call_whatever_a_writer_does_meanwhile(ma
 def test_touch_gives_a_new_life_time_and_nothing_else(world):
     world.put("k", "value", ttl=10.0, stale=5.0, tags=["red"])
     found = world.find("k")
-    assert world.drive(world.removing.touch(found, 100.0, world.writing.moment()))
+    assert world.drive(world.removing.touch(found, 100.0, world.writing.moment())) == 105
     header = world.disk.rows[world.ref("k")].header
     assert header._replace(fresh_until=0.0, expires=0.0) == found.header._replace(fresh_until=0.0, expires=0.0)
     assert (header.fresh_until, header.expires) == (world.now + 100.0, world.now + 105.0)
@@ -166,6 +166,6 @@ def test_touch_brings_nothing_back_that_died_meanwhile(world):
     world.put("k", "value")
     began, found = world.writing.moment(), world.find("k")
     world.drive(world.removing.keys("ns", ["k"]))
-    assert not world.drive(world.removing.touch(found, 100.0, began))
+    assert world.drive(world.removing.touch(found, 100.0, began)) is None
     assert "k" not in world.disk
     assert NAMESPACE_MARK in {mark.name for mark in found.header.marks}

@@ -30,7 +30,7 @@ def on_disk(cache, key, now):
 
 def only_on_disk(cache, key, value, **options):
     cache.set(key, value, **options)
-    cache.tier("memory").remove([ref(key)])
+    cache.tier("memory").remove([ref(key)], superseded=True)  # it wasn't ended
 
 
 def test_promotion_after_two_hits_and_not_after_one(two):
@@ -178,6 +178,54 @@ def test_the_reason_of_a_miss_is_told(two, fake_clock):
     two.invalidate(tags=["red"])
     two.get("dead")
     assert {one.key: one.reason for one in misses} == {"never": "cold", "late": "expired", "dead": "invalidated"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda cache: cache.delete("k"), lambda cache: cache.delete_many(["k", "never"]),
+        lambda cache: cache.invalidate("k"), lambda cache: cache.invalidate(keys=["k", "never"]),
+        lambda cache: cache.invalidate("k*", action="mark_stale"),
+        lambda cache: cache.invalidate(keys=["k"], action="mark_stale"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("stale_ttl", [None, 50])
+def test_what_this_process_ended_without_having_had_it_in_memory_is_missed_for_that(two, end, stale_ttl):
+    only_on_disk(two, "k", 1, ttl=100, stale_ttl=stale_ttl)
+    end(two)
+    missed = []
+    two.on("miss", lambda miss: missed.append((miss.key, miss.reason)))
+    assert two.get("k") is None
+    assert two.get_many(["k", "never"]) == {}
+    assert missed == [("k", "invalidated"), ("k", "invalidated"), ("never", "cold")]
+
+
+def test_what_was_written_again_is_missed_for_what_became_of_it_then(two, fake_clock):
+    only_on_disk(two, "k", 1)
+    two.delete("k")
+    two.set("k", 2, ttl=1)
+    fake_clock.advance(2)
+    missed = []
+    two.on("miss", lambda miss: missed.append(miss.reason))
+    two.get("k")
+    only_on_disk(two, "large", 1)
+    two.delete("large")
+    two.set("large", "x" * 2_000_000, ttl=1)
+    fake_clock.advance(2)
+    two.get("large")
+    assert missed == ["expired", "expired"]
+
+
+def test_what_another_process_ended_and_wrote_again_is_missed_for_what_became_of_it_then(open_cache, two, fake_clock):
+    other, missed = open_cache(["memory", "disk"]), []
+    two.set("k", 1)
+    other.delete("k")
+    assert two.get("k") is None
+    other.set("k", 2, ttl=1)
+    fake_clock.advance(2)
+    two.on("miss", lambda miss: missed.append(miss.reason))
+    two.get("k")
+    assert missed == ["expired"]
 
 
 def test_a_removed_directory_under_a_live_cache_is_survived(two, tmp_path, open_cache, fake_clock):

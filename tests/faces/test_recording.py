@@ -280,3 +280,18 @@ def test_each_key_of_a_batch_took_its_share_of_it(open_cache, op):
     took = {line.latency_us for line in logged(cache, op) if line.latency_us}
     assert len(took) == 1, "one after the other they seemed to take longer and longer"
     assert took.pop() * 10 <= next(ticks) / 1000
+
+
+def test_what_changes_an_entry_is_logged_and_what_only_looks_at_one_is_not(open_cache):
+    cache = open_cache(["memory", "disk"])
+    cache.set("k", 1, ttl=50, stale_ttl=10)
+    assert cache.touch("k", 90)
+    assert not cache.touch("absent", 90)
+    assert cache.touch("k", "never")
+    assert (cache.exists("k"), cache.exists("absent"), cache.ttl("k")) == (True, False, float("inf"))
+    assert cache.get_entry("k").key == "k"
+    assert list(cache.keys()) == ["k"]
+    cache.flush()
+    told = [(line.op, line.key, line.outcome, line.tier, line.ttl) for line in read_operations(cache.core.directory)]
+    assert told == [("set", "k", "stored", None, 60), ("touch", "k", "done", None, 100),
+                    ("touch", "absent", "absent", None, None), ("touch", "k", "done", None, None)]  # fmt: skip

@@ -31,6 +31,20 @@ def test_they_end_without_a_word():
     assert (done.returncode, done.stderr) == (0, "")
 
 
+TOLD_AT_ONCE = """
+import os, signal
+begun = []
+os.register_at_fork(before=lambda: begun.append(1),
+                    after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM) if len(begun) == 1 else None)
+"""
+
+
+def test_one_that_is_told_to_end_before_it_has_begun_ends_without_a_word():
+    code = TOLD_AT_ONCE + CODE
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_who_has_other_threads_does_not_fork():
     said = []
     thread = threading.Thread(target=lambda: said.append(may_fork()))

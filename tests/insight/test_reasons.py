@@ -106,6 +106,19 @@ def test_what_was_stored_and_is_gone_was_evicted_or_had_expired(
     assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["expired", "evicted", "cold"]
 
 
+def test_an_entry_lives_as_long_as_it_was_last_told_to(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored", ttl=1.5)
+    say("touch", "done", ttl=60.0)
+    say("touch", "absent", "llm:2")
+    say("get", "miss", reason="cold")
+    say("touch", "done", ttl=0.5)
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    last, first = explain(directory, "default", "llm:1")
+    assert [one["reason"] for one in (first, last)] == ["evicted", "expired"]
+    assert (first["after"]["op"], first["after"]["at"]) == ("touch", "2027-01-15T08:00:01+00:00")
+
+
 def test_a_miss_while_the_key_was_being_computed_is_a_cold_one(
     recorder: Recorder, say: Say, directory: Path, fake_clock: Any
 ) -> None:

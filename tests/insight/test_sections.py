@@ -243,7 +243,7 @@ def test_torn_and_foreign_files_cost_themselves_only(
     (directory / "oplog" / "junk.jsonl").write_bytes(bytes(range(256)) * 9)
     found = build_report(directory, now=fake_clock.wall())
     assert (found.records, found.skipped_files) == (4, 2)
-    assert "2 foreign files" in report_html(found)
+    assert "2 unreadable files" in report_html(found)
 
 
 def test_a_hundred_thousand_keys_make_no_larger_page(tmp_path: Path, fake_clock: Any) -> None:

@@ -35,10 +35,13 @@ def test_expiring_are_those_in_use_that_end_soon_the_soonest_first():
     log = [
         stored("soon", 100, 60), stored("sooner", 100, 30), stored("late", 100, 600), stored("unused", 100, 30),
         stored("renewed", 100, 30), stored("renewed", 120, 600), stored("over", 10, 5), stored("gone", 100, 30),
-        Line(110.0, "delete", "gone", "ns"), stored("never", 100, None),
-        *(line for key in ("soon", "sooner", "late", "renewed", "over", "gone", "never") for line in asked(key)),
+        Line(110.0, "delete", "gone", "ns"), stored("never", 100, None), stored("touched", 100, 600),
+        Line(110.0, "touch", "touched", "ns", outcome="done", ttl=100.0), stored("kept", 100, 30),
+        Line(110.0, "touch", "kept", "ns", outcome="done", ttl=600.0),
+        *(line for key in ("soon", "sooner", "late", "renewed", "over", "gone", "never", "touched", "kept")
+          for line in asked(key)),
     ]  # fmt: skip
-    assert expiring_keys(log, 100, 121.0, "ns") == ["sooner", "soon"]
+    assert expiring_keys(log, 100, 121.0, "ns") == ["sooner", "soon", "touched"]
 
 
 def test_a_log_without_keys_is_told():

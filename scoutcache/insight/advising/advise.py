@@ -21,6 +21,7 @@ from scoutcache.insight.forks import forked, may_fork
 from scoutcache.insight.simulation.curves import as_rows
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.sources import expect, lines_of
+from scoutcache.nouns import counted
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
@@ -100,7 +101,7 @@ def as_profile(advised: Advised) -> str:
     """The settings that follow from the advice, as a TOML file; each with its evidence as a comment."""
     evidence = advised.evidence
     period = f"{moment(evidence.begins or 0.0)} to {moment(evidence.ends or 0.0)}"
-    lines = [f"# Advised by scoutcache from {evidence.requests} requests, {period}."]
+    lines = [f"# Advised by scoutcache from {counted(evidence.requests, 'request')}, {period}."]
     whole = [one for one in advised.advice if one.setting == "default_ttl"]
     memory = [one for one in advised.advice if one.setting and one.setting.startswith("memory.")]
     ttls = [one for one in advised.advice if one.setting and one.setting.startswith("ttl.")]

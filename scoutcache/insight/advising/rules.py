@@ -15,6 +15,7 @@ from scoutcache.insight.advising.sizing import Sizing
 from scoutcache.insight.simulation.curves import Point
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.units import percent
+from scoutcache.nouns import counted
 
 __all__ = ["LEAST", "Advice", "advice", "duration_text", "size_text"]
 
@@ -65,7 +66,7 @@ def advice(evidence: Evidence, found: Repeats, sizing: Sizing, requests: Request
     """Everything there is to say, what concerns the whole first; each rule may find nothing."""
     if evidence.requests < ENOUGH:
         return [Advice("size", "all", "Use the cache for longer before you change it: this is too little to go by.",
-                       f"{evidence.requests} requests, at least {ENOUGH} wanted", "nothing")]  # fmt: skip
+                       f"{counted(evidence.requests, 'request')}, at least {ENOUGH} wanted", "nothing")]  # fmt: skip
     return [
         *_size(sizing, requests, max_entries), *_policy(sizing),
         *(one for prefix in _by_misses(evidence) for one in _ttl(prefix, evidence.seconds)),
@@ -88,7 +89,7 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
     gain = _at_least(sizing).hit_ratio - now.hit_ratio
     needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
     evidence = (
-        f"replay of {requests.count} requests: {percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
+        f"replay of {counted(requests.count, 'request')}: {percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
         f"({now.policy}), {percent(best.hit_ratio)} with {size_text(best.capacity)} ({best.policy}), "
         f"{percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
     )
@@ -105,9 +106,9 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
     yield Advice("size", "memory", text, evidence, expected, "memory.max_bytes",
                  size_text(max(best.capacity, LEAST)))  # fmt: skip
     if needed > max_entries:
-        text = f"Allow memory {needed} entries: their number would bind before their bytes do."
+        text = f"Allow memory {counted(needed, 'entry')}: their number would bind before their bytes do."
         average = requests.distinct_bytes // max(requests.distinct, 1)
-        evidence = f"{requests.distinct} keys of {average} bytes on average"
+        evidence = f"{counted(requests.distinct, 'key')} of {counted(average, 'byte')} on average"
         yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
 
 
@@ -138,13 +139,13 @@ def _ttl(prefix: OfPrefix, seconds: float) -> Iterator[Advice]:
     wanted = next((nice for nice in _NICE if nice >= ages[int(0.95 * (len(ages) - 1))]), _NICE[-1])
     expired = prefix.misses["expired"]
     setting = f"ttl.{prefix.prefix}" if prefix.prefix else "default_ttl"
-    about = prefix.prefix or "keys without a prefix"
+    about, requests = prefix.prefix or "keys without a prefix", counted(prefix.requests, "request")
     if expired > 0.05 * prefix.requests and wanted > ttl:
         more = sum(age < wanted for age in prefix.expired_at)
         yield Advice(
             "ttl", about, f"Let them live {duration_text(wanted)}, if an answer may be that old.",
-            f"{expired} of {prefix.missed} misses had expired (ttl {duration_text(ttl)}); 95 % of uses are within "
-            f"{duration_text(wanted)} of the write", f"{more} more hits of {prefix.requests} requests",
+            f"{expired:,} of {counted(prefix.missed, 'miss')} had expired (ttl {duration_text(ttl)}); 95 % of uses are "
+            f"within {duration_text(wanted)} of the write", f"{counted(more, 'more hit')} of {requests}",
             setting, duration_text(wanted),
         )  # fmt: skip
     elif 4 * wanted < ttl <= seconds and prefix.written >= ENOUGH:
@@ -152,7 +153,7 @@ def _ttl(prefix: OfPrefix, seconds: float) -> Iterator[Advice]:
         yield Advice(
             "ttl", about, f"{duration_text(wanted)} would do.",
             f"95 % of {len(ages)} uses are within {duration_text(wanted)} of the write, ttl {duration_text(ttl)}",
-            f"{lost} fewer hits of {prefix.requests} requests, and the room of what nobody asks for any more",
+            f"{counted(lost, 'fewer hit')} of {requests}, and the room of what nobody asks for any more",
             setting, duration_text(wanted),
         )  # fmt: skip
 
@@ -164,15 +165,17 @@ def _not_worth(prefix: OfPrefix, evidence: Evidence) -> Iterator[Advice]:
     if prefix.written >= ENOUGH and prefix.hits <= 0.05 * prefix.requests and unread > 0.9:
         yield Advice(
             "not_worth_caching", about, "Don't cache these.",
-            f"{prefix.hits} hits of {prefix.requests} requests; {prefix.never_read} of {prefix.written} entries were "
-            "never read", f"{percent(prefix.never_read_bytes / stored if stored else 0.0)} of the stored bytes freed, "
-            f"{prefix.hits} hits lost",
+            f"{counted(prefix.hits, 'hit')} of {counted(prefix.requests, 'request')}; never read: {prefix.never_read:,}"
+            f" of {counted(prefix.written, 'entry')}",
+            f"{percent(prefix.never_read_bytes / stored if stored else 0.0)} of the stored bytes freed, "
+            f"{counted(prefix.hits, 'hit')} lost",
         )  # fmt: skip
     elif prefix.computed >= ENOUGH and not prefix.costed and prefix.computing_s / prefix.computed < 0.0001:
         each = 1e6 * prefix.computing_s / prefix.computed
         yield Advice(
             "not_worth_caching", about, "Compute these each time: that is faster than reading them from disk.",
-            f"computing takes {each:.0f} µs on average of {prefix.computed}", f"{prefix.written} entries fewer",
+            f"computing takes {each:.0f} µs on average of {prefix.computed}",
+            counted(prefix.written, "fewer entry"),
         )  # fmt: skip
 
 
@@ -181,7 +184,8 @@ def _tags(evidence: Evidence) -> Iterator[Advice]:
     for tag in sorted(busy, key=lambda tag: (tag.reads - tag.invalidations, tag.tag))[:20]:
         yield Advice(
             "tag", tag.tag, "Invalidate more narrowly, or don't cache what carries this tag.",
-            f"invalidated {tag.invalidations} times, read {tag.reads} times, written {tag.writes} times",
+            f"invalidated {counted(tag.invalidations, 'time')}, read {counted(tag.reads, 'time')}, written "
+            f"{counted(tag.writes, 'time')}",
             "what dies before it is read is not written",
         )  # fmt: skip
 
@@ -207,7 +211,7 @@ def _cost(evidence: Evidence) -> Iterator[Advice]:
     total = sum(one.computing_s for one in evidence.prefixes.values())
     yield Advice(
         "cost", top.prefix or "keys without a prefix", "Look here first: most of what computing costs is spent here.",
-        f"{top.computed} computations took {top.computing_s:.1f} s of {total:.1f} s"
+        f"{counted(top.computed, 'computation')} took {top.computing_s:.1f} s of {total:.1f} s"
         + (f", {top.cost_usd:.2f} USD" if top.costed else ""),
         f"a point more hits saves {0.01 * top.requests * top.computing_s / top.computed:.2f} s",
     )  # fmt: skip

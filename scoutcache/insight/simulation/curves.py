@@ -27,7 +27,7 @@ from scoutcache.insight.simulation.requests import READ, Requests
 from scoutcache.insight.simulation.stack import ENOUGH, lru_curve
 from scoutcache.ttl import parse_size
 
-__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "curves", "parse_sizes"]
+__all__ = ["DEFAULT_SIZES", "Point", "Size", "as_rows", "check_sizes", "curves", "parse_sizes"]
 
 DEFAULT_SIZES: Final = ("0.1%", "0.3%", "1%", "3%", "10%", "30%", "100%")
 LITTLE: Final = 200_000
@@ -71,6 +71,12 @@ def parse_sizes(texts: Iterable[str], requests: Requests, *, by_bytes: bool = Fa
         size = _size(text.strip(), entries, everything, by_bytes=by_bytes)
         found[size.unit, size.capacity] = size
     return sorted(found.values(), key=lambda size: (size.unit, size.capacity))
+
+
+def check_sizes(texts: Sequence[str], *, by_bytes: bool = False) -> None:
+    """Raise `ConfigError` for what `parse_sizes` will take for no size, whatever the requests."""
+    for text in texts:
+        _size(text.strip(), 1.0, 1.0, by_bytes=by_bytes)
 
 
 def _size(text: str, entries: float, everything: float, *, by_bytes: bool) -> Size:

@@ -164,6 +164,12 @@ class MemoryTier:
             return (self._departed.why(ref) or "expired") if slot.until <= self._monotonic() else None
         return self._departed.why(ref)
 
+    def note_ended(self, ref: Ref) -> None:
+        """An entry that isn't here was ended in a tier below."""
+        with self._lock:
+            if self._tables.get(*ref) is None:
+                self._departed.note(ref, "invalidated")
+
     def entry(self, ref: Ref) -> Detail | None:
         """What is known of an entry, without its value; None when it is absent or expired.  No hit."""
         now = self._monotonic()
@@ -224,6 +230,7 @@ class MemoryTier:
             return False
         if row.live.size > self.max_bytes:
             self._drop([old] if old is not None else [])
+            self._departed.back(header.ref)  # it lives on below
             return False
         slot = Slot(
             header, row.live, self._tables.shared(header.marks), now, self._wall(), self._coarsely(now),
@@ -239,7 +246,8 @@ class MemoryTier:
             evicted.append((victim, left))
             self._departed.note(victim.ref, "expired" if left == "expired" else "evicted")
         self._tables.put(slot)
-        self._departed.back(header.ref)
+        if slot.until > now or self._departed.why(header.ref) != "invalidated":  # else it is stale for that reason
+            self._departed.back(header.ref)
         return True
 
     def _coarsely(self, now: float) -> float:
@@ -258,8 +266,12 @@ class MemoryTier:
     def remove(self, refs: Sequence[Ref], *, superseded: bool = False) -> int:
         """Remove them, which something ended unless they are only *superseded*; how many were there."""
         with self._lock:
-            slots = {self._tables.get(*ref) for ref in refs} - {None}
-            return self._drop(cast("set[Slot]", slots)) if superseded else self._end(cast("set[Slot]", slots))
+            slots = cast("set[Slot]", {self._tables.get(*ref) for ref in refs} - {None})
+            if not superseded:
+                return self._end(slots)
+            for ref in refs:  # what is written anew has not ended
+                self._departed.back(ref)
+            return self._drop(slots)
 
     def remove_each(self, refs: Sequence[Ref]) -> set[Ref]:
         """Remove them, which something ended; those that were there."""

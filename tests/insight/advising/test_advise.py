@@ -84,7 +84,7 @@ def test_what_expired_before_it_was_asked_for_again_should_live_longer(busy):
 def test_what_nobody_reads_again_is_not_worth_caching(busy):
     (one,) = of(ask(busy), "not_worth_caching")
     assert (one.about, one.setting) == ("job", None)
-    assert "0 hits of 400 requests; 400 of 400 entries were never read" in one.evidence
+    assert "0 hits of 400 requests; never read: 400 of 400 entries" in one.evidence
 
 
 def test_what_is_written_and_never_asked_for_is_not_worth_caching(recorder, say, fake_clock, directory):
@@ -95,7 +95,7 @@ def test_what_is_written_and_never_asked_for_is_not_worth_caching(recorder, say,
     recorder.close({})
     (one,) = of(ask(directory), "not_worth_caching")
     assert one.about == "dump"
-    assert "0 hits of 0 requests; 150 of 150 entries were never read" in one.evidence
+    assert "0 hits of 0 requests; never read: 150 of 150 entries" in one.evidence
 
 
 def test_a_tag_invalidated_more_than_read_is_named(busy):
