@@ -44,7 +44,7 @@ class Hit(OfKey, frozen=True):
 
 
 class Miss(OfKey, frozen=True):
-    """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, corrupt, bypassed."""
+    """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, corrupt, unavailable, bypassed."""
 
     name: ClassVar[str] = "miss"
     reason: str

@@ -14,7 +14,7 @@ Rule 5: from a tier that lags behind the messages nothing goes up, and nothing i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from scoutcache import events
@@ -56,7 +56,7 @@ class Reading:
             try:
                 sealed: Sealed | None = yield ReadOne(level, ref)
             except TierUnavailable as error:
-                world.down(world.names[level], error)
+                self._missed_out(error, [ref], reasons, world.names[level])
                 continue
             if sealed is None:
                 continue
@@ -93,7 +93,7 @@ class Reading:
         found: dict[Ref, Found] = {}
         wanted = list(dict.fromkeys(refs))
         for level in world.lower:
-            held = (yield from self._read_level(level, wanted)) if wanted else {}
+            held = (yield from self._read_level(level, wanted, reasons)) if wanted else {}
             for ref, sealed in held.items():
                 one = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons))
                 if one is not None:
@@ -106,7 +106,9 @@ class Reading:
             wanted = [ref for ref in wanted if ref not in found]
         return found
 
-    def _read_level(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
+    def _read_level(
+        self, level: int, refs: Sequence[Ref], reasons: dict[Ref, str] | None
+    ) -> Flow[dict[Ref, Sealed]]:
         doubt = self._world.doubts[level]
         believed = [ref for ref in refs if not doubt.covers(ref)] if doubt else refs
         if self._world.policy is not None:
@@ -116,8 +118,16 @@ class Reading:
         try:
             return (yield from effects.read(level, believed))
         except TierUnavailable as error:
-            self._world.down(self._world.names[level], error)
+            self._missed_out(error, believed, reasons, self._world.names[level])
             return {}
+
+    def _missed_out(
+        self, error: TierUnavailable, refs: Iterable[Ref], reasons: dict[Ref, str] | None, tier: str
+    ) -> None:
+        """A tier that may have *refs* could not be asked for them, or whether they are still valid."""
+        for ref in refs:
+            _note(reasons, ref, "unavailable")
+        self._world.down(tier, error)
 
     def _judge(self, level: int, ref: Ref, sealed: Sealed, reasons: dict[Ref, str] | None) -> Flow[Found | None]:
         world = self._world
@@ -133,17 +143,24 @@ class Reading:
             _note(reasons, ref, "unknown_type")
             world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
             return None
+        return (yield from self._alive(found, reasons))
+
+    def _alive(self, found: Found, reasons: dict[Ref, str] | None) -> Flow[Found | None]:
+        """What was found, if it may be served, stale perhaps."""
+        world, ref = self._world, found.header.ref
         if found.header.expires <= world.now():
             _note(reasons, ref, "expired")
-        elif (life := (yield from self.life(found.header))) == "dead":
-            _note(reasons, ref, "invalidated")
-        elif life == "current":
+            return None
+        try:
+            life = yield from self._life(found.header)
+        except TierUnavailable as error:  # what can't be checked can't be served
+            self._missed_out(error, [ref], reasons, error.tier)
+            return None
+        if life == "current":
             return found
-        else:
-            if found.header.fresh_until > world.now():  # else its time was over before
-                _note(reasons, ref, "invalidated")
-            return found._replace(header=found.header.aged(world.now()))
-        return None
+        if life == "dead" or found.header.fresh_until > world.now():  # else its time was over before
+            _note(reasons, ref, "invalidated")
+        return None if life == "dead" else found._replace(header=found.header.aged(world.now()))
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:
         """Take damaged bytes out of the way; a tier that can't is no reason to fail a read."""
@@ -152,14 +169,11 @@ class Reading:
         except TierUnavailable as error:
             self._world.down(self._world.names[level], error)
 
-    def life(self, header: Header) -> Flow[Life]:
-        """What the authority says of the marks of an entry."""
+    def _life(self, header: Header) -> Flow[Life]:
+        """What the authority says of the marks of an entry.  Raises `TierUnavailable`."""
         if self._world.is_current(header.ref.namespace, header.marks):
             return "current"
-        try:
-            versions = yield from effects.current(header.ref.namespace, [mark.name for mark in header.marks])
-        except TierUnavailable:
-            return "dead"  # what can't be checked can't be served
+        versions = yield from effects.current(header.ref.namespace, [mark.name for mark in header.marks])
         return life_of(header.marks, versions)
 
     def _renew(self, level: int, found: Found, sealed: Sealed, here: Here) -> Flow[tuple[Found, Sealed]]:

@@ -37,6 +37,7 @@ MEANINGS: Final = {
     "evicted": "stored once, but there was no room to keep it: more room would have answered",
     "invalidated": "stored once, but declared outdated",
     "corrupt": "stored bytes were damaged: run scoutcache verify",
+    "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
     "bypassed": "the call went past the cache on purpose",
     "disabled": "the cache was switched off",
 }

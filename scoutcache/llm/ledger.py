@@ -12,12 +12,14 @@ Rules.
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import threading
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
+from scoutcache import events
 from scoutcache.calls import Calls
 from scoutcache.core import Core
 from scoutcache.drive import run
@@ -136,13 +138,30 @@ def _keep(core: Core, ledger: Ledger) -> None:
     whose = weakref.ref(core)
 
     def write() -> None:
-        if (alive := whose()) is not None and not alive.closed:
-            with ledger.writing:  # whoever flushes waits for what another thread has taken and is just writing
-                run(written(alive, ledger), alive.ports)
+        if (alive := whose()) is not None:
+            _write(alive, ledger)
 
     core.at_flush.append(write)
     core.at_close.append(write)
     core.at_fork.append(ledger.renew)
+
+
+def _write(core: Core, ledger: Ledger) -> None:
+    if not core.closed:
+        with ledger.writing:  # whoever flushes waits for what another thread has taken and is just writing
+            run(written(core, ledger), core.ports)
+
+
+def _write_all() -> None:
+    """At the interpreter's end, of caches that nobody closed: what is shut by itself then is no more than files."""
+    for core, ledger in list(_ledgers.items()):
+        try:
+            _write(core, ledger)
+        except Exception as error:  # noqa: BLE001  # a full disk, say; the others are written
+            core.hooks.emit(events.Trouble("llm", str(error)))
+
+
+atexit.register(_write_all)
 
 
 def written(core: Core, ledger: Ledger) -> Flow[None]:

@@ -42,7 +42,9 @@ KINDS: Final = (
 OUTCOMES: Final = (
     "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
 )  # fmt: skip
-MISS_REASONS: Final = ("cold", "expired", "evicted", "invalidated", "corrupt", "bypassed", "disabled")
+MISS_REASONS: Final = (
+    "cold", "expired", "evicted", "invalidated", "corrupt", "unavailable", "bypassed", "disabled",
+)  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
 HASHES: Final = 1 << 64

@@ -70,6 +70,12 @@ class TestOtherTiersAnswer:
         ran = away("inspect", "nothing")
         assert (ran.code, ran.out) == (10, "")
 
+    def test_nobody_is_blamed_for_an_invalidation_that_was_none(self, away):
+        """What the disk has can't be checked, and may well be valid."""
+        assert away("get", "a").code == 10
+        assert [row["reason"] for row in json.loads(away("explain", "a", "--json").out)["outcomes"]] == ["unavailable"]
+        assert json.loads(away("stats", "--json").out)["misses_by_reason"]["unavailable"] == 1
+
     @pytest.mark.parametrize("command", [("verify",), ("prune",), ("prune", "--dry-run"), ("invalidate", "a*"),
                                          ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes")])  # fmt: skip
     def test_what_could_not_be_done_is_a_part(self, command, away):

@@ -102,3 +102,17 @@ def test_nothing_of_a_prompt_is_in_a_key_a_tag_a_count_or_the_log(tmp_path):
     assert len(files) > 4
     for path in files:
         assert b"Robinson" not in path.read_bytes(), path
+
+
+def test_what_a_program_counted_that_closed_nothing_is_there(run_python, tmp_path):
+    code = f"""
+import sys
+from scoutcache import Cache
+cache = Cache(directory=sys.argv[1])
+cache.llm.get_or_call({ASK!r}, lambda: {answer()!r})
+cache.llm.get_or_call({ASK!r}, lambda: {answer()!r})
+"""
+    program = run_python(code, tmp_path)
+    assert program.wait(60) == 0
+    with Cache(directory=tmp_path) as cache:
+        assert (cache.llm.metrics(1).requests, cache.llm.metrics(1).hits) == (2, 1)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.faults import Fault, Kind
@@ -166,3 +167,24 @@ def test_the_others_are_asked_again_after_a_moment_and_only_about_who_is_away(br
     assert not breakers.to_be_asked([Node])
     fake_clock.advance(ASK_AGAIN)
     assert breakers.to_be_asked([Node])
+
+
+def test_what_a_frozen_node_alone_could_vouch_for_is_missed_for_its_sake(lonely, tmp_path):
+    """An entry on a node that answers, whose versions of tags lie on one that doesn't."""
+    with Cache(settings(lonely, tmp_path / "one")) as cache:
+        cache.set_many({f"k{n}": n for n in range(20)})
+        layout = cache._core.tier("redis").layout
+        guardian = lonely.master_of(layout.versions("default"))
+        here = [key for key in (f"k{n}" for n in range(20))
+                if lonely.master_of(layout.entry(Ref("default", key))) is not guardian]  # fmt: skip
+    down, missed = [], []
+    with Cache(settings(lonely, tmp_path / "other")) as cache:
+        cache.on("tier_down", down.append)
+        cache.on("miss", missed.append)
+        guardian.pause()
+        try:
+            assert cache.get(here[0]) is None
+        finally:
+            guardian.resume()
+    assert {one.tier for one in down} == {"redis"}
+    assert [one.reason for one in missed] == ["unavailable"]

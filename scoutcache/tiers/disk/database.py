@@ -95,7 +95,7 @@ class Database:
         cache = self._cache
         if cache is not None and (link := cache.local.__dict__.get("link")) is not None:
             link.depth += 1
-            if not cache.shut:
+            if not (cache.shut or link.closed):
                 return link  # type: ignore[no-any-return]  # threading.local has no types
             link.leave()
         return self._new_link()
@@ -110,10 +110,10 @@ class Database:
             except (sqlite3.Error, OSError) as error:
                 raise self._failed(cache, error) from error
             link.depth += 1
-            if not cache.shut:
+            if not (cache.shut or link.closed):
                 return link
             link.leave()
-            with cache.gate:  # a fork is under way, or this one was just replaced
+            with cache.gate:  # a fork is under way, or went by, or this one was just replaced
                 continue
 
     def transact(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:

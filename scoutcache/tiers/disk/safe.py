@@ -136,7 +136,7 @@ def _connect(access: Access) -> sqlite3.Connection:
 class Link:
     """One thread's connection.  `with link as con:` says when it is done, and translates what SQLite raises."""
 
-    __slots__ = ("_closing", "con", "cursor", "depth", "owner", "thread")
+    __slots__ = ("_closing", "closed", "con", "cursor", "depth", "owner", "thread")
 
     def __init__(self, con: sqlite3.Connection, owner: SafeCache, thread: threading.Thread) -> None:
         self.con, self.owner = con, owner
@@ -144,6 +144,8 @@ class Link:
         """For statements that are fetched whole at once: a tenth faster than a new cursor for each."""
         self.thread = thread
         self.depth = 0
+        self.closed = False
+        """It was idle, and somebody closed it: who had it in hand by then, and only now begins, must see that."""
         self._closing = threading.Lock()
 
     def __enter__(self) -> sqlite3.Connection:
@@ -168,6 +170,7 @@ class Link:
     def close(self) -> None:
         """Close it; returns when that is done, also where another thread has begun it."""
         with self._closing:
+            self.closed = True
             self.con.close()
 
     def idle(self) -> bool:

@@ -86,6 +86,29 @@ def test_a_fork_bears_threads_that_come_and_go(cache):
     assert cache.link().con.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_who_was_about_to_use_a_link_while_a_fork_went_by_gets_another(disk):
+    """Between taking it up and saying so it is idle, and the fork closes it."""
+    database = disk._database
+    with database.link():
+        pass
+    cache = database._cache
+
+    class Interrupted(dict):
+        def get(self, name):
+            found = super().get(name)
+            cache.before_fork()
+            cache.after_fork()
+            return found
+
+    class Local:
+        def __init__(self, link):
+            self.__dict__ = Interrupted(link=link)
+
+    cache.local = Local(cache.local.link)
+    with database.link() as con:
+        assert con.execute("SELECT 1").fetchone() == (1,)
+
+
 def test_a_fork_waits_for_what_is_being_closed(cache):
     """A child would find the locks held that SQLite takes to close a connection, by a thread it hasn't got."""
     thread = threading.Thread(target=cache.link)
