@@ -31,7 +31,7 @@ from scoutcache.engine.recipe import Outcome, Recipe, left
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import MISSING, NEVER, Live, Ref
+from scoutcache.entry import MISSING, Live, Ref
 from scoutcache.errors import FactoryTimeout, FlightCycle
 
 __all__ = ["Computing", "Outcome", "Recipe"]
