@@ -6,14 +6,16 @@ import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import ConfigError, TierUnavailable
+from scoutcache.server import nodes
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.faults import Fault, Kind
-from scoutcache.server.nodes import ASK_AGAIN, Breakers
+from scoutcache.server.nodes import ASK_AGAIN, Breakers, Looker
 
 TIMEOUT = 1.0
 
@@ -122,8 +124,9 @@ class Node:
 
 
 class Manager:
-    def __init__(self):
+    def __init__(self, *known):
         self.startup_nodes = {"n:1": 1, "n:2": 2}
+        self.nodes_cache = dict.fromkeys(known or self.startup_nodes)
 
 
 @pytest.fixture
@@ -166,3 +169,44 @@ def test_the_others_are_asked_again_after_a_moment_and_only_about_who_is_away(br
     assert not breakers.to_be_asked([Node])
     fake_clock.advance(ASK_AGAIN)
     assert breakers.to_be_asked([Node])
+
+
+def test_who_is_no_node_any_more_is_looked_at_by_nobody(breakers):
+    """Its address may be somebody else's by now, who would be told the password."""
+    breakers.of(Node).failed(Fault(Kind.TIMEOUT, "gone", None, away=True))
+    with breakers.asking(Manager("n:1", "n:2")):
+        pass
+    assert [node.name for node, _ in breakers.away()] == ["n:1"]
+    with pytest.raises(OSError, match="nobody answers"), breakers.asking(Manager("n:2")):
+        raise OSError("nobody answers")
+    assert [node.name for node, _ in breakers.away()] == ["n:1"], "no map, no news"
+    with breakers.asking(Manager("n:2")):
+        pass
+    assert not breakers.away()
+
+
+class Lacking:
+    """The settings name a file that is away for a moment, as a secret that is renewed is."""
+
+    section = SimpleNamespace(timeout=TIMEOUT)
+
+    def __init__(self):
+        self.times = threading.Semaphore(0)
+
+    def connection_to(self, *_):
+        self.times.release()
+        raise ConfigError("redis.password_file: no such file")
+
+
+def test_a_look_that_can_not_be_taken_does_not_end_the_looking(breakers, monkeypatch):
+    monkeypatch.setattr(nodes, "LOOK_EVERY", 0.001)
+    source = Lacking()
+    looker = Looker(source, breakers)
+    looker.start()
+    try:
+        breakers.of(Node).failed(Fault(Kind.TIMEOUT, "gone", None, away=True))
+        for _ in range(3):
+            assert source.times.acquire(timeout=20)
+        assert breakers.away()
+    finally:
+        looker.close()
