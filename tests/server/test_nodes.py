@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.entry import Ref
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.server import nodes
 from scoutcache.server.breaker import Breaker
@@ -100,6 +101,45 @@ def test_the_nodes_behind_one_that_is_frozen_are_rid_of_what_was_invalidated(lon
             assert left == []
         finally:
             first.resume()
+
+
+@pytest.fixture
+def left_behind(lonely, tmp_path):
+    """Stores some keys, and gives what freezes the node of the first; that gives what the other nodes hold of them."""
+    with Cache(settings(lonely, tmp_path)) as cache:
+        cache.set_many(dict.fromkeys(NAMES, 1))
+        name, masters = cache._core.tier("redis").layout.entry(Ref("default", NAMES[0])), lonely.masters()
+
+    @contextmanager
+    def freeze():
+        with frozen(lonely, name, itself=True) as first:
+            others = [server for server in masters if server is not first]
+            yield lambda: [name for server in others for name in server.cli("KEYS", "scoutcache:e:*")]
+
+    return freeze
+
+
+NAMES = [f"k{number}" for number in range(30)]
+
+
+def test_so_are_they_of_keys_that_are_named(left_behind, lonely, tmp_path):
+    with Cache(settings(lonely, tmp_path)) as cache:
+        assert cache.get(NAMES[0])
+        with left_behind() as left:
+            assert left()
+            assert "redis" in cache.invalidate(keys=NAMES).failed
+            assert left() == []
+
+
+def test_on_an_event_loop_so_are_they_too(left_behind, lonely, tmp_path):
+    async def work():
+        async with AsyncCache(settings(lonely, tmp_path)) as cache:
+            assert await cache.get(NAMES[0])
+            with left_behind() as left:
+                assert "redis" in (await cache.invalidate(keys=NAMES)).failed
+                assert left() == []
+
+    asyncio.run(work())
 
 
 def test_the_thread_that_looks_lives_as_long_as_a_node_is_away(lonely, tmp_path, until):
