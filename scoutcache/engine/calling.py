@@ -20,7 +20,7 @@ from scoutcache.engine import effects
 from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.engine.reading import Found, Reading
-from scoutcache.engine.recipe import NOT_MODIFIED, Context, Kept, Outcome, Recipe, wants_context
+from scoutcache.engine.recipe import NOT_MODIFIED, Context, Kept, Outcome, Recipe, left, wants_context
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Entry, Moment, Writing
 from scoutcache.entry import MISSING, NEVER, Live, Ref
@@ -107,10 +107,10 @@ class Calling:
     def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
         """Once the other process has ended with *ref*: what it stored, or the own computation."""
         began = self._clock()
-        if (lease := (yield from effects.take(ref, wait=True, timeout=job.recipe.left(began)))) is not None:
+        if (lease := (yield from effects.take(ref, wait=True, timeout=left(job.recipe.until, began)))) is not None:
             job.flight.hold(lease)
         elif job.recipe.until != NEVER:
-            raise job.recipe.timeout(ref, self._clock())
+            raise job.recipe.timeout(ref)
         waited = self._clock() - began
         try:
             # Whatever was heard: a server that is away tells of nothing.

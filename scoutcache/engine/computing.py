@@ -27,11 +27,11 @@ from scoutcache.engine.calling import Calling, Job, Results, Seen
 from scoutcache.engine.effects import Flow, Join, Spawn, perform
 from scoutcache.engine.flights import Abandoned, Flight, FlightTable, TooSlow, Waiting
 from scoutcache.engine.reading import Found, Reading
-from scoutcache.engine.recipe import Outcome, Recipe
+from scoutcache.engine.recipe import Outcome, Recipe, left
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import MISSING, NEVER, Live, Ref
+from scoutcache.entry import MISSING, Live, Ref
 from scoutcache.errors import FactoryTimeout, FlightCycle
 
 __all__ = ["Computing", "Outcome", "Recipe"]
@@ -72,7 +72,7 @@ class Computing:
         Where it raises, *outcomes* says what became of each until then.
         """
         outcomes = {} if outcomes is None else outcomes
-        wanted = list(dict.fromkeys(refs))
+        wanted, recipe = list(dict.fromkeys(refs)), recipe.begun(self._clock())
         try:
             while wanted:
                 mine, others = self._world.flights.board(wanted, self._world.loop(), recipe.marks)
@@ -104,14 +104,14 @@ class Computing:
         began = self._clock()
         try:
             with Waiting(flight):
-                lives: Mapping[Ref, Live] = yield from perform(Join(flight, recipe.left(began, recipe.hard_timeout)))
+                lives: Mapping[Ref, Live] = yield from perform(Join(flight, left(recipe.ends, began)))
         except Abandoned:
             self._forsake(self._world.flights, flight)
             return None
         except TooSlow:
-            raise recipe.timeout(ref, self._clock()) from None
+            raise recipe.timeout(ref) from None
         except FactoryTimeout:
-            if flight.gave_up and recipe.hard_timeout is None:
+            if flight.gave_up and self._clock() < recipe.ends:  # how long to wait each caller says for itself
                 return None
             raise
         live = lives.get(ref)
@@ -307,8 +307,7 @@ class Computing:
         """Take what a computation beside the calls gives.  Raises what it raises, and `TooSlow`."""
         began = self._clock()
         with Waiting(other, job.flight):
-            left = None if until == NEVER else max(0.0, until - self._clock())
-            lives: Mapping[Ref, Live] = yield from perform(Join(other, left))
+            lives: Mapping[Ref, Live] = yield from perform(Join(other, left(until, began)))
         own = job.begun.results.outcomes if job.begun is not None and job.begun.patient else {}
         for ref in refs:
             if ref in own and job.begun is not None and other is job.begun.flight:
@@ -327,10 +326,8 @@ class Computing:
         for ref in missing if recipe.error_ttl is not None else ():
             if (error := self._world.failures.kept(ref)) is not None:
                 raise error
-        left = recipe.left(now := self._clock(), recipe.hard_timeout)
-        until = NEVER if left is None else now + left
         while missing and (running := (yield from self._under_way(job, missing))):
-            if not (yield from self._take_all(job, running, until)):
+            if not (yield from self._take_all(job, running)):
                 break
             missing = job.missing()
         if missing := job.missing():
@@ -342,21 +339,25 @@ class Computing:
             return (yield from self._begin(job, missing, optional=False))
         return {ref: other for ref in missing if (other := self._world.refreshes.get(ref)) is not None}
 
-    def _take_all(self, job: Job, running: Mapping[Ref, Flight], until: float) -> Flow[bool]:
+    def _take_all(self, job: Job, running: Mapping[Ref, Flight]) -> Flow[bool]:
         """Wait for all of *running*; False when the own one was abandoned: its factory ended the thread or task."""
         begun = None if job.begun is None else job.begun.flight
-        done = False
+        done, recipe = False, job.recipe
         try:
             for other in dict.fromkeys(running.values()):
+                until = recipe.deadline if other is begun else recipe.ends
                 try:
                     yield from self._take_from(job, other, [ref for ref in running if running[ref] is other], until)
                 except Abandoned:
                     self._forsake(self._world.refreshes, other)
                     if other is begun:
                         return False
+                except FactoryTimeout:  # who began it waited for another process, and no longer than its caller would
+                    if other is begun or not other.gave_up or self._clock() >= recipe.ends:
+                        raise
             done = True
         except TooSlow:
-            raise job.recipe.timeout(next(iter(running)), self._clock()) from None
+            raise recipe.timeout(next(iter(running))) from None
         finally:
             if begun is not None and not done:
                 begun.gave_up = True

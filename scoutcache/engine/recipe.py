@@ -20,7 +20,7 @@ from scoutcache.errors import CacheError, FactoryTimeout, InvalidKey
 from scoutcache.keys import CacheKey, check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
-__all__ = ["NOT_MODIFIED", "Context", "Outcome", "Recipe", "wants_context"]
+__all__ = ["NOT_MODIFIED", "Context", "Outcome", "Recipe", "left", "wants_context"]
 
 
 class _NotModified:
@@ -117,6 +117,8 @@ class Recipe:
     """Not None for entries whose life each hit renews: chance takes nothing off those."""
     until: float = NEVER
     """When, by the monotonic clock, the caller stops waiting for what others compute; its own call may take longer."""
+    deadline: float = NEVER
+    """When, by the same clock, *hard_timeout* is over for the caller."""
 
     def given(self, ref: Ref) -> Lifetime:
         """How long *ref* was told to live."""
@@ -127,14 +129,18 @@ class Recipe:
         """Seconds to wait for a fresh value where there is a stale one: no longer than for any value (Rule 1)."""
         return min(self.soft_timeout or 0.0, self.hard_timeout or NEVER)
 
-    def left(self, now: float, most: float | None = None) -> float | None:
-        """Seconds to wait for what others compute, *most* at most; None for as long as it takes."""
-        left = max(0.0, self.until - now)
-        return most if left == NEVER else left if most is None else min(left, most)
+    def begun(self, now: float) -> Recipe:
+        """*hard_timeout* counts from *now*."""
+        return self if self.hard_timeout is None else replace(self, deadline=now + self.hard_timeout)
 
-    def timeout(self, ref: Ref, now: float) -> FactoryTimeout:
-        """What is raised when there was no time left."""
-        if self.hard_timeout is None or now >= self.until:  # a loop's timers may come a little early
+    @property
+    def ends(self) -> float:
+        """When the caller stops waiting for what others compute, for either reason."""
+        return min(self.until, self.deadline)
+
+    def timeout(self, ref: Ref) -> FactoryTimeout:
+        """What is raised then."""
+        if self.hard_timeout is None or self.until <= self.deadline:
             return FactoryTimeout(f"another's computation of {ref.key!r} takes longer than the caller waits",
                                   hint="it goes on: ask again, or wait longer")  # fmt: skip
         return FactoryTimeout(
@@ -175,6 +181,11 @@ class Recipe:
         if self.jitter and fresh != NEVER and not self._slides(ref):
             fresh *= 1 - self.jitter * dice()
         return Lifetime(fresh, 0.0 if fresh == NEVER else stale)
+
+
+def left(until: float, now: float) -> float | None:
+    """Seconds until then; None where there is no end of them."""
+    return None if until == NEVER else max(0.0, until - now)
 
 
 class Kept(NamedTuple):

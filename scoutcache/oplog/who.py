@@ -17,6 +17,8 @@ import msgspec
 __all__ = ["Who", "begun", "has_gone", "numbered_by", "this_process"]
 
 _LONGEST: Final = 80
+_ENDED: Final = ("Z", "X", "x")
+"""States of a process that does nothing any more."""
 
 
 class Who(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,32 +60,47 @@ def _numbered_by(pid: int) -> str | None:
         if str(Path("/proc/self").readlink()) != str(pid):  # it tells of other processes than ours
             return None
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot}:{Path('/proc/self/ns/pid').stat().st_ino}"
+        number, clock = (Path(f"/proc/self/ns/{of}") for of in ("pid", "time"))
+        since = f":{clock.stat().st_ino}" if clock.exists() else ""  # kernels before 5.6 have one clock
+        return f"{boot}:{number.stat().st_ino}{since}"
     except (OSError, ValueError):
         return None
 
 
 def numbered_by() -> str | None:
-    """Who gave this process its number: a kernel since it started, or a container of it; None where that isn't told."""
+    """Who gave this process its number: a kernel since it started, or a container of it; None where that isn't told.
+
+    And by whose clock: the kernel tells when a process began by that of whoever asks, and containers may differ in it.
+    """
     return _numbered_by(os.getpid())
 
 
 def begun(pid: int) -> int | None:
     """When a process began, in the kernel's own count; None when it is dead, or that isn't told."""
+    state, since = _told(pid)
+    return None if state in _ENDED else since
+
+
+def _told(pid: int) -> tuple[str, int | None]:
+    """The state of a process and when it began; None for what isn't told."""
     try:
         told = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         state, *numbers = told.rpartition(")")[2].split()
-        return None if state in "ZX" else int(numbers[18])
+        return state, int(numbers[18])
     except (OSError, ValueError, IndexError):
-        return None
+        return "", None
 
 
 def has_gone(pid: int, since: int) -> bool:
-    """Has the process ended that had this number, by who gave us ours, and began then?"""
+    """Is the process known to have ended that had this number, by who gave us ours, and began then?
+
+    Who can't look, for want of a file descriptor say, doesn't know.
+    """
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return True
     except (OSError, OverflowError):  # another user's, or no number of a process
         return False
-    return begun(pid) != since
+    state, began = _told(pid)
+    return state in _ENDED or began not in {None, since}

@@ -1,7 +1,7 @@
 """Carries plans out on a cluster: the commands of a batch go to the nodes of their slots, a pipeline for each node.
 
 Rule 1: a node that is away has a breaker of its own (`nodes`), so that the others answer on; the batch that needed it
-        fails.
+        fails, when the others have done their part: what is to be removed there goes.
 Rule 2: a slot that has moved answers so; the map of slots is asked for anew and those commands are sent again, which
         redis-py does.  Nothing that is sent twice does harm (`commands`, rule 4).
 Rule 3: scripts are sent with their text: a node that just became a primary may not know them.
@@ -27,6 +27,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from scoutcache.errors import TierUnavailable
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.coalescing import cut_off, hung_up, let_go
 from scoutcache.server.commands import Batch, Command, packed, text_of
@@ -144,10 +145,17 @@ class Cluster:
                 groups = _by_node(client, commands, self._balancing)
         except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
+        away: TierUnavailable | None = None
         for node, places in groups.items():
-            found = self._at(client, node, [commands[at] for at in places])
+            try:
+                found = self._at(client, node, [commands[at] for at in places])
+            except TierUnavailable as error:
+                away = away or error
+                continue
             for at, answer in zip(places, found, strict=True):
                 answers[at] = answer
+        if away is not None:
+            raise away
         for at in _moved(answers):
             answers[at] = self._again(client, commands[at])
         return answers
@@ -276,7 +284,10 @@ class AsyncCluster:
         except (*_LOST, KeyError, IndexError) as error:
             raise unavailable(fault_of(error)) from None
         works = [self._at(client, node, [commands[at] for at in places]) for node, places in groups.items()]
-        for places, found in zip(groups.values(), await asyncio.gather(*works), strict=True):
+        done = await asyncio.gather(*works, return_exceptions=True)
+        for places, found in zip(groups.values(), done, strict=True):
+            if isinstance(found, BaseException):
+                raise found
             for at, answer in zip(places, found, strict=True):
                 answers[at] = answer
         for at in _moved(answers):

@@ -5,17 +5,19 @@ Rule 2: whether another has taken the place of one that is away the others are a
         answer at once, and nobody waits for those that don't.
 Rule 3: at the node itself a thread looks, which lives as long as one is away; where none does, a caller, and sooner at
         one that refuses at once than at one that lets everybody wait.  Beside the thread no caller waits again.
+Rule 4: one that the map of slots doesn't know any more is forgotten: its address may be somebody else's by now.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.exceptions import AskError, MovedError, RedisError, TryAgainError
 
+from scoutcache.errors import CacheError
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Command
 from scoutcache.server.direct import note
@@ -106,6 +108,13 @@ class Breakers:
                 asked.update((name, node) for name, node in known.items() if name in away)
             with self._lock:
                 self._asking.remove(manager)
+        self._keep_only(manager.nodes_cache)
+
+    def _keep_only(self, names: Collection[str]) -> None:
+        """Forget whoever is away and is none of *names* (Rule 4)."""
+        for node, _ in self.away():
+            if node.name not in names:
+                self._of.pop(node.name, None)
 
     def restart(self) -> None:
         """In a forked child."""
@@ -155,7 +164,10 @@ class Looker:
                     return
 
     def _look(self, node: Any, breaker: Breaker) -> None:
-        fault = self._met(node)
+        try:
+            fault = self._met(node)
+        except (CacheError, ValueError):  # a file that the settings name was taken away, say: callers are told
+            return
         if fault is not None and fault.away:
             breaker.failed(fault)
         else:

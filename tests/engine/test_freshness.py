@@ -107,18 +107,29 @@ def test_who_comes_after_a_timeout_waits_for_the_computation_under_way(world):
     assert world.finish(flow, effect).value == "new"
 
 
-def test_a_follower_without_a_timeout_is_not_given_its_leaders(world):
+@pytest.mark.parametrize("own", [None, 5.0])
+def test_a_follower_without_a_timeout_or_with_a_longer_one_is_not_given_its_leaders(world, own):
     leader = world.compute("k", lambda: "new", hard_timeout=2.0)
     effect, _ = world.drive_until(leader, lambda effect: type(effect).__name__ == "Join")
-    follower = world.compute("k", pytest.fail)
+    follower = world.compute("k", pytest.fail, hard_timeout=own)
     joining = next(follower)
+    world.now += 2
     with pytest.raises(FactoryTimeout):
         world.finish(leader, effect)
     effect = world.advance(follower, joining)
     while type(effect).__name__ != "Join":
         effect = world.advance(follower, effect)
+    assert effect.timeout == (own and 3.0), "what is left of its own"
     world.refresh()
     assert world.finish(follower, effect).value == "new"
+
+
+def test_who_waits_for_others_until_a_moment_waits_for_its_own_call_as_long_as_for_any(world):
+    flow = world.compute("k", lambda: "own", hard_timeout=60.0, until=world.now + 5)
+    effect, _ = world.drive_until(flow, lambda effect: type(effect).__name__ == "Join")
+    assert effect.timeout == 60
+    world.refresh()
+    assert world.finish(flow, effect).value == "own"
 
 
 def test_an_ageing_value_is_refreshed_ahead_by_one_reader(world):

@@ -12,12 +12,16 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import wait
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 
 import pytest
 
 from scoutcache import AsyncCache, Cache, assembly
+from scoutcache.calls import Calls
+from scoutcache.entry import Ref
 from scoutcache.errors import FactoryTimeout, FlightCycle
+from scoutcache.obtaining import obtain, options
 
 PATIENCE = 20.0
 STALE = {"ttl": 10, "stale_ttl": 1000}
@@ -487,3 +491,26 @@ def test_what_a_closed_loop_was_refreshing_is_refreshed_by_another(tmp_path):
     assert len(started) == 3
     other.run_until_complete(cache.close())
     other.close()
+
+
+@pytest.mark.parametrize("hard", [None, PATIENCE])
+def test_who_waits_longer_for_another_process_is_not_given_the_end_of_who_waits_less(hard, tmp_path, until):
+    """Both wait for the same lease, one of them through the other."""
+    with Cache(directory=tmp_path) as cache, ThreadPoolExecutor(2) as pool:
+        core, ref = cache._core, Ref("default", "k")
+        lease = core.ports.leases.try_take(ref)  # as another process does
+
+        def ask(seconds, **more):
+            flow = obtain(Calls(core, "default"), "k", lambda: "own", options("get_or_compute", more),
+                          core.clocks.monotonic() + seconds)  # fmt: skip
+            return cache._run(flow)
+
+        short = pool.submit(ask, 0.3, hard_timeout=hard)
+        until(lambda: len(core.world.flights), "the first one waits")
+        long = pool.submit(ask, PATIENCE, hard_timeout=PATIENCE)
+        with pytest.raises(FactoryTimeout, match="another's"):
+            short.result(PATIENCE)
+        with suppress(TimeoutError):
+            assert long.exception(0.05) is None
+        lease.release()
+        assert long.result(PATIENCE) == "own"

@@ -6,15 +6,17 @@ import asyncio
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.entry import Ref
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import ConfigError, TierUnavailable
+from scoutcache.server import nodes
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.faults import Fault, Kind
-from scoutcache.server.nodes import ASK_AGAIN, Breakers
+from scoutcache.server.nodes import ASK_AGAIN, Breakers, Looker
 
 TIMEOUT = 1.0
 
@@ -101,6 +103,45 @@ def test_the_nodes_behind_one_that_is_frozen_are_rid_of_what_was_invalidated(lon
             first.resume()
 
 
+@pytest.fixture
+def left_behind(lonely, tmp_path):
+    """Stores some keys, and gives what freezes the node of the first; that gives what the other nodes hold of them."""
+    with Cache(settings(lonely, tmp_path)) as cache:
+        cache.set_many(dict.fromkeys(NAMES, 1))
+        name, masters = cache._core.tier("redis").layout.entry(Ref("default", NAMES[0])), lonely.masters()
+
+    @contextmanager
+    def freeze():
+        with frozen(lonely, name, itself=True) as first:
+            others = [server for server in masters if server is not first]
+            yield lambda: [name for server in others for name in server.cli("KEYS", "scoutcache:e:*")]
+
+    return freeze
+
+
+NAMES = [f"k{number}" for number in range(30)]
+
+
+def test_so_are_they_of_keys_that_are_named(left_behind, lonely, tmp_path):
+    with Cache(settings(lonely, tmp_path)) as cache:
+        assert cache.get(NAMES[0])
+        with left_behind() as left:
+            assert left()
+            assert "redis" in cache.invalidate(keys=NAMES).failed
+            assert left() == []
+
+
+def test_on_an_event_loop_so_are_they_too(left_behind, lonely, tmp_path):
+    async def work():
+        async with AsyncCache(settings(lonely, tmp_path)) as cache:
+            assert await cache.get(NAMES[0])
+            with left_behind() as left:
+                assert "redis" in (await cache.invalidate(keys=NAMES)).failed
+                assert left() == []
+
+    asyncio.run(work())
+
+
 def test_the_thread_that_looks_lives_as_long_as_a_node_is_away(lonely, tmp_path, until):
     def looks():
         return any(thread.name == "scoutcache-looker" for thread in threading.enumerate())
@@ -123,8 +164,9 @@ class Node:
 
 
 class Manager:
-    def __init__(self):
+    def __init__(self, *known):
         self.startup_nodes = {"n:1": 1, "n:2": 2}
+        self.nodes_cache = dict.fromkeys(known or self.startup_nodes)
 
 
 @pytest.fixture
@@ -188,3 +230,44 @@ def test_what_a_frozen_node_alone_could_vouch_for_is_missed_for_its_sake(lonely,
             guardian.resume()
     assert {one.tier for one in down} == {"redis"}
     assert [one.reason for one in missed] == ["unavailable"]
+
+
+def test_who_is_no_node_any_more_is_looked_at_by_nobody(breakers):
+    """Its address may be somebody else's by now, who would be told the password."""
+    breakers.of(Node).failed(Fault(Kind.TIMEOUT, "gone", None, away=True))
+    with breakers.asking(Manager("n:1", "n:2")):
+        pass
+    assert [node.name for node, _ in breakers.away()] == ["n:1"]
+    with pytest.raises(OSError, match="nobody answers"), breakers.asking(Manager("n:2")):
+        raise OSError("nobody answers")
+    assert [node.name for node, _ in breakers.away()] == ["n:1"], "no map, no news"
+    with breakers.asking(Manager("n:2")):
+        pass
+    assert not breakers.away()
+
+
+class Lacking:
+    """The settings name a file that is away for a moment, as a secret that is renewed is."""
+
+    section = SimpleNamespace(timeout=TIMEOUT)
+
+    def __init__(self):
+        self.times = threading.Semaphore(0)
+
+    def connection_to(self, *_):
+        self.times.release()
+        raise ConfigError("redis.password_file: no such file")
+
+
+def test_a_look_that_can_not_be_taken_does_not_end_the_looking(breakers, monkeypatch):
+    monkeypatch.setattr(nodes, "LOOK_EVERY", 0.001)
+    source = Lacking()
+    looker = Looker(source, breakers)
+    looker.start()
+    try:
+        breakers.of(Node).failed(Fault(Kind.TIMEOUT, "gone", None, away=True))
+        for _ in range(3):
+            assert source.times.acquire(timeout=20)
+        assert breakers.away()
+    finally:
+        looker.close()
