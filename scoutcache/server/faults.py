@@ -15,7 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["Fault", "Kind", "fault_of", "unavailable"]
+__all__ = ["Fault", "Kind", "fault_of", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -53,6 +53,8 @@ _AWAY = {
     Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.MASTERDOWN, Kind.CLUSTERDOWN, Kind.BUSY,
     Kind.DATABASE,
 }  # fmt: skip
+
+_REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
 _HINTS = {
     Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
@@ -113,6 +115,15 @@ def fault_of(error: BaseException) -> Fault:
     elif isinstance(error, told.InvalidResponse):
         hint = _NO_SERVER
     return Fault(kind, reason, hint, kind in _AWAY)
+
+
+def remedy(reason: str) -> str | None:
+    """What to do where *reason*, as a fault gives it, is that of a server that answered and refused; None for others.
+
+    Reasons travel without their hints, in results and events.
+    """
+    kind = next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+    return None if kind is None else _HINTS[kind]
 
 
 def as_greeted(error: Exception) -> Exception:
