@@ -104,10 +104,11 @@ def run(
             else:
                 results = cache.rules.run_due(reason=reason, lock_timeout=wait)
             note_told(session, results)
-    else:
-        any_timed = any(rule.schedule for rule in session.config.rules)
-        session.note("no rule is due" if any_timed else "no time rules are configured: nothing to do")
-    quiet = not (names or dry_run or session.out.on_terminal or session.verbose)
+    elif not any(rule.schedule for rule in session.config.rules):
+        session.note("no time rules are configured: nothing to do")
+    elif session.watched:
+        session.note("no rule is due")
+    quiet = not (names or dry_run or session.watched)
     return told(session, results, quiet=quiet)
 
 
