@@ -86,6 +86,12 @@ class TestOtherTiersAnswer:
         assert [row["key"] for row in json.loads(away("keys", "--json").out)["keys"]] == ["b"]
         assert "no such key" not in away("delete", "nothing").err
 
+    def test_what_could_not_be_counted_is_unknown(self, away):
+        """Of what the disk holds nobody knows whether it is valid."""
+        found = json.loads(away("invalidate", "a*", "--dry-run", "--json").out)
+        assert (found["matched"], found["by_tier"]) == (None, {"memory": 0, "redis": None, "disk": None})
+        assert "redis" not in json.loads(away("invalidate", "a*", "--action", "mark-stale", "--json").out)["by_tier"]
+
     def test_a_directory_that_can_not_be_used_is_a_part(self, cli, redis_url):
         where = ("--redis-url", redis_url, "--directory", "/proc/nowhere")
         assert cli("set", "a", "1", *where).code == 3
