@@ -92,6 +92,20 @@ def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "ascii"])
+def test_half_of_a_surrogate_pair_is_shown_as_an_escape(encoding, directory):
+    assert run("""set sur:1 '"\\\\ud800"' --value json""").returncode == 0
+    done = run("get sur:1", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\ud800\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(("line", "code"), [("set k v", 0), ("get nope", 4), ("get", 2), ("stats --verbose", 0),
+                                            ("delete llm:a nope", 0), ("warm --from gone", 2)])  # fmt: skip
+def test_messages_that_nobody_takes_change_nothing(line, code, directory):
+    assert run(f"{line} 2>/dev/full").returncode == code
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
 @pytest.mark.parametrize("line", ["stats", "keys", "dashboard export", "stats --watch --interval 0.1"])
 def test_an_output_that_takes_nothing_is_named(line, directory):
