@@ -103,6 +103,19 @@ _TLS_HINTS: Final = (
     ("wrong version number", "what answers there speaks no TLS: name the server's TLS port, or use redis://"),
 )  # fmt: skip
 """By what OpenSSL says of it."""
+_MISTAKEN: Final = (
+    (re.compile("Cluster mode is not enabled"),
+     "the server there is no cluster: name it by [redis] url (SCOUTCACHE_REDIS__URL) and not in nodes"),
+    (re.compile("Cluster cannot be connected.*(Authentication required|invalid username-password)", re.DOTALL),
+     _HINTS[Kind.NOAUTH]),
+    (re.compile("unknown command .sentinel", re.IGNORECASE),
+     "what answers there is no sentinel: a plain server is named by [redis] url (SCOUTCACHE_REDIS__URL)"),
+    (re.compile("No master found .*auth:"),
+     "what answers there wants a password, which sentinels are not given: is it a server, that [redis] url names?"),
+    (re.compile("No master found for '[^']*'$"),
+     "the sentinels know no such service, or nobody who serves it: [redis] sentinel_service is its name"),
+)  # fmt: skip
+"""What is said by one who isn't what the configuration takes him for."""
 _NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
 
 
@@ -114,6 +127,8 @@ def fault_of(error: BaseException) -> Fault:
         hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
     elif isinstance(error, told.InvalidResponse):
         hint = _NO_SERVER
+    else:
+        hint = next((what for said, what in _MISTAKEN if said.search(reason)), hint)
     return Fault(kind, reason, hint, kind in _AWAY)
 
 
