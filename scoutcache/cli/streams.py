@@ -34,6 +34,9 @@ _closed: list[str] = []
 _read: list[str] = []
 """What standard input was read for, whole."""
 
+_spooled: list[str] = []
+"""The file that holds what was read."""
+
 _ENDINGS: Final = {b"\x1f\x8b": ".csv.gz", b"PAR1": ".parquet", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"{": ".jsonl"}
 """Files are known by their endings; standard input by what it begins with, and else it is a table."""
 
@@ -45,6 +48,7 @@ def prepare_streams() -> None:
     """
     _closed.clear()
     _read.clear()
+    _spooled.clear()
     # In this order, so that each takes its own number and no file of the cache can come by it.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
@@ -59,7 +63,10 @@ def prepare_streams() -> None:
 
 
 class _Messages:
-    """Standard error where a message that it can't take, for its disk is full, is nobody's failure."""
+    """Standard error where a message that it can't take, for its disk is full, is nobody's failure.
+
+    Where something is wrong with standard input it says so, and not where that was spooled.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -68,8 +75,11 @@ class _Messages:
         return getattr(self._stream, name)
 
     def write(self, shown: str) -> int:
+        told = shown
+        for file in _spooled:
+            told = told.replace(file, "standard input")
         with suppress(OSError):
-            self._stream.write(shown)
+            self._stream.write(told)
         return len(shown)
 
     def flush(self) -> None:
@@ -101,7 +111,9 @@ def file_named(source: str | Path, what: str, ending: str | None = None) -> Path
     with spooled.open("wb") as file:
         shutil.copyfileobj(stream, file)
     _read.append(what)
-    return spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
+    named = spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
+    _spooled.append(str(named))
+    return named
 
 
 def _ending_of(file: Path) -> str:

@@ -81,6 +81,23 @@ def test_standard_input_is_read_for_one_thing(cli):
     assert cli("report", "-", stdin=LOG).code == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bench compare one.json -", "standard input is not a saved benchmark: it has no 'format'"),
+        ("simulate -", "standard input: not a trace"), ("semantic calibrate -", "standard input has no column"),
+        ("bench --workload trace:-", "standard input: not a trace"),
+    ],
+)
+def test_what_is_wrong_with_standard_input_is_said_of_that(line, said, workplace, cli):
+    saved = {"format": 1, "results": [], "machine": {}, "version": "1", "seed": 1, "options": {}, "started_at": "",
+             "overhead_ns": 0, "notes": []}  # fmt: skip
+    (workplace / "one.json").write_text(json.dumps(saved))
+    ran = cli(*line.split(), stdin='{"a": 1}\n' if "compare" in line else "a,b\nc\n")
+    assert ran.code in {1, 2}
+    assert ran.err.startswith(f"error: {said}")
+
+
 def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert run("set 'llm:☃' 'naïve'", PYTHONIOENCODING="ascii").returncode == 0
     assert run("get 'llm:☃'").stdout == "naïve\n"
