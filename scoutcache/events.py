@@ -189,11 +189,12 @@ class Cleared(Event, frozen=True):
 
 
 class TierDown(Event, frozen=True):
-    """A tier stopped answering."""
+    """A tier stopped answering, or refused.  *problem* is a sentence that names it, *reason* what it holds alone."""
 
     name: ClassVar[str] = "tier_down"
     tier: str
     problem: str
+    reason: str = ""
 
 
 class Alerted(Event, frozen=True):

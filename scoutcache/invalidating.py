@@ -95,7 +95,9 @@ def _result(target: Target, removed: Removed, survey: Survey | None, sample: Seq
     if survey is not None:
         survey.failed |= removed.failed
         done = [number or 0 for tier, number in survey.by_tier.items() if tier not in removed.failed]
-        number = min(survey.matched, max(done, default=0)) if removed.failed else survey.matched
+        number = survey.matched
+        if removed.failed and number is not None:
+            number = min(number, max(done, default=0))
         survey.by_tier = {tier: number for tier, number in survey.by_tier.items() if tier not in removed.failed}
         return InvalidationResult(matched=survey.matched, invalidated=number, **survey.more())
     if target.tags and target.match == "any":

@@ -22,7 +22,8 @@ def mark_stale(core: Core, target: Target, action: Action, *, cascade: bool, rea
         marked = Removed(by_tier=dict.fromkeys((tier.name for tier in core.tiers), 0))
     else:
         survey = yield from perform(Work(lambda: survey_of(core, _physical(target))))
-        marked = Removed({tier: number or 0 for tier, number in survey.by_tier.items()}, survey.failed)
+        counted = {tier: number or 0 for tier, number in survey.by_tier.items() if tier not in survey.failed}
+        marked = Removed(counted, survey.failed)
     try:
         if target.match == "all":
             yield from _each(core, target, action, marked, cascade=cascade, reason=reason)

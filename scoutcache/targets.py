@@ -59,9 +59,9 @@ class Target(NamedTuple):
 
 @dataclass(slots=True)
 class Survey:
-    """What a scan found."""
+    """What a scan found.  None is unknown: of a tier that could not be counted, and in all where none could be."""
 
-    matched: int = 0
+    matched: int | None = 0
     by_tier: dict[str, int | None] = field(default_factory=dict)
     sample: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
@@ -133,21 +133,26 @@ def survey_of(core: Core, target: Target) -> Survey:
     survey = Survey()
     above: set[str] = set()
     last = core.tiers[-1].name
-    by_tier: dict[str, int] = {}
-    for tier, header in _matching(core, target, survey.failed):
+    matched, by_tier, uncounted = 0, dict[str, int](), set[str]()
+    for tier, header in _matching(core, target, survey.failed, uncounted):
         by_tier[tier] = by_tier.get(tier, 0) + 1
         key = header.ref.key
         if key not in above:
-            survey.matched += 1
+            matched += 1
             if len(survey.sample) < SAMPLE:
                 survey.sample.append(key)
         if tier != last:
             above.add(key)
-    survey.by_tier = {tier.name: by_tier.get(tier.name, 0) for tier in core.tiers}
+    survey.by_tier = {tier.name: None if tier.name in uncounted else by_tier.get(tier.name, 0) for tier in core.tiers}
+    shared = {tier.name for tier in core.tiers if tier is not core.memory}
+    survey.matched = None if shared and shared <= uncounted else matched
     return survey
 
 
-def _matching(core: Core, target: Target, failed: dict[str, str]) -> Iterator[tuple[str, Header]]:
+def _matching(
+    core: Core, target: Target, failed: dict[str, str], uncounted: set[str] | None = None
+) -> Iterator[tuple[str, Header]]:
+    """The entries of *target* in each tier; *uncounted* takes the tiers that were not looked through to the end."""
     core.follower.sync()
     now, scans = core.world.now(), _scans(target)
     for tier in core.tiers:
@@ -157,6 +162,8 @@ def _matching(core: Core, target: Target, failed: dict[str, str]) -> Iterator[tu
                     yield tier.name, header
         except TierUnavailable as error:
             failed[error.tier] = error.reason  # the tier, or the authority that would know what is valid in it
+            if uncounted is not None:
+                uncounted.add(tier.name)
 
 
 def _scanned(tier: Tier, namespace: str, scans: Sequence[Pattern | None]) -> Iterator[Header]:

@@ -129,7 +129,9 @@ class BenchResult:
                        seed=int(data["seed"]), options=dict(data["options"]), started_at=str(data["started_at"]),
                        overhead_ns=float(data["overhead_ns"]), notes=tuple(map(str, data["notes"])))  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError) as problem:
-            raise CacheError(f"{origin} is not a saved benchmark ({problem!r})") from problem
+            what = f"it has no {problem}" if isinstance(problem, KeyError) else "something in it is of another type"
+            raise CacheError(f"{origin} is not a saved benchmark: {what}",
+                             hint="`bench --save NAME` writes one") from problem  # fmt: skip
 
 
 def _row(data: Mapping[str, Any]) -> BenchRow:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from scoutcache.cli.options import command, group
-from scoutcache.cli.rules import Count, Fields, Reason, fields_of, told_event
+from scoutcache.cli.rules import Count, Fields, Reason, fields_of, note_told, told_event
 from scoutcache.cli.state import Session
 
 app = group(
@@ -44,4 +44,5 @@ def emit(
     """
     with session.cache(reading=dry_run, raising=False) as cache:
         result = cache.rules.emit(event, fields_of(fields or ()), reason=reason, dry_run=dry_run, count=count)
+        note_told(session, result.rules)
     return told_event(session, result)

@@ -367,7 +367,7 @@ def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
 
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
     session.out.record(figures(result, dry_run=dry_run) | ({} if waited is None else waited.as_dict()))
-    code = failed(session, result)
+    code = failed(session, result.failed, result.by_tier)
     if waited is None or not waited.behind:
         return code
     from scoutcache.cli.waiting import named

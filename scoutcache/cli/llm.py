@@ -122,4 +122,4 @@ def invalidate(
     with session.cache(raising=False, reading=dry_run) as cache:
         result = cache.llm.invalidate(**named, match=match, count=count, dry_run=dry_run, reason=reason)  # type: ignore[arg-type]  # choices are checked
     session.out.record(figures(result, dry_run=dry_run))
-    return failed(session, result)
+    return failed(session, result.failed, result.by_tier)

@@ -15,7 +15,7 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
-from scoutcache.errors import CacheError
+from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.keeping import POLICY_LOG
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def observed(
 def failures(core: Core) -> Iterator[dict[str, str]]:
     """The tiers that could not be asked meanwhile, and why."""
     away: dict[str, str] = {}
-    take_off = core.hooks.add("tier_down", lambda record: away.setdefault(record.tier, record.problem))
+    take_off = core.hooks.add("tier_down", lambda record: away.setdefault(record.tier, record.reason))
     try:
         yield away
     finally:
@@ -82,7 +82,8 @@ def check_absence(what: str, away: Mapping[str, str], why: str = "") -> None:
     *why* begins the hint.
     """
     if away:
-        raise CommandError(f"{what}: {'; '.join(away.values())}", code=UNREACHABLE,
+        told = "; ".join(str(TierUnavailable(tier, reason)) for tier, reason in away.items())
+        raise CommandError(f"{what}: {told}", code=UNREACHABLE,
                            hint=f"{why}scoutcache doctor says what is wrong")  # fmt: skip
 
 
@@ -93,7 +94,8 @@ def answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> in
     """`part`.  Raises `CommandError` where no tier that was asked, *tier* or all, could; memory here knows nothing."""
     asked = [one.name for one in core.tiers if one is not core.memory and tier in {None, one.name}]
     if asked and all(name in away for name in asked):
-        raise CommandError(away[asked[0]], code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")
+        told = str(TierUnavailable(asked[0], away[asked[0]]))
+        raise CommandError(told, code=UNREACHABLE, hint="scoutcache doctor says what is wrong with it")
     return part(away)
 
 

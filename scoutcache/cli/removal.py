@@ -70,7 +70,7 @@ def clear(
     session.out.record(
         {"namespace": namespace, "cleared": cleared, "by_tier": dict(result.by_tier), "failed": dict(result.failed)}
     )
-    return failed(session, result)
+    return failed(session, result.failed, result.by_tier)
 
 
 def _prefix(text: str) -> str:

@@ -1,7 +1,8 @@
-"""How an invalidation is told: its figures, and the tiers that could not be asked."""
+"""How a removal is told: its figures, and the tiers that could not be asked, or refused."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.errors import PARTLY, UNREACHABLE
@@ -10,7 +11,7 @@ from scoutcache.cli.state import Session
 if TYPE_CHECKING:
     from scoutcache.models import InvalidationResult
 
-__all__ = ["failed", "figures"]
+__all__ = ["failed", "figures", "warn_of"]
 
 
 def figures(result: InvalidationResult, *, dry_run: bool) -> dict[str, Any]:
@@ -24,10 +25,25 @@ def figures(result: InvalidationResult, *, dry_run: bool) -> dict[str, Any]:
     return found
 
 
-def failed(session: Session, result: InvalidationResult) -> int | None:
-    """The exit code when tiers could not be asked; this process's own memory is no tier that counts."""
-    for tier, reason in result.failed.items():
-        session.warn(f"the {tier} tier could not be asked: {reason}; run this again when it answers")
-    if not result.failed:
+def failed(session: Session, away: Mapping[str, str], asked: Iterable[str]) -> int | None:
+    """Tell of the tiers that failed among those that were *asked*; the exit code.
+
+    This process's own memory is no tier that counts.
+    """
+    for tier, reason in away.items():
+        warn_of(session, tier, reason, again="; run this again when it answers")
+    if not away:
         return None
-    return PARTLY if set(result.by_tier) - set(result.failed) - {"memory"} else UNREACHABLE
+    return PARTLY if set(asked) - set(away) - {"memory"} else UNREACHABLE
+
+
+def warn_of(session: Session, tier: str, reason: str, *, what: str = "", again: str = "") -> None:
+    """Tell that *tier* could not be asked, or that it answered and refused, and then what helps."""
+    from scoutcache.server.faults import remedy
+
+    helps = remedy(reason)
+    if helps is None:
+        session.warn(f"{what}the {tier} tier could not be asked: {reason}{again}")
+        return
+    session.warn(f"{what}the {tier} tier refused it: {reason}")
+    session.say_hint(f"{helps}; then run this again")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,6 +10,7 @@ import typer
 
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, Usage, did_you_mean, read
 from scoutcache.cli.options import command, group
+from scoutcache.cli.removed import warn_of
 from scoutcache.cli.state import Session
 
 if TYPE_CHECKING:
@@ -102,10 +103,12 @@ def run(
                 results = cache.rules.run(*chosen, reason=reason, dry_run=dry_run, lock_timeout=wait)
             else:
                 results = cache.rules.run_due(reason=reason, lock_timeout=wait)
-    else:
-        any_timed = any(rule.schedule for rule in session.config.rules)
-        session.note("no rule is due" if any_timed else "no time rules are configured: nothing to do")
-    quiet = not (names or dry_run or session.out.on_terminal or session.verbose)
+            note_told(session, results)
+    elif not any(rule.schedule for rule in session.config.rules):
+        session.note("no time rules are configured: nothing to do")
+    elif session.watched:
+        session.note("no rule is due")
+    quiet = not (names or dry_run or session.watched)
     return told(session, results, quiet=quiet)
 
 
@@ -149,6 +152,11 @@ def fields_of(words: Sequence[str]) -> dict[str, str]:
     return fields
 
 
+def note_told(session: Session, results: Sequence[RuleResult]) -> None:
+    """Why tiers failed is told with the rules, and need not be said by the library too."""
+    session.said.update(why for result in results for why in result.failed.values())
+
+
 def told_event(session: Session, result: EmitResult) -> int | None:
     """Print what an event set off."""
     if not result.rules:
@@ -166,8 +174,7 @@ def told(
         main = {"rules": rows} if session.form == "json" else {"rules": [_shown(row) for row in rows]}
         alone = {**(also or {}), **main} if session.form == "json" else main
         session.out.record(alone, main="rules", columns=() if session.form == "json" else _RAN)
-    for problem in _problems(results):
-        session.warn(problem)
+    _warn_of(session, results)
     wrong = sum(result.error is not None or _all_failed(result) for result in results)
     if wrong and wrong == len(results):
         return FAILED if any(result.error for result in results) else UNREACHABLE
@@ -184,12 +191,12 @@ def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "target": _target(row["target_pattern"], row["target_tags"])}
 
 
-def _problems(results: Sequence[RuleResult]) -> Iterator[str]:
+def _warn_of(session: Session, results: Sequence[RuleResult]) -> None:
     for result in results:
         if result.error is not None:
-            yield f"rule {result.rule_id}: {result.error}"
+            session.warn(f"rule {result.rule_id}: {result.error}")
         for tier, why in result.failed.items():
-            yield f"rule {result.rule_id}: the {tier} tier could not be asked: {why}"
+            warn_of(session, tier, why, what=f"rule {result.rule_id}: ")
 
 
 def _all_failed(result: RuleResult) -> bool:

@@ -86,6 +86,11 @@ class Session:
         if not self.quiet:
             sys.stderr.write(f"{text.visible(message)}\n")
 
+    @property
+    def watched(self) -> bool:
+        """Whether somebody looks at how it goes; a command that cron runs says nothing when all is well."""
+        return self.out.on_terminal or self.verbose
+
     def done(self, message: str, fields: Mapping[str, Any]) -> None:
         """What a command did, which is not what it was asked to show: a `note` for people, *fields* as data."""
         if self.form == "table":

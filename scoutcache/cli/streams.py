@@ -1,4 +1,5 @@
-"""The standard streams: they are there, take every character, and are read only where there is something to read.
+"""The standard streams: they are there, take every character, fail no command by its messages, and are read only
+where there is something to read.
 
 Rule: a dash in the place of a file that is read is standard input, once in a command (`file_named`).
 """
@@ -14,10 +15,10 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -33,6 +34,9 @@ _closed: list[str] = []
 _read: list[str] = []
 """What standard input was read for, whole."""
 
+_spooled: list[str] = []
+"""The file that holds what was read."""
+
 _ENDINGS: Final = {b"\x1f\x8b": ".csv.gz", b"PAR1": ".parquet", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"{": ".jsonl"}
 """Files are known by their endings; standard input by what it begins with, and else it is a table."""
 
@@ -44,14 +48,43 @@ def prepare_streams() -> None:
     """
     _closed.clear()
     _read.clear()
+    _spooled.clear()
     # In this order, so that each takes its own number and no file of the cache can come by it.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             _closed.append(name)
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
     for stream in (sys.stdout, sys.stderr):
-        if getattr(stream, "errors", None) == "strict" or getattr(stream, "encoding", None) == "ascii":
+        # Who takes surrogates for bytes has no place for the other half of them.
+        if getattr(stream, "errors", None) in {"strict", "surrogateescape"} or stream.encoding == "ascii":
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # who has such errors is a text stream
+    if not isinstance(sys.stderr, _Messages):
+        sys.stderr = _Messages(sys.stderr)
+
+
+class _Messages:
+    """Standard error where a message that it can't take, for its disk is full, is nobody's failure.
+
+    Where something is wrong with standard input it says so, and not where that was spooled.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, shown: str) -> int:
+        told = shown
+        for file in _spooled:
+            told = told.replace(file, "standard input")
+        with suppress(OSError):
+            self._stream.write(told)
+        return len(shown)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._stream.flush()
 
 
 def stdin_bytes(what: str) -> BinaryIO:
@@ -78,7 +111,9 @@ def file_named(source: str | Path, what: str, ending: str | None = None) -> Path
     with spooled.open("wb") as file:
         shutil.copyfileobj(stream, file)
     _read.append(what)
-    return spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
+    named = spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
+    _spooled.append(str(named))
+    return named
 
 
 def _ending_of(file: Path) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from scoutcache.cli import filters, text
+from scoutcache.cli import filters, removed, text
 from scoutcache.cli.errors import NOT_FOUND, PARTLY, CommandError, Usage, read
 from scoutcache.cli.opening import UNCHECKED, check_absence, failures
 from scoutcache.cli.options import choices, command
@@ -244,12 +244,19 @@ def delete(
 ) -> int | None:
     """Delete keys by name, and what depends on them, in every tier and every process.
 
-    Exit code 4 when none of them was there.
+    Exit code 4 when none of them was there, 3 when some tier could not be asked, 10 when none could.
     """
-    with session.cache() as cache:
+    with session.cache(raising=False) as cache, failures(cache._core) as away:
         there = {key: cache.delete(key) for key in dict.fromkeys(keys)}
+        session.said.update(away.values())  # it is told below
+        asked = [tier.name for tier in cache._core.tiers]
     absent = [key for key, was in there.items() if not was]
     found = len(there) - len(absent)
+    if away:
+        # What was found nowhere may stand in a tier that did not say.
+        fields: dict[str, Any] = {"deleted": found, "absent": None if absent else [], "failed": dict(away)}
+        session.done(f"deleted {found} of {len(there)}", fields)
+        return removed.failed(session, away, asked)
     session.done(f"deleted {found} of {len(there)}", {"deleted": found, "absent": absent})
     for key in absent[:20]:
         session.note(f"no such key: {key}")

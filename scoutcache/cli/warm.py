@@ -108,13 +108,14 @@ def _warm(session: Session, asked: Asked, prom_textfile: str | None) -> int | No
 
 
 def _any_due(session: Session) -> bool:
-    """Whether a task is due; says so when not, for nothing else will be said."""
+    """Whether a task is due; says so to who watches when not, for nothing else will be said."""
     from scoutcache.warming.tasks import due_tasks
 
     due = due_tasks(session.config, datetime.now(UTC))
-    if not due:
-        configured = bool(session.config.tasks)
-        session.note("no warming task is due" if configured else "no warming tasks are configured: nothing to do")
+    if not session.config.tasks:
+        session.note("no warming tasks are configured: nothing to do")
+    elif not due and session.watched:
+        session.note("no warming task is due")
     return bool(due)
 
 
@@ -127,5 +128,6 @@ def _is_off_peak(session: Session, asked: Asked) -> bool:
     history = history_of(session, asked) if setting == "auto" else History()
     if is_off_peak(setting, datetime.now(UTC).timestamp(), history.by_hour, history.days):
         return True
-    session.note(f"it is not off-peak ({setting}): nothing to do")
+    if session.watched:
+        session.note(f"it is not off-peak ({setting}): nothing to do")
     return False

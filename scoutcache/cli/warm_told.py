@@ -84,7 +84,7 @@ class Teller:
             session.out.record({**total, "errors": errors, **also})
         elif chosen is not None and not runs:
             session.out.rows("keys", chosen, _columns(chosen))
-        elif session.form != "table" or (runs and (session.out.on_terminal or session.verbose)):
+        elif session.form != "table" or (runs and session.watched):
             more = {name: total[name] for name in _MORE if total[name] and session.form == "table"}
             session.out.record({**figures, **more})
 

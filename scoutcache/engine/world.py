@@ -146,7 +146,7 @@ class World:
 
     def say_down(self, tier: str, error: TierUnavailable) -> None:
         """Tell whoever listens that a tier could not answer, in the middle of what must come to its end first."""
-        self.hooks.emit(events.TierDown(tier=tier, problem=str(error)))
+        self.hooks.emit(events.TierDown(tier=tier, problem=str(error), reason=error.reason))
 
     def here(self) -> Here:
         """This moment, for a flow that is going to look at anything and then write what it saw.

@@ -15,7 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["Fault", "Kind", "fault_of", "unavailable"]
+__all__ = ["Fault", "Kind", "fault_of", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -53,6 +53,8 @@ _AWAY = {
     Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.MASTERDOWN, Kind.CLUSTERDOWN, Kind.BUSY,
     Kind.DATABASE,
 }  # fmt: skip
+
+_REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
 _HINTS = {
     Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
@@ -101,6 +103,19 @@ _TLS_HINTS: Final = (
     ("wrong version number", "what answers there speaks no TLS: name the server's TLS port, or use redis://"),
 )  # fmt: skip
 """By what OpenSSL says of it."""
+_MISTAKEN: Final = (
+    (re.compile("Cluster mode is not enabled"),
+     "the server there is no cluster: name it by [redis] url (SCOUTCACHE_REDIS__URL) and not in nodes"),
+    (re.compile("Cluster cannot be connected.*(Authentication required|invalid username-password)", re.DOTALL),
+     _HINTS[Kind.NOAUTH]),
+    (re.compile("unknown command .sentinel", re.IGNORECASE),
+     "what answers there is no sentinel: a plain server is named by [redis] url (SCOUTCACHE_REDIS__URL)"),
+    (re.compile("No master found .*auth:"),
+     "what answers there wants a password, which sentinels are not given: is it a server, that [redis] url names?"),
+    (re.compile("No master found for '[^']*'$"),
+     "the sentinels know no such service, or nobody who serves it: [redis] sentinel_service is its name"),
+)  # fmt: skip
+"""What is said by one who isn't what the configuration takes him for."""
 _NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
 
 
@@ -112,7 +127,18 @@ def fault_of(error: BaseException) -> Fault:
         hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
     elif isinstance(error, told.InvalidResponse):
         hint = _NO_SERVER
+    else:
+        hint = next((what for said, what in _MISTAKEN if said.search(reason)), hint)
     return Fault(kind, reason, hint, kind in _AWAY)
+
+
+def remedy(reason: str) -> str | None:
+    """What to do where *reason*, as a fault gives it, is that of a server that answered and refused; None for others.
+
+    Reasons travel without their hints, in results and events.
+    """
+    kind = next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+    return None if kind is None else _HINTS[kind]
 
 
 def as_greeted(error: Exception) -> Exception:

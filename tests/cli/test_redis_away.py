@@ -77,12 +77,33 @@ class TestOtherTiersAnswer:
         assert json.loads(away("stats", "--json").out)["misses_by_reason"]["unavailable"] == 1
 
     @pytest.mark.parametrize("command", [("verify",), ("prune",), ("prune", "--dry-run"), ("invalidate", "a*"),
-                                         ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes")])  # fmt: skip
+                                         ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes"),
+                                         ("delete", "a"), ("delete", "nothing")])  # fmt: skip
     def test_what_could_not_be_done_is_a_part(self, command, away):
         ran = away(*command, "--json")
         assert ran.code == 3, ran.err
         assert "unreachable" in json.loads(ran.out)["failed"]["redis"]
         assert ran.err.count("unreachable") == 1
+
+    def test_what_the_others_had_is_deleted(self, away):
+        ran = away("delete", "a", "nothing", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["deleted"], found["absent"]) == (3, 1, None)  # the server may have the other one
+        assert [row["key"] for row in json.loads(away("keys", "--json").out)["keys"]] == ["b"]
+        assert "no such key" not in away("delete", "nothing").err
+
+    def test_what_could_not_be_counted_is_unknown(self, away):
+        """Of what the disk holds nobody knows whether it is valid."""
+        found = json.loads(away("invalidate", "a*", "--dry-run", "--json").out)
+        assert (found["matched"], found["by_tier"]) == (None, {"memory": 0, "redis": None, "disk": None})
+        assert "redis" not in json.loads(away("invalidate", "a*", "--action", "mark-stale", "--json").out)["by_tier"]
+
+    def test_a_directory_that_can_not_be_used_is_a_part(self, cli, redis_url):
+        where = ("--redis-url", redis_url, "--directory", "/proc/nowhere")
+        assert cli("set", "a", "1", *where).code == 3
+        ran = cli("delete", "a", *where)
+        assert (ran.code, ran.err.count("deleted 1 of 1")) == (3, 1)
+        assert "the disk tier could not be asked: " in ran.err
 
     @pytest.mark.parametrize("command", [
         ("rules", "list"), ("tasks", "list"), ("explain", "a"), ("report",), ("events", "emit", "x"),
@@ -94,7 +115,7 @@ class TestOtherTiersAnswer:
 
 class TestNobodyAnswers:
     @pytest.mark.parametrize("command", [
-        ("keys", "--tier", "redis"), ("inspect", "nothing"), ("get", "nothing"), ("set", "a", "1"), ("delete", "a"),
+        ("keys", "--tier", "redis"), ("inspect", "nothing"), ("get", "nothing"), ("set", "a", "1"),
         ("clear", "--tier", "redis", "--yes"), ("prune", "--tier", "redis"), ("verify", "--tier", "redis"),
         ("bench", "--tier", "redis", "--keys", "10"), ("invalidate", "a", "--wait", "1"),
     ])  # fmt: skip
@@ -106,7 +127,7 @@ class TestNobodyAnswers:
         assert "\nhint: " in ran.err
 
     @pytest.mark.parametrize("command", [("keys",), ("inspect", "a"), ("get", "a"), ("verify",), ("prune",),
-                                         ("invalidate", "a*"), ("clear", "--yes")])  # fmt: skip
+                                         ("delete", "a"), ("invalidate", "a*"), ("clear", "--yes")])  # fmt: skip
     def test_alone_it_is_missed_by_every_command(self, command, away, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_TIERS", "redis")
         ran = away(*command)
@@ -121,6 +142,26 @@ class TestNobodyAnswers:
         assert ": unreachable: " in checks["redis connection"]["detail"]
         assert "redis" not in checks
         assert checks["disk"]["status"] == "ok"
+
+
+class TestRefused:
+    """A server that is full answers, and takes nothing."""
+
+    @pytest.mark.parametrize("command", [("delete", "a"), ("invalidate", "a*"), ("invalidate", "--tag", "t"),
+                                         ("clear", "--yes"), ("rules", "run", "all")])  # fmt: skip
+    def test_it_is_said_with_its_remedy(self, command, cli, start_redis, workplace, monkeypatch):
+        rule = 'rule_id = "all"\ntrigger_type = "time"\nschedule = "0 0 * * *"\ntarget_pattern = "a*"\n'
+        (workplace / "scoutcache.toml").write_text(f"[[rules]]\n{rule}")
+        server = start_redis("--maxmemory-policy", "noeviction")
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        assert cli("set", "a", "1", "--tag", "t").code == 0
+        server.cli("CONFIG", "SET", "maxmemory", "1")
+        ran = cli(*command)
+        assert ran.code == 3, ran.err
+        assert "the redis tier refused it: oom: " in ran.err
+        assert "maxmemory-policy allkeys-lru" in ran.err
+        assert ran.err.count("oom: ") == 1
 
 
 COMMANDS = [

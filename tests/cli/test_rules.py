@@ -89,7 +89,8 @@ class TestRun:
     def test_due_rules_run_once_and_quietly(self, ruled, cli):
         assert cli("rules", "run", "--due") == (0, "", "")
         assert "llm:a" not in left(cli)
-        assert cli("rules", "run", "--due") == (0, "", "no rule is due\n")
+        assert cli("rules", "run", "--due") == (0, "", "")
+        assert cli("rules", "run", "--due", "--verbose") == (0, "", "no rule is due\n")
         assert body(cli("rules", "run", "--json", "-q")) == {"schema_version": 1, "rules": []}
         (row,) = [row for row in body(cli("rules", "list", "--json"))["rules"] if row["rule_id"] == "nightly"]
         assert (row["due"], row["runs"]) == (False, 1)

@@ -38,7 +38,7 @@ BENCH = ["bench", "--tier", "memory", "--runs", "1", "--duration", "0.001", "--w
     ("line", "name", "content"),
     [
         (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv", TRACE.encode()),
-        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv.gz", gzip.compress(TRACE.encode())),
+        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv.gz", gzip.compress(TRACE.encode(), mtime=0)),
         (["simulate", "FILE", "--policy", "lru", "--size", "1"], "log.jsonl", LOG.encode()),
         (["advise", "FILE"], "log.jsonl", LOG.encode()),
         (["report", "FILE"], "log.jsonl", LOG.encode()),
@@ -81,6 +81,23 @@ def test_standard_input_is_read_for_one_thing(cli):
     assert cli("report", "-", stdin=LOG).code == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("bench compare one.json -", "standard input is not a saved benchmark: it has no 'format'"),
+        ("simulate -", "standard input: not a trace"), ("semantic calibrate -", "standard input has no column"),
+        ("bench --workload trace:-", "standard input: not a trace"),
+    ],
+)
+def test_what_is_wrong_with_standard_input_is_said_of_that(line, said, workplace, cli):
+    saved = {"format": 1, "results": [], "machine": {}, "version": "1", "seed": 1, "options": {}, "started_at": "",
+             "overhead_ns": 0, "notes": []}  # fmt: skip
+    (workplace / "one.json").write_text(json.dumps(saved))
+    ran = cli(*line.split(), stdin='{"a": 1}\n' if "compare" in line else "a,b\nc\n")
+    assert ran.code in {1, 2}
+    assert ran.err.startswith(f"error: {said}")
+
+
 def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert run("set 'llm:☃' 'naïve'", PYTHONIOENCODING="ascii").returncode == 0
     assert run("get 'llm:☃'").stdout == "naïve\n"
@@ -90,6 +107,20 @@ def test_an_output_that_lacks_a_character_shows_its_number(directory):
     # Here Python takes surrogates for bytes, and refuses other characters.
     done = run("keys -q 'llm:[^ab]'", LC_ALL="C", PYTHONCOERCECLOCALE="0", PYTHONUTF8="0", PYTHONIOENCODING="")
     assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "ascii"])
+def test_half_of_a_surrogate_pair_is_shown_as_an_escape(encoding, directory):
+    assert run("""set sur:1 '"\\\\ud800"' --value json""").returncode == 0
+    done = run("get sur:1", PYTHONIOENCODING=encoding)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "\\ud800\n", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")
+@pytest.mark.parametrize(("line", "code"), [("set k v", 0), ("get nope", 4), ("get", 2), ("stats --verbose", 0),
+                                            ("delete llm:a nope", 0), ("warm --from gone", 2)])  # fmt: skip
+def test_messages_that_nobody_takes_change_nothing(line, code, directory):
+    assert run(f"{line} 2>/dev/full").returncode == code
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is always full")

@@ -216,6 +216,15 @@ class TestSources:
         assert (ran.code, ran.out) == (2, "")
         assert named in ran.err
 
+    def test_that_none_is_due_is_told_to_who_watches(self, directory, jobs, cli, workplace):
+        """Cron mails whatever is said."""
+        (workplace / "own.toml").write_text(
+            '[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\nschedule = "0 0 29 2 *"\n'
+        )
+        for _ in range(2):  # what never ran is due at once
+            assert cli("warm", "--config", "own.toml") == (0, "", "")
+        assert cli("warm", "--config", "own.toml", "--verbose").err.endswith("no warming task is due\n")
+
     def test_tasks_heed_how_they_are_to_be_done(self, directory, jobs, cli, workplace):
         (workplace / "own.toml").write_text(
             '[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\nschedule = "* * * * *"\n'
@@ -320,7 +329,7 @@ class TestLimits:
     def test_outside_of_the_quiet_hours_nothing_is_done(self, directory, cli, monkeypatch):
         hour = time.gmtime().tm_hour
         monkeypatch.setenv("SCOUTCACHE_WARMING__OFF_PEAK", f"{(hour + 2) % 24:02}:00-{(hour + 4) % 24:02}:00")
-        ran = cli("warm", "--from", "-", "--off-peak", stdin='{"key": "a", "value": 1}\n')
+        ran = cli("warm", "--from", "-", "--off-peak", "-v", stdin='{"key": "a", "value": 1}\n')
         assert (ran.code, ran.out) == (0, "")
         assert "it is not off-peak" in ran.err
         assert cli("get", "a").code == 4

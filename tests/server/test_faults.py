@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import ExitStack, closing
 
 import pytest
 from redis import exceptions as told
 from redis._parsers.base import BaseParser
 
+from scoutcache import Cache
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.faults import Kind, fault_of, unavailable
+
+
+@pytest.fixture
+def cache_of(tmp_path):
+    """Make a cache of what `[redis]` names, that raises."""
+    with ExitStack() as stack:
+        yield lambda **redis: stack.enter_context(closing(Cache(directory=tmp_path, redis=redis, raise_errors=True)))
+
 
 CLASSES = [
     (told.ConnectionError("Error 111 connecting to h:1. Connection refused."), Kind.UNREACHABLE, True),
@@ -132,6 +142,24 @@ def test_what_speaks_another_protocol_is_no_server_that_is_down():
     fault = fault_of(told.InvalidResponse('Protocol error, got "H" as reply type byte'))
     assert fault.kind is Kind.UNREACHABLE
     assert "isn't Redis" in (fault.hint or "")
+
+
+@pytest.mark.parametrize(("given", "server", "remedy"), [
+    ("nodes", (), "by [redis] url"), ("nodes", ("--requirepass", "x"), "password"),
+    ("sentinel", (), "no sentinel: a plain server is named by [redis] url"),
+    ("sentinel", ("--requirepass", "x"), "wants a password"),
+])  # fmt: skip
+def test_a_plain_server_in_the_place_of_another_is_told_by_what_it_is(given, server, remedy, start_redis, cache_of):
+    with pytest.raises(TierUnavailable) as refused:
+        cache_of(**{given: [start_redis(*server).url.removeprefix("redis://").partition("/")[0]]}).get("k")
+    assert remedy in refused.value.hint
+
+
+def test_a_service_that_sentinels_do_not_know_is_a_wrong_name(redis_sentinel, cache_of):
+    address = ":".join(map(str, redis_sentinel.sentinel))
+    with pytest.raises(TierUnavailable) as refused:
+        cache_of(sentinel=[address], sentinel_service="nobody").get("k")
+    assert "sentinel_service" in refused.value.hint
 
 
 def test_of_a_sentinel_that_does_not_answer_the_client_is_not_shown():
