@@ -38,7 +38,8 @@ BENCH = ["bench", "--tier", "memory", "--runs", "1", "--duration", "0.001", "--w
     ("line", "name", "content"),
     [
         (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv", TRACE.encode()),
-        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv.gz", gzip.compress(TRACE.encode(), mtime=0)),
+        (["simulate", "FILE", "--policy", "lru", "--size", "1"], "trace.csv.gz",
+         gzip.compress(TRACE.encode(), mtime=0)),
         (["simulate", "FILE", "--policy", "lru", "--size", "1"], "log.jsonl", LOG.encode()),
         (["advise", "FILE"], "log.jsonl", LOG.encode()),
         (["report", "FILE"], "log.jsonl", LOG.encode()),
