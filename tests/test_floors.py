@@ -76,6 +76,7 @@ FLOORS = {
         "keys",
         "models",
         "nouns",
+        "os_errors",
         "overlap",
         "patterns",
         "policies",

@@ -215,7 +215,7 @@ class Answering(Agreement):
             self.calls.recording.hit(ref, began, found.reading.size)  # reading it again counted it
         else:
             self.calls.recording.done("get", ref, began, outcome="hit", tier=tier, size=found.reading.size,
-                              cost=found.reading.cost)  # fmt: skip
+                                      cost=found.reading.cost)  # fmt: skip
 
     def hit_id(self, reading: Reading, similarity: float, one: Asked, figures: Figures | None = None) -> str:
         """A name for this hit, which says what it was a hit of, and the *figures* that it was served for."""

@@ -17,6 +17,7 @@ from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.meaning.scopes import Answer, places_of, read_answer
+from scoutcache.os_errors import reason_of
 from scoutcache.semantic.embedding import similarity_of
 
 __all__ = ["Reading", "Readings"]
@@ -63,7 +64,7 @@ class Readings:
         try:
             return (yield from perform(Work(do)))  # type: ignore[no-any-return]  # the answer is what *do* gives
         except OSError as error:
-            self.core.world.down("semantic", TierUnavailable("semantic", error.strerror or str(error)))
+            self.core.world.down("semantic", TierUnavailable("semantic", reason_of(error)))
             return otherwise  # type: ignore[no-any-return]
 
     def read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:

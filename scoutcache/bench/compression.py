@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Final
 
 from scoutcache.bench.samples import synthetic_chats
 from scoutcache.errors import ConfigError
+from scoutcache.nouns import counted
+from scoutcache.os_errors import reason_of
 from scoutcache.wire.compression import LEVELS, Compressed, Compressor, train_dictionary
 
 if TYPE_CHECKING:
@@ -77,9 +79,9 @@ def samples_from_files(paths: Iterable[str | Path]) -> Samples:
         try:
             raw = path.read_bytes()
         except OSError as problem:
-            raise ConfigError(f"{path}: can't be read: {problem.strerror or problem}") from problem
+            raise ConfigError(f"{path}: can't be read: {reason_of(problem)}") from problem
         values += [line for line in raw.splitlines() if line.strip()] if path.suffix == ".jsonl" else [raw]
-    return Samples(tuple(values), f"{len(names)} file" + "s" * (len(names) != 1))
+    return Samples(tuple(values), counted(len(names), "file"))
 
 
 def samples_from_cache(cache: Cache, pattern: str = "*", limit: int = _MOST_SAMPLES) -> Samples:

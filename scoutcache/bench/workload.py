@@ -21,6 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.bench.records import BenchOptions
 from scoutcache.errors import ConfigError
+from scoutcache.os_errors import reason_of
 
 __all__ = ["Access", "TraceRow", "Workload", "load_values", "read_trace"]
 
@@ -61,7 +62,7 @@ def read_trace(path: str | Path) -> Iterator[TraceRow]:
                 line = reader.line_num
                 yield TraceRow(float(row["timestamp"]), str(row["key"]), int(row["size"]))
     except (OSError, EOFError, zlib.error) as problem:
-        raise _unreadable(path, problem) from problem
+        raise ConfigError(f"{path}: can't be read: {reason_of(problem)}") from problem
     except (ValueError, TypeError, csv.Error) as problem:
         raise ConfigError(f"{path}, after line {line or 1}: expected number, key and size ({problem})") from problem
 
@@ -69,11 +70,6 @@ def read_trace(path: str | Path) -> Iterator[TraceRow]:
 def _open_text(path: Path) -> Any:
     opener = gzip.open if path.suffix == ".gz" else open
     return opener(path, "rt", encoding="utf-8", newline="")
-
-
-def _unreadable(path: str | Path, problem: Exception) -> ConfigError:
-    reason = getattr(problem, "strerror", None) or problem  # a system's own words would name the file again
-    return ConfigError(f"{path}: can't be read: {reason}")
 
 
 def load_values(path: str | Path) -> list[Any]:
@@ -86,7 +82,7 @@ def load_values(path: str | Path) -> list[Any]:
             return [_text_or_bytes(path.read_bytes())]
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as problem:
-        raise _unreadable(path, problem) from problem
+        raise ConfigError(f"{path}: can't be read: {reason_of(problem)}") from problem
     values = [_json_line(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
     if not values:
         raise ConfigError(f"{path}: holds no values")

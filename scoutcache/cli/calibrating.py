@@ -15,6 +15,7 @@ from scoutcache.cli.streams import file_named
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
+from scoutcache.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
@@ -124,7 +125,7 @@ def _text(file: Path) -> str:
     except FileNotFoundError as error:
         raise Usage(f"no such file: {file}") from error
     except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise CommandError(f"{file} can't be read: {getattr(error, 'strerror', None) or error}",
+        raise CommandError(f"{file} can't be read: {reason_of(error)}",
                            hint="expected CSV in UTF-8, as it is or gzipped") from error  # fmt: skip
 
 

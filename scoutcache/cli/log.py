@@ -18,6 +18,7 @@ from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.nouns import counted
 from scoutcache.oplog.records import KINDS, OUTCOMES
+from scoutcache.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cli.output import Output
@@ -188,7 +189,7 @@ def convert(
         try:
             written = write(operations, Path(out))
         except OSError as error:
-            raise CommandError(f"can't write {out}: {error.strerror or error}") from error
+            raise CommandError(f"can't write {out}: {reason_of(error)}") from error
     session.out.record({
         "path": out, "rows": written.rows, "size_bytes": written.bytes,
         "bytes_per_row": written.bytes / written.rows if written.rows else None,
@@ -230,7 +231,7 @@ def rotate(
             rows.append(_sealed(file.path, now, dry_run))
         except OSError as error:
             failed = True
-            rows.append({"file": file.path.name, "action": "failed", "why": error.strerror or str(error),
+            rows.append({"file": file.path.name, "action": "failed", "why": reason_of(error),
                          "bytes_before": file.size, "bytes_after": file.size})  # fmt: skip
     rows += _trimmed(session, folder, now, dry_run)
     session.out.rows("files", rows, _ROTATED, dry_run=dry_run)

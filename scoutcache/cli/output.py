@@ -29,6 +29,7 @@ from typing import Any, Final, TextIO
 
 from scoutcache.cli import text
 from scoutcache.cli.errors import CommandError
+from scoutcache.os_errors import reason_of
 
 SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")
@@ -83,7 +84,7 @@ def _unwritten(error: OSError) -> Exception:
     """What to raise where the output takes nothing: a reader that has gone is known by its class."""
     if isinstance(error, BrokenPipeError):
         return error
-    return CommandError(f"can't write to standard output: {error.strerror or error}")
+    return CommandError(f"can't write to standard output: {reason_of(error)}")
 
 
 class _Counted:

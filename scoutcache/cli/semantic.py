@@ -24,6 +24,7 @@ from scoutcache.cli.semantic_options import (
 )
 from scoutcache.cli.state import Session
 from scoutcache.nouns import counted
+from scoutcache.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -355,7 +356,7 @@ def _make_folder(folder: Path) -> None:
         writable = os.access(folder, os.W_OK | os.X_OK)
         reason = "permission denied"
     except OSError as error:
-        writable, reason = False, error.strerror or str(error)
+        writable, reason = False, reason_of(error)
     if not writable:
         hint = "name a folder of its own with --directory or `directory` in the configuration"
         raise CommandError(f"the folder {folder} can't be used: {reason}", code=UNREACHABLE, hint=hint)

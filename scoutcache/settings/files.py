@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from scoutcache.canonical import shown
 from scoutcache.errors import ConfigError
+from scoutcache.os_errors import reason_of
 
 __all__ = [
     "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "read_settings", "read_text",
@@ -75,7 +76,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}", hint="scoutcache config init writes one") from None
     except OSError as error:
-        raise ConfigError(f"{path} can't be read: {error.strerror or error}") from None
+        raise ConfigError(f"{path} can't be read: {reason_of(error)}") from None
     if len(raw) > _MAX_BYTES:
         raise ConfigError(f"{path} is larger than 1 MiB; that is no configuration file")
     try:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from scoutcache.errors import WarmingError
 from scoutcache.locking import held
+from scoutcache.os_errors import reason_of
 from scoutcache.patterns import Pattern
 from scoutcache.settings import default_directory
 from scoutcache.warming.functions import named_function
@@ -133,7 +134,7 @@ def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes], Callable[[]
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as problem:
         raise NoSource(f"{source}: can't be read: {problem.strerror}") from problem
     except OSError as problem:
-        raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem
+        raise WarmingError(f"{source}: can't be read: {reason_of(problem)}") from problem
     with opened as file:
         size = os.fstat(file.fileno()).st_size
         seekable = file.seekable()
@@ -146,4 +147,4 @@ def _lines_of(source: str | Path, file: BinaryIO) -> Iterator[bytes]:
         while line := file.readline():
             yield line
     except OSError as problem:
-        raise WarmingError(f"{source}: can't be read: {problem.strerror or problem}") from problem
+        raise WarmingError(f"{source}: can't be read: {reason_of(problem)}") from problem

@@ -26,6 +26,7 @@ from xxhash import xxh3_64_intdigest
 
 from scoutcache.errors import ConfigError
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.os_errors import reason_of
 
 __all__ = ["LIMIT", "read_requests"]
 
@@ -57,8 +58,7 @@ def read_requests(path: Path, limit: int = LIMIT) -> Requests:
             for rows in _blocks(path, file):
                 kept.add(rows)
     except (OSError, EOFError, zlib.error) as problem:
-        reason = getattr(problem, "strerror", None) or problem
-        raise ConfigError(f"{path}: can't be read: {reason}") from problem
+        raise ConfigError(f"{path}: can't be read: {reason_of(problem)}") from problem
     if not kept.keys:
         raise ConfigError(f"{path}: the trace has no rows", hint="a row is a time, a key and a size in bytes")
     return Requests(kept.keys, [size or 1 for size in kept.sizes], [], rate=kept.rate)
