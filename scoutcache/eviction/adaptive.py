@@ -18,10 +18,15 @@ from scoutcache.eviction.base import Node, ghost_name
 from scoutcache.eviction.ghosts import Ghosts
 from scoutcache.eviction.s3fifo import S3Fifo
 
-__all__ = ["AdaptiveS3Fifo"]
+__all__ = ["AdaptiveS3Fifo", "moved"]
 
 LEAST: Final = 0.02
 MOST: Final = 0.9
+
+
+def moved(share: float, part: float, ratio: float) -> float:
+    """The small queue's *share* of the capacity, moved by *part* of it, or by as much more as *ratio* says."""
+    return min(MOST, max(LEAST, share + part * max(1.0, ratio)))
 
 
 class AdaptiveS3Fifo(S3Fifo):
@@ -43,9 +48,9 @@ class AdaptiveS3Fifo(S3Fifo):
     def _remembers(self, name: int, room: float) -> bool:
         early, late, part = self._early, self._late, room / self._capacity
         if early.take(name, room):
-            self.share = min(MOST, self.share + part * max(1.0, late.room / (early.room + room)))
+            self.share = moved(self.share, part, late.room / (early.room + room))
         elif late.take(name, room):
-            self.share = max(LEAST, self.share - part * max(1.0, early.room / (late.room + room)))
+            self.share = moved(self.share, -part, early.room / (late.room + room))
         else:
             return False
         return True

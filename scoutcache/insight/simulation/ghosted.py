@@ -6,8 +6,8 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import ClassVar
 
-from scoutcache.eviction.adaptive import LEAST, MOST
 from scoutcache.eviction.adaptive import AdaptiveS3Fifo as AdaptivePolicy
+from scoutcache.eviction.adaptive import moved
 from scoutcache.eviction.s3fifo import CAP, SHARE
 from scoutcache.eviction.s3fifo import S3Fifo as Policy
 from scoutcache.insight.simulation.base import Model
@@ -116,12 +116,11 @@ class AdaptiveS3Fifo(S3Fifo):
 
     def remembers(self, key: int) -> bool:
         early, late, room = self._early, self._late, self.rooms[key]
+        part = room / self.capacity
         if early.take(key):
-            step = room * max(1.0, late.room / (early.room + room))
-            self._share = min(MOST, self._share + step / self.capacity)
+            self._share = moved(self._share, part, late.room / (early.room + room))
         elif late.take(key):
-            step = room * max(1.0, early.room / (late.room + room))
-            self._share = max(LEAST, self._share - step / self.capacity)
+            self._share = moved(self._share, -part, early.room / (late.room + room))
         else:
             return False
         return True
