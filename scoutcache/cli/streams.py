@@ -31,11 +31,8 @@ STDIN: Final = "-"
 
 _closed: list[str] = []
 """The streams that were closed before the start."""
-_read: list[str] = []
-"""What standard input was read for, whole."""
-
-_spooled: list[str] = []
-"""The file that holds what was read."""
+_spooled: dict[str, str] = {}
+"""The file that holds all of standard input, once that was read, and what it was read for."""
 
 _ENDINGS: Final = {b"\x1f\x8b": ".csv.gz", b"PAR1": ".parquet", b"\x28\xb5\x2f\xfd": ".jsonl.zst", b"{": ".jsonl"}
 """Files are known by their endings; standard input by what it begins with, and else it is a table."""
@@ -47,7 +44,6 @@ def prepare_streams() -> None:
     What the encoding of an output lacks is written as ``\\u2603``: an answer nobody can print is still an answer.
     """
     _closed.clear()
-    _read.clear()
     _spooled.clear()
     # In this order, so that each takes its own number and no file of the cache can come by it.
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
@@ -89,8 +85,9 @@ class _Messages:
 
 def stdin_bytes(what: str) -> BinaryIO:
     """Standard input; *what* reads it.  Raises `Usage` where it is closed."""
-    if _read:
-        raise Usage(f"{what}: standard input was read already, for {_read[0]}", hint="name a file in one of the places")
+    if _spooled:
+        before = next(iter(_spooled.values()))
+        raise Usage(f"{what}: standard input was read already, for {before}", hint="name a file in one of the places")
     if "stdin" in _closed or sys.stdin.closed:
         raise Usage(f"{what}: standard input is closed", hint="pipe something into it, or name what is meant")
     return sys.stdin.buffer
@@ -110,9 +107,8 @@ def file_named(source: str | Path, what: str, ending: str | None = None) -> Path
     spooled = folder / "standard-input"
     with spooled.open("wb") as file:
         shutil.copyfileobj(stream, file)
-    _read.append(what)
     named = spooled.rename(spooled.with_name(spooled.name + (_ending_of(spooled) if ending is None else ending)))
-    _spooled.append(str(named))
+    _spooled[str(named)] = what
     return named
 
 
