@@ -18,6 +18,7 @@ from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
 from scoutcache.channels.members import Membership, Process, gone
+from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel, id_text
 from scoutcache.channels.tracking import Sent, Tracked
@@ -56,9 +57,14 @@ _BEGUN = 1000
 
 
 class Remote:
-    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error."""
+    """The server of a cache, which this machine's *neighbours* share.
 
-    def __init__(self, config: CacheConfig, directory: Path, monotonic: Callable[[], float]) -> None:
+    Raises `ConfigError` for settings that can't be used; a server that is away is no error.
+    """
+
+    def __init__(
+        self, config: CacheConfig, directory: Path, monotonic: Callable[[], float], neighbours: Neighbours
+    ) -> None:
         section, self._directory = config.redis, directory
         if section.tracking and section.nodes:
             raise ConfigError("redis.tracking: of a cluster each server tells of its own keys only",
@@ -73,7 +79,7 @@ class Remote:
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
         self.conduit = self._for_threads()
         self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
-                                     known=self._heard_before)  # fmt: skip
+                                     known=self._heard_before, beside=neighbours)  # fmt: skip
         self.tier: RedisTier | None = None
         self.disk: DiskHolder | None = None
         self._doubts: Sequence[Doubt] = ()
@@ -212,14 +218,26 @@ class Remote:
 
         async def announce(message: Message) -> None:
             assert self.tier is not None
+            if message.is_invalidation:
+                await self._tell_neighbours(message)
             try:
                 positions = await self.tier.on_loop(self.channel.announce(message))
             except TierUnavailable:
-                follower.sync()  # it was noted for this process
+                if not message.is_invalidation:
+                    await self._tell_neighbours(message)
+                follower.unannounced()
                 raise
             follower.announced(message, *positions)
 
         return announce
+
+    async def _tell_neighbours(self, message: Message) -> None:
+        import asyncio
+
+        try:
+            self.channel.tell_neighbours(message, wait=False)
+        except BlockingIOError:
+            await asyncio.to_thread(self.channel.tell_neighbours, message)
 
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""

@@ -24,6 +24,9 @@ Rule 5: what this process appends is in its buffer when the call returns, so tha
         An invalidation that can't be appended is noted all the same: this process must not serve what it names.
 Rule 6: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.  For
         one that was killed another process of its machine, which alone can tell, ends it (`scoutcache.remote`).
+Rule 7: the processes of one machine hear each other at once, by the word that their hits in memory compare
+        (`neighbours`); what they say is noted.  That word doesn't move with the stream, so hits go the long way from
+        when something is heard until it has been applied (`settle`).
 """
 
 from __future__ import annotations
@@ -36,7 +39,9 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.placeless import Placeless
+from scoutcache.channels.private import PrivateJournal
 from scoutcache.channels.stream_scripts import ANNOUNCE, BREAK, BUMP, LOSE, MARK, REPLACE
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.entry import Ref
@@ -45,9 +50,6 @@ from scoutcache.server.commands import Command, Conduit, Plan, perform, replies
 from scoutcache.server.layout import Layout, position_text
 
 __all__ = ["StreamChannel", "id_text", "position_of"]
-
-END, INVALIDATED = 0, 1
-"""The words of `words`."""
 
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
@@ -88,16 +90,16 @@ def id_text(position: int) -> str:
 class StreamChannel(Placeless):
     """The stream of the cache that *layout* names.  *kept* messages stay in memory, *most* in the stream.
 
-    *now* is monotonic seconds.  It hears nothing before `open_plan` was carried out.
+    *now* is monotonic seconds; *beside* are the other processes of this machine, by default none.  It hears nothing
+    before `open_plan` was carried out.
     """
 
-    index = END
-    """The word of `words` that a hit in memory compares."""
-
     def __init__(self, layout: Layout, conduit: Conduit, *, most: int, now: Callable[[], float],
-                 kept: int = 50_000, known: bytes | None = None) -> None:  # fmt: skip
+                 kept: int = 50_000, known: bytes | None = None, beside: Neighbours | None = None) -> None:  # fmt: skip
         self.layout, self.conduit, self._most, self._kept, self._now = layout, conduit, most, kept, now
-        self.words = memoryview(bytearray(64)).cast("Q")
+        self._beside = beside or Neighbours(PrivateJournal())
+        self._end = self._invalidated = 0
+        self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
         self._messages: list[Message] = []
@@ -121,13 +123,31 @@ class StreamChannel(Placeless):
         """Has the server ever answered?"""
         return self._opened
 
+    @property
+    def words(self) -> memoryview:
+        """The page on which the machine's processes see that one of them has said something."""
+        return self._beside.journal.words
+
+    @property
+    def index(self) -> int:
+        """The word of `words` that a hit in memory compares."""
+        return self._beside.journal.index
+
+    def settle(self, seen: int, moved: Callable[[int], object]) -> None:
+        """Everything up to *seen* has been applied: tell *moved* what hits may compare, -1 where there is more."""
+        with self._lock:
+            self._moved = moved
+            moved(self._beside.read if seen == self._end else -1)
+
     def end(self) -> int:
         """The position after the last message that was heard."""
-        return self.words[END]
+        if self._beside.is_ahead:
+            self._hear_neighbours()
+        return self._end
 
     def invalidated(self) -> int:
         """The position after the last invalidation that was heard."""
-        return self.words[INVALIDATED]
+        return self._invalidated
 
     def seen(self) -> bytes:
         """How far this process has heard, as the scripts of a write compare it."""
@@ -137,7 +157,7 @@ class StreamChannel(Placeless):
     def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]:  # noqa: ARG002
         """The messages after *position* and the position after them; None for them when some are gone."""
         with self._lock:
-            end = self.words[END]
+            end = self._end
             if position < self._base or position > end:
                 return None, end
             return self._messages[bisect_right(self._positions, position) :], end
@@ -146,16 +166,17 @@ class StreamChannel(Placeless):
 
     def feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
         """Messages of the stream in their order, as XREAD and XRANGE give them; whether any was not known yet."""
+        self._hear_neighbours()
         with self._lock:
             known = self._last
             for identity, fields in entries:
                 if _parts(identity) <= _parts(self._last):
                     continue
                 position = position_of(identity)
-                if position > self.words[END]:
+                if position > self._end:
                     self._take(identity, position, _field(fields, b"p"), _field(fields, b"m"))
                 else:  # more of them in a millisecond than there are positions
-                    self._gap(identity, self.words[END] + 1)
+                    self._gap(identity, self._end + 1)
             return self._last != known
 
     def _take(self, identity: bytes, position: int, before: bytes, payload: bytes) -> None:
@@ -165,6 +186,8 @@ class StreamChannel(Placeless):
                 message = decode(payload)
         if message is None:  # Rule 1; what can't be read might have named anything
             self._gap(identity, position)
+        elif self._beside.has_heard(message):
+            self._advance(identity, position)
         else:
             self._keep(identity, position, message)
 
@@ -175,37 +198,54 @@ class StreamChannel(Placeless):
             del self._positions[:half], self._messages[:half]
         self._positions.append(position)
         self._messages.append(message)
-        self.words[END] = position  # Rule 2; and first this, for who sees an invalidation must find its message
+        self._advance(identity, position)
         if message.is_invalidation:
-            self.words[INVALIDATED] = position
+            self._invalidated = position
+
+    def _advance(self, identity: bytes, position: int) -> None:
+        self._moved(-1)
+        self._end = position  # Rule 2
         self._last = identity  # last, for a write that names it as heard must find the message
 
     def _gap(self, identity: bytes, position: int) -> None:
         self._positions.clear()
         self._messages.clear()
-        self._base = position
-        self.words[END] = self.words[INVALIDATED] = position
-        self._last = identity
+        self._base = self._invalidated = position
+        self._advance(identity, position)
 
     def note(self, message: Message) -> None:
         """Something that only this process was told, as if it stood in the stream behind what was heard."""
         with self._lock:
-            position = self.words[END] + 1
-            if position & ((1 << _OWN) - 1) == 0:  # more of them than there are numbers: drop everything instead
-                self._gap(self._last, position)
-                return
+            self._note(message)
+
+    def _note(self, message: Message) -> None:
+        position = self._end + 1
+        if position & ((1 << _OWN) - 1) == 0:  # more of them than there are numbers: drop everything instead
+            self._gap(self._last, position)
+        else:
             self._keep(self._last, position, message)
 
     def miss(self) -> None:
         """Something that only this process is told may have been missed, and might have named anything."""
         with self._lock:
-            self._gap(self._last, self.words[END] + 1)
+            self._gap(self._last, self._end + 1)
+
+    def _hear_neighbours(self) -> None:
+        with self._lock:
+            while self._beside.is_ahead:
+                news = self._beside.news()
+                if news is None:
+                    self._gap(self._last, self._end + 1)
+                for message in news or ():
+                    self._note(message)
+                    if message.is_invalidation:
+                        self._beside.expect(message)
 
     def told(self, message: Message, before: bytes, identity: bytes) -> bool:
         """This process appended *message*; false where others came in between, which are yet to be heard."""
         with self._lock:
             position = position_of(identity)
-            if before != self._last or position <= self.words[END]:
+            if before != self._last or position <= self._end:
                 at = bisect_right(self._positions, position) - 1  # where the stream was faster it is there
                 return at >= 0 and self._positions[at] == position and self._messages[at] == message
             self._keep(identity, position, message)
@@ -305,10 +345,7 @@ class StreamChannel(Placeless):
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
-        if message.opens:
-            self._begun[message.source, message.stamp] = _here(), message
-        elif self._begun:
-            self._begun.pop((message.source, message.stamp), None)
+        self._count(message)
         try:
             positions = yield from self._announce(message)
         except TierUnavailable:
@@ -318,6 +355,13 @@ class StreamChannel(Placeless):
         if self.publishing is not None:
             yield from self.publishing(message)
         return positions
+
+    def _count(self, message: Message) -> None:
+        """What is under way from now on, or is no longer."""
+        if message.opens:
+            self._begun[message.source, message.stamp] = _here(), message
+        elif self._begun:
+            self._begun.pop((message.source, message.stamp), None)
 
     def _announce(self, message: Message) -> Plan[tuple[int, int]]:
         ((before, identity),) = yield from replies(self.appending(message))
@@ -364,7 +408,39 @@ class StreamChannel(Placeless):
         """`announce`, blocking.  Raises `TierUnavailable`; without *wait* `BlockingIOError`, for it has to."""
         if not wait:
             raise BlockingIOError
-        return perform(self.announce(message), self.conduit)
+        if message.is_invalidation:
+            self.tell_neighbours(message)
+        try:
+            return perform(self.announce(message), self.conduit)
+        except TierUnavailable:
+            if not message.is_invalidation:
+                self.tell_neighbours(message)
+            raise
+
+    def tell_neighbours(self, message: Message, *, wait: bool = True) -> None:
+        """To be done before an invalidation is announced, and after a write that could not be.
+
+        Without *wait* `BlockingIOError` where a neighbour is speaking.
+        """
+        if message.opens:
+            self._count(message)  # or nobody would end it, should this be interrupted
+        self._beside.tell(message, wait=wait)
+
+    def trim(self) -> None:
+        """Let the journal go of what is old; the stream is trimmed as it grows.  Raises `TierUnavailable`."""
+        self._beside.journal.trim()
+
+    def recover(self) -> bool:
+        """Has a neighbour missed something for good, because it could not be written?"""
+        return self._beside.journal.recover()
+
+    def replaced(self) -> bool:
+        """Has the directory that the neighbours share been replaced?"""
+        return self._beside.journal.replaced()
+
+    def reopen(self) -> None:
+        """Open the journal that is there now.  Raises `TierUnavailable`."""
+        self._beside.reopen()
 
     def broken_off(self) -> None:
         """End what the calling thread or task has under way (Rule 6); it doesn't know any more what it holds."""
@@ -377,11 +453,17 @@ class StreamChannel(Placeless):
         """Called in a forked child.  What a thread of the parent's was about to keep is half done here, for good."""
         half_done, self._lock = self._lock.locked(), threading.Lock()
         self._begun.clear()
+        self._beside.renew()
         if half_done:
-            self._gap(self._last, max(self.words[END] + 1, position_of(self._last)))
+            self._gap(self._last, max(self._end + 1, position_of(self._last)))
 
     def close(self) -> None:
-        """The conduit is closed by whoever made it."""
+        """Close the journal; the conduit is closed by whoever made it."""
+        self._beside.journal.close()
+
+
+def _nobody(_: int) -> None:
+    """Before anybody follows."""
 
 
 def _here() -> object:
