@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,19 +15,21 @@ from scoutcache.calls import Calls
 from scoutcache.channels.counts import SharedCounts
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.foreign import Foreign
+from scoutcache.channels.heard import id_text
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
 from scoutcache.channels.members import Membership, Process, gone
 from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.remote_leases import RemoteLeases
-from scoutcache.channels.stream import StreamChannel, id_text
+from scoutcache.channels.stream import StreamChannel
 from scoutcache.channels.tracking import Sent, Tracked
 from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
 from scoutcache.drive import run
 from scoutcache.engine.doubt import Doubt
+from scoutcache.engine.entrusted import Entrusted
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
@@ -127,6 +130,9 @@ class Remote:
         self._doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
         for doubt in self._doubts:
             doubt.also = self.disk
+        self._entrusted = Entrusted(world, self._monotonic, threading.Lock())
+        world.doubts[self._entrusted.level].also = self._entrusted
+        self._follower.watch(self._entrusted)
         core.sure = self.sure
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
@@ -154,6 +160,7 @@ class Remote:
             self.conduit.after_fork()
         if self.disk is not None:
             self.disk.renew_lock()
+        self._entrusted.restart(threading.Lock())
 
     def _heard(self) -> None:
         self._follower.sync()
@@ -163,6 +170,7 @@ class Remote:
 
     def _turn(self, answers: bool) -> None:
         """About twice a second: is what this machine keeps too old to be served without the server?"""
+        self._entrusted.turn(answers=answers)
         if answers:
             self._away_since = None
             self._shut(False)
@@ -223,8 +231,8 @@ class Remote:
             try:
                 positions = await self.tier.on_loop(self.channel.announce(message))
             except TierUnavailable:
-                if not message.is_invalidation:
-                    await self._tell_neighbours(message)
+                if not message.opens:
+                    await self._tell_neighbours(message.owing)
                 follower.unannounced()
                 raise
             follower.announced(message, *positions)

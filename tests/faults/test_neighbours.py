@@ -164,6 +164,51 @@ def test_a_journal_that_cannot_be_written_is_no_failure(opened, until, tmp_path)
     a, b = opened(), opened()
     a.set("k", "old")
     kept(b)
-    a._core.journal._beside.journal.close()
+    a._core.journal.beside.journal.close()
     assert not a.invalidate("k").failed
     until(lambda: b.get("k") is None, "the server has told it")
+
+
+# -- what they could not tell the server
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_what_a_neighbour_owed_that_has_ended_is_made_good(opened, server, until, tmp_path, way):
+    a, b, far = opened(), opened(), opened(directory=tmp_path / "far")
+    a.set("k", "old", tags=["T"])
+    kept(b)
+    kept(far)
+    server.pause()
+    INVALIDATIONS[way](a)
+    a.close()
+    assert b.get("k") is None
+    server.resume()
+    until(lambda: far.get("k") is None, "the other machine has heard of it", seconds=15)
+    assert b.get("k") is None
+    assert opened(directory=tmp_path / "third").get("k") is None
+
+
+def test_what_a_neighbour_wrote_that_has_ended_reaches_the_server(opened, server, until, tmp_path):
+    a, b, far = opened(), opened(), opened(directory=tmp_path / "far")
+    a.set("k", "old")
+    kept(b)
+    kept(far)
+    server.pause()
+    a.set("k", "new")
+    a.close()
+    assert b.get("k") == "new"
+    server.resume()
+    until(lambda: far.get("k") == "new", "the other machine has it", seconds=15)
+    assert b.get("k") == "new"
+
+
+def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until):
+    a, b = opened(), opened()
+    a.set("k", "old")
+    server.pause()
+    a.delete("k")
+    a.close()
+    b.get("other")  # hears of it
+    server.resume()
+    until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
+    assert b.get("k") is None
