@@ -130,7 +130,7 @@ class Assembly:
         self._keeping = keeping_of(config)
         self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses,
                             clock=self._clocks.monotonic_ns)  # fmt: skip
-        journal = open_journal(self._directory)
+        journal = open_journal(self._directory, beside_server="redis" in config.tiers)
         self._remote = _make_remote(config, self._directory, clocks, journal)
         self._source = _source_on(None if self._remote is None else self._remote.machine)
         self._journal: Channel = journal if self._remote is None else self._remote.channel
