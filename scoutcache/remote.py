@@ -66,7 +66,8 @@ class Remote:
     """
 
     def __init__(
-        self, config: CacheConfig, directory: Path, monotonic: Callable[[], float], neighbours: Neighbours
+        self, config: CacheConfig, directory: Path, monotonic: Callable[[], float],
+        neighbours: Neighbours | None = None,
     ) -> None:
         section, self._directory = config.redis, directory
         if section.tracking and section.nodes:
