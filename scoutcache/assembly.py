@@ -130,9 +130,10 @@ class Assembly:
         self._keeping = keeping_of(config)
         self._codec = Codec(codec_settings(config), token=os.urandom, compresses=self._keeping.compresses,
                             clock=self._clocks.monotonic_ns)  # fmt: skip
-        self._remote = _make_remote(config, self._directory, clocks)
+        journal = open_journal(self._directory, beside_server="redis" in config.tiers)
+        self._remote = _make_remote(config, self._directory, clocks, journal)
         self._source = _source_on(None if self._remote is None else self._remote.machine)
-        self._journal: Channel = open_journal(self._directory) if self._remote is None else self._remote.channel
+        self._journal: Channel = journal if self._remote is None else self._remote.channel
         self._recorder = self._make_recorder()
         self._memory: MemoryTier | None = None
         self._disk: DiskTier | None = None
@@ -321,15 +322,16 @@ def _telling(tiers: Sequence[Tier], memory: int | None) -> int | None:
     return first if len(tiers) > first and getattr(tiers[first], "tells", False) else None
 
 
-def _make_remote(config: CacheConfig, directory: Path, clocks: Clocks) -> Remote | None:
-    """The server that the tiers name."""
+def _make_remote(config: CacheConfig, directory: Path, clocks: Clocks, journal: Channel) -> Remote | None:
+    """The server that the tiers name; the machine's processes tell each other by *journal* as well."""
     if "redis" not in config.tiers:
         return None
     if not config.redis.configured:
         raise ConfigError("the tiers name redis, and [redis] names no server", hint="set redis.url, or nodes")
+    from scoutcache.channels.neighbours import Neighbours
     from scoutcache.remote import Remote
 
-    return Remote(config, directory, clocks.monotonic)
+    return Remote(config, directory, clocks.monotonic, Neighbours(journal))
 
 
 def _source_on(machine: str | None) -> str:

@@ -38,14 +38,19 @@ def refuse_encryption(config: CacheConfig) -> None:
         raise ConfigError("security.encryption is not available in this version", hint='set it to "none"')
 
 
-def open_journal(directory: Path) -> Channel:
-    """The directory's journal; where there can be none, what other processes do stays unseen here, and a warning."""
+def open_journal(directory: Path, *, beside_server: bool) -> Channel:
+    """The directory's journal; where there can be none, a warning, and what its processes do others don't see.
+
+    With a server, which tells them, they see it a little later.
+    """
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Journal(directory / "journal")
     except (OSError, TierUnavailable) as error:
         problem = str(error)
-    _log.warning("nothing can be written below %s, so no other process is heard or told: %s", directory, problem)
+    told = "other processes are heard and told through the server alone" if beside_server else (
+        "no other process is heard or told")  # fmt: skip
+    _log.warning("nothing can be written below %s, so %s: %s", directory, told, problem)
     return PrivateJournal()
 
 

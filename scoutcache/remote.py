@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import threading
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -14,18 +15,21 @@ from scoutcache.calls import Calls
 from scoutcache.channels.counts import SharedCounts
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.foreign import Foreign
+from scoutcache.channels.heard import id_text
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
 from scoutcache.channels.members import Membership, Process, gone
+from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.remote_leases import RemoteLeases
-from scoutcache.channels.stream import StreamChannel, id_text
+from scoutcache.channels.stream import StreamChannel
 from scoutcache.channels.tracking import Sent, Tracked
 from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
 from scoutcache.drive import run
 from scoutcache.engine.doubt import Doubt
+from scoutcache.engine.entrusted import Entrusted
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.invalidating import invalidate, target_of
@@ -56,9 +60,15 @@ _BEGUN = 1000
 
 
 class Remote:
-    """The server of a cache.  Raises `ConfigError` for settings that can't be used; one that is away is no error."""
+    """The server of a cache, which this machine's *neighbours* share.
 
-    def __init__(self, config: CacheConfig, directory: Path, monotonic: Callable[[], float]) -> None:
+    Raises `ConfigError` for settings that can't be used; a server that is away is no error.
+    """
+
+    def __init__(
+        self, config: CacheConfig, directory: Path, monotonic: Callable[[], float],
+        neighbours: Neighbours | None = None,
+    ) -> None:
         section, self._directory = config.redis, directory
         if section.tracking and section.nodes:
             raise ConfigError("redis.tracking: of a cluster each server tells of its own keys only",
@@ -73,7 +83,7 @@ class Remote:
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
         self.conduit = self._for_threads()
         self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
-                                     known=self._heard_before)  # fmt: skip
+                                     known=self._heard_before, beside=neighbours)  # fmt: skip
         self.tier: RedisTier | None = None
         self.disk: DiskHolder | None = None
         self._doubts: Sequence[Doubt] = ()
@@ -121,6 +131,9 @@ class Remote:
         self._doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
         for doubt in self._doubts:
             doubt.also = self.disk
+        self._entrusted = Entrusted(world, self._monotonic, threading.Lock())
+        world.doubts[self._entrusted.level].also = self._entrusted
+        self._follower.watch(self._entrusted)
         core.sure = self.sure
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
@@ -148,6 +161,7 @@ class Remote:
             self.conduit.after_fork()
         if self.disk is not None:
             self.disk.renew_lock()
+        self._entrusted.restart(threading.Lock())
 
     def _heard(self) -> None:
         self._follower.sync()
@@ -157,6 +171,7 @@ class Remote:
 
     def _turn(self, answers: bool) -> None:
         """About twice a second: is what this machine keeps too old to be served without the server?"""
+        self._entrusted.turn(answers=answers)
         if answers:
             self._away_since = None
             self._shut(False)
@@ -212,14 +227,26 @@ class Remote:
 
         async def announce(message: Message) -> None:
             assert self.tier is not None
+            if message.is_invalidation:
+                await self._tell_neighbours(message)
             try:
                 positions = await self.tier.on_loop(self.channel.announce(message))
             except TierUnavailable:
-                follower.sync()  # it was noted for this process
+                if not message.opens:
+                    await self._tell_neighbours(message.owing)
+                follower.unannounced()
                 raise
             follower.announced(message, *positions)
 
         return announce
+
+    async def _tell_neighbours(self, message: Message) -> None:
+        import asyncio
+
+        try:
+            self.channel.tell_neighbours(message, wait=False)
+        except BlockingIOError:
+            await asyncio.to_thread(self.channel.tell_neighbours, message)
 
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""

@@ -50,6 +50,7 @@ class Channel(Protocol):
     def index(self) -> int: ...
     def end(self) -> int: ...
     def invalidated(self) -> int: ...
+    def settle(self, seen: int, moved: Callable[[int], object]) -> None: ...
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
     def recent(self) -> tuple[list[Message], int]: ...
     def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]: ...
@@ -119,9 +120,14 @@ class Follower:
         try:
             positions = self._journal.append(message, wait=wait)
         except TierUnavailable:
-            self.sync()  # the channel may have noted it for this process
+            self.unannounced()
             raise
         self.announced(message, *positions)
+
+    def unannounced(self) -> None:
+        """Something could not be announced everywhere: the channel may have noted it for this process all the same."""
+        self.sync()
+        self.say_position()
 
     def announced(self, message: Message, before: int, after: int) -> None:
         """This process's own *message* stands between those positions; it is applied when this returns."""
@@ -145,11 +151,12 @@ class Follower:
             self._drop()
         self._journal.reopen()  # which may wait for another process; what is read meanwhile is a gap
         with self._lock:
+            end = self._journal.end()
             self._drop()  # also what came while nobody was listening
             for owner, look_anew in list(self._listeners.items()):
                 look_anew(owner)
             self._blind = False
-            self._advance(self._journal.end())
+            self._advance(end)
         return True
 
     def on_reopen(self, listener: Callable[[], None]) -> None:
@@ -160,7 +167,10 @@ class Follower:
 
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""
-        self._moved(-1 if self._blind or self._watched() else self.seen)
+        if self._blind or self._watched():
+            self._moved(-1)
+        else:
+            self._journal.settle(self.seen, self._moved)
 
     def watch(self, watcher: Holder) -> None:
         """Let *watcher* hear of everything as well, this process's own writes included."""

@@ -32,6 +32,7 @@ import os
 import struct
 import time
 import zlib
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -115,6 +116,10 @@ class Journal:
     def invalidated(self) -> int:
         """The position after the last invalidation."""
         return self.words[INVALIDATED]
+
+    def settle(self, seen: int, moved: Callable[[int], object]) -> None:
+        """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
+        moved(seen)
 
     def replaced(self) -> bool:
         """Has the directory been removed or replaced?  Ask about once a second, not on a hit."""

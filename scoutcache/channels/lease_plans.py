@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
-from scoutcache.channels.stream import StreamChannel, position_of
+from scoutcache.channels.heard import position_of
+from scoutcache.channels.stream import StreamChannel
 from scoutcache.entry import Ref
 from scoutcache.server.commands import Command, Plan, Script, replies
 from scoutcache.server.layout import Layout

@@ -21,7 +21,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from scoutcache.channels.stream import id_text, position_of
+from scoutcache.channels.heard import id_text, position_of
 from scoutcache.oplog.who import has_gone, numbered_by
 from scoutcache.server.commands import Plan, Script, replies
 from scoutcache.server.layout import Layout

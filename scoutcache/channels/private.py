@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 
 from scoutcache.channels.journal import END, INVALIDATED
 from scoutcache.channels.placeless import Placeless
@@ -29,6 +30,10 @@ class PrivateJournal(Placeless):
     def invalidated(self) -> int:
         """The position after the last invalidation."""
         return self.words[INVALIDATED]
+
+    def settle(self, seen: int, moved: Callable[[int], object]) -> None:
+        """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
+        moved(seen)
 
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]:  # noqa: ARG002  # it never waits long
         """Keep *message*; return the positions before and after it."""

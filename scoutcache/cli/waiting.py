@@ -94,7 +94,7 @@ class _OnServer:
     """The other processes that a server knows of."""
 
     def __init__(self, core: Core) -> None:
-        from scoutcache.channels.stream import id_text, position_of
+        from scoutcache.channels.heard import id_text, position_of
 
         self._stream: Any = core.journal
         # What only this process was told nobody else can apply.

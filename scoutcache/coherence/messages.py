@@ -45,6 +45,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Of the names that were ``written``, those that got the value they had: nothing changed for dependents."""
     opens: bool = False
     """An invalidation begins, which the same message without this ends; see `scoutcache.coherence.opened`."""
+    owed: bool = False
+    """The server could not be told of it: said to neighbours alone, who owe it as well from then on."""
 
     @property
     def opening(self) -> Message:
@@ -55,6 +57,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def closing(self) -> Message:
         """The message that ends what this one opens."""
         return msgspec.structs.replace(self, opens=False)
+
+    @property
+    def owing(self) -> Message:
+        """The message that tells neighbours of a debt."""
+        return msgspec.structs.replace(self, owed=True)
 
     @property
     def is_invalidation(self) -> bool:

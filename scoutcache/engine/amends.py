@@ -37,12 +37,12 @@ class Amends:
     def make(self, level: int) -> Flow[None]:
         """Try again what a tier could not be told."""
         doubt = self._world.doubts[level]
-        refs = set(doubt.refs)  # what comes into doubt meanwhile is looked at the next time
-        if refs and level == self._world.tells and not (yield from self._give(level, refs)):
+        known = dict(doubt.refs)  # what comes into doubt meanwhile, once more perhaps, is looked at the next time
+        if known and level == self._world.tells and not (yield from self._give(level, known)):
             return
-        refs &= set(doubt.refs)
-        for namespace in {ref.namespace for ref in refs}:
-            yield from self._remove(level, {ref: doubt.refs.get(ref, 0) for ref in refs if ref.namespace == namespace})
+        left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
+        for namespace in {ref.namespace for ref in left}:
+            yield from self._remove(level, {ref: start for ref, start in left.items() if ref.namespace == namespace})
         for owed in list(doubt.owed):
             doubt.tried = owed
             try:
@@ -76,13 +76,13 @@ class Amends:
                 return Removed(failed=self._removing.owe(owed, error))
         return (yield from self._removing.renew(owed.namespace, names, None))
 
-    def _give(self, level: int, wanted: Iterable[Ref]) -> Flow[bool]:
-        """Write those *wanted* that others share and could not take (Rule 1); whether the tier answered."""
+    def _give(self, level: int, known: Mapping[Ref, int]) -> Flow[bool]:
+        """Write what others share and could not take (Rule 1); whether the tier answered."""
         world, doubt = self._world, self._world.doubts[level]
         moments = world.moments
         noted = None if moments is None else moments.noted()
         end = world.applied()
-        for refs in _some(wanted):
+        for refs in _some(known):
             try:
                 rows = yield from self._held_beside(level, refs)
             except TierUnavailable as error:
@@ -102,7 +102,7 @@ class Amends:
                 keys = [row.header.ref.key for row in mine]
                 if (yield from self._removing.cascade(namespace, keys, None)).failed:
                     return False
-                doubt.settle([row.header.ref for row in mine])
+                doubt.settle({row.header.ref: known[row.header.ref] for row in mine})
         return True
 
     def _hand_over(self, level: int, rows: Sequence[Row], end: int, noted: Known | None) -> Flow[list[Ref]]:

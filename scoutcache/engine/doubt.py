@@ -10,7 +10,7 @@ Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
 from scoutcache.engine.effects import Clear
@@ -78,7 +78,12 @@ class Doubt:
             self.owed.extend(clear for clear in clears if clear not in self.owed)
             self.refs.clear()
 
-    def settle(self, refs: Iterable[Ref]) -> None:
-        """They were written there, or removed."""
-        for ref in refs:
-            self.refs.pop(ref, None)
+    def known(self, refs: Iterable[Ref]) -> dict[Ref, int]:
+        """Those of *refs* that are in doubt, and since when: to be asked before they are dealt with, for `settle`."""
+        return {ref: start for ref in refs if (start := self.refs.get(ref)) is not None} if self.refs else {}
+
+    def settle(self, known: Mapping[Ref, int]) -> None:
+        """They were written there, or removed; what came into doubt anew meanwhile stays so."""
+        for ref, start in known.items():
+            if self.refs.get(ref) == start:
+                self.refs.pop(ref, None)

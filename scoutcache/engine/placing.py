@@ -195,6 +195,7 @@ class Placing:
         allow = self._reading.unless_announced(level, end, heard=heard)
         allow.prepare(rows)
         doubt = self._world.doubts[level]
+        known = doubt.known([row.header.ref for row in rows]) if doubt.refs else {}
         try:
             taken: int = yield Write(level, rows, allow if refused is None else _collecting(allow, refused), message)
         except TierUnavailable as error:
@@ -203,8 +204,8 @@ class Placing:
                     doubt.about([row.header.ref], row.header.start)
             self._world.down(self._world.names[level], error)
             return 0
-        if doubt and taken == len(rows):
-            doubt.settle([row.header.ref for row in rows])
+        if known and taken == len(rows):
+            doubt.settle(known)
         return taken
 
 

@@ -212,9 +212,10 @@ class Removing:
                 if isinstance(doom, Renew | Announce):
                     yield doom
                 else:
+                    doubt = self._world.doubts[doom.level]
+                    known = doubt.known(_refs_of(doom)) if isinstance(doom, Remove | RemoveOlder) else {}
                     removed.take(self._world.names[doom.level], (yield from effects.count(doom)))
-                    if isinstance(doom, Remove | RemoveOlder):
-                        self._world.doubts[doom.level].settle(_refs_of(doom))
+                    doubt.settle(known)
             except TierUnavailable as error:
                 self.doubt(doom)
                 self._world.say_down(error.tier, error)

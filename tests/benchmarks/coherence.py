@@ -27,6 +27,7 @@ from scoutcache.channels.journal import Journal
 from scoutcache.channels.leases import Leases
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
+from tests.servers.process import RedisServer, Servers
 
 ROUNDS = 30
 
@@ -89,7 +90,7 @@ def messages(folder: Path) -> Met:
 INVALIDATOR = """
 import sys, time
 from scoutcache import Cache
-with Cache(directory=sys.argv[1]) as cache:
+with Cache(directory=sys.argv[1], redis_url=sys.argv[2] or None) as cache:
     for line in sys.stdin:
         began = time.monotonic()
         cache.invalidate("llm:*")
@@ -97,11 +98,17 @@ with Cache(directory=sys.argv[1]) as cache:
 """
 
 
-def seen_elsewhere(folder: Path) -> Met:
+def beside_server(folder: Path) -> Met:
+    """The same for two processes of a machine that have a server."""
+    with Servers() as servers:
+        return seen_elsewhere(folder, servers.start(RedisServer).url)
+
+
+def seen_elsewhere(folder: Path, url: str | None = None) -> Met:
     """How long after an invalidation in another process returned memory still answered: never, if all is well."""
-    command = [sys.executable, "-c", INVALIDATOR, str(folder)]
+    command = [sys.executable, "-c", INVALIDATOR, str(folder), url or ""]
     with (
-        Cache(directory=folder) as cache,
+        Cache(directory=folder, redis_url=url) as cache,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other,
     ):
         assert other.stdin is not None
@@ -121,7 +128,8 @@ def seen_elsewhere(folder: Path) -> Met:
             delays.append((gone - began) * 1e3)
             took.append((returned - began) * 1e3)
         other.stdin.close()
-    print(f"invalidate 'llm:*' in another process took {statistics.median(took):.1f} ms and was seen "
+    where = "beside a server" if url else "of the machine"
+    print(f"invalidate 'llm:*' in another process {where} took {statistics.median(took):.1f} ms and was seen "
           f"{statistics.median(delays):.2f} ms after it began, at most {max(delays):.1f} (goal: 50); "
           f"{stale} stale reads after it returned")  # fmt: skip
     return max(delays) <= 50 and not stale
@@ -228,7 +236,7 @@ def main() -> int:
     parser.add_argument("--long", action="store_true")
     given = parser.parse_args()
     measures = [
-        generation_check, messages, seen_elsewhere, takeover,
+        generation_check, messages, seen_elsewhere, beside_server, takeover,
         partial(unique_keys, number=1_000_000 if given.long else 50_000),
         partial(long_computation, seconds=60 if given.long else 3),
     ]  # fmt: skip

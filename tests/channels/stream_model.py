@@ -62,6 +62,10 @@ class Rules:
     """A process that starts, or missed something, reads far enough back to know which invalidations are not over."""
     remove_with_the_last: bool = False
     """One script removes and announces: only for keys and tags on one server."""
+    neighbours: bool = False
+    """The invalidator and all processes are on one machine, and hear each other beside the stream: when they ask."""
+    tell_again_after_removing: bool = True
+    """What neighbours are told in the end, of which the stream's copy counts for nothing, comes after the removal."""
 
 
 class Message(NamedTuple):
@@ -71,8 +75,8 @@ class Message(NamedTuple):
     start: int = 0
     by: int = NOBODY
     opens: bool = False
-    closes: int = 0
-    """The id of the first announcement of what is over with this one."""
+    closes: bool = False
+    """The second announcement, of what the first one opened."""
 
 
 class Value(NamedTuple):
@@ -93,7 +97,7 @@ class World(NamedTuple):
     seen: tuple[int, ...]
     remembered: tuple[int | None, ...]
     whole: tuple[int, ...]
-    """By process: from where on it missed nothing."""
+    """By process: from which of its own positions on it missed nothing."""
     stream: tuple[Message, ...] = ()
     source: int = 0
     version: int | None = 0
@@ -106,6 +110,14 @@ class World(NamedTuple):
     """The starts of the writes that have returned."""
     superseded: int = -1
     """The start of one that had returned when one with a later start began."""
+    heard: tuple[tuple[Message, ...], ...] = ()
+    """By process: what it has heard, in that order.  Its own positions are places in this."""
+    journal: tuple[Message, ...] = ()
+    """What neighbours said beside the stream."""
+    read: tuple[int, ...] = ()
+    """By process: how much of that it has heard."""
+    told: int = -1
+    """The journal's end when the invalidation returned."""
 
 
 class Local(NamedTuple):
@@ -204,17 +216,14 @@ def dropped(w: World, p: int, entry: int | None = None) -> World:
 
 
 def gap(w: World, p: int, to: int) -> World:
-    w = dropped(w, p)._replace(remembered=put(w.remembered, p, None))
-    return w._replace(seen=put(w.seen, p, to), whole=put(w.whole, p, to))
+    """It starts from there, and reads back."""
+    heard = (*w.heard[p], *w.stream[w.seen[p] : to])
+    w = dropped(w, p)._replace(remembered=put(w.remembered, p, None), heard=put(w.heard, p, heard))
+    return w._replace(seen=put(w.seen, p, to), whole=put(w.whole, p, len(heard)))
 
 
-def delivered(rules: Rules, w: World, p: int) -> World:
-    """Process *p* applies one message."""
-    at = w.seen[p]
-    if at < w.trimmed:
-        return gap(w, p, w.trimmed)
-    message = w.stream[at]
-    w = w._replace(seen=put(w.seen, p, at + 1))
+def applied(rules: Rules, w: World, p: int, message: Message) -> World:
+    w = w._replace(heard=put(w.heard, p, (*w.heard[p], message)))
     if message.kind == "written":
         there = w.memory[p][message.entry]
         ours = message.by == p and not rules.apply_own_writes
@@ -224,7 +233,27 @@ def delivered(rules: Rules, w: World, p: int) -> World:
     return dropped(w, p)._replace(remembered=put(w.remembered, p, None))
 
 
+def told(rules: Rules, w: World, p: int) -> World:
+    """Process *p* applies all that neighbours have said."""
+    while w.read[p] < len(w.journal):
+        message = w.journal[w.read[p]]
+        w = applied(rules, w._replace(read=put(w.read, p, w.read[p] + 1)), p, message)
+    return w
+
+
+def delivered(rules: Rules, w: World, p: int) -> World:
+    """Process *p* applies one message of the stream, and before that what neighbours have said."""
+    w = told(rules, w, p)
+    at = w.seen[p]
+    if at < w.trimmed:
+        return gap(w, p, w.trimmed)
+    message = w.stream[at]
+    w = w._replace(seen=put(w.seen, p, at + 1))
+    return w if message in w.journal[: w.read[p]] else applied(rules, w, p, message)
+
+
 def drained(rules: Rules, w: World, p: int) -> World:
+    w = told(rules, w, p)
     while w.seen[p] < len(w.stream):
         w = delivered(rules, w, p)
     return w
@@ -232,19 +261,18 @@ def drained(rules: Rules, w: World, p: int) -> World:
 
 def noted(rules: Rules, w: World, p: int) -> int:
     """The position for a flow that begins now in process *p*."""
-    seen = w.seen[p]
-    if rules.open_counts:
-        closed = {message.closes for message in w.stream[:seen]}
+    heard = w.heard[p]
+    if rules.open_counts and not any(message.closes for message in heard):
         known = 0 if rules.read_back else w.whole[p]
-        for n, message in enumerate(w.stream[:seen], 1):
-            if message.opens and n > known and n not in closed:
+        for n, message in enumerate(heard, 1):
+            if message.opens and n > known:
                 return n - 1
-    return seen
+    return len(heard)
 
 
 def named(w: World, p: int, since: int) -> bool:
     """Does *p* know of an invalidation after *since* that names the entry, or can't it know?"""
-    return since < w.whole[p] or any(m.kind in {"key", "tag", "all"} for m in w.stream[since : w.seen[p]])
+    return since < w.whole[p] or any(m.kind in {"key", "tag", "all"} for m in w.heard[p][since:])
 
 
 def kept(rules: Rules, w: World, p: int, entry: int, value: Value, since: int, *, check: bool = True) -> World:
@@ -254,7 +282,7 @@ def kept(rules: Rules, w: World, p: int, entry: int, value: Value, since: int, *
         return w
     overwritten = any(
         m.kind == "written" and m.entry == entry and m.start > value.start
-        and (m.by == p or rules.hear_foreign_writes) for m in w.stream[since : w.seen[p]]
+        and (m.by == p or rules.hear_foreign_writes) for m in w.heard[p][since:]
     )  # fmt: skip
     if check and (overwritten or named(w, p, since)):
         return w
@@ -376,6 +404,8 @@ def reader(rules: Rules, name: str, p: int, *, tagged: bool = False, entry: int 
     """Misses in memory, reads the server, judges, promotes.  What a hit in memory answers is checked in every state."""
 
     def begin(w, me):
+        if rules.neighbours:
+            return told(rules, w, p), me._replace(after=w.returned >= 0)
         return w, me._replace(after=0 <= w.returned <= w.seen[p])
 
     def note(w, me):
@@ -430,11 +460,16 @@ def invalidator(rules: Rules, *removal: str, shards: Sequence[int] = (0,), deadl
         return w, me._replace(told=len(w.stream))
 
     def announce(w, me):
-        w, me = announced(w, me, Message(kind, opens=True))
-        return w, me._replace(mark=me.told)
+        return announced(w, me, Message(kind, opens=True))
 
     def announce_again(w, me):
-        return announced(w, me, Message(kind, closes=me.mark or 0))
+        return announced(w, me, Message(kind, closes=True))
+
+    def tell(w, me):
+        return w._replace(journal=(*w.journal, Message(kind, opens=True))), me
+
+    def tell_again(w, me):
+        return w._replace(journal=(*w.journal, Message(kind, closes=True))), me
 
     def bump(shard, again):
         def bumping(w, me):
@@ -459,7 +494,7 @@ def invalidator(rules: Rules, *removal: str, shards: Sequence[int] = (0,), deadl
         return announced(w, me, Message(kind))
 
     def end(w, me):
-        return w._replace(returned=len(w.stream)), me
+        return w._replace(returned=len(w.stream), told=len(w.journal) if rules.neighbours else -1), me
 
     if rules.remove_with_the_last:
         return Actor("I", [change, remove_and_announce, end], deadly)
@@ -471,6 +506,10 @@ def invalidator(rules: Rules, *removal: str, shards: Sequence[int] = (0,), deadl
     if not rules.announce_before_bumping:
         last = [*more, announce_again]
     removing = [remove(what) for what in removal]
+    if rules.neighbours:
+        first.insert(first.index(announce), tell)
+        late = rules.tell_again_after_removing
+        (last if late else first).insert(last.index(announce_again) if late else len(first), tell_again)
     steps = [*first, *removing] if rules.announce_before_removing else [*removing, *first]
     return Actor("I", [change, *steps, *(last if rules.announce_twice else []), end], deadly)
 
@@ -561,7 +600,8 @@ def world(
     nothing = (None,) * entries
     each = len(processes)
     zeros = (0,) * each
-    return World(server, (server if memory else nothing,) * each, (0,) * entries, zeros, zeros, zeros, ended=(0,))
+    return World(server, (server if memory else nothing,) * each, (0,) * entries, zeros, zeros, zeros, ended=(0,),
+                 heard=((),) * each, read=zeros)  # fmt: skip
 
 
 ENDED = frozenset({"done", "dead"})
@@ -584,6 +624,8 @@ def moves(rules: Rules, w: World, actors: Sequence[Actor], pcs: tuple, local: tu
     for p, seen in enumerate(w.seen):
         if seen < len(w.stream):
             yield f"deliver to {'AB'[p]}", (delivered(rules, w, p), pcs, local)
+        if w.read[p] < len(w.journal):
+            yield f"tell {'AB'[p]}", (told(rules, w, p), pcs, local)
 
 
 def always(w: World) -> None:
@@ -594,7 +636,8 @@ def always(w: World) -> None:
         if (value := held(w, entry)) is not None and value.source == 0:
             raise Broken("the server holds what was computed from before the invalidation")
         for p, seen in enumerate(w.seen):
-            if seen >= w.returned and (there := w.memory[p][entry]) is not None and there.source == 0:
+            knows = seen >= w.returned or 0 <= w.told <= w.read[p]
+            if knows and (there := w.memory[p][entry]) is not None and there.source == 0:
                 raise Broken("memory answers what was computed from before the invalidation")
 
 

@@ -9,8 +9,8 @@ import pytest
 import redis
 
 from scoutcache import Cache
+from scoutcache.channels.heard import id_text, position_of
 from scoutcache.channels.members import AT_ONCE, DEAD, SAY_EVERY, Membership, Process, gone, members
-from scoutcache.channels.stream import id_text, position_of
 from scoutcache.config_sections import RedisSection
 from scoutcache.oplog.who import numbered_by
 from scoutcache.remote import _this_process

@@ -223,6 +223,22 @@ def test_the_mended_protocol_holds_at_every_interleaving(cluster):
     assert sum(states for states, _ in outcomes) > 80_000, "an explorer that sees little proves little"
 
 
+@pytest.mark.parametrize("cluster", BOTH)
+def test_it_holds_for_neighbours_as_soon_as_an_invalidation_has_returned(cluster):
+    """Whoever asks then has heard of it, though the stream's copy is still to come, and counts for nothing."""
+    rules = replace(MENDED, cluster=cluster, neighbours=True)
+    scenarios = [key, tag, key_elsewhere, key_beside_others, *KILLED[cluster:], *NESTED[:3], restarted]
+    outcomes = [run(scenario, rules) for scenario in scenarios]
+    assert [broken for _, broken in outcomes if broken] == []
+    assert sum(states for states, _ in outcomes) > 80_000, "an explorer that sees little proves little"
+
+
+@pytest.mark.parametrize("cluster", BOTH)
+def test_neighbours_must_not_be_told_that_it_is_over_before_the_removal(cluster):
+    rules = replace(MENDED, cluster=cluster, neighbours=True, tell_again_after_removing=False)
+    assert run(key, rules)[1] is not None
+
+
 def test_on_one_server_one_script_that_removes_and_announces_is_enough():
     """For keys and tags; a pattern is many removals.  No second announcement, and nobody need know what is open."""
     nesting = [NESTED[0], *NESTED[3:]]

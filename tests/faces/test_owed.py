@@ -53,6 +53,28 @@ def test_what_comes_into_doubt_while_others_are_given_waits_for_its_turn(open_ca
     assert tier.read(Ref("default", "late"), core.world.now()) is not None
 
 
+def test_what_comes_into_doubt_anew_while_it_is_given_is_given_again(open_cache, monkeypatch):
+    """Else this process answers with the newer value, and all others with the older one, for as long as both live."""
+    cache = open_cache(["memory", "redis"])
+    core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
+    cache.set("k", 1)
+    doubt, write, ref = core.world.doubts[level], tier.write, Ref("default", "k")
+
+    def writing(*given):
+        taken = write(*given)
+        doubt.about([ref], 2)
+        return taken
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(tier, "write", writing)
+        doubt.about([ref], 1)
+        run(core.amends.make(level), core.ports)
+    assert doubt.refs == {ref: 2}
+    assert tier.read(ref, core.world.now()) is not None
+    run(core.amends.make(level), core.ports)
+    assert not doubt
+
+
 @pytest.mark.parametrize("tiers", [["memory", "redis"], ["memory", "redis", "disk"]], ids="+".join)
 def test_what_a_server_refuses_leaves_nothing_older_in_memory(open_cache, monkeypatch, tiers):
     """As it does after three tries between which somebody invalidated something."""

@@ -277,9 +277,11 @@ def run_faults(names: list[str], seconds: float) -> Iterator[Case]:
         yield name, report, is_wrong_fault(name, report)
 
 
-def run_machines(seconds: float, operations: int, keys: int, max_offline: float | None) -> Iterator[Case]:
+def run_machines(
+    seconds: float, operations: int, keys: int, max_offline: float | None, *, neighbours: bool = False
+) -> Iterator[Case]:
     with Lab(seconds) as lab, Room() as room:
-        report = machines(room, lab, seconds, operations, keys, max_offline)
+        report = machines(room, lab, seconds, operations, keys, max_offline, neighbours=neighbours)
     loads, wrong = report["loads"], []
     wrong += ["converged_s"] if report["converged_s"] > PATIENCE else []
     wrong += ["queue"] if max(load["queue"] for load in loads) > CAPACITY + OWED else []
@@ -337,7 +339,8 @@ def main() -> int:
     options = _parser().parse_args()
     cases = {
         "faults": lambda: run_faults(options.names, options.seconds),
-        "machines": lambda: run_machines(options.seconds, options.operations, options.keys, options.max_offline),
+        "machines": lambda: run_machines(options.seconds, options.operations, options.keys, options.max_offline,
+                                         neighbours=options.neighbours),
         "cluster": lambda: run_cluster(options.slots, options.keys),
         "missed": lambda: run_missed(options.numbers or [1, 100, options.most + 1, 2 * options.most], options.most),
         "tenants": lambda: run_tenants(options.operations),
@@ -361,6 +364,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--operations", type=int, default=1_000_000)
     one.add_argument("--keys", type=int, default=20_000)
     one.add_argument("--max-offline", type=float)
+    one.add_argument("--neighbours", action="store_true", help="two of them are processes of one machine")
     one = commands.add_parser("cluster")
     one.add_argument("--slots", type=int, default=1000)
     one.add_argument("--keys", type=int, default=2000)

@@ -25,12 +25,18 @@ NODE_TIMEOUT = 1.0
 
 
 def machines(room: Any, lab: Lab, seconds: float, operations: int, keys: int,
-             max_offline: float | None = None) -> dict[str, Any]:  # fmt: skip
-    """The server of three machines is away for *seconds*, in which they do so many *operations* in all."""
+             max_offline: float | None = None, *, neighbours: bool = False) -> dict[str, Any]:  # fmt: skip
+    """The server of three machines is away for *seconds*, in which they do so many *operations* in all.
+
+    With *neighbours* two of them are processes of one machine.
+    """
     server = lab.redis()
     settings = {"url": server.url, **({} if max_offline is None else {"max_offline": max_offline})}
     all_keys = keys_of(keys)
-    crowd = [Machine(room.directory(), settings, number, keys) for number in range(MACHINES)]
+    directories = [room.directory() for _ in range(MACHINES)]
+    if neighbours:
+        directories[1] = directories[0]
+    crowd = [Machine(directory, settings, number, keys) for number, directory in enumerate(directories)]
     bare = room.cache(settings, ["redis"])
     try:
         _together(crowd, "load", 1.0, operations // MACHINES // 20, None)

@@ -41,8 +41,9 @@ def test_a_fault_raises_nothing_serves_nothing_wrong_is_named_and_is_over_in_tim
     assert campaign.is_wrong_fault(name, report, timed=False) == [], json.dumps(report, default=str)
 
 
-def test_machines_that_were_apart_say_the_same_and_kept_little_to_make_good():
-    check(campaign.run_machines(2.0, 12_000, 1_000, None))
+@pytest.mark.parametrize("neighbours", [False, True])
+def test_machines_that_were_apart_say_the_same_and_kept_little_to_make_good(neighbours):
+    check(campaign.run_machines(2.0, 12_000, 1_000, None, neighbours=neighbours))
 
 
 def test_what_is_too_old_is_not_served_while_the_server_is_away():

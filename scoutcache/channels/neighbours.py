@@ -1,0 +1,97 @@
+"""What the processes of one machine tell each other beside their server, by the journal of the directory they share.
+
+By the server alone an invalidation would reach the memory of the process next door when that next reads the stream,
+some milliseconds after it has returned; and while the server is away it would not reach it at all.
+
+Rule 1: an invalidation stands in the journal before it stands in the stream, and who reads the stream reads the journal
+        first.  So what comes by both ways is heard here, and its copy in the stream says nothing new: counted twice,
+        it would forbid what was computed in between.
+Rule 2: what can't be told to the server is told here all the same; there that is owed.
+Rule 3: a journal that can't be written is no reason for anything to fail: the server tells the others.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from scoutcache.errors import TierUnavailable
+
+if TYPE_CHECKING:
+    from scoutcache.channels.follower import Channel
+    from scoutcache.coherence.messages import Message
+
+__all__ = ["Neighbours"]
+
+_AT_ONCE: Final = 1 << 20
+"""Bytes of messages that are read at a time: a process that slept may find many."""
+
+_COPIES: Final = 10_000
+"""Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
+
+
+class Neighbours:
+    """The other processes of this machine, by *journal*."""
+
+    def __init__(self, journal: Channel) -> None:
+        self.journal = journal
+        self.renew()
+        self.read = journal.end()
+        """The position up to which `news` has told."""
+
+    def renew(self) -> None:
+        """Called in a forked child, to whom its parent is a neighbour."""
+        self._lock = threading.Lock()
+        self._own: list[Message] = []
+        """What this process said, and has not read."""
+        self._copies: dict[Message, None] = {}
+
+    @property
+    def is_ahead(self) -> bool:
+        """Is there news?"""
+        return self.journal.end() != self.read
+
+    def tell(self, message: Message, *, wait: bool = True) -> None:
+        """Say *message*.  Without *wait* `BlockingIOError` where somebody else is writing."""
+        with self._lock:
+            self._own.append(message)
+        try:
+            self.journal.append(message, wait=wait)
+        except (TierUnavailable, BlockingIOError) as error:
+            with self._lock, suppress(ValueError):
+                self._own.remove(message)
+            if isinstance(error, BlockingIOError):
+                raise
+
+    def news(self) -> list[Message] | None:
+        """What the others said since the last time, some of it where it is much; None where that was lost."""
+        with self._lock:
+            messages, self.read = self.journal.since(self.read, _AT_ONCE)
+            if messages is None:
+                self._own.clear()
+                return None
+            return [message for message in messages if not self._is_own(message)]
+
+    def _is_own(self, message: Message) -> bool:
+        if message not in self._own:
+            return False
+        self._own.remove(message)
+        return True
+
+    def expect(self, message: Message) -> None:
+        """Its copy will stand in the stream."""
+        self._copies[message] = None
+        if len(self._copies) > _COPIES:
+            del self._copies[next(iter(self._copies))]
+
+    def has_heard(self, message: Message) -> bool:
+        """Is it the copy of what was heard here?"""
+        return bool(self._copies) and self._copies.pop(message, self) is None
+
+    def reopen(self) -> None:
+        """The directory was replaced.  Raises `TierUnavailable`."""
+        self.journal.reopen()
+        with self._lock:
+            self.read = self.journal.end()
+            self._own.clear()

@@ -1,0 +1,168 @@
+"""What was heard of a stream: what continues it, what is missed for good, what only this process was told."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.channels.heard import LOST, Heard, id_text, position_of
+from scoutcache.channels.neighbours import Neighbours
+from scoutcache.channels.private import PrivateJournal
+from scoutcache.coherence.messages import Message, encode
+from scoutcache.server.layout import position_text
+
+
+def said(*names, kind="key", source="test"):
+    return Message(kind, "default", names, 1, source)
+
+
+def entry(identity, before, message, *, mapping=False):
+    """As XRANGE gives it: a flat list with RESP2, a mapping with RESP3."""
+    fields = {b"p": before, b"m": encode(message)}
+    return identity, fields if mapping else [part for pair in fields.items() for part in pair]
+
+
+@pytest.fixture
+def channel():
+    return Heard(Neighbours(PrivateJournal()), kept=50_000, known=None)
+
+
+def heard(channel, position=0):
+    messages, end = channel.since(position)
+    return None if messages is None else [message.names for message in messages], end
+
+
+A, B, C = b"1800000000000-0", b"1800000000000-1", b"1800000000005-0"
+
+
+# -- positions
+
+
+@pytest.mark.parametrize("identity", [A, B, C, b"1577836800001-1023", b"0-0"])
+def test_an_id_is_read_from_its_position(identity):
+    assert id_text(position_of(identity)).encode() == identity
+
+
+def test_positions_sort_as_ids_do():
+    assert 0 == position_of(b"0-0") < position_of(A) < position_of(B) < position_of(C)
+
+
+# -- feeding
+
+
+@pytest.mark.parametrize("mapping", [False, True])
+def test_what_continues_what_was_heard_is_there_and_end_covers_it(channel, mapping):
+    channel.feed([entry(A, b"0-0", said("a"), mapping=mapping), entry(B, A, said("b"), mapping=mapping)])
+    assert heard(channel) == ([("a",), ("b",)], position_of(B))
+    assert heard(channel, position_of(A)) == ([("b",)], position_of(B))
+    assert heard(channel, position_of(B)) == ([], position_of(B))
+    assert channel.seen() == position_text(1800000000000, 1)
+
+
+def test_what_is_known_already_is_passed_over(channel):
+    for _ in range(3):
+        channel.feed([entry(A, b"0-0", said("a")), entry(B, A, said("b"))])
+    assert heard(channel)[0] == [("a",), ("b",)]
+
+
+def test_a_message_that_does_not_continue_is_a_gap(channel):
+    """Rule 1: whoever asks from before it is told that something is gone, and from it on everything is there."""
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.feed([entry(C, B, said("c"))])
+    assert heard(channel, position_of(A)) == (None, position_of(C))
+    assert heard(channel, position_of(C)) == ([], position_of(C))
+    assert channel.invalidated() == position_of(C)
+
+
+@pytest.mark.parametrize("payload", [b"", b"\xff\xff", encode(said("[", kind="pattern")), b"\x93"])
+def test_a_message_that_can_not_be_read_is_a_gap(channel, payload):
+    channel.feed([(A, [b"p", b"0-0", b"m", payload])])
+    assert heard(channel) == (None, position_of(A))
+
+
+@pytest.mark.parametrize("fields", [[], [b"p"], {}, [b"m", b"x"], ["p", "0-0"], None])
+def test_fields_of_a_foreigner_are_a_gap_and_no_error(channel, fields):
+    channel.feed([(A, fields if fields is not None else [])])
+    assert heard(channel) == (None, position_of(A))
+
+
+def test_a_position_that_was_never_said_is_a_gap(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    assert channel.since(position_of(C)) == (None, position_of(A))
+
+
+def test_only_invalidations_move_what_was_invalidated(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.feed([entry(B, A, said("b", kind="written"))])
+    assert (channel.invalidated(), channel.end()) == (position_of(A), position_of(B))
+
+
+def test_of_more_than_are_kept_the_older_half_is_a_gap():
+    channel = Heard(Neighbours(PrivateJournal()), kept=10, known=None)
+    ids = [b"%d-0" % (1_800_000_000_000 + n) for n in range(25)]
+    for n, identity in enumerate(ids):
+        channel.feed([entry(identity, ids[n - 1] if n else b"0-0", said(str(n)))])
+    assert heard(channel)[0] is None
+    assert heard(channel, position_of(ids[20]))[0] == [(str(n),) for n in range(21, 25)]
+
+
+def test_more_in_a_millisecond_than_there_are_positions_are_a_gap_and_never_unheard(channel):
+    """A server whose clock was set back numbers on within the millisecond that it had reached."""
+    ids = [b"1800000000000-%d" % n for n in range(1020, 1030)]
+    for n, identity in enumerate(ids):
+        at = channel.end()
+        channel.feed([entry(identity, ids[n - 1] if n else b"0-0", said(str(n)))])
+        assert channel.end() > at
+        assert heard(channel, at)[0] == ([(str(n),)] if n < 4 else None)
+        assert channel.seen() == position_text(1800000000000, 1020 + n)
+    assert not channel.told(said("mine"), ids[-1], b"1800000000000-1030"), "it is read like another's"
+    channel.feed([entry(C, ids[-1], said("c"))])
+    assert channel.end() == position_of(C)
+
+
+# -- what only this process was told
+
+
+def test_what_was_noted_stands_behind_what_was_heard_and_before_what_comes(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.note(said("noted"))
+    assert heard(channel, position_of(A))[0] == [("noted",)]
+    assert channel.seen() == position_text(1800000000000, 0)
+    channel.feed([entry(B, A, said("b"))])
+    assert heard(channel, position_of(A))[0] == [("noted",), ("b",)]
+
+
+def test_more_notes_than_there_are_numbers_drop_everything_and_lose_nothing(channel):
+    channel.feed([entry(A, b"0-0", said("a"))])
+    before = channel.end()
+    for n in range(17_000):
+        at = channel.end()
+        channel.note(said(str(n)))
+        messages, _ = channel.since(at)
+        assert messages is None or [message.names for message in messages] == [(str(n),)], n
+        assert channel.end() > at
+    assert channel.since(before)[0] is None
+    end = channel.end()
+    channel.feed([entry(C, A, said("c"))])
+    assert channel.since(end)[0] in (None, [said("c")])
+    assert channel.end() == position_of(C)
+
+
+def test_what_was_half_kept_at_a_fork_is_a_gap_for_the_child(channel, in_child):
+    channel.feed([entry(A, b"0-0", said("a"))])
+
+    def child():
+        channel.renew_mutex()
+        assert heard(channel, position_of(A))[0] is None
+        channel.feed([entry(B, A, said("b")), entry(C, B, said("c"))])
+        assert heard(channel, channel._base) == ([("b",), ("c",)], position_of(C))
+
+    with channel._lock:
+        channel._positions.append(position_of(B))  # as far as `_keep` has come
+        assert in_child(child) == 0
+        channel._positions.pop()
+    channel.renew_mutex()
+    assert heard(channel) == ([("a",)], position_of(A))
+
+
+def test_the_word_for_lost_is_no_id():
+    assert not LOST[:1].isdigit()

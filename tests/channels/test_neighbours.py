@@ -1,0 +1,156 @@
+"""The processes of one machine beside their server: what they say, what of it is news, and what the stream repeats."""
+
+from __future__ import annotations
+
+import pytest
+
+from scoutcache.channels.heard import Heard, position_of
+from scoutcache.channels.journal import END, Journal
+from scoutcache.channels.neighbours import Neighbours
+from scoutcache.coherence.messages import encode
+
+A, B = b"1800000000000-0", b"1800000000005-0"
+
+
+@pytest.fixture
+def other(directory):
+    """A neighbour."""
+    journal = Journal(directory)
+    yield Neighbours(journal)
+    journal.close()
+
+
+@pytest.fixture
+def here(journal):
+    return Neighbours(journal)
+
+
+@pytest.fixture
+def heard(here):
+    return Heard(here, kept=50_000, known=None)
+
+
+def stream(identity, before, message):
+    return identity, [b"p", before, b"m", encode(message)]
+
+
+def test_what_a_neighbour_said_is_news_once(here, other, said):
+    other.tell(said("a"))
+    assert here.is_ahead
+    assert here.news() == [said("a")]
+    assert not here.is_ahead
+
+
+def test_what_it_said_itself_is_none(here, other, said):
+    here.tell(said("mine"))
+    other.tell(said("a"))
+    here.tell(said("mine too"))
+    assert here.news() == [said("a")]
+
+
+def test_the_same_words_of_a_neighbour_are(here, other, said):
+    here.tell(said("a"))
+    other.tell(said("a"))
+    assert here.news() == [said("a")]
+
+
+def test_what_it_could_not_say_leaves_nothing_to_be_passed_over(here, other, said, monkeypatch):
+    def refuse(*_, **__):
+        raise BlockingIOError
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(here.journal, "append", refuse)
+        with pytest.raises(BlockingIOError):
+            here.tell(said("a"), wait=False)
+    other.tell(said("a"))
+    assert here.news() == [said("a")]
+
+
+def test_a_journal_that_cannot_be_written_is_no_failure(here, said):
+    here.journal.close()
+    here.tell(said("a"))
+
+
+def test_what_was_lost_is_a_gap(directory, said):
+    journal = Journal(directory, limit=200)
+    here, other = Neighbours(journal), Neighbours(Journal(directory, limit=200))
+    for n in range(200):
+        other.tell(said(str(n)))
+    assert here.news() is None
+    assert here.news() == []
+    for one in (journal, other.journal):
+        one.close()
+
+
+def test_a_forked_child_hears_its_parent(here, said, in_child):
+    here.tell(said("mine"))
+
+    def work():
+        here.renew()
+        assert here.news() == [said("mine")]
+
+    assert in_child(work) == 0
+
+
+# -- as part of what was heard
+
+
+def test_it_is_heard_by_whoever_asks_for_the_end(heard, other, said):
+    at = heard.end()
+    other.tell(said("a"))
+    assert heard.since(heard.end() - 1)[0] == [said("a")]
+    assert heard.end() == heard.invalidated() == at + 1
+
+
+def test_its_copy_in_the_stream_says_nothing_new(heard, other, said):
+    other.tell(said("a"))
+    at = heard.end()
+    heard.feed([stream(A, b"0-0", said("a")), stream(B, A, said("b"))])
+    assert heard.since(at) == ([said("b")], position_of(B))
+    assert heard.heard() == B
+
+
+def test_a_copy_alone_moves_the_position_and_forbids_nothing(heard, other, said):
+    other.tell(said("a"))
+    invalidated = heard.end()
+    heard.feed([stream(A, b"0-0", said("a"))])
+    assert (heard.end(), heard.invalidated(), heard.heard()) == (position_of(A), invalidated, A)
+
+
+def test_the_stream_is_not_heard_before_the_neighbour_whom_it_repeats(heard, other, said):
+    """Who announces has told the neighbours before."""
+    other.tell(said("a"))
+    heard.feed([stream(A, b"0-0", said("a"))])
+    assert heard.since(0)[0] == [said("a")]
+
+
+def test_what_is_owed_has_no_copy(heard, other, said):
+    other.tell(said("a").owing)
+    heard.end()
+    heard.feed([stream(A, b"0-0", said("a").owing)])
+    assert len(heard.since(0)[0]) == 2
+
+
+def test_a_gap_among_neighbours_is_a_gap(heard, here, said, monkeypatch):
+    heard.feed([stream(A, b"0-0", said("a"))])
+    monkeypatch.setattr(here.journal, "since", lambda *_: (None, here.journal.end()))
+    here.journal.append(said("lost"))
+    at = position_of(A)
+    assert heard.end() > at
+    assert heard.since(at)[0] is None
+
+
+def test_hits_may_compare_what_was_applied_and_nothing_else(heard, other, journal, said):
+    told = []
+    heard.settle(heard.end(), told.append)
+    assert told == [journal.words[END]]
+    heard.note(said("noted"))
+    assert told[-1] == -1
+    heard.settle(heard.end() - 1, told.append)
+    assert told[-1] == -1, "it was heard, and is not applied"
+    heard.settle(heard.end(), told.append)
+    assert told[-1] == journal.words[END]
+    other.tell(said("a"))
+    assert told[-1] != journal.words[END]
+    heard.settle(heard.end(), told.append)
+    assert told[-1] == journal.words[END]

@@ -1,0 +1,134 @@
+"""What neighbours owe the server: not believed, left to them, and taken over where they are gone."""
+
+from __future__ import annotations
+
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from scoutcache.coherence.messages import Message
+from scoutcache.engine.doubt import Doubt
+from scoutcache.engine.effects import Clear, Erase, Renew
+from scoutcache.engine.entrusted import GRACE, Entrusted
+from scoutcache.entry import NAMESPACE_MARK, Ref
+from scoutcache.patterns import Pattern
+
+SERVER, DISK = 1, 2
+
+
+@pytest.fixture
+def world():
+    return SimpleNamespace(tells=SERVER, judged_by_versions=[SERVER, DISK], doubts=[Doubt(n) for n in range(3)])
+
+
+@pytest.fixture
+def entrusted(world, fake_clock):
+    return Entrusted(world, fake_clock.monotonic, threading.Lock())
+
+
+def said(kind, *names, namespace="default", stamp=5, owed=False, opens=False):
+    return Message(kind, namespace, names, stamp, "other", owed=owed, opens=opens)
+
+
+def owed(*given, **more):
+    return said(*given, **more, owed=True)
+
+
+def later(entrusted, fake_clock):
+    """The server has been back for as long as others are waited for."""
+    entrusted.turn(answers=True)
+    fake_clock.advance(GRACE)
+    entrusted.turn(answers=True)
+
+
+ABOUT_K = {"key": owed("key", "k"), "written": owed("written", "k"), "pattern": owed("pattern", "k*"),
+           "mark": owed("mark", "tag"), "namespace": owed("namespace", NAMESPACE_MARK)}  # fmt: skip
+
+
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+def test_the_server_is_not_believed_about_what_is_owed(entrusted, message):
+    assert not entrusted
+    entrusted.apply(message)
+    assert entrusted
+    assert entrusted.covers(Ref("default", "k"))
+    assert not entrusted.covers(Ref("another", "k"))
+
+
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+def test_what_is_said_again_to_the_server_is_owed_no_longer(entrusted, message):
+    entrusted.apply(message)
+    entrusted.turn(answers=True)
+    again = said(message.kind, *message.names, stamp=9)
+    entrusted.apply(Message(*[getattr(again, name) for name in ("kind", "namespace", "names", "stamp", "source")],
+                            opens=message.is_invalidation))  # fmt: skip
+    assert entrusted or message.kind == "written"
+    entrusted.apply(again)
+    assert not entrusted
+    assert not entrusted.covers(Ref("default", "k"))
+
+
+def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
+    entrusted.turn(answers=True)
+    entrusted.turn(answers=False)
+    entrusted.apply(owed("key", "k"))
+    entrusted.apply(said("key", "k"))
+    assert entrusted
+
+
+def test_a_namespace_that_was_cleared_settles_all_that_was_owed_in_it(entrusted):
+    for message in [*ABOUT_K.values(), owed("key", "k", namespace="another")]:
+        entrusted.apply(message)
+    entrusted.turn(answers=True)
+    entrusted.apply(said("namespace", NAMESPACE_MARK))
+    assert not entrusted.covers(Ref("default", "k"))
+    assert entrusted.covers(Ref("another", "k"))
+
+
+OWN = {"key": {"refs": {Ref("default", "k"): 5}}, "written": {"refs": {Ref("default", "k"): 5}},
+       "pattern": {"owed": [Erase(SERVER, "default", Pattern.parse("k*"))]},
+       "mark": {"owed": [Renew("default", ("tag",))]},
+       "namespace": {"owed": [Clear(SERVER, "default")]}}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ABOUT_K)
+def test_what_nobody_makes_good_becomes_its_own(entrusted, world, fake_clock, kind):
+    entrusted.apply(ABOUT_K[kind])
+    entrusted.turn(answers=True)
+    fake_clock.advance(GRACE - 0.1)
+    entrusted.turn(answers=True)
+    assert entrusted
+    assert not world.doubts[SERVER]
+    fake_clock.advance(0.1)
+    entrusted.turn(answers=True)
+    assert not entrusted
+    assert {name: getattr(world.doubts[SERVER], name) for name in OWN[kind]} == OWN[kind]
+    assert bool(world.doubts[DISK]) == (kind == "mark")
+
+
+def test_the_time_begins_anew_whenever_the_server_comes_back(entrusted, world, fake_clock):
+    entrusted.apply(owed("key", "k"))
+    for _ in range(3):
+        entrusted.turn(answers=True)
+        fake_clock.advance(GRACE - 0.1)
+        entrusted.turn(answers=False)
+    assert entrusted
+    assert not world.doubts[SERVER]
+
+
+def test_an_intersection_is_owed_by_its_keys(entrusted):
+    entrusted.apply(owed("all", "pk*", "ttag"))
+    assert not entrusted
+
+
+def test_more_than_is_kept_apart_becomes_its_own_at_once(entrusted, world):
+    for n in range(10_001):
+        entrusted.apply(owed("written", f"k{n}"))
+    assert not entrusted
+    assert world.doubts[SERVER].covers(Ref("default", "k1"))
+
+
+def test_a_gap_lets_it_go_of_nothing(entrusted):
+    entrusted.apply(owed("key", "k"))
+    entrusted.drop()
+    assert entrusted.covers(Ref("default", "k"))

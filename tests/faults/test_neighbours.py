@@ -1,0 +1,214 @@
+"""Processes of one machine that have a server: each hears the others at once, and while the server is away too.
+
+Where one of them is deaf to the server, with no thread that listens, it is the journal alone that it hears.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+
+import pytest
+
+from scoutcache import AsyncCache, Cache
+from scoutcache.core import Clocks
+
+TIERS = ["memory", "redis", "disk"]
+
+
+@pytest.fixture
+def server(start_redis):
+    one = start_redis()
+    yield one
+    one.resume()
+
+
+@pytest.fixture
+def opened(tmp_path, server):
+    """Opens caches over one directory; with *deaf* one that has no thread to hear the server."""
+    caches = []
+
+    def open_one(*, deaf=False, directory=tmp_path, **settings):
+        clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+        caches.append(Cache(tiers=TIERS, directory=directory, redis={"url": server.url},
+                            clocks=clocks if deaf else None, **settings))  # fmt: skip
+        return caches[-1]
+
+    yield open_one
+    server.resume()
+    for cache in caches:
+        cache.close()
+
+
+def kept(cache, key="k", value="old"):
+    """See that *cache* has it in memory."""
+    for _ in range(4):
+        assert cache.get(key) == value
+    assert cache._core.memory.look(cache._calls.ref(key, None)) is not None
+
+
+INVALIDATIONS = {
+    "delete": lambda cache: cache.delete("k"),
+    "pattern": lambda cache: cache.invalidate("k*"),
+    "tag": lambda cache: cache.invalidate(tags=["T"]),
+    "clear": lambda cache: cache.clear(),
+    "stale": lambda cache: cache.invalidate("k", action="mark_stale"),
+}
+
+
+@pytest.mark.parametrize("way", INVALIDATIONS)
+def test_an_invalidation_is_heard_when_it_has_returned(opened, way):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    kept(b)
+    INVALIDATIONS[way](a)
+    assert b.get("k") is None
+
+
+def test_an_event_loops_invalidation_is_heard_when_it_has_returned(opened, server, tmp_path):
+    b = opened(deaf=True)
+    b.set("k", "old")
+    kept(b)
+
+    async def other():
+        async with AsyncCache(tiers=TIERS, directory=tmp_path, redis={"url": server.url}) as a:
+            await a.invalidate("k")
+            assert b.get("k") is None
+
+    asyncio.run(other())
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_an_invalidation_is_heard_while_the_server_is_away(opened, server, way):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    kept(b)
+    server.pause()
+    INVALIDATIONS[way](a)
+    assert b.get("k") is None
+
+
+def test_a_write_is_heard_while_the_server_is_away(opened, server):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    server.pause()
+    a.set("k", "new")
+    assert b.get("k") == "new"
+
+
+def test_what_was_computed_before_a_neighbours_invalidation_is_not_kept(opened):
+    a, b = opened(), opened(deaf=True)
+
+    def compute():
+        a.invalidate("k")
+        return "old"
+
+    assert b.get_or_compute("k", compute) == "old"
+    assert b.get("k") is None
+
+
+def test_what_was_computed_after_it_is_kept_though_the_server_tells_of_it_later(opened):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    a.invalidate("k")
+    assert b.get("k") is None
+
+    def compute():
+        b._core.background.turn()  # hears the server
+        return "new"
+
+    assert b.get_or_compute("k", compute) == "new"
+    assert b.get("k") == a.get("k") == "new"
+    b._core.background.turn()
+    assert b.get("k") == "new"
+
+
+def test_what_another_machine_says_is_heard_beside_it(opened, tmp_path):
+    a, b, far = opened(), opened(deaf=True), opened(directory=tmp_path / "far")
+    for key in ("k", "l"):
+        a.set(key, "old")
+        kept(b, key)
+    a.invalidate("k")
+    far.invalidate("l")
+    b._core.background.turn()
+    assert (b.get("k"), b.get("l")) == (None, None)
+
+
+def test_hits_go_the_short_way_again_afterwards(opened):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    a.invalidate("other")
+    assert b.get("k") == "old"
+    pulse, journal = b._core.memory._pulse, b._core.journal
+    assert pulse.seen == journal.words[journal.index]
+
+
+def test_it_is_heard_in_a_directory_that_was_made_anew(opened, tmp_path):
+    a, b = opened(), opened(deaf=True)
+    shutil.rmtree(tmp_path)
+    for cache in (a, b):
+        cache._core.background.turn()
+    a.set("k", "old")
+    b._core.background.turn()
+    kept(b)
+    a.invalidate("k")
+    assert b.get("k") is None
+
+
+def test_a_journal_that_cannot_be_written_is_no_failure(opened, until, tmp_path):
+    """The server tells the others then."""
+    a, b = opened(), opened()
+    a.set("k", "old")
+    kept(b)
+    a._core.journal.beside.journal.close()
+    assert not a.invalidate("k").failed
+    until(lambda: b.get("k") is None, "the server has told it")
+
+
+# -- what they could not tell the server
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_what_a_neighbour_owed_that_has_ended_is_made_good(opened, server, until, tmp_path, way):
+    a, b, far = opened(), opened(), opened(directory=tmp_path / "far")
+    a.set("k", "old", tags=["T"])
+    kept(b)
+    kept(far)
+    server.pause()
+    INVALIDATIONS[way](a)
+    a.close()
+    assert b.get("k") is None
+    server.resume()
+    until(lambda: far.get("k") is None, "the other machine has heard of it", seconds=15)
+    assert b.get("k") is None
+    assert opened(directory=tmp_path / "third").get("k") is None
+
+
+def test_what_a_neighbour_wrote_that_has_ended_reaches_the_server(opened, server, until, tmp_path):
+    a, b, far = opened(), opened(), opened(directory=tmp_path / "far")
+    a.set("k", "old")
+    kept(b)
+    kept(far)
+    server.pause()
+    a.set("k", "new")
+    a.close()
+    assert b.get("k") == "new"
+    server.resume()
+    until(lambda: far.get("k") == "new", "the other machine has it", seconds=15)
+    assert b.get("k") == "new"
+
+
+def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until):
+    a, b = opened(), opened()
+    a.set("k", "old")
+    server.pause()
+    a.delete("k")
+    a.close()
+    b.get("other")  # hears of it
+    server.resume()
+    until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
+    assert b.get("k") is None
