@@ -1,15 +1,15 @@
 """What a neighbour could not tell the server: this process owes it as well, for the neighbour may end before it can.
 
-Rule 1: the server isn't believed about it until it has been said again, now that the server hears it.
+Rule 1: the server isn't believed about it until it has been said again, later and with the server there to hear it.
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
         back.  What has not been said again `GRACE` seconds later, nobody is left to say: this process does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Clear, Erase, Renew
@@ -24,6 +24,8 @@ GRACE: Final = 2.0
 
 _MOST: Final = 10_000
 """Debts; beyond that they become this process's own at once, which knows how to keep many."""
+
+K = TypeVar("K")
 
 _Wide = tuple[str, str, tuple[str, ...]]
 """A message's kind, namespace and names."""
@@ -40,7 +42,8 @@ class Entrusted:
         self._world, self.level, self._now, self._lock = world, world.tells, now, lock
         self._back: float | None = None
         self._refs: dict[Ref, int] = {}
-        self._wide: dict[_Wide, None] = {}
+        self._wide: dict[_Wide, int] = {}
+        """Each with the stamp of the message that was owed."""
         self._spaces: frozenset[str] = frozenset()
         """The namespaces that something wide is about."""
 
@@ -82,20 +85,20 @@ class Entrusted:
         if message.kind in {"key", "written"}:
             self._refs.update(dict.fromkeys([Ref(message.namespace, key) for key in message.names], message.stamp))
         elif message.kind != "all":  # of which each key is named by itself
-            self._wide[message.kind, message.namespace, message.names] = None
+            self._wide[message.kind, message.namespace, message.names] = message.stamp
         if len(self._refs) + len(self._wide) > _MOST:
             self._make_own()
         self._note_spaces()
 
     def _settle(self, message: Message) -> None:
         if message.kind in {"key", "written"}:
-            for key in message.names:
-                self._refs.pop(Ref(message.namespace, key), None)
+            settled: list[Ref] = [Ref(message.namespace, key) for key in message.names]
+            self._refs = _without(self._refs, settled, message.stamp)
         elif message.kind == "namespace":
-            self._refs = {ref: start for ref, start in self._refs.items() if ref.namespace != message.namespace}
-            self._wide = {one: None for one in self._wide if one[1] != message.namespace}
+            self._refs = _without(self._refs, [ref for ref in self._refs if ref[0] == message.namespace], message.stamp)
+            self._wide = _without(self._wide, [one for one in self._wide if one[1] == message.namespace], message.stamp)
         else:
-            self._wide.pop((message.kind, message.namespace, message.names), None)
+            self._wide = _without(self._wide, [(message.kind, message.namespace, message.names)], message.stamp)
         self._note_spaces()
 
     def _make_own(self) -> None:
@@ -116,3 +119,9 @@ class Entrusted:
 
     def _note_spaces(self) -> None:
         self._spaces = frozenset([namespace for _, namespace, _ in self._wide])
+
+
+def _without(debts: dict[K, int], settled: Iterable[K], stamp: int) -> dict[K, int]:
+    """*debts* without those *settled* that are no later than *stamp*."""
+    paid = {one for one in settled if debts.get(one, stamp + 1) <= stamp}
+    return {one: owed for one, owed in debts.items() if one not in paid} if paid else debts

@@ -76,11 +76,20 @@ def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
     assert entrusted
 
 
+@pytest.mark.parametrize("kind", ABOUT_K)
+def test_what_was_said_before_it_was_owed_settles_nothing(entrusted, kind):
+    """An older value that was just being given to the server, say."""
+    entrusted.apply(ABOUT_K[kind])
+    entrusted.turn(answers=True)
+    entrusted.apply(said(kind, *ABOUT_K[kind].names, stamp=4))
+    assert entrusted
+
+
 def test_a_namespace_that_was_cleared_settles_all_that_was_owed_in_it(entrusted):
     for message in [*ABOUT_K.values(), owed("key", "k", namespace="another")]:
         entrusted.apply(message)
     entrusted.turn(answers=True)
-    entrusted.apply(said("namespace", NAMESPACE_MARK))
+    entrusted.apply(said("namespace", NAMESPACE_MARK, stamp=9))
     assert not entrusted.covers(Ref("default", "k"))
     assert entrusted.covers(Ref("another", "k"))
 
