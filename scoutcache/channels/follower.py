@@ -130,7 +130,10 @@ class Follower:
         self.say_position()
 
     def announced(self, message: Message, before: int, after: int) -> None:
-        """This process's own *message* stands between those positions; it is applied when this returns."""
+        """This process's own *message* alone stands between those positions; it is applied when this returns.
+
+        Where others may stand there, *before* is no position.
+        """
         with self._lock:
             if self.seen == before:
                 self._apply(message)

@@ -26,11 +26,14 @@ from scoutcache.channels.neighbours import Neighbours
 from scoutcache.coherence.messages import Message, decode
 from scoutcache.errors import CorruptEntry
 
-__all__ = ["LOST", "Heard", "field_of", "id_text", "parts_of", "position_of"]
+__all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "position_of"]
 
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
 _SEQUENCE, _OWN = 10, 14
+
+AMONG: Final = -1
+"""In place of the position before a message: it has been heard, others perhaps beside it."""
 
 LOST: Final = b"lost"
 """What a message that continues nothing names as the one before it."""
@@ -95,13 +98,15 @@ class Heard:
             moved(self.beside.read if seen == self._end else -1)
 
     def end(self) -> int:
-        """The position after the last message that was heard."""
+        """The position after the last message that was heard, what neighbours have said by now among them."""
         if self.beside.is_ahead:
             self._hear_neighbours()
         return self._end
 
     def invalidated(self) -> int:
-        """The position after the last invalidation that was heard."""
+        """The position after the last invalidation among those."""
+        if self.beside.is_ahead:
+            self._hear_neighbours()
         return self._invalidated
 
     def seen(self) -> bytes:
@@ -205,22 +210,26 @@ class Heard:
                     if message.is_invalidation and not message.owed:
                         self.beside.expect(message)
 
-    def told(self, message: Message, before: bytes, identity: bytes) -> bool:
-        """This process appended *message*; false where others came in between, which are yet to be heard."""
+    def told(self, message: Message, before: bytes, identity: bytes) -> int | None:
+        """This process appended *message*; the end before it, which what was noted meanwhile has moved.
+
+        `AMONG` where the stream was faster, None where others came in between that are yet to be heard.
+        """
         with self._lock:
-            position = position_of(identity)
-            if before != self._last or position <= self._end:
-                at = bisect_right(self._positions, position) - 1  # where the stream was faster it is there
-                return at >= 0 and self._positions[at] == position and self._messages[at] == message
+            position, end = position_of(identity), self._end
+            if before != self._last or position <= end:
+                at = bisect_right(self._positions, position) - 1
+                is_there = at >= 0 and self._positions[at] == position and self._messages[at] == message
+                return AMONG if is_there else None
             self._keep(identity, position, message)
-            return True
+            return end
 
     def wrote(self, message: Message, before: bytes, identity: bytes) -> None:
         """This process appended *message* with a write of its own: who reads an older value from now on must know.
 
         Where others came in between, it is noted until the stream brings it.
         """
-        if not self.told(message, before, identity):
+        if self.told(message, before, identity) is None:
             self.note(message)
 
     def begin(self, identity: bytes, before: Sequence[tuple[bytes, Any]]) -> None:

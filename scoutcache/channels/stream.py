@@ -29,7 +29,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from scoutcache.channels.heard import Heard, parts_of, position_of
+from scoutcache.channels.heard import AMONG, Heard, parts_of, position_of
 from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.placeless import Placeless
 from scoutcache.channels.private import PrivateJournal
@@ -136,7 +136,7 @@ class StreamChannel(Heard, Placeless):
             self._gap(newest, position_of(newest) + 1)
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
-        """Append *message*; the positions before and after it.  Raises `TierUnavailable`."""
+        """Append *message*; the positions before (or `AMONG`) and after it.  Raises `TierUnavailable`."""
         self._count(message)
         try:
             positions = yield from self._announce(message)
@@ -160,9 +160,10 @@ class StreamChannel(Heard, Placeless):
         if self.layout.sharded and message.is_invalidation:
             mark = position_text(*parts_of(identity))
             yield from replies(*[BUMP.call([name], mark) for name in self._concerned(message)])
-        if not self.told(message, before, identity):
+        end = self.told(message, before, identity)
+        if end is None:
             yield from self.catch_up()  # Rule 3
-        return position_of(before), position_of(identity)
+        return AMONG if end is None else end, position_of(identity)
 
     def appending(self, message: Message) -> Command:
         """The command that appends *message*; its answer is for `told`."""

@@ -10,7 +10,19 @@ import pytest
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.journal import END, Journal
 from scoutcache.channels.private import PrivateJournal
+from scoutcache.channels.stream import StreamChannel
 from scoutcache.errors import TierUnavailable
+from scoutcache.server.layout import Layout
+
+
+class Answering:
+    """A conduit with its answers ready."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def execute(self, _):
+        return self.answers.pop(0)
 
 
 class Holding:
@@ -197,3 +209,13 @@ def test_a_process_that_slept_applies_what_it_missed_in_pieces(
     assert holding.told == [f"{i}" for i in range(40)]
     assert positions[-1] == journal.end()
     assert len(positions) - told > 5
+
+
+def test_its_own_announcement_passes_over_nothing_that_was_noted_meanwhile(holding, said):
+    """By a neighbour, or by tracking: that stands between what it had applied and what it appended."""
+    channel = StreamChannel(Layout("app:"), Answering([[b"0-0", b"1800000000000-0"]]), most=10, now=lambda: 0.0)
+    follower = Follower(channel, "me", [holding], lambda _: None)
+    channel.note(said("noted", source="you"))
+    follower.announce(said("mine", source="me"))
+    assert holding.told == ["noted", "mine"]
+    assert follower.seen == channel.end()

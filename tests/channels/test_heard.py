@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache.channels.heard import LOST, Heard, id_text, position_of
+from scoutcache.channels.heard import AMONG, LOST, Heard, id_text, position_of
 from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.coherence.messages import Message, encode
@@ -114,7 +114,7 @@ def test_more_in_a_millisecond_than_there_are_positions_are_a_gap_and_never_unhe
         assert channel.end() > at
         assert heard(channel, at)[0] == ([(str(n),)] if n < 4 else None)
         assert channel.seen() == position_text(1800000000000, 1020 + n)
-    assert not channel.told(said("mine"), ids[-1], b"1800000000000-1030"), "it is read like another's"
+    assert channel.told(said("mine"), ids[-1], b"1800000000000-1030") is None, "it is read like another's"
     channel.feed([entry(C, ids[-1], said("c"))])
     assert channel.end() == position_of(C)
 
@@ -129,6 +129,15 @@ def test_what_was_noted_stands_behind_what_was_heard_and_before_what_comes(chann
     assert channel.seen() == position_text(1800000000000, 0)
     channel.feed([entry(B, A, said("b"))])
     assert heard(channel, position_of(A))[0] == [("noted",), ("b",)]
+
+
+def test_who_appended_a_message_is_told_the_end_before_it_and_not_where_the_stream_ended(channel):
+    """Or he would pass over what was noted in between."""
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel.note(said("noted"))
+    assert channel.told(said("mine"), A, B) == position_of(A) + 1
+    assert channel.told(said("mine"), A, B) == AMONG
+    assert channel.told(said("other"), A, C) is None
 
 
 def test_more_notes_than_there_are_numbers_drop_everything_and_lose_nothing(channel):

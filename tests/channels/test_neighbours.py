@@ -102,6 +102,13 @@ def test_it_is_heard_by_whoever_asks_for_the_end(heard, other, said):
     assert heard.end() == heard.invalidated() == at + 1
 
 
+def test_it_is_heard_by_whoever_asks_only_for_what_was_invalidated(heard, other, said):
+    """As a write does, inside the tier."""
+    at = heard.end()
+    other.tell(said("a"))
+    assert heard.invalidated() == at + 1
+
+
 def test_its_copy_in_the_stream_says_nothing_new(heard, other, said):
     other.tell(said("a"))
     at = heard.end()

@@ -6,6 +6,8 @@ it then invalidates the key (by its name, its tag, a prefix, a pattern, its name
 that has returned notes the number as the *floor*.  Everybody else reads: notes the floor, asks the cache, and must not
 be answered with less.  Values are computed from the source, by `get_or_compute`, or outside and stored with ``since``.
 
+With ``--server`` they have a server beside, and with ``--away`` that is stopped half of the time.
+
 Sources and floors are words of a mapped file: aligned, each with one writer, and read with one load.
 """
 
@@ -26,11 +28,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(PROJECT))
 
 from scoutcache import Cache
+from tests.servers.process import RedisServer, Servers
 
 KINDS = ("key", "tag", "prefix", "pattern", "namespace", "parent deleted", "parent set")
 KEYS = 4 * len(KINDS)
 FLOORS = KEYS
 BATCH = 50
+AWAY = 1.5
+"""Seconds that the server is away, and there, by turns."""
+
 PAUSE = 0.01
 """Seconds at most between two invalidations of a process: after each one somebody has to compute."""
 
@@ -115,11 +121,13 @@ def invalidate(subjects: list[Subject], ended: list[int], stop: threading.Event)
         ended[0] += 1
 
 
-def work(directory: Path, mine: int, processes: int, threads: int, operations: int, seconds: float) -> int:
+def work(
+    directory: Path, mine: int, processes: int, threads: int, operations: int, seconds: float, url: str | None
+) -> int:
     """One process: *threads* readers, and one who invalidates its share of the keys."""
     words, wrong, ended = words_of(directory), list[str](), [0]
     until, stop = time.monotonic() + seconds, threading.Event()
-    with Cache({"placement": {"promote_on_hits": 1}}, directory=directory / "cache") as cache:
+    with Cache({"placement": {"promote_on_hits": 1}}, directory=directory / "cache", redis_url=url) as cache:
         subjects = [Subject(cache, words, number) for number in range(KEYS)]
         done = [0] * threads
         readers = [
@@ -139,16 +147,23 @@ def work(directory: Path, mine: int, processes: int, threads: int, operations: i
     return 1 if wrong else 0
 
 
-def campaign(processes: int, threads: int, operations: int, seconds: float) -> tuple[int, int, list[str]]:
-    """Operations of readers, invalidations, and what was wrong."""
+def campaign(
+    processes: int, threads: int, operations: int, seconds: float, server: RedisServer | None = None, *,
+    away: bool = False,
+) -> tuple[int, int, list[str]]:  # fmt: skip
+    """Operations of readers, invalidations, and what was wrong; beside *server*, which with *away* comes and goes."""
     with tempfile.TemporaryDirectory() as folder:
         words_of(Path(folder))
         command = [sys.executable, __file__, "--directory", folder, "--processes", str(processes),
                    "--threads", str(threads), "--operations", str(operations // processes),
-                   "--seconds", str(seconds)]  # fmt: skip
+                   "--seconds", str(seconds), *([] if server is None else ["--url", server.url])]  # fmt: skip
         started = [
             subprocess.Popen([*command, "--mine", str(n)], stdout=subprocess.PIPE, text=True) for n in range(processes)
         ]
+        while away and server is not None and any(process.poll() is None for process in started):
+            for change in (server.pause, server.resume):
+                change()
+                time.sleep(AWAY)
         reports = [process.communicate()[0].strip().split("\t") for process in started]
     wrong = [problem for report in reports for problem in report[2:]]
     wrong += [f"a process ended with {process.returncode}" for process in started if process.returncode not in {0, 1}]
@@ -163,11 +178,19 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=3)
     parser.add_argument("--directory", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--mine", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--url", help=argparse.SUPPRESS)
+    parser.add_argument("--server", action="store_true", help="beside a server of its own")
+    parser.add_argument("--away", action="store_true", help="beside one that is stopped half of the time")
     given = parser.parse_args()
     if given.directory is not None:
-        return work(given.directory, given.mine, given.processes, given.threads, given.operations, given.seconds)
+        return work(
+            given.directory, given.mine, given.processes, given.threads, given.operations, given.seconds, given.url
+        )
     began = time.monotonic()
-    done, ended, wrong = campaign(given.processes, given.threads, given.operations, given.seconds)
+    with Servers() as servers:
+        server = servers.start(RedisServer) if given.server or given.away else None
+        figures = given.processes, given.threads, given.operations, given.seconds
+        done, ended, wrong = campaign(*figures, server, away=given.away)
     print(f"{done} reads, {ended} invalidations, {len(wrong)} violations in {time.monotonic() - began:.0f} s")
     print(*wrong, sep="\n")
     return 1 if wrong else 0
