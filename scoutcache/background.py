@@ -133,7 +133,7 @@ class Background:
         if core is not None:
             core.follower.applied = self._presence.say
             with contextlib.suppress(OSError):
-                self._presence.begin(core.follower.seen)
+                self._presence.begin(max(0, core.follower.here()))
 
     def after_fork(self) -> None:
         """In the child: the thread doesn't exist here."""
@@ -183,7 +183,8 @@ class Background:
         core.follower.say_position()  # a server may have been silent for too long, or be heard of again
         if self._ticking:
             self._appear()  # again, should somebody have removed the directory
-            self._presence.say(core.follower.seen)
+            if (here := core.follower.here()) >= 0:
+                self._presence.say(here)
 
     def _write_down(self, core: Core) -> None:
         core.flush(searching=not self._ticking or self._turns % MEMORY_EVERY == 0)

@@ -133,6 +133,8 @@ class Remote:
             doubt.also = self.disk
         self._entrusted = Entrusted(world, self._monotonic, threading.Lock())
         world.doubts[self._entrusted.level].also = self._entrusted
+        assert self.tier is not None
+        self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         core.sure = self.sure
         core.at_fork.append(self.after_fork)

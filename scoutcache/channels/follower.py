@@ -51,6 +51,7 @@ class Channel(Protocol):
     def end(self) -> int: ...
     def invalidated(self) -> int: ...
     def settle(self, seen: int, moved: Callable[[int], object]) -> None: ...
+    def here(self, seen: int) -> int: ...
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]: ...
     def recent(self) -> tuple[list[Message], int]: ...
     def since(self, position: int, most: int | None = None) -> tuple[list[Message] | None, int]: ...
@@ -80,7 +81,7 @@ class Follower:
         self.opened = Opened(time.monotonic)
         self._listeners: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
         self.applied: Callable[[int], object] = _nobody
-        """Told of each position too, whoever watches hits."""
+        """Told of each position in the directory's journal (`here`), whoever watches hits."""
         self._lock = threading.RLock()
         self._advance(journal.end())
         self.look_back()
@@ -168,6 +169,10 @@ class Follower:
         method: Any = listener
         self._listeners[method.__self__] = method.__func__
 
+    def here(self) -> int:
+        """Up to where in the directory's journal everything has been applied; -1 where there is more."""
+        return self._journal.here(self.seen)
+
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""
         if self._blind or self._watched():
@@ -194,7 +199,9 @@ class Follower:
         for watcher in self._watchers:
             watcher.apply(message)
         if message.kind == "written" and message.source == self.source:
-            return
+            if not message.owed:
+                return
+            message = message.dependents
         for holder in self._holders:
             holder.apply(message)
 
@@ -206,7 +213,8 @@ class Follower:
     def _advance(self, end: int) -> None:
         self.seen = end
         self._settled(end)
-        self.applied(end)
+        if (here := self.here()) >= 0:
+            self.applied(here)
         self.say_position()
 
 

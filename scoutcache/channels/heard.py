@@ -1,6 +1,6 @@
 """What a process has heard: the last messages of a stream, and of what it alone was told, by their positions.
 
-A position is a number made of a stream's id: milliseconds since 2020, the id's sequence, and 14 bits for what only this
+A position is a number made of a stream's id: milliseconds since 2020, the id's sequence, and 30 bits for what only this
 process was told (by its neighbours, by server-assisted tracking, or by itself while the server is away), so that those
 of all processes compare.
 
@@ -30,7 +30,7 @@ __all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "positio
 
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
-_SEQUENCE, _OWN = 10, 14
+_BITS, _SEQUENCE, _OWN = 40, 10, 30
 
 AMONG: Final = -1
 """In place of the position before a message: it has been heard, others perhaps beside it."""
@@ -42,7 +42,7 @@ LOST: Final = b"lost"
 def position_of(identity: bytes) -> int:
     """The position of a stream's id."""
     milliseconds, _, number = identity.partition(b"-")
-    since = min(max(0, int(milliseconds) - _SINCE), (1 << 64 - _SEQUENCE - _OWN) - 1)
+    since = min(max(0, int(milliseconds) - _SINCE), (1 << _BITS) - 1)
     return (since << (_SEQUENCE + _OWN)) | min(int(number or 0), (1 << _SEQUENCE) - 1) << _OWN
 
 
@@ -96,6 +96,11 @@ class Heard:
         with self._lock:
             self._moved = moved
             moved(self.beside.read if seen == self._end else -1)
+
+    def here(self, seen: int) -> int:
+        """Up to where everything in the journal has been applied, where everything up to *seen* has; -1 for less."""
+        with self._lock:
+            return self.beside.read if seen == self._end else -1
 
     def end(self) -> int:
         """The position after the last message that was heard, what neighbours have said by now among them."""

@@ -121,6 +121,10 @@ class Journal:
         """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
         moved(seen)
 
+    def here(self, seen: int) -> int:
+        """Up to where everything in the directory's journal has been applied: this is it."""
+        return seen
+
     def replaced(self) -> bool:
         """Has the directory been removed or replaced?  Ask about once a second, not on a hit."""
         try:

@@ -35,6 +35,10 @@ class PrivateJournal(Placeless):
         """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
         moved(seen)
 
+    def here(self, seen: int) -> int:
+        """Up to where everything in the directory's journal has been applied: this is it."""
+        return seen
+
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]:  # noqa: ARG002  # it never waits long
         """Keep *message*; return the positions before and after it."""
         with self._mutex:

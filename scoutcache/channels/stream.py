@@ -13,7 +13,8 @@ Rule 2: a position that was lost (evicted, emptied) is no position: who finds th
         the mark if that still stands.  Who is to raise a position finds the mark and takes it away, so that the next
         writer begins again; and makes none where there is none.
 Rule 3: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
-        An invalidation that can't be appended is noted all the same: this process must not serve what it names.
+        What can't be appended is noted all the same: this process must not serve what an invalidation names, nor what
+        depends on what was written.
 Rule 4: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.  For
         one that was killed another process of its machine, which alone can tell, ends it (`scoutcache.remote`).
 Rule 5: the processes of its machine are told beside the stream (`neighbours`): of an invalidation before it is
@@ -141,8 +142,7 @@ class StreamChannel(Heard, Placeless):
         try:
             positions = yield from self._announce(message)
         except TierUnavailable:
-            if message.is_invalidation:
-                self.note(message)
+            self.note(message if message.is_invalidation else message.owing)
             raise
         if self.publishing is not None:
             yield from self.publishing(message)

@@ -64,6 +64,18 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(self, owed=True)
 
     @property
+    def unrenewed(self) -> list[str]:
+        """The marks of what depends on what was written, where nobody could renew them: the server wasn't told."""
+        if not self.owed or self.kind != "written":
+            return []
+        return [KEY_MARK + key for key in self.names if key not in self.same]
+
+    @property
+    def dependents(self) -> Message:
+        """A message about what depends on what was written, and not about that."""
+        return Message("mark", self.namespace, tuple(self.unrenewed), self.stamp, self.source)
+
+    @property
     def is_invalidation(self) -> bool:
         """True unless it only tells of a write."""
         return self.kind != "written"

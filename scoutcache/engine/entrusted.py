@@ -1,20 +1,22 @@
 """What a neighbour could not tell the server: this process owes it as well, for the neighbour may end before it can.
 
-Rule 1: the server isn't believed about it until it has been said again, later and with the server there to hear it.
+Rule 1: the server isn't believed about it until it has been said again, later and with the server there to hear it:
+        neither about the entries that were named (`covers`), nor about the versions of marks that were to be renewed,
+        those of what depends on a key that was written among them (`owes`).
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
         back.  What has not been said again `GRACE` seconds later, nobody is left to say: this process does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.world import World
-from scoutcache.entry import Ref
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 __all__ = ["GRACE", "Entrusted"]
@@ -26,9 +28,8 @@ _MOST: Final = 10_000
 """Debts; beyond that they become this process's own at once, which knows how to keep many."""
 
 K = TypeVar("K")
-
-_Wide = tuple[str, str, tuple[str, ...]]
-"""A message's kind, namespace and names."""
+_InSpace = tuple[str, str]
+"""A namespace, and the name of a mark or a pattern in it."""
 
 
 class Entrusted:
@@ -41,28 +42,41 @@ class Entrusted:
         assert world.tells is not None
         self._world, self.level, self._now, self._lock = world, world.tells, now, lock
         self._back: float | None = None
+        # Each with the stamp of the message that was owed.
         self._refs: dict[Ref, int] = {}
-        self._wide: dict[_Wide, int] = {}
-        """Each with the stamp of the message that was owed."""
-        self._spaces: frozenset[str] = frozenset()
-        """The namespaces that something wide is about."""
+        self._marks: dict[_InSpace, int] = {}
+        self._patterns: dict[_InSpace, int] = {}
+        self._spaces: dict[str, int] = {}
 
     def restart(self, lock: AbstractContextManager[Any]) -> None:
         """In a forked child: nobody holds the parent's."""
         self._lock = lock
 
     def __bool__(self) -> bool:
-        return bool(self._refs or self._wide)
+        return bool(self._refs or self._marks or self._patterns or self._spaces)
 
     def covers(self, ref: Ref) -> bool:
         """Is the tier not to be believed about *ref*?"""
-        return ref in self._refs or ref.namespace in self._spaces
+        if ref in self._refs or ref.namespace in self._spaces:
+            return True
+        return any(space == ref.namespace and Pattern.parse(text).matches(ref.key) for space, text in self._patterns)
+
+    def owes(self, namespace: str, names: Sequence[str]) -> bool:
+        """Is the version of one of those marks to be renewed?"""
+        return bool(self) and any(self._owes(namespace, name) for name in names)
+
+    def _owes(self, namespace: str, name: str) -> bool:
+        if name == NAMESPACE_MARK:
+            return namespace in self._spaces
+        key = name.removeprefix(KEY_MARK)
+        return (namespace, name) in self._marks or (key != name and Ref(namespace, key) in self._refs)
 
     def apply(self, message: Message) -> None:
         """Take on what is owed; let go of what was said again."""
         if message.owed:
-            with self._lock:
-                self._take(message)
+            if message.source != self._world.source:
+                with self._lock:
+                    self._take(message)
         elif self and self._back is not None and not message.opens:
             with self._lock:
                 self._settle(message)
@@ -82,43 +96,47 @@ class Entrusted:
                 self._make_own()
 
     def _take(self, message: Message) -> None:
-        if message.kind in {"key", "written"}:
-            self._refs.update(dict.fromkeys([Ref(message.namespace, key) for key in message.names], message.stamp))
-        elif message.kind != "all":  # of which each key is named by itself
-            self._wide[message.kind, message.namespace, message.names] = message.stamp
-        if len(self._refs) + len(self._wide) > _MOST:
+        space, stamp = message.namespace, message.stamp
+        match message.kind:  # of an intersection ("all") each key is named by itself
+            case "key" | "written":
+                self._refs.update(dict.fromkeys([Ref(space, key) for key in message.names], stamp))
+            case "mark":
+                self._marks.update(dict.fromkeys([(space, name) for name in message.names], stamp))
+            case "pattern":  # anew, for others may be looking through them
+                self._patterns = {**self._patterns, **dict.fromkeys([(space, text) for text in message.names], stamp)}
+            case "namespace":
+                self._spaces[space] = stamp
+        if len(self._refs) + len(self._marks) + len(self._patterns) > _MOST:
             self._make_own()
-        self._note_spaces()
 
     def _settle(self, message: Message) -> None:
-        if message.kind in {"key", "written"}:
-            settled: list[Ref] = [Ref(message.namespace, key) for key in message.names]
-            self._refs = _without(self._refs, settled, message.stamp)
-        elif message.kind == "namespace":
-            self._refs = _without(self._refs, [ref for ref in self._refs if ref[0] == message.namespace], message.stamp)
-            self._wide = _without(self._wide, [one for one in self._wide if one[1] == message.namespace], message.stamp)
-        else:
-            self._wide = _without(self._wide, [(message.kind, message.namespace, message.names)], message.stamp)
-        self._note_spaces()
+        space, names, stamp = message.namespace, message.names, message.stamp
+        match message.kind:
+            case "key" | "written":
+                self._refs = _without(self._refs, [Ref(space, key) for key in names], stamp)
+            case "mark":
+                self._marks = _without(self._marks, [(space, name) for name in names], stamp)
+            case "pattern":
+                self._patterns = _without(self._patterns, [(space, text) for text in names], stamp)
+            case "namespace":
+                self._refs = _without(self._refs, [ref for ref in self._refs if ref.namespace == space], stamp)
+                self._marks = _without(self._marks, [mark for mark in self._marks if mark[0] == space], stamp)
+                self._patterns = _without(self._patterns, [one for one in self._patterns if one[0] == space], stamp)
+                self._spaces = _without(self._spaces, [space], stamp)
 
     def _make_own(self) -> None:
-        doubts = self._world.doubts
+        doubts, level = self._world.doubts, self.level
         for ref, start in self._refs.items():
-            doubts[self.level].about([ref], start)
-        for kind, namespace, names in self._wide:
-            if kind == "mark":
-                for level in self._world.judged_by_versions:
-                    doubts[level].owe(Renew(namespace, names))
-            elif kind == "pattern":
-                for text in names:
-                    doubts[self.level].owe(Erase(self.level, namespace, Pattern.parse(text)))
-            else:
-                doubts[self.level].owe(Clear(self.level, namespace))
-        self._refs, self._wide = {}, {}
-        self._note_spaces()
-
-    def _note_spaces(self) -> None:
-        self._spaces = frozenset([namespace for _, namespace, _ in self._wide])
+            doubts[level].about([ref], start)
+        for space in {space for space, _ in self._marks}:
+            names = tuple([name for other, name in self._marks if other == space])
+            for judged in self._world.judged_by_versions:
+                doubts[judged].owe(Renew(space, names))
+        for space, text in self._patterns:
+            doubts[level].owe(Erase(level, space, Pattern.parse(text)))
+        for space in self._spaces:
+            doubts[level].owe(Clear(level, space))
+        self._refs, self._marks, self._patterns, self._spaces = {}, {}, {}, {}
 
 
 def _without(debts: dict[K, int], settled: Iterable[K], stamp: int) -> dict[K, int]:

@@ -178,6 +178,8 @@ class RememberedVersions:
             self.forget(message.namespace, message.names)
         elif message.kind == "namespace":
             self.forget(message.namespace, [NAMESPACE_MARK])
+        elif message.owed:
+            self.forget(message.namespace, message.unrenewed)
 
     def renew_lock(self) -> None:
         """Called in a forked child."""

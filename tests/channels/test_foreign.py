@@ -16,7 +16,6 @@ import redis
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.channels import foreign as channel_of_others
-from scoutcache.channels.stream import StreamChannel
 from scoutcache.channels.tracking import Sent, Tracked
 from scoutcache.coherence.foreign import CHANNEL
 from scoutcache.coherence.messages import Message
@@ -237,20 +236,6 @@ def test_a_cluster_can_not_be_tracked() -> None:
     """Each of its servers tells of its own keys only, so that is refused before anything is opened."""
     with pytest.raises(ConfigError, match=r"redis\.tracking"):
         Cache({"redis": {"nodes": ["127.0.0.1:1"], "tracking": True}, "tiers": ["memory", "redis"]})
-
-
-def test_what_is_noted_beyond_count_is_a_gap() -> None:
-    """There are as many numbers for what one process is told as there are; then everything counts as changed."""
-    channel = StreamChannel(Layout(PREFIX), None, most=10, now=time.monotonic)  # type: ignore[arg-type]
-    noted = channel.end()
-    for number in range((1 << 14) - 1):
-        channel.note(Message("written", "default", (str(number),), 1, "foreign"))
-    before = channel.end()
-    assert channel.since(noted)[0] is not None
-    channel.note(Message("written", "default", ("one more",), 1, "foreign"))
-    assert channel.end() > before
-    assert channel.since(before)[0] is None
-    assert channel.since(channel.end()) == ([], channel.end())
 
 
 def test_names_that_are_no_entries_are_nobodys() -> None:

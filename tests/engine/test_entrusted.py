@@ -6,12 +6,13 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+from msgspec.structs import replace
 
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.entrusted import GRACE, Entrusted
-from scoutcache.entry import NAMESPACE_MARK, Ref
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 SERVER, DISK = 1, 2
@@ -19,7 +20,8 @@ SERVER, DISK = 1, 2
 
 @pytest.fixture
 def world():
-    return SimpleNamespace(tells=SERVER, judged_by_versions=[SERVER, DISK], doubts=[Doubt(n) for n in range(3)])
+    doubts = [Doubt(level) for level in range(3)]
+    return SimpleNamespace(tells=SERVER, source="me", judged_by_versions=[SERVER, DISK], doubts=doubts)
 
 
 @pytest.fixture
@@ -44,28 +46,43 @@ def later(entrusted, fake_clock):
 
 ABOUT_K = {"key": owed("key", "k"), "written": owed("written", "k"), "pattern": owed("pattern", "k*"),
            "mark": owed("mark", "tag"), "namespace": owed("namespace", NAMESPACE_MARK)}  # fmt: skip
+K = Ref("default", "k")
 
 
-@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
-def test_the_server_is_not_believed_about_what_is_owed(entrusted, message):
+@pytest.mark.parametrize("kind", ["key", "written", "pattern", "namespace"])
+def test_the_server_is_not_believed_about_the_entries_that_are_named(entrusted, kind):
     assert not entrusted
-    entrusted.apply(message)
+    entrusted.apply(ABOUT_K[kind])
     assert entrusted
-    assert entrusted.covers(Ref("default", "k"))
+    assert entrusted.covers(K)
     assert not entrusted.covers(Ref("another", "k"))
+    assert entrusted.covers(Ref("default", "l")) == (kind == "namespace")
+
+
+@pytest.mark.parametrize(("kind", "mark"), [("mark", "tag"), ("namespace", NAMESPACE_MARK), ("written", KEY_MARK + "k"),
+                                            ("key", KEY_MARK + "k")])  # fmt: skip
+def test_nor_about_the_versions_that_were_to_be_renewed(entrusted, kind, mark):
+    assert not entrusted.owes("default", [mark])
+    entrusted.apply(ABOUT_K[kind])
+    assert entrusted.owes("default", ["other", mark])
+    assert not entrusted.owes("another", [mark])
+    assert not entrusted.owes("default", ["other", KEY_MARK + "l"])
+
+
+def test_its_own_debts_are_owed_elsewhere(entrusted):
+    entrusted.apply(replace(owed("key", "k"), source="me"))
+    assert not entrusted
 
 
 @pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
 def test_what_is_said_again_to_the_server_is_owed_no_longer(entrusted, message):
     entrusted.apply(message)
     entrusted.turn(answers=True)
-    again = said(message.kind, *message.names, stamp=9)
-    entrusted.apply(Message(*[getattr(again, name) for name in ("kind", "namespace", "names", "stamp", "source")],
-                            opens=message.is_invalidation))  # fmt: skip
+    again = replace(message, owed=False, stamp=9)
+    entrusted.apply(again.opening)
     assert entrusted or message.kind == "written"
     entrusted.apply(again)
     assert not entrusted
-    assert not entrusted.covers(Ref("default", "k"))
 
 
 def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
@@ -90,7 +107,8 @@ def test_a_namespace_that_was_cleared_settles_all_that_was_owed_in_it(entrusted)
         entrusted.apply(message)
     entrusted.turn(answers=True)
     entrusted.apply(said("namespace", NAMESPACE_MARK, stamp=9))
-    assert not entrusted.covers(Ref("default", "k"))
+    assert not entrusted.covers(K)
+    assert not entrusted.owes("default", ["tag"])
     assert entrusted.covers(Ref("another", "k"))
 
 

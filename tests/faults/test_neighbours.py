@@ -212,3 +212,13 @@ def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until
     server.resume()
     until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
     assert b.get("k") is None
+
+
+def test_what_depends_on_what_a_neighbour_set_is_not_served_while_the_server_is_away(opened, server):
+    a, b = opened(), opened(deaf=True)
+    a.set("parent", 1)
+    b.set("k", "old", depends_on=["parent"])
+    kept(b)
+    server.pause()
+    a.set("parent", 2)
+    assert b.get("k") is None

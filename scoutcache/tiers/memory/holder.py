@@ -26,6 +26,8 @@ class MemoryHolder:
             case "key" | "written":
                 refs = [Ref(namespace, key) for key in message.names]
                 tier.remove(refs, superseded=message.kind == "written")
+                if message.owed:
+                    tier.drop_marked(namespace, message.unrenewed)
             case "pattern":
                 for text in message.names:
                     tier.remove_matching(namespace, Pattern.parse(text))

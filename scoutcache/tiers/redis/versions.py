@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from scoutcache.entry import KEY_MARK, SOFT_BITS
+from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import escape
 from scoutcache.server.commands import Plan, Script, replies
 from scoutcache.server.layout import Layout
@@ -52,6 +53,9 @@ class RedisVersions:
     *catch_up* hears the stream to its end, *draw* gives a version.
     """
 
+    owed: Callable[[str, Sequence[str]], bool] = staticmethod(lambda _, __: False)
+    """Was one of those names to be renewed while the server was away, and hasn't been?  Then nobody is told."""
+
     def __init__(
         self, layout: Layout, *, catch_up: Callable[[], Plan[None]], draw: Callable[[], int] = _draw
     ) -> None:
@@ -61,6 +65,8 @@ class RedisVersions:
         """The versions there are; with *create* those missing are made."""
         if not names:
             return {}
+        if self.owed(namespace, names):
+            raise TierUnavailable("redis", "what was invalidated while it was away is yet to be made good")
         where, wanted = self._layout.versions(namespace), list(dict.fromkeys(names))
         (answer,) = yield from replies(("HMGET", where, *wanted))
         found = _found(wanted, answer)
