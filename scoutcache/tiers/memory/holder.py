@@ -11,7 +11,11 @@ __all__ = ["MemoryHolder"]
 
 
 class MemoryHolder:
-    """Applies messages to *tier*."""
+    """Applies messages to *tier*.
+
+    Who can renew the marks of what depends on a key says so in a message of its own; those without a version nobody
+    else knows of, so that they go with the key.
+    """
 
     def __init__(self, tier: MemoryTier) -> None:
         self._tier = tier
@@ -28,9 +32,11 @@ class MemoryHolder:
                 tier.remove(refs, superseded=message.kind == "written")
                 if message.owed:
                     tier.drop_marked(namespace, message.unrenewed)
+                tier.drop_unversioned(namespace, set(message.names).difference(message.same).__contains__)
             case "pattern":
-                for text in message.names:
-                    tier.remove_matching(namespace, Pattern.parse(text))
+                for pattern in map(Pattern.parse, message.names):
+                    tier.remove_matching(namespace, pattern)
+                    tier.drop_unversioned(namespace, pattern.matches)
             case "mark":
                 tier.drop_marked(namespace, message.names)
             case "namespace":
