@@ -30,6 +30,16 @@ def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
     assert invalidations > len(linearize.KINDS)
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_reads_beside_a_server(linearize, start_redis, away):
+    """Also one that is stopped half of the time: of the processes of a machine each hears the others at once."""
+    figures = {"processes": 4, "threads": 2, "operations": 10_000, "seconds": 300}
+    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis(), away=away)
+    assert wrong == []
+    assert reads >= figures["operations"]
+    assert invalidations > len(linearize.KINDS)
+
+
 @pytest.mark.parametrize("pattern", ["k*", "*k?", "k[12]"])
 def test_a_pattern_waits_for_whoever_was_allowed_before_and_has_not_committed(tmp_path, make_row, pattern):
     """Its row isn't there yet to be listed, and nobody asks again whether it may be kept."""
