@@ -11,11 +11,7 @@ __all__ = ["MemoryHolder"]
 
 
 class MemoryHolder:
-    """Applies messages to *tier*.
-
-    Who can renew the marks of what depends on a key says so in a message of its own; those without a version nobody
-    else knows of, so that they go with the key.
-    """
+    """Applies messages to *tier*."""
 
     def __init__(self, tier: MemoryTier) -> None:
         self._tier = tier
@@ -32,11 +28,9 @@ class MemoryHolder:
                 tier.remove(refs, superseded=message.kind == "written")
                 if message.owed:
                     tier.drop_marked(namespace, message.unrenewed)
-                tier.drop_unversioned(namespace, set(message.names).difference(message.same).__contains__)
             case "pattern":
-                for pattern in map(Pattern.parse, message.names):
-                    tier.remove_matching(namespace, pattern)
-                    tier.drop_unversioned(namespace, pattern.matches)
+                for text in message.names:
+                    tier.remove_matching(namespace, Pattern.parse(text))
             case "mark":
                 tier.drop_marked(namespace, message.names)
             case "namespace":

@@ -6,10 +6,10 @@ Nothing here locks: whoever writes holds the tier's lock.  Readers without one s
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, UNVERSIONED, Mark
+from scoutcache.entry import NAMESPACE_MARK, Mark
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
@@ -33,8 +33,6 @@ class Tables:
         self.spaces: dict[str, dict[str, Slot]] = {}
         self._pinned: set[str] = set()
         self._tagged: dict[tuple[str, str], set[Slot]] = {}
-        self._unversioned: set[Slot] = set()
-        """Those with marks that nobody has renewed when their names were (`UNVERSIONED`)."""
         self._departed: Counter[tuple[str, str]] = Counter()
         self._costs: dict[tuple[str, str], tuple[int, float]] = {}
         self._common: dict[tuple[Mark, ...], tuple[Mark, ...]] = {}
@@ -69,12 +67,6 @@ class Tables:
             return set(self.slots(namespace))
         return set().union(*(self._tagged.get((namespace, name), ()) for name in names))
 
-    def unversioned(self, namespace: str, named: Callable[[str], bool]) -> list[Slot]:
-        """Those that depend, by a mark without a version, on a key that is *named*."""
-        return [slot for slot in self._unversioned if slot.space == namespace
-                and any(named(mark.name[len(KEY_MARK) :]) for mark in slot.marks if mark.name.startswith(KEY_MARK)
-                        and mark.version == UNVERSIONED)]  # fmt: skip
-
     @property
     def carried(self) -> Mapping[tuple[str, str], set[Slot]]:
         """The slots by namespace and the name of each mark they carry, but for the namespace's own; it stays alive."""
@@ -90,8 +82,6 @@ class Tables:
         for mark in slot.marks:
             if mark.name != NAMESPACE_MARK:
                 self._tagged.setdefault((slot.space, mark.name), set()).add(slot)
-                if mark.version == UNVERSIONED:
-                    self._unversioned.add(slot)
 
     def take(self, slot: Slot) -> None:
         """Remove *slot*, which is in its table."""
@@ -101,8 +91,6 @@ class Tables:
     def _see_off(self, slot: Slot) -> None:
         """It is out of its table, so that no hit comes any more: count those it had."""
         self._count(slot)
-        if self._unversioned:
-            self._unversioned.discard(slot)
         for mark in slot.marks:
             slots = self._tagged.get((slot.space, mark.name))
             if slots is not None:
@@ -140,7 +128,6 @@ class Tables:
         for table in self.spaces.values():
             table.clear()
         self._tagged.clear()
-        self._unversioned.clear()
 
     def sweep(self) -> None:
         """Let go of empty tables, and of the room that tables kept for entries that left."""

@@ -303,11 +303,6 @@ class MemoryTier:
         with self._lock:
             return self._end(self._tables.tagged(namespace, names))
 
-    def drop_unversioned(self, namespace: str, named: Callable[[str], bool]) -> int:
-        """Remove what was stored while nobody could tell versions, and depends on a key that is *named*."""
-        with self._lock:
-            return self._end(self._tables.unversioned(namespace, named))
-
     def age(self, refs: Sequence[Ref]) -> None:
         """They are stale from now on; those that expire at the end of their fresh time keep that as their end."""
         with self._lock:
