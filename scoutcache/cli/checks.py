@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from scoutcache.cli.state import Session
     from scoutcache.config import CacheConfig
     from scoutcache.core import Core
+    from scoutcache.server.faults import Fault
     from scoutcache.tiers.base import Tier
 
 # SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
@@ -38,12 +39,16 @@ MOST_VERIFIED: Final = 20_000
 
 
 class Check(NamedTuple):
-    """What was looked at, how it stands, and what to do about it (None when nothing)."""
+    """What was looked at, how it stands, and what to do about it (None when nothing).
+
+    *fault* is the server's, where its answer, or none, is what was found.
+    """
 
     name: str
     status: Literal["ok", "warn", "fail"]
     detail: str
     fix: str | None = None
+    fault: Fault | None = None
 
 
 def run_checks(session: Session) -> Iterator[Check]:
@@ -77,9 +82,7 @@ def run_checks(session: Session) -> Iterator[Check]:
             yield check
     if directory.status == "fail":
         return
-    if "redis rights" in failed:
-        session.said.add(_LACKING)  # nobody need warn of it any more
-    yield from _store(session, without="redis" if "redis connection" in failed else None)
+    yield from _store(session, away="redis connection" in failed, lacking="redis rights" in failed)
     yield from _semantic(session)
     yield from _alerts(session)
     if place.exists():
@@ -168,21 +171,28 @@ def _damaged(place: Path) -> Iterator[Check]:
 
 def _server(session: Session) -> Iterator[Check]:
     from scoutcache.cli.server_checks import server_checks
+    from scoutcache.server.breaker import WITHOUT_IT
 
     for check in server_checks(session.config.redis):
         if check.status == "fail":  # and nobody need warn of it any more
-            session.said.add(check.detail.partition(": ")[2])
-            session.said.add("can't be used")
+            session.said |= {WITHOUT_IT} if check.fault is None else {WITHOUT_IT, check.fault.reason}
         yield check
 
 
-def _store(session: Session, without: str | None) -> Iterator[Check]:
-    """Open the cache as a reader would and ask each tier."""
+def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
+    """Open the cache as a reader would and ask each tier.
+
+    What was said of the server is not said again: that it is *away*, that rights to it are *lacking*.
+    """
+    if lacking:
+        from scoutcache.server.faults import Kind
+
+        session.said.add(f"{Kind.NOPERM.value}: ")
     try:
         with session.cache(reading=True, told=False) as cache:
             for tier in cache._core.tiers:
-                if tier.name != without:  # that it is away was said
-                    yield from _tier(cache._core, tier, session.said)
+                if not (away and tier.name == "redis"):
+                    yield from _tier(cache._core, tier, lacking=lacking)
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 
@@ -208,21 +218,17 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        fix = "the other checks say what is wrong now" if "doctor" in alert.remedy else alert.remedy
+        fix = "the other checks say what is wrong now" if alert.for_doctor else alert.remedy
         yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
 
 
-_LACKING: Final = "noperm: "
-"""What a reason for want of a right begins with."""
-
-
-def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
+def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:
     try:
         usage = tier.usage()
     except TierUnavailable as error:
-        if _LACKING not in said or not error.reason.startswith(_LACKING):
+        if not (lacking and _lacks_right(error)):
             yield Check(tier.name, "fail", error.reason, error.hint)
         return
     if tier is core.memory:
@@ -237,6 +243,12 @@ def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
         yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
     if hasattr(tier, "verify"):
         yield _integrity(tier, usage.entries)
+
+
+def _lacks_right(error: TierUnavailable) -> bool:
+    from scoutcache.server.faults import Kind, refusal
+
+    return refusal(error.reason) is Kind.NOPERM
 
 
 def _integrity(tier: Any, entries: int | None) -> Check:

@@ -25,7 +25,7 @@ from scoutcache.cli.text import size
 from scoutcache.errors import ConfigError
 from scoutcache.insight.rights import acl_line, command_of, rights_for, why_of
 from scoutcache.server.connecting import Source, server_name
-from scoutcache.server.faults import Fault, Kind, fault_of
+from scoutcache.server.faults import LOOK_CLOSER, Fault, Kind, fault_of
 from scoutcache.tiers.redis.information import read_info
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
 
 def _failed(name: str, fault: Fault, where: str) -> Check:
     return Check(name, "fail", f"{where}: {fault.kind.value}: {fault.reason.removeprefix(f'{fault.kind.value}: ')}",
-                 fault.hint and fault.hint.partition(" scoutcache doctor looks")[0])  # fmt: skip
+                 fault.hint and fault.hint.removesuffix(f" {LOOK_CLOSER}"), fault)  # fmt: skip
 
 
 def _closer(fault: Fault, source: Source) -> Fault:

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from scoutcache.server.faults import Fault, Kind, unavailable
 
-__all__ = ["Breaker"]
+__all__ = ["WITHOUT_IT", "Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
 _NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
+
+WITHOUT_IT: Final = "going on without it"
+"""Ends what is said of a server that can't be used."""
 
 PATIENCE = 1.0
 """Seconds between two probes."""
@@ -83,7 +87,7 @@ class Breaker:
             if opened:
                 self._since = self._probed
         if opened:
-            self._say(f"{self.server} can't be used ({fault.reason}): going on without it")
+            self._say(f"{self.server} can't be used ({fault.reason}): {WITHOUT_IT}")
             for listener in list(self.on_open):  # one that is gone may leave meanwhile
                 listener()
 

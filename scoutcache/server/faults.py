@@ -15,7 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["Fault", "Kind", "fault_of", "remedy", "unavailable"]
+__all__ = ["LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -56,8 +56,10 @@ _AWAY = {
 
 _REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
+LOOK_CLOSER: Final = "scoutcache doctor looks closer"
+
 _HINTS = {
-    Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
+    Kind.UNREACHABLE: f"is the server running, and its address right? {LOOK_CLOSER}",
     Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
     Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
     Kind.POOL: "raise [redis] max_connections",
@@ -132,12 +134,17 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind, reason, hint, kind in _AWAY)
 
 
-def remedy(reason: str) -> str | None:
-    """What to do where *reason*, as a fault gives it, is that of a server that answered and refused; None for others.
+def refusal(reason: str) -> Kind | None:
+    """How a server refused that answered, where *reason* is a fault's; None for other reasons.
 
-    Reasons travel without their hints, in results and events.
+    Reasons travel alone, in results, events and exceptions.
     """
-    kind = next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+    return next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+
+
+def remedy(reason: str) -> str | None:
+    """What to do about a `refusal`; None where *reason* tells of none."""
+    kind = refusal(reason)
     return None if kind is None else _HINTS[kind]
 
 
