@@ -58,9 +58,9 @@ def _marked(core: Core, header: Header, now: float) -> dict[str, Any] | None:
     """Who cut its fresh time short by its name or a pattern, as far as the log knows."""
     if header.expires <= now:
         return None
-    from scoutcache.insight.reasons import last_act
+    from scoutcache.insight.reasons import Story
 
-    by = last_act(core.directory, *header.ref)
+    by = Story.of(core.directory, *header.ref).by
     if by is None or by["op"] != "invalidate" or by["what"].startswith("tag:"):
         return None
     at = datetime.fromisoformat(by["at"]).timestamp()

@@ -32,7 +32,7 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
+__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "OUTCOMES", "REQUESTS", "Event", "Line",
            "kept_at", "names_no_key", "redacted", "tells_tags"]  # fmt: skip
 
 KINDS: Final = (
@@ -41,9 +41,6 @@ KINDS: Final = (
 )  # fmt: skip
 OUTCOMES: Final = (
     "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
-)  # fmt: skip
-MISS_REASONS: Final = (
-    "cold", "expired", "evicted", "invalidated", "corrupt", "unavailable", "bypassed", "disabled",
 )  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})

@@ -53,11 +53,6 @@ class Breaker:
         """Why it is open, None while it is closed."""
         return self._fault
 
-    @property
-    def open_for(self) -> float:
-        """Seconds since it opened, 0 while it is closed."""
-        return self.now() - self._since if self._fault is not None else 0.0
-
     def check(self) -> None:
         """Raise `TierUnavailable` unless a call may be tried."""
         fault = self._fault
