@@ -148,7 +148,7 @@ def groups(stats: Stats, by: str, counts: Counts, namespace: str | None, steps: 
     return group_section(by, rows)
 
 
-def group_section(by: str, rows: list[dict[str, Any]], source: str = "") -> Section:
+def group_section(by: str, rows: list[dict[str, Any]]) -> Section:
     """The section of the groups by *by*."""
     about = {
         "namespace": "Which tenant or application gains from the cache, and which does not yet.",
@@ -157,7 +157,7 @@ def group_section(by: str, rows: list[dict[str, Any]], source: str = "") -> Sect
     }[by]
     brief = (by, "requests", "hit_rate", SERIES, "calls_saved", "cost_saved_usd")
     note = "The hit rate over time has a value for each row of the section on it."
-    return Section(f"by_{by}", f"By {by}", (by, *COUNTS), rows, source or (LOG if by == "tag" else "exact counters"),
+    return Section(f"by_{by}", f"By {by}", (by, *COUNTS), rows, LOG if by == "tag" else "exact counters",
                    note, about, brief)  # fmt: skip
 
 
