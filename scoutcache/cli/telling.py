@@ -59,9 +59,10 @@ def _marked(core: Core, header: Header, now: float) -> dict[str, Any] | None:
     if header.expires <= now:
         return None
     from scoutcache.insight.reasons import Story
+    from scoutcache.oplog.records import tag_of
 
     by = Story.of(core.directory, *header.ref).by
-    if by is None or by["op"] != "invalidate" or by["what"].startswith("tag:"):
+    if by is None or by["op"] != "invalidate" or tag_of(by["what"]) is not None:
         return None
     at = datetime.fromisoformat(by["at"]).timestamp()
     if not header.created <= at <= header.fresh_until <= at + _MARKING:

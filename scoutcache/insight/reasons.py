@@ -25,7 +25,16 @@ from scoutcache.errors import InvalidKey
 from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
 from scoutcache.oplog.reading import Problems
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted, tells_tags
+from scoutcache.oplog.records import (
+    HIT_OUTCOMES,
+    REQUESTS,
+    Line,
+    dependents_target,
+    redacted,
+    tag_of,
+    tag_target,
+    tells_tags,
+)
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
 
@@ -170,7 +179,7 @@ def _named_by(lines: Sequence[Line]) -> set[str]:
 
 def _changing(namespace: str, key: str) -> Callable[[Line], bool]:
     """Says whether a line changes *key*, so that what depends on it ends."""
-    target, dependents = _Target(namespace, key), _names(namespace, f"depends-on:{key}")
+    target, dependents = _Target(namespace, key), _names(namespace, dependents_target(key))
     changes = {"set", "delete", "invalidate"}
     return lambda line: (target(line) or line.key in dependents) and line.op in changes and line.outcome != "refused"
 
@@ -189,13 +198,13 @@ class _Target:
         if line.key not in self._names:
             return False
         if tells_tags(line):
-            self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, f"tag:{tag}"))
+            self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, tag_target(tag)))
         return True
 
     def _is_hit(self, line: Line) -> bool:
         if line.outcome == "cleared" or line.key in self._names or line.key in self._tags:
             return True
-        if line.key.startswith("tag:"):
+        if tag_of(line.key) is not None:
             return False
         try:
             return Pattern.parse(line.key).matches(self._key)
@@ -223,7 +232,7 @@ def _concerning(namespace: str, mark: str) -> Callable[[Line], bool]:
     if mark == NAMESPACE_MARK:
         return lambda line: line.op == "invalidate" and line.outcome == "cleared"
     if not mark.startswith(KEY_MARK):
-        names = _names(namespace, f"tag:{mark}")
+        names = _names(namespace, tag_target(mark))
         return lambda line: line.op == "invalidate" and line.key in names
     key = mark[len(KEY_MARK) :]
     return _changing(namespace, key)

@@ -32,8 +32,10 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "OUTCOMES", "REQUESTS", "Event", "Line",
-           "kept_at", "names_no_key", "redacted", "tells_tags"]  # fmt: skip
+__all__ = [
+    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "OUTCOMES", "REQUESTS", "Event", "Line", "dependents_target", "kept_at",
+    "names_no_key", "redacted", "tag_of", "tag_target", "tells_tags",
+]  # fmt: skip
 
 KINDS: Final = (
     "get", "compute", "refresh", "set", "delete", "touch", "invalidate", "evict", "expire", "promote", "demote",
@@ -130,6 +132,24 @@ def tells_tags(line: Line) -> bool:
     """Does *line* say the tags its key was written with?  A computation that failed wrote nothing."""
     computed = line.op == "compute" and line.outcome not in HIT_OUTCOMES and line.factory_s is not None
     return computed or line.op == "set" or bool(line.tags)
+
+
+_TAG: Final = "tag:"
+
+
+def tag_target(tag: str) -> str:
+    """What stands for the key where an invalidation names *tag*."""
+    return _TAG + tag
+
+
+def tag_of(target: str) -> str | None:
+    """The tag that such a key names, None for another: a key or a pattern."""
+    return target.removeprefix(_TAG) if target.startswith(_TAG) else None
+
+
+def dependents_target(key: str) -> str:
+    """What stands for the key where an invalidation names all that depends on *key*."""
+    return f"depends-on:{key}"
 
 
 def redacted(namespace: str, key: str) -> str:
