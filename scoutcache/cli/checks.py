@@ -14,11 +14,12 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
 from scoutcache.cli.available import check_available
+from scoutcache.cli.findings import MOST_VERIFIED, Check
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
@@ -28,27 +29,11 @@ if TYPE_CHECKING:
     from scoutcache.cli.state import Session
     from scoutcache.config import CacheConfig
     from scoutcache.core import Core
-    from scoutcache.server.faults import Fault
     from scoutcache.tiers.base import Tier
 
 # SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
 _WAL_RACE: Final = ((3, 7, 0), (3, 51, 2))
 _LEAST_FREE: Final = 100_000_000
-MOST_VERIFIED: Final = 20_000
-"""Entries that are read within a second or so; a doctor who takes minutes isn't asked."""
-
-
-class Check(NamedTuple):
-    """What was looked at, how it stands, and what to do about it (None when nothing).
-
-    *fault* is the server's, where its answer, or none, is what was found.
-    """
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    detail: str
-    fix: str | None = None
-    fault: Fault | None = None
 
 
 def run_checks(session: Session) -> Iterator[Check]:

@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from scoutcache.cli.checks import Check
+from scoutcache.cli.findings import Check
 from scoutcache.cli.text import size
 from scoutcache.errors import ConfigError
 from scoutcache.insight.rights import acl_line, command_of, rights_for, why_of
