@@ -15,9 +15,9 @@ from typing import Any, Final
 from scoutcache.insight.sections import LOG, SERIES, Section
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.oplog.records import HIT_OUTCOMES, NOT_LOOKED, REQUESTS
 from scoutcache.oplog.tally import Counted
-from scoutcache.oplog.totals import NOT_LOOKED, USUAL, Group, Latency, Stats, moment
+from scoutcache.oplog.totals import USUAL, Group, Latency, Stats, moment
 
 __all__ = ["Steps", "evictions", "groups", "latency", "miss_reasons", "over_time", "priced", "steps_of", "tiers"]
 

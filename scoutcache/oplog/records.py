@@ -33,8 +33,8 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = [
-    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "OUTCOMES", "REQUESTS", "Event", "Line", "dependents_target", "kept_at",
-    "names_no_key", "redacted", "tag_of", "tag_target", "tells_tags",
+    "AHEAD", "FORMAT", "HASHES", "HIT_OUTCOMES", "KINDS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
+    "dependents_target", "kept_at", "names_no_key", "redacted", "tag_of", "tag_target", "tells_tags",
 ]  # fmt: skip
 
 KINDS: Final = (
@@ -46,6 +46,8 @@ OUTCOMES: Final = (
 )  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
+NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
+"""Reasons of misses for which no tier was asked."""
 HASHES: Final = 1 << 64
 AHEAD: Final = 60.0
 """Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no

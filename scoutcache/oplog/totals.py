@@ -25,14 +25,12 @@ from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.oplog.records import HIT_OUTCOMES, NOT_LOOKED, REQUESTS
 from scoutcache.oplog.tally import Counted
 
 __all__ = ["By", "Group", "Latency", "Stats", "TierStats", "collect_stats", "moment"]
 
 By = Literal["tier", "namespace", "prefix", "tag"]
-NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
-"""Reasons of misses for which no tier was asked."""
 USUAL: Final = ("memory", "redis", "disk")
 NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
 

@@ -15,7 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
+__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -56,6 +56,7 @@ _AWAY = {
 
 _REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
+DOCTOR_ACL: Final = "scoutcache doctor --acl prints the rights that are needed"
 LOOK_CLOSER: Final = "scoutcache doctor looks closer"
 
 _HINTS = {
@@ -65,7 +66,7 @@ _HINTS = {
     Kind.POOL: "raise [redis] max_connections",
     Kind.LOADING: "the server reads its data; it will be there when that is done",
     Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
-    Kind.NOPERM: "scoutcache doctor --acl prints the rights that are needed",
+    Kind.NOPERM: DOCTOR_ACL,
     Kind.OOM: "give the server more maxmemory or a maxmemory-policy that evicts (CONFIG SET maxmemory-policy "
     "allkeys-lru), or bound the cache by [redis] max_bytes",
     Kind.READONLY: "this is a replica, or a primary without enough of them: name the primary in [redis] url, or let "
