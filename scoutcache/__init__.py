@@ -9,6 +9,10 @@ An import may only go down this map (``tests/test_floors.py`` holds it):
     engine      engine/                                        every decision, as generators that yield effects
     parts       eviction/ wire/ rules/ meaning/ chat/ …        pure mechanisms: policies, codecs, messages, plans
     words       errors config entry keys patterns ttl events models
+
+The way of a call: a face hands a flow of `calls` (or `obtaining`, for what computes) to `drive`.  The flow asks the
+engine, which yields effects; `drive` performs them on the tiers (`ports`) and sends the answers back.  A hit in memory
+takes none of these steps (`tiers.memory.hot`).  `assembly` is where a configuration becomes an open cache (`core`).
 """
 
 from __future__ import annotations

@@ -10,13 +10,14 @@ Rule 4: a tier is away while its breaker is open; one without a breaker for `REM
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from scoutcache.alerts import Alert, Figures, alerts
 from scoutcache.events import Alerted, Hooks, TierDown
 from scoutcache.oplog.counting import KEYGEN
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.totals import Stats, collect_stats
+from scoutcache.tiers.base import breaker_of
 
 if TYPE_CHECKING:
     from scoutcache.config_sections import AlertsSection
@@ -103,7 +104,7 @@ class Alarms:
         """The tiers that can't answer, and why (Rule 4)."""
         found = {}
         for tier in core.tiers:
-            breaker: Any = getattr(getattr(tier, "conduit", None), "breaker", None)
+            breaker = breaker_of(tier)
             if breaker is not None:
                 if breaker.fault is not None:
                     found[tier.name] = breaker.fault.reason

@@ -29,6 +29,10 @@ FULL: Final = 0.95
 """The part of its room from which a tier counts as full."""
 
 
+DOCTOR: Final = "scoutcache doctor"
+"""Begins the remedy of what is looked for there."""
+
+
 class Level(IntEnum):
     """How bad it is."""
 
@@ -51,6 +55,11 @@ class Alert(NamedTuple):
     threshold: float
     detail: str
     remedy: str
+
+    @property
+    def for_doctor(self) -> bool:
+        """Whether ``doctor`` looks for the cause."""
+        return self.remedy.startswith(DOCTOR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +105,7 @@ def _passes(value: float | None, level: float, name: str, standing: Collection[s
 def _away(figures: Figures) -> Iterator[Alert]:
     for tier, problem in figures.away.items():
         yield Alert(f"{tier}_away", Level.ERROR, 1, 1, f"{tier} can't be used: {problem}",
-                    "scoutcache doctor says what is wrong with it")  # fmt: skip
+                    f"{DOCTOR} says what is wrong with it")  # fmt: skip
 
 
 def _memory(figures: Figures, levels: AlertsSection, standing: Collection[str]) -> Iterator[Alert]:
@@ -122,7 +131,7 @@ def _operation(figures: Figures, levels: AlertsSection, standing: Collection[str
         what, us = max(slow.items(), key=lambda one: one[1])
         yield Alert("operation", Level.WARNING, us / 1e6, levels.operation,
                     f"the 95th percentile of a {what} is {us:.0f} us, {limit:.0f} or more",
-                    "scoutcache doctor looks at the disk and the server")  # fmt: skip
+                    f"{DOCTOR} looks at the disk and the server")  # fmt: skip
 
 
 def _key_generation(figures: Figures, levels: AlertsSection, standing: Collection[str]) -> Iterator[Alert]:
@@ -147,7 +156,7 @@ def _errors(figures: Figures, levels: AlertsSection, standing: Collection[str]) 
     count, limit, name = figures.errors, levels.errors_per_hour, "errors_per_hour"
     if count is not None and _passes(count, limit, name, standing):
         yield Alert(name, Level.ERROR, count, limit, f"{counted(count, 'error')} within an hour, {limit} or more",
-                    "scoutcache doctor says what is wrong")  # fmt: skip
+                    f"{DOCTOR} says what is wrong")  # fmt: skip
 
 
 def _worth_knowing(figures: Figures, standing: Collection[str]) -> Iterator[Alert]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import secrets
@@ -63,8 +62,6 @@ __all__ = ["REAL_CLOCKS", "open_core"]
 
 REAL_CLOCKS = Clocks(time.time, time.monotonic, time.monotonic_ns)
 measure_making(REAL_CLOCKS.monotonic_ns)  # keys are made before the call that takes them, and know no cache
-
-_log = logging.getLogger("scoutcache")
 
 LATE_RESULTS = 5.0
 """Seconds for which closing waits for computations beside the calls, so that their results are stored."""

@@ -44,6 +44,7 @@ from scoutcache.policies import CachePolicy, CompressionType, InvalidationRule, 
 __all__ = ["CacheConfig"]
 
 TIERS: Final = ("memory", "redis", "disk")
+"""Those that come with the package, from the top down."""
 _CUSTOM_TIER: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 

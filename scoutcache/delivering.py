@@ -125,17 +125,17 @@ class Line:
         """The pending value, else the cached one, else *default*."""
         ref = self.calls.ref(key, self.namespace)
         sealed = yield from perform(Work(lambda: self.queue.get(ref.key)))
-        value = MISSING if sealed is None else self._opened_or(ref.key, sealed, MISSING)
+        value = MISSING if sealed is None else self._opened_or_missing(ref.key, sealed)
         return (yield from self.calls.get(key, default, self.namespace)) if value is MISSING else value
 
     def _opened(self, key: str, sealed: Sealed) -> Any:
         return self.calls.core.world.codec.open(Ref(self.namespace, key), sealed).value
 
-    def _opened_or(self, key: str, sealed: Sealed, default: Any) -> Any:
+    def _opened_or_missing(self, key: str, sealed: Sealed) -> Any:
         try:
             return self._opened(key, sealed)
         except (CorruptEntry, UnknownType):
-            return default
+            return MISSING
 
     # -- delivering
 
@@ -269,7 +269,7 @@ class Line:
         """What the writer refused too often, oldest first."""
         letters = []
         for row in self.queue.buried():
-            value = self._opened_or(row.key, row.sealed, MISSING)
+            value = self._opened_or_missing(row.key, row.sealed)
             died = datetime.fromtimestamp(row.died, UTC)
             letters.append(DeadLetter(row.key, value, row.attempts, row.error, died, row.superseded))
         return letters

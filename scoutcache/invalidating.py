@@ -19,6 +19,7 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.events import Invalidated
 from scoutcache.marking import mark_stale
 from scoutcache.models import InvalidationResult
+from scoutcache.oplog.records import tag_target
 from scoutcache.rules.planning import Change
 from scoutcache.targets import SAMPLE, Match, Survey, Target, sample_of, some_keys, survey_of, target_of
 
@@ -71,7 +72,7 @@ def _record(calls: Calls, target: Target, began: int, reason: str | None) -> Non
     for what in [*(one.text for one in target.patterns), *sorted(target.keys)]:
         calls.recording.done("invalidate", Ref(target.namespace, what), began, outcome="invalidated", reason=reason)
     for tag in target.tags:
-        name = Ref(target.namespace, f"tag:{tag}")
+        name = Ref(target.namespace, tag_target(tag))
         calls.recording.done("invalidate", name, began, outcome="invalidated", reason=reason, tags=(tag,))
 
 

@@ -14,7 +14,7 @@ from scoutcache.models import CacheEntry, CacheStatistics, CompressionType, Seri
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.totals import By, Latency, Stats, TierStats, collect_stats
 from scoutcache.telling import tell_what_writes_removed
-from scoutcache.tiers.base import Tier
+from scoutcache.tiers.base import Tier, breaker_of
 from scoutcache.ttl import parse_duration
 
 __all__ = ["entry_of", "health_of", "statistics_of"]
@@ -77,7 +77,7 @@ def health_of(core: Core) -> dict[str, Any]:
 
 def _refused(tier: Tier) -> str | None:
     """What a server that answers does not do, by the word that operators know it by; None where there is no such."""
-    breaker = getattr(getattr(tier, "conduit", None), "breaker", None)
+    breaker = breaker_of(tier)
     kind = None if breaker is None else breaker.refusing
     return None if kind is None else f"{kind.value}: it answers, but refuses what it is asked"
 

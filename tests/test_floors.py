@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -159,6 +160,17 @@ def breaches(path: Path) -> Iterator[str]:
 
 def test_every_room_is_on_the_map():
     assert {room_of(path) for path in modules()} - set(FLOOR_OF) == set()
+
+
+def mapped(folder: Path) -> set[str]:
+    """The modules that the docstring of a package names in a map: indented, with what they are behind the name."""
+    text = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8")), clean=False) or ""
+    return set(re.findall(r"^    (\w+) {2,}\S", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("room", ["engine", "server", "settings", "tiers/redis"])
+def test_a_map_of_a_room_names_all_of_its_modules(room):
+    assert mapped(PACKAGE / room) == {path.stem for path in (PACKAGE / room).glob("*.py")} - {"__init__"}
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))

@@ -41,19 +41,19 @@ def route(core: Core) -> None:
     core.by_meaning = Routing(core)
 
 
-def spared(core: Core, flow: Flow[T], otherwise: T) -> Flow[T]:
-    """What *flow* gives, *otherwise* where the semantic side fails; with ``raise_errors`` that is `TierUnavailable`."""
+def spared(core: Core, flow: Flow[T]) -> Flow[T | None]:
+    """What *flow* gives, None where the semantic side fails; with ``raise_errors`` that is `TierUnavailable`."""
     state, world = state_of(core), core.world
     if core.clocks.monotonic() < state.rests_until:
         flow.close()
-        return otherwise
+        return None
     try:
         return (yield from flow)
     except Exception as error:  # noqa: BLE001  # an embedder of the user's may raise anything
         if not world.raise_errors:
             state.rests_until = core.clocks.monotonic() + RESTS
         world.down(SEMANTIC, error if isinstance(error, TierUnavailable) else TierUnavailable(SEMANTIC, str(error)))
-        return otherwise
+        return None
 
 
 class Sought(NamedTuple):
@@ -83,11 +83,11 @@ class Routing:
         asked = self._sought(key, ref)
         if asked is None:
             return MISSING
-        found = yield from spared(self._core, self._answering.hit(*asked, ref.namespace), None)
+        found = yield from spared(self._core, self._answering.hit(*asked, ref.namespace))
         return MISSING if found is None else found.reading.answer.response
 
     def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
         """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""
         asked = self._sought(key, ref)
         if asked is not None and ttl > 0:
-            yield from spared(self._core, self._answering.point(*asked, ref, response, ttl), None)
+            yield from spared(self._core, self._answering.point(*asked, ref, response, ttl))

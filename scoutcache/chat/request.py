@@ -82,9 +82,9 @@ class _Reading:
                              "which no model takes", hint="name large files by an address or an id")  # fmt: skip
 
 
-def normalised(value: object, where: str = "request") -> Any:
-    """*value* in one form for what JSON calls the same.  Raises `InvalidKey`, naming the place."""
-    return _value(value, where, 0, _Reading())
+def normalised(options: object) -> Any:
+    """*options* in one form for what JSON calls the same.  Raises `InvalidKey`, naming the place."""
+    return _value(options, "options", 0, _Reading())
 
 
 class Canonical(NamedTuple):
@@ -95,9 +95,7 @@ class Canonical(NamedTuple):
     model: str
 
 
-def canonical_request(
-    request: object, ignored: Collection[str] = (), provider: str | None = "", where: str = "request"
-) -> Canonical:
+def canonical_request(request: object, ignored: Collection[str] = (), provider: str | None = "") -> Canonical:
     """The canonical form.  Raises `InvalidKey` for what is no request.
 
     *provider* is whose documented defaults hold, None for nobody's; empty: that of the model's name.
@@ -109,7 +107,7 @@ def canonical_request(
                          f"{type(request).__name__}", hint="for a text and what to do with it: text=…, operation=…")
     kept = {name: value for name, value in request.items() if not (isinstance(name, str) and name in ignored)}
     reading = _Reading()
-    whole = _value(kept, where, 0, reading)
+    whole = _value(kept, "request", 0, reading)
     model = model_of(whole)
     provider = provider_of(model) if provider == "" else provider
     given = {name: value for name, value in whole.items() if not _says_nothing(name, value, provider, whole)}

@@ -42,26 +42,26 @@ def composed(text: str, where: str) -> str:
     return text if is_normalized("NFC", text) else normalize("NFC", text)
 
 
-def text_digest(text: str | Iterable[str], where: str = "text") -> tuple[str, int]:
+def text_digest(text: str | Iterable[str]) -> tuple[str, int]:
     """SHA-256 of the text's normal form, in hex, and how many characters it had.
 
     >>> text_digest("cafe\\u0301 noir") == (text_digest(["cafe", "\\u0301 no", "ir"])[0], 10)
     True
     """
     sha, length, held = hashlib.sha256(), 0, ""
-    for piece in _pieces(text, where):
+    for piece in _pieces(text):
         length += len(piece)
         ready, held = _parted(held + piece)
-        sha.update(composed(ready, where).encode())
-    sha.update(composed(held, where).encode())
+        sha.update(composed(ready, "text").encode())
+    sha.update(composed(held, "text").encode())
     return sha.hexdigest(), length
 
 
-def _pieces(text: str | Iterable[str], where: str) -> Iterator[str]:
+def _pieces(text: str | Iterable[str]) -> Iterator[str]:
     whole = isinstance(text, str | bytes | bytearray | memoryview) or not isinstance(text, Iterable)
     for chunk in (text,) if whole else text:
         if not isinstance(chunk, str):
-            raise InvalidKey(f"{where} is text or chunks of text, not {type(chunk).__name__}",
+            raise InvalidKey(f"text is text or chunks of text, not {type(chunk).__name__}",
                              hint="decode bytes first")  # fmt: skip
         for at in range(0, len(chunk), _SLICE):
             yield chunk[at : at + _SLICE]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from scoutcache.bench.records import TIERS
 from scoutcache.cli.collecting import as_usual
 from scoutcache.cli.errors import MISSED, Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command, group
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from scoutcache.bench.records import BenchOptions
 
 _LINES: Final = ".jsonl"
-TIERS: Final = ("memory", "disk", "redis", "hybrid")
 _COLUMNS: Final = ("tier", "operation", "ops_per_s", "p50_us", "p95_us", "p99_us", "p999_us", "max_us", "errors")
 
 

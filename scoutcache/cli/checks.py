@@ -11,14 +11,15 @@ import shutil
 import sqlite3
 import stat
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
 from scoutcache.cli.available import check_available
+from scoutcache.cli.findings import MOST_VERIFIED, Check
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
@@ -33,17 +34,6 @@ if TYPE_CHECKING:
 # SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
 _WAL_RACE: Final = ((3, 7, 0), (3, 51, 2))
 _LEAST_FREE: Final = 100_000_000
-MOST_VERIFIED: Final = 20_000
-"""Entries that are read within a second or so; a doctor who takes minutes isn't asked."""
-
-
-class Check(NamedTuple):
-    """What was looked at, how it stands, and what to do about it (None when nothing)."""
-
-    name: str
-    status: Literal["ok", "warn", "fail"]
-    detail: str
-    fix: str | None = None
 
 
 def run_checks(session: Session) -> Iterator[Check]:
@@ -77,9 +67,7 @@ def run_checks(session: Session) -> Iterator[Check]:
             yield check
     if directory.status == "fail":
         return
-    if "redis rights" in failed:
-        session.said.add(_LACKING)  # nobody need warn of it any more
-    yield from _store(session, without="redis" if "redis connection" in failed else None)
+    yield from _store(session, away="redis connection" in failed, lacking="redis rights" in failed)
     yield from _semantic(session)
     yield from _alerts(session)
     if place.exists():
@@ -168,21 +156,28 @@ def _damaged(place: Path) -> Iterator[Check]:
 
 def _server(session: Session) -> Iterator[Check]:
     from scoutcache.cli.server_checks import server_checks
+    from scoutcache.server.breaker import WITHOUT_IT
 
     for check in server_checks(session.config.redis):
         if check.status == "fail":  # and nobody need warn of it any more
-            session.said.add(check.detail.partition(": ")[2])
-            session.said.add("can't be used")
+            session.said |= {WITHOUT_IT} if check.fault is None else {WITHOUT_IT, check.fault.reason}
         yield check
 
 
-def _store(session: Session, without: str | None) -> Iterator[Check]:
-    """Open the cache as a reader would and ask each tier."""
+def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
+    """Open the cache as a reader would and ask each tier.
+
+    What was said of the server is not said again: that it is *away*, that rights to it are *lacking*.
+    """
+    if lacking:
+        from scoutcache.server.faults import Kind
+
+        session.said.add(f"{Kind.NOPERM.value}: ")
     try:
         with session.cache(reading=True, told=False) as cache:
             for tier in cache._core.tiers:
-                if tier.name != without:  # that it is away was said
-                    yield from _tier(cache._core, tier, session.said)
+                if not (away and tier.name == "redis"):
+                    yield from _tier(cache._core, tier, lacking=lacking)
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 
@@ -208,21 +203,17 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        fix = "the other checks say what is wrong now" if "doctor" in alert.remedy else alert.remedy
+        fix = "the other checks say what is wrong now" if alert.for_doctor else alert.remedy
         yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
 
 
-_LACKING: Final = "noperm: "
-"""What a reason for want of a right begins with."""
-
-
-def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
+def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:
     try:
         usage = tier.usage()
     except TierUnavailable as error:
-        if _LACKING not in said or not error.reason.startswith(_LACKING):
+        if not (lacking and _lacks_right(error)):
             yield Check(tier.name, "fail", error.reason, error.hint)
         return
     if tier is core.memory:
@@ -237,6 +228,12 @@ def _tier(core: Core, tier: Tier, said: Collection[str]) -> Iterator[Check]:
         yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
     if hasattr(tier, "verify"):
         yield _integrity(tier, usage.entries)
+
+
+def _lacks_right(error: TierUnavailable) -> bool:
+    from scoutcache.server.faults import Kind, refusal
+
+    return refusal(error.reason) is Kind.NOPERM
 
 
 def _integrity(tier: Any, entries: int | None) -> Check:

@@ -12,6 +12,7 @@ from scoutcache.cli.state import Session
 
 app = typer.Typer()
 
+_FIELDS: Final = ("name", "status", "detail", "fix")
 _COLUMNS: Final = ("status", "name", "detail", "fix")
 
 
@@ -44,7 +45,7 @@ def doctor(
         return None
     from scoutcache.cli.checks import run_checks
 
-    checks = [check._asdict() for check in run_checks(session)]
+    checks = [{name: getattr(check, name) for name in _FIELDS} for check in run_checks(session)]
     if session.form == "table" and not session.out.fancy:
         _lines(session, checks)
     else:

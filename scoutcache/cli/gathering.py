@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import Asked, StatsView
@@ -87,10 +87,10 @@ def _note(core: Core, period: float | None, by: str | None) -> str | None:
         return None
     if by == "tag":
         return "tags are known from logs, and these are those of this machine"
-    return None if period is not None and period <= _OTHERS_KEPT else "of other machines the last 25 hours at most"
+    from scoutcache.channels.counts import KEPT
 
-
-_OTHERS_KEPT: Final = 25 * 3600
+    kept = f"of other machines the last {KEPT / 3600:g} hours at most"
+    return None if period is not None and period <= KEPT else kept
 
 
 def _server(core: Core) -> dict[str, Any] | None:

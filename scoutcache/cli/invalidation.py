@@ -314,6 +314,7 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
 
 def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: str | None) -> None:
     from scoutcache.drive import run
+    from scoutcache.oplog.records import dependents_target
 
     core, space, began = cache._core, cache.config.namespace, cache._core.clocks.monotonic_ns()
     if action == "delete":
@@ -322,7 +323,7 @@ def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: s
     else:
         run(core.staling.dependents(space, keys, action, reason), core.ports)
     for key in keys:
-        name = Ref(space, f"depends-on:{key}")
+        name = Ref(space, dependents_target(key))
         cache._calls.recording.done("invalidate", name, began, outcome="invalidated", reason=reason)
 
 

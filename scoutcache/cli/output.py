@@ -29,15 +29,13 @@ from typing import Any, Final, TextIO
 
 from scoutcache.cli import text
 from scoutcache.cli.errors import CommandError
+from scoutcache.insight.shown import begins_formula
 from scoutcache.os_errors import reason_of
 
 SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")
 PAGE: Final = 500
 """How many rows of a listing a terminal's table is laid out for at once."""
-
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""How formulas begin, in spreadsheets of all countries; also behind blanks."""
 
 _WIDE: Final = 8
 """A single row of more columns reads better downwards."""
@@ -240,7 +238,7 @@ class Output:
             value = json.dumps(value, ensure_ascii=False)
         if not isinstance(value, str):
             return str(value).lower() if isinstance(value, bool) else value
-        safe = f"'{value}" if value.lstrip(" ").startswith(_FORMULA) or value.startswith("'") else value
+        safe = f"'{value}" if begins_formula(value) else value
         return text.visible(safe) if self.on_terminal else safe
 
     def _sections(self, fields: Row, main: str | None, columns: Sequence[str]) -> None:

@@ -58,7 +58,7 @@ def table(out: Output, rows: Sequence[Row], columns: Sequence[str], *, header: b
             pairs(out, row)
         return
     for place, name in enumerate(columns):
-        right = any(_is_figure(row[name]) for row in plain)
+        right = any(text.is_figure(row[name]) for row in plain)
         drawn.add_column(
             text.label(name),
             justify="right" if right else "left",
@@ -81,7 +81,7 @@ def _widths(rows: Sequence[Row], columns: Sequence[str]) -> dict[str, int]:
 def _folded(rows: Sequence[Row], widths: Mapping[str, int]) -> dict[str, int]:
     """What each takes at least: figures don't fold."""
     return {
-        name: width if any(_is_figure(row[name]) for row in rows) else min(width, _FOLDED)
+        name: width if any(text.is_figure(row[name]) for row in rows) else min(width, _FOLDED)
         for name, width in widths.items()
     }
 
@@ -123,7 +123,3 @@ def _value(value: Any) -> Any:
 def _cell(name: str, value: Any) -> Text:
     style = _STATUS_STYLES.get(str(value), "") if name == "status" else ""
     return Text(text.human(name, value), style=style)
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

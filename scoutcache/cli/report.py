@@ -68,18 +68,36 @@ def report(
     is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
     holds. What of a log can't be read is left out and named on stderr; where logs were given the exit code is 3 then.
     """
-    from scoutcache.insight.export import report_csv, report_html
-
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
-    if csv == STDOUT:
-        raise Usage("--csv takes a folder: each section has a file of its own", hint="--format csv prints one table")
-    is_stdout(session, "--html", html)
-    check_named("--csv", csv)
+    _check_files(session, html, csv)
     if not logs:
         session.look_for_cache()
     with session.working("reading the operation log"):
         found = _build(session, since, cast("By", by), cast("Comparison | None", compare_to), logs or ())
+    files = _write(session, found, html, csv)
+    # Who asked for files has what people read; a format for machines was asked for as well.
+    if not files or session.form != "table":
+        _show(session, found, files)
+    code = tell_unread(session, found.problems, named=bool(logs))
+    if not logs:
+        tell_log_off(session)
+    if found.empty:
+        session.note("nothing could be read" if code else "nothing was recorded in this time")
+    return code
+
+
+def _check_files(session: Session, html: str | None, csv: str | None) -> None:
+    if csv == STDOUT:
+        raise Usage("--csv takes a folder: each section has a file of its own", hint="--format csv prints one table")
+    is_stdout(session, "--html", html)
+    check_named("--csv", csv)
+
+
+def _write(session: Session, found: Report, html: str | None, csv: str | None) -> list[str]:
+    """Write what was asked for; the names of the files.  Raises `CommandError`."""
+    from scoutcache.insight.export import report_csv, report_html
+
     files: list[str] = []
     if html is not None:
         write_out(session, html, report_html(found).encode())
@@ -91,15 +109,7 @@ def report(
             raise CommandError(f"can't write {error.filename or csv}: {error.strerror}") from error
         session.note(f"wrote {counted(len(written), 'file')} to {csv}")
         files += map(str, written)
-    # Who asked for files has what people read; a format for machines was asked for as well.
-    if not files or session.form != "table":
-        _show(session, found, files)
-    code = tell_unread(session, found.problems, named=bool(logs))
-    if not logs:
-        tell_log_off(session)
-    if found.empty:
-        session.note("nothing could be read" if code else "nothing was recorded in this time")
-    return code
+    return files
 
 
 def _build(

@@ -181,7 +181,7 @@ class _Fancy:
         columns = self._columns(section, shown)
         drawn = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
         for place, name in enumerate(columns):
-            figures = any(_is_figure(row[name]) for row in shown)
+            figures = any(text.is_figure(row[name]) for row in shown)
             drawn.add_column(
                 text.label(name), justify="right" if figures else "left", overflow="fold",
                 no_wrap=figures or name in WHOLE, style="cyan" if place == 0 else "",
@@ -213,7 +213,7 @@ class _Fancy:
         widths = []
         for name in columns:
             width = self._width(name, rows)
-            folds = name not in WHOLE and not any(_is_figure(row[name]) for row in rows)
+            folds = name not in WHOLE and not any(text.is_figure(row[name]) for row in rows)
             widths.append(min(width, longest) if folds else width)
         return sum(widths) + 3 * (len(columns) - 1) <= self._console.width
 
@@ -228,10 +228,6 @@ class _Fancy:
 
 def _is_known(name: str, rows: Sequence[Mapping[str, Any]]) -> bool:
     return any(row[name] is not None for row in rows)
-
-
-def _is_figure(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _rate(share: float) -> str:

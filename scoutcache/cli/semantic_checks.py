@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.cli.checks import MOST_VERIFIED, Check
+from scoutcache.cli.findings import MOST_VERIFIED, Check
 from scoutcache.errors import CacheError
 from scoutcache.nouns import counted
 

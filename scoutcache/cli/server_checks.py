@@ -20,12 +20,12 @@ from urllib.parse import urlsplit
 
 from redis.exceptions import RedisClusterException, RedisError
 
-from scoutcache.cli.checks import Check
+from scoutcache.cli.findings import Check
 from scoutcache.cli.text import size
 from scoutcache.errors import ConfigError
 from scoutcache.insight.rights import acl_line, command_of, rights_for, why_of
 from scoutcache.server.connecting import Source, server_name
-from scoutcache.server.faults import Fault, Kind, fault_of
+from scoutcache.server.faults import DOCTOR_ACL, LOOK_CLOSER, Fault, Kind, fault_of
 from scoutcache.tiers.redis.information import read_info
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def server_checks(section: RedisSection, wall: Callable[[], float] = time.time) 
 
 def _failed(name: str, fault: Fault, where: str) -> Check:
     return Check(name, "fail", f"{where}: {fault.kind.value}: {fault.reason.removeprefix(f'{fault.kind.value}: ')}",
-                 fault.hint and fault.hint.partition(" scoutcache doctor looks")[0])  # fmt: skip
+                 fault.hint and fault.hint.removesuffix(f" {LOOK_CLOSER}"), fault)  # fmt: skip
 
 
 def _closer(fault: Fault, source: Source) -> Fault:
@@ -172,7 +172,7 @@ def _one(contact: Contact, section: RedisSection, wall: Callable[[], float]) -> 
     answer = contact.ask("INFO", "everything")
     if isinstance(answer, Exception):
         yield Check(f"redis information{named}", "warn", f"it may not be asked ({fault_of(answer).kind.value})",
-                    "scoutcache doctor --acl prints the rights that are needed")  # fmt: skip
+                    DOCTOR_ACL)  # fmt: skip
         return
     found = read_info(answer)
     yield _version(found, named)
@@ -206,7 +206,7 @@ def _clock(contact: Contact, named: str, wall: Callable[[], float]) -> Check:
     ended = wall()
     if isinstance(answer, Exception):
         return Check(f"redis clock{named}", "warn", f"it may not be asked ({fault_of(answer).kind.value})",
-                     "scoutcache doctor --acl prints the rights that are needed")  # fmt: skip
+                     DOCTOR_ACL)  # fmt: skip
     apart = int(answer[0]) + int(answer[1]) / 1e6 - (began + ended) / 2
     detail = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
     if abs(apart) > APART:
@@ -262,17 +262,16 @@ def _rights(contact: Contact, named: str, section: RedisSection) -> Check:
     asked = [json.dumps(command_of(right, section)) for right in rights]
     missing = contact.ask("EVAL", _MAY, 0, *asked)
     if isinstance(missing, Exception):
-        return Check(name, "fail", f"it may not be asked ({fault_of(missing).kind.value})", _ACL)
+        return Check(name, "fail", f"it may not be asked ({fault_of(missing).kind.value})", DOCTOR_ACL)
     if missing == [b"unknown"]:
         return Check(name, "ok", "not looked at, for that takes Redis 7")
     if not missing:
         return Check(name, "ok", f"the user may do all of the {len(rights)} things that these settings need")
     lacking = [rights[int(at) - 1] for at in missing]
     told = ", ".join(f"{right} ({why_of(right)})" for right in lacking)
-    return Check(name, "fail", f"the user may not: {told}", _ACL)
+    return Check(name, "fail", f"the user may not: {told}", DOCTOR_ACL)
 
 
-_ACL: Final = "scoutcache doctor --acl prints the rights that are needed"
 _MAY: Final = """
 if not redis.acl_check_cmd then return {'unknown'} end
 local missing = {}

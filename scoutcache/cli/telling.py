@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from scoutcache.core import Core
     from scoutcache.entry import Header
 
-_MARKING: Final = 60.0
-"""Seconds that marking what matches a pattern may take."""
 _DID: Final = {"invalidate": "invalidated", "delete": "deleted", "set": "written"}
 
 
@@ -58,13 +56,15 @@ def _marked(core: Core, header: Header, now: float) -> dict[str, Any] | None:
     """Who cut its fresh time short by its name or a pattern, as far as the log knows."""
     if header.expires <= now:
         return None
-    from scoutcache.insight.reasons import last_act
+    from scoutcache.coherence.opened import PATIENCE
+    from scoutcache.insight.reasons import Story
+    from scoutcache.oplog.records import tag_of
 
-    by = last_act(core.directory, *header.ref)
-    if by is None or by["op"] != "invalidate" or by["what"].startswith("tag:"):
+    by = Story.of(core.directory, *header.ref).by
+    if by is None or by["op"] != "invalidate" or tag_of(by["what"]) is not None:
         return None
     at = datetime.fromisoformat(by["at"]).timestamp()
-    if not header.created <= at <= header.fresh_until <= at + _MARKING:
+    if not header.created <= at <= header.fresh_until <= at + PATIENCE:
         return None
     told = f"it was marked stale as {by['what']} {_ago(by['at'], now)}{_signature(by)}; it may be served stale"
     return {"cause": "key", "name": by["what"], "stale": True, "by": by, "told": told}

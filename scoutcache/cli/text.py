@@ -19,8 +19,8 @@ from typing import Any, Final
 from scoutcache.insight.units import duration, figure, label, micros, size
 
 __all__ = [
-    "duration", "figure", "human", "label", "micros", "one_line", "plain", "size", "visible", "visible_json",
-    "visible_lines",
+    "duration", "figure", "human", "is_figure", "label", "micros", "one_line", "plain", "size", "visible",
+    "visible_json", "visible_lines",
 ]  # fmt: skip
 
 _ACTING: Final = (
@@ -89,9 +89,14 @@ def _shortened(value: float) -> str:
     return str(round(value, 3)) if abs(value) >= 1000 else f"{value:.6g}"
 
 
+def is_figure(value: Any) -> bool:
+    """Is it a number?  True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def human(name: str, value: Any) -> str:
     """A value of a record for people, safe on a terminal."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and value == value:  # noqa: PLR0124  # not NaN
+    if is_figure(value) and value == value:  # noqa: PLR0124  # not NaN
         return figure(name, value)
     if isinstance(value, Mapping):
         return ", ".join(f"{visible(str(key))} {human(name, inner)}" for key, inner in value.items()) or "-"

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from scoutcache.cli.output import Output
     from scoutcache.core import Core
     from scoutcache.entry import Usage
+    from scoutcache.insight.hot_keys import HotKeys, Writer
     from scoutcache.insight.pulse import Look, Pulse, Rates
-    from scoutcache.insight.tail import Tail, Writer
     from scoutcache.oplog.totals import Stats, TierStats
 
 app = typer.Typer()
@@ -215,25 +215,25 @@ class _Watcher:
     def __init__(self, session: Session, most: int) -> None:
         self._session, self._most = session, most
         self._looks: deque[Look] = deque()
-        self._tail: Tail | None = None
+        self._hot: HotKeys | None = None
         self._sizes: dict[str, tuple[float, Usage | None]] = {}
         self._judged: tuple[float, Stats, list[Alert]] | None = None
 
     def turn(self, core: Core) -> TopView:
         """The view now."""
+        from scoutcache.insight.hot_keys import HotKeys
         from scoutcache.insight.pulse import look, pulse
-        from scoutcache.insight.tail import Tail
 
         now, at = core.world.now(), core.clocks.monotonic()
-        self._tail = self._tail or Tail(core.directory)
-        self._tail.turn(now)
+        self._hot = self._hot or HotKeys(core.directory)
+        self._hot.turn(now)
         found = look(core.directory, at=at, now=now, elsewhere=gathering.elsewhere(self._session, core, 900.0))
         before = self._before(core, at)
         self._looks.append(found)
         hour, alerts = self._judge(core, at, now)
         return TopView(
             now, None if before is None else pulse(before, found, self._session.namespace), found, hour,
-            self._tail.hottest(self._most, self._session.namespace), self._tail.writers, alerts, self._most,
+            self._hot.hottest(self._most, self._session.namespace), self._hot.writers, alerts, self._most,
         )  # fmt: skip
 
     def _before(self, core: Core, at: float) -> Look | None:

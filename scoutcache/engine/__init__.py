@@ -4,12 +4,20 @@ A flow yields *effects* (`effects.py`), frozen words for "somebody must do I/O",
 lock, reads no clock and starts no thread; whoever drives it decides between threads, tasks and a simulated world.
 
     effects     the vocabulary between a flow and its driver
+    world       what the engine knows of tiers, clocks, the channel, and who hears of it
+    recipe      how a value is computed and kept, and how it came
     flights     one computation per key, and who waits for whom
     moments     what running computations are told meanwhile
     reading     look into the tiers, judge what was found, promote
-    writing     mark, seal, renew what depends on it
-    placing     store from the lowest tier up, tell the others
-    amends      make good what a tier could not be told
     computing   get_or_compute: read, else fly once
+    calling     call the factory, keep what it gives
+    failures    factories that failed, and are not asked for a while
+    writing     mark, seal, renew what depends on it
+    equal       which keys are written with the value that was there
+    placing     store from the lowest tier up, tell the others
+    renewing    sliding expiration
     removing    delete, invalidate, clear
+    staling     mark stale
+    doubt       what a tier isn't believed about, for it could not be told
+    amends      make that good
 """

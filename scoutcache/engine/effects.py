@@ -205,12 +205,6 @@ def read(level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Sealed]]:
     return found
 
 
-def read_one(level: int, ref: Ref) -> Flow[Sealed | None]:
-    """`ReadOne`."""
-    found: Sealed | None = yield ReadOne(level, ref)
-    return found
-
-
 def write(level: int, rows: Sequence[Row], allow: Allow | None, message: Message | None = None) -> Flow[int]:
     """`Write`."""
     taken: int = yield Write(level, rows, allow, message)

@@ -13,12 +13,11 @@ from scoutcache.eviction.fifo import Fifo
 from scoutcache.eviction.gdsf import Gdsf
 from scoutcache.eviction.lfu import Lfu
 from scoutcache.eviction.lru import Lru
-from scoutcache.eviction.replay import Outcome, replay
 from scoutcache.eviction.s3fifo import S3Fifo
 from scoutcache.eviction.sieve import Sieve
 from scoutcache.eviction.tinylfu import TinyLfu
 
-__all__ = ["DEFAULT", "STRATEGIES", "Node", "Outcome", "Policy", "make_policy", "replay"]
+__all__ = ["DEFAULT", "STRATEGIES", "Node", "Policy", "make_policy"]
 
 DEFAULT: Final = "adaptive"
 

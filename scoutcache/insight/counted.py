@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from scoutcache.config import TIERS
 from scoutcache.insight.sections import LOG, SERIES, Section
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.oplog.records import HIT_OUTCOMES, NOT_LOOKED, REQUESTS
 from scoutcache.oplog.tally import Counted
-from scoutcache.oplog.totals import NOT_LOOKED, USUAL, Group, Latency, Stats, moment
+from scoutcache.oplog.totals import Group, Latency, Stats, moment
 
 __all__ = ["Steps", "evictions", "groups", "latency", "miss_reasons", "over_time", "priced", "steps_of", "tiers"]
 
@@ -148,7 +149,7 @@ def groups(stats: Stats, by: str, counts: Counts, namespace: str | None, steps: 
     return group_section(by, rows)
 
 
-def group_section(by: str, rows: list[dict[str, Any]], source: str = "") -> Section:
+def group_section(by: str, rows: list[dict[str, Any]]) -> Section:
     """The section of the groups by *by*."""
     about = {
         "namespace": "Which tenant or application gains from the cache, and which does not yet.",
@@ -157,7 +158,7 @@ def group_section(by: str, rows: list[dict[str, Any]], source: str = "") -> Sect
     }[by]
     brief = (by, "requests", "hit_rate", SERIES, "calls_saved", "cost_saved_usd")
     note = "The hit rate over time has a value for each row of the section on it."
-    return Section(f"by_{by}", f"By {by}", (by, *COUNTS), rows, source or (LOG if by == "tag" else "exact counters"),
+    return Section(f"by_{by}", f"By {by}", (by, *COUNTS), rows, LOG if by == "tag" else "exact counters",
                    note, about, brief)  # fmt: skip
 
 
@@ -268,4 +269,4 @@ def _latencies(counts: Counts, namespace: str | None) -> Iterable[tuple[tuple[st
 def _place(timed: tuple[str, str]) -> tuple[int, int, str, str]:
     """What callers wait for first, hits from the top tier down; then the rest by name."""
     what, tier = timed
-    return (TIMED.index(what) if what in TIMED else len(TIMED)), (USUAL.index(tier) if tier in USUAL else 9), what, tier
+    return (TIMED.index(what) if what in TIMED else len(TIMED)), (TIERS.index(tier) if tier in TIERS else 9), what, tier

@@ -152,7 +152,7 @@ def _section(section: Section, report: Report, rows: int) -> str:
 
 
 def _cards(row: Mapping[str, Any], report: Report) -> str:
-    changes = {one["figure"]: one for one in report.section("trend").rows} if _has(report, "trend") else {}
+    changes = {one["figure"]: one for one in report.section("trend").rows}
     cards = [
         ("Hit rate", _shown("hit_rate", row), f"{row['hits']:,} of {counted(row['requests'], 'request')}", "hit rate"),
         ("Calls saved", _shown("calls_saved", row), "one for each hit", "calls saved"),
@@ -167,10 +167,6 @@ def _cards(row: Mapping[str, Any], report: Report) -> str:
         for name, value, note, known in cards
     )
     return f'<dl class="cards">{shown}</dl>'
-
-
-def _has(report: Report, name: str) -> bool:
-    return any(section.name == name for section in report.sections)
 
 
 def _money_note(row: Mapping[str, Any]) -> str:

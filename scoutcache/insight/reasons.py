@@ -25,38 +25,32 @@ from scoutcache.errors import InvalidKey
 from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
 from scoutcache.oplog.reading import Problems
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted, tells_tags
+from scoutcache.oplog.records import (
+    HIT_OUTCOMES,
+    REQUESTS,
+    Line,
+    dependents_target,
+    redacted,
+    tag_of,
+    tag_target,
+    tells_tags,
+)
 from scoutcache.oplog.totals import moment
 from scoutcache.patterns import Pattern
 
-__all__ = ["Story", "explain", "last_act", "who_ended"]
+__all__ = ["Story", "who_ended"]
 
 _TAKEN: Final = {"delete": "invalidated", "invalidate": "invalidated", "evict": "evicted", "expire": "expired"}
 DEPTH: Final = 8
 """Through how many keys a dependency is followed."""
 
 
-def explain(directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False,
-            problems: Problems | None = None) -> list[dict[str, Any]]:  # fmt: skip
-    """Why the last *limit* misses of *key* missed, newest first; with *hits* the requests that were answered too.
-
-    Each is ``{at, reason, outcome, tier, op, latency_us, wait_us, factory_s, error, after, by}``.  The reason of a hit
-    is ``fresh`` or ``stale``, or ``joined``: it waited for another caller's computation.  *wait_us* is how long a
-    request waited for that, None where the log doesn't say.  *after* is the last change before the miss
-    that the log knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is the deletion or
-    invalidation that took it away, as ``{at, op, what, reason, user, pid, command, process}``; else None.  Keys that
-    the log holds redacted are found by their hash.  *problems* hears of what could not be read.
-    """
-    return Story.of(directory, namespace, key, problems, hits=limit if hits else 0).last(limit, hits=hits)
-
-
-def last_act(directory: Path, namespace: str, key: str) -> dict[str, Any] | None:
-    """The deletion or invalidation that took *key* away, if nothing brought it back; see `explain`."""
-    return Story.of(directory, namespace, key).by
-
-
 class Story:
-    """What happened to one key, in the order it happened.  *by* is `last_act`."""
+    """What happened to one key, in the order it happened.
+
+    *by* is the deletion or invalidation that took it away, if nothing brought it back, as
+    ``{at, op, what, reason, user, pid, command, process}``.
+    """
 
     def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
         self.outcomes: list[dict[str, Any]] = []
@@ -76,7 +70,10 @@ class Story:
     def of(
         cls, directory: Path, namespace: str, key: str, problems: Problems | None = None, *, hits: int = 0
     ) -> Self:
-        """The story that the log tells, with its last *hits* at least."""
+        """The story that the log tells, with its last *hits* at least.
+
+        Keys that the log holds redacted are found by their hash.  *problems* hears of what could not be read.
+        """
         lines = _lines(directory, namespace, [key], key, hits, problems)
         behind: list[str] = []
         found = _named_by(lines)
@@ -92,7 +89,14 @@ class Story:
         return story
 
     def last(self, limit: int, *, hits: bool = False) -> list[dict[str, Any]]:
-        """The last *limit* misses, newest first; with *hits* also what was answered.  See `explain`."""
+        """Why the last *limit* misses missed, newest first; with *hits* the requests that were answered too.
+
+        Each is ``{at, reason, outcome, tier, op, latency_us, wait_us, factory_s, error, after, by}``.  The reason of a
+        hit is ``fresh`` or ``stale``, or ``joined``: it waited for another caller's computation.  *wait_us* is how long
+        a request waited for that, None where the log doesn't say.  *after* is the last change before it that the log
+        knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is that of the story then,
+        of a miss that is ``invalidated``; else None.
+        """
         told = [one for one in self.outcomes if hits or one["outcome"] == "miss"]
         return told[: -limit - 1 : -1] if limit > 0 else []
 
@@ -175,7 +179,7 @@ def _named_by(lines: Sequence[Line]) -> set[str]:
 
 def _changing(namespace: str, key: str) -> Callable[[Line], bool]:
     """Says whether a line changes *key*, so that what depends on it ends."""
-    target, dependents = _Target(namespace, key), _names(namespace, f"depends-on:{key}")
+    target, dependents = _Target(namespace, key), _names(namespace, dependents_target(key))
     changes = {"set", "delete", "invalidate"}
     return lambda line: (target(line) or line.key in dependents) and line.op in changes and line.outcome != "refused"
 
@@ -194,13 +198,13 @@ class _Target:
         if line.key not in self._names:
             return False
         if tells_tags(line):
-            self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, f"tag:{tag}"))
+            self._tags = frozenset(name for tag in line.tags for name in _names(self._namespace, tag_target(tag)))
         return True
 
     def _is_hit(self, line: Line) -> bool:
         if line.outcome == "cleared" or line.key in self._names or line.key in self._tags:
             return True
-        if line.key.startswith("tag:"):
+        if tag_of(line.key) is not None:
             return False
         try:
             return Pattern.parse(line.key).matches(self._key)
@@ -228,7 +232,7 @@ def _concerning(namespace: str, mark: str) -> Callable[[Line], bool]:
     if mark == NAMESPACE_MARK:
         return lambda line: line.op == "invalidate" and line.outcome == "cleared"
     if not mark.startswith(KEY_MARK):
-        names = _names(namespace, f"tag:{mark}")
+        names = _names(namespace, tag_target(mark))
         return lambda line: line.op == "invalidate" and line.key in names
     key = mark[len(KEY_MARK) :]
     return _changing(namespace, key)

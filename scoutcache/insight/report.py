@@ -16,7 +16,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.entry import Usage
 from scoutcache.insight import advice, counted, frame, logged, packing, trend, trouble
 from scoutcache.insight.ages import ages_needed
 from scoutcache.insight.logtable import COLUMNS, Log
@@ -76,25 +75,24 @@ class _Read:
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
-                 usages: Mapping[str, Usage | None] | None = None, models: Mapping[str, float] | None = None,
-                 levels: Levels | None = None, compare: Comparison | None = None,
-                 files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
+                 models: Mapping[str, float] | None = None, levels: Levels | None = None,
+                 compare: Comparison | None = None, files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
     """The report on everything since *since* (seconds since the epoch; None: all that is kept).
 
     *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
     whose cost was not known when it was saved, *models* the prices in USD per million tokens of output by model, for
     keys with a tag ``model:NAME``; without either and without costs of entries, money is None.  *levels* are the alert
     levels.  *compare* is what the period is compared with: the one of the same length before it (the default when
-    *since* is given), or its own first half with its second.  *usages* names the tiers in the order they are asked,
-    with the sizes the caller can see.  *files* are read in place of the directory's log and counters, which are not
-    looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not an error.
+    *since* is given), or its own first half with its second.  *files* are read in place of the directory's log and
+    counters, which are not looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not
+    an error.
     """
     now = now if since is None else max(now, since)  # of what is to come nothing is known
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
     until = end_of(since, now)
     operations = Operations(directory, since if files is None else before, files=files, until=until)
-    source = _Source(directory, now, namespace, usages)
+    source = _Source(directory, now, namespace)
     table = frame.as_frame(operations, namespace, COLUMNS)
     if files is None:
         log = Log(table, costs, models)
@@ -112,7 +110,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
         again = Operations(directory, since, keys=frozenset(), files=files, until=until)  # of no key, but invalidations
         acts = [line for line in again if namespace in {None, line.namespace} and line.op == "invalidate"]
     made = _made(found, acts, levels or Levels())
-    ordered = [made[name] for name in _order(by) if name in made]
+    ordered = [made[name] for name in _order(by)]
     operations.problems.dated(found.stats.ahead)
     return Report(
         found.stats.period_start, now, len(log),
@@ -137,7 +135,6 @@ class _Source:
     directory: Path | None
     now: float
     namespace: str | None
-    usages: Mapping[str, Usage | None] | None
     segments: tuple[Segment, ...] = ()
 
     def counts(self, since: float | None) -> Counts:
@@ -146,7 +143,7 @@ class _Source:
     def stats(self, since: float | None, by: By | None = None) -> Stats:
         period = None if since is None else max(0.0, self.now - since)
         return collect_stats(self.directory, now=self.now, period_s=period, by=by, namespace=self.namespace,
-                             usages=self.usages, extra=self.segments)  # fmt: skip
+                             extra=self.segments)  # fmt: skip
 
     def periods(self, counts: Counts, since: float | None, before: float | None,
                 compare: Comparison) -> trend.Periods | None:  # fmt: skip

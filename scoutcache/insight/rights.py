@@ -29,12 +29,12 @@ COMMANDS: Final[dict[Right, str]] = {
     "xrange": "announcements", "xrevrange": "announcements", "xread": "announcements",
     "zadd": "counters of machines", "zremrangebyscore": "counters of machines",
     "zrevrangebyscore": "counters of machines",
+    # Not client|setinfo: redis-py says its version, and does without where that is refused.
     "client|setname": "the name of a connection", "subscribe": "what others publish",
     "ping": "doctor", "info": "stats, doctor", "time": "doctor",
 }  # fmt: skip
 """The rights that every cache needs, and what for."""
 
-_SETINFO: Final = "client|setinfo"  # redis-py says its version, and does without where that is refused
 _CLUSTER: Final = ("cluster|slots", "cluster|info", "command", "readonly")
 _TRACKING: Final = ("client|tracking",)
 

@@ -46,7 +46,7 @@ def sought_in_text(text: object, operation: str, options: Mapping[str, Any]) -> 
     """What a text with an operation seeks; None for a text in chunks."""
     if not isinstance(text, str) or not text.strip():
         return None
-    said = normalised(options, "options")
+    said = normalised(options)
     return Sought(text, {"model": model_of(said) or NO_MODEL, "request": request_digest([operation, said])})
 
 
@@ -66,7 +66,7 @@ class Near:
     def asked(self) -> Flow[Found | None]:
         """The hit, or None."""
         namespace = self._answering.namespace(self._how.namespace)
-        return spared(self._calls.core, self._answering.hit(*self._sought, namespace), None)
+        return spared(self._calls.core, self._answering.hit(*self._sought, namespace))
 
     def taken(self, ctx: Any, hit: Found | None) -> Any:
         """What the hit stored, and *ctx* told whence it comes; `MISSING` where there is none of use."""
@@ -89,4 +89,4 @@ class Near:
         ttl = self._calls.lifetime(ref, given).fresh
         if ttl > 0:
             flow = self._answering.point(*self._sought, ref, stored, ttl)
-            yield from spared(self._calls.core, flow, None)
+            yield from spared(self._calls.core, flow)

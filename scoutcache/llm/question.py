@@ -77,7 +77,7 @@ def _of_request(settings: LlmSection, request: Any, operation: str | None) -> Qu
 def _of_text(settings: LlmSection, text: str | Iterable[str], operation: str, options: Mapping[str, Any]) -> Question:
     if not isinstance(options, Mapping):
         raise InvalidKey(f"options is a mapping, not {type(options).__name__}")
-    said = normalised(options, "options")
+    said = normalised(options)
     model = model_of(said)
     if isinstance(text, str) and settings.plain_texts and len(text) <= settings.hash_above:
         shown, length = [composed(text, "text")], len(text)

@@ -188,10 +188,6 @@ def _language(words: list[str]) -> str | None:
     return best if most >= 2 and most >= second + 2 else None
 
 
-_SCRIPTS: Final = ("LATIN", "CYRILLIC", "GREEK", "ARABIC", "HEBREW", "DEVANAGARI", "THAI", "HANGUL", "HIRAGANA",
-                   "KATAKANA", "CJK")  # fmt: skip
-
-
 def _script(text: str) -> str:
     if text.isascii():
         return "LATIN"

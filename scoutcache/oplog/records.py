@@ -32,8 +32,10 @@ from typing import Final, NamedTuple
 import msgspec
 from xxhash import xxh3_64_intdigest
 
-__all__ = ["AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "OUTCOMES", "REQUESTS", "Event", "Line",
-           "kept_at", "names_no_key", "redacted", "tells_tags"]  # fmt: skip
+__all__ = [
+    "AHEAD", "FORMAT", "HASHES", "HIT_OUTCOMES", "KINDS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
+    "dependents_target", "kept_at", "names_no_key", "redacted", "tag_of", "tag_target", "tells_tags",
+]  # fmt: skip
 
 KINDS: Final = (
     "get", "compute", "refresh", "set", "delete", "touch", "invalidate", "evict", "expire", "promote", "demote",
@@ -42,11 +44,10 @@ KINDS: Final = (
 OUTCOMES: Final = (
     "hit", "stale", "miss", "stored", "refused", "deleted", "absent", "invalidated", "cleared", "done", "failed",
 )  # fmt: skip
-MISS_REASONS: Final = (
-    "cold", "expired", "evicted", "invalidated", "corrupt", "unavailable", "bypassed", "disabled",
-)  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
+NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
+"""Reasons of misses for which no tier was asked."""
 HASHES: Final = 1 << 64
 AHEAD: Final = 60.0
 """Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no
@@ -133,6 +134,24 @@ def tells_tags(line: Line) -> bool:
     """Does *line* say the tags its key was written with?  A computation that failed wrote nothing."""
     computed = line.op == "compute" and line.outcome not in HIT_OUTCOMES and line.factory_s is not None
     return computed or line.op == "set" or bool(line.tags)
+
+
+_TAG: Final = "tag:"
+
+
+def tag_target(tag: str) -> str:
+    """What stands for the key where an invalidation names *tag*."""
+    return _TAG + tag
+
+
+def tag_of(target: str) -> str | None:
+    """The tag that such a key names, None for another: a key or a pattern."""
+    return target.removeprefix(_TAG) if target.startswith(_TAG) else None
+
+
+def dependents_target(key: str) -> str:
+    """What stands for the key where an invalidation names all that depends on *key*."""
+    return f"depends-on:{key}"
 
 
 def redacted(namespace: str, key: str) -> str:

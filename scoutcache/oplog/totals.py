@@ -20,20 +20,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
+from scoutcache.config import TIERS
 from scoutcache.entry import Usage
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.oplog.records import HIT_OUTCOMES, NOT_LOOKED, REQUESTS
 from scoutcache.oplog.tally import Counted
 
 __all__ = ["By", "Group", "Latency", "Stats", "TierStats", "collect_stats", "moment"]
 
 By = Literal["tier", "namespace", "prefix", "tag"]
-NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
-"""Reasons of misses for which no tier was asked."""
-USUAL: Final = ("memory", "redis", "disk")
 NOUNS: Final = {"namespace": "namespaces", "prefix": "prefixes", "tag": "tags"}
 
 
@@ -338,7 +336,7 @@ def _tiers(rows: Sequence[Counted], alive: Sequence[Segment], usages: Mapping[st
 
 def _usual_place(tier: str) -> tuple[int, str]:
     """Where a tier stands when nobody says: memory, redis, disk, then any other."""
-    return (USUAL.index(tier) if tier in USUAL else len(USUAL)), tier
+    return (TIERS.index(tier) if tier in TIERS else len(TIERS)), tier
 
 
 def _as_known(size: Usage) -> tuple[int | None, int | None, int | None, int | None]:

@@ -5,7 +5,10 @@
     connecting   the client library's connections, with every option set
     direct       performs plans for threads, one connection each
     coalescing   performs plans on an event loop: one batch in flight, the rest buffers
+    joining      makes one call of a script of those that leave together
+    replicas     the same two where what only reads goes to a replica
     cluster      the same two for a cluster
+    nodes        which nodes of a cluster answer, and who looks at those that don't
     breaker      keeps calls fast while a server is away
     faults       what an error means, and what to do about it
 """

@@ -12,14 +12,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import Final
 
 from scoutcache.server.faults import Fault, Kind, unavailable
 
-__all__ = ["Breaker"]
+__all__ = ["WITHOUT_IT", "Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
 _NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
+
+WITHOUT_IT: Final = "going on without it"
+"""Ends what is said of a server that can't be used."""
 
 PATIENCE = 1.0
 """Seconds between two probes."""
@@ -48,11 +52,6 @@ class Breaker:
     def fault(self) -> Fault | None:
         """Why it is open, None while it is closed."""
         return self._fault
-
-    @property
-    def open_for(self) -> float:
-        """Seconds since it opened, 0 while it is closed."""
-        return self.now() - self._since if self._fault is not None else 0.0
 
     def check(self) -> None:
         """Raise `TierUnavailable` unless a call may be tried."""
@@ -83,7 +82,7 @@ class Breaker:
             if opened:
                 self._since = self._probed
         if opened:
-            self._say(f"{self.server} can't be used ({fault.reason}): going on without it")
+            self._say(f"{self.server} can't be used ({fault.reason}): {WITHOUT_IT}")
             for listener in list(self.on_open):  # one that is gone may leave meanwhile
                 listener()
 

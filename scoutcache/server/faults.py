@@ -15,7 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["Fault", "Kind", "fault_of", "remedy", "unavailable"]
+__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -56,14 +56,17 @@ _AWAY = {
 
 _REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
+DOCTOR_ACL: Final = "scoutcache doctor --acl prints the rights that are needed"
+LOOK_CLOSER: Final = "scoutcache doctor looks closer"
+
 _HINTS = {
-    Kind.UNREACHABLE: "is the server running, and its address right? scoutcache doctor looks closer",
+    Kind.UNREACHABLE: f"is the server running, and its address right? {LOOK_CLOSER}",
     Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
     Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
     Kind.POOL: "raise [redis] max_connections",
     Kind.LOADING: "the server reads its data; it will be there when that is done",
     Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
-    Kind.NOPERM: "scoutcache doctor --acl prints the rights that are needed",
+    Kind.NOPERM: DOCTOR_ACL,
     Kind.OOM: "give the server more maxmemory or a maxmemory-policy that evicts (CONFIG SET maxmemory-policy "
     "allkeys-lru), or bound the cache by [redis] max_bytes",
     Kind.READONLY: "this is a replica, or a primary without enough of them: name the primary in [redis] url, or let "
@@ -132,12 +135,17 @@ def fault_of(error: BaseException) -> Fault:
     return Fault(kind, reason, hint, kind in _AWAY)
 
 
-def remedy(reason: str) -> str | None:
-    """What to do where *reason*, as a fault gives it, is that of a server that answered and refused; None for others.
+def refusal(reason: str) -> Kind | None:
+    """How a server refused that answered, where *reason* is a fault's; None for other reasons.
 
-    Reasons travel without their hints, in results and events.
+    Reasons travel alone, in results, events and exceptions.
     """
-    kind = next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+    return next((kind for kind in _REFUSALS if reason.startswith(f"{kind.value}: ")), None)
+
+
+def remedy(reason: str) -> str | None:
+    """What to do about a `refusal`; None where *reason* tells of none."""
+    kind = refusal(reason)
     return None if kind is None else _HINTS[kind]
 
 

@@ -25,9 +25,11 @@ from scoutcache.settings.files import check_owner, find_project_file, find_user_
 from scoutcache.settings.folders import user_folder
 from scoutcache.settings.profiles import read_profile
 
-__all__ = ["BUILT_IN", "OPTION", "Loaded", "load_config"]
+__all__ = ["BUILT_IN", "ENVIRONMENT", "OPTION", "PROFILE", "Loaded", "load_config"]
 
 BUILT_IN: Final = "built-in"
+PROFILE: Final = "profile"
+ENVIRONMENT: Final = "environment"
 OPTION: Final = "option"
 
 
@@ -40,8 +42,10 @@ class Loaded:
     """By setting (``redis.url``): a file, ``environment SCOUTCACHE_REDIS__URL``, `OPTION`, or `BUILT_IN`."""
     files: list[Path]
     """The files that were read, weakest first."""
-    searched: frozenset[str] = frozenset()
-    """Those of the origins that were found by searching from the working directory."""
+    sources: Mapping[str, str]
+    """By origin what it is part of: a file, `PROFILE`, `ENVIRONMENT` or `OPTION`."""
+    searched: frozenset[str]
+    """The files among them that were found by searching from the working directory."""
 
 
 def load_config(
@@ -75,7 +79,6 @@ class _Sources:
     searched: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
-    """By origin, where several come from one: the variables of the environment or of a file."""
 
     def add(self, settings: Mapping[str, Any], origin: str, source: str | None = None) -> None:
         self.layers.append((settings, origin))
@@ -102,21 +105,21 @@ class _Sources:
         if variables.get(CONFIG_VARIABLE, "") not in {"", self.env.get(CONFIG_VARIABLE, "")}:
             self.problems.append(f"{path} {CONFIG_VARIABLE}: names no configuration file from here; "
                                  "set it in the environment, or use --config")  # fmt: skip
-        self.add_variables(variables, f"{path} ")
+        self.add_variables(variables, str(path))
         self.files.append(path)
         self.searched.add(str(path))
 
     def read_environment(self) -> None:
-        self.add_variables(self.env, "environment ")
+        self.add_variables(self.env, ENVIRONMENT)
 
-    def add_variables(self, variables: Mapping[str, str], where: str) -> None:
+    def add_variables(self, variables: Mapping[str, str], source: str) -> None:
         settings, problems = settings_from(variables)
-        self.problems += [where + problem for problem in problems]
+        self.problems += [f"{source} {problem}" for problem in problems]
         for path, name, value in settings:
             nested: Any = value
             for step in reversed(path):
                 nested = {step: nested}
-            self.add(nested, where + name, where)
+            self.add(nested, f"{source} {name}", source)
 
     def begin_with_profile(self, profile: str | None) -> None:
         """Put the profile under everything else.  The strongest source that names one chooses it."""
@@ -130,7 +133,9 @@ class _Sources:
         except ConfigError as error:
             self.problems.append(f"profile: {error}")
         else:
-            self.layers.insert(0, ({**settings, "profile": named[-1]}, f"profile {named[-1]} ({path})"))
+            origin = f"{PROFILE} {named[-1]} ({path})"
+            self.layers.insert(0, ({**settings, "profile": named[-1]}, origin))
+            self.sources[origin] = PROFILE
 
     def checked(self) -> Loaded:
         merged: dict[str, Any] = {}
@@ -147,7 +152,7 @@ class _Sources:
         # The header of an empty table sets nothing; until here it had a place only for the messages about it.
         setting = {place: origin for place, origin in origins.items() if _at(merged, place) != {}}
         told = {dotted(place): _origin(place, setting) or BUILT_IN for place, _ in leaves(config.model_dump())}
-        return Loaded(config, told, self.files, frozenset(self.searched))
+        return Loaded(config, told, self.files, self.sources, frozenset(self.searched))
 
     def _make_way(
         self, settings: Mapping[str, Any], origin: str, merged: dict[str, Any], origins: dict[Place, str]

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.config_problems import dotted
 from scoutcache.policies import SerializationType
-from scoutcache.settings.loading import BUILT_IN, OPTION, Loaded, leaves
+from scoutcache.settings.loading import BUILT_IN, ENVIRONMENT, OPTION, PROFILE, Loaded, leaves
 
 __all__ = ["Explained", "explain", "needs_trust", "sources", "template"]
 
@@ -34,10 +34,10 @@ def explain(loaded: Loaded) -> list[Explained]:
 
 def sources(loaded: Loaded) -> str:
     """In a line, where settings came from: files, the profile, the environment, options."""
-    said = set(loaded.origins.values())
+    said = {origin: loaded.sources.get(origin) for origin in loaded.origins.values()}
     kinds = [str(path) for path in loaded.files]
-    kinds += sorted(origin for origin in said if origin.startswith("profile "))
-    kinds += ["the environment"] if any(origin.startswith("environment ") for origin in said) else []
+    kinds += sorted(origin for origin, source in said.items() if source == PROFILE)
+    kinds += ["the environment"] if ENVIRONMENT in said.values() else []
     kinds += ["options"] if OPTION in said else []
     return ", ".join(kinds) or "no files, built-in settings"
 
@@ -57,7 +57,7 @@ def needs_trust(loaded: Loaded) -> list[str]:
     return [
         f"{setting}: {what} ({loaded.origins[setting]})"
         for setting, what in running
-        if any(loaded.origins[setting].startswith(found) for found in loaded.searched)
+        if loaded.sources.get(loaded.origins[setting]) in loaded.searched
     ]
 
 

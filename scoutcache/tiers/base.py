@@ -2,17 +2,33 @@
 
 A tier never raises for what it finds: bytes that are not an entry are handed up as they are (the codec says
 `CorruptEntry`), and a store that can't answer raises `TierUnavailable` and nothing else.
+
+What a tier may do beyond `Tier` is looked for by its name, and one of a user's own does well without:
+
+    remove_each(refs)                     as `remove`, answered by those that were there
+    ready(), make_ready(thread)           would this thread read without waiting for anybody; let another one
+    on_loop(plan), close_on_loop()        performs what `plans` and `version_plans` give, on an event loop
+    maintain(now), take_left()            work beside the calls; how many entries left since, by reason
+    verify(repair)                        reads every entry, for ``verify`` and ``doctor``
+    pace, tells_idle                      how its scans are paced (`walking`); whether they say what rests
+    reclaim(dry_run)                      removes what died by a tag, as the authority over versions
+    unused_versions(), forget_versions()  of that authority: the versions that nothing carries any more
+    differences, change_limit(max_bytes)  where the store's own limit is another one; records one
+    conduit                               the way to its server, and the breaker there
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
 
 from scoutcache.entry import Header, Listed, Ref, Row, Sealed, Usage
 from scoutcache.patterns import Pattern
 
-__all__ = ["AHEAD", "Allow", "Tier", "Versions", "outranks"]
+if TYPE_CHECKING:
+    from scoutcache.server.breaker import Breaker
+
+__all__ = ["AHEAD", "Allow", "Tier", "Versions", "breaker_of", "outranks"]
 
 AHEAD: Final = 2.0
 """Seconds that a start may lie ahead of the clock without saying that the clock was set back."""
@@ -77,6 +93,11 @@ class Tier(Protocol):
 
     def close(self) -> None:
         """Let go of files and connections; idempotent."""
+
+
+def breaker_of(tier: Tier) -> Breaker | None:
+    """The breaker of the tier's server; None where there is none."""
+    return getattr(getattr(tier, "conduit", None), "breaker", None)
 
 
 @runtime_checkable

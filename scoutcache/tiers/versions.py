@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Mark, softened
+from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, VERSION_MARK, Mark, softened
 from scoutcache.tiers.base import Versions
 
-__all__ = ["LocalVersions", "RememberedVersions"]
+__all__ = ["LocalVersions", "RememberedVersions", "stays"]
 
 _ABSENT: Final = -1
 """Remembered in place of a version: there is none.  Versions are not negative."""
@@ -30,6 +30,11 @@ _ABSENT: Final = -1
 
 _FEW: Final = 1000
 """Versions that need not be looked through for what could go."""
+
+
+def stays(name: str) -> bool:
+    """Does a version stay though no entry carries it?  Of these there are few."""
+    return name in {NAMESPACE_MARK, DEPENDED_MARK} or name.startswith(VERSION_MARK)
 
 
 class Marked(Protocol):

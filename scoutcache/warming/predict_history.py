@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from scoutcache.oplog.records import REQUESTS, Line
+from scoutcache.oplog.records import NOT_LOOKED, REQUESTS, Line
 
 __all__ = ["HALF_LIFE", "History", "KeyHistory", "Name", "Succession", "counts"]
 
@@ -28,7 +28,6 @@ SELDOM: Final = 3600.0
 """Seconds between the visits of a key, on the mean, above which it is worth asking what it follows."""
 HALF_LIFE: Final = 12 * 3600.0
 """Seconds after which a request counts half as much for the rate."""
-_BYPASSED: Final = frozenset({"bypassed", "disabled"})
 
 
 class Name(NamedTuple):
@@ -40,7 +39,7 @@ class Name(NamedTuple):
 
 def counts(line: Line) -> bool:
     """Is it a request that a warmed entry could have answered?"""
-    return line.op in REQUESTS and line.reason not in _BYPASSED
+    return line.op in REQUESTS and line.reason not in NOT_LOOKED
 
 
 class Succession(NamedTuple):

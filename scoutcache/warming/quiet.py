@@ -13,7 +13,6 @@ __all__ = ["is_off_peak", "quiet_hours"]
 _QUIET: Final = 0.5
 """Of the mean hour's requests: an hour with fewer is quiet."""
 _FEWEST_DAYS: Final = 2.0
-_DAY: Final = 86400.0
 
 
 def quiet_hours(requests: Sequence[float], days: float) -> frozenset[int]:

@@ -64,7 +64,7 @@ from scoutcache.errors import CorruptEntry, IntegrityError, SerializationError
 
 __all__ = [
     "CHUNK_FIXED", "MAGIC", "NAME", "SET_ID", "SHORTEST", "SIGNED", "UNREADABLE", "Body", "Frame", "check",
-    "chunk_count", "header_length", "key_id", "parse_head", "read_checked", "refuse", "write",
+    "header_length", "key_id", "parse_head", "read_checked", "refuse", "write",
 ]  # fmt: skip
 
 MAGIC: Final = b"\x9b\xa4SCE\x02\xce"
@@ -138,11 +138,6 @@ def header_length(prefix: bytes) -> int:
         raise CorruptEntry("the bytes don't begin like an entry")
     length: int = _LENGTH.unpack_from(prefix, _LENGTH_AT)[0]
     return length
-
-
-def chunk_count(head: bytes) -> int:
-    """How many chunks lie beside a head, read from a beginning of it that holds its header.  Raises `CorruptEntry`."""
-    return read_checked(head).chunks
 
 
 def key_id(head: bytes) -> bytes | None:

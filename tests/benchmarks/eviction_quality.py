@@ -1,4 +1,4 @@
-"""Hit ratios of the policies on real traces, against reference figures: `python tests/benchmarks/eviction_quality.py`.
+"""Hit ratios of the policies on real traces, against reference figures: `python -m tests.benchmarks.eviction_quality`.
 
 Reads the traces and `eviction.csv` from `../shared`.  Each cell is the hit ratio in percent and, in brackets, its
 distance from the reference in points (`.` where that has none).  Exits 1 unless LRU, FIFO and SIEVE are within 0.3
@@ -20,7 +20,8 @@ from pathlib import Path
 from statistics import mean
 from typing import NamedTuple
 
-from scoutcache.eviction import DEFAULT, make_policy, replay
+from scoutcache.eviction import DEFAULT, make_policy
+from tests.eviction.replaying import replay
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 TRACES = (

@@ -162,6 +162,15 @@ class TestDoctor:
         assert ran.code == 3
         assert "doesn't do all that it is asked for (noperm: " in ran.err
 
+    def test_what_fails_on_a_server_silences_no_warning_of_another_thing(self, cli, redis_url, directory, monkeypatch):
+        monkeypatch.setattr("scoutcache.cli.server_checks.OLDEST", (99, 0))
+        (store,) = directory.rglob("*.db")
+        store.write_bytes(b"torn" * 4096)
+        ran = cli("doctor", "--json", "--redis-url", redis_url)
+        failed = [check["name"] for check in json.loads(ran.out)["checks"] if check["status"] == "fail"]
+        assert failed == ["redis version"]
+        assert "damaged" in ran.err
+
     def test_a_server_that_does_not_answer(self, start_redis):
         server = start_redis()
         server.pause()

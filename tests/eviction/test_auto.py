@@ -6,9 +6,11 @@ import random
 
 import pytest
 
-from scoutcache.eviction import Node, make_policy, replay
+from scoutcache.eviction import Node, make_policy
 from scoutcache.eviction import auto as module
 from scoutcache.eviction.auto import CANDIDATES, SHADOW
+
+from .replaying import replay
 
 
 def loop(distinct, times):

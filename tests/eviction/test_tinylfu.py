@@ -7,8 +7,10 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoutcache.eviction import Node, make_policy, replay
+from scoutcache.eviction import Node, make_policy
 from scoutcache.eviction.sketch import Sketch
+
+from .replaying import replay
 
 
 @given(st.lists(st.integers(1, 200), max_size=300))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from scoutcache.insight.operations import read_operations
-from scoutcache.insight.reasons import explain
+from scoutcache.insight.reasons import Story
 from scoutcache.oplog.records import redacted
 
 KEY = "user:ann@example.com"
@@ -63,5 +63,5 @@ def test_explain_knows_who_ended_an_entry(cache: Any, patterns: list[str], named
     cache.invalidate(*patterns, **named, reason="cleaning")
     cache.get(KEY)
     cache.flush()
-    [miss] = explain(cache.core.directory, "default", KEY)
+    [miss] = Story.of(cache.core.directory, "default", KEY).last(20)
     assert (miss["reason"], miss["by"]["reason"]) == ("invalidated", "cleaning")

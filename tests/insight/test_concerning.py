@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from scoutcache.insight import reasons
 from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
+from scoutcache.insight.reasons import Story, who_ended
 from scoutcache.oplog.records import FORMAT, Line
 from scoutcache.oplog.sealing import seal
 
@@ -57,12 +57,12 @@ def put(directory: Path, files: list[list[Line]]) -> list[Path]:
 def test_explain_says_of_sealed_files_or_of_some_sealed_what_it_says_of_lines(directory: Path, seed: int) -> None:
     def told() -> list[object]:
         found: list[object] = [
-            reasons.explain(directory, "default", f"k:{number}", limit, hits=hits)
+            Story.of(directory, "default", f"k:{number}", hits=limit if hits else 0).last(limit, hits=hits)
             for number in range(3) for limit in (1, 7, 100_000) for hits in (False, True)
             if not (hits and limit == 100_000)
         ]  # fmt: skip
-        return [*found, *(reasons.last_act(directory, "default", f"k:{number}") for number in range(3)),
-                reasons.who_ended(directory, "default", ["t", "k:0"], NOW)]  # fmt: skip
+        return [*found, *(Story.of(directory, "default", f"k:{number}").by for number in range(3)),
+                who_ended(directory, "default", ["t", "k:0"], NOW)]  # fmt: skip
 
     paths = put(directory, history(seed))
     before = told()
@@ -95,4 +95,4 @@ def test_a_file_without_namespaces_is_of_no_namespace(directory: Path) -> None:
     assert into is not None
     table = pq.read_table(into)
     pq.write_table(table.drop_columns(["namespace"]), into)
-    assert reasons.explain(directory, "default", "k") == []
+    assert Story.of(directory, "default", "k").last(20) == []

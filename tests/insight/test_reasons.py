@@ -10,11 +10,17 @@ from typing import Any
 import pytest
 
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
-from scoutcache.insight.reasons import explain, who_ended
+from scoutcache.insight.reasons import Story, who_ended
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
 Say = Callable[..., None]
+
+
+def explain(
+    directory: Path, namespace: str, key: str, limit: int = 20, *, hits: bool = False
+) -> list[dict[str, Any]]:
+    return Story.of(directory, namespace, key, hits=limit if hits else 0).last(limit, hits=hits)
 
 
 def test_explain_gives_the_last_misses_newest_first_with_what_went_before(

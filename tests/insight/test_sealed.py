@@ -18,7 +18,7 @@ import pytest
 from scoutcache.insight import frame, operations
 from scoutcache.insight.logtable import Log
 from scoutcache.insight.operations import Operations
-from scoutcache.insight.reasons import explain
+from scoutcache.insight.reasons import Story
 from scoutcache.insight.report import build_report
 from scoutcache.oplog.columns import COLUMNS, SIGNATURE, names_in, table_of, writer
 from scoutcache.oplog.recorder import Recorder
@@ -147,11 +147,11 @@ def test_explain_finds_in_sealed_files_what_it_finds_in_lines(
         say("invalidate", "invalidated", "tag:a", reason="because")
         say("get", "miss", key, reason="cold")
     recorder.close({})
-    before = {key: explain(directory, "default", key) for key in keys}
+    before = {key: Story.of(directory, "default", key).last(20) for key in keys}
     assert before[keys[0]][0]["by"]["reason"] == "because"
     for path in (directory / "oplog").glob("*.jsonl"):
         seal(path, NOW, smallest=0)
-    assert {key: explain(directory, "default", key) for key in keys} == before
+    assert {key: Story.of(directory, "default", key).last(20) for key in keys} == before
 
 
 def test_of_two_forms_of_one_file_one_counts(directory: Path) -> None:

@@ -35,6 +35,11 @@ def test_no_cell_is_a_formula(text: str) -> None:
     assert cell.isprintable()
 
 
+@given(st.one_of(anything, formulas, st.text(st.sampled_from("'=x"))))
+def test_of_each_cell_one_apostrophe_can_be_taken_off(text: str) -> None:
+    assert as_cell(text).removeprefix("'") == printable(text)
+
+
 @pytest.mark.parametrize(("value", "cell"), [(None, ""), (-5, -5), (-0.5, -0.5), ("-5", "'-5"), ("", ""), (True, True)])
 def test_numbers_stay_numbers_and_the_unknown_is_empty(value: object, cell: object) -> None:
     assert as_cell(value) == cell

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scoutcache.entry import Sealed
 from scoutcache.errors import CorruptEntry
 from scoutcache.wire.codec import Codec, CodecSettings
-from scoutcache.wire.envelope import chunk_count
+from scoutcache.wire.envelope import read_checked
 
 KEY = b"k" * 32
 
@@ -30,7 +30,7 @@ def test_every_part_keeps_within_the_chunk_size_and_all_together_are_the_value(l
     codec = make(size, signing_keys={"k": KEY} if signed else {})
     sealed = put(codec, header, "x" * length)
     assert all(len(part) <= size for part in sealed)
-    assert chunk_count(sealed.head) == len(sealed.chunks)
+    assert read_checked(sealed.head).chunks == len(sealed.chunks)
     assert codec.open(ref, sealed).value == "x" * length
     assert codec.header(ref, sealed.head) == header
 

@@ -139,11 +139,11 @@ def test_a_time_that_is_no_number_is_corrupt(at, header, ref):
 
 def test_a_head_says_how_many_chunks_lie_beside_it(header):
     head = envelope.write(header, Body(1, 0, 0, 10, 5), b"", bytes(16))
-    assert envelope.chunk_count(head) == 5
-    assert envelope.chunk_count(envelope.write(header, Body(1, 0, 0, 10), b"", b"payload")) == 0
+    assert envelope.read_checked(head).chunks == 5
+    assert envelope.read_checked(envelope.write(header, Body(1, 0, 0, 10), b"", b"payload")).chunks == 0
     for cut in (b"", head[:10], header_of(head)[:-1]):
         with pytest.raises(CorruptEntry):
-            envelope.chunk_count(cut)
+            envelope.read_checked(cut)
 
 
 def test_the_key_id_is_found_without_parsing(header):

@@ -14,7 +14,7 @@ from math import inf
 
 from scoutcache.insight.simulation.history import is_request
 from scoutcache.keys import prefix_of
-from scoutcache.oplog.records import HIT_OUTCOMES, Line
+from scoutcache.oplog.records import HIT_OUTCOMES, Line, tag_of
 
 __all__ = ["Evidence", "OfPrefix", "OfTag", "gather"]
 
@@ -122,8 +122,8 @@ class _Gathering:
         self._found.begins = line.time if self._found.begins is None else self._found.begins
         self._found.ends = line.time
         if line.op == "invalidate":
-            if line.key.startswith("tag:"):
-                self._tag(line.key.removeprefix("tag:")).invalidations += 1
+            if (tag := tag_of(line.key)) is not None:
+                self._tag(tag).invalidations += 1
         elif is_request(line):
             self._asked(line, self._life(line))
         elif line.op in {"set", "refresh"} and line.tier is None and line.outcome == "stored":

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from xxhash import xxh3_64_intdigest
-
 from scoutcache.insight.simulation.curves import Point, Size, curves
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.oplog.records import kept_at
 
 __all__ = ["LIMIT", "Sizing", "find_size", "sampled"]
 
@@ -22,7 +21,6 @@ _ENOUGH: Final = 0.01
 _BETTER: Final = 0.005
 _DEFAULT: Final = "adaptive"
 _CANDIDATES: Final = ("lru", "tinylfu", "gdsf", "s3fifo", "sieve")
-_HASHES: Final = 1 << 64
 
 
 class Sizing(NamedTuple):
@@ -42,8 +40,7 @@ def sampled(requests: Requests, limit: int) -> Requests:
         rate /= 2
     if rate == requests.rate:
         return requests
-    digests = [xxh3_64_intdigest(name.encode("utf-8", "replace")) / _HASHES for name in requests.names]
-    stay = [number for number, place in enumerate(digests) if place < rate]  # as the log's own sampling
+    stay = [number for number, name in enumerate(requests.names) if kept_at(name) < rate]
     renamed = dict(zip(stay, range(len(stay)), strict=True))
     events = [at for at, key in enumerate(requests.keys) if key in renamed]
     return Requests(

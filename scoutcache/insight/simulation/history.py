@@ -23,18 +23,17 @@ from typing import Final
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.simulation.requests import DROP, READ, WRITE, Requests
 from scoutcache.keys import prefix_of
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.oplog.records import HIT_OUTCOMES, NOT_LOOKED, REQUESTS, Line, tag_of, tag_target
 from scoutcache.patterns import Pattern
 
 __all__ = ["as_requests", "is_request"]
 
-_PAST: Final = frozenset({"bypassed", "disabled"})
 _HEAD: Final = re.compile(r"[^:]*:")
 
 
 def is_request(line: Line) -> bool:
     """Is it one that the cache answered or could have (Rule 1)?"""
-    if line.op not in REQUESTS or line.reason in _PAST:
+    if line.op not in REQUESTS or line.reason in NOT_LOOKED:
         return False
     return line.outcome in HIT_OUTCOMES or line.tier is None
 
@@ -186,7 +185,7 @@ class _Stored:
         name = (line.namespace, line.key)
         self._unmark(name)
         self.found(line)
-        marks = (*(f"tag:{tag}" for tag in line.tags), *(f"key:{key}" for key in line.depends_on))
+        marks = (*(tag_target(tag) for tag in line.tags), *(f"key:{key}" for key in line.depends_on))
         if marks:
             self._marks[name] = marks
             for mark in marks:
@@ -219,7 +218,7 @@ class _Stored:
         if line.outcome == "cleared":
             for head in self._heads[space]:
                 yield from self._by_head[space, head]
-        elif line.key.startswith("tag:"):
+        elif tag_of(line.key) is not None:
             yield from self._marked.get((space, line.key), ())
         else:
             try:

@@ -26,6 +26,7 @@ from xxhash import xxh3_64_intdigest
 
 from scoutcache.errors import ConfigError
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.oplog.records import HASHES
 from scoutcache.os_errors import reason_of
 
 __all__ = ["LIMIT", "read_requests"]
@@ -38,7 +39,6 @@ _HEADER: Final = (b"timestamp", b"key", b"size")
 _LONGEST: Final = 1 << 20
 _DIGITS: Final = 18
 _NO_SEPARATOR: Final = bytes(set(range(256)) - {ord(","), ord("\n")})
-_HASHES: Final = 1 << 64
 
 
 class _Rows(NamedTuple):
@@ -105,7 +105,7 @@ class _Kept:
 
 def _place(name: bytes) -> float:
     """Where a key stands between 0 and 1."""
-    return xxh3_64_intdigest(name) / _HASHES
+    return xxh3_64_intdigest(name) / HASHES
 
 
 def _blocks(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[_Rows]:

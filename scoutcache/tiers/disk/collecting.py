@@ -17,15 +17,13 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, VERSION_MARK
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import listed
+from scoutcache.tiers.versions import stays
 
 __all__ = ["forget", "unused"]
 
 _AT_ONCE: Final = 50_000
-
-_KEPT: Final = frozenset({NAMESPACE_MARK, DEPENDED_MARK})
 
 
 def unused(database: Database) -> Iterator[dict[tuple[str, str], int]]:
@@ -36,7 +34,7 @@ def unused(database: Database) -> Iterator[dict[tuple[str, str], int]]:
     while True:
         with database.link() as con:
             rows = con.execute(sql, (*after, _AT_ONCE)).fetchall()
-        names = {(space, name): version for space, name, version in rows if not _is_kept(name)}
+        names = {(space, name): version for space, name, version in rows if not stays(name)}
         for entry in listed(database, None, None) if names else ():
             for mark in entry.header.marks:
                 names.pop((entry.header.ref.namespace, mark.name), None)
@@ -44,10 +42,6 @@ def unused(database: Database) -> Iterator[dict[tuple[str, str], int]]:
         if len(rows) < _AT_ONCE:
             return
         after = rows[-1][:2]
-
-
-def _is_kept(name: str) -> bool:
-    return name in _KEPT or name.startswith(VERSION_MARK)
 
 
 def forget(namespace: str, versions: Mapping[str, int], con: sqlite3.Connection) -> int:

@@ -1,11 +1,10 @@
-"""The database of a directory while a process uses it: opened, reopened, given to threads, its failures named.
+"""The database of a directory while a process uses it: given to threads, reopened, its failures named.
 
 Rules.
 
-- Opening, comparing and setting aside happen under the directory's lock (`lock.opening`), connecting too.  A thread
-  that is `ready` does none of it: its statements wait for nobody.
-- A database found damaged is let go of, and set aside by whoever opens it next, once for all that found it so; the call
-  that found it fails with `TierUnavailable`, the next one works.
+- Opening, and setting aside what is damaged, is the store's (`store.Store`).  A thread that is `ready` does none of it:
+  its statements wait for nobody.
+- A database found damaged is let go of; the call that found it fails with `TierUnavailable`, the next one works.
 - A directory that was removed or replaced shows in the inode, which `watch` compares: the database is opened anew.
 - What can't be opened now is tried again after a second, so the tier heals by itself.
 - Writers of one process queue at a mutex, those of different processes at SQLite's write lock; each waits no longer
@@ -25,22 +24,15 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.tiers.disk import schema
-from scoutcache.tiers.disk.ballast import Ballast
 from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of, is_full
-from scoutcache.tiers.disk.lock import opening
-from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
-from scoutcache.tiers.disk.safe import DATABASE, Access, Link, SafeCache, connect
-from scoutcache.tiers.disk.space import Space
+from scoutcache.tiers.disk.safe import Link, SafeCache
+from scoutcache.tiers.disk.store import Store
 
 __all__ = ["Database"]
 
 T = TypeVar("T")
 
-_OPENING_PATIENCE: Final = 30.0
 _RETRY_AFTER: Final = 1.0
-_LARGEST_LIMIT: Final = 1 << 60
-
 
 
 class Database:
@@ -48,12 +40,8 @@ class Database:
 
     def __init__(self, directory: Path, max_bytes: int, timeout: float,
                  warn: Callable[[str], None], wall: Callable[[], float]) -> None:  # fmt: skip
-        self.directory, self.path = directory, directory / DATABASE
-        self.asked, self.space = max_bytes, Space(max_bytes)
-        self.timeout, self.warn, self._wall = timeout, warn, wall
-        self.differences: list[str] = []
-        self.read_only = False
-        self.ballast = Ballast(directory)
+        self.store = Store(directory, max_bytes, timeout, warn, wall)
+        self.timeout, self.warn = timeout, warn
         self.writing = threading.Lock()
         self.after_fork: list[Callable[[], None]] = []
         """Called in the child of a fork, where no other thread is left."""
@@ -63,13 +51,11 @@ class Database:
         self._changing = threading.Lock()
         """Held while `_cache` is compared or set and never longer: who lets go of a cache waits for nobody."""
         self._cache: SafeCache | None = None
-        self._damaged: tuple[tuple[int, int], str] | None = None
-        """The inode of a database that was found damaged, and what was wrong with it."""
         self._closed = self._full = False
         self._retry_at, self._down = 0.0, TierUnavailable("disk", "it was never opened")
         _databases.add(self)
         try:
-            self._cache = self._open()
+            self._cache = self.store.open(self._failed)
         except (TierUnavailable, sqlite3.Error, OSError) as error:
             # A disk that is full or locked now may not be so in a second: only what never heals raises here.
             self._stay_down(error)
@@ -132,7 +118,7 @@ class Database:
 
     def transact_alone(self, work: Callable[[sqlite3.Connection], T], deadline: float) -> T:
         """The same for a thread that holds `writing` already."""
-        if self.read_only:
+        if self.store.read_only:
             raise self.unavailable(Fault.READ_ONLY)
         with self.link() as con:
             try:
@@ -145,7 +131,7 @@ class Database:
             except BaseException:
                 _roll_back(con)
                 raise
-        if self._full and self.ballast.has_room():
+        if self._full and self.store.ballast.has_room():
             self._full = False
         return result
 
@@ -163,16 +149,16 @@ class Database:
         """Record another limit in the store; this process goes by it at once, others within a second."""
         sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
         self.transact(lambda con: con.execute(sql, (max_bytes,)))
-        self.space, self.asked, self.differences = self.space.resized(max_bytes), max_bytes, []
+        self.store.go_by(max_bytes)
 
     def follow_limit(self) -> None:
         """Go by the limit that the store records now: another process may have changed it."""
         with self.link() as con:
-            self._take_over(schema.recorded(con))
+            self.store.follow(con)
 
     def freeing(self) -> bool:
         """Let go of the ballast, so that a full disk can take a deletion; whether there was any."""
-        return self.ballast.drop()
+        return self.store.ballast.drop()
 
     def close(self) -> None:
         """Close every connection that is idle; busy ones close when their call ends."""
@@ -190,16 +176,12 @@ class Database:
         if cache is None:
             self._reopen()
             return True
-        if self._is_there(cache) and not (self.read_only and os.access(self.directory, os.W_OK)):
+        if self.store.is_there(cache) and not (self.store.read_only and os.access(self.store.directory, os.W_OK)):
             cache.sweep()
             return False
         self._let_go(cache)
         self._reopen()
         return True
-
-    def _is_there(self, cache: SafeCache) -> bool:
-        """Whether the file that stands there is still the one that is open."""
-        return _inode(self.path) == cache.inode
 
     def _reopen(self) -> SafeCache:
         if self._closed:
@@ -210,7 +192,7 @@ class Database:
             if time.monotonic() < self._retry_at:
                 raise TierUnavailable("disk", self._down.reason, hint=self._down.hint)
             try:
-                cache = self._open()
+                cache = self.store.open(self._failed)
             except (CacheError, sqlite3.Error, OSError) as error:
                 raise self._stay_down(error) from error
             if not self._use(cache):
@@ -238,125 +220,36 @@ class Database:
         self._retry_at = time.monotonic() + _RETRY_AFTER
         return TierUnavailable("disk", self._down.reason, hint=self._down.hint)
 
-    def _open(self) -> SafeCache:
-        self.read_only = not prepare(self.directory)
-        if self.read_only:
-            return self._open_read_only()
-        try:
-            return self._open_under_lock()
-        except (sqlite3.Error, OSError) as error:
-            if fault_of(error) is not Fault.FULL or not self.ballast.drop():
-                raise
-        return self._open_under_lock()
-
-    def _open_under_lock(self) -> SafeCache:
-        access = Access(self.path, "rw", self.space.log_pages)
-        with opening(self.directory, max(self.timeout, _OPENING_PATIENCE)):
-            for _ in range(2):
-                reason = foreign_file(self.directory) or self._known_damage()
-                if reason is None and not self.path.exists():
-                    schema.create(self.directory, {"max_bytes": self.asked})
-                    self.ballast.load(self.asked)
-                reason = reason or self._compare(access)
-                if reason is None:
-                    return self._attach(access)
-                self._put_aside(reason)
-        raise TierUnavailable("disk", f"{self.path} is damaged as soon as it is made", hint="check the disk itself")
-
-    def _open_read_only(self) -> SafeCache:
-        """Where nothing can be written, not even a lock: with SQLite's locks if it can have them, else without."""
-        log = self.path.with_name(f"{DATABASE}-wal")
-        access = Access(self.path, "ro", self.space.log_pages)
-        if (reason := foreign_file(self.directory)) is None:
-            try:
-                reason = self._compare(access)
-            except sqlite3.OperationalError:
-                if log.exists() and log.stat().st_size:
-                    raise
-                access = access._replace(mode="ro&immutable=1")
-                reason = self._compare(access)
-        if reason is not None:
-            raise TierUnavailable("disk", f"{self.path} can't be used: {reason}", hint=HINTS[Fault.READ_ONLY])
-        return self._attach(access)
-
-    def _compare(self, access: Access) -> str | None:
-        """What is wrong with the database, None when nothing is; takes over its limits."""
-        try:
-            con = connect(access, _OPENING_PATIENCE)
-        except sqlite3.DatabaseError as error:
-            return _damage(error)
-        try:
-            reason = schema.difference(con, immutable="immutable" in access.mode)
-            return reason or self._take_over(schema.recorded(con))
-        except sqlite3.DatabaseError as error:
-            return _damage(error)
-        finally:
-            con.close()
-
-    def _take_over(self, recorded: dict[str, int]) -> str | None:
-        form, limit = recorded.get("format", 0), recorded.get("max_bytes", 0)
-        if form > schema.FORMAT:
-            raise TierUnavailable("disk", f"{self.path} has format {form}; this version knows {schema.FORMAT}",
-                                  hint="upgrade scoutcache, or name another directory")
-        if form != schema.FORMAT or not 0 < limit < _LARGEST_LIMIT:
-            return "it doesn't record its format and limits"
-        if limit != self.space.max_bytes:
-            self.space = self.space.resized(limit)
-        self.differences = []
-        if limit != self.asked:
-            self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
-                                    f" says {self.asked}; the store's applies")  # fmt: skip
-        return None
-
-    def _attach(self, access: Access) -> SafeCache:
-        patience = self.timeout
-
-        def guard() -> contextlib.AbstractContextManager[None]:
-            return contextlib.nullcontext() if access.mode != "rw" else opening(self.directory, patience)
-
-        access = access._replace(log_pages=self.space.log_pages)
-        return SafeCache.attach(access, patience, schema.SETTINGS, guard, self._failed)
-
     # -- failures
 
     def _failed(self, cache: SafeCache, error: sqlite3.Error | OSError) -> TierUnavailable:
         """What to raise for *error*, after doing what it calls for."""
         fault = fault_of(error)
         if fault is Fault.DAMAGED:
-            self._damaged = cache.inode, str(error)
+            self.store.found_damaged(cache, str(error))
             self._let_go(cache)
-        elif fault is Fault.GONE and not self._is_there(cache):  # else it may be a want of descriptors only
+        elif fault is Fault.GONE and not self.store.is_there(cache):  # else it may be a want of descriptors only
             self._let_go(cache)
         elif fault is Fault.FULL and not self._full:
             self._full = True
-            self.warn(f"the disk of {self.directory} is full: nothing is stored there until there is space again")
+            self.warn(f"the disk of {self.store.directory} is full: nothing is stored there until there is space again")
         return self.unavailable(fault, error)
 
     def unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
         """What to raise for a fault."""
-        if fault is Fault.GONE and is_full(self.directory):
+        if fault is Fault.GONE and is_full(self.store.directory):
             fault = Fault.FULL
         if fault is Fault.FULL:
-            return TierUnavailable("disk", f"{fault.value}: {self.directory}", hint=HINTS[fault])
+            return TierUnavailable("disk", f"{fault.value}: {self.store.directory}", hint=HINTS[fault])
         plain = fault in {Fault.LOCKED, Fault.READ_ONLY, Fault.CLOSED} or error is None
         return TierUnavailable("disk", fault.value if plain else f"{fault.value}: {error}", hint=HINTS.get(fault))
-
-    def _known_damage(self) -> str | None:
-        """What was found wrong with the file that stands there, None for another one; the directory's lock is held."""
-        damaged, self._damaged = self._damaged, None
-        return damaged[1] if damaged is not None and _inode(self.path) == damaged[0] else None
 
     def give_up(self, reason: str) -> None:
         """Set this database aside and begin a new one."""
         if (cache := self._cache) is not None:
-            self._damaged = cache.inode, reason
+            self.store.found_damaged(cache, reason)
             self._let_go(cache)
             self._reopen()
-
-    def _put_aside(self, reason: str) -> None:
-        name = set_aside(self.directory, self._wall())
-        self.warn(f"the database in {self.directory} can't be used ({reason}); it was set aside as {name} and a new one"
-                  " takes its place")  # fmt: skip
 
     def _let_go(self, cache: SafeCache) -> None:
         with self._changing:
@@ -366,23 +259,9 @@ class Database:
 
     def _after_fork_in_child(self) -> None:
         self.writing, self._opening, self._changing = threading.Lock(), threading.Lock(), threading.Lock()
-        self.space.take_left()  # the parent tells of it
+        self.store.space.take_left()  # the parent tells of it
         for forget in self.after_fork:
             forget()
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.lstat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _damage(error: sqlite3.DatabaseError) -> str:
-    if fault_of(error) is not Fault.DAMAGED:
-        raise error
-    return str(error)
 
 
 def _begin_by(con: sqlite3.Connection, deadline: float, error: sqlite3.OperationalError) -> None:

@@ -223,7 +223,7 @@ class DiskTier:
 
     def take_left(self) -> dict[str, int]:
         """The same counts of what sets removed since the last call of either, without doing any work."""
-        return dict(self._database.space.take_left())
+        return dict(self._database.store.space.take_left())
 
     def reclaim(self, *, dry_run: bool = False) -> int:
         """Remove what died by a tag, its namespace or what it depends on; how many.  Raises `TierUnavailable`.
@@ -255,12 +255,12 @@ class DiskTier:
     def usage(self) -> Usage:
         """How full it is: bytes of all heads and chunks, expired entries included.  Raises `TierUnavailable`."""
         with self._database.link() as con:
-            return Usage(entry_count(con), entry_bytes(con), None, self._database.space.max_bytes)
+            return Usage(entry_count(con), entry_bytes(con), None, self._database.store.space.max_bytes)
 
     @property
     def differences(self) -> list[str]:
         """Where the store's own limits differ from those asked for: one sentence each."""
-        return list(self._database.differences)
+        return list(self._database.store.differences)
 
     def change_limit(self, max_bytes: int) -> None:
         """Record another limit in the store; every process goes by it within a second.  Raises `TierUnavailable`."""

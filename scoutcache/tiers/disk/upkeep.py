@@ -37,9 +37,9 @@ class Upkeep:
         """See `DiskTier.maintain`."""
         database = self._database
         database.watch()
-        counts = {"expired": 0, "oversize": 0, **database.space.take_left()}
+        counts = {"expired": 0, "oversize": 0, **database.store.space.take_left()}
         database.follow_limit()
-        if database.read_only:
+        if database.store.read_only:
             return counts
         # Who writes just now does this work as well; waiting for him would only hold up everything else.
         with contextlib.suppress(TierUnavailable):
@@ -48,7 +48,7 @@ class Upkeep:
             if self.judges:
                 self.reclaiming.turn()
             self._give_back()
-        database.ballast.load(database.space.max_bytes)
+        database.store.ballast.load(database.store.space.max_bytes)
         return counts
 
     def _expired(self, now: float, counts: dict[str, int]) -> None:
@@ -59,7 +59,7 @@ class Upkeep:
             counts["expired"] += self._removing.batch(lambda con: delete_expired(con, now, BATCH), patience=0.0)
 
     def _oversize(self, counts: dict[str, int]) -> None:
-        space = self._database.space
+        space = self._database.store.space
         with self._database.link() as con:
             if not space.over(con):
                 return
@@ -75,9 +75,9 @@ class Upkeep:
     def _give_back(self) -> None:
         """Copy the log when it is a quarter full, and return free pages."""
         database = self._database
-        log = database.path.with_name(f"{database.path.name}-wal")
+        log = database.store.path.with_name(f"{database.store.path.name}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > database.space.log_pages * PAGE // 4:
+            if log.stat().st_size > database.store.space.log_pages * PAGE // 4:
                 with database.link() as con:
                     con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._removing.give_back(_VACUUM_PAGES)

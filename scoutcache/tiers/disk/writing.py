@@ -130,7 +130,7 @@ class Writer:
             self._commit(jobs)
             return
         if removed:
-            database.space.left(removed)
+            database.store.space.left(removed)
         for job, number in zip(jobs, taken, strict=True):
             job.taken, job.done = number, True
 
@@ -144,7 +144,7 @@ def _concerns_all(error: Exception) -> bool:
 
 def _put_all(database: Database, jobs: Sequence[_Job], con: sqlite3.Connection) -> tuple[list[int], Counter[str]]:
     """How many of each job were taken, and what was removed for them."""
-    space = database.space  # asked now: opening the database may have taken over the store's own limit
+    space = database.store.space  # asked now: opening the database may have taken over the store's own limit
     taken = [_put(space.max_bytes, job, con) for job in jobs]
     together = taken[0] if len(taken) == 1 else [one for some in taken for one in some]
     removed = space.check(con, together, jobs[0].now) if together else Counter[str]()

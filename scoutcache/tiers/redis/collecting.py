@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, VERSION_MARK, Listed
+from scoutcache.entry import Listed
 from scoutcache.patterns import escape
 from scoutcache.server.commands import Plan, replies
 from scoutcache.server.layout import Layout
 from scoutcache.tiers.redis.versions import RedisVersions
+from scoutcache.tiers.versions import stays
 
 __all__ = ["namespaces", "unused"]
 
 _AT_ONCE: Final = 50_000
 _COUNT: Final = 1000
-_KEPT: Final = frozenset({NAMESPACE_MARK, DEPENDED_MARK})
 
 
 def namespaces(layout: Layout, node: Any) -> Plan[list[str]]:
@@ -44,7 +44,7 @@ def unused(
 ) -> Iterator[dict[tuple[str, str], int]]:
     """Batches of versions, by namespace and name, that no entry carries.  Raises `TierUnavailable`."""
     names = ((space, name, version) for space in spaces for name, version in do(versions.all(space)).items()
-             if name not in _KEPT and not name.startswith(VERSION_MARK))  # fmt: skip
+             if not stays(name))  # fmt: skip
     while batch := {(space, name): version for space, name, version in islice(names, _AT_ONCE)}:
         for entry in entries():
             for mark in entry.header.marks:

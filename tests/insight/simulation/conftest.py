@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from scoutcache.eviction import make_policy
-from scoutcache.eviction import replay as replay_policy
 from scoutcache.insight.simulation.requests import Requests
+
+from ...eviction.replaying import replay  # noqa: TID252 - tests are no package
 
 
 def numbered(keys: Sequence[int], sizes: Sequence[int] | None = None) -> Requests:
@@ -34,6 +35,6 @@ def misses_of_policy() -> Callable[..., int]:
     def misses(name: str, capacity: int, requests: Requests, *, by_bytes: bool = False) -> int:
         limits = (None, capacity) if by_bytes else (capacity, None)
         asked = [(key, requests.sizes[key] if by_bytes else 1) for key in requests.keys]
-        return len(asked) - replay_policy(make_policy(name, *limits), asked).hits
+        return len(asked) - replay(make_policy(name, *limits), asked).hits
 
     return misses

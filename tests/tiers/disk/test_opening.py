@@ -291,14 +291,14 @@ def test_closing_while_other_threads_read_harms_nobody(open_tier, put, get):
 def test_what_is_opened_anew_while_it_is_closed_is_closed_as_well(disk, monkeypatch):
     database = disk._database
     database._let_go(database._cache)
-    opening, opened = database._open, []
+    opening, opened = database.store.open, []
 
-    def open_and_be_closed():
-        opened.append(opening())
+    def open_and_be_closed(failed):
+        opened.append(opening(failed))
         database.close()
         return opened[0]
 
-    monkeypatch.setattr(database, "_open", open_and_be_closed)
+    monkeypatch.setattr(database.store, "open", open_and_be_closed)
     with pytest.raises(TierUnavailable, match="closed"):
         disk.usage()
     assert opened[0].shut

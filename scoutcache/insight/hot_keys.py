@@ -1,4 +1,4 @@
-"""The newest lines of the operation log, followed while they are written: which keys are asked for most just now.
+"""Which keys are asked for most just now: the newest lines of the operation log, followed while they are written.
 
 Rule 1: nothing is read twice, and no more than `AT_ONCE` bytes of a file a turn: what came in between is left out.
 Rule 2: what is remembered is bounded: `KEYS` keys for each second of the last `WINDOW`.
@@ -16,7 +16,7 @@ import msgspec
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
 
-__all__ = ["Tail", "Writer"]
+__all__ = ["HotKeys", "Writer"]
 
 AT_ONCE: Final = 4 << 20
 BEGINNING: Final = 256 << 10
@@ -39,7 +39,7 @@ class Writer(NamedTuple):
     user: str | None
 
 
-class Tail:
+class HotKeys:
     """The keys that were asked for in the last `WINDOW` seconds, on this machine, as far as its log tells."""
 
     def __init__(self, directory: Path) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scoutcache.insight import tail
-from scoutcache.insight.tail import Tail
+from scoutcache.insight import hot_keys
+from scoutcache.insight.hot_keys import HotKeys
 
 
 def keys(following, **more):
@@ -11,7 +11,7 @@ def keys(following, **more):
 
 
 def test_what_is_asked_for_most_comes_first_and_counts_once(recorder, say, directory, fake_clock):
-    following = Tail(directory)
+    following = HotKeys(directory)
     following.turn(fake_clock.wall())
     assert keys(following) == []
     for key in ("a", "b", "b"):
@@ -36,7 +36,7 @@ def test_hits_of_memory_that_share_a_line_all_count(recorder, directory, fake_cl
     for at in range(3):
         recorder.hit_log((now + at, now + at + 5, "default", "hot", 10))
     recorder.publish({})
-    following = Tail(directory)
+    following = HotKeys(directory)
     following.turn(fake_clock.wall())
     assert keys(following) == [("hot", 3)]
 
@@ -44,7 +44,7 @@ def test_hits_of_memory_that_share_a_line_all_count(recorder, directory, fake_cl
 def test_after_a_minute_it_is_forgotten(recorder, say, directory, fake_clock):
     say("get", "hit", "a", tier="disk")
     recorder.publish({})
-    following = Tail(directory)
+    following = HotKeys(directory)
     following.turn(fake_clock.wall())
     assert keys(following) == [("a", 1)]
     fake_clock.advance(61)
@@ -57,7 +57,7 @@ def test_who_writes_a_file_is_known(recorder, say, directory, fake_clock):
 
     say("get", "hit", "a", tier="disk")
     recorder.publish({})
-    following = Tail(directory)
+    following = HotKeys(directory)
     following.turn(fake_clock.wall())
     ((process, writer),) = following.writers.items()
     assert process == recorder._process
@@ -68,9 +68,9 @@ def test_torn_foreign_and_hostile_lines_harm_nothing(recorder, say, directory, f
     for key in hostile:
         say("get", "hit", key, tier="disk")
     recorder.publish({})
-    (path,) = (directory / tail.FOLDER).glob("*.jsonl")
+    (path,) = (directory / hot_keys.FOLDER).glob("*.jsonl")
     (path.parent / "foreign.jsonl").write_bytes(b"\xff\xfe{nothing\n" * 3 + b"[1]\n")
-    following = Tail(directory)
+    following = HotKeys(directory)
     following.turn(fake_clock.wall())
     assert sum(row["requests"] for row in following.hottest(100)) == len(hostile)
     with path.open("ab") as file:
@@ -85,11 +85,11 @@ def test_torn_foreign_and_hostile_lines_harm_nothing(recorder, say, directory, f
 
 
 def test_a_burst_is_read_from_its_end(recorder, say, directory, fake_clock, monkeypatch):
-    following = Tail(directory)
+    following = HotKeys(directory)
     say("get", "hit", "first", tier="disk")
     recorder.publish({})
     following.turn(fake_clock.wall())
-    monkeypatch.setattr(tail, "AT_ONCE", 300)
+    monkeypatch.setattr(hot_keys, "AT_ONCE", 300)
     for number in range(20):
         say("get", "hit", f"k{number}", tier="disk")
     recorder.publish({})
@@ -100,7 +100,7 @@ def test_a_burst_is_read_from_its_end(recorder, say, directory, fake_clock, monk
 
 
 def test_many_short_turns_are_remembered_as_one(recorder, say, directory, fake_clock):
-    following = Tail(directory)
+    following = HotKeys(directory)
     for number in range(50):
         say("get", "hit", f"k{number % 2}", tier="disk")
         recorder.publish({})
