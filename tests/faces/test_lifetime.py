@@ -68,6 +68,14 @@ def test_a_closed_asynchronous_cache_says_so(tmp_path):
         asyncio.run(_use_after_closing(tmp_path))
 
 
+def test_a_closed_cache_still_tells_what_it_counted(open_cache):
+    cache = open_cache(["memory", "disk"])
+    cache.set("a", 1)
+    assert cache.get("a") == 1
+    cache.close()
+    assert (cache.stats().cache_hits, cache.health()["healthy"], cache.flush()) == (1, False, None)
+
+
 def test_a_miss_after_the_end_of_an_entry_is_not_called_cold(tmp_path, fake_clock):
     from scoutcache.core import Clocks
 
