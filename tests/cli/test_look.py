@@ -330,6 +330,9 @@ class TestStats:
     def test_groups(self, by, noun, directory, cli):
         found = body(cli("stats", "--by", by, "--json"))
         assert isinstance(found[noun], list)
+        whole = body(cli("stats", "--json"))
+        assert whole.keys() <= found.keys()
+        assert found["requests"] == whole["requests"]
 
     def test_an_invalidation_is_no_prefix(self, directory, cli):
         cli("invalidate", "--tag", "model:small")
