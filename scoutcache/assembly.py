@@ -45,7 +45,7 @@ from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.ruling import Dependents
-from scoutcache.settings import default_directory, load_config, needs_trust
+from scoutcache.settings import directory_of, load_config, needs_trust
 from scoutcache.telling import say_hook_failed, tell_recorder, tell_refreshed, warn_of_trouble
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
@@ -77,6 +77,8 @@ def open_core(
 ) -> Core:
     """Open a cache.  Raises `ConfigError`, or `CacheError` for a directory that can't be used."""
     settled = _configuration(config, profile, overrides)
+    if settled.directory not in {None, place := directory_of(settled)}:
+        settled = settled.replace(directory=place)  # the same one wherever the process goes
     return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).open()
 
 
@@ -121,7 +123,7 @@ class Assembly:
     def __init__(self, config: CacheConfig, clocks: Clocks, *, raise_errors: bool) -> None:
         refuse_unbuilt(config)
         self._config, self._clocks = config, clocks
-        self._directory = Path(config.directory) if config.directory is not None else default_directory()
+        self._directory = directory_of(config)
         claim(self._directory)
         self._hooks = Hooks(on_error=say_hook_failed)
         self._keeping = keeping_of(config)

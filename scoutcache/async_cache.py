@@ -15,7 +15,7 @@ from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
 from scoutcache.fields import AsyncHash
-from scoutcache.invalidating import Action, Match
+from scoutcache.invalidating import Action, Match, clear
 from scoutcache.listing import list_keys
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
@@ -358,9 +358,12 @@ class AsyncCache(Face):
 
         return AsyncLlm(self)
 
-    async def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
-        """Everything in the namespace is gone."""
-        return await self._run(self._calls.clear(namespace, reason=reason))
+    async def clear(
+        self, namespace: str | None = None, *, dry_run: bool = False, count: bool = False, reason: str | None = None
+    ) -> InvalidationResult:
+        """Everything in the namespace is gone, by one write; how much is None without *count* or *dry_run*, which scan.
+        """
+        return await self._run(clear(self._calls, namespace, dry_run=dry_run, count=count, reason=reason))
 
     def cached(
         self,
@@ -390,7 +393,7 @@ class AsyncCache(Face):
         return lambda function: AsyncCachedFunction(self, function, keeping)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await self._run(perform(Work(work)))
+        return await arun(perform(Work(work)), self._core.ports)  # a closed cache still tells what it counted
 
     async def warm(
         self, keys: Iterable[Key], loader: Callable[..., Any], *, only_missing: bool = False, concurrency: int = 4,
@@ -407,9 +410,10 @@ class AsyncCache(Face):
     async def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.
 
-        Of other machines that share a server it knows the last 25 hours at most.
+        A view (`namespace`) tells of its own namespace alone, and not how many entries that has.  Of other machines
+        that share a server the last 25 hours are known at most.
         """
-        return await self._in_thread(lambda: statistics_of(self._core, period))
+        return await self._in_thread(lambda: statistics_of(self._core, period, self._of_view))
 
     async def health(self) -> dict[str, Any]:
         """Is each tier answering?  ``{"healthy": …, "enabled": …, "tiers": {name: {"ok": …, "error": …, …}}}``."""

@@ -13,7 +13,7 @@ from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
 from scoutcache.fields import Hash
-from scoutcache.invalidating import Action, Match
+from scoutcache.invalidating import Action, Match, clear
 from scoutcache.listing import list_keys
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
@@ -368,9 +368,12 @@ class Cache(Face):
 
         return Llm(self)
 
-    def clear(self, namespace: str | None = None, *, reason: str | None = None) -> InvalidationResult:
-        """Everything in the namespace is gone."""
-        return self._run(self._calls.clear(namespace, reason=reason))
+    def clear(
+        self, namespace: str | None = None, *, dry_run: bool = False, count: bool = False, reason: str | None = None
+    ) -> InvalidationResult:
+        """Everything in the namespace is gone, by one write; how much is None without *count* or *dry_run*, which scan.
+        """
+        return self._run(clear(self._calls, namespace, dry_run=dry_run, count=count, reason=reason))
 
     def cached(
         self,
@@ -428,9 +431,10 @@ class Cache(Face):
     def stats(self, period: object = None) -> CacheStatistics:
         """What happened in the last *period* (default: all that is kept), in every process that uses this cache.
 
-        Of other machines that share a server it knows the last 25 hours at most.
+        A view (`namespace`) tells of its own namespace alone, and not how many entries that has.  Of other machines
+        that share a server the last 25 hours are known at most.
         """
-        return statistics_of(self._core, period)
+        return statistics_of(self._core, period, self._of_view)
 
     def health(self) -> dict[str, Any]:
         """Is each tier answering?  ``{"healthy": …, "enabled": …, "tiers": {name: {"ok": …, "error": …, …}}}``."""

@@ -16,7 +16,7 @@ from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, InvalidKey, InvalidTTL
 from scoutcache.keeping import default_ttl
 from scoutcache.keys import CacheKey, check_namespace, check_tag, key_text, making_us
-from scoutcache.models import CacheEntry, InvalidationResult
+from scoutcache.models import CacheEntry
 from scoutcache.reckoning import entry_of
 from scoutcache.recording import Recording
 from scoutcache.rules.planning import Change
@@ -319,14 +319,6 @@ class Calls:
         if ref in standing and standing[ref][0].start > start:
             return False
         return (yield from self.delete(ref.key, ref.namespace))
-
-    def clear(self, namespace: str | None = None, *, reason: str | None = None) -> Flow[InvalidationResult]:
-        """Everything in the namespace is gone, by one write; what the tiers gave back at once is counted."""
-        name = self.namespace if namespace is None else check_namespace(namespace)
-        began = self.core.clocks.monotonic_ns()
-        removed = yield from self.core.removing.clear(name, reason=reason)
-        self.recording.done("invalidate", Ref(name, "*"), began, outcome="cleared", reason=reason)
-        return InvalidationResult(by_tier=dict(removed.by_tier), failed=removed.failed)
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:

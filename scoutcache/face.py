@@ -86,6 +86,8 @@ class Face:
         _core: Core | None = None,
         **settings: Any,
     ) -> None:
+        self._of_view = None if _core is None else namespace
+        """Of which namespace it tells statistics: a view of its own, None of all."""
         if _core is None:
             overrides = {"directory": directory, "redis_url": redis_url, "namespace": namespace, **settings}
             _core = open_core(config, profile, overrides, raise_errors=raise_errors, clocks=clocks)
@@ -121,7 +123,9 @@ class Face:
         return self._core.config
 
     def namespace(self, name: str) -> Self:
-        """A view of this cache with the same methods, in another namespace; closing either closes both."""
+        """A view of this cache with the same methods, in another namespace, with the statistics of that one alone;
+        closing either closes both.
+        """
         return type(self)(namespace=name, _core=self._core)
 
     def on(self, event: str, hook: Callable[[Any], Any]) -> Callable[[], None]:

@@ -23,7 +23,7 @@ from scoutcache.oplog.records import tag_target
 from scoutcache.rules.planning import Change
 from scoutcache.targets import SAMPLE, Match, Survey, Target, sample_of, some_keys, survey_of, target_of
 
-__all__ = ["SAMPLE", "Action", "Match", "Target", "invalidate", "target_of"]
+__all__ = ["SAMPLE", "Action", "Match", "Target", "clear", "invalidate", "target_of"]
 
 ACTIONS: Final = get_args(Action)
 
@@ -66,6 +66,25 @@ def invalidate(
     if follow:
         yield from calls.core.dependents.changed(target.namespace, Change(keys, target.patterns, target.tags))
     return result
+
+
+def clear(
+    calls: Calls, namespace: str | None, *, dry_run: bool = False, count: bool = False, reason: str | None = None
+) -> Flow[InvalidationResult]:
+    """End everything in the namespace by one write; counted in all where one asks, else what tiers gave back at once.
+
+    With *dry_run* only say what that would be.
+    """
+    target = target_of(calls, ["*"], namespace=namespace)
+    survey = (yield from perform(Work(lambda: survey_of(calls.core, target)))) if dry_run or count else None
+    if survey is not None and dry_run:
+        return InvalidationResult(matched=survey.matched, invalidated=0, **survey.more())
+    began = calls.core.clocks.monotonic_ns()
+    removed = yield from calls.core.removing.clear(target.namespace, reason=reason)
+    calls.recording.done("invalidate", Ref(target.namespace, "*"), began, outcome="cleared", reason=reason)
+    if survey is not None:
+        return _result(target, removed, survey, [])
+    return InvalidationResult(by_tier=dict(removed.by_tier), failed=removed.failed)
 
 
 def _record(calls: Calls, target: Target, began: int, reason: str | None) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from scoutcache.core import Core
 from scoutcache.engine.reading import Found
-from scoutcache.entry import NEVER, Usage
+from scoutcache.entry import NEVER, Listed, Usage
 from scoutcache.errors import TierUnavailable
 from scoutcache.models import CacheEntry, CacheStatistics, CompressionType, SerializationType
 from scoutcache.oplog.elsewhere import Elsewhere
@@ -82,10 +83,11 @@ def _refused(tier: Tier) -> str | None:
     return None if kind is None else f"{kind.value}: it answers, but refuses what it is asked"
 
 
-def statistics_of(core: Core, period: object) -> CacheStatistics:
+def statistics_of(core: Core, period: object, namespace: str | None = None) -> CacheStatistics:
     """What happened in the last *period* (None: all that is kept), in every process that uses this cache.
 
-    Of other machines that share a server the last 25 hours are known at most.
+    Of one *namespace* only if given, whose part of the entries in a tier nobody counts.  Of other machines that share a
+    server the last 25 hours are known at most.
     """
     tell_what_writes_removed(core.recorder, core.hooks, core.tiers)
     core.flush()
@@ -96,11 +98,11 @@ def statistics_of(core: Core, period: object) -> CacheStatistics:
     away = _elsewhere(core, seconds, now)
 
     def collected(by: By) -> Stats:
-        return collect_stats(core.directory, now=now, period_s=seconds, by=by, usages=sizes, extra=own,
-                             elsewhere=away)  # fmt: skip
+        return collect_stats(core.directory, now=now, period_s=seconds, by=by, namespace=namespace, usages=sizes,
+                             extra=own, elsewhere=away)  # fmt: skip
 
     found = collected("namespace")
-    total, lowest = found.total, _lowest(found)
+    total, lowest = found.total, _lowest(found) if namespace is None else None
     return CacheStatistics(
         period_start=datetime.fromtimestamp(now if found.period_start is None else found.period_start, UTC),
         period_end=datetime.fromtimestamp(now, UTC),
@@ -115,8 +117,8 @@ def statistics_of(core: Core, period: object) -> CacheStatistics:
         stats_by_namespace={row["namespace"]: row for row in found.groups},
         stats_by_prefix={row["prefix"]: row for row in collected("prefix").groups},
         stats_by_tier={tier.name: tier.as_dict() for tier in found.tiers},
-        most_accessed_keys=_most_accessed(core),
-        largest_entries=_largest(core),
+        most_accessed_keys=_most_accessed(core, namespace),
+        largest_entries=_largest(core, namespace),
         eviction_count=total.evictions_by_reason.total(),
         evictions_by_reason=dict(total.evictions_by_reason),
         expirations=total.expirations,
@@ -158,17 +160,21 @@ def _latencies(what: str, latency: Latency) -> dict[str, float | None]:
     return {f"{name}_{what}_latency": None if us is None else us / 1000 for name, us in figures.items()}
 
 
-def _most_accessed(core: Core) -> tuple[dict[str, Any], ...]:
+def _held(core: Core, namespace: str | None) -> Iterable[Listed]:
+    return () if core.memory is None else core.memory.scan(namespace)
+
+
+def _most_accessed(core: Core, namespace: str | None) -> tuple[dict[str, Any], ...]:
     """The keys of this process's memory tier that were asked for most."""
-    listed = [] if core.memory is None else heapq.nlargest(TOP, core.memory.scan(None), key=lambda one: one.hits or 0)
+    listed = heapq.nlargest(TOP, _held(core, namespace), key=lambda one: one.hits or 0)
     return tuple(
         {"key": key, "namespace": space, "hits": one.hits} for one in listed for space, key in [one.header.ref]
     )
 
 
-def _largest(core: Core) -> tuple[dict[str, Any], ...]:
+def _largest(core: Core, namespace: str | None) -> tuple[dict[str, Any], ...]:
     """The largest entries of this process's memory tier."""
-    listed = [] if core.memory is None else heapq.nlargest(TOP, core.memory.scan(None), key=lambda one: one.size)
+    listed = heapq.nlargest(TOP, _held(core, namespace), key=lambda one: one.size)
     return tuple(
         {"key": key, "namespace": space, "size_bytes": one.size} for one in listed for space, key in [one.header.ref]
     )

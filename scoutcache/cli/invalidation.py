@@ -270,7 +270,7 @@ class Wanted:
         with failures(cache._core) as away:
             for piece in _pieces(found):
                 yield cache.invalidate(keys=piece, **how)
-            yield _result(0, [], away)
+            yield _result(0, [], (), away)
 
 
 def _pieces(keys: Iterable[str]) -> Iterator[list[str]]:
@@ -289,12 +289,15 @@ def _depending(cache: Cache, keys: Sequence[str], *, every: bool = False) -> Ite
 
 
 def _result(
-    matched: int | None, sample: Sequence[str], away: dict[str, str], *, dry_run: bool = False
+    matched: int | None, sample: Sequence[str], tiers: Iterable[str], away: dict[str, str], *, dry_run: bool = False
 ) -> InvalidationResult:
+    """Counted in all, if at all, and not by *tiers*."""
     from scoutcache.models import InvalidationResult
 
     invalidated = 0 if dry_run else matched
-    return InvalidationResult(matched=matched, invalidated=invalidated, sample=tuple(sample), failed=away)
+    return InvalidationResult(
+        matched=matched, invalidated=invalidated, by_tier=dict.fromkeys(tiers), sample=tuple(sample), failed=away
+    )
 
 
 def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Iterator[InvalidationResult]:
@@ -309,7 +312,7 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
             matched, sample = len(found), found[:SAMPLE]
         if not how["dry_run"]:
             _end_dependents(cache, keys, how["action"], how["reason"])
-    yield _result(matched, sample, away, dry_run=how["dry_run"])
+    yield _result(matched, sample, [tier.name for tier in cache._core.tiers], away, dry_run=how["dry_run"])
 
 
 def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: str | None) -> None:

@@ -19,7 +19,6 @@ from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
-    from scoutcache.entry import Ref
     from scoutcache.insight.uses import Uses
     from scoutcache.walking import Walk
 
@@ -130,14 +129,8 @@ def _rows(
             "tags": header.tags,
             "namespace": header.ref.namespace,
             "age_s": now - header.created,
-            "hits": None if uses is None else _hits(uses, header.ref),
+            "hits": None if uses is None else uses.times(header.ref),
         }
-
-
-def _hits(uses: Uses, ref: Ref) -> int | None:
-    """How often it was found; None where the log doesn't know the key."""
-    times, last = uses.of(*ref)
-    return None if last is None else times
 
 
 @command(
@@ -156,20 +149,24 @@ def inspect(
     """Show where a key is, how long it lives, what it depends on, whether it is valid, and if not, why.
 
     Why names the tag, dependency or clearing that ended it and, as far as the log knows, when and by whom. Stale is
-    what get does not give any more and get_or_compute may. Exit code 4 when no tier has it, 3 when some tier could not
-    be asked.
+    what get does not give any more and get_or_compute may. Hits are those that this machine's log tells of. Exit code 4
+    when no tier has it, 3 when some tier could not be asked.
     """
     from scoutcache.cli.looking import look_at
+    from scoutcache.entry import Ref
+    from scoutcache.keys import key_text
 
+    ref = Ref(session.config.namespace, key_text(key))
     with session.core(raising=False) as core, failures(core) as away:
         check_tier(core, tier)
-        found = look_at(core, key, tier)
+        found = look_at(core, ref, tier)
         if not any(one["present"] for one in found["tiers"]):
             check_absence(f"{key} is in no tier that can answer", {} if tier == "memory" else away)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     lower = [one for one in found["tiers"] if one["name"] != "memory"]
     if not any(one["present"] for one in lower) and tier != "memory":
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+    found["hits"] = read_uses(session, core, ref.key).times(ref)
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]
     session.out.record(found)

@@ -7,15 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.telling import reasons
-from scoutcache.entry import Ref
 from scoutcache.errors import CorruptEntry, TierUnavailable
-from scoutcache.keys import key_text
 from scoutcache.listing import life
 from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
-    from scoutcache.entry import Header, Life
+    from scoutcache.entry import Header, Life, Ref
     from scoutcache.tiers.base import Tier
     from scoutcache.wire.codec import Opened
 
@@ -26,19 +24,18 @@ _DESCRIBED: Final = (
 )  # fmt: skip
 
 
-def look_at(core: Core, key: str, tier: str | None = None) -> dict[str, Any]:
-    """Everything known about *key*, in the fields of ``inspect``.  Nothing is read as a request or promoted.
+def look_at(core: Core, ref: Ref, tier: str | None = None) -> dict[str, Any]:
+    """Everything the tiers know about a key, in the fields of ``inspect``.  Nothing is read as a request or promoted.
 
     The memory of other processes can't be seen from here: whether it has the key is unknown, not false.
     """
-    ref = Ref(core.config.namespace, key_text(key))
     places = [_in_tier(core, one, ref) for one in core.tiers if tier in {None, one.name}]
     best = next((opened for _, opened in places if opened is not None), None)
     return {
         "key": ref.key,
         "namespace": ref.namespace,
         **_described(core, best),
-        "hits": _hits(core, ref),
+        "hits": None,  # no tier that lasts counts them
         "tiers": [shown for shown, _ in places],
     }
 
@@ -90,12 +87,6 @@ def _life(core: Core, header: Header) -> Life | None:
     except TierUnavailable as error:
         core.world.down(error.tier, error)
         return None
-
-
-def _hits(core: Core, ref: Ref) -> int | None:
-    """How often it was read, as far as the tiers here know."""
-    slot = None if core.memory is None else core.memory.entry(ref)
-    return None if slot is None else slot.hits
 
 
 def moment(seconds: float) -> str | None:

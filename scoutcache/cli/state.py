@@ -242,9 +242,9 @@ class Session:
     @property
     def place(self) -> Path:
         """The cache's directory, which may not be there yet."""
-        from scoutcache.settings import default_directory
+        from scoutcache.settings import directory_of
 
-        return self.config.directory or default_directory()
+        return directory_of(self.config)
 
     @property
     def homeless(self) -> bool:

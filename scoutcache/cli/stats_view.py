@@ -38,7 +38,9 @@ class StatsView(NamedTuple):
 
     def draw(self, out: Output) -> None:
         """Print it, as a table or whole in the other formats."""
-        if self.asked.by is not None:
+        if out.form == "json":
+            out.record(self.record())
+        elif self.asked.by is not None:
             self._draw_groups(out, self.asked.by)
         elif out.form == "table":
             self._draw_whole(out)
@@ -48,10 +50,9 @@ class StatsView(NamedTuple):
     def _draw_groups(self, out: Output, by: str) -> None:
         fields = self.fields()
         also: dict[str, Any] = {name: fields[name] for name in _OF_ALL if name in fields}
-        if self.note or out.form == "json":
+        if self.note:
             also["note"] = self.note
-        columns = () if out.form == "json" else (_NAMES.get(by, by), *_COLUMNS[by])
-        out.rows(_NOUNS[by], self._groups(fields), columns, **also)
+        out.rows(_NOUNS[by], self._groups(fields), (_NAMES.get(by, by), *_COLUMNS[by]), **also)
 
     def _draw_whole(self, out: Output) -> None:
         fields, server = self.fields(), self.server
@@ -72,12 +73,10 @@ class StatsView(NamedTuple):
         return fields
 
     def record(self) -> Mapping[str, Any]:
-        """The same, or the rows of the groups and what belongs to all of them."""
+        """The same, behind the rows of the groups."""
         fields, by = self.fields(), self.asked.by
-        if by is None:
-            return fields
-        shown: dict[str, Any] = {_NOUNS[by]: list(self._groups(fields))}
-        return shown | {name: fields[name] for name in (*_OF_ALL, "note") if name in fields}
+        groups: dict[str, Any] = {} if by is None else {_NOUNS[by]: list(self._groups(fields))}
+        return groups | fields
 
     def _groups(self, fields: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
         """The row of each group."""

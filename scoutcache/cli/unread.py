@@ -43,13 +43,15 @@ def tell_log_off(session: Session) -> None:
         session.note("no operation log is kept here: [oplog] enabled is false")
 
 
-def read_uses(session: Session, core: Core) -> Uses:
-    """Which keys were asked for, as this machine's log tells it; what of that could not be read is said."""
+def read_uses(session: Session, core: Core, key: str | None = None) -> Uses:
+    """Which keys were asked for, or *key* alone, as this machine's log tells it; what could not be read is said."""
+    from scoutcache.entry import Ref
     from scoutcache.insight.uses import Uses
     from scoutcache.oplog.reading import Problems
 
     problems = Problems()
-    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems)
+    only = None if key is None else Ref(core.config.namespace, key)
+    found = Uses.read(core.directory, redacts=core.config.oplog.redact_keys, problems=problems, only=only)
     tell_unread(session, problems, named=False)
     return found
 

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from xxhash import xxh3_64_intdigest
 
+from scoutcache.entry import Ref
 from scoutcache.insight.operations import Operations
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, redacted
@@ -39,9 +40,12 @@ class Uses:
             self._add(line)
 
     @classmethod
-    def read(cls, directory: Path, *, redacts: bool = False, problems: Problems | None = None) -> Self:
-        """What the log in *directory* tells; *problems* hears of what could not be read."""
-        operations = Operations(directory)
+    def read(
+        cls, directory: Path, *, redacts: bool = False, problems: Problems | None = None, only: Ref | None = None
+    ) -> Self:
+        """What the log in *directory* tells, of one key *only* if given; *problems* hears of what could not be read."""
+        keys = None if only is None else frozenset({redacted(*only) if redacts else only.key})
+        operations = Operations(directory, keys=keys)
         found = cls(operations, redacts=redacts)
         if problems is not None:
             problems.add(operations.problems)
@@ -51,6 +55,11 @@ class Uses:
         """How often *key* was found, and when it was last found or written; None where the log doesn't know."""
         name = _name(namespace, redacted(namespace, key) if self._redacts else key)
         return self._counts.get(name, 0), self._last.get(name)
+
+    def times(self, ref: Ref) -> int | None:
+        """How often it was found; None where the log doesn't know the key."""
+        times, last = self.of(*ref)
+        return None if last is None else times
 
     def _add(self, line: Line) -> None:
         self.began = line.time if self.began is None else min(self.began, line.time)

@@ -166,6 +166,7 @@ class AsyncLlm(Base):
         dry_run: bool = False,
         count: bool = False,
         reason: str | None = None,
+        namespace: str | None = None,
     ) -> InvalidationResult:
         """Remove the answers of these operations, models, sources or providers, in every process.
 
@@ -173,7 +174,7 @@ class AsyncLlm(Base):
         *dry_run*, which scan.
         """
         how = {"dry_run": dry_run, "count": count, "reason": reason}
-        return await self._cache._run(self._invalidated(operation, model, source, provider, match, **how))
+        return await self._cache._run(self._invalidated(operation, model, source, provider, match, namespace, **how))
 
     async def record_metrics(
         self,

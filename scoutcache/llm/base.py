@@ -114,7 +114,8 @@ class Base:
         return self._flows.set(question, response, details.checked(), ttl, namespace, since)
 
     def _invalidated(
-        self, operation: Named, model: Named, source: Named, provider: Named, match: Match, **how: Any
+        self, operation: Named, model: Named, source: Named, provider: Named, match: Match, namespace: str | None,
+        **how: Any,
     ) -> Flow[InvalidationResult]:
         tags = [tag_of(kind, name)
                 for kind, named in (("operation", operation), ("model", model), ("source", source),
@@ -122,7 +123,7 @@ class Base:
                 for name in names(named)]  # fmt: skip
         if not tags:
             raise InvalidKey("nothing to invalidate was named", hint="give operation=, model=, source= or provider=")
-        return invalidate_named(self._calls, (), (), tags, match, None, None, cascade=True, action="delete", **how)
+        return invalidate_named(self._calls, (), (), tags, match, namespace, None, cascade=True, action="delete", **how)
 
     def _reported(
         self, response: Any, provider: str | None, model: str | None, operation: str | None,

@@ -167,6 +167,7 @@ class Llm(Base):
         dry_run: bool = False,
         count: bool = False,
         reason: str | None = None,
+        namespace: str | None = None,
     ) -> InvalidationResult:
         """Remove the answers of these operations, models, sources or providers, in every process.
 
@@ -174,7 +175,7 @@ class Llm(Base):
         *dry_run*, which scan.
         """
         how = {"dry_run": dry_run, "count": count, "reason": reason}
-        return self._cache._run(self._invalidated(operation, model, source, provider, match, **how))
+        return self._cache._run(self._invalidated(operation, model, source, provider, match, namespace, **how))
 
     def record_metrics(
         self,

@@ -6,6 +6,7 @@ Rules.
   whichever comes first.  In each folder ``scoutcache.toml`` (or .json, .yaml, .yml) goes before ``pyproject.toml``,
   which counts only when it has a ``[tool.scoutcache]``.
 - A file found by searching must belong to this user or to root: a stranger's file in a shared folder must not steer us.
+- A relative path in a file is below the file's own folder, so that it is the same place wherever one works.
 - Whatever a file holds, its settings or a `ConfigError` that says where it is wrong.
 """
 
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,13 +23,18 @@ from scoutcache.errors import ConfigError
 from scoutcache.os_errors import reason_of
 
 __all__ = [
-    "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "read_settings", "read_text",
+    "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "placed", "read_settings",
+    "read_text",
 ]  # fmt: skip
 
 ENDINGS: Final = (".toml", ".json", ".yaml", ".yml")
 _MAX_BYTES: Final = 1 << 20
 _MAX_SETTINGS: Final = 100_000  # aliases let a short YAML text stand for endlessly many
 _MAX_DEPTH: Final = 50
+_FILES: Final = {
+    "redis": ("password_file", "tls_ca_file", "tls_cert_file", "tls_key_file"), "compression": ("dictionary",),
+}  # fmt: skip
+"""The settings that name a file, by section."""
 
 
 def find_project_file(start: Path) -> Path | None:
@@ -65,7 +71,22 @@ def read_settings(path: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise ConfigError(f"{path} must hold a table of settings, not {type(data).__name__}")
     _check_shape(data, path)
-    return data
+    return placed(data, path.parent)
+
+
+def placed(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The *settings* of a file in *folder*: what they name by a relative path is below that, wherever one works."""
+    found = {**settings}
+    for name, value in settings.items():
+        if isinstance(value, Mapping) and name in _FILES:
+            found[name] = {inner: _below(folder, one) if inner in _FILES[name] else one for inner, one in value.items()}
+        elif name == "directory":
+            found[name] = _below(folder, value)
+    return found
+
+
+def _below(folder: Path, name: object) -> object:
+    return str(folder / name) if isinstance(name, str) and name and not name.startswith("~") else name
 
 
 def read_text(path: Path) -> str:

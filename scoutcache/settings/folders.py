@@ -13,7 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-__all__ = ["default_directory", "holds_cache", "temporary_directory", "user_folder"]
+from scoutcache.config import CacheConfig
+
+__all__ = ["default_directory", "directory_of", "holds_cache", "temporary_directory", "user_folder"]
 
 _PARTS: Final = ("disk", "journal", "counters", "oplog")
 """What a cache makes in its directory."""
@@ -22,6 +24,18 @@ _PARTS: Final = ("disk", "journal", "counters", "oplog")
 def holds_cache(place: Path) -> bool:
     """Whether a cache has been in *place*.  Raises OSError where that can't be found out."""
     return any((place / part).exists() for part in _PARTS)
+
+
+def directory_of(config: CacheConfig) -> Path:
+    """Where the cache of *config* lives, wherever the process goes from here."""
+    if config.directory is None:
+        return default_directory()
+    # Not `Path.expanduser`, which raises where there is no home.
+    directory = Path(os.path.expanduser(config.directory))  # noqa: PTH111
+    try:
+        return directory.absolute()
+    except OSError:  # the working directory was removed under our feet: whoever makes the folder says so
+        return directory
 
 
 def default_directory() -> Path:

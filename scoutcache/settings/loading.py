@@ -21,7 +21,7 @@ from scoutcache.config_problems import Place, dotted, wrong_settings
 from scoutcache.config_sections import EXCLUSIVE
 from scoutcache.errors import ConfigError
 from scoutcache.settings.environment import CONFIG_VARIABLE, read_dotenv, settings_from
-from scoutcache.settings.files import check_owner, find_project_file, find_user_file, is_file, read_settings
+from scoutcache.settings.files import check_owner, find_project_file, find_user_file, is_file, placed, read_settings
 from scoutcache.settings.folders import user_folder
 from scoutcache.settings.profiles import read_profile
 
@@ -105,21 +105,21 @@ class _Sources:
         if variables.get(CONFIG_VARIABLE, "") not in {"", self.env.get(CONFIG_VARIABLE, "")}:
             self.problems.append(f"{path} {CONFIG_VARIABLE}: names no configuration file from here; "
                                  "set it in the environment, or use --config")  # fmt: skip
-        self.add_variables(variables, str(path))
+        self.add_variables(variables, str(path), path.parent)
         self.files.append(path)
         self.searched.add(str(path))
 
     def read_environment(self) -> None:
         self.add_variables(self.env, ENVIRONMENT)
 
-    def add_variables(self, variables: Mapping[str, str], source: str) -> None:
+    def add_variables(self, variables: Mapping[str, str], source: str, folder: Path | None = None) -> None:
         settings, problems = settings_from(variables)
         self.problems += [f"{source} {problem}" for problem in problems]
         for path, name, value in settings:
             nested: Any = value
             for step in reversed(path):
                 nested = {step: nested}
-            self.add(nested, f"{source} {name}", source)
+            self.add(nested if folder is None else placed(nested, folder), f"{source} {name}", source)
 
     def begin_with_profile(self, profile: str | None) -> None:
         """Put the profile under everything else.  The strongest source that names one chooses it."""

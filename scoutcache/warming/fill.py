@@ -21,7 +21,7 @@ from scoutcache.errors import WarmingError
 from scoutcache.locking import held
 from scoutcache.os_errors import reason_of
 from scoutcache.patterns import Pattern
-from scoutcache.settings import default_directory
+from scoutcache.settings import directory_of
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.job import Job, Options, Shared, run_job
 from scoutcache.warming.lines import BadLine, Item, read_lines
@@ -39,7 +39,7 @@ Source = str | Path | Iterable[str | bytes]
 
 def state_folder(config: CacheConfig) -> Path:
     """Where warming keeps its lock and what became of its tasks: in the cache's directory."""
-    return (config.directory or default_directory()) / "warming"
+    return directory_of(config) / "warming"
 
 
 def warm_from(

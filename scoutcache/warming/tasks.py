@@ -2,7 +2,8 @@
 
 - A task's *source* is a file of JSON Lines, or a web address of one, of which the keys that match its *pattern* are
   taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key of the cache that matches
-  (a pattern without wildcards is that one key, there or not).  An entry keeps its tags.
+  (a pattern without wildcards is that one key, there or not).  An entry keeps its tags.  A generator gives keys and
+  values itself, of which those that match are taken.
 - *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
   Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
@@ -24,11 +25,13 @@ from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
+from scoutcache.patterns import Pattern
 from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
-from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from
+from scoutcache.warming.fill import Matching, WarmResult, fill, state_folder, warm_from
 from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
 from scoutcache.warming.records import NoSource
+from scoutcache.warming.sources import generated, is_generator
 from scoutcache.warming.web import is_web
 
 if TYPE_CHECKING:
@@ -131,11 +134,17 @@ def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
     try:
         if gives_values(source):
             call = loader_of(source, cache.config)
-            return TaskRun(task.task_id, fill(cache, items_of(cache, task), name=[*name, source], call=call, **options))
+            return TaskRun(task.task_id, _filled(cache, task, call, name=[*name, source], **options))
         lines = web_source(source, cache.config).lines() if is_web(source) else source
         return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
     except CacheError as problem:
         return TaskRun(task.task_id, WarmResult(), str(problem), isinstance(problem, NoSource | ConfigError))
+
+
+def _filled(cache: Cache, task: WarmingTask, call: Callable[..., Any], **options: Any) -> WarmResult:
+    if is_generator(call):
+        return fill(cache, Matching(generated(call), Pattern.parse(task.pattern)).items(), **options)
+    return fill(cache, items_of(cache, task), call=call, **options)
 
 
 # -- when

@@ -51,7 +51,8 @@ def register_type(cls: type, encode: Callable[[Any], Any], decode: Callable[[Any
 
     *encode* turns one into anything that can be stored, *decode* turns that back.  What is stored names the class, so
     every process that reads it has to register it as well.  Registering a class again replaces what was there.
-    Raises `ConfigError` for what isn't a class, and for the types that are stored without being taught.
+    Raises `ConfigError` for what isn't a class or can't be called, and for the types that are stored without being
+    taught.
     """
     from scoutcache.wire.tags import BY_TYPE
 
@@ -59,6 +60,9 @@ def register_type(cls: type, encode: Callable[[Any], Any], decode: Callable[[Any
         raise ConfigError(f"register_type needs a class, not {type(cls).__name__}")
     if cls in BY_TYPE or cls in {type(None), bool, float, bytes, list}:
         raise ConfigError(f"register_type: {cls.__qualname__} is stored as it is")
+    for name, function in (("encode", encode), ("decode", decode)):
+        if not callable(function):
+            raise ConfigError(f"register_type: {name} is a function, not {type(function).__name__}")
     entry = Registered((cls.__module__, cls.__qualname__), encode, decode)
     _BY_CLASS[cls] = _BY_NAME[entry.name] = entry
 

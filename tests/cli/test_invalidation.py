@@ -154,6 +154,11 @@ class TestNaming:
         assert (ran.code, ran.err) == (1, "error: 2 matching keys, more than --max 1; nothing was invalidated\n")
         assert len(left(cli)) == 4
 
+    @pytest.mark.parametrize(("more", "matched"), [((), None), (("--count",), 1), (("--dry-run",), 1)])
+    def test_dependents_are_not_counted_by_tier(self, more, matched, directory, cli):
+        found = body(cli("invalidate", "--depends-on", "job:1", "--json", *more))
+        assert (found["matched"], found["by_tier"]) == (matched, {"memory": None, "disk": None})
+
     @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--match", "all"), ("--action", "mark-stale")])
     def test_dependents_in_a_store_that_cannot_be_asked_end_with_10(self, more, cli):
         ran = cli("invalidate", "--depends-on", "a", "--directory", "/proc/nowhere", *more)

@@ -330,6 +330,9 @@ class TestStats:
     def test_groups(self, by, noun, directory, cli):
         found = body(cli("stats", "--by", by, "--json"))
         assert isinstance(found[noun], list)
+        whole = body(cli("stats", "--json"))
+        assert whole.keys() <= found.keys()
+        assert found["requests"] == whole["requests"]
 
     def test_an_invalidation_is_no_prefix(self, directory, cli):
         cli("invalidate", "--tag", "model:small")
@@ -563,6 +566,16 @@ class TestHits:
     )
     def test_keys_are_chosen_and_sorted_by_them(self, given, keys, cli):
         assert cli("keys", "-q", "--filter", "size>0", *given).out.split() == keys
+
+    @pytest.mark.parametrize(("key", "times"), [("h:1", 2), ("h:2", 1), ("h:3", 0)])
+    def test_inspect_tells_them(self, key, times, cli):
+        assert body(cli("inspect", key, "--json"))["hits"] == times
+
+    def test_inspect_finds_them_under_a_redacted_key(self, cli, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_OPLOG__REDACT_KEYS", "true")
+        cli("set", "h:4", "v")
+        cli("get", "h:4")
+        assert body(cli("inspect", "h:4", "--json"))["hits"] == 1
 
     def test_without_a_log_that_is_said(self, cli, monkeypatch):
         monkeypatch.setenv("SCOUTCACHE_OPLOG__ENABLED", "false")

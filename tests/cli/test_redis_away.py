@@ -22,6 +22,10 @@ def away(cli, start_redis, workplace, monkeypatch):
 
 
 class TestOtherTiersAnswer:
+    @pytest.mark.parametrize("named", ["--tag", "--depends-on"])
+    def test_what_is_invalidated_by_one_write_is_done_in_part(self, named, away):
+        assert away("invalidate", named, "t").code == 3
+
     def test_keys_lists_what_the_disk_has_with_one_warning(self, away):
         ran = away("keys", "--json")
         assert ran.code == 3

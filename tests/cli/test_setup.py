@@ -346,9 +346,9 @@ def test_the_environment_counts_among_what_was_read(cli, monkeypatch):
         ('[security]\nencryption = "aes-256-gcm"\nsigning_keys = { k = "0123456789abcdef" }\n',
          "security.encryption is not available"),
         ("[compression]\nlevel = 99\n", "compression: level 99 is outside"),
-        ('[compression]\ntype = "zstd"\ndictionary = "nowhere"\n', "compression.dictionary: nowhere"),
-        ('[redis]\nurl = "redis://h"\npassword_file = "nowhere"\n', "redis.password_file: nowhere"),
-        ('[redis]\nurl = "rediss://h"\ntls_ca_file = "nowhere"\n', "redis.tls_ca_file: nowhere"),
+        ('[compression]\ntype = "zstd"\ndictionary = "/nowhere"\n', "compression.dictionary: /nowhere"),
+        ('[redis]\nurl = "redis://h"\npassword_file = "/nowhere"\n', "redis.password_file: /nowhere"),
+        ('[redis]\nurl = "rediss://h"\ntls_ca_file = "/nowhere"\n', "redis.tls_ca_file: /nowhere"),
     ],
 )  # fmt: skip
 def test_what_no_cache_could_be_opened_with_is_not_called_right(text, problem, cli, workplace):

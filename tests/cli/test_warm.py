@@ -267,7 +267,7 @@ class TestSources:
     def test_who_asks_a_log_that_is_not_there_makes_no_cache(self, how, cli, workplace):
         ran = cli("warm", *how, "--directory", "none")
         assert ran.code == 0
-        assert "there is no cache in none yet" in ran.err
+        assert f"there is no cache in {workplace / 'none'} yet" in ran.err
         assert not (workplace / "none").exists()
 
     def test_a_log_without_keys_ends_with_1(self, directory, cli, monkeypatch):

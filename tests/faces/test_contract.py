@@ -148,6 +148,19 @@ def test_namespaces_dont_cross(cache):
     assert cache.get_or_compute("k", pytest.fail) == "mine"
 
 
+def test_a_view_tells_the_statistics_of_its_namespace(cache):
+    view = cache.namespace("tenant")
+    cache.set_many({"a:1": 1, "a:2": 2})
+    view.set("b:1", 1)
+    assert (cache.get("a:1"), cache.get("a:1"), view.get("b:1"), view.get("b:2")) == (1, 1, 1, None)
+    own, every = view.stats(), cache.stats()
+    assert (own.total_requests, own.cache_hits, own.cache_misses, own.sets) == (2, 1, 1, 1)
+    assert (set(own.stats_by_namespace), set(own.stats_by_prefix)) == ({"tenant"}, {"b"})
+    assert (own.total_entries, own.total_size_bytes) == (None, None)
+    assert {row["namespace"] for row in own.most_accessed_keys + own.largest_entries} <= {"tenant"}
+    assert (every.total_requests, every.sets, every.total_entries) == (4, 3, 3)
+
+
 @pytest.mark.parametrize("name", ["", "a\x00b", 7])
 def test_what_cant_be_a_namespace_is_refused(open_cache, name):
     cache = open_cache(["memory"])

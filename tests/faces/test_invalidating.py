@@ -108,6 +108,16 @@ def test_clear_empties_the_namespace(filled):
     assert filled.get("llm:1") == "new"
 
 
+def test_clear_counts_where_one_asks(filled):
+    every = {tier.name: 5 for tier in filled.core.tiers}
+    tried = filled.clear(dry_run=True)
+    assert (tried.matched, tried.invalidated, tried.by_tier) == (5, 0, every)
+    assert sorted(tried.sample) == left(filled)
+    result = filled.clear(count=True)
+    assert (result.matched, result.invalidated, result.by_tier) == (5, 5, every)
+    assert left(filled) == []
+
+
 def test_a_tag_can_be_used_again_after_it_was_invalidated(filled):
     filled.invalidate(tags=["red"])
     filled.set("llm:1", "new", tags=["red"])

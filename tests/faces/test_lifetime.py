@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -66,6 +67,25 @@ def test_a_closed_asynchronous_cache_says_so(tmp_path):
 
     with pytest.raises(CacheError, match="closed"):
         asyncio.run(_use_after_closing(tmp_path))
+
+
+def test_a_closed_cache_still_tells_what_it_counted(open_cache):
+    cache = open_cache(["memory", "disk"])
+    cache.set("a", 1)
+    assert cache.get("a") == 1
+    cache.close()
+    assert (cache.stats().cache_hits, cache.health()["healthy"], cache.flush()) == (1, False, None)
+
+
+def test_a_cache_stays_where_it_was_opened_when_the_process_goes_elsewhere(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Cache(directory="cache", tiers=["disk"]) as cache:
+        cache.set("a", 1)
+        monkeypatch.chdir("elsewhere")
+        with ThreadPoolExecutor(1) as other:  # a thread opens a connection of its own
+            assert other.submit(cache.get, "a").result(20) == 1
+    assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_a_miss_after_the_end_of_an_entry_is_not_called_cold(tmp_path, fake_clock):

@@ -194,6 +194,13 @@ def test_answers_go_by_model_operation_and_source(llm):
         llm.invalidate()
 
 
+def test_answers_of_another_namespace_are_invalidated_by_its_name(llm):
+    llm.set(ASK, answer())
+    llm.set(ASK, answer(), namespace="tenant")
+    assert llm.invalidate(model="gpt-4o", namespace="tenant", count=True).matched == 1
+    assert (llm.get(ASK) is None, llm.get(ASK, namespace="tenant")) == (False, None)
+
+
 def test_an_invalidation_beats_a_call_that_began_before_it(llm):
     cache = llm.driven.cache
 

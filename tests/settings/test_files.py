@@ -141,3 +141,17 @@ def test_a_file_that_may_not_be_read_is_an_error(tmp_path):
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(ConfigError, match="can't be read"):
         read_settings(tmp_path / "folder.toml")
+
+
+FILES = {"redis": "tls_ca_file", "compression": "dictionary"}
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"), [("here", "{folder}/here"), ("../there", "{folder}/../there"), ("/far", "/far"), ("~/x", "~/x")]
+)
+def test_a_relative_path_is_below_the_folder_of_the_file(named, meant, tmp_path):
+    path, meant = tmp_path / "c.toml", meant.format(folder=tmp_path)
+    sections = "".join(f'[{section}]\n{name} = "{named}"\n' for section, name in FILES.items())
+    path.write_text(f'directory = "{named}"\n{sections}')
+    found = read_settings(path)
+    assert found == {"directory": meant, **{section: {name: meant} for section, name in FILES.items()}}

@@ -9,12 +9,22 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from scoutcache.settings import default_directory, user_folder
+from scoutcache import CacheConfig
+from scoutcache.settings import default_directory, directory_of, user_folder
 
 
 def test_the_cache_lives_in_the_users_cache_folder(home):
     assert default_directory() == home / "cache" / "scoutcache"
     assert user_folder() == home / "config" / "scoutcache"
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"), [(None, "{home}/cache/scoutcache"), ("here", "{cwd}/here"), ("~/x", "{home}/x"), ("/x", "/x")]
+)
+def test_a_directory_is_one_place_wherever_the_process_goes(named, meant, home, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.chdir(tmp_path)
+    assert directory_of(CacheConfig(directory=named)) == Path(meant.format(home=home, cwd=tmp_path))
 
 
 def unknown_home(*args: object, **options: object) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -221,3 +222,15 @@ class TestExclusive:
     def test_what_a_stronger_source_leaves_empty_takes_nothing_away(self, load, project):
         (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\n')
         assert load(overrides={"redis": {"nodes": []}}).config.redis.url is not None
+
+
+def test_a_projects_directory_is_the_same_from_each_of_its_folders(project, load):
+    (project / "scoutcache.toml").write_text('directory = "cache"\n')
+    (project / "deep").mkdir()
+    assert load(cwd=project).config.directory == load(cwd=project / "deep").config.directory == project / "cache"
+
+
+def test_a_relative_directory_in_dotenv_is_below_its_folder_and_in_the_environment_as_it_is(project, load):
+    (project / ".env").write_text("SCOUTCACHE_DIRECTORY=cache\n")
+    assert load().config.directory == project / "cache"
+    assert load(env={"SCOUTCACHE_DIRECTORY": "cache"}).config.directory == Path("cache")

@@ -90,6 +90,14 @@ def test_a_function_renews_the_keys_that_match(make_config, module):
             "llm:a": "LLM:A", "llm:b": "LLM:B", "{odd": 3, "single": "SINGLE"}  # fmt: skip
 
 
+def test_a_generator_gives_keys_and_values_itself(make_config, module):
+    name = module("def values():\n    yield 'llm:a', 1\n    yield 'job:a', 2\n", name="task_generator")
+    config = make_config({"task_id": "t", "source": f"{name}:values", "pattern": "llm:*"})
+    assert run(config, ["t"])[0].result.warmed == 1
+    with Cache(config) as cache:
+        assert cache.get_many(["llm:a", "job:a"]) == {"llm:a": 1}
+
+
 def test_what_became_of_a_task_is_kept(make_config, source):
     config = make_config({"task_id": "t", "source": source, "schedule": "0 0 * * *"})
     (before,) = list_tasks(config, NOON)

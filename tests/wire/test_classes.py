@@ -223,6 +223,12 @@ def test_a_registered_type_must_be_registered_where_it_is_read(serializer, heade
         codec.open(ref, sealed)
 
 
+@pytest.mark.parametrize("functions", [(1, Third), (Third, None)])
+def test_a_type_is_taught_by_functions_only(functions):
+    with pytest.raises(ConfigError, match="is a function, not"):
+        register_type(Third, *functions)
+
+
 def test_what_an_encoder_gives_is_checked_and_a_failing_decoder_is_corrupt(header, ref):
     register_type(Third, lambda _: {"a": object()}, lambda _: Third())
     with pytest.raises(SerializationError) as caught:
