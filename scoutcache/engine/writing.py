@@ -262,8 +262,11 @@ class Writing:
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
         taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
-        known, namespace = self._world.known, refs[0].namespace
-        if awaited := [name for ref in refs if known(namespace, [name := KEY_MARK + ref.key])]:
+        namespace = refs[0].namespace
+        awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
+        if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
+            awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does
+        if awaited:
             with suppress(TierUnavailable):  # here it is heard, elsewhere once it is made good
                 yield from self.renew(namespace, awaited)
         return taken
@@ -280,9 +283,13 @@ class Writing:
         depended = yield from self._current(namespace, [DEPENDED_MARK])
         own = (yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])) if depended else {}
         if depends and not depended:
-            yield from effects.current(namespace, [DEPENDED_MARK], create=True)
-            yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
+            yield from self.say_depended(namespace)
         return own | (yield from self._current(namespace, names, create=True))
+
+    def say_depended(self, namespace: str) -> Flow[None]:
+        """From now on whoever changes a key of *namespace* asks whether anything depends on it."""
+        yield from effects.current(namespace, [DEPENDED_MARK], create=True)
+        yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
 
     def _current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> Flow[dict[str, int]]:
         """`effects.current`, but without asking anybody for what is known: most writes ask for nothing else."""
