@@ -18,7 +18,9 @@ from scoutcache.entry import KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Action", "Kind", "Message", "concerns", "decode", "encode", "intersection", "invalidates"]
+__all__ = [
+    "Action", "Kind", "Message", "concerns", "concerns_source", "decode", "encode", "intersection", "invalidates",
+]  # fmt: skip
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written", "all"]
 Action = Literal["delete", "mark_stale", "refresh"]
@@ -124,6 +126,15 @@ def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
             return True
         case "all":
             return _intersects(message, ref, marks)
+
+
+def concerns_source(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
+    """May *message* have ended a key among *marks*, and so *ref*, of which nobody could know that it depends on it?
+
+    Which tags that key carries is not known either, so each tag may be one of them.
+    """
+    tags = message.kind == "mark" and any(not name.startswith("\0") for name in message.names)
+    return (tags and message.namespace == ref.namespace) or concerns(message, ref, marks)
 
 
 def _intersects(message: Message, ref: Ref, marks: Sequence[str]) -> bool:

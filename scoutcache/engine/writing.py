@@ -34,6 +34,7 @@ from scoutcache.entry import (
     KEY_MARK,
     NAMESPACE_MARK,
     NEVER,
+    UNVERSIONED,
     Encoded,
     Handled,
     Header,
@@ -48,10 +49,6 @@ from scoutcache.rules.planning import Change
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
 
 _DEPENDED = (DEPENDED_MARK,)
-
-UNVERSIONED = 0
-"""The version of a mark when the authority can't be asked; no authority ever gives it."""
-
 
 class Moment(NamedTuple):
     """When a computation began: its stamp, and the end of the channel then; and what it has been told since."""

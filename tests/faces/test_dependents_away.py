@@ -93,6 +93,24 @@ def test_what_was_written_meanwhile_ends_as_well_when_it_is_back(lone, until, wa
     assert one.get("k") is None
 
 
+OF_THE_SOURCE = {way: act for way, act in WAYS.items() if way != "mark_stale own tag"}
+
+
+@pytest.mark.parametrize("way", OF_THE_SOURCE)
+def test_what_was_written_meanwhile_ends_by_what_others_did_meanwhile(tmp_path, start_redis, until, way):
+    server = start_redis()
+    with (Cache(directory=tmp_path / "a", redis={"url": server.url}) as one,
+          Cache(directory=tmp_path / "b", redis={"url": server.url}) as other):  # fmt: skip
+        one.set("source", "old", tags=["t"])
+        assert [other.get("source") for _ in range(3)] == ["old"] * 3
+        server.pause()
+        assert one.set("k", "of the old", depends_on=["source"])
+        OF_THE_SOURCE[way](other)
+        server.resume()
+        until(lambda: not any(one._core.world.doubts) and not any(other._core.world.doubts), "all is made good")
+        until(lambda: [one.get("k"), other.get("k")] == [None, None], "both have heard of it")
+
+
 def test_what_is_written_meanwhile_is_listed_as_it_is_read(pair):
     server, one, _ = pair
     server.pause()
