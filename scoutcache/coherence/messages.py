@@ -98,9 +98,9 @@ def _of(message: Message, kind: str) -> list[str]:
     return [name[1:] for name in message.names if name.startswith(kind)] if message.kind == "all" else []
 
 
-def invalidates(message: Message, header: Header) -> bool:
-    """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks?"""
-    return message.is_invalidation and concerns(message, header.ref, [mark.name for mark in header.marks])
+def invalidates(message: Message, header: Header, sources: Sequence[str] = ()) -> bool:
+    """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks or of *sources*?"""
+    return message.is_invalidation and concerns(message, header.ref, [*(mark.name for mark in header.marks), *sources])
 
 
 def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:

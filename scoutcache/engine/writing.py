@@ -11,6 +11,8 @@ Rule 4: writing a key others depend on renews its implicit tag, unless the value
 Rule 5: what others announced on a server before a write began may reach this process only with that write's answer.
         Who began with what he was told, a caller's ``set``, begins anew then, once (*anew*).
 Rule 6: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
+Rule 7: what ends a key that others depend on may name its tags, or what it depends on itself, and when they are written
+        nothing of that key may be left to say so: it is noted when their computation begins.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
-from scoutcache.engine.moments import Known
+from scoutcache.engine.moments import Heard, Known
 from scoutcache.engine.placing import Missed, Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
@@ -110,6 +112,15 @@ class Writing:
             yield Moment(self._world.stamp(), heard.end, heard)
         finally:
             moments.end(heard)
+
+    def look_at_sources(self, namespace: str, depends_on: Sequence[str], heard: Known | None) -> Flow[Sequence[str]]:
+        """The marks of what a computation that begins depends on, which forbid its result as its own do (Rule 7)."""
+        if not isinstance(heard, Heard):
+            return ()
+        standing = yield from self.standing([Ref(namespace, key) for key in depends_on])
+        names = {mark.name for header, _ in standing.values() for mark in header.marks}
+        heard.sources = sorted(names - {NAMESPACE_MARK})
+        return heard.sources
 
     def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
         """*value* made ready to be stored; raises `SerializationError`."""
