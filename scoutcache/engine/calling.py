@@ -149,6 +149,7 @@ class Calling:
             said = job.recipe if context is None else context.said(job.recipe)
             if said is not job.recipe:
                 job.flight.late = began.end, said.marks
+            job.flight.cost = said.cost
             lives, stored = yield from self._keep(values, context, said, began)
         share, found = seconds / len(refs), context is not None and context.found
         for ref in refs:
