@@ -108,3 +108,24 @@ def test_so_it_is_where_another_machine_ended_it(end, tmp_path, start_redis):
 
         one.get_or_compute("of-source", compute, depends_on=["source"])
         assert one.get("of-source") is None
+
+
+@pytest.mark.parametrize("action", ["delete", "mark_stale"])
+@pytest.mark.parametrize("before", [[], ["elsewhere"]], ids=["nothing depends on anything", "something does"])
+def test_who_begins_to_depend_on_it_before_its_tag_is_announced_ends_as_well(action, before, tmp_path, monkeypatch):
+    """By then it was asked which keys anything depends on, and this one was not among them."""
+    with Cache(directory=tmp_path) as cache:
+        cache.set("some", 1, depends_on=before)
+        cache.set("source", "old", tags=["own"])
+        removing = cache._core.removing
+        resolve = removing.with_dependents
+
+        def resolved(*asked):
+            names = yield from resolve(*asked)
+            assert cache.get_or_compute("of-source", lambda: cache.get("source"), depends_on=["source"]) == "old"
+            assert cache.get("of-source") == "old"
+            return names
+
+        monkeypatch.setattr(removing, "with_dependents", resolved)
+        cache.invalidate(tags=["own"], action=action)
+        assert cache.get("of-source") is None
