@@ -181,9 +181,9 @@ class Assembly:
         for tier in tiers:
             if tier is not authority and hasattr(tier, "leave_marks"):
                 tier.leave_marks()
-        carried = self._memory.carried if self._memory is not None and len(tiers) == 1 else None
-        local = LocalVersions(lambda: secrets.randbits(63), carried)
-        versions = RememberedVersions(authority or local, self._journal.end)
+        carried = None if self._memory is None else self._memory.carried
+        local = LocalVersions(lambda: secrets.randbits(63), carried if len(tiers) == 1 else None)
+        versions = RememberedVersions(authority or local, self._journal.end, carried=carried)
         if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
             on_reopen(versions.drop)
         shared = len(tiers) > (self._memory is not None)
@@ -205,7 +205,7 @@ class Assembly:
             config=self._config, directory=self._directory, clocks=self._clocks, hooks=self._hooks, world=world,
             ports=ports, memory=self._memory, follower=follower, recorder=self._recorder, reading=reading,
             writing=writing, computing=computing, removing=removing,
-            staling=Staling(world, reading, writing, removing), amends=Amends(world, reading, removing),
+            staling=Staling(world, reading, writing, removing), amends=Amends(world, reading, writing, removing),
             factories=factories, journal=self._journal,
             rulebook=RuleBook(self._config.rules, self._directory / "rules", say_hook_failed),
         )  # fmt: skip
@@ -225,7 +225,7 @@ class Assembly:
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
-            remembered=versions.remembered_names,
+            remembered=versions.remembered_names, is_remembered=versions.is_remembered,
             why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),

@@ -36,6 +36,9 @@ def softened(version: int) -> int:
     """The next version of the same life: what carries *version* is stale."""
     return version & -(1 << SOFT_BITS) | (version + 1) & ((1 << SOFT_BITS) - 1)
 
+UNVERSIONED: Final = 0
+"""The version of a mark when the authority can't be asked; no authority ever gives it."""
+
 VERSION_MARK: Final = "\0version:"
 """What the name of a version of keys begins with (`versioned`): no entry carries it, and it must not be forgotten."""
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls import Calls
 from scoutcache.core import Core
-from scoutcache.engine.writing import UNVERSIONED
-from scoutcache.entry import Header, Life, Listed, Ref, life_of
+from scoutcache.entry import UNVERSIONED, Header, Life, Listed, Ref, life_of
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import asked_for, check_namespace, check_tag
 from scoutcache.patterns import Pattern

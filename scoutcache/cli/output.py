@@ -209,9 +209,14 @@ class Output:
 
     def encode(self, value: Any, indent: int | None = None) -> str:
         """*value* as JSON text that this stream may show."""
-        encoded = json.dumps(jsonable(value), ensure_ascii=False, allow_nan=False, indent=indent)
+        encoded = json.dumps(jsonable(value), ensure_ascii=self._is_narrow, allow_nan=False, indent=indent)
         encoded = encoded.encode("utf-8", "backslashreplace").decode()
         return text.visible_json(encoded) if self.on_terminal else encoded
+
+    @property
+    def _is_narrow(self) -> bool:
+        """Does the stream lack characters?  What stands for them elsewhere (`prepare_streams`) is no JSON."""
+        return not (self.stream.encoding or "utf-8").lower().startswith("utf")
 
     def _json(self, value: Any, indent: int | None = 2) -> None:
         self.write(f"{self.encode(value, indent)}\n")
@@ -235,7 +240,7 @@ class Output:
         if isinstance(value, list) and all(map(_stands_alone, value)):
             value = ",".join(value)
         elif isinstance(value, list | dict):
-            value = json.dumps(value, ensure_ascii=False)
+            value = json.dumps(value, ensure_ascii=self._is_narrow)
         if not isinstance(value, str):
             return str(value).lower() if isinstance(value, bool) else value
         safe = f"'{value}" if begins_formula(value) else value

@@ -18,7 +18,9 @@ from scoutcache.entry import KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
-__all__ = ["Action", "Kind", "Message", "concerns", "decode", "encode", "intersection", "invalidates"]
+__all__ = [
+    "Action", "Kind", "Message", "concerns", "concerns_source", "decode", "encode", "intersection", "invalidates",
+]  # fmt: skip
 
 Kind = Literal["key", "pattern", "mark", "namespace", "written", "all"]
 Action = Literal["delete", "mark_stale", "refresh"]
@@ -115,9 +117,9 @@ def _of(message: Message, kind: str) -> list[str]:
     return [name[1:] for name in message.names if name.startswith(kind)] if message.kind == "all" else []
 
 
-def invalidates(message: Message, header: Header) -> bool:
-    """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks?"""
-    return message.is_invalidation and concerns(message, header.ref, [mark.name for mark in header.marks])
+def invalidates(message: Message, header: Header, sources: Sequence[str] = ()) -> bool:
+    """Does *message* name the entry of *header*, by its key, a pattern, or one of its marks or of *sources*?"""
+    return message.is_invalidation and concerns(message, header.ref, [*(mark.name for mark in header.marks), *sources])
 
 
 def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
@@ -143,6 +145,15 @@ def concerns(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
             return True
         case "all":
             return _intersects(message, ref, marks)
+
+
+def concerns_source(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
+    """May *message* have ended a key among *marks*, and so *ref*, of which nobody could know that it depends on it?
+
+    Which tags that key carries is not known either, so each tag may be one of them.
+    """
+    tags = message.kind == "mark" and any(not name.startswith("\0") for name in message.names)
+    return (tags and message.namespace == ref.namespace) or concerns(message, ref, marks)
 
 
 def _intersects(message: Message, ref: Ref, marks: Sequence[str]) -> bool:

@@ -17,6 +17,7 @@ from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
+from scoutcache.engine.writing import Writing
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Header, Live, Mark, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
@@ -31,8 +32,8 @@ _ATTEMPTS: Final = 20
 class Amends:
     """What one cache owes its tiers."""
 
-    def __init__(self, world: World, reading: Reading, removing: Removing) -> None:
-        self._world, self._reading, self._removing = world, reading, removing
+    def __init__(self, world: World, reading: Reading, writing: Writing, removing: Removing) -> None:
+        self._world, self._reading, self._writing, self._removing = world, reading, writing, removing
 
     def make(self, level: int) -> Flow[None]:
         """Try again what a tier could not be told."""
@@ -149,8 +150,10 @@ class Amends:
 
         Whatever ended one of them since it began was heard of, and has taken it from where it was found.
         """
-        names = [mark.name for mark in header.marks]
-        versions = yield from effects.current(header.ref.namespace, names, create=True)
+        namespace, names = header.ref.namespace, [mark.name for mark in header.marks]
+        if header.depends_on and not (yield from effects.current(namespace, [DEPENDED_MARK])):
+            yield from self._writing.say_depended(namespace)
+        versions = yield from effects.current(namespace, names, create=True)
         marked = header._replace(marks=tuple([Mark(name, versions[name]) for name in names]))
         return Row(marked, live, lambda: self._world.codec.seal(marked, live), replaces=True)
 

@@ -140,11 +140,16 @@ class Calling:
     def _compute(self, job: Job, refs: Sequence[Ref], waited: float | None = None) -> Flow[None]:
         reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
         self._world.hear()  # what came with the lease was before it
-        with self._writing.computing(refs, job.recipe.depends_on) as began:
+        depends_on = job.recipe.depends_on
+        with self._writing.computing(refs, depends_on) as began:
+            if depends_on:
+                sources = yield from self._writing.look_at_sources(refs[0].namespace, depends_on, began.heard)
+                job.flight.marks = [*job.flight.marks, *sources]  # who asks after one of them ended joins it no more
             values, context, seconds = yield from self._call(job, refs)
             said = job.recipe if context is None else context.said(job.recipe)
             if said is not job.recipe:
                 job.flight.late = began.end, said.marks
+            job.flight.cost = said.cost
             lives, stored = yield from self._keep(values, context, said, began)
         share, found = seconds / len(refs), context is not None and context.found
         for ref in refs:

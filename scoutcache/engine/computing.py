@@ -119,7 +119,7 @@ class Computing:
             return None
         if (stale := flight.stale.get(ref)) is not None:
             return (yield from self._follow_stale(ref, stale, recipe))
-        return Outcome(value, "joined", cost=recipe.cost, wait_s=self._clock() - began)
+        return Outcome(value, "joined", cost=_saved(flight, recipe), wait_s=self._clock() - began)
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
@@ -317,7 +317,7 @@ class Computing:
             live = None if self._is_outdated(other, ref) else lives.get(ref)
             if live is not None and job.recipe.accepts(value := live.value()):
                 waited = self._clock() - began
-                job.results.add(ref, live, Outcome(value, "joined", cost=job.recipe.cost, wait_s=waited))
+                job.results.add(ref, live, Outcome(value, "joined", cost=_saved(other, job.recipe), wait_s=waited))
 
     # -- what is missing
 
@@ -362,6 +362,11 @@ class Computing:
             if begun is not None and not done:
                 begun.gave_up = True
         return True
+
+
+def _saved(flight: Flight, recipe: Recipe) -> float | None:
+    """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
+    return recipe.cost if flight.cost is None else flight.cost
 
 
 def _hit(one: Found) -> Outcome:

@@ -16,7 +16,7 @@ Rule 5: the messages come one after the other, under the follower's lock; comput
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple
 
@@ -56,10 +56,12 @@ class _Settled(NamedTuple):
 class Heard:
     """What one computation, which looks at *refs*, has been told; it began at position *end*."""
 
-    __slots__ = ("_before", "_first", "_moments", "_open", "changed", "end", "gap", "refs", "written")
+    __slots__ = ("_before", "_first", "_moments", "_open", "changed", "end", "gap", "refs", "sources", "written")
 
     def __init__(self, moments: Moments, refs: frozenset[Ref]) -> None:
         self._moments, self.refs = moments, refs
+        self.sources: Sequence[str] = ()
+        """The marks of what it depends on, as that stood when it began: what ends one of them ends its result."""
         self.gap = False
         self.written: dict[Ref, set[str]] = {}
         self.changed: set[Ref] = set()
@@ -105,6 +107,7 @@ class Noted:
     __slots__ = ("_under_way", "end")
 
     refs: Final = None
+    sources: Final = ()
 
     def __init__(self, end: int, under_way: list[Message]) -> None:
         self.end, self._under_way = end, under_way

@@ -266,7 +266,8 @@ class Watch:
 
     def _is_named(self, header: Header) -> bool:
         checked = self._matched.get(header.ref, 0)
-        if any(invalidates(message, header) for message in self._invalidations[checked:]):
+        sources = () if self._heard is None else self._heard.sources
+        if any(invalidates(message, header, sources) for message in self._invalidations[checked:]):
             return True
         self._matched[header.ref] = len(self._invalidations)
         return False

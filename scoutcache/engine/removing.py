@@ -116,19 +116,33 @@ class Removing:
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
     ) -> Flow[Removed]:
         """Every entry that carries one of *tags* is dead, and with *cascade* whatever depends on one: one write."""
-        failed, names = Removed(), list(tags)
+        if not cascade:
+            return (yield from self.renew(namespace, tags, reason))
+        failed = Removed()
         try:
-            names = (yield from self.with_dependents(namespace, tags)) if cascade else names
+            keys = yield from self.depended_on(namespace)
+            names = yield from self.with_dependents(namespace, tags, keys)
+            failed.add((yield from self.renew(namespace, names, reason)))
+            names = yield from self.late_dependents(namespace, keys)
         except TierUnavailable as error:
-            failed = self._failed(error)
+            failed.add(self._failed(error))
             names = self.unresolved(namespace, tags)
         failed.add((yield from self.renew(namespace, names, reason)))
         return failed
 
-    def with_dependents(self, namespace: str, tags: Sequence[str]) -> Flow[list[str]]:
-        """The names of the marks *tags*, and of those that dependents of their entries carry."""
+    def late_dependents(self, namespace: str, keys: Sequence[str]) -> Flow[list[str]]:
+        """The marks of keys that somebody depends on and that weren't yet among *keys* before it was announced.
+
+        Whoever began to depend on one of them meanwhile may not have heard, and their entries are gone, so that nobody
+        can say which of them had the tag.
+        """
+        known = set(keys)
+        return [KEY_MARK + key for key in (yield from self.depended_on(namespace)) if key not in known]
+
+    def with_dependents(self, namespace: str, tags: Sequence[str], keys: Sequence[str]) -> Flow[list[str]]:
+        """The names of the marks *tags*, and of those of *keys* that dependents of their entries carry."""
         names = list(tags)
-        if keys := (yield from self.depended_on(namespace)):
+        if keys:
             # Which of them carry a tag only their entries say; nobody else must be looked at.
             standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
             names += [

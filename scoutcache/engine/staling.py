@@ -52,12 +52,17 @@ class Staling:
 
         The tier that could not be told, and why.
         """
-        names = list(tags)
+        if not cascade:
+            return (yield from self._renew(namespace, tags, action, reason))
+        removing, failed = self._removing, dict[str, str]()
         try:
-            names = (yield from self._removing.with_dependents(namespace, tags)) if cascade else names
+            keys = yield from removing.depended_on(namespace)
+            names = yield from removing.with_dependents(namespace, tags, keys)
+            failed |= yield from self._renew(namespace, names, action, reason)
+            names = yield from removing.late_dependents(namespace, keys)
         except TierUnavailable:
-            names = self._removing.unresolved(namespace, tags)
-        return (yield from self._renew(namespace, names, action, reason))
+            names = removing.unresolved(namespace, tags)
+        return failed | (yield from self._renew(namespace, names, action, reason))
 
     def dependents(
         self, namespace: str, keys: Sequence[str], action: Action, reason: str | None

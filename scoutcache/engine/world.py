@@ -69,6 +69,8 @@ class World:
     """Does this process know, without asking the authority, that every one of these marks is current?"""
     remembered: Callable[[str, str], list[str]] = lambda _, __: []
     """The names of marks that begin with a text, as far as this process knows them without asking the authority."""
+    is_remembered: Callable[[str, str], bool] = lambda _, __: False
+    """Is a mark of this name among them?"""
     hear: Callable[[], object] = lambda: None
     """Apply what the channel has by now, as a write to a server brings it there that others were ahead of."""
     tells: int | None = None

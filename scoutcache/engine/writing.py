@@ -11,6 +11,8 @@ Rule 4: writing a key others depend on renews its implicit tag, unless the value
 Rule 5: what others announced on a server before a write began may reach this process only with that write's answer.
         Who began with what he was told, a caller's ``set``, begins anew then, once (*anew*).
 Rule 6: all of it is one change (`World.changing`): if this process is killed in the middle, everybody drops memory.
+Rule 7: what ends a key that others depend on may name its tags, or what it depends on itself, and when they are written
+        nothing of that key may be left to say so: it is noted when their computation begins.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
-from scoutcache.engine.moments import Known
+from scoutcache.engine.moments import Heard, Known
 from scoutcache.engine.placing import Missed, Placing
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.world import World
@@ -34,6 +36,7 @@ from scoutcache.entry import (
     KEY_MARK,
     NAMESPACE_MARK,
     NEVER,
+    UNVERSIONED,
     Encoded,
     Handled,
     Header,
@@ -48,10 +51,6 @@ from scoutcache.rules.planning import Change
 __all__ = ["Entry", "Lifetime", "Moment", "Writing"]
 
 _DEPENDED = (DEPENDED_MARK,)
-
-UNVERSIONED = 0
-"""The version of a mark when the authority can't be asked; no authority ever gives it."""
-
 
 class Moment(NamedTuple):
     """When a computation began: its stamp, and the end of the channel then; and what it has been told since."""
@@ -113,6 +112,15 @@ class Writing:
             yield Moment(self._world.stamp(), heard.end, heard)
         finally:
             moments.end(heard)
+
+    def look_at_sources(self, namespace: str, depends_on: Sequence[str], heard: Known | None) -> Flow[Sequence[str]]:
+        """The marks of what a computation that begins depends on, which forbid its result as its own do (Rule 7)."""
+        if not isinstance(heard, Heard):
+            return ()
+        standing = yield from self.standing([Ref(namespace, key) for key in depends_on])
+        names = {mark.name for header, _ in standing.values() for mark in header.marks}
+        heard.sources = sorted(names - {NAMESPACE_MARK})
+        return heard.sources
 
     def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
         """*value* made ready to be stored; raises `SerializationError`."""
@@ -262,8 +270,11 @@ class Writing:
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
         taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
-        known, namespace = self._world.known, refs[0].namespace
-        if awaited := [name for ref in refs if known(namespace, [name := KEY_MARK + ref.key])]:
+        namespace = refs[0].namespace
+        awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
+        if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
+            awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does
+        if awaited:
             with suppress(TierUnavailable):  # here it is heard, elsewhere once it is made good
                 yield from self.renew(namespace, awaited)
         return taken
@@ -280,9 +291,13 @@ class Writing:
         depended = yield from self._current(namespace, [DEPENDED_MARK])
         own = (yield from effects.current(namespace, [KEY_MARK + ref.key for ref in refs])) if depended else {}
         if depends and not depended:
-            yield from effects.current(namespace, [DEPENDED_MARK], create=True)
-            yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
+            yield from self.say_depended(namespace)
         return own | (yield from self._current(namespace, names, create=True))
+
+    def say_depended(self, namespace: str) -> Flow[None]:
+        """From now on whoever changes a key of *namespace* asks whether anything depends on it."""
+        yield from effects.current(namespace, [DEPENDED_MARK], create=True)
+        yield from effects.announce(self._world.message("mark", namespace, [DEPENDED_MARK]))
 
     def _current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> Flow[dict[str, int]]:
         """`effects.current`, but without asking anybody for what is known: most writes ask for nothing else."""

@@ -119,6 +119,9 @@ _MISTAKEN: Final = (
      "the sentinels know no such service, or nobody who serves it: [redis] sentinel_service is its name"),
 )  # fmt: skip
 """What is said by one who isn't what the configuration takes him for."""
+_CROWDED: Final = (
+    "the server takes no more connections: CLIENT LIST names who holds them, CONFIG SET maxclients allows more"
+)
 _NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
 
 
@@ -130,6 +133,8 @@ def fault_of(error: BaseException) -> Fault:
         hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
     elif isinstance(error, told.InvalidResponse):
         hint = _NO_SERVER
+    elif "max number of clients reached" in reason:
+        hint = _CROWDED
     else:
         hint = next((what for said, what in _MISTAKEN if said.search(reason)), hint)
     return Fault(kind, reason, hint, kind in _AWAY)

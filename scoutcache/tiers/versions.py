@@ -101,10 +101,18 @@ class LocalVersions:
 
 
 class RememberedVersions:
-    """An authority and what this process remembers of it, at most *capacity* versions."""
+    """An authority and what this process remembers of it, at most *capacity* versions.
 
-    def __init__(self, authority: Versions, end: Callable[[], int], capacity: int = 100_000) -> None:
+    *carried* is what it has in memory, by namespace and the name of each mark: what came there while the authority
+    could not be asked carries marks that nobody has told a version of.
+    """
+
+    def __init__(
+        self, authority: Versions, end: Callable[[], int], capacity: int = 100_000,
+        carried: Mapping[tuple[str, str], object] | None = None,
+    ) -> None:  # fmt: skip
         self._authority, self._end, self._capacity = authority, end, capacity
+        self._carried = {} if carried is None else carried
         self._known: dict[tuple[str, str], int] = {}
         self.under_way: Callable[[], bool] = lambda: False
         """Has this process heard of an invalidation that has not ended?"""
@@ -145,8 +153,13 @@ class RememberedVersions:
         return answer is not None and not (create and len(answer) < len(names))
 
     def remembered_names(self, namespace: str, prefix: str) -> list[str]:
-        """The names that begin with *prefix* and have a version, as far as this process knows without asking."""
-        return [name for space, name in list(self._known) if space == namespace and name.startswith(prefix)]
+        """The names that begin with *prefix* and something carries, as far as this process knows without asking."""
+        pairs = {**self._known, **dict.fromkeys(self._carried)}
+        return [name for space, name in pairs if space == namespace and name.startswith(prefix)]
+
+    def is_remembered(self, namespace: str, name: str) -> bool:
+        """Is it one of those?"""
+        return (namespace, name) in self._known or (namespace, name) in self._carried
 
     def begun(self) -> int:
         """To be noted before the authority is asked, for `keep`."""

@@ -110,6 +110,15 @@ def test_an_output_that_lacks_a_character_shows_its_number(directory):
     assert (done.returncode, done.stdout, done.stderr) == (0, "llm:\\u2603\n", "")
 
 
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
+def test_what_is_for_programs_stays_json_where_the_output_lacks_a_character(encoding, directory):
+    assert run("""set 'llm:☃' '{"naïve": "☃"}' --value json --tag 'é☃'""").returncode == 0
+    assert json.loads(run("get 'llm:☃'", PYTHONIOENCODING=encoding).stdout) == {"naïve": "☃"}
+    for line in ("keys --json", "inspect 'llm:☃' --json"):
+        assert "é☃" in str(json.loads(run(line, PYTHONIOENCODING=encoding).stdout)), line
+    assert json.loads(run("keys 'llm:☃' --format jsonl", PYTHONIOENCODING=encoding).stdout)["key"] == "llm:☃"
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8:surrogateescape", "ascii"])
 def test_half_of_a_surrogate_pair_is_shown_as_an_escape(encoding, directory):
     assert run("""set sur:1 '"\\\\ud800"' --value json""").returncode == 0

@@ -227,6 +227,19 @@ def test_an_interrupt_elects_a_follower_and_doesnt_reach_it(world):
     assert world.finish(follower, join).value == "mine"
 
 
+def test_who_joins_saves_what_the_call_cost_as_its_factory_said(world):
+    def costly(ctx):
+        ctx.cost = 0.25
+        return "value"
+
+    leader = world.compute("k", costly)
+    calling, _ = world.drive_until(leader, lambda effect: isinstance(effect, Call))
+    asked = [world.compute("k", pytest.fail), world.compute("k", costly, cost=1.0)]
+    followers = [(one, next(one)) for one in asked]
+    assert world.finish(leader, calling).cost == 0.25
+    assert [world.finish(*follower).cost for follower in followers] == [0.25, 0.25]
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("key", "k"), ("mark", "red"), ("pattern", "k*"), ("namespace", ""), ("written", "k"), ("key", "db")],

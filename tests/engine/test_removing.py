@@ -41,7 +41,7 @@ def test_a_pattern_removes_physically(filled):
 
 def test_tags_are_one_write_whatever_their_number(filled):
     filled.drive(filled.removing.tags("ns", ["llm", "job"]))
-    assert [type(effect) for effect in filled.effects] == [Current, Announce, Renew, Announce]
+    assert [type(effect) for effect in filled.effects] == [Current, Announce, Renew, Announce, Current]
     assert filled.find("llm:1") is None
     assert filled.find("job:1") is None
     assert not filled.memory.rows

@@ -54,6 +54,63 @@ def test_what_depends_on_it_ends(pair, until, way, fault):
     assert [one.get("k"), other.get("k")] == [None, None]
 
 
+@pytest.fixture
+def lone(tmp_path, start_redis):
+    """A server of the test's own, and one machine, in whose namespace nothing depends on anything."""
+    server = start_redis()
+    with Cache(directory=tmp_path, redis={"url": server.url}) as one:
+        assert one.set("other", 1)
+        yield server, one
+        server.resume()
+
+
+@pytest.mark.parametrize("before", ["depended on before", "never depended on"])
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_written_meanwhile_ends_as_well_each_time(lone, way, before):
+    server, one = lone
+    if before == "depended on before":
+        one.set("source", "old", tags=["t"])
+        one.set("k", "of the old", tags=["own"], depends_on=["source"])
+    server.pause()
+    for number in range(3):
+        assert one.set("source", number, tags=["t"])
+        assert one.set("k", number, tags=["own"], depends_on=["source"])
+        assert one.get("k") == number
+        WAYS[way](one)
+        assert one.get("k") is None
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_written_meanwhile_ends_as_well_when_it_is_back(lone, until, way):
+    server, one = lone
+    assert one.set("source", "old", tags=["t"])
+    server.pause()
+    assert one.set("k", "of the old", tags=["own"], depends_on=["source"])
+    server.resume()
+    until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
+    assert one.get("k") == "of the old"
+    WAYS[way](one)
+    assert one.get("k") is None
+
+
+OF_THE_SOURCE = {way: act for way, act in WAYS.items() if way != "mark_stale own tag"}
+
+
+@pytest.mark.parametrize("way", OF_THE_SOURCE)
+def test_what_was_written_meanwhile_ends_by_what_others_did_meanwhile(tmp_path, start_redis, until, way):
+    server = start_redis()
+    with (Cache(directory=tmp_path / "a", redis={"url": server.url}) as one,
+          Cache(directory=tmp_path / "b", redis={"url": server.url}) as other):  # fmt: skip
+        one.set("source", "old", tags=["t"])
+        assert [other.get("source") for _ in range(3)] == ["old"] * 3
+        server.pause()
+        assert one.set("k", "of the old", depends_on=["source"])
+        OF_THE_SOURCE[way](other)
+        server.resume()
+        until(lambda: not any(one._core.world.doubts) and not any(other._core.world.doubts), "all is made good")
+        until(lambda: [one.get("k"), other.get("k")] == [None, None], "both have heard of it")
+
+
 def test_what_is_written_meanwhile_is_listed_as_it_is_read(pair):
     server, one, _ = pair
     server.pause()

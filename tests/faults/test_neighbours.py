@@ -13,6 +13,7 @@ import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.core import Clocks
+from scoutcache.errors import TierUnavailable
 
 TIERS = ["memory", "redis", "disk"]
 
@@ -221,4 +222,21 @@ def test_what_depends_on_what_a_neighbour_set_is_not_served_while_the_server_is_
     kept(b)
     server.pause()
     a.set("parent", 2)
+    assert b.get("k") is None
+
+
+@pytest.mark.parametrize("end", [lambda cache: cache.delete("parent"), lambda cache: cache.invalidate("par*"),
+                                 lambda cache: cache.set("parent", 2)], ids=["delete", "pattern", "set"])  # fmt: skip
+def test_what_was_stored_while_nobody_told_versions_dies_with_what_it_depends_on(opened, server, until, end):
+    """Nobody else knows that anything does, and so renews nothing."""
+    a, b = opened(), opened(deaf=True)
+    a.set("parent", 1)
+    server.pause()
+    b.set("k", "old", depends_on=["parent"])
+    assert b.get("k") == "old"
+    server.resume()
+    until(lambda: a.health()["healthy"], "the other one has it back")
+    end(a)
+    if b._core.journal.end() == b._core.follower.seen:  # a write is heard by the stream alone
+        until(lambda: b._core.background._keep_up(b._core) is None, "it hears", ignoring=(TierUnavailable,))
     assert b.get("k") is None

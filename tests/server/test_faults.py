@@ -144,6 +144,19 @@ def test_what_speaks_another_protocol_is_no_server_that_is_down():
     assert "isn't Redis" in (fault.hint or "")
 
 
+def test_a_server_that_takes_no_more_connections_runs_and_is_where_it_was_said(start_redis):
+    import redis
+
+    server = start_redis("--maxclients", "1")
+    with redis.Redis.from_url(server.url) as first, redis.Redis.from_url(server.url) as one_more:
+        first.ping()
+        with pytest.raises(redis.ConnectionError) as refused:
+            one_more.ping()
+    fault = fault_of(refused.value)
+    assert (fault.kind, fault.away) == (Kind.UNREACHABLE, True)
+    assert "maxclients" in (fault.hint or "")
+
+
 @pytest.mark.parametrize(("given", "server", "remedy"), [
     ("nodes", (), "by [redis] url"), ("nodes", ("--requirepass", "x"), "password"),
     ("sentinel", (), "no sentinel: a plain server is named by [redis] url"),

@@ -1,8 +1,12 @@
-"""What a memory tier drops when a message arrives."""
+"""What a memory tier drops when a message arrives.
+
+What depends on a key by a mark without a version (it was stored while the authority could not be asked) hears of that
+key by its name: whoever changes it knows of no mark to renew.
+"""
 
 from __future__ import annotations
 
-from scoutcache.coherence.messages import Message
+from scoutcache.coherence.messages import Message, concerns_source
 from scoutcache.entry import Ref
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.memory.tier import MemoryTier
@@ -19,9 +23,13 @@ class MemoryHolder:
     def apply(self, message: Message) -> None:
         """Drop what *message* names, or mark it stale."""
         tier, namespace = self._tier, message.namespace
+        dependents = [ref for ref, names in tier.unversioned() if concerns_source(message, ref, names)]
         if message.action != "delete":
             self._age(message)
+            tier.age(dependents)
             return
+        if dependents:
+            tier.remove(dependents)
         match message.kind:
             case "key" | "written":
                 refs = [Ref(namespace, key) for key in message.names]

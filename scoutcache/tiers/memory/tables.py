@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from scoutcache.entry import NAMESPACE_MARK, Mark
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, UNVERSIONED, Mark
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
@@ -36,6 +36,8 @@ class Tables:
         self._departed: Counter[tuple[str, str]] = Counter()
         self._costs: dict[tuple[str, str], tuple[int, float]] = {}
         self._common: dict[tuple[Mark, ...], tuple[Mark, ...]] = {}
+        self.unversioned: set[Slot] = set()
+        """Those that depend on keys by marks whose versions nobody could tell."""
 
     def shared(self, marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
         """The same marks, one object for all entries that carry them: 130 bytes a mark otherwise."""
@@ -82,6 +84,8 @@ class Tables:
         for mark in slot.marks:
             if mark.name != NAMESPACE_MARK:
                 self._tagged.setdefault((slot.space, mark.name), set()).add(slot)
+                if mark.version == UNVERSIONED and mark.name.startswith(KEY_MARK):
+                    self.unversioned.add(slot)
 
     def take(self, slot: Slot) -> None:
         """Remove *slot*, which is in its table."""
@@ -91,6 +95,7 @@ class Tables:
     def _see_off(self, slot: Slot) -> None:
         """It is out of its table, so that no hit comes any more: count those it had."""
         self._count(slot)
+        self.unversioned.discard(slot)
         for mark in slot.marks:
             slots = self._tagged.get((slot.space, mark.name))
             if slots is not None:
@@ -128,6 +133,7 @@ class Tables:
         for table in self.spaces.values():
             table.clear()
         self._tagged.clear()
+        self.unversioned.clear()
 
     def sweep(self) -> None:
         """Let go of empty tables, and of the room that tables kept for entries that left."""

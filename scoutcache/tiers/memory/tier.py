@@ -303,6 +303,13 @@ class MemoryTier:
         with self._lock:
             return self._end(self._tables.tagged(namespace, names))
 
+    def unversioned(self) -> list[tuple[Ref, list[str]]]:
+        """What depends on keys by marks whose versions nobody could tell, and the names of all its marks."""
+        if not self._tables.unversioned:
+            return []
+        with self._lock:
+            return [(slot.ref, [mark.name for mark in slot.marks]) for slot in self._tables.unversioned]
+
     def age(self, refs: Sequence[Ref]) -> None:
         """They are stale from now on; those that expire at the end of their fresh time keep that as their end."""
         with self._lock:
