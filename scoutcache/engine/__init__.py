@@ -20,4 +20,5 @@ lock, reads no clock and starts no thread; whoever drives it decides between thr
     staling     mark stale
     doubt       what a tier isn't believed about, for it could not be told
     amends      make that good
+    entrusted   what a neighbour owes the server, in case it ends before it can make that good
 """
