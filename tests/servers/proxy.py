@@ -81,6 +81,7 @@ class Proxy:
         """End the connections and the thread; nothing happens the second time."""
         if not self._loop.is_closed():
             self._run(self._cut)
+            self._run(_turns)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(PATIENCE)
             self._loop.close()
@@ -181,6 +182,12 @@ class Proxy:
         if self._frozen:
             return None
         return 0.0 if arrived is None else arrived + self._delay - self._loop.time()
+
+
+async def _turns() -> None:
+    """A transport that was aborted closes its socket some turns of the loop later."""
+    for _ in range(5):
+        await asyncio.sleep(0)
 
 
 async def _first_of(*ways: object) -> None:
