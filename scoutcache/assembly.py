@@ -240,8 +240,8 @@ class Assembly:
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
         memory = self._memory
         holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
-        if self._remote is not None and self._remote.disk is not None:
-            holders.append(self._remote.disk)
+        if self._remote is not None:
+            holders += self._remote.holders
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
             watchers=[*watchers, self._moments], settled=self._moments.applied,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls import Calls
 from scoutcache.channels.counts import SharedCounts
-from scoutcache.channels.follower import Follower
+from scoutcache.channels.follower import Follower, Holder
 from scoutcache.channels.foreign import Foreign
 from scoutcache.channels.heard import id_text
 from scoutcache.channels.lease_plans import LeasePlans
@@ -122,6 +122,11 @@ class Remote:
         if self._heard_before is None:
             self.disk.drop()  # it has never heard of the server, which alone can say what is valid
 
+    @property
+    def holders(self) -> list[Holder]:
+        """Who must hear what other machines say."""
+        return [] if self.disk is None else [_OfStream(self.disk, self.channel)]
+
     def open(self, core: Core) -> None:
         """Hear the stream from its end on; where the server is away, from where it is when it comes back.
 
@@ -131,9 +136,10 @@ class Remote:
         self._doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
         for doubt in self._doubts:
             doubt.also = self.disk
-        self._entrusted = Entrusted(world, self._monotonic, threading.Lock())
-        world.doubts[self._entrusted.level].also = self._entrusted
         assert self.tier is not None
+        level = core.tiers.index(self.tier)
+        self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock())
+        world.doubts[level].also = self._entrusted
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         core.sure = self.sure
@@ -187,6 +193,8 @@ class Remote:
         if most is not None and now - self._away_since > most:
             self._away_since = now  # what is kept from now on may be as old again
             self._follower.drop()
+            if self.disk is not None:
+                self.disk.drop()
             self._shut(True)
 
     def _end_for_the_dead(self) -> None:
@@ -323,6 +331,20 @@ def _noting(tier: RedisTier, sent: Sent) -> None:
         return write(rows, *more)
 
     vars(tier.plans)["write"] = noted  # so that a cache which isn't told of changes pays nothing
+
+
+class _OfStream:
+    """What *disk* hears: what neighbours did they have done to it themselves, so that no gap among them matters."""
+
+    def __init__(self, disk: DiskHolder, channel: StreamChannel) -> None:
+        self._disk, self._channel, self._gaps = disk, channel, channel.stream_gaps
+        self.apply = disk.apply
+
+    def drop(self) -> None:
+        """Something was missed: of the stream?"""
+        if self._channel.stream_gaps != self._gaps:
+            self._gaps = self._channel.stream_gaps
+            self._disk.drop()
 
 
 class Together:

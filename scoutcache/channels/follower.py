@@ -110,6 +110,7 @@ class Follower:
         messages, end = self._journal.since(self.seen, _AT_ONCE)
         if messages is None:
             self._drop()
+            self.look_back()  # what was under way before still is
         else:
             for message in messages:
                 self._apply(message)

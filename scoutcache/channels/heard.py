@@ -68,7 +68,7 @@ class Heard:
 
     def __init__(self, beside: Neighbours, *, kept: int, known: bytes | None) -> None:
         self.beside, self._kept = beside, kept
-        self._end = self._invalidated = 0
+        self._end = self._invalidated = self.stream_gaps = 0
         self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
@@ -93,6 +93,8 @@ class Heard:
 
     def settle(self, seen: int, moved: Callable[[int], object]) -> None:
         """Everything up to *seen* has been applied: tell *moved* what hits may compare, -1 where there is more."""
+        if self.beside.is_ahead:  # by what this process itself has said, perhaps
+            self._hear_neighbours()
         with self._lock:
             self._moved = moved
             moved(self.beside.read if seen == self._end else -1)
@@ -181,7 +183,8 @@ class Heard:
             self._invalidated = position
         self._last = identity  # Rule 2
 
-    def _gap(self, identity: bytes, position: int) -> None:
+    def _gap(self, identity: bytes, position: int, *, of_stream: bool = True) -> None:
+        self.stream_gaps += of_stream
         self._positions.clear()
         self._messages.clear()
         self._base = position
@@ -207,13 +210,14 @@ class Heard:
     def _hear_neighbours(self) -> None:
         with self._lock:
             while self.beside.is_ahead:
-                news = self.beside.news()
+                news, read = self.beside.news()
                 if news is None:
-                    self._gap(self._last, self._end + 1)
+                    self._gap(self._last, self._end + 1, of_stream=False)
                 for message in news or ():
                     self._note(message)
                     if message.is_invalidation and not message.owed:
                         self.beside.expect(message)
+                self.beside.read = read
 
     def told(self, message: Message, before: bytes, identity: bytes) -> int | None:
         """This process appended *message*; the end before it, which what was noted meanwhile has moved.

@@ -7,15 +7,18 @@ Rule 1: an invalidation stands in the journal before it stands in the stream, an
         first.  So what comes by both ways is heard here, and its copy in the stream says nothing new: counted twice,
         it would forbid what was computed in between.
 Rule 2: what can't be told to the server is told here all the same; there that is owed.
-Rule 3: a journal that can't be written is no reason for anything to fail: the server tells the others.
+Rule 3: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
+        to fail or to wait: the server tells the others.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from scoutcache.channels.private import PrivateJournal
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ __all__ = ["Neighbours"]
 _AT_ONCE: Final = 1 << 20
 """Bytes of messages that are read at a time: a process that slept may find many."""
 
+_PATIENCE, _POLL = 0.1, 0.002
+"""Seconds to wait for one's turn to speak, and between two tries."""
+
 _COPIES: Final = 10_000
 """Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
 
@@ -36,12 +42,16 @@ class Neighbours:
 
     def __init__(self, journal: Channel) -> None:
         self.journal = journal
-        self.renew()
+        self._begin()
         self.read = journal.end()
-        """The position up to which `news` has told."""
+        """The position up to which `news` was noted; it moves after that, for who finds it there asks no more."""
 
     def renew(self) -> None:
         """Called in a forked child, to whom its parent is a neighbour."""
+        self.journal.renew_mutex()
+        self._begin()
+
+    def _begin(self) -> None:
         self._lock = threading.Lock()
         self._own: list[Message] = []
         """What this process said, and has not read."""
@@ -53,25 +63,34 @@ class Neighbours:
         return self.journal.end() != self.read
 
     def tell(self, message: Message, *, wait: bool = True) -> None:
-        """Say *message*.  Without *wait* `BlockingIOError` where somebody else is writing."""
+        """Say *message*; where somebody else speaks for too long nobody hears it, without *wait* `BlockingIOError`."""
         with self._lock:
             self._own.append(message)
-        try:
-            self.journal.append(message, wait=wait)
-        except (TierUnavailable, BlockingIOError) as error:
-            with self._lock, suppress(ValueError):
-                self._own.remove(message)
-            if isinstance(error, BlockingIOError):
-                raise
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self.journal.append(message, wait=False)
+            except (TierUnavailable, BlockingIOError) as error:
+                if isinstance(error, BlockingIOError) and wait and time.monotonic() < until:
+                    time.sleep(_POLL)
+                    continue
+                with self._lock, suppress(ValueError):
+                    self._own.remove(message)
+                if isinstance(error, BlockingIOError) and not wait:
+                    raise
+            return
 
-    def news(self) -> list[Message] | None:
-        """What the others said since the last time, some of it where it is much; None where that was lost."""
+    def news(self) -> tuple[list[Message] | None, int]:
+        """What the others said since the last time, some of it where it is much, and the position to be `read` then.
+
+        None where it was lost.
+        """
         with self._lock:
-            messages, self.read = self.journal.since(self.read, _AT_ONCE)
+            messages, position = self.journal.since(self.read, _AT_ONCE)
             if messages is None:
                 self._own.clear()
-                return None
-            return [message for message in messages if not self._is_own(message)]
+                return None, position
+            return [message for message in messages if not self._is_own(message)], position
 
     def _is_own(self, message: Message) -> bool:
         if message not in self._own:
@@ -90,8 +109,11 @@ class Neighbours:
         return bool(self._copies) and self._copies.pop(message, self) is None
 
     def reopen(self) -> None:
-        """The directory was replaced.  Raises `TierUnavailable`."""
-        self.journal.reopen()
+        """The directory was replaced; where it can't be made anew nobody is heard beside the server any more."""
+        try:
+            self.journal.reopen()
+        except TierUnavailable:
+            self.journal = PrivateJournal()
         with self._lock:
             self.read = self.journal.end()
             self._own.clear()

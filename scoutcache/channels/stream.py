@@ -232,8 +232,9 @@ class StreamChannel(Heard, Placeless):
         return self.beside.journal.replaced()
 
     def reopen(self) -> None:
-        """Open the journal that is there now.  Raises `TierUnavailable`."""
+        """Open the journal that is there now; what neighbours said in it before that is missed."""
         self.beside.reopen()
+        self.miss()
 
     def broken_off(self) -> None:
         """End what the calling thread or task has under way (Rule 4); it doesn't know any more what it holds."""

@@ -14,7 +14,7 @@ from typing import Literal
 
 import msgspec
 
-from scoutcache.entry import KEY_MARK, Header, Ref
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Header, Ref
 from scoutcache.errors import CorruptEntry, InvalidKey
 from scoutcache.patterns import Pattern
 
@@ -71,6 +71,21 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
         if not self.owed or self.kind != "written":
             return []
         return [KEY_MARK + key for key in self.names if key not in self.same]
+
+    @property
+    def is_unresolved(self) -> bool:
+        """Could nobody be asked what depends on what it names?  Then whatever depends on a key it `may_end` goes.
+
+        Of a tag `DEPENDED_MARK` beside it says so.
+        """
+        if self.kind == "mark":
+            return DEPENDED_MARK in self.names and any(not name.startswith("\0") for name in self.names)
+        return self.owed and self.kind == "pattern"
+
+    def may_end(self, mark: str) -> bool:
+        """Is it the *mark* of what depends on a key that may have been named?"""
+        key = mark.removeprefix(KEY_MARK)
+        return key != mark and (self.kind == "mark" or any(Pattern.parse(text).matches(key) for text in self.names))
 
     @property
     def dependents(self) -> Message:

@@ -168,7 +168,8 @@ class Amends:
         namespace, keys = refs[0].namespace, [ref.key for ref in refs]
         doom = RemoveOlder(level, starts) if level == self._world.tells else Remove(level, refs)
         yield from self._removing.announced("written", namespace, keys, None, [doom])
-        if (yield from self._removing.cascade(namespace, keys, None)).failed:
+        failed = (yield from self._removing.cascade(namespace, keys, None)).failed
+        if failed and level == self._world.tells:  # of another tier it is gone; for what depends on it that is owed
             self._world.doubts[level].about(refs, max(starts.values()))
 
 

@@ -2,21 +2,26 @@
 
 Rule 1: the server isn't believed about it until it has been said again, later and with the server there to hear it:
         neither about the entries that were named (`covers`), nor about the versions of marks that were to be renewed,
-        those of what depends on a key that was written among them (`owes`).
+        those of what depends on a key that was named among them (`owes`).
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
-        back.  What has not been said again `GRACE` seconds later, nobody is left to say: this process does.
+        back; as long as it fails there it tells so again and again.  Of what hasn't been said at all for `GRACE`
+        seconds, with the server there, nobody is left to speak: this process makes it its own.
+Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
+        may have been computed before.
+Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a process that owes too many of them clears
+        their namespace, and here the outage of one machine would clear it for all.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.world import World
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 __all__ = ["GRACE", "Entrusted"]
@@ -24,29 +29,43 @@ __all__ = ["GRACE", "Entrusted"]
 GRACE: Final = 2.0
 """Seconds: a process looks twice a second whether it can make good what it owes."""
 
-_MOST: Final = 10_000
-"""Debts; beyond that they become this process's own at once, which knows how to keep many."""
+_MOST: Final = 5_000
+"""Debts of a kind that are taken on; those beyond are forgotten with whoever owes them."""
+
+_AT_ONCE: Final = 500
+"""Keys that are made its own in a turn."""
+
+_MANY: Final = 100
+"""Patterns, beyond which the server isn't believed about anything in their namespaces: each read would try them all."""
 
 K = TypeVar("K")
 _InSpace = tuple[str, str]
 """A namespace, and the name of a mark or a pattern in it."""
 
 
+class _Debt(NamedTuple):
+    """The stamp of the message that was owed, and when it was last said so."""
+
+    stamp: int
+    said: float
+
+
 class Entrusted:
-    """Debts of neighbours to the tier of *world* that tells others; *now* is monotonic seconds.
+    """Debts of neighbours to the tier of *world* at *level*, a server; *now* is monotonic seconds.
 
     It hears every message, and is what that tier isn't believed about (`scoutcache.engine.doubt`).
     """
 
-    def __init__(self, world: World, now: Callable[[], float], lock: AbstractContextManager[Any]) -> None:
-        assert world.tells is not None
-        self._world, self.level, self._now, self._lock = world, world.tells, now, lock
+    def __init__(
+        self, world: World, level: int, now: Callable[[], float], lock: AbstractContextManager[Any]
+    ) -> None:
+        self._world, self.level, self._now, self._lock = world, level, now, lock
+        self._machine = world.source.rpartition(".")[0]
         self._back: float | None = None
-        # Each with the stamp of the message that was owed.
-        self._refs: dict[Ref, int] = {}
-        self._marks: dict[_InSpace, int] = {}
-        self._patterns: dict[_InSpace, int] = {}
-        self._spaces: dict[str, int] = {}
+        self._refs: dict[Ref, _Debt] = {}
+        self._marks: dict[_InSpace, _Debt] = {}
+        self._patterns: dict[_InSpace, _Debt] = {}
+        self._spaces: dict[str, _Debt] = {}
 
     def restart(self, lock: AbstractContextManager[Any]) -> None:
         """In a forked child: nobody holds the parent's."""
@@ -57,9 +76,12 @@ class Entrusted:
 
     def covers(self, ref: Ref) -> bool:
         """Is the tier not to be believed about *ref*?"""
-        if ref in self._refs or ref.namespace in self._spaces:
-            return True
-        return any(space == ref.namespace and Pattern.parse(text).matches(ref.key) for space, text in self._patterns)
+        return ref in self._refs or ref.namespace in self._spaces or self._matches(*ref)
+
+    def _matches(self, namespace: str, key: str) -> bool:
+        patterns = self._patterns
+        many = len(patterns) > _MANY
+        return any(space == namespace and (many or Pattern.parse(text).matches(key)) for space, text in patterns)
 
     def owes(self, namespace: str, names: Sequence[str]) -> bool:
         """Is the version of one of those marks to be renewed?"""
@@ -68,8 +90,10 @@ class Entrusted:
     def _owes(self, namespace: str, name: str) -> bool:
         if name == NAMESPACE_MARK:
             return namespace in self._spaces
-        key = name.removeprefix(KEY_MARK)
-        return (namespace, name) in self._marks or (key != name and Ref(namespace, key) in self._refs)
+        if (namespace, name) in self._marks or not name.startswith(KEY_MARK):
+            return (namespace, name) in self._marks
+        ref = Ref(namespace, name[len(KEY_MARK) :])
+        return (namespace, DEPENDED_MARK) in self._marks or ref in self._refs or self._matches(*ref)
 
     def apply(self, message: Message) -> None:
         """Take on what is owed; let go of what was said again."""
@@ -91,29 +115,31 @@ class Entrusted:
             return
         if self._back is None:
             self._back = self._now()
-        if self and self._now() - self._back >= GRACE:
+        if self and (until := self._now() - GRACE) >= self._back:
             with self._lock:
-                self._make_own()
+                self._make_own(until)
 
     def _take(self, message: Message) -> None:
-        space, stamp = message.namespace, message.stamp
+        space, debt = message.namespace, _Debt(message.stamp, self._now())
         match message.kind:  # of an intersection ("all") each key is named by itself
             case "key" | "written":
-                self._refs.update(dict.fromkeys([Ref(space, key) for key in message.names], stamp))
+                _add(self._refs, [Ref(space, key) for key in message.names], debt)
             case "mark":
-                self._marks.update(dict.fromkeys([(space, name) for name in message.names], stamp))
+                names = [name for name in message.names if name != DEPENDED_MARK or message.is_unresolved]
+                _add(self._marks, [(space, name) for name in names], debt)
             case "pattern":  # anew, for others may be looking through them
-                self._patterns = {**self._patterns, **dict.fromkeys([(space, text) for text in message.names], stamp)}
+                self._patterns = _add({**self._patterns}, [(space, text) for text in message.names], debt)
             case "namespace":
-                self._spaces[space] = stamp
-        if len(self._refs) + len(self._marks) + len(self._patterns) > _MOST:
-            self._make_own()
+                self._spaces[space] = debt
 
     def _settle(self, message: Message) -> None:
         space, names, stamp = message.namespace, message.names, message.stamp
         match message.kind:
-            case "key" | "written":
+            case "key":
                 self._refs = _without(self._refs, [Ref(space, key) for key in names], stamp)
+            case "written":
+                if message.source.rpartition(".")[0] == self._machine:  # Rule 3
+                    self._refs = _without(self._refs, [Ref(space, key) for key in names], stamp)
             case "mark":
                 self._marks = _without(self._marks, [(space, name) for name in names], stamp)
             case "pattern":
@@ -124,22 +150,36 @@ class Entrusted:
                 self._patterns = _without(self._patterns, [one for one in self._patterns if one[0] == space], stamp)
                 self._spaces = _without(self._spaces, [space], stamp)
 
-    def _make_own(self) -> None:
+    def _make_own(self, until: float) -> None:
+        """Make its own what nobody has said anything of since *until* (Rule 2)."""
         doubts, level = self._world.doubts, self.level
-        for ref, start in self._refs.items():
-            doubts[level].about([ref], start)
-        for space in {space for space, _ in self._marks}:
-            names = tuple([name for other, name in self._marks if other == space])
+        if len(doubts[level].refs) < _MOST:  # Rule 4
+            for ref in _silent(self._refs, until)[:_AT_ONCE]:
+                doubts[level].about([ref], self._refs.pop(ref).stamp)
+        for space, name in (marks := _silent(self._marks, until)):
             for judged in self._world.judged_by_versions:
-                doubts[judged].owe(Renew(space, names))
-        for space, text in self._patterns:
+                doubts[judged].owe(Renew(space, (name,)))
+        self._marks = {mark: debt for mark, debt in self._marks.items() if mark not in set(marks)}
+        for space, text in (patterns := _silent(self._patterns, until)):
             doubts[level].owe(Erase(level, space, Pattern.parse(text)))
-        for space in self._spaces:
+        self._patterns = {one: debt for one, debt in self._patterns.items() if one not in set(patterns)}
+        for space in _silent(self._spaces, until):
             doubts[level].owe(Clear(level, space))
-        self._refs, self._marks, self._patterns, self._spaces = {}, {}, {}, {}
+            del self._spaces[space]
 
 
-def _without(debts: dict[K, int], settled: Iterable[K], stamp: int) -> dict[K, int]:
+def _add(debts: dict[K, _Debt], owed: Iterable[K], debt: _Debt) -> dict[K, _Debt]:
+    for one in owed:
+        if one in debts or len(debts) < _MOST:  # Rule 4
+            debts[one] = debt
+    return debts
+
+
+def _silent(debts: Mapping[K, _Debt], until: float) -> list[K]:
+    return [one for one, debt in debts.items() if debt.said <= until]
+
+
+def _without(debts: dict[K, _Debt], settled: Iterable[K], stamp: int) -> dict[K, _Debt]:
     """*debts* without those *settled* that are no later than *stamp*."""
-    paid = {one for one in settled if debts.get(one, stamp + 1) <= stamp}
-    return {one: owed for one, owed in debts.items() if one not in paid} if paid else debts
+    paid = {one for one in settled if one in debts and debts[one].stamp <= stamp}
+    return {one: debt for one, debt in debts.items() if one not in paid} if paid else debts

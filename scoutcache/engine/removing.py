@@ -156,7 +156,7 @@ class Removing:
         In this process that is whatever depends on anything; for the rest the same is owed.
         """
         self.doubt(Renew(namespace, [*tags, DEPENDED_MARK]))
-        return [*tags, *self._world.remembered(namespace, KEY_MARK)]
+        return [*tags, DEPENDED_MARK, *self._world.remembered(namespace, KEY_MARK)]
 
     def depended_on_or_known(self, namespace: str) -> Flow[tuple[list[str], Removed]]:
         """The keys of `depended_on`; where nobody can be asked those that this process knows of, and what failed.

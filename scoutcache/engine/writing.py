@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from scoutcache import events
 from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Renew
+from scoutcache.engine.effects import Flow, Remove, Renew
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Heard, Known
 from scoutcache.engine.placing import Missed, Placing
@@ -262,6 +262,9 @@ class Writing:
         refs = [entry.ref for entry in entries]
         for level in self._world.lower:
             self._world.doubts[level].about(refs, began.start)
+            if level != self._world.tells:  # or a neighbour, whom nothing tells to doubt it, would find it there
+                with suppress(TierUnavailable):
+                    yield Remove(level, refs)
         if self._world.shared:
             yield from self.placing.tell(refs)
         if self._world.memory is None:

@@ -192,6 +192,9 @@ class RememberedVersions:
 
     def apply(self, message: Message) -> None:
         """Forget what *message* renewed."""
+        if message.is_unresolved:
+            known = [name for space, name in list(self._known) if space == message.namespace]
+            self.forget(message.namespace, [name for name in known if message.may_end(name)])
         if message.kind == "mark":
             self.forget(message.namespace, message.names)
         elif message.kind == "namespace":

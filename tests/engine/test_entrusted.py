@@ -12,7 +12,7 @@ from scoutcache.coherence.messages import Message
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.entrusted import GRACE, Entrusted
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 SERVER, DISK = 1, 2
@@ -21,16 +21,16 @@ SERVER, DISK = 1, 2
 @pytest.fixture
 def world():
     doubts = [Doubt(level) for level in range(3)]
-    return SimpleNamespace(tells=SERVER, source="me", judged_by_versions=[SERVER, DISK], doubts=doubts)
+    return SimpleNamespace(source="here.me", judged_by_versions=[SERVER, DISK], doubts=doubts)
 
 
 @pytest.fixture
 def entrusted(world, fake_clock):
-    return Entrusted(world, fake_clock.monotonic, threading.Lock())
+    return Entrusted(world, SERVER, fake_clock.monotonic, threading.Lock())
 
 
 def said(kind, *names, namespace="default", stamp=5, owed=False, opens=False):
-    return Message(kind, namespace, names, stamp, "other", owed=owed, opens=opens)
+    return Message(kind, namespace, names, stamp, "here.other", owed=owed, opens=opens)
 
 
 def owed(*given, **more):
@@ -70,7 +70,7 @@ def test_nor_about_the_versions_that_were_to_be_renewed(entrusted, kind, mark):
 
 
 def test_its_own_debts_are_owed_elsewhere(entrusted):
-    entrusted.apply(replace(owed("key", "k"), source="me"))
+    entrusted.apply(replace(owed("key", "k"), source="here.me"))
     assert not entrusted
 
 
@@ -148,11 +148,48 @@ def test_an_intersection_is_owed_by_its_keys(entrusted):
     assert not entrusted
 
 
-def test_more_than_is_kept_apart_becomes_its_own_at_once(entrusted, world):
-    for n in range(10_001):
+def test_of_too_many_the_rest_is_forgotten_and_no_namespace_is_cleared_for_them(entrusted, world, fake_clock):
+    """One machine's outage would end in a clear for all."""
+    for n in range(12_000):
         entrusted.apply(owed("written", f"k{n}"))
+    assert entrusted.covers(Ref("default", "k1"))
+    assert not entrusted.covers(Ref("default", "k11999"))
+    for _ in range(100):
+        later(entrusted, fake_clock)
+    assert not world.doubts[SERVER].owed
+    assert 0 < len(world.doubts[SERVER].refs) <= 5_500
+
+
+def test_what_its_owner_tells_again_and_again_stays_his(entrusted, world, fake_clock):
+    for _ in range(10):
+        entrusted.apply(owed("key", "k"))
+        entrusted.turn(answers=True)
+        fake_clock.advance(GRACE - 0.1)
+    assert entrusted
+    assert not world.doubts[SERVER]
+
+
+def test_a_write_of_another_machine_settles_nothing(entrusted):
+    """It may have been computed before."""
+    entrusted.apply(owed("key", "k"))
+    entrusted.turn(answers=True)
+    entrusted.apply(replace(said("written", "k", stamp=9), source="far.other"))
+    assert entrusted
+    entrusted.apply(said("written", "k", stamp=9))
     assert not entrusted
-    assert world.doubts[SERVER].covers(Ref("default", "k1"))
+
+
+def test_of_many_patterns_none_is_tried(entrusted):
+    for n in range(101):
+        entrusted.apply(owed("pattern", f"p{n}:*"))
+    assert entrusted.covers(Ref("default", "q"))
+    assert not entrusted.covers(Ref("another", "q"))
+
+
+def test_what_depends_on_anything_may_be_owed(entrusted):
+    entrusted.apply(owed("mark", "tag", DEPENDED_MARK))
+    assert entrusted.owes("default", [KEY_MARK + "any"])
+    assert not entrusted.owes("default", ["other tag"])
 
 
 def test_a_gap_lets_it_go_of_nothing(entrusted):

@@ -30,6 +30,8 @@ class MemoryHolder:
             return
         if dependents:
             tier.remove(dependents)
+        if message.is_unresolved:
+            tier.drop_marked(namespace, [name for name in tier.marks(namespace) if message.may_end(name)])
         match message.kind:
             case "key" | "written":
                 refs = [Ref(namespace, key) for key in message.names]

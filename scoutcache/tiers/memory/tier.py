@@ -303,6 +303,11 @@ class MemoryTier:
         with self._lock:
             return self._end(self._tables.tagged(namespace, names))
 
+    def marks(self, namespace: str) -> list[str]:
+        """The names of all marks that anything in *namespace* carries, but for its own."""
+        with self._lock:
+            return [name for space, name in self._tables.carried if space == namespace]
+
     def unversioned(self) -> list[tuple[Ref, list[str]]]:
         """What depends on keys by marks whose versions nobody could tell, and the names of all its marks."""
         if not self._tables.unversioned:
