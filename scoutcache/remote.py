@@ -125,7 +125,9 @@ class Remote:
     @property
     def holders(self) -> list[Holder]:
         """Who must hear what other machines say."""
-        return [] if self.disk is None else [_OfStream(self.disk, self.channel)]
+        if self.disk is None:
+            return []
+        return [_OfStream(self.disk, lambda: self.channel.missed_of_stream(self._follower.seen))]
 
     def open(self, core: Core) -> None:
         """Hear the stream from its end on; where the server is away, from where it is when it comes back.
@@ -336,14 +338,12 @@ def _noting(tier: RedisTier, sent: Sent) -> None:
 class _OfStream:
     """What *disk* hears: what neighbours did they have done to it themselves, so that no gap among them matters."""
 
-    def __init__(self, disk: DiskHolder, channel: StreamChannel) -> None:
-        self._disk, self._channel, self._gaps = disk, channel, channel.stream_gaps
-        self.apply = disk.apply
+    def __init__(self, disk: DiskHolder, missed: Callable[[], bool]) -> None:
+        self._disk, self._missed, self.apply = disk, missed, disk.apply
 
     def drop(self) -> None:
         """Something was missed: of the stream?"""
-        if self._channel.stream_gaps != self._gaps:
-            self._gaps = self._channel.stream_gaps
+        if self._missed():
             self._disk.drop()
 
 

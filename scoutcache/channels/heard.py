@@ -68,7 +68,7 @@ class Heard:
 
     def __init__(self, beside: Neighbours, *, kept: int, known: bytes | None) -> None:
         self.beside, self._kept = beside, kept
-        self._end = self._invalidated = self.stream_gaps = 0
+        self._end = self._invalidated = self._stream_gap = 0
         self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
@@ -184,7 +184,8 @@ class Heard:
         self._last = identity  # Rule 2
 
     def _gap(self, identity: bytes, position: int, *, of_stream: bool = True) -> None:
-        self.stream_gaps += of_stream
+        if of_stream:
+            self._stream_gap = position
         self._positions.clear()
         self._messages.clear()
         self._base = position
@@ -201,6 +202,10 @@ class Heard:
             self._gap(self._last, position)
         else:
             self._keep(self._last, position, message)
+
+    def missed_of_stream(self, seen: int) -> bool:
+        """Was it more than what neighbours said that was missed after *seen*?"""
+        return self._stream_gap > seen or self._end < seen
 
     def miss(self) -> None:
         """Something that only this process is told may have been missed, and might have named anything."""

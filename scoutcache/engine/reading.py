@@ -246,7 +246,8 @@ class Watch:
     def __call__(self, header: Header) -> bool:
         """May the entry of *header* be kept?"""
         depends = header.depends_on if len(header.marks) > 1 else ()
-        if (self._world.end() if self._in_memory or depends else self._world.invalidated()) > self._read_to:
+        end = self._world.end()
+        if end < self._read_to or (end if self._in_memory or depends else self._world.invalidated()) > self._read_to:
             self._read()
         return not (
             self._gap

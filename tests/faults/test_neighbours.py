@@ -240,3 +240,56 @@ def test_what_was_stored_while_nobody_told_versions_dies_with_what_it_depends_on
     if b._core.journal.end() == b._core.follower.seen:  # a write is heard by the stream alone
         until(lambda: b._core.background._keep_up(b._core) is None, "it hears", ignoring=(TierUnavailable,))
     assert b.get("k") is None
+
+
+# -- what a reading of the protocol found
+
+
+@pytest.mark.parametrize("tiers", [["memory", "disk", "redis"], ["disk", "redis"], ["redis"]], ids="+".join)
+def test_a_server_may_stand_anywhere_among_the_tiers(tmp_path, server, tiers):
+    with Cache(tiers=tiers, directory=tmp_path, redis={"url": server.url}) as cache:
+        cache.set("k", 1)
+        assert cache.get("k") == 1
+
+
+def test_a_tag_takes_along_what_depends_on_its_entries_though_nobody_can_be_asked(opened, server):
+    a, b = opened(), opened(deaf=True)
+    b.set("parent", 1, tags=["T"])
+    b.set("k", "old", depends_on=["parent"])
+    kept(b)
+    server.pause()
+    a.invalidate(tags=["T"])
+    assert b.get("k") is None
+
+
+def test_a_pattern_does_too(opened, server):
+    a, b = opened(), opened(deaf=True)
+    b.set("parent", 1)
+    b.set("k", "old", depends_on=["parent"])
+    kept(b)
+    server.pause()
+    a.invalidate("par*")
+    assert b.get("k") is None
+
+
+def test_the_machines_outage_clears_nothing_for_others(opened, server, until, tmp_path):
+    a, b, far = opened(), opened(), opened(directory=tmp_path / "far")
+    far.set("before", 1)
+    server.pause()
+    for at in range(0, 12_000, 1_000):
+        (a, b)[at // 1000 % 2].set_many({f"k{n}": n for n in range(at, at + 1_000)})
+    server.resume()
+    until(lambda: a.health()["healthy"] and b.health()["healthy"], "it is back")
+    until(lambda: not any(cache._core.world.doubts[1] for cache in (a, b)), "all is made good", seconds=60)
+    assert far.get("before") == 1
+
+
+def test_a_gap_among_neighbours_leaves_the_disk_alone(opened, until):
+    a, b = opened(), opened()
+    a.set_many({f"k{n}": n for n in range(20)})
+    journal = a._core.journal.beside.journal
+    with journal._lock.held():
+        journal._gap()
+    until(lambda: all(one._core.journal.beside.read == journal.end() for one in (a, b)), "both have noticed")
+    b._core.background.turn()
+    assert a._core.tiers[2].count(None, None, time.time()) == 20
