@@ -90,8 +90,10 @@ class Entrusted:
     def _owes(self, namespace: str, name: str) -> bool:
         if name == NAMESPACE_MARK:
             return namespace in self._spaces
-        if (namespace, name) in self._marks or not name.startswith(KEY_MARK):
-            return (namespace, name) in self._marks
+        if (namespace, name) in self._marks:
+            return True
+        if not name.startswith(KEY_MARK):
+            return False
         ref = Ref(namespace, name[len(KEY_MARK) :])
         return (namespace, DEPENDED_MARK) in self._marks or ref in self._refs or self._matches(*ref)
 
@@ -156,13 +158,16 @@ class Entrusted:
         if len(doubts[level].refs) < _MOST:  # Rule 4
             for ref in _silent(self._refs, until)[:_AT_ONCE]:
                 doubts[level].about([ref], self._refs.pop(ref).stamp)
-        for space, name in (marks := _silent(self._marks, until)):
+        marks = set(_silent(self._marks, until))
+        for space in {space for space, _ in marks}:  # one debt for all: of many their namespace would be cleared, too
+            names = tuple([name for other, name in marks if other == space])
             for judged in self._world.judged_by_versions:
-                doubts[judged].owe(Renew(space, (name,)))
-        self._marks = {mark: debt for mark, debt in self._marks.items() if mark not in set(marks)}
-        for space, text in (patterns := _silent(self._patterns, until)):
+                doubts[judged].owe(Renew(space, names))
+        self._marks = {mark: debt for mark, debt in self._marks.items() if mark not in marks}
+        patterns = set(_silent(self._patterns, until)[:_MANY])
+        for space, text in patterns:
             doubts[level].owe(Erase(level, space, Pattern.parse(text)))
-        self._patterns = {one: debt for one, debt in self._patterns.items() if one not in set(patterns)}
+        self._patterns = {one: debt for one, debt in self._patterns.items() if one not in patterns}
         for space in _silent(self._spaces, until):
             doubts[level].owe(Clear(level, space))
             del self._spaces[space]

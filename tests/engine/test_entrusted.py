@@ -160,6 +160,15 @@ def test_of_too_many_the_rest_is_forgotten_and_no_namespace_is_cleared_for_them(
     assert 0 < len(world.doubts[SERVER].refs) <= 5_500
 
 
+def test_many_marks_are_one_debt(entrusted, world, fake_clock):
+    """Of a thousand debts a process clears their namespace."""
+    for n in range(2_000):
+        entrusted.apply(owed("mark", f"tag{n}"))
+    later(entrusted, fake_clock)
+    (renewal,) = world.doubts[SERVER].owed
+    assert set(renewal.names) == {f"tag{n}" for n in range(2_000)}
+
+
 def test_what_its_owner_tells_again_and_again_stays_his(entrusted, world, fake_clock):
     for _ in range(10):
         entrusted.apply(owed("key", "k"))
