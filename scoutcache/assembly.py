@@ -77,7 +77,8 @@ def open_core(
 ) -> Core:
     """Open a cache.  Raises `ConfigError`, or `CacheError` for a directory that can't be used."""
     settled = _configuration(config, profile, overrides)
-    if settled.directory not in {None, place := directory_of(settled)}:
+    place = directory_of(settled)
+    if settled.directory is not None and settled.directory != place:
         settled = settled.replace(directory=place)  # the same one wherever the process goes
     return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).open()
 

@@ -183,8 +183,7 @@ class Background:
         core.follower.say_position()  # a server may have been silent for too long, or be heard of again
         if self._ticking:
             self._appear()  # again, should somebody have removed the directory
-            if (here := core.follower.here()) >= 0:
-                self._presence.say(here)
+            core.follower.say_here()
 
     def _write_down(self, core: Core) -> None:
         core.flush(searching=not self._ticking or self._turns % MEMORY_EVERY == 0)

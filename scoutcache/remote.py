@@ -20,7 +20,7 @@ from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
 from scoutcache.channels.members import Membership, Process, gone
-from scoutcache.channels.neighbours import Neighbours
+from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.channels.tracking import Sent, Tracked
@@ -239,20 +239,18 @@ class Remote:
 
         async def announce(message: Message) -> None:
             assert self.tier is not None
-            if message.is_invalidation:
-                await self._tell_neighbours(message)
+            await self._tell_neighbours(said_before(message))
             try:
                 positions = await self.tier.on_loop(self.channel.announce(message))
             except TierUnavailable:
-                if not message.opens:
-                    await self._tell_neighbours(message.owing)
+                await self._tell_neighbours(said_instead(message))
                 follower.unannounced()
                 raise
             follower.announced(message, *positions)
 
         return announce
 
-    async def _tell_neighbours(self, message: Message) -> None:
+    async def _tell_neighbours(self, message: Message | None) -> None:
         import asyncio
 
         try:

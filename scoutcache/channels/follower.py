@@ -174,6 +174,11 @@ class Follower:
         """Up to where in the directory's journal everything has been applied; -1 where there is more."""
         return self._journal.here(self.seen)
 
+    def say_here(self) -> None:
+        """Tell *applied* again: what it writes to may have been removed."""
+        if (here := self.here()) >= 0:
+            self.applied(here)
+
     def say_position(self) -> None:
         """Tell *moved* again: somebody began or ceased to watch hits."""
         if self._blind or self._watched():
@@ -214,8 +219,7 @@ class Follower:
     def _advance(self, end: int) -> None:
         self.seen = end
         self._settled(end)
-        if (here := self.here()) >= 0:
-            self.applied(here)
+        self.say_here()
         self.say_position()
 
 

@@ -93,16 +93,18 @@ class Heard:
 
     def settle(self, seen: int, moved: Callable[[int], object]) -> None:
         """Everything up to *seen* has been applied: tell *moved* what hits may compare, -1 where there is more."""
-        if self.beside.is_ahead:  # by what this process itself has said, perhaps
-            self._hear_neighbours()
+        self.end()  # what this process itself has said is read, too
         with self._lock:
             self._moved = moved
-            moved(self.beside.read if seen == self._end else -1)
+            moved(self._here(seen))
 
     def here(self, seen: int) -> int:
         """Up to where everything in the journal has been applied, where everything up to *seen* has; -1 for less."""
         with self._lock:
-            return self.beside.read if seen == self._end else -1
+            return self._here(seen)
+
+    def _here(self, seen: int) -> int:
+        return self.beside.read if seen == self._end else -1
 
     def end(self) -> int:
         """The position after the last message that was heard, what neighbours have said by now among them."""
@@ -112,8 +114,7 @@ class Heard:
 
     def invalidated(self) -> int:
         """The position after the last invalidation among those."""
-        if self.beside.is_ahead:
-            self._hear_neighbours()
+        self.end()
         return self._invalidated
 
     def seen(self) -> bytes:
@@ -142,7 +143,7 @@ class Heard:
 
     def feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
         """Messages of the stream in their order, as XREAD and XRANGE give them; whether any was not known yet."""
-        self._hear_neighbours()
+        self.end()  # before its copies come
         with self._lock:
             known = self._last
             for identity, fields in entries:

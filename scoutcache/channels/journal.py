@@ -32,20 +32,17 @@ import os
 import struct
 import time
 import zlib
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
 from scoutcache.channels.changes import was_interrupted
 from scoutcache.channels.exclusion import OPEN, PATIENCE, SLOTS, Exclusion, exclusion_of
+from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, MAGIC, Page
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.errors import CorruptEntry, TierUnavailable
 
-__all__ = ["BASE", "CURRENT", "END", "INVALIDATED", "KEPT", "Journal"]
-
-MAGIC, END, BASE, INVALIDATED, CURRENT = range(5)
-"""The words of the head page; *current* is the position at which the segment that is written to begins."""
+__all__ = ["KEPT", "Journal"]
 
 _SLOT: Final = 64
 """The word of the first slot."""
@@ -58,14 +55,11 @@ _FRAME: Final = struct.Struct("<II")  # length, crc32 of the payload
 _IDLE: Final = bytes(8 * SLOTS)
 
 
-class Journal:
+class Journal(Page):
     """The journal in *directory*, which holds no more than *limit* bytes (default 256 MB), a fourth more at times.
 
     Raises `TierUnavailable` when the directory can't be written (full, read-only, another user's).
     """
-
-    index = END
-    """The word of `words` that a hit in memory compares."""
 
     def __init__(self, directory: Path, limit: int = 256 << 20) -> None:
         self.directory, self._limit, self._segment = directory, limit, min(4 << 20, limit // 4)
@@ -108,22 +102,6 @@ class Journal:
         if self._lock is None:
             raise ValueError("the journal is closed")
         return self._lock
-
-    def end(self) -> int:
-        """The position after the last message."""
-        return self.words[END]
-
-    def invalidated(self) -> int:
-        """The position after the last invalidation."""
-        return self.words[INVALIDATED]
-
-    def settle(self, seen: int, moved: Callable[[int], object]) -> None:
-        """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
-        moved(seen)
-
-    def here(self, seen: int) -> int:
-        """Up to where everything in the directory's journal has been applied: this is it."""
-        return seen
 
     def replaced(self) -> bool:
         """Has the directory been removed or replaced?  Ask about once a second, not on a hit."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scoutcache.channels.follower import Channel
     from scoutcache.coherence.messages import Message
 
-__all__ = ["Neighbours"]
+__all__ = ["Neighbours", "said_before", "said_instead"]
 
 _AT_ONCE: Final = 1 << 20
 """Bytes of messages that are read at a time: a process that slept may find many."""
@@ -35,6 +35,16 @@ _PATIENCE, _POLL = 0.1, 0.002
 
 _COPIES: Final = 10_000
 """Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
+
+
+def said_before(message: Message) -> Message | None:
+    """What neighbours are told before *message* is announced to the server (Rule 1)."""
+    return message if message.is_invalidation else None
+
+
+def said_instead(message: Message) -> Message | None:
+    """What they are told where it could not be (Rule 2)."""
+    return None if message.opens else message.owing
 
 
 class Neighbours:
@@ -66,19 +76,23 @@ class Neighbours:
         """Say *message*; where somebody else speaks for too long nobody hears it, without *wait* `BlockingIOError`."""
         with self._lock:
             self._own.append(message)
-        until = time.monotonic() + _PATIENCE
+        try:
+            self._append_by(message, time.monotonic() + (_PATIENCE if wait else 0.0))
+        except (TierUnavailable, BlockingIOError) as error:
+            with self._lock, suppress(ValueError):
+                self._own.remove(message)
+            if isinstance(error, BlockingIOError) and not wait:
+                raise
+
+    def _append_by(self, message: Message, until: float) -> None:
         while True:
             try:
                 self.journal.append(message, wait=False)
-            except (TierUnavailable, BlockingIOError) as error:
-                if isinstance(error, BlockingIOError) and wait and time.monotonic() < until:
-                    time.sleep(_POLL)
-                    continue
-                with self._lock, suppress(ValueError):
-                    self._own.remove(message)
-                if isinstance(error, BlockingIOError) and not wait:
+                return
+            except BlockingIOError:
+                if time.monotonic() >= until:
                     raise
-            return
+                time.sleep(_POLL)
 
     def news(self) -> tuple[list[Message] | None, int]:
         """What the others said since the last time, some of it where it is much, and the position to be `read` then.

@@ -4,40 +4,21 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
 
-from scoutcache.channels.journal import END, INVALIDATED
+from scoutcache.channels.page import END, INVALIDATED, Page
 from scoutcache.channels.placeless import Placeless
 from scoutcache.coherence.messages import Message
 
 __all__ = ["PrivateJournal"]
 
 
-class PrivateJournal(Placeless):
+class PrivateJournal(Page, Placeless):
     """Keeps the last *capacity* messages; a position is how many there were."""
-
-    index = END
 
     def __init__(self, capacity: int = 10_000) -> None:
         self.words = memoryview(bytearray(64)).cast("Q")
         self._messages: deque[Message] = deque(maxlen=capacity)
         self._mutex = threading.Lock()
-
-    def end(self) -> int:
-        """The position after the last message."""
-        return self.words[END]
-
-    def invalidated(self) -> int:
-        """The position after the last invalidation."""
-        return self.words[INVALIDATED]
-
-    def settle(self, seen: int, moved: Callable[[int], object]) -> None:
-        """Everything up to *seen* has been applied: tell *moved* so, for hits compare that with the page."""
-        moved(seen)
-
-    def here(self, seen: int) -> int:
-        """Up to where everything in the directory's journal has been applied: this is it."""
-        return seen
 
     def append(self, message: Message, *, wait: bool = True) -> tuple[int, int]:  # noqa: ARG002  # it never waits long
         """Keep *message*; return the positions before and after it."""

@@ -31,7 +31,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from scoutcache.channels.heard import AMONG, Heard, parts_of, position_of
-from scoutcache.channels.neighbours import Neighbours
+from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
 from scoutcache.channels.placeless import Placeless
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.channels.stream_scripts import ANNOUNCE, BREAK, BUMP, LOSE, MARK, REPLACE
@@ -201,20 +201,20 @@ class StreamChannel(Heard, Placeless):
         """`announce`, blocking.  Raises `TierUnavailable`; without *wait* `BlockingIOError`, for it has to."""
         if not wait:
             raise BlockingIOError
-        if message.is_invalidation:
-            self.tell_neighbours(message)
+        self.tell_neighbours(said_before(message))
         try:
             return perform(self.announce(message), self.conduit)
         except TierUnavailable:
-            if not message.opens:
-                self.tell_neighbours(message.owing)
+            self.tell_neighbours(said_instead(message))
             raise
 
-    def tell_neighbours(self, message: Message, *, wait: bool = True) -> None:
-        """To be done before an invalidation is announced, and after anything that could not be: then it is owed.
+    def tell_neighbours(self, message: Message | None, *, wait: bool = True) -> None:
+        """Say *message* beside the stream, if there is one.
 
         Without *wait* `BlockingIOError` where a neighbour is speaking.
         """
+        if message is None:
+            return
         if message.opens:
             self._count(message)  # or nobody would end it, should this be interrupted
         self.beside.tell(message, wait=wait)

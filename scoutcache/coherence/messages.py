@@ -79,8 +79,13 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
         Of a tag `DEPENDED_MARK` beside it says so.
         """
         if self.kind == "mark":
-            return DEPENDED_MARK in self.names and any(not name.startswith("\0") for name in self.names)
+            return DEPENDED_MARK in self.names and self.names_tags
         return self.owed and self.kind == "pattern"
+
+    @property
+    def names_tags(self) -> bool:
+        """Are tags of the user's among the marks that it names?"""
+        return self.kind == "mark" and any(not name.startswith("\0") for name in self.names)
 
     def may_end(self, mark: str) -> bool:
         """Is it the *mark* of what depends on a key that may have been named?"""
@@ -167,8 +172,7 @@ def concerns_source(message: Message, ref: Ref, marks: Sequence[str]) -> bool:
 
     Which tags that key carries is not known either, so each tag may be one of them.
     """
-    tags = message.kind == "mark" and any(not name.startswith("\0") for name in message.names)
-    return (tags and message.namespace == ref.namespace) or concerns(message, ref, marks)
+    return (message.names_tags and message.namespace == ref.namespace) or concerns(message, ref, marks)
 
 
 def _intersects(message: Message, ref: Ref, marks: Sequence[str]) -> bool:

@@ -33,8 +33,8 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = [
-    "AHEAD", "FORMAT", "HASHES", "HIT_OUTCOMES", "KINDS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
-    "dependents_target", "kept_at", "names_no_key", "redacted", "tag_of", "tag_target", "tells_tags",
+    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
+    "dependents_target", "kept_at", "names_no_key", "place_of", "redacted", "tag_of", "tag_target", "tells_tags",
 ]  # fmt: skip
 
 KINDS: Final = (
@@ -48,7 +48,7 @@ HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
 NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
 """Reasons of misses for which no tier was asked."""
-HASHES: Final = 1 << 64
+_HASHES: Final = 1 << 64
 AHEAD: Final = 60.0
 """Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no
 period that ends now."""
@@ -174,4 +174,9 @@ def kept_at(key: str) -> float:
 
     A sample of keys keeps the distances between uses of one key, which a sample of records would destroy.
     """
-    return xxh3_64_intdigest(key.encode("utf-8", "replace")) / HASHES
+    return place_of(key.encode("utf-8", "replace"))
+
+
+def place_of(name: bytes) -> float:
+    """Where a name stands between 0 and 1, by its hash."""
+    return xxh3_64_intdigest(name) / _HASHES

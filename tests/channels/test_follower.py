@@ -8,7 +8,8 @@ import threading
 import pytest
 
 from scoutcache.channels.follower import Follower
-from scoutcache.channels.journal import END, Journal
+from scoutcache.channels.journal import Journal
+from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.errors import TierUnavailable

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from scoutcache.channels.journal import BASE, CURRENT, END, INVALIDATED, KEPT, Journal
+from scoutcache.channels.journal import KEPT, Journal
+from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED
 from scoutcache.errors import TierUnavailable
 
 

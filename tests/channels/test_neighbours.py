@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.channels.heard import Heard, position_of
-from scoutcache.channels.journal import END, Journal
+from scoutcache.channels.journal import Journal
 from scoutcache.channels.neighbours import Neighbours
+from scoutcache.channels.page import END
 from scoutcache.coherence.messages import encode
 from scoutcache.errors import TierUnavailable
 

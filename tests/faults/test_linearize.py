@@ -30,15 +30,12 @@ def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
     assert invalidations > len(linearize.KINDS)
 
 
-@pytest.mark.parametrize("away", [False, True])
-def test_reads_beside_a_server(linearize, start_redis, away):
-    """Also one that is stopped half of the time: of the processes of a machine each hears the others at once."""
+def test_reads_beside_a_server(linearize, start_redis):
+    """Of the processes of a machine each hears the others at once; ``linearize.py --away`` stops the server meanwhile."""
     figures = {"processes": 4, "threads": 2, "operations": 10_000, "seconds": 300}
-    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis(), away=away)
-    # Not promised while it comes and goes, see README "Limits": about one in a hundred thousand reads.
-    kept = [one for one in wrong if not (away and "(parent set)" in one)]
-    assert kept == []
-    assert reads >= figures["operations"] or wrong
+    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis())
+    assert wrong == []
+    assert reads >= figures["operations"]
     assert invalidations > len(linearize.KINDS)
 
 

@@ -215,13 +215,22 @@ def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until
     assert b.get("k") is None
 
 
-def test_what_depends_on_what_a_neighbour_set_is_not_served_while_the_server_is_away(opened, server):
+CHANGES = {
+    "set": lambda cache: cache.set("parent", 2),
+    "pattern": lambda cache: cache.invalidate("par*"),
+    "tag": lambda cache: cache.invalidate(tags=["T"]),
+}
+
+
+@pytest.mark.parametrize("way", CHANGES)
+def test_what_depends_on_what_a_neighbour_changed_is_not_served_while_the_server_is_away(opened, server, way):
+    """Though nobody can be asked what depends on it."""
     a, b = opened(), opened(deaf=True)
-    a.set("parent", 1)
+    b.set("parent", 1, tags=["T"])
     b.set("k", "old", depends_on=["parent"])
     kept(b)
     server.pause()
-    a.set("parent", 2)
+    CHANGES[way](a)
     assert b.get("k") is None
 
 
@@ -250,26 +259,6 @@ def test_a_server_may_stand_anywhere_among_the_tiers(tmp_path, server, tiers):
     with Cache(tiers=tiers, directory=tmp_path, redis={"url": server.url}) as cache:
         cache.set("k", 1)
         assert cache.get("k") == 1
-
-
-def test_a_tag_takes_along_what_depends_on_its_entries_though_nobody_can_be_asked(opened, server):
-    a, b = opened(), opened(deaf=True)
-    b.set("parent", 1, tags=["T"])
-    b.set("k", "old", depends_on=["parent"])
-    kept(b)
-    server.pause()
-    a.invalidate(tags=["T"])
-    assert b.get("k") is None
-
-
-def test_a_pattern_does_too(opened, server):
-    a, b = opened(), opened(deaf=True)
-    b.set("parent", 1)
-    b.set("k", "old", depends_on=["parent"])
-    kept(b)
-    server.pause()
-    a.invalidate("par*")
-    assert b.get("k") is None
 
 
 def test_the_machines_outage_clears_nothing_for_others(opened, server, until, tmp_path):

@@ -22,11 +22,9 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
-from xxhash import xxh3_64_intdigest
-
 from scoutcache.errors import ConfigError
 from scoutcache.insight.simulation.requests import Requests
-from scoutcache.oplog.records import HASHES
+from scoutcache.oplog.records import place_of
 from scoutcache.os_errors import reason_of
 
 __all__ = ["LIMIT", "read_requests"]
@@ -79,7 +77,7 @@ class _Kept:
         """Take these as well, as far as their keys are kept."""
         names, sizes = rows
         if self.rate < 1:
-            among = {name for name in set(names) if _place(name) < self.rate}
+            among = {name for name in set(names) if place_of(name) < self.rate}
             pairs = [pair for pair in zip(names, sizes, strict=True) if pair[0] in among]
             names, sizes = [name for name, _ in pairs], [size for _, size in pairs]
         known = len(self._numbers)
@@ -95,17 +93,12 @@ class _Kept:
     def _halve(self) -> None:
         self.rate /= 2
         old, sizes = list(self._numbers), self.sizes
-        stay = [number for number, name in enumerate(old) if _place(name) < self.rate]
+        stay = [number for number, name in enumerate(old) if place_of(name) < self.rate]
         renamed = dict(zip(stay, range(len(stay)), strict=True))
         self.keys = [renamed[key] for key in self.keys if key in renamed]
         self.sizes = [sizes[number] for number in stay]
         self._numbers.clear()
         self._numbers.update({old[number]: at for number, at in renamed.items()})
-
-
-def _place(name: bytes) -> float:
-    """Where a key stands between 0 and 1."""
-    return xxh3_64_intdigest(name) / HASHES
 
 
 def _blocks(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[_Rows]:
