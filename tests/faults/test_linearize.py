@@ -31,7 +31,7 @@ def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
 
 
 def test_reads_beside_a_server(linearize, start_redis):
-    """Of the processes of a machine each hears the others at once; ``linearize.py --away`` stops the server meanwhile."""
+    """The processes of a machine hear each other at once; ``linearize.py --away`` stops the server meanwhile."""
     figures = {"processes": 4, "threads": 2, "operations": 10_000, "seconds": 300}
     reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis())
     assert wrong == []
