@@ -2,7 +2,9 @@
 
 Rule 1: a tier that others share is given what it could not take, as far as this process still has it: what others wrote
         there since stays, if they began later.  Of everything else the older entry is removed.
-Rule 2: all of it is announced, as it would have been then.
+Rule 2: all of it is announced, as it would have been then.  What is removed from where writes compare positions is
+        announced as an invalidation: that moves them, so that a write which was in flight there when it went away, and
+        is carried out now, is refused.
 Rule 3: what fails once more is still owed.
 """
 
@@ -162,14 +164,14 @@ class Amends:
 
         From a tier that others share only what began no later than what could not be told: a later writer's stays.
 
-        What this process's memory has of them is newer and stays; others drop theirs, as after a write.
+        Of another tier what this process's memory has of them is newer and stays; others drop theirs, as after a write.
         """
-        refs = list(starts)
+        refs, tells = list(starts), level == self._world.tells
         namespace, keys = refs[0].namespace, [ref.key for ref in refs]
-        doom = RemoveOlder(level, starts) if level == self._world.tells else Remove(level, refs)
-        yield from self._removing.announced("written", namespace, keys, None, [doom])
+        doom = RemoveOlder(level, starts) if tells else Remove(level, refs)
+        yield from self._removing.announced("key" if tells else "written", namespace, keys, None, [doom])
         failed = (yield from self._removing.cascade(namespace, keys, None)).failed
-        if failed and level == self._world.tells:  # of another tier it is gone; for what depends on it that is owed
+        if failed and tells:  # of another tier it is gone; for what depends on it that is owed
             self._world.doubts[level].about(refs, max(starts.values()))
 
 

@@ -66,6 +66,8 @@ class Rules:
     """The invalidator and all processes are on one machine, and hear each other beside the stream: when they ask."""
     tell_again_after_removing: bool = True
     """What neighbours are told in the end, of which the stream's copy counts for nothing, comes after the removal."""
+    debts_move_the_position: bool = True
+    """What could not be told is told at last as an invalidation, not as a write."""
 
 
 class Message(NamedTuple):
@@ -512,6 +514,50 @@ def invalidator(rules: Rules, *removal: str, shards: Sequence[int] = (0,), deadl
         (last if late else first).insert(last.index(announce_again) if late else len(first), tell_again)
     steps = [*first, *removing] if rules.announce_before_removing else [*removing, *first]
     return Actor("I", [change, *steps, *(last if rules.announce_twice else []), end], deadly)
+
+
+def debtor(rules: Rules, start: int) -> Actor:
+    """The source changes while the server is away: neighbours alone are told, and ask it no more (no reader here);
+    when it is back, what stands there with no later start than *start* is removed."""
+    moves = rules.debts_move_the_position
+    opening = Message("key", opens=True) if moves else Message("written", start=start)
+    closing = Message("key", closes=True) if moves else opening
+
+    def said(w, message):
+        return w._replace(journal=(*w.journal, message))
+
+    def announced(w, me, message):
+        w = appended(w, message)
+        if moves and not rules.cluster:
+            w = w._replace(positions=put(w.positions, 0, len(w.stream)))
+        return w, me._replace(told=len(w.stream))
+
+    def change(w, me):
+        return said(w._replace(source=1), Message("key")), me
+
+    def tell(w, me):
+        return said(w, opening) if moves else w, me
+
+    def announce(w, me):
+        return announced(w, me, opening)
+
+    def bump(w, me):
+        return bumped(rules, w, 0, me.told) if moves and rules.cluster else w, me
+
+    def remove_older(w, me):
+        there = w.server[0]
+        return w if there is None or there.start > start else w._replace(server=put(w.server, 0, None)), me
+
+    def tell_again(w, me):
+        return said(w, closing) if moves else w, me
+
+    def announce_again(w, me):
+        return announced(w, me, closing)
+
+    def end(w, me):
+        return w._replace(returned=len(w.stream), told=len(w.journal)), me
+
+    return Actor("D", [change, tell, announce, bump, remove_older, tell_again, announce_again, end])
 
 
 def noise(rules: Rules, times: int = 1) -> Actor:

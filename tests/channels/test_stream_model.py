@@ -32,6 +32,7 @@ from .stream_model import (
     all_lost,
     always,
     another_written,
+    debtor,
     drained,
     evictor,
     explore,
@@ -185,6 +186,11 @@ def writer_killed(rules: Rules, anywhere: bool) -> Scenario:
     return world([A, B], memory=True), [killed, reader(rules, "R", A), reader(rules, "Q", A)]
 
 
+def owed(rules: Rules, p: int) -> Scenario:
+    """A write that began before the outage is carried out at any time after."""
+    return world([A, B]), [writer(rules, "W", p, 1), debtor(rules, 2)]
+
+
 FIRST = [key, tag, key_elsewhere, *TWO_WRITERS]
 LATER = [key_beside_others, written_elsewhere, given_up, key_and_writers, lost_and_touched, lost_beside_another]
 KILLED = [partial(invalidator_killed, tagged=True), partial(invalidator_killed, tagged=False)]
@@ -237,6 +243,14 @@ def test_it_holds_for_neighbours_as_soon_as_an_invalidation_has_returned(cluster
 def test_neighbours_must_not_be_told_that_it_is_over_before_the_removal(cluster):
     rules = replace(MENDED, cluster=cluster, neighbours=True, tell_again_after_removing=False)
     assert run(key, rules)[1] is not None
+
+
+@pytest.mark.parametrize("cluster", BOTH)
+def test_a_write_in_flight_in_a_server_that_was_away_is_refused_or_removed_when_it_is_back(cluster):
+    rules = replace(MENDED, cluster=cluster, neighbours=True)
+    outcomes = [run(partial(owed, p=p), rules) for p in (A, B)]
+    assert [broken for _, broken in outcomes if broken] == []
+    assert run(partial(owed, p=A), replace(rules, debts_move_the_position=False))[1] is not None
 
 
 def test_on_one_server_one_script_that_removes_and_announces_is_enough():

@@ -91,22 +91,48 @@ def test_what_a_server_refuses_leaves_nothing_older_in_memory(open_cache, monkey
     assert cache.get("k") in {None, "new"}
 
 
-def test_what_is_set_while_its_key_is_being_removed_stays(open_cache, monkeypatch):
-    """It began later than what could not be told."""
+def test_what_is_set_while_its_key_is_being_removed_counts_as_set_during_an_invalidation(open_cache, monkeypatch):
     cache = open_cache(["memory", "redis"])
     core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
     ref, doubt, remove = Ref("default", "k"), core.world.doubts[level], tier.remove_older
 
     def removing(*given):
         monkeypatch.undo()
-        cache.set("k", "set")
+        assert not cache.set("k", "set")
         return remove(*given)
 
     monkeypatch.setattr(tier, "remove_older", removing)
     doubt.about([ref], core.world.stamp())
     run(core.amends.make(level), core.ports)
-    assert tier.read(ref, core.world.now()) is not None
+    assert cache.get("k") is None
     assert not doubt
+    assert cache.set("k", "set")
+    assert tier.read(ref, core.world.now()) is not None
+
+
+def test_a_write_that_is_carried_out_after_its_key_was_removed_is_refused(open_cache, monkeypatch):
+    """It was in flight in a server that was stopped, and began before what that could not be told."""
+    cache = open_cache(["memory", "redis"])
+    core, tier, level = cache.core, cache.tier("redis"), cache.core.world.tells
+    ref, doubt, write = Ref("default", "k"), core.world.doubts[level], tier.plans.write
+
+    def late(*given):
+        plan = write(*given)
+        command = next(plan)
+        vars(tier.plans).pop("write")
+        doubt.about([ref], core.world.stamp())
+        run(core.amends.make(level), core.ports)
+        with pytest.raises(StopIteration) as end:
+            while True:
+                command = plan.send((yield command))
+        return end.value.value
+
+    began = cache.position()
+    vars(tier.plans)["write"] = late
+    cache.set("k", "old", since=began)
+    assert "write" not in vars(tier.plans)
+    assert tier.read(ref, core.world.now()) is None
+    assert cache.get("k") is None
 
 
 def test_of_two_machines_that_wrote_apart_the_later_one_wins_whoever_comes_back_first(open_cache):
