@@ -49,7 +49,7 @@ def _united(
             marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
         staling.unread(unread, namespace, target.patterns, target.keys)
         marked.failed |= unread
-        marked.failed |= yield from staling.announce(messages)
+        marked.failed |= yield from staling.announce(messages, marked.failed)
     if cascade and messages:
         awaited, unasked = yield from core.removing.depended_on_or_known(namespace)
         if unasked.failed:
@@ -74,7 +74,7 @@ def _each(
         message = core.world.message("key", namespace, batch, reason, action)
         marked.failed |= yield from staling.announce([message])
         marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
-        marked.failed |= yield from staling.announce([message])
+        marked.failed |= yield from staling.announce([message], marked.failed)
         if cascade:
             marked.failed |= yield from staling.dependents(namespace, batch, action, reason)
     marked.failed |= yield from staling.announce(whole)

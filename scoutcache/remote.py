@@ -241,7 +241,7 @@ class Remote:
             assert self.tier is not None
             await self._tell_neighbours(said_before(message))
             try:
-                positions = await self.tier.on_loop(self.channel.announce(message))
+                positions = await self.tier.on_loop(self.channel.announce(message.plain))
             except TierUnavailable:
                 await self._tell_neighbours(said_instead(message))
                 follower.unannounced()

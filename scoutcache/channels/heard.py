@@ -221,8 +221,8 @@ class Heard:
                     self._gap(self._last, self._end + 1, of_stream=False)
                 for message in news or ():
                     self._note(message)
-                    if message.is_invalidation and not message.owed:
-                        self.beside.expect(message)
+                    if message.is_invalidation or message.owed:
+                        self.beside.expect(message.plain)
                 self.beside.read = read
 
     def told(self, message: Message, before: bytes, identity: bytes) -> int | None:

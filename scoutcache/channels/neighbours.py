@@ -6,7 +6,8 @@ some milliseconds after it has returned; and while the server is away it would n
 Rule 1: an invalidation stands in the journal before it stands in the stream, and who reads the stream reads the journal
         first.  So what comes by both ways is heard here, and its copy in the stream says nothing new: counted twice,
         it would forbid what was computed in between.
-Rule 2: what can't be told to the server is told here all the same; there that is owed.
+Rule 2: what can't be told to the server is told here all the same; there that is owed.  So is what the server heard
+        of and did not do: nobody is told that it is over, only that it is owed.
 Rule 3: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
         to fail or to wait: the server tells the others.
 """
@@ -39,12 +40,12 @@ _COPIES: Final = 10_000
 
 def said_before(message: Message) -> Message | None:
     """What neighbours are told before *message* is announced to the server (Rule 1)."""
-    return message if message.is_invalidation else None
+    return message if message.is_invalidation or message.owed else None
 
 
 def said_instead(message: Message) -> Message | None:
     """What they are told where it could not be (Rule 2)."""
-    return None if message.opens else message.owing
+    return None if message.opens or message.owed else message.owing
 
 
 class Neighbours:
@@ -65,7 +66,7 @@ class Neighbours:
         self._lock = threading.Lock()
         self._own: list[Message] = []
         """What this process said, and has not read."""
-        self._copies: dict[Message, None] = {}
+        self._copies: dict[Message, int] = {}
 
     @property
     def is_ahead(self) -> bool:
@@ -113,14 +114,20 @@ class Neighbours:
         return True
 
     def expect(self, message: Message) -> None:
-        """Its copy will stand in the stream."""
-        self._copies[message] = None
+        """Its copy will stand in the stream, for each time that it was said."""
+        self._copies[message] = self._copies.get(message, 0) + 1
         if len(self._copies) > _COPIES:
             del self._copies[next(iter(self._copies))]
 
     def has_heard(self, message: Message) -> bool:
         """Is it the copy of what was heard here?"""
-        return bool(self._copies) and self._copies.pop(message, self) is None
+        if not (left := self._copies.get(message, 0)):
+            return False
+        if left > 1:
+            self._copies[message] = left - 1
+        else:
+            del self._copies[message]
+        return True
 
     def reopen(self) -> None:
         """The directory was replaced; where it can't be made anew nobody is heard beside the server any more."""

@@ -203,7 +203,7 @@ class StreamChannel(Heard, Placeless):
             raise BlockingIOError
         self.tell_neighbours(said_before(message))
         try:
-            return perform(self.announce(message), self.conduit)
+            return perform(self.announce(message.plain), self.conduit)
         except TierUnavailable:
             self.tell_neighbours(said_instead(message))
             raise

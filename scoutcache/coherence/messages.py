@@ -48,7 +48,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     opens: bool = False
     """An invalidation begins, which the same message without this ends; see `scoutcache.coherence.opened`."""
     owed: bool = False
-    """The server could not be told of it: said to neighbours alone, who owe it as well from then on."""
+    """The server could not be told of it, or what it names could not be removed there: said so to neighbours alone,
+    who owe it as well from then on."""
 
     @property
     def opening(self) -> Message:
@@ -64,6 +65,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     def owing(self) -> Message:
         """The message that tells neighbours of a debt."""
         return msgspec.structs.replace(self, owed=True)
+
+    @property
+    def plain(self) -> Message:
+        """The message that a server is told where neighbours are told of a debt."""
+        return msgspec.structs.replace(self, owed=False) if self.owed else self
 
     @property
     def unrenewed(self) -> list[str]:

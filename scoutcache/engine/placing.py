@@ -181,9 +181,14 @@ class Placing:
         said = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
         message = replace_fields(said, same=tuple(same)) if same else said
         try:
-            yield from effects.announce(message)
+            yield from effects.announce(message if self._are_there(refs) else message.owing)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
+
+    def _are_there(self, refs: Sequence[Ref]) -> bool:
+        """Has the tier that tells nothing older of *refs*, as far as is known?"""
+        tells = self._world.tells
+        return tells is None or not self._world.doubts[tells].known(refs)
 
     def write_level(
         self, level: int, rows: Sequence[Row], end: int, refused: list[Ref] | None = None, heard: Known | None = None,

@@ -210,17 +210,32 @@ class Removing:
         doomed: Sequence[Doom],
     ) -> Flow[Removed]:
         """Announce, remove, announce again (Rule 1)."""
-        message = self._world.message(kind, namespace, names, reason)
-        in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == self._world.memory]
-        begun, ended = Announce(message.opening), Announce(message)
-        removed = yield from self._sweep(in_memory)
+        world, message = self._world, self._world.message(kind, namespace, names, reason)
+        in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == world.memory]
         others = [doom for doom in doomed if doom not in in_memory]
-        with self._world.changing():
-            removed.add((yield from self._sweep([begun, *others, ended])))
+        errors: list[TierUnavailable] = []
+        removed = yield from self._sweep(in_memory, errors)
+        with world.changing():
+            removed.add((yield from self._sweep([Announce(message.opening)], errors)))
+            unheard = bool(errors)
+            removed.add((yield from self._sweep(others, errors)))
+            if unheard:
+                self._doubt_where_it_tells(others)
+            removed.add((yield from self._sweep([Announce(world.over(message, removed.failed))], errors)))
+        if errors and world.raise_errors:
+            raise errors[0]
         return removed
 
-    def _sweep(self, doomed: Sequence[Doom | Announce]) -> Flow[Removed]:
-        removed, failed = Removed(), list[TierUnavailable]()
+    def _doubt_where_it_tells(self, doomed: Sequence[Doom]) -> None:
+        """Where it could not be announced before, a write in flight may bring back what was removed (Rule 1)."""
+        tells = self._world.tells
+        for doom in doomed if tells is not None else ():
+            if isinstance(doom, Renew) or doom.level == tells:
+                self.doubt(doom)
+
+    def _sweep(self, doomed: Sequence[Doom | Announce], errors: list[TierUnavailable]) -> Flow[Removed]:
+        """Do each; *errors* collects what was raised."""
+        removed = Removed()
         for doom in doomed:
             try:
                 if isinstance(doom, Renew | Announce):
@@ -234,9 +249,7 @@ class Removing:
                 self.doubt(doom)
                 self._world.say_down(error.tier, error)
                 removed.failed[error.tier] = error.reason
-                failed.append(error)
-        if failed and self._world.raise_errors:
-            raise failed[0]
+                errors.append(error)
         return removed
 
     def doubt(self, doom: Doom | Announce) -> None:
@@ -258,7 +271,11 @@ class Removing:
 
     def announce(self, message: Message) -> Flow[Removed]:
         """Announce *message* as part of a removal: a channel that is away is reported, and the others go on."""
-        return (yield from self._sweep([Announce(message)]))
+        errors: list[TierUnavailable] = []
+        removed = yield from self._sweep([Announce(message)], errors)
+        if errors and self._world.raise_errors:
+            raise errors[0]
+        return removed
 
     def touch(self, found: Found, fresh: float, began: Moment) -> Flow[float | None]:
         """Give an entry *fresh* seconds from now; in how many it expires, None where no tier took it."""

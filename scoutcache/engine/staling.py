@@ -38,11 +38,11 @@ class Staling:
     def __init__(self, world: World, reading: Reading, writing: Writing, removing: Removing) -> None:
         self._world, self._reading, self._writing, self._removing = world, reading, writing, removing
 
-    def announce(self, messages: Sequence[Message]) -> Flow[dict[str, str]]:
-        """Say what is going to be, or has been, marked; the channel if it could not be said, and why."""
+    def announce(self, messages: Sequence[Message], unmarked: Collection[str] = ()) -> Flow[dict[str, str]]:
+        """Say what is going to be, or has been, marked, if not in *unmarked*; what could not be told, and why."""
         failed: dict[str, str] = {}
         for message in messages:
-            failed |= (yield from self._removing.announce(message)).failed
+            failed |= (yield from self._removing.announce(self._world.over(message, unmarked))).failed
         return failed
 
     def tags(

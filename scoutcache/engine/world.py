@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -188,6 +188,10 @@ class World:
     ) -> Message:
         """A message of this process's, stamped now."""
         return Message(kind, namespace, tuple(names), self.stamp(), self.source, reason, action)
+
+    def over(self, message: Message, failed: Container[str]) -> Message:
+        """What says that *message* is over: where the tier that tells is among those that *failed*, that it is owed."""
+        return message if self.tells is None or self.names[self.tells] not in failed else message.owing
 
 
 class Warmth:

@@ -368,9 +368,9 @@ class Writing:
             try:
                 yield from effects.announce(message.opening)
                 yield Renew(namespace, names, soft=action != "delete")
-            except TierUnavailable:  # it is over, and who began it is left with what it owes
+            except TierUnavailable as error:  # it is over, and who began it is left with what it owes
                 with suppress(TierUnavailable):
-                    yield from effects.announce(message)
+                    yield from effects.announce(self._world.over(message, [error.tier]))
                 raise
             yield from effects.announce(message)
 

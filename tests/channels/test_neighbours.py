@@ -124,6 +124,14 @@ def test_its_copy_in_the_stream_says_nothing_new(heard, other, said):
     assert heard.heard() == B
 
 
+def test_what_was_said_twice_has_two_copies(heard, other, said):
+    """As where entries are marked stale: before and after it with the same words."""
+    other.tell(said("a"))
+    other.tell(said("a"))
+    heard.feed([stream(A, b"0-0", said("a")), stream(B, A, said("a"))])
+    assert heard.since(0)[0] == [said("a"), said("a")]
+
+
 def test_a_copy_alone_moves_the_position_and_forbids_nothing(heard, other, said):
     other.tell(said("a"))
     invalidated = heard.end()
@@ -138,11 +146,10 @@ def test_the_stream_is_not_heard_before_the_neighbour_whom_it_repeats(heard, oth
     assert heard.since(0)[0] == [said("a")]
 
 
-def test_what_is_owed_has_no_copy(heard, other, said):
+def test_what_the_server_heard_and_did_not_do_is_not_over_for_neighbours(heard, other, said):
     other.tell(said("a").owing)
-    heard.end()
-    heard.feed([stream(A, b"0-0", said("a").owing)])
-    assert len(heard.since(0)[0]) == 2
+    heard.feed([stream(A, b"0-0", said("a"))])
+    assert heard.since(0)[0] == [said("a").owing]
 
 
 def test_a_gap_among_neighbours_is_a_gap(heard, here, said, monkeypatch):

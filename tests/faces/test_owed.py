@@ -110,6 +110,15 @@ def test_what_is_set_while_its_key_is_being_removed_counts_as_set_during_an_inva
     assert tier.read(ref, core.world.now()) is not None
 
 
+def rest_of(plan, command):
+    """What is left of a plan whose next command is known already."""
+    try:
+        while True:
+            command = plan.send((yield command))
+    except StopIteration as end:
+        return end.value
+
+
 def test_a_write_that_is_carried_out_after_its_key_was_removed_is_refused(open_cache, monkeypatch):
     """It was in flight in a server that was stopped, and began before what that could not be told."""
     cache = open_cache(["memory", "redis"])
@@ -122,10 +131,7 @@ def test_a_write_that_is_carried_out_after_its_key_was_removed_is_refused(open_c
         vars(tier.plans).pop("write")
         doubt.about([ref], core.world.stamp())
         run(core.amends.make(level), core.ports)
-        with pytest.raises(StopIteration) as end:
-            while True:
-                command = plan.send((yield command))
-        return end.value.value
+        return (yield from rest_of(plan, command))
 
     began = cache.position()
     vars(tier.plans)["write"] = late

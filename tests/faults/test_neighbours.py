@@ -251,6 +251,56 @@ def test_what_was_stored_while_nobody_told_versions_dies_with_what_it_depends_on
     assert b.get("k") is None
 
 
+def refuse(*_, **__):
+    raise TierUnavailable("redis", "no answer in time")
+
+
+def refuse_once(method):
+    refused = []
+
+    def ask(*given, **named):
+        if not refused:
+            refused.append(given)
+            refuse()
+        return method(*given, **named)
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("way", "method"),
+    [("delete", "remove"), ("pattern", "remove_matching"), ("tag", "version_plans.renew"), ("set", "write"),
+     ("clear", "clear"), ("stale", "write")],
+)  # fmt: skip
+def test_what_the_server_heard_of_and_did_not_do_is_owed_by_neighbours_too(opened, until, monkeypatch, way, method):
+    a, b = opened(deaf=True), opened()
+    until(lambda: b._core.world.doubts[1].also._back is not None, "it knows that the server is there")
+    a.set("k", "old", tags=["T"])
+    kept(b)
+    tier, (*holder, name) = a._core.tiers[1], method.split(".")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(getattr(tier, *holder) if holder else tier, name, refuse)
+        a.set("k", "new") if way == "set" else INVALIDATIONS[way](a)
+    assert b.get("k") in {None, "new"}
+    with Cache(tiers=["redis"], redis={"url": a.config.redis.url}, directory=a.config.directory) as third:
+        third._core.background.turn()
+        until(lambda: third.get("k") != "old", "a neighbour pays", seconds=15)
+
+
+def test_what_was_removed_and_could_not_be_announced_before_is_owed(opened, until, monkeypatch):
+    """A write in flight may have brought it back."""
+    a, b = opened(deaf=True), opened()
+    until(lambda: b._core.world.doubts[1].also._back is not None, "it knows that the server is there")
+    a.set("k", "old")
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(a._core.journal, "announce", refuse_once(a._core.journal.announce))
+        a.delete("k")
+    ref = a._calls.ref("k", None)
+    assert ref in a._core.world.doubts[1].refs
+    b.get("other")
+    assert b._core.world.doubts[1].covers(ref)
+
+
 # -- what a reading of the protocol found
 
 
