@@ -30,10 +30,11 @@ def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
     assert invalidations > len(linearize.KINDS)
 
 
-def test_reads_beside_a_server(linearize, start_redis):
-    """The processes of a machine hear each other at once; ``linearize.py --away`` stops the server meanwhile."""
+@pytest.mark.parametrize("away", [False, True], ids=["there", "away half of the time"])
+def test_reads_beside_a_server(linearize, start_redis, away):
+    """The processes of a machine hear each other at once."""
     figures = {"processes": 4, "threads": 2, "operations": 10_000, "seconds": 300}
-    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis())
+    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis(), away=away)
     assert wrong == []
     assert reads >= figures["operations"]
     assert invalidations > len(linearize.KINDS)
