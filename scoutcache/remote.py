@@ -147,8 +147,11 @@ class Remote:
         core.sure = self.sure
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
-        with suppress(TierUnavailable):  # the breaker has said so
+        try:
             perform(self.channel.open_plan(), self.conduit)
+        except TierUnavailable:  # the breaker has said so; it may be owed what was said before this process was there
+            for message in self.channel.beside.owed():
+                self._entrusted.apply(message)
         if core.clocks.looking:
             self._follower.sync()
             return

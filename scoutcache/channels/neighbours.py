@@ -19,6 +19,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from scoutcache.channels.page import CURRENT
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.errors import TierUnavailable
 
@@ -106,6 +107,11 @@ class Neighbours:
                 self._own.clear()
                 return None, position
             return [message for message in messages if not self._is_own(message)], position
+
+    def owed(self) -> list[Message]:
+        """What others owed lately, before this process listened: as far as the journal's last segment has it."""
+        messages, _ = self.journal.since(self.journal.words[CURRENT])
+        return [message for message in messages or () if message.owed]
 
     def _is_own(self, message: Message) -> bool:
         if message not in self._own:

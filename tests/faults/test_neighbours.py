@@ -215,6 +215,22 @@ def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until
     assert b.get("k") is None
 
 
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_who_starts_while_the_server_is_away_owes_what_was_owed_before(opened, server, until, way):
+    """The one that could not tell it may have ended: a command, or a worker that was restarted."""
+    a = opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    INVALIDATIONS[way](a)
+    a.close()
+    b = opened()
+    server.resume()
+    until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
+    assert b.get("k") is None
+    until(lambda: not b._core.world.doubts[1], "it is made good", seconds=15)
+    assert b.get("k") is None
+
+
 CHANGES = {
     "set": lambda cache: cache.set("parent", 2),
     "pattern": lambda cache: cache.invalidate("par*"),
