@@ -4,6 +4,7 @@
     layout       under which names a cache's things lie on a server, and how an entry's bytes are framed
     connecting   the client library's connections, with every option set
     direct       performs plans for threads, one connection each
+    room         how many connections there are at a time
     coalescing   performs plans on an event loop: one batch in flight, the rest buffers
     joining      makes one call of a script of those that leave together
     replicas     the same two where what only reads goes to a replica

@@ -3,8 +3,7 @@
 Rule 1: a connection that failed in the middle of an exchange is closed: another call would read its replies.
 Rule 2: one that was not used for a moment is looked at first, for a server that was restarted has closed it; and when
         the breaker opens all of them go.
-Rule 3: connections are used last in, first out, so that a quiet cache keeps few.  There are *most* at a time; who finds
-        none waits as long as for an answer.
+Rule 3: connections are used last in, first out, so that a quiet cache keeps few.  How many there are `Room` knows.
 Rule 4: redis-py's connections are used, and not its client: finding out what a command may be and counting it takes
         longer than the command (22 of 53 us a GET are left).
 """
@@ -19,7 +18,6 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from hashlib import sha1
 from itertools import repeat
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
@@ -28,6 +26,7 @@ from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.faults import Fault, Kind, as_greeted, fault_of, unavailable
 from scoutcache.server.joining import Calls
+from scoutcache.server.room import Room
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -36,6 +35,14 @@ __all__ = ["Direct", "note"]
 
 _IDLE = 1.0
 """Seconds after which a connection is looked at before it is used."""
+
+
+class _Crowded(Exception):
+    """The server takes no more connections."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
 
 
 class Direct:
@@ -53,9 +60,7 @@ class Direct:
 
     def _begin(self) -> None:
         self._idle: deque[tuple[Any, float]] = deque()
-        self._room: SimpleQueue[None] = SimpleQueue()  # threading's semaphores are written in Python
-        for _ in range(self._most):
-            self._room.put(None)
+        self._room = Room(self._most, self._wait, self.breaker.now)
         self._closed = False
 
     def nodes(self) -> Sequence[Any]:
@@ -65,11 +70,7 @@ class Direct:
     def execute(self, batch: Batch) -> list[Any]:
         """The replies, errors among them.  Raises `TierUnavailable`."""
         self.breaker.check()
-        self._enter()
-        try:
-            answers = self._carry_out(batch.commands)
-        finally:
-            self._room.put(None)
+        answers = self._in_room(batch.commands)
         note(self.breaker, batch.commands, answers)
         unknown = [at for at, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
         if unknown:
@@ -78,15 +79,22 @@ class Direct:
                 answers[at] = answer
         return answers
 
-    def _enter(self) -> None:
+    def _in_room(self, commands: Sequence[Command], *, again: bool = True) -> list[Any]:
+        """`_carry_out`, once more where the server takes no more connections than others here have."""
+        self._room.enter()
+        has_left = False
         try:
-            self._room.get_nowait()
-        except Empty:
-            try:
-                self._room.get(timeout=self._wait)
-            except Empty:
-                reason = f"all {self._most} connections are in use"
-                raise unavailable(Fault(Kind.POOL, reason, None, away=False)) from None
+            return self._carry_out(commands)
+        except _Crowded as crowded:
+            has_left = again and self._room.narrow(len(self._idle))
+            if not has_left:
+                if again:
+                    self.breaker.failed(crowded.fault)
+                raise unavailable(crowded.fault) from None
+        finally:
+            if not has_left:
+                self._room.leave()
+        return self._in_room(commands, again=False)
 
     def _carry_out(self, commands: Sequence[Command]) -> list[Any]:
         connection = None
@@ -107,6 +115,8 @@ class Direct:
     def _fail(self, connection: Any, error: RedisError | OSError) -> NoReturn:
         _close(connection)
         fault = fault_of(error)
+        if fault.kind is Kind.CROWDED:
+            raise _Crowded(fault) from None
         self.breaker.failed(fault)
         raise unavailable(fault) from None  # what redis-py raises holds the options of its connection
 

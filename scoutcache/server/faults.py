@@ -25,6 +25,7 @@ class Kind(Enum):
     TIMEOUT = "timeout"
     TLS = "tls"
     POOL = "pool"
+    CROWDED = "maxclients"
     LOADING = "loading"
     NOAUTH = "noauth"
     NOPERM = "noperm"
@@ -51,7 +52,7 @@ class Fault(NamedTuple):
 
 _AWAY = {
     Kind.UNREACHABLE, Kind.TIMEOUT, Kind.TLS, Kind.LOADING, Kind.NOAUTH, Kind.MASTERDOWN, Kind.CLUSTERDOWN, Kind.BUSY,
-    Kind.DATABASE,
+    Kind.DATABASE, Kind.CROWDED,
 }  # fmt: skip
 
 _REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
@@ -64,6 +65,8 @@ _HINTS = {
     Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
     Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
     Kind.POOL: "raise [redis] max_connections",
+    Kind.CROWDED: "the server takes no more connections: CLIENT LIST names who holds them, CONFIG SET maxclients "
+    "allows more",
     Kind.LOADING: "the server reads its data; it will be there when that is done",
     Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
     Kind.NOPERM: DOCTOR_ACL,
@@ -119,9 +122,6 @@ _MISTAKEN: Final = (
      "the sentinels know no such service, or nobody who serves it: [redis] sentinel_service is its name"),
 )  # fmt: skip
 """What is said by one who isn't what the configuration takes him for."""
-_CROWDED: Final = (
-    "the server takes no more connections: CLIENT LIST names who holds them, CONFIG SET maxclients allows more"
-)
 _NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
 
 
@@ -133,8 +133,6 @@ def fault_of(error: BaseException) -> Fault:
         hint = next((what for words, what in _TLS_HINTS if words.lower() in reason.lower()), hint)
     elif isinstance(error, told.InvalidResponse):
         hint = _NO_SERVER
-    elif "max number of clients reached" in reason:
-        hint = _CROWDED
     else:
         hint = next((what for said, what in _MISTAKEN if said.search(reason)), hint)
     return Fault(kind, reason, hint, kind in _AWAY)
@@ -167,6 +165,8 @@ def as_greeted(error: Exception) -> Exception:
 def _kind(error: BaseException) -> Kind:
     if not isinstance(error, _ANSWERS) and _is_tls(error):
         return Kind.TLS
+    if "max number of clients reached" in str(error):
+        return Kind.CROWDED
     found = next((kind for kinds, kind in _CLASSES if isinstance(error, kinds)), Kind.OTHER)
     return _by_word(str(error)) if found is Kind.OTHER else found
 

@@ -9,6 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 from redis.exceptions import ResponseError
 
 from scoutcache.errors import TierUnavailable
@@ -94,6 +95,46 @@ def test_who_waits_too_long_for_a_connection_is_told_so_and_the_breaker_stays_cl
     assert get(conduit, "k") is None
 
 
+def test_a_server_that_takes_no_more_connections_is_not_away_for_who_has_some(direct, start_redis, breaker, said):
+    """Who wants one more waits for one of those."""
+    server = start_redis("--maxclients", "2")
+    conduit = direct(server.url)
+    put(conduit, "k", "v")
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda _: get(conduit, "k"), range(400)))
+    assert found == [b"v"] * 400
+    assert (breaker.fault, said) == (None, [])
+
+
+def test_who_waits_too_long_for_one_of_those_gives_no_room_back_that_he_has_not(
+    direct, start_redis, breaker, until
+):
+    server = start_redis("--maxclients", "2")  # the test asks it by the other
+    conduit = direct(server.url, timeout=0.2)
+    conduit._make = patient(conduit._make)
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(conduit.execute, Batch([("BLPOP", "list", 20)]))
+        until(lambda: server.fields("INFO", "clients")["blocked_clients"] == "1", "it asks")
+        with redis.Redis.from_url(server.url) as other:
+            other.ping()
+            with pytest.raises(TierUnavailable, match="in use, and the server takes no more"):
+                get(conduit, "k")
+            other.rpush("list", "x")
+        call.result(20)
+    assert conduit._room.free() == 1
+    assert breaker.fault is None
+
+
+def test_it_is_away_for_who_has_none(direct, start_redis, breaker):
+    server = start_redis("--maxclients", "1")
+    first, second = direct(server.url), direct(server.url)
+    get(first, "k")
+    with pytest.raises(TierUnavailable, match="maxclients"):
+        get(second, "k")
+    assert breaker.fault.kind is Kind.CROWDED
+    assert second._room.free() == second._most
+
+
 def patient(make):
     """Connections that wait for long."""
 
@@ -111,7 +152,7 @@ def test_every_way_out_gives_the_room_back(direct, redis_url, breaker):
         with pytest.raises(TypeError):
             conduit.execute(Batch(None))
     assert get(conduit, "k") is None
-    assert conduit._room.qsize() == 2
+    assert conduit._room.free() == 2
 
 
 # -- what failed
@@ -224,26 +265,26 @@ def test_an_interrupt_between_sending_and_reading_leaves_no_reply_behind(direct,
         conduit.execute(Batch([("BLPOP", "list", 20)]))
     helper.join()
     assert [get(conduit, "k") for _ in range(3)] == [b"v"] * 3
-    assert conduit._room.qsize() == conduit._most
+    assert conduit._room.free() == conduit._most
 
 
 def test_a_forked_child_has_connections_of_its_own(direct, redis_url, redis_server):
     conduit = direct(redis_url)
     put(conduit, "k", "v")
-    conduit._room.get()  # as a thread of the parent's might hold it
+    conduit._room.enter()  # as a thread of the parent's might hold it
     pid = os.fork()
     if pid == 0:
         status = 1
         try:
             signal.alarm(20)
-            fine = not conduit._idle and conduit._room.qsize() == conduit._most and get(conduit, "k") == b"v"
+            fine = not conduit._idle and conduit._room.free() == conduit._most and get(conduit, "k") == b"v"
             status = 0 if fine else 2
         finally:
             os._exit(status)
     answers = [get(conduit, "k") for _ in range(100)]
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert answers == [b"v"] * 100
-    conduit._room.put(None)
+    conduit._room.leave()
 
 
 def test_threads_get_their_own_answers(direct, redis_url):

@@ -153,7 +153,7 @@ def test_a_server_that_takes_no_more_connections_runs_and_is_where_it_was_said(s
         with pytest.raises(redis.ConnectionError) as refused:
             one_more.ping()
     fault = fault_of(refused.value)
-    assert (fault.kind, fault.away) == (Kind.UNREACHABLE, True)
+    assert (fault.kind, fault.away) == (Kind.CROWDED, True)
     assert "maxclients" in (fault.hint or "")
 
 
