@@ -120,7 +120,12 @@ def run_demo(directory: Path | None = None, keep: bool = False,
 
 def _must_be_new(directory: Path) -> None:
     if directory.is_dir() and any(directory.iterdir()):
-        raise CacheError(f"{directory} is not empty", hint="name a new directory, or none for a temporary one")
+        wrong = "not empty"
+    elif directory.exists() and not directory.is_dir():
+        wrong = "not a directory"
+    else:
+        return
+    raise CacheError(f"{directory} is {wrong}", hint="name a new directory, or none for a temporary one")
 
 
 def _prompts() -> Iterator[list[str]]:

@@ -26,6 +26,7 @@ from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
+    from scoutcache.alerts import Alert
     from scoutcache.cli.state import Session
     from scoutcache.config import CacheConfig
     from scoutcache.core import Core
@@ -203,10 +204,15 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        fix = "the other checks say what is wrong now" if alert.for_doctor else alert.remedy
+        fix = f"the other checks say what is wrong now, {_shows(alert)} what was" if alert.for_doctor else alert.remedy
         yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
+
+
+def _shows(alert: Alert) -> str:
+    """The command that knows the cause of *alert* when it is over."""
+    return "scoutcache log tail --op error --json" if alert.name == "errors_per_hour" else "scoutcache report"
 
 
 def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:

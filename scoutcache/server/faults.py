@@ -234,7 +234,7 @@ def _reason(kind: Kind, error: BaseException) -> str:
     text = str(error).strip()
     for noise in (_OBJECT, _SCRIPT, _IN_OPENSSL):
         text = noise.sub("", text)
-    text = _IN_SCRIPT.get(text, text) or type(error).__name__
+    text = _IN_SCRIPT.get(text, text).removesuffix(".") or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
              Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
              Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip

@@ -81,3 +81,11 @@ def test_the_shipped_trace_is_whole_and_comes_with_its_licence():
 def test_the_shipped_trace_is_the_beginning_of_the_published_one(shared):
     published = read_trace(shared / "data" / "traces" / "llm_mooncake_conv.csv.gz")
     assert all(one == other for one, other in zip(read_trace(demo._TRACE), published, strict=False))
+
+
+def test_a_file_in_the_place_of_the_directory_is_named_before_anything_is_begun(tmp_path, caplog):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="file is not a directory") as raised:
+        run_demo(tmp_path / "file")
+    assert raised.value.hint == "name a new directory, or none for a temporary one"
+    assert not caplog.records

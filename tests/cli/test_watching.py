@@ -249,6 +249,19 @@ class TestStatsCheck:
         assert line.startswith("warn  alerts")
         assert "50 invalidations within an hour, 50 or more" in line
 
+    @pytest.mark.parametrize(
+        ("name", "shows"),
+        [("errors_per_hour", "scoutcache log tail --op error --json"), ("operation", "scoutcache report")],
+    )
+    def test_doctor_names_what_shows_a_cause_that_is_over(self, name, shows, asked, cli, monkeypatch):
+        """Then its other checks find nothing, and ``stats --check`` had sent the reader here."""
+        monkeypatch.setenv(f"SCOUTCACHE_ALERTS__{name.upper()}", "0.000001" if name == "operation" else "1")
+        away = {"tiers": ["memory", "redis", "disk"], "redis_url": "redis://127.0.0.1:1"}
+        with Cache(directory=asked, **(away if name == "errors_per_hour" else {})) as cache:
+            cache.set("k", 1)
+        (found,) = [one for one in json.loads(cli("doctor", "--json").out)["checks"] if one["name"] == "alerts"]
+        assert found["fix"] == f"the other checks say what is wrong now, {shows} what was"
+
 
 def test_a_process_that_nobody_asks_of_alerts_tells_none(directory):
     with Cache(directory=directory) as cache:

@@ -114,6 +114,11 @@ DENIED = [
 ]
 
 
+def test_a_reason_ends_without_a_stop_for_it_stands_within_sentences():
+    error = told.ConnectionError("Error 111 connecting to h:1. Connection refused.")
+    assert fault_of(error).reason == "unreachable: Error 111 connecting to h:1. Connection refused"
+
+
 @pytest.mark.parametrize("text", DENIED)
 def test_a_script_that_may_not_do_its_work_is_a_right_that_is_missing(text):
     assert fault_of(parsed(text)).kind is Kind.NOPERM

@@ -105,8 +105,8 @@ def _blocks(path: Path, file: BinaryIO | gzip.GzipFile) -> Iterator[_Rows]:
     header = file.readline(_LONGEST).removeprefix(b"\xef\xbb\xbf")
     names = [name.strip() for name in header.rstrip(b"\r\n").split(b",")]
     if not set(_HEADER) <= set(names):
-        raise ConfigError(f"{path}: not a trace: the first line is {header[:60]!a}",
-                          hint="expected the header timestamp,key,size")  # fmt: skip
+        found = f"the first line is {header[:60]!a}" if header else "it is empty"
+        raise ConfigError(f"{path}: not a trace: {found}", hint="expected the header timestamp,key,size")
     if tuple(names) != _HEADER:
         yield from _slowly(path, file, names, 1)
         return

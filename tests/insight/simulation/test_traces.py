@@ -48,7 +48,7 @@ def test_other_forms_of_csv_say_the_same(write, text):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "first line is b''"),
+        ("", "not a trace: it is empty$"),
         ("0,a,5\n1,b,5\n", r"first line is b'0,a,5\\n'"),
         ("timestamp,key,size\n", "has no rows"),
         ("timestamp,key,size\n0,a,5\n1,b\n", "line 3: 2 columns, expected 3"),
