@@ -6,6 +6,8 @@ Rule 2: all of it is announced, as it would have been then.  What is removed fro
         announced as an invalidation: that moves them, so that a write which was in flight there when it went away, and
         is carried out now, is refused.
 Rule 3: what fails once more is still owed.
+Rule 4: while the tier that tells takes no writes, what it is owed isn't tried: neighbours would hear of each attempt,
+        and drop what they computed since.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew
+from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew, Work
 from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
@@ -41,12 +43,14 @@ class Amends:
         """Try again what a tier could not be told."""
         doubt = self._world.doubts[level]
         known = dict(doubt.refs)  # what comes into doubt meanwhile, once more perhaps, is looked at the next time
-        if known and level == self._world.tells and not (yield from self._give(level, known)):
+        tells = level == self._world.tells
+        may_tell = yield from effects.perform(Work(self._world.takes_writes))
+        if tells and not (may_tell and (not known or (yield from self._give(level, known)))):
             return
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
         for namespace in {ref.namespace for ref in left}:
             yield from self._remove(level, {ref: start for ref, start in left.items() if ref.namespace == namespace})
-        for owed in list(doubt.owed):
+        for owed in list(doubt.owed) if may_tell else ():
             doubt.tried = owed
             try:
                 if owed in doubt.owed:

@@ -4,8 +4,8 @@ Rule 1: the server isn't believed about it until it has been said again, later a
         neither about the entries that were named (`covers`), nor about the versions of marks that were to be renewed,
         those of what depends on a key that was named among them (`owes`).
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
-        back; as long as it fails there it tells so again and again.  Of what hasn't been said at all for `GRACE`
-        seconds, with the server there, nobody is left to speak: this process makes it its own.
+        back; where it fails there it tells so again.  Of what hasn't been said at all for `GRACE` seconds, with the
+        server there, nobody is left to speak: this process makes it its own.
 Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
         may have been computed before.
 Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a process that owes too many of them clears

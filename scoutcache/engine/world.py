@@ -75,6 +75,8 @@ class World:
     """Apply what the channel has by now, as a write to a server brings it there that others were ahead of."""
     tells: int | None = None
     """The level of a tier that announces what it takes in the same transaction, so that nobody need do it after it."""
+    takes_writes: Callable[[], bool] = lambda: True
+    """Does that tier take any now?  It may have to be asked: `Work`."""
     why_gone: Callable[[Ref], str | None] = lambda _: None
     """Why memory has no fresh entry where it lately had one: then a miss is no cold one."""
     note_ended: Callable[[Ref], object] = lambda _: None
@@ -170,8 +172,8 @@ class World:
         return said is None or said.writes_to(self.names[level], self.names)
 
     def why_absent(self, ref: Ref) -> str:
-        """Why nothing was found, where no tier said more."""
-        return self.why_gone(ref) or "cold"
+        """Why nothing was found, where no tier said more: one that isn't believed may have it."""
+        return self.why_gone(ref) or ("unavailable" if any(doubt.covers(ref) for doubt in self.doubts) else "cold")
 
     def why_stale(self, ref: Ref) -> str:
         """Why what was found isn't fresh, where its marks don't say: its time was over, or this process ended it."""

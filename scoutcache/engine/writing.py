@@ -157,7 +157,7 @@ class Writing:
                 versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-            taken = yield from self._store_in_memory(kept, began, names)
+            taken = yield from self._store_in_memory(kept, began, names, replaces=replaces)
             if taken:
                 yield from self._tell_watch(namespace, [entry.ref for entry in kept])
             return taken
@@ -254,18 +254,25 @@ class Writing:
                 standing[ref] = opened.header, opened.live
         return standing
 
-    def _store_in_memory(self, entries: Sequence[Entry], began: Moment, names: Sequence[str]) -> Flow[int]:
+    def _store_in_memory(
+        self, entries: Sequence[Entry], began: Moment, names: Sequence[str], *, replaces: bool
+    ) -> Flow[int]:
         """Without the authority there are no versions: only memory, which is told of each event, may keep it.
 
-        What the tiers below have is older, so they aren't believed, and others drop their copies.
+        What the tiers below have is older: it goes, or they aren't believed about it.  Where it *replaces* what others
+        have they drop that; what was computed is as good as what they computed, and dropping that they would compute it
+        once more, and have it dropped here, time and again.
         """
         refs = [entry.ref for entry in entries]
         for level in self._world.lower:
-            self._world.doubts[level].about(refs, began.start)
-            if level != self._world.tells:  # or a neighbour, whom nothing tells to doubt it, would find it there
+            doubt = self._world.doubts[level]
+            doubt.about(refs, began.start)
+            if level != self._world.tells:  # a neighbour, whom nothing tells to doubt it, would find it there
+                known = doubt.known(refs)
                 with suppress(TierUnavailable):
                     yield Remove(level, refs)
-        if self._world.shared:
+                    doubt.settle(known)
+        if self._world.shared and replaces:
             yield from self.placing.tell(refs)
         if self._world.memory is None:
             return 0

@@ -65,6 +65,7 @@ class Layout:
         self.last = f"{prefix}{{events}}:last"
         self.wakes = f"{prefix}{{events}}:wakes"
         self.members = f"{prefix}{{events}}:members"
+        self.probe = f"{prefix}{{events}}:probe"
         self.counts = f"{prefix}counts"
         self.entries = f"{prefix}e:"
         self.versions_of_all = f"{prefix}versions:"
@@ -111,7 +112,7 @@ class Layout:
         if rest == name and self.prefix:
             return None
         exact = {self.events: "stream", self.wakes: "stream", self.members: "hash", self.counts: "zset",
-                 self.last: "string", **dict.fromkeys(self.positions, "string")}  # fmt: skip
+                 self.last: "string", self.probe: "string", **dict.fromkeys(self.positions, "string")}  # fmt: skip
         if name in exact:
             return exact[name]
         # A name goes on with the length of a namespace: what another cache's prefix makes begin like ours doesn't.

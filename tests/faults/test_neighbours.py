@@ -170,6 +170,45 @@ def test_a_journal_that_cannot_be_written_is_no_failure(opened, until, tmp_path)
     until(lambda: b.get("k") is None, "the server has told it")
 
 
+@pytest.mark.parametrize("way", ["delete", "tag", "clear"])
+def test_neighbours_do_not_make_each_other_compute_while_the_server_is_away(opened, server, way):
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    INVALIDATIONS[way](a)
+    computed = []
+    for _ in range(5):
+        for cache in (a, b):
+            cache.get_or_compute("k", lambda cache=cache: computed.append(cache) or "new", tags=["T"])
+    assert len(computed) <= 2
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+@pytest.mark.parametrize("trouble", ["away", "full"])
+def test_what_is_owed_is_not_told_again_and_again(opened, server, way, trouble):
+    """Or neighbours would drop what they have computed since, twice a second."""
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    server.pause() if trouble == "away" else server.cli("CONFIG", "SET", "maxmemory", "1")
+    INVALIDATIONS[way](a)
+    computed = []
+    for _ in range(4):
+        b.get_or_compute("k", lambda: computed.append(1) or "new", tags=["T"])
+        a._core.background.turn()
+    assert a._core.world.doubts[1]
+    assert len(computed) == 1
+
+
+def test_nor_do_those_that_start_meanwhile(opened, server):
+    server.pause()
+    a, b = opened(), opened()
+    computed = []
+    for _ in range(5):
+        for cache in (a, b):
+            cache.get_or_compute("k", lambda cache=cache: computed.append(cache) or "new")
+    assert len(computed) <= 2
+
+
 # -- what they could not tell the server
 
 

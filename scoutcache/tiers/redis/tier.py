@@ -136,6 +136,14 @@ class RedisTier:
         """Store them, and announce *message* with them; how many were taken.  Raises `TierUnavailable`."""
         return self.do(self.plans.write(rows, now, allow, message))
 
+    def takes_writes(self) -> bool:
+        """Does the server take any now?  One that is full, or a replica, answers and takes none."""
+        try:
+            self.do(replies(("SET", self.layout.probe, "1", "PX", 1000)))
+        except TierUnavailable:
+            return False
+        return True
+
     def remove(self, refs: Sequence[Ref]) -> int:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
         return self.do(self.plans.remove(refs))
