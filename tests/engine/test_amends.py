@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.engine.amends import Amends
-from scoutcache.engine.effects import Announce, Current, Remove, Renew, Write
+from scoutcache.engine.effects import Announce, Current, Remove, RemoveOlder, Renew, Write
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, UNVERSIONED
 
 SERVER, DISK = 1, 2
@@ -151,6 +151,18 @@ def test_whatever_depends_on_what_was_removed_is_dead_or_it_is_still_owed(shared
     started = dict(doubt.refs)
     shared.authority_down = True
     shared.drive(amends.make(SERVER))
+    assert doubt.refs == started
+
+
+def test_what_could_not_be_removed_stays_in_doubt_as_it_was(shared, amends, doubt, server, missed):
+    """Or what a later writer put there since would go with it."""
+    shared.memory.rows.clear()
+    shared.disk.rows.clear()
+    started = dict(doubt.refs)
+    flow = amends.make(SERVER)
+    effect, _ = shared.drive_until(flow, lambda one: isinstance(one, RemoveOlder))
+    server.down = True
+    shared.finish(flow, effect)
     assert doubt.refs == started
 
 
