@@ -176,6 +176,7 @@ def test_what_was_stored_without_versions_is_given_with_those_of_now(shared, ame
     shared.drive(amends.make(SERVER))
     marks = server.rows[ref].header.marks
     assert marks
+    assert server.rows[ref].replaces
     assert all(shared.versions["ns", mark.name] == mark.version for mark in marks)
     assert (("ns", DEPENDED_MARK) in shared.versions) == bool(depends_on)
     said = [one.names for one in shared.messages if one.kind == "mark"]

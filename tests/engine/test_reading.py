@@ -7,6 +7,7 @@ import pytest
 from scoutcache.engine.effects import Current, Read, ReadOne, Remove, Write
 from scoutcache.entry import NAMESPACE_MARK, Sealed
 from scoutcache.errors import CorruptEntry
+from scoutcache.policy_book import Effective
 from scoutcache.wire.unknown import UnknownType
 
 
@@ -83,7 +84,9 @@ def test_an_entry_of_an_unknown_type_is_a_miss_with_a_warning_and_stays(stored, 
     assert "k" in stored.disk
 
 
-def test_an_expired_entry_is_a_miss_at_its_very_moment(stored, monkeypatch):
+@pytest.mark.parametrize("known", [False, True], ids=["asked", "known to be current"])
+def test_an_expired_entry_is_a_miss_at_its_very_moment(stored, monkeypatch, known):
+    stored.world.is_current = lambda *_: known
     sealed = stored.disk.rows[stored.ref("k")].sealed
     monkeypatch.setattr(stored.disk, "read", lambda *_: sealed)  # a tier may be late to notice
     stored.now += 59.999
@@ -168,6 +171,23 @@ def test_promotion_carries_the_remaining_time_to_live(stored):
     stored.now += 30
     stored.find("k"), stored.find("k")
     assert stored.memory.rows[stored.ref("k")].header == before
+
+
+@pytest.mark.parametrize("many", [False, True])
+def test_a_tier_that_a_policy_forbids_is_neither_asked_nor_given_anything(make_world, many):
+    world = make_world(("memory", "redis", "disk"), promote_on_hits=1)
+    world.put("k", "value")
+    world.memory.rows.clear()
+    world.effects.clear()
+    allowed = Effective(sources={}, allowed_backends=frozenset({"memory", "disk"}))
+    world.world.policy = lambda _: allowed
+    if many:
+        found = world.drive(world.reading.find([world.ref("k")]))[world.ref("k")]
+    else:
+        found = world.find("k")
+    assert found.tier == "disk"
+    assert "k" in world.memory
+    assert 1 not in {getattr(one, "level", None) for one in world.effects}
 
 
 def test_promotion_begins_to_count_again_afterwards(stored):
