@@ -238,3 +238,31 @@ def test_where_no_more_is_taken_on_what_was_is_kept_up(entrusted, fake_clock, mo
     entrusted.turn(answers=True)
     entrusted.apply(said("key", "k", stamp=7))
     assert entrusted.covers(K), "it was owed again since"
+
+
+def test_what_depends_on_a_key_that_a_pattern_names_is_owed(entrusted):
+    entrusted.apply(owed("pattern", "k*"))
+    assert entrusted.owes("default", [KEY_MARK + "k1"])
+    assert not entrusted.owes("default", [KEY_MARK + "l"])
+
+
+def test_patterns_may_be_taken_on_while_others_look_through_them(entrusted, monkeypatch):
+    entrusted.apply(owed("pattern", "a*"))
+    parse = Pattern.parse
+
+    def parsing(text):
+        entrusted.apply(owed("pattern", f"{text}*"))
+        return parse(text)
+
+    monkeypatch.setattr("scoutcache.engine.entrusted.Pattern.parse", parsing)
+    assert not entrusted.covers(K)
+
+
+def test_of_many_patterns_few_are_made_its_own_in_a_turn(entrusted, world, fake_clock):
+    """Of a thousand debts a process clears their namespace."""
+    for n in range(150):
+        entrusted.apply(owed("pattern", f"p{n}:*"))
+    later(entrusted, fake_clock)
+    assert len(world.doubts[SERVER].owed) == 100
+    entrusted.turn(answers=True)
+    assert len(world.doubts[SERVER].owed) == 150

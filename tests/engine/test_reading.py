@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Current, Read, ReadOne, Remove, Write
+from scoutcache.engine.moments import Moments
 from scoutcache.entry import NAMESPACE_MARK, Sealed
 from scoutcache.errors import CorruptEntry
 from scoutcache.policy_book import Effective
@@ -278,3 +282,14 @@ def test_a_read_raises_nothing_but_what_was_asked_for(stored):
     assert read_why(stored)[1] == "corrupt"
     with pytest.raises(CorruptEntry):
         stored.codec.open(stored.ref("k"), Sealed(b""))
+
+
+def test_what_is_under_way_while_it_is_found_does_not_go_up(make_world):
+    """Its opening was applied before the look, and what it names is about to go."""
+    world = make_world(promote_on_hits=1)
+    world.put("k", "value")
+    world.memory.rows.clear()
+    moments = world.world.moments = Moments(contextlib.nullcontext(), len(world.messages))
+    moments.opened = lambda: [Message("key", "ns", ("k",), 1, "you", opens=True)]
+    assert world.find("k") is not None
+    assert "k" not in world.memory

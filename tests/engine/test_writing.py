@@ -544,3 +544,38 @@ def test_a_computation_that_is_over_is_told_no_more(world):
     with world.writing.computing([world.ref("k")], ["parent"]):
         assert len(moments) == 1
     assert len(moments) == 0
+
+
+def test_what_a_cache_that_shares_nothing_writes_beside_a_computation_forbids_its_result(make_world):
+    """Nobody announces it."""
+    world = make_world(("memory",))
+    world.world.moments = Moments(contextlib.nullcontext())
+    world.put("child", "old", depends_on=["parent"])
+    with world.writing.computing([world.ref("child")], ["parent"]) as began:
+        world.put("other", 1)
+        assert world.put("child", "slow", depends_on=["parent"], began=began) == 1
+        world.put("parent", 2)
+        assert world.put("child", "slow", depends_on=["parent"], began=began) == 0
+
+
+def test_a_channel_that_began_anew_behind_what_was_noted_is_a_gap(world):
+    world.hear("key", "other")
+    began = world.writing.moment()
+    world.world.end = world.world.invalidated = lambda: 0
+    world.world.since = lambda _: (None, 0)
+    assert world.put("k", 1, began=began) == 0
+
+
+def test_a_write_of_what_it_depends_on_forbids_it_below_memory_too(world):
+    world.put("other", 1, depends_on=["db"])
+    began = world.writing.moment()
+    world.hear("written", "db")
+    assert world.put("k", 1, depends_on=["db"], began=began) == 0
+
+
+def test_a_foreign_write_is_no_reason_for_a_lower_tier_whatever_else_was_announced(world):
+    began = world.writing.moment()
+    world.hear("written", "k")
+    world.hear("key", "other")
+    world.put("k", 1, began=began)
+    assert ("k" in world.memory, "k" in world.disk) == (False, True)
