@@ -293,3 +293,11 @@ def test_what_is_under_way_while_it_is_found_does_not_go_up(make_world):
     moments.opened = lambda: [Message("key", "ns", ("k",), 1, "you", opens=True)]
     assert world.find("k") is not None
     assert "k" not in world.memory
+
+
+def test_what_is_marked_stale_by_a_mark_is_found_stale(world):
+    world.put("k", "value", stale=60.0, tags=["red"])
+    world.versions["ns", "red"] += 1  # the next count of the same life
+    found = world.find("k", promote=False)
+    assert found.value == "value"
+    assert found.header.fresh_until <= world.now < found.header.expires

@@ -6,6 +6,7 @@ import contextlib
 
 import pytest
 
+from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Announce, Renew, Write
 from scoutcache.engine.moments import Moments
 from scoutcache.engine.writing import Lifetime, lifetime
@@ -475,6 +476,7 @@ def test_a_value_that_is_the_same_ends_nothing_though_all_versions_are_known(fam
     family.world.known = known
     family.put("parent", {"a": 1})
     assert alive(family, "child")
+    assert family.put("parent", {"a": 1}, tags=["never heard of"]) == 1
 
 
 def test_to_look_at_what_it_depends_on_promotes_nothing(make_world):
@@ -578,4 +580,42 @@ def test_a_foreign_write_is_no_reason_for_a_lower_tier_whatever_else_was_announc
     world.hear("written", "k")
     world.hear("key", "other")
     world.put("k", 1, began=began)
+    assert ("k" in world.memory, "k" in world.disk) == (False, True)
+
+
+@pytest.fixture
+def heard(world):
+    """Others announce something, of which running computations are told; somebody has depended on `db` before."""
+    moments = world.world.moments = Moments(contextlib.nullcontext())
+    world.put("other", 1, depends_on=["db"])
+    moments.applied(len(world.messages))
+
+    def hear(*messages):
+        for message in messages:
+            world.say(message)
+            moments.apply(message)
+        moments.applied(len(world.messages))
+
+    return hear
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_what_only_its_factory_knew_that_it_depends_on_is_looked_for_among_all_that_was_announced(world, heard, gap):
+    with world.writing.computing([world.ref("k")], []) as began:
+        heard(Message("written", "ns", ("db" if not gap else "other",), 1, "you"))
+        if gap:
+            world.world.since = lambda _: (None, len(world.messages))
+        assert world.put("k", 1, depends_on=["db"], began=began) == 0
+
+
+def test_a_computation_hears_of_what_it_depends_on_that_it_got_the_value_it_had(world, heard):
+    with world.writing.computing([world.ref("k")], ["db"]) as began:
+        heard(Message("written", "ns", ("db",), 1, "you", same=("db",)))
+        assert world.put("k", 1, depends_on=["db"], began=began) == 1
+
+
+def test_what_both_this_process_and_another_wrote_meanwhile_stays_out_of_memory(world, heard):
+    with world.writing.computing([world.ref("k")], []) as began:
+        heard(*(Message("written", "ns", ("k",), 1, source) for source in ("me", "you")))
+        world.put("k", 1, began=began)
     assert ("k" in world.memory, "k" in world.disk) == (False, True)
