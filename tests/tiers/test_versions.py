@@ -90,13 +90,14 @@ def authority(numbers):
     """Of this all are asked; what it was asked for is in `asked`."""
 
     class Asked(LocalVersions):
-        asked: list[str] = []
+        def __init__(self, random_version):
+            super().__init__(random_version)
+            self.asked = []
 
         def current(self, namespace, names, *, create=False):
             self.asked += names
             return super().current(namespace, names, create=create)
 
-    Asked.asked = []
     return Asked(lambda: next(numbers))
 
 
