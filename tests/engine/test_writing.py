@@ -445,13 +445,22 @@ def test_a_dependent_dies_though_a_tier_could_not_take_it_and_that_is_raised(fam
     assert not alive(family, "child")
 
 
-def test_a_dependent_dies_where_another_value_may_have_come_between(family):
+@pytest.mark.parametrize(
+    ("kind", "name", "same", "lives"),
+    [
+        ("written", "parent", (), False),
+        ("mark", "red", (), False),  # what carried it, and was put there in between, nobody can say
+        ("written", "other", (), True),
+        ("written", "parent", ("parent",), True),
+    ],
+)
+def test_a_dependent_dies_where_another_value_may_have_come_between(family, kind, name, same, lives):
     """It seemed to be the same when it was looked at."""
     flow = family.set("parent", {"a": 1})
     effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Write))
-    family.hear("written", "parent")
+    family.messages.append(Message(kind, "ns", (name,), 1, "you", same=same))
     family.finish(flow, effect)
-    assert not alive(family, "child")
+    assert alive(family, "child") == lives
 
 
 def test_where_the_authority_goes_away_after_the_write_the_renewal_is_owed(family):
