@@ -54,6 +54,13 @@ def test_for_more_than_it_may_owe_a_namespace_is_to_be_cleared(doubt, monkeypatc
     assert doubt.owed == [other, Clear(1, "ns")], "that is more than anything"
 
 
+def test_where_a_namespace_is_to_be_cleared_nothing_more_is_owed_in_it(doubt):
+    doubt.owe(Clear(1, "ns"))
+    doubt.owe(Renew("ns", ["red"]))
+    doubt.owe(Renew("far", ["red"]))
+    assert doubt.owed == [Clear(1, "ns"), Renew("far", ["red"])]
+
+
 class Also:
     def __bool__(self):
         return True

@@ -557,16 +557,14 @@ def test_a_computation_that_is_over_is_told_no_more(world):
     assert len(moments) == 0
 
 
-def test_what_a_cache_that_shares_nothing_writes_beside_a_computation_forbids_its_result(make_world):
+@pytest.mark.parametrize(("beside", "taken"), [("other", 1), ("parent", 0)])
+def test_what_a_cache_that_shares_nothing_writes_beside_a_computation_forbids_its_result(make_world, beside, taken):
     """Nobody announces it."""
     world = make_world(("memory",))
     world.world.moments = Moments(contextlib.nullcontext())
-    world.put("child", "old", depends_on=["parent"])
     with world.writing.computing([world.ref("child")], ["parent"]) as began:
-        world.put("other", 1)
-        assert world.put("child", "slow", depends_on=["parent"], began=began) == 1
-        world.put("parent", 2)
-        assert world.put("child", "slow", depends_on=["parent"], began=began) == 0
+        world.put(beside, 1)
+        assert world.put("child", "slow", depends_on=["parent"], began=began) == taken
 
 
 def test_a_channel_that_began_anew_behind_what_was_noted_is_a_gap(world):
