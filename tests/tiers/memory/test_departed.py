@@ -99,3 +99,22 @@ def test_what_is_here_was_not_ended_below(world):
     world.tier.note_ended(ref)
     world.clock.advance(11)
     assert world.tier.why_absent(ref) == "expired"
+
+
+def test_what_others_wrote_anew_has_not_ended(world):
+    ref = Ref("default", "k")
+    world.put("k")
+    world.tier.remove([ref])
+    world.tier.remove([ref], superseded=True)
+    assert world.tier.why_absent(ref) is None
+
+
+def test_what_comes_back_as_stale_as_it_was_marked_is_missed_for_that_still(world):
+    """It was marked below as well, and has been promoted from there."""
+    ref = Ref("default", "k")
+    world.put("k", ttl=10, stale=60)
+    world.tier.age([ref])
+    row = world.tier.look(ref)
+    world.tier.discard([row])
+    world.tier.write([row], world.clock.wall())
+    assert world.tier.why_absent(ref) == "invalidated"

@@ -10,7 +10,8 @@ from scoutcache.channels.stream import StreamChannel
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import KEY_MARK, Header, Ref, Row
 from scoutcache.errors import TierUnavailable
-from scoutcache.server.commands import perform, replies
+from scoutcache.server.commands import Batch, perform, replies
+from scoutcache.server.joining import Calls
 from scoutcache.server.layout import Layout
 from scoutcache.tiers.redis import plans as module
 from scoutcache.tiers.redis.plans import RedisPlans
@@ -174,6 +175,35 @@ def test_a_position_that_was_lost_is_a_gap_for_all_before_anything_is_written(ma
     assert one.write(row()) == 1
     other.hear()
     assert other.channel.since(at)[0] is None
+
+
+def together(machine, rows):
+    """The answers to the writes of *rows*, each with its message, that leave as one call."""
+    seen = machine.channel.seen()
+    calls = Calls([machine.plans._command(row, seen, NOW, said("written", row.header.ref.key)) for row in rows])
+    (sent,) = calls.sent
+    (answer,) = perform(_carried(sent), machine.conduit)
+    return calls.spread([answer])
+
+
+def _carried(command):
+    return (yield Batch([command]))
+
+
+def test_messages_of_writes_that_leave_together_continue_each_other(machines, row):
+    one, other = machines
+    assert len(together(one, [row("a"), row("b")])) == 2
+    assert other.hear() == [said("written", "a"), said("written", "b")]
+    other.channel.append(said("key", "c"))
+    assert one.hear()[-1] == said("key", "c")
+
+
+def test_a_write_that_fails_beside_others_fails_alone(machines, row):
+    one, _ = machines
+    one.ask("LPUSH", one.layout.entry(ref("a")), "no entry")
+    failed, _ = together(one, [row("a"), row("b")])
+    assert isinstance(failed, Exception)
+    assert one.there("b") == ["b"]
 
 
 # -- where each shard has its own position
