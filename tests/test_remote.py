@@ -8,7 +8,7 @@ from scoutcache import Cache, CacheConfig
 from scoutcache.channels.listener import BLOCK, RETRY
 from scoutcache.core import Clocks
 from scoutcache.errors import TierUnavailable
-from scoutcache.remote import Remote
+from scoutcache.remote import Remote, _OfStream
 from scoutcache.server.breaker import PATIENCE
 from scoutcache.server.faults import fault_of
 
@@ -44,3 +44,21 @@ def test_without_the_server_nothing_is_served_that_is_too_old_for_that(tmp_path,
         assert disk.shut
         turn(True)
         assert not disk.shut
+
+
+@pytest.mark.parametrize("missed", [False, True])
+def test_the_disk_is_dropped_where_the_stream_was_missed_and_not_where_only_neighbours_were(missed):
+    """They did themselves to it what they said."""
+
+    class Disk:
+        dropped = False
+
+        def apply(self, message):
+            pytest.fail("nothing is said")
+
+        def drop(self):
+            self.dropped = True
+
+    disk = Disk()
+    _OfStream(disk, lambda: missed).drop()
+    assert disk.dropped is missed
