@@ -61,3 +61,15 @@ def test_where_nobody_could_say_what_depends_on_a_tag_whatever_depends_on_a_key_
 def test_a_child_that_begins_empty_knows_of_nothing_without_a_version(world, holder):
     world.tier._tables.restart()
     assert world.tier.unversioned() == []
+
+
+def test_what_depends_on_a_write_that_is_owed_goes_with_it(world, holder):
+    """Nobody could renew its mark."""
+    holder.apply(Message("written", "default", ("source",), 1, "you").owing)
+    assert world.keys() == ["tagged"]
+
+
+@pytest.mark.parametrize(("kind", "why"), [("written", None), ("key", "invalidated")])
+def test_what_was_written_anew_elsewhere_has_not_ended(world, holder, kind, why):
+    holder.apply(Message(kind, "default", ("tagged",), 1, "you"))
+    assert world.tier.why_absent(Ref("default", "tagged")) == why

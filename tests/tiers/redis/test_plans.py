@@ -12,7 +12,7 @@ from scoutcache.entry import KEY_MARK, Header, Ref, Row
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Batch, perform, replies
 from scoutcache.server.joining import Calls
-from scoutcache.server.layout import Layout
+from scoutcache.server.layout import Layout, start_text
 from scoutcache.tiers.redis import plans as module
 from scoutcache.tiers.redis.plans import RedisPlans
 from scoutcache.tiers.redis.versions import RedisVersions
@@ -240,12 +240,14 @@ def test_of_what_was_not_taken_nobody_is_told(sharded, row):
 # -- what lies there
 
 
-def test_what_is_no_entry_is_written_over_and_never_removed_for_an_older_one(machines, row):
+@pytest.mark.parametrize("value", [b"!", start_text(int(NOW * 1e9))[:-1]], ids=["lower", "higher"])
+def test_what_is_no_entry_is_written_over_and_never_removed_for_an_older_one(machines, row, value):
+    """Shorter than a start it says nothing of when it began."""
     one, _ = machines
     name = one.layout.entry(ref("k"))
-    one.ask("SET", name, "zzz")
+    one.ask("SET", name, value)
     assert one.do(one.plans.remove_older({ref("k"): 9})) == 0
-    assert one.ask("GET", name) == b"zzz"
+    assert one.ask("GET", name) == value
     assert one.write(row()) == 1
 
 
