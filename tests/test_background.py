@@ -62,3 +62,21 @@ def test_entries_go_down_soon_after_their_time(tmp_path):
         cache.on("demoted", lambda _: down.set())
         cache.set("k", 1)
         assert down.wait(8), "looks at memory come every ten seconds otherwise"
+
+
+def test_what_no_tier_below_takes_stays_in_memory(cache, fake_clock, monkeypatch):
+    core = cache._core
+    ref, disk = cache._calls.ref("k", None), core.tier("disk")
+    cache.set("k", 1, ttl="never")
+    fake_clock.advance(core.config.placement.demote_after + 1)
+    disk.remove([ref])
+    with monkeypatch.context() as refusing:
+        refusing.setattr(disk, "write", lambda *_: 0)
+        core.background.turn()
+    assert core.memory.look(ref) is not None
+    fake_clock.advance(core.config.placement.demote_after + 1)
+    core.memory.harvest()
+    fake_clock.advance(core.config.placement.demote_after + 1)
+    core.background.turn()
+    assert core.memory.look(ref) is None
+    assert cache.get("k") == 1

@@ -265,7 +265,7 @@ class Heard:
         half_done, self._lock = self._lock.locked(), threading.Lock()
         self.beside.renew()
         if half_done:
-            self._gap(self._last, max(self._end + 1, position_of(self._last)))
+            self._gap(self._last, self._end + 1)
 
 
 def _nobody(_: int) -> None:

@@ -12,7 +12,9 @@ from scoutcache.channels.journal import Journal
 from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.channels.stream import StreamChannel
+from scoutcache.entry import KEY_MARK
 from scoutcache.errors import TierUnavailable
+from scoutcache.server.faults import Fault, Kind, unavailable
 from scoutcache.server.layout import Layout
 
 
@@ -24,6 +26,16 @@ class Answering:
 
     def execute(self, _):
         return self.answers.pop(0)
+
+
+class Refusing:
+    """A conduit to a server that is away."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def execute(self, _):
+        raise self.error
 
 
 class Holding:
@@ -116,6 +128,73 @@ def test_a_gap_drops_everything(directory, holding, said):
     assert follower.seen == journal.end()
 
 
+def lose(journal):
+    """Everybody has missed something."""
+    with journal._lock.held():
+        journal._gap()
+
+
+def test_a_gap_is_told_to_watchers_too(journal, holding):
+    watching = Holding()
+    follower = Follower(journal, "me", [holding], lambda _: None, watchers=[watching])
+    lose(journal)
+    follower.sync()
+    assert (holding.drops, watching.drops) == (1, 1)
+
+
+def test_what_is_under_way_counts_as_not_begun(journal, follower, said):
+    """Rule 4: who begins meanwhile may look at what is about to go."""
+    before = journal.end()
+    journal.append(said("a", source="you").opening)
+    journal.append(said("b", source="another"))
+    follower.sync()
+    assert follower.noted() == before < follower.seen
+    journal.append(said("a", source="you"))
+    follower.sync()
+    assert follower.noted() == follower.seen
+
+
+def test_after_a_gap_is_under_way_what_the_channel_still_knows_of(journal, follower, said, monkeypatch):
+    journal.append(said("forgotten", source="you").opening)
+    follower.sync()
+    known = said("known", source="you").opening
+    monkeypatch.setattr(journal, "recent", lambda: ([known], follower.seen))
+    lose(journal)
+    follower.sync()
+    assert follower.opened.messages() == [known]
+
+
+def test_of_its_own_writes_that_are_owed_what_depends_on_them_goes(follower, holding, said):
+    follower.announce(said("a", source="me", kind="written").owing)
+    assert holding.told == [KEY_MARK + "a"]
+
+
+def test_running_computations_are_told_of_a_position_before_anybody_else(journal, holding, said):
+    order = []
+    follower = Follower(journal, "me", [holding], lambda _: order.append("moved"),
+                        settled=lambda _: order.append("settled"))  # fmt: skip
+    follower.applied = lambda _: order.append("applied")
+    order.clear()
+    follower.announce(said("a", source="me"))
+    assert order == ["settled", "applied", "moved"]
+
+
+def test_who_writes_all_the_time_keeps_nobody_for_ever(journal, follower, said, monkeypatch):
+    asked, since = [], journal.since
+
+    def writing(*given):
+        asked.append(given)
+        answer = since(*given)
+        if len(asked) < 20:
+            journal.append(said("more", source="you"))
+        return answer
+
+    monkeypatch.setattr(journal, "since", writing)
+    journal.append(said("a", source="you"))
+    follower.sync()
+    assert len(asked) == 1
+
+
 def test_while_somebody_watches_hits_no_position_is_told(journal, holding, said):
     watched, positions = [False], []
     follower = Follower(journal, "me", [holding], positions.append, watched=lambda: watched[0])
@@ -160,6 +239,21 @@ def test_a_replaced_journal_is_opened_anew_and_whoever_looks_at_its_page_looks_a
     follower.sync()
     assert holding.told == ["b"]
     assert positions[-1] == looking.words[END]
+
+
+def test_what_is_put_into_memory_while_a_journal_is_opened_anew_is_dropped_as_well(
+    follower, journal, holding, monkeypatch
+):
+    drops, reopen = [], journal.reopen
+
+    def reopening():
+        drops.append(holding.drops)
+        reopen()
+
+    monkeypatch.setattr(journal, "reopen", reopening)
+    shutil.rmtree(journal.directory)
+    assert follower.reopen_if_replaced()
+    assert [*drops, holding.drops] == [1, 2]
 
 
 def test_while_a_replaced_journal_is_opened_nobody_waits_for_it(follower, journal, positions, monkeypatch):
@@ -220,3 +314,36 @@ def test_its_own_announcement_passes_over_nothing_that_was_noted_meanwhile(holdi
     follower.announce(said("mine", source="me"))
     assert holding.told == ["noted", "mine"]
     assert follower.seen == channel.end()
+
+
+def test_what_could_not_be_announced_is_applied_here_all_the_same(holding, said):
+    away = unavailable(Fault(Kind.TIMEOUT, "no answer", None, away=True))
+    channel = StreamChannel(Layout("app:"), Refusing(away), most=10, now=lambda: 0.0)
+    follower = Follower(channel, "me", [holding], lambda _: None)
+    with pytest.raises(TierUnavailable):
+        follower.announce(said("mine", source="me"))
+    assert holding.told == ["mine"]
+
+
+def test_who_waits_for_what_has_been_applied_is_told_no_position_where_there_is_more(holding, said):
+    channel = StreamChannel(Layout("app:"), Answering(), most=10, now=lambda: 0.0)
+    follower = Follower(channel, "me", [holding], lambda _: None)
+    told = []
+    follower.applied = told.append
+    channel.note(said("noted", source="you"))
+    follower.say_here()
+    assert told == []
+    follower.sync()
+    assert told == [channel.beside.read]
+
+
+def test_a_child_forked_while_its_parent_announces_can_announce(holding, said, in_child):
+    journal = PrivateJournal()
+    follower = Follower(journal, "me", [holding], lambda _: None)
+
+    def child():
+        follower.announce(said("a"))
+        assert holding.told == ["a"]
+
+    with journal._mutex, follower._lock:
+        assert in_child(child) == 0

@@ -105,6 +105,46 @@ def test_of_more_than_are_kept_the_older_half_is_a_gap():
     assert heard(channel, position_of(ids[20]))[0] == [(str(n),) for n in range(21, 25)]
 
 
+def test_of_more_than_are_kept_nobody_misses_a_message_unnoticed():
+    channel = Heard(Neighbours(PrivateJournal()), kept=4, known=None)
+    ids = [b"%d-0" % (1_800_000_000_000 + n) for n in range(5)]
+    for n, identity in enumerate(ids):
+        channel.feed([entry(identity, ids[n - 1] if n else b"0-0", said(str(n)))])
+    found = [heard(channel, position_of(identity))[0] for identity in ids]
+    assert found == [None, *([(str(n),) for n in range(after + 1, 5)] for after in range(1, 5))]
+
+
+def test_it_says_whether_any_was_news(channel):
+    """Who listens rests longer where it was only what this process had written."""
+    assert channel.feed([entry(A, b"0-0", said("a"))])
+    assert not channel.feed([entry(A, b"0-0", said("a"))])
+
+
+def test_what_writes_compare_moves_last():
+    """Rule 2: a write that names a message as heard must find what it forbids."""
+
+    moved = []
+
+    class Watched(Heard):
+        def __setattr__(self, name, value):
+            moved.append(name)
+            super().__setattr__(name, value)
+
+    channel = Watched(Neighbours(PrivateJournal()), kept=50_000, known=None)
+    moved.clear()
+    channel.feed([entry(A, b"0-0", said("a"))])
+    assert [name for name in moved if name in {"_end", "_invalidated", "_last"}] == [
+        "_end", "_invalidated", "_last",
+    ]  # fmt: skip
+
+
+def test_a_message_of_ones_own_without_a_position_of_its_own_is_not_taken_for_the_last_one(channel):
+    """Beyond the last number of a millisecond: who took it for heard would never hear of it."""
+    last, beyond = b"1800000000000-1023", b"1800000000000-1024"
+    channel.feed([entry(last, b"0-0", said("a"))])
+    assert channel.told(said("mine"), last, beyond) is None
+
+
 def test_more_in_a_millisecond_than_there_are_positions_are_a_gap_and_never_unheard(channel):
     """A server whose clock was set back numbers on within the millisecond that it had reached."""
     ids = [b"1800000000000-%d" % n for n in range(1020, 1030)]
@@ -155,6 +195,44 @@ def test_more_notes_than_there_are_numbers_drop_everything_and_lose_nothing(chan
     channel.feed([entry(C, A, said("c"))])
     assert channel.since(end)[0] in (None, [said("c")])
     assert channel.end() == position_of(C)
+
+
+def test_what_a_write_said_beside_others_is_noted_until_the_stream_brings_it(channel):
+    """Who reads an older value from then on must know."""
+    channel.feed([entry(A, b"0-0", said("a"))])
+    at = channel.end()
+    channel.wrote(said("mine", kind="written"), B, C)
+    assert heard(channel, at)[0] == [("mine",)]
+    assert channel.heard() == A
+    at = channel.end()
+    channel.wrote(said("next", kind="written"), A, C)
+    assert heard(channel, at) == ([("next",)], position_of(C))
+
+
+def test_it_begins_behind_what_was_said_before_with_that_at_hand(channel):
+    channel.begin(C, [entry(B, A, said("b")), entry(C, B, said("c"))])
+    assert heard(channel, position_of(A)) == ([("b",), ("c",)], position_of(C))
+    assert channel.heard() == C
+
+
+def test_it_begins_behind_what_others_lost(channel):
+    channel.begin(C, [entry(B, LOST, said("b")), entry(C, B, said("c"))])
+    assert heard(channel, position_of(C)) == ([], position_of(C))
+    assert channel.heard() == C
+
+
+def test_it_begins_where_it_is_told_to_though_that_was_trimmed_away(channel):
+    channel.begin(C, [entry(B, A, said("b"))])
+    assert heard(channel, position_of(B)) == (None, position_of(C))
+    assert channel.heard() == C
+
+
+def test_a_stream_that_began_anew_behind_what_was_heard_was_missed(channel):
+    channel.feed([entry(C, b"0-0", said("c"))])
+    seen = channel.end()
+    assert not channel.missed_of_stream(seen)
+    channel.begin(A, [])
+    assert channel.missed_of_stream(seen)
 
 
 def test_what_was_half_kept_at_a_fork_is_a_gap_for_the_child(channel, in_child):

@@ -452,3 +452,79 @@ def test_end_moves_after_the_bytes(journal, said, monkeypatch):
     monkeypatch.setattr(os, "pwrite", lambda *args: (seen.append(journal.words[END]), real(*args))[1])
     journal.append(said("a"))
     assert seen == [before]
+
+
+# -- what a reader without a lock may see
+
+
+class Recorded:
+    """The page, and the words that were set on it in their order."""
+
+    def __init__(self, words):
+        self.words, self.set = words, []
+
+    def __getitem__(self, at):
+        return self.words[at]
+
+    def __setitem__(self, at, value):
+        self.set.append(at)
+        self.words[at] = value
+
+
+@pytest.fixture
+def recorded(journal):
+    journal.words = Recorded(journal.words)
+    yield journal.words
+    journal.words = journal.words.words
+
+
+def test_who_sees_an_invalidation_finds_its_message(journal, recorded, said):
+    journal.append(said("a"))
+    assert recorded.set == [END, INVALIDATED]
+
+
+def test_who_sees_the_end_of_a_gap_sees_that_it_is_one(journal, recorded):
+    with journal._lock.held():
+        journal._gap()
+    assert recorded.set[:1] == [BASE]
+    assert recorded.set[-2:] == [END, INVALIDATED]
+
+
+def test_what_was_let_go_of_while_it_was_read_is_missed(journal, said, monkeypatch):
+    """Rule 3: another journal's bytes may stand there by now."""
+    start, read = journal.end(), journal._bytes
+    journal.append(said("a"))
+
+    def reading(*part):
+        data = read(*part)
+        journal.words[BASE] = journal.words[END]
+        return data
+
+    monkeypatch.setattr(journal, "_bytes", reading)
+    assert journal.since(start) == (None, journal.end())
+
+
+def test_a_segment_goes_after_the_base_has_risen_over_it(directory, said, monkeypatch):
+    """Rule 4: who reads on then finds that something is gone, and not a file that is not there."""
+    journal, at = Journal(directory, limit=200), []
+    unlink = Path.unlink
+
+    def unlinking(path, **given):
+        if path.name.startswith("journal."):
+            at.append((int(path.name.removeprefix("journal.")), journal.words[BASE]))
+        unlink(path, **given)
+
+    monkeypatch.setattr(Path, "unlink", unlinking)
+    for n in range(50):
+        journal.append(said(str(n)))
+    journal.close()
+    assert at
+    assert all(base > gone for gone, base in at)
+
+
+def test_a_message_that_is_larger_than_what_is_read_at_once_is_read(journal, said):
+    start = journal.end()
+    journal.append(said("a" * 1000))
+    messages, position = journal.since(start, 10)
+    assert len(messages) == 1
+    assert position == journal.end()

@@ -191,3 +191,13 @@ def test_a_forked_child_is_a_member_of_its_own(redis_url, tmp_path, server, unti
 
         assert in_child(work) == 0
         assert server.hkeys(layout.members) == [own.encode()]
+
+
+def test_who_was_refused_a_sign_of_life_tries_again_no_sooner_than_with_the_next(fake_clock):
+    """A server that takes no writes would be asked fifty times a second while others invalidate."""
+    one = Standing(fake_clock)
+    one.member.refused()
+    one.applied = one.invalidated = SECOND
+    assert one.member.rest() == SAY_EVERY
+    fake_clock.advance(SAY_EVERY)
+    assert one.member.rest() == 0

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+from contextlib import contextmanager
+
 import pytest
 
 from scoutcache.channels.heard import Heard, position_of
 from scoutcache.channels.journal import Journal
-from scoutcache.channels.neighbours import Neighbours
+from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
 from scoutcache.channels.page import END
+from scoutcache.channels.private import PrivateJournal
 from scoutcache.coherence.messages import encode
 from scoutcache.errors import TierUnavailable
 
@@ -89,6 +93,58 @@ def test_what_was_lost_is_a_gap(directory, said):
         one.close()
 
 
+@pytest.mark.parametrize("kind", ["key", "written"])
+def test_who_is_told_what_before_the_server_and_instead_of_it(said, kind):
+    """Rules 1 and 2: once, and nobody is told of an opening that it is over."""
+    message = said("a", kind=kind)
+    assert said_before(message) == (message if kind == "key" else None)
+    assert said_instead(message) == message.owing
+    assert said_before(message.owing) == message.owing
+    assert said_instead(message.owing) is None
+    assert said_instead(said("a").opening) is None
+
+
+def test_copies_that_never_come_are_forgotten(here, said, monkeypatch):
+    monkeypatch.setattr("scoutcache.channels.neighbours._COPIES", 2)
+    for name in "abc":
+        here.expect(said(name))
+    assert [here.has_heard(said(name)) for name in "abc"] == [False, True, True]
+
+
+def test_who_must_not_wait_does_not(here, journal, said, monkeypatch):
+    def refuse(_, *, wait):
+        assert not wait
+        raise BlockingIOError
+
+    monkeypatch.setattr(journal, "append", refuse)
+    monkeypatch.setattr("scoutcache.channels.neighbours.time.sleep", lambda _: pytest.fail("it waits"))
+    with pytest.raises(BlockingIOError):
+        here.tell(said("a"), wait=False)
+
+
+def test_in_a_directory_made_anew_nothing_is_news_yet_and_nothing_its_own(here, other, said, directory):
+    here.tell(said("a"))
+    shutil.rmtree(directory)
+    here.reopen()
+    assert not here.is_ahead
+    other.reopen()
+    other.tell(said("a"))
+    assert news(here) == [said("a")]
+
+
+def test_a_child_forked_while_its_parent_speaks_can_speak(said, in_child):
+    here = Neighbours(PrivateJournal())
+    heard = Heard(here, kept=50_000, known=None)
+
+    def work():
+        heard.renew_mutex()
+        here.tell(said("mine"))
+        assert news(here) == []
+
+    with here.journal._mutex, here._lock:
+        assert in_child(work) == 0
+
+
 def test_a_forked_child_hears_its_parent(here, said, in_child):
     here.tell(said("mine"))
 
@@ -146,19 +202,53 @@ def test_the_stream_is_not_heard_before_the_neighbour_whom_it_repeats(heard, oth
     assert heard.since(0)[0] == [said("a")]
 
 
-def test_what_the_server_heard_and_did_not_do_is_not_over_for_neighbours(heard, other, said):
-    other.tell(said("a").owing)
-    heard.feed([stream(A, b"0-0", said("a"))])
-    assert heard.since(0)[0] == [said("a").owing]
+@pytest.mark.parametrize("kind", ["key", "written"])
+def test_what_the_server_heard_and_did_not_do_is_not_over_for_neighbours(heard, other, said, kind):
+    message = said("a", kind=kind)
+    other.tell(message.owing)
+    heard.feed([stream(A, b"0-0", message)])
+    assert heard.since(0)[0] == [message.owing]
 
 
-def test_a_gap_among_neighbours_is_a_gap(heard, here, said, monkeypatch):
+@pytest.fixture
+def lose(here, said, monkeypatch):
+    """Something that a neighbour said is missed."""
+
+    def lose_one():
+        with monkeypatch.context() as losing:
+            losing.setattr(here.journal, "since", lambda *_: (None, here.journal.end()))
+            here.journal.append(said("lost"))
+            yield
+
+    return contextmanager(lose_one)
+
+
+def test_a_gap_among_neighbours_is_a_gap(heard, lose, said):
     heard.feed([stream(A, b"0-0", said("a"))])
-    monkeypatch.setattr(here.journal, "since", lambda *_: (None, here.journal.end()))
-    here.journal.append(said("lost"))
     at = position_of(A)
-    assert heard.end() > at
+    with lose():
+        assert heard.end() > at
     assert heard.since(at)[0] is None
+
+
+def test_a_gap_among_neighbours_is_none_of_the_stream(heard, lose, said):
+    """The disk they share drops nothing for it: they did themselves what they said."""
+    heard.feed([stream(A, b"0-0", said("a"))])
+    seen = heard.end()
+    with lose():
+        assert heard.end() > seen
+    assert not heard.missed_of_stream(seen)
+    heard.feed([stream(B, b"1800000000001-0", said("b"))])
+    assert heard.missed_of_stream(seen)
+    assert not heard.missed_of_stream(heard.end())
+
+
+def test_what_was_lost_with_ones_own_words_is_news_when_a_neighbour_says_the_same(here, other, lose, said):
+    here.tell(said("mine"))
+    with lose():
+        assert news(here) is None
+    other.tell(said("mine"))
+    assert news(here) == [said("mine")]
 
 
 def test_hits_may_compare_what_was_applied_and_nothing_else(heard, other, journal, said):
@@ -182,6 +272,10 @@ def test_hits_go_the_short_way_after_what_it_said_itself(heard, here, journal, s
     here.tell(said("mine"))
     heard.settle(heard.end(), told.append)
     assert told == [journal.words[END]]
+    at = heard.end()
+    here.tell(said("mine too"))
+    heard.settle(at, told.append)
+    assert told[-1] == journal.words[END]
 
 
 def test_it_has_not_read_what_is_not_noted_yet(heard, here, other, said, monkeypatch):

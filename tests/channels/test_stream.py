@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+import time
+
 import pytest
 
 from scoutcache.channels.heard import AMONG, id_text, position_of
+from scoutcache.channels.journal import Journal
+from scoutcache.channels.neighbours import Neighbours
 from scoutcache.channels.stream import StreamChannel
+from scoutcache.channels.stream_scripts import BUMP, MARK, REPLACE
 from scoutcache.coherence.messages import Message, encode
 from scoutcache.errors import TierUnavailable
-from scoutcache.server.commands import perform
+from scoutcache.server.commands import perform, replies
 from scoutcache.server.faults import Fault, Kind, unavailable
 from scoutcache.server.layout import Layout
 
@@ -21,6 +28,9 @@ def entry(identity, before, message, *, mapping=False):
     """As XRANGE gives it: a flat list with RESP2, a mapping with RESP3."""
     fields = {b"p": before, b"m": encode(message)}
     return identity, fields if mapping else [part for pair in fields.items() for part in pair]
+
+
+AWAY = unavailable(Fault(Kind.TIMEOUT, "no answer", None, away=True))
 
 
 class Answering:
@@ -75,6 +85,193 @@ def test_an_invalidation_that_could_not_be_announced_is_heard_here_at_least(chan
     with pytest.raises(TierUnavailable):
         channel.append(said("mine"))
     assert heard(channel)[0] == [("mine",)]
+
+
+def test_what_depends_on_a_write_that_could_not_be_announced_is_owed(channel):
+    """The write itself this process knows of."""
+    channel.conduit = Answering(AWAY)
+    with pytest.raises(TierUnavailable):
+        channel.append(said("mine", kind="written"))
+    assert channel.since(0)[0] == [said("mine", kind="written").owing]
+
+
+def test_a_new_stream_whose_id_was_heard_before_is_a_gap_for_who_stands_there(channel):
+    """Within one millisecond the new one may give the id that the old one ended with."""
+    channel.feed([entry(A, b"0-0", said("a"))])
+    channel._opened = True
+    channel.conduit = Answering([[], 0], [A])
+    at = channel.end()
+    perform(channel.check(), channel.conduit)
+    assert channel.since(at)[0] is None
+    assert channel.heard() == A
+
+
+# -- beside the stream
+
+
+@pytest.fixture
+def beside(journal, fake_clock):
+    """A channel with neighbours."""
+    return StreamChannel(Layout("app:"), Answering(), most=1000, now=fake_clock.monotonic, beside=Neighbours(journal))
+
+
+@pytest.fixture
+def neighbour(directory):
+    journal = Journal(directory)
+    neighbour = Neighbours(journal)
+
+    def news():
+        messages, neighbour.read = neighbour.news()
+        return messages
+
+    yield news
+    journal.close()
+
+
+def test_neighbours_are_told_before_the_server_is(beside, neighbour):
+    """Rule 5: with what is owed, of which the server is told all the same."""
+
+    class Asking(Answering):
+        def execute(self, batch):
+            self.told = neighbour()
+            return super().execute(batch)
+
+    message = said("a", kind="written").owing
+    beside.conduit = Asking([[b"0-0", A]])
+    beside.append(message)
+    assert beside.conduit.told == [message]
+    assert encode(message.plain) in beside.conduit.sent[0]
+
+
+def test_of_a_write_they_are_told_by_the_server_alone(beside, neighbour):
+    beside.conduit = Answering([[b"0-0", A]])
+    beside.append(said("a", kind="written"))
+    assert neighbour() == []
+
+
+def test_they_are_told_what_the_server_could_not_be(beside, neighbour):
+    beside.conduit = Answering(AWAY, AWAY)
+    for kind in ("key", "written"):
+        message = said("a", kind=kind)
+        with pytest.raises(TierUnavailable):
+            beside.append(message)
+        assert neighbour() == ([message] if kind == "key" else []) + [message.owing]
+
+
+def test_what_neighbours_said_before_their_directory_was_made_anew_is_missed(beside, directory):
+    beside.feed([entry(A, b"0-0", said("a"))])
+    at = beside.end()
+    shutil.rmtree(directory)
+    beside.reopen()
+    assert beside.since(at)[0] is None
+
+
+def test_an_invalidation_that_was_interrupted_ends_there(beside):
+    """Rule 4: also one of which only neighbours had been told."""
+    opening = said("a").opening
+    beside.tell_neighbours(opening)
+    beside.conduit = Answering([[b"0-0", A]])
+    at = beside.end()
+    beside.broken_off()
+    assert encode(opening.closing) in beside.conduit.sent[0]
+    assert beside.since(at)[0] is None
+    beside.broken_off()
+    assert len(beside.conduit.sent) == 1, "it is over"
+
+
+def test_whoever_is_interrupted_ends_nothing_of_other_threads(channel):
+    other = threading.Thread(target=channel.tell_neighbours, args=[said("a").opening])
+    other.start()
+    other.join()
+    channel.broken_off()
+    assert channel.conduit.sent == []
+
+
+def test_a_forked_child_ends_nothing_of_its_parents(channel):
+    channel.tell_neighbours(said("a").opening)
+    channel.renew_mutex()
+    channel.broken_off()
+    assert channel.conduit.sent == []
+
+
+def test_that_the_server_cannot_be_told_of_an_end_is_no_failure(channel):
+    channel.tell_neighbours(said("a").opening)
+    channel.conduit = Answering(AWAY)
+    at = channel.end()
+    channel.broken_off()
+    assert channel.since(at)[0] is None
+
+
+# -- what happens at once on the server
+
+
+@pytest.fixture
+def called(make_remote, redis_url):
+    """What a script answers about the key ``k``, and what stands there then."""
+    conduit = make_remote(redis_url).conduit
+
+    def call(script, *args):
+        (answer,) = perform(replies(script.call(["k"], *args)), conduit)
+        return answer, *perform(replies(("GET", "k")), conduit)
+
+    yield call
+    perform(replies(("DEL", "k")), conduit)
+
+
+def test_a_position_is_only_raised_and_made_where_none_is_by_whoever_lost_it(called):
+    """Rule 2, on a cluster."""
+    assert called(BUMP, "2") == (0, None), "whoever needs it makes it"
+    assert called(MARK, "~mine") == (1, b"~mine")
+    assert called(REPLACE, "~other", "1") == (0, b"~mine")
+    assert called(MARK, "~other") == (1, b"~other"), "one who was killed left it there"
+    assert called(REPLACE, "~mine", "1") == (0, b"~other")
+    assert called(REPLACE, "~other", "1") == (1, b"1")
+    assert called(MARK, "~mine") == (0, b"1")
+    assert called(BUMP, "3") == (1, b"3")
+    assert called(BUMP, "2") == (1, b"3")
+
+
+def test_an_invalidation_takes_a_mark_away(called):
+    """Or the position that was asked for before it would be put in its place."""
+    called(MARK, "~mine")
+    assert called(BUMP, "2") == (1, None)
+    assert called(REPLACE, "~mine", "1") == (0, None)
+
+
+def test_the_id_of_the_last_message_is_that_of_the_last(make_remote, redis_url):
+    """Who appends after it names it, and where that is wrong everybody has a gap."""
+    remote = make_remote(redis_url)
+    for name in "ab":
+        remote.channel.append(said(name))
+        assert do(remote, "GET", remote.layout.last) == remote.channel.heard()
+
+
+def test_who_opens_sets_no_position_back(make_remote, redis_url):
+    """Between his look and his answer to it somebody else may have announced."""
+    remote = make_remote(redis_url)
+    do(remote, "UNLINK", remote.layout.positions[0])
+    late = StreamChannel(remote.layout, remote.conduit, most=1000, now=time.monotonic)
+    opening = late.open_plan()
+    looked = remote.conduit.execute(next(opening))
+    remote.channel.append(said("a"))
+    remote.conduit.execute(opening.send(looked))
+    opening.close()
+    assert do(remote, "GET", remote.layout.positions[0]) == remote.channel.seen()
+
+
+@pytest.mark.parametrize("known", ["before", "gone"])
+def test_who_opens_hears_what_came_since_it_last_heard(make_remote, redis_url, known):
+    remote = make_remote(redis_url)
+    remote.channel.append(said("a"))
+    last = remote.channel.heard() if known == "before" else b"2000000000000-0"
+    remote.channel.append(said("b"))
+    late = StreamChannel(remote.layout, remote.conduit, most=1000, now=time.monotonic, known=last)
+    perform(late.open_plan(), remote.conduit)
+    assert late.heard() == remote.channel.heard()
+    if known == "before":
+        assert heard(late, position_of(last))[0] == [("b",)]
+    else:
+        assert late.since(position_of(last))[0] is None
 
 
 # -- with servers

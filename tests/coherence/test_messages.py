@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoutcache.coherence.messages import Message, concerns, decode, encode, intersection, invalidates
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Mark, Ref
+from scoutcache.coherence.messages import (
+    Message,
+    concerns,
+    concerns_source,
+    decode,
+    encode,
+    intersection,
+    invalidates,
+)
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Header, Mark, Ref
 from scoutcache.errors import CorruptEntry
 
 REF = Ref("ns", "llm:1")
@@ -106,3 +114,37 @@ def test_a_write_concerns_the_key_and_what_depends_on_it():
     assert concerns(message("written", "llm:1"), REF, [])
     assert concerns(message("written", "db:1"), REF, [KEY_MARK + "db:1"])
     assert not concerns(message("written", "db:1"), REF, ["red"])
+    same = Message("written", "ns", ("db:1", "llm:1"), 1, "me", same=("db:1", "llm:1"))
+    assert not concerns(same, Ref("ns", "other"), [KEY_MARK + "db:1"]), "nothing changed for it"
+    assert concerns(same, REF, [])
+
+
+def test_what_is_owed_of_a_write_is_what_depends_on_another_value():
+    written = Message("written", "ns", ("a", "b"), 1, "me", same=("b",))
+    assert written.unrenewed == []
+    assert written.owing.unrenewed == [KEY_MARK + "a"]
+    assert message("key", "a").owing.unrenewed == []
+    assert written.owing.dependents.names == (KEY_MARK + "a",)
+
+
+@pytest.mark.parametrize(
+    ("said", "unresolved", "ends"),
+    [
+        (message("mark", "red", DEPENDED_MARK), True, {"llm:1", "job:1"}),
+        (message("mark", DEPENDED_MARK), False, set()),
+        (message("mark", "red"), False, set()),
+        (message("pattern", "llm:*"), False, set()),
+        (message("pattern", "llm:*").owing, True, {"llm:1"}),
+    ],
+)
+def test_where_nobody_could_say_what_depends_on_it_whatever_may_goes(said, unresolved, ends):
+    assert said.is_unresolved is unresolved
+    if unresolved:
+        assert {key for key in ("llm:1", "job:1") if said.may_end(KEY_MARK + key)} == ends
+        assert not said.may_end("red")
+
+
+def test_any_tag_may_have_been_one_of_a_key_that_nobody_can_be_asked_about():
+    assert concerns_source(message("mark", "any"), REF, [])
+    assert not concerns_source(message("mark", "any", namespace="other"), REF, [])
+    assert not concerns_source(message("mark", DEPENDED_MARK), REF, [])

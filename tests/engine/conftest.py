@@ -17,9 +17,11 @@ from scoutcache.engine.effects import (
     Current,
     Erase,
     Join,
+    Names,
     Read,
     ReadOne,
     Remove,
+    RemoveOlder,
     Renew,
     Spawn,
     Work,
@@ -157,6 +159,9 @@ class FakeWorld:
                 return self.say(message)
             case Current(namespace, names, create):
                 return self._current(namespace, names, create)
+            case Names(namespace, prefix):
+                self._authority()
+                return [name for space, name in self.versions if space == namespace and name.startswith(prefix)]
             case Renew(namespace, names):
                 self._authority()
                 self.versions.update({(namespace, name): next(self._next) for name in names})
@@ -184,8 +189,14 @@ class FakeWorld:
                 return tier.read(ref, self.now)
             case Read(_, refs):
                 return {ref: sealed for ref in refs if (sealed := tier.read(ref, self.now)) is not None}
-            case Write(_, rows, allow):
-                return tier.write(rows, allow)
+            case Write(_, rows, allow, message):
+                taken = tier.write(rows, allow)
+                if taken and message is not None:
+                    self.say(message)
+                return taken
+            case RemoveOlder(_, starts):
+                return tier.take([ref for ref, start in starts.items()
+                                  if ref in tier.rows and tier.rows[ref].header.start <= start])  # fmt: skip
             case Remove(_, refs):
                 return tier.take(refs)
             case Erase(_, namespace, pattern):
@@ -272,6 +283,14 @@ class FakeWorld:
 def world() -> FakeWorld:
     """Memory and disk."""
     return FakeWorld()
+
+
+@pytest.fixture
+def shared() -> FakeWorld:
+    """Memory, a server that announces what it takes (level 1), and disk (level 2)."""
+    world = FakeWorld(("memory", "redis", "disk"))
+    world.world.tells, world.world.written_in_order = 1, [1, 2]
+    return world
 
 
 @pytest.fixture

@@ -205,3 +205,64 @@ def test_a_gap_lets_it_go_of_nothing(entrusted):
     entrusted.apply(owed("key", "k"))
     entrusted.drop()
     assert entrusted.covers(Ref("default", "k"))
+
+
+def test_that_anything_depends_on_a_key_is_no_debt(entrusted):
+    """Said so, and not of a tag: that could not be told, and is when the next one is written."""
+    entrusted.apply(owed("mark", DEPENDED_MARK))
+    assert not entrusted
+
+
+def test_of_many_keys_few_are_made_its_own_in_a_turn(entrusted, world, fake_clock):
+    entrusted.apply(owed("key", *[f"k{n}" for n in range(600)]))
+    later(entrusted, fake_clock)
+    assert len(world.doubts[SERVER].refs) == 500
+    entrusted.turn(answers=True)
+    assert len(world.doubts[SERVER].refs) == 600
+    assert not entrusted
+
+
+def test_who_owes_too_much_takes_on_nothing_more(entrusted, world, fake_clock):
+    entrusted.apply(owed("key", "k"))
+    world.doubts[SERVER].about([Ref("default", f"own{n}") for n in range(5_000)], 1)
+    later(entrusted, fake_clock)
+    assert K not in world.doubts[SERVER].refs
+    assert entrusted.covers(K)
+
+
+def test_where_no_more_is_taken_on_what_was_is_kept_up(entrusted, fake_clock, monkeypatch):
+    monkeypatch.setattr("scoutcache.engine.entrusted._MOST", 1)
+    entrusted.apply(owed("key", "k", "l"))
+    assert not entrusted.covers(Ref("default", "l"))
+    entrusted.apply(owed("key", "k", stamp=9))
+    entrusted.turn(answers=True)
+    entrusted.apply(said("key", "k", stamp=7))
+    assert entrusted.covers(K), "it was owed again since"
+
+
+def test_what_depends_on_a_key_that_a_pattern_names_is_owed(entrusted):
+    entrusted.apply(owed("pattern", "k*"))
+    assert entrusted.owes("default", [KEY_MARK + "k1"])
+    assert not entrusted.owes("default", [KEY_MARK + "l"])
+
+
+def test_patterns_may_be_taken_on_while_others_look_through_them(entrusted, monkeypatch):
+    entrusted.apply(owed("pattern", "a*"))
+    parse = Pattern.parse
+
+    def parsing(text):
+        entrusted.apply(owed("pattern", f"{text}*"))
+        return parse(text)
+
+    monkeypatch.setattr("scoutcache.engine.entrusted.Pattern.parse", parsing)
+    assert not entrusted.covers(K)
+
+
+def test_of_many_patterns_few_are_made_its_own_in_a_turn(entrusted, world, fake_clock):
+    """Of a thousand debts a process clears their namespace."""
+    for n in range(150):
+        entrusted.apply(owed("pattern", f"p{n}:*"))
+    later(entrusted, fake_clock)
+    assert len(world.doubts[SERVER].owed) == 100
+    entrusted.turn(answers=True)
+    assert len(world.doubts[SERVER].owed) == 150

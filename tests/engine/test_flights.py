@@ -148,3 +148,44 @@ def test_an_announcement_takes_only_the_key_it_names_off_the_table(table):
     table.apply(Message("key", "ns", ("a",), 1, "you"))
     assert table.get(refs[0]) is None
     assert table.get(refs[1]) is mine
+
+
+class Leased:
+    """A lease that says whether it was given up."""
+
+    def __init__(self, ref):
+        self.ref, self.released = ref, False
+
+    def release(self):
+        self.released = True
+
+
+A, B = Ref("ns", "a"), Ref("ns", "b")
+
+
+def test_a_lease_that_comes_after_its_key_was_named_is_given_up_at_once(table):
+    """Rule 5: who asks after the invalidation must not wait for one that began before it."""
+    flight, _ = table.board([A, B], None)
+    table.apply(Message("key", "ns", ("a",), 1, "you"))
+    leases = [Leased(A), Leased(B)]
+    for lease in leases:
+        flight.hold(lease)
+    assert [lease.released for lease in leases] == [True, False]
+
+
+def test_a_flight_that_goes_on_with_the_rest_stays_named_and_takes_nobodys_place(table):
+    flight, _ = table.board([A, B], None)
+    table.apply(Message("key", "ns", ("a",), 1, "you"))
+    newer, _ = table.board([A], None)
+    rest = table.relay(flight, [A, B], {})
+    assert (table.get(A), table.get(B)) == (newer, rest)
+    lease = Leased(A)
+    rest.hold(lease)
+    assert lease.released
+
+
+def test_what_a_flight_announces_itself_before_it_computes_does_not_end_it(table):
+    flight, _ = table.board([A, B], None)
+    flight.dropping.add(A)
+    table.apply(Message("pattern", "ns", ("*",), 1, "me"))
+    assert (table.get(A), table.get(B)) == (flight, None)

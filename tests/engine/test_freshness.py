@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache.engine.recipe import wants_context
+from scoutcache.engine.recipe import Recipe, wants_context
+from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, FactoryTimeout
 
@@ -343,3 +344,22 @@ def test_keys_that_somebody_computes_are_waited_for(world):
     world.finish(leader, effect)
     outcomes = world.finish(batch, joining)
     assert {ref.key: one.value for ref, one in outcomes.items()} == {"a": "A", "b": "B"}
+
+
+def test_an_error_is_answered_no_more_once_the_value_was_computed(world):
+    with pytest.raises(KeyError):
+        answer(world, "k", fail, error_ttl=60.0)
+    world.drive(world.computing.anew(world.ref("k"), Recipe(lambda: "new", Lifetime(10.0))))
+    world.memory.rows.clear()
+    world.disk.rows.clear()
+    assert answer(world, "k", error_ttl=60.0).value == "new"
+
+
+def test_a_value_that_holds_for_another_life_keeps_its_tags_and_what_it_depends_on(world):
+    world.put("k", "old", ttl=10.0, stale=100.0, tags=["red"], depends_on=["db"])
+    world.now += 20
+    answer(world, "k", lambda ctx: ctx.not_modified())
+    world.refresh()
+    header = world.disk.rows[world.ref("k")].header
+    assert header.fresh_until > world.now
+    assert (header.tags, header.depends_on) == (("red",), ("db",))

@@ -166,3 +166,60 @@ def test_beginnings_in_many_threads_lose_nothing(tmp_path):
     journal.close()
     assert missed == []
     assert moments._awaited == {}
+
+
+def test_what_was_under_way_when_it_began_counts_as_come_after_it(moments):
+    """Rule 4."""
+    under_way = message("key", "k").opening
+    moments.opened = lambda: [under_way]
+    heard, noted = moments.begin([K]), moments.noted()
+    moments.opened = list
+    assert heard.told().invalidations == noted.told().invalidations == [under_way]
+    assert moments.noted() is None
+
+
+def test_a_write_that_is_applied_just_before_it_is_registered_is_before_it(hear):
+    """Rule 1: it must not be told to begin before what it has not heard of."""
+
+    @contextlib.contextmanager
+    def entering():
+        moments.apply(message("written", "k"))
+        moments.applied(20)
+        yield
+
+    moments = Moments(contextlib.nullcontext())
+    moments.applied(10)
+    moments._lock = entering()
+    heard = moments.begin([K])
+    assert heard.end == 20
+
+
+def test_who_gets_the_value_he_had_has_changed_nothing(moments, hear):
+    heard = moments.begin([K, PARENT])
+    hear(20, Message("written", "ns", ("k", "parent"), 1, "you", same=("k",)))
+    assert heard.told().written.keys() == {K, PARENT}
+    assert heard.told().changed == {PARENT}
+
+
+def test_what_ends_while_a_moment_is_noted_is_read_after_it(moments):
+    def opened():
+        moments.applied(20)
+        return [message("key", "k").opening]
+
+    moments.opened = opened
+    assert moments.noted().end == 10
+
+
+def test_it_is_told_a_position_that_what_it_is_told_covers(moments, hear, monkeypatch):
+    """Or whoever reads on from there would pass over what came meanwhile."""
+    heard, since = moments.begin([K]), moments.since
+
+    def meanwhile(first):
+        found = list(since(first))
+        hear(30, message("key", "k"))
+        return found
+
+    monkeypatch.setattr(moments, "since", meanwhile)
+    told = heard.told()
+    assert told.end == 10
+    assert told.invalidations == []

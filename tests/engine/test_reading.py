@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Current, Read, ReadOne, Remove, Write
+from scoutcache.engine.moments import Moments
 from scoutcache.entry import NAMESPACE_MARK, Sealed
 from scoutcache.errors import CorruptEntry
+from scoutcache.policy_book import Effective
 from scoutcache.wire.unknown import UnknownType
 
 
@@ -83,7 +88,9 @@ def test_an_entry_of_an_unknown_type_is_a_miss_with_a_warning_and_stays(stored, 
     assert "k" in stored.disk
 
 
-def test_an_expired_entry_is_a_miss_at_its_very_moment(stored, monkeypatch):
+@pytest.mark.parametrize("known", [False, True], ids=["asked", "known to be current"])
+def test_an_expired_entry_is_a_miss_at_its_very_moment(stored, monkeypatch, known):
+    stored.world.is_current = lambda *_: known
     sealed = stored.disk.rows[stored.ref("k")].sealed
     monkeypatch.setattr(stored.disk, "read", lambda *_: sealed)  # a tier may be late to notice
     stored.now += 59.999
@@ -168,6 +175,20 @@ def test_promotion_carries_the_remaining_time_to_live(stored):
     stored.now += 30
     stored.find("k"), stored.find("k")
     assert stored.memory.rows[stored.ref("k")].header == before
+
+
+@pytest.mark.parametrize("find", ["find_one", "find"])
+def test_a_tier_that_a_policy_forbids_is_neither_asked_nor_given_anything(make_world, find):
+    world = make_world(("memory", "redis", "disk"), promote_on_hits=1)
+    world.put("k", "value")
+    world.memory.rows.clear()
+    world.effects.clear()
+    allowed = Effective(sources={}, allowed_backends=frozenset({"memory", "disk"}))
+    world.world.policy = lambda _: allowed
+    ref = world.ref("k")
+    world.drive(getattr(world.reading, find)(ref if find == "find_one" else [ref]))
+    assert "k" in world.memory
+    assert 1 not in {getattr(one, "level", None) for one in world.effects}
 
 
 def test_promotion_begins_to_count_again_afterwards(stored):
@@ -258,3 +279,22 @@ def test_a_read_raises_nothing_but_what_was_asked_for(stored):
     assert read_why(stored)[1] == "corrupt"
     with pytest.raises(CorruptEntry):
         stored.codec.open(stored.ref("k"), Sealed(b""))
+
+
+def test_what_is_under_way_while_it_is_found_does_not_go_up(make_world):
+    """Its opening was applied before the look, and what it names is about to go."""
+    world = make_world(promote_on_hits=1)
+    world.put("k", "value")
+    world.memory.rows.clear()
+    moments = world.world.moments = Moments(contextlib.nullcontext(), len(world.messages))
+    moments.opened = lambda: [Message("key", "ns", ("k",), 1, "you", opens=True)]
+    assert world.find("k") is not None
+    assert "k" not in world.memory
+
+
+def test_what_is_marked_stale_by_a_mark_is_found_stale(world):
+    world.put("k", "value", stale=60.0, tags=["red"])
+    world.versions["ns", "red"] += 1  # the next count of the same life
+    found = world.find("k", promote=False)
+    assert found.value == "value"
+    assert found.header.fresh_until <= world.now < found.header.expires

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 
 from scoutcache.engine.effects import Announce, Clear, Current, Erase, Remove, Renew
-from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 
@@ -169,3 +171,143 @@ def test_touch_brings_nothing_back_that_died_meanwhile(world):
     assert world.drive(world.removing.touch(found, 100.0, began)) is None
     assert "k" not in world.disk
     assert NAMESPACE_MARK in {mark.name for mark in found.header.marks}
+
+
+# -- with a server that others share
+
+SERVER, DISK = 1, 2
+
+
+def test_what_the_server_did_not_remove_is_not_over(shared):
+    shared.put("k", 1)
+    shared.messages.clear()
+    shared.tiers[SERVER].down = True
+    shared.drive(shared.removing.keys("ns", ["k"]))
+    assert [(one.opens, one.owed) for one in shared.messages] == [(True, False), (False, True)]
+    shared.messages.clear()
+    shared.tiers[SERVER].down, shared.disk.down = False, True
+    shared.drive(shared.removing.keys("ns", ["k"]))
+    assert [(one.opens, one.owed) for one in shared.messages] == [(True, False), (False, False)], "a disk is its own"
+
+
+def test_what_could_not_be_announced_before_is_removed_there_once_more(shared):
+    """A write in flight may have brought it back."""
+    shared.put("k", 1)
+    shared.journal_down = True
+    shared.drive(shared.removing.keys("ns", ["k"]))
+    doubts = shared.world.doubts
+    assert doubts[SERVER].covers(shared.ref("k"))
+    assert not doubts[DISK]
+    shared.drive(shared.removing.clear("ns"))
+    assert Renew("ns", [NAMESPACE_MARK]) in doubts[SERVER].owed
+
+
+def test_a_tier_that_did_its_part_is_believed_though_another_one_did_not(shared):
+    shared.put("k", 1)
+    shared.disk.down = True
+    shared.drive(shared.removing.keys("ns", ["k"]))
+    assert not shared.world.doubts[SERVER]
+    assert shared.world.doubts[DISK].covers(shared.ref("k"))
+
+
+def test_what_could_not_be_removed_is_doubted_from_then_on(shared):
+    """What began before it is older than the removal, wherever it comes from."""
+    shared.put("k", 1)
+    shared.tiers[SERVER].down = True
+    before = shared.world.stamp()
+    shared.drive(shared.removing.keys("ns", ["k"]))
+    assert before < shared.world.doubts[SERVER].refs[shared.ref("k")] < shared.world.stamp()
+
+
+def test_what_is_removed_at_last_is_in_doubt_no_longer_and_nothing_else_is_settled_by_it(filled):
+    doubt = filled.world.doubts[1]
+    doubt.about([filled.ref("llm:1"), filled.ref("llm:2")], 5)
+    filled.drive(filled.removing.keys("ns", ["llm:1"]))
+    assert doubt.refs == {filled.ref("llm:2"): 5}
+
+
+def test_versions_that_could_not_be_renewed_are_in_doubt_wherever_they_are_asked(shared):
+    shared.authority_down = True
+    shared.drive(shared.removing.tags("ns", ["red"], cascade=False))
+    assert shared.world.doubts[SERVER].owed == shared.world.doubts[DISK].owed == [Renew("ns", ["red"])]
+
+
+def test_all_of_it_is_one_change(filled):
+    """Should this process be killed in the middle, others drop what they hold."""
+    inside = []
+
+    @contextmanager
+    def changing():
+        inside.append(len(filled.effects))
+        yield
+        inside.append(len(filled.effects))
+
+    filled.world.changing = changing
+    filled.drive(filled.removing.keys("ns", ["llm:1"], cascade=False))
+    kinds = [type(one) for one in filled.effects[slice(*inside)]]
+    assert kinds == [Announce, Remove, Announce]
+
+
+def test_an_error_that_was_asked_for_comes_when_all_of_it_is_done(filled):
+    filled.disk.down = filled.world.raise_errors = True
+    with pytest.raises(TierUnavailable):
+        filled.drive(filled.removing.keys("ns", ["llm:1"]))
+    assert [one.opens for one in filled.messages] == [True, False]
+
+
+# -- what depends on it
+
+
+@pytest.fixture
+def family(world):
+    """A child of a tagged key, and one of another key."""
+    world.put("parent", 1, tags=["red"])
+    world.put("other", 2)
+    world.put("child", 3, depends_on=["parent"])
+    world.put("others", 4, depends_on=["other"])
+    return world
+
+
+@pytest.mark.parametrize("what", ["tag", "pattern"])
+def test_what_depends_on_it_dies_and_what_depends_on_others_lives(family, what):
+    removing = family.removing
+    flow = removing.tags("ns", ["red"]) if what == "tag" else removing.pattern("ns", Pattern.parse("par*"))
+    family.drive(flow)
+    assert family.find("child") is None
+    assert family.find("others") is not None
+
+
+def test_who_begins_to_depend_on_a_tagged_key_meanwhile_dies_as_well(family):
+    family.put("late", 5, tags=["red"])
+    flow = family.removing.tags("ns", ["red"])
+    effect, _ = family.drive_until(flow, lambda one: isinstance(one, Renew))
+    family.put("grandchild", 6, depends_on=["late"])
+    family.finish(flow, effect)
+    assert family.find("grandchild") is None
+
+
+def test_where_nobody_can_say_what_depends_on_a_tag_whatever_depends_on_anything_is_named(shared):
+    shared.authority_down = True
+    shared.world.remembered = lambda _, __: [KEY_MARK + "known"]
+    shared.drive(shared.removing.tags("ns", ["red"]))
+    assert {one.names for one in shared.messages} == {("red", DEPENDED_MARK, KEY_MARK + "known")}
+    assert Renew("ns", ["red", DEPENDED_MARK]) in shared.world.doubts[SERVER].owed
+
+
+def test_where_nobody_can_say_what_depends_on_a_pattern_what_is_known_of_is_named(shared):
+    shared.put("llm:1", 1)
+    shared.messages.clear()
+    shared.authority_down = True
+    shared.world.remembered = lambda _, __: [KEY_MARK + "llm:1", KEY_MARK + "job:1"]
+    shared.drive(shared.removing.pattern("ns", Pattern.parse("llm:*")))
+    assert {one.names for one in shared.messages if one.kind == "mark"} == {(KEY_MARK + "llm:1",)}
+
+
+def test_a_key_that_was_not_there_has_not_ended(filled):
+    ended = []
+    filled.world.note_ended = ended.append
+    filled.drive(filled.removing.pattern("ns", Pattern.parse("absent")))
+    filled.drive(filled.removing.keys("ns", ["absent"]))
+    assert ended == []
+    filled.drive(filled.removing.pattern("ns", Pattern.parse("llm:1")))
+    assert ended == [filled.ref("llm:1")]

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
+from scoutcache.coherence.messages import Message
 from scoutcache.engine.effects import Announce, Renew, Write
+from scoutcache.engine.moments import Moments
 from scoutcache.engine.writing import Lifetime, lifetime
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, NEVER
-from scoutcache.errors import PolicyError, SerializationError
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER
+from scoutcache.errors import PolicyError, SerializationError, TierUnavailable
 from scoutcache.policy_book import Effective
 
 
@@ -384,3 +388,241 @@ def test_what_is_too_large_is_refused_and_the_rest_of_the_batch_stored(world):
     assert [(one.key, one.policy, one.size_bytes) for one in world.told if one.name == "refused"] == [
         ("p1", "policy", 62), ("p2", "policy", 63),
     ]  # fmt: skip
+
+
+# -- what depends on what is written
+
+
+class Watching:
+    """Wants to know of every change."""
+
+    def __init__(self):
+        self.told = []
+
+    def watches(self, key):
+        return True
+
+    def changed(self, namespace, change):
+        self.told += change.keys
+        return iter(())
+
+
+@pytest.fixture
+def watching(family):
+    family.world.watch = Watching()
+    return family.world.watch
+
+
+def test_the_authority_renews_the_tag_of_a_key_with_the_write_itself(family):
+    """Should this process be killed between the two."""
+
+    def renews():
+        return {one.rows[0].renews for one in family.effects if isinstance(one, Write)}
+
+    family.effects.clear()
+    family.put("parent", {"a": 1})
+    assert renews() == {None}
+    family.effects.clear()
+    family.put("parent", {"a": 2})
+    assert renews() == {KEY_MARK + "parent"}
+
+
+def test_a_dependent_of_which_is_heard_with_the_writes_answer_dies(family):
+    heard = []
+    family.world.known = lambda _, __: None if heard else {}
+    family.world.hear = lambda: heard.append(True)
+    family.put("parent", {"a": 2})
+    assert not alive(family, "child")
+
+
+def test_a_dependent_dies_though_a_tier_could_not_take_it_and_that_is_raised(family):
+    flow = family.set("parent", {"a": 2})
+    effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Write))
+    family.disk.down = family.world.raise_errors = True
+    with pytest.raises(TierUnavailable):
+        family.finish(flow, effect)
+    family.disk.down = family.world.raise_errors = False
+    assert not alive(family, "child")
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "same", "lives"),
+    [
+        ("written", "parent", (), False),
+        ("mark", "red", (), False),  # what carried it, and was put there in between, nobody can say
+        ("written", "other", (), True),
+        ("written", "parent", ("parent",), True),
+    ],
+)
+def test_a_dependent_dies_where_another_value_may_have_come_between(family, kind, name, same, lives):
+    """It seemed to be the same when it was looked at."""
+    flow = family.set("parent", {"a": 1})
+    effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Write))
+    family.messages.append(Message(kind, "ns", (name,), 1, "you", same=same))
+    family.finish(flow, effect)
+    assert alive(family, "child") == lives
+
+
+def test_where_the_authority_goes_away_after_the_write_the_renewal_is_owed(family):
+    flow = family.set("parent", {"a": 2})
+    effect, _ = family.drive_until(flow, lambda effect: isinstance(effect, Announce))
+    family.authority_down = True
+    family.finish(flow, effect)
+    assert family.world.doubts[1].owed == [Renew("ns", [KEY_MARK + "parent"])]
+
+
+def test_that_somebody_depends_on_a_key_of_the_namespace_is_announced_once(world):
+    """Whoever knows that nobody does must forget it."""
+    world.put("child", 1, depends_on=["parent"])
+    world.put("other", 1, depends_on=["parent"])
+    assert [one.names for one in world.messages if one.kind == "mark"] == [(DEPENDED_MARK,)]
+
+
+def test_a_value_that_is_the_same_ends_nothing_though_all_versions_are_known(family):
+    def known(namespace, names):
+        return {name: family.versions[namespace, name] for name in names if (namespace, name) in family.versions}
+
+    family.world.known = known
+    family.put("parent", {"a": 1})
+    assert alive(family, "child")
+    assert family.put("parent", {"a": 1}, tags=["never heard of"]) == 1
+
+
+def test_to_look_at_what_it_depends_on_promotes_nothing(make_world):
+    world = make_world(promote_on_hits=1)
+    world.put("parent", 1)
+    world.memory.rows.clear()
+    world.put("child", 2, depends_on=["parent"])
+    assert "parent" not in world.memory
+
+
+def test_who_watches_is_told_of_what_was_written_and_is_another_value(family, watching):
+    family.put("parent", {"a": 1})
+    family.put("other", 1)
+    assert watching.told == ["other"]
+    began = family.writing.moment()
+    family.hear("key", "other")
+    family.put("other", 2, began=began)
+    assert watching.told == ["other"], "nobody took it"
+    family.authority_down = True
+    family.put("other", 3)
+    assert watching.told == ["other", "other"]
+
+
+def test_a_touch_says_that_the_value_is_the_same(family):
+    found = family.find("parent")
+    family.drive(family.removing.touch(found, 100.0, family.writing.moment()))
+    assert [one.same for one in family.messages if one.kind == "written"] == [("parent",)]
+    assert alive(family, "child")
+
+
+@pytest.mark.parametrize(("tells", "owed"), [(1, False), (2, True)])
+def test_a_renewal_that_fails_is_over_and_owed_where_the_tier_failed_that_tells(shared, tells, owed):
+    shared.world.tells, shared.authority_down = tells, True
+    with pytest.raises(TierUnavailable):
+        shared.drive(shared.writing.renew("ns", ["red"]))
+    assert [(one.opens, one.owed) for one in shared.messages] == [(True, False), (False, owed)]
+
+
+# -- without the authority
+
+
+def test_without_the_authority_no_older_one_is_left_to_be_found(shared):
+    shared.put("k", "old")
+    shared.messages.clear()
+    shared.authority_down = True
+    assert shared.put("k", "new") == 1
+    ref = shared.ref("k")
+    assert [shared.world.doubts[level].covers(ref) for level in (1, 2)] == [True, True]
+    assert ref not in shared.disk.rows, "a neighbour finds it there"
+    assert ref in shared.tiers[1].rows, "what another machine wrote there later would go as well"
+    assert [one.names for one in shared.messages] == [("k",)]
+
+
+def test_without_the_authority_what_depends_on_it_is_ended_as_far_as_it_is_known(shared):
+    shared.world.is_remembered = lambda _, name: name == KEY_MARK + "k"
+    shared.world.known = lambda _, __: {}
+    shared.authority_down = True
+    shared.put("k", 1)
+    assert {one.names for one in shared.messages if one.kind == "mark"} == {(KEY_MARK + "k",)}
+    shared.messages.clear()
+    shared.put("child", 1, depends_on=["k"])
+    assert {one.names for one in shared.messages if one.kind == "mark"} == {(DEPENDED_MARK,)}
+
+
+def test_a_computation_that_is_over_is_told_no_more(world):
+    moments = world.world.moments = Moments(contextlib.nullcontext())
+    with world.writing.computing([world.ref("k")], ["parent"]):
+        assert len(moments) == 1
+    assert len(moments) == 0
+
+
+@pytest.mark.parametrize(("beside", "taken"), [("other", 1), ("parent", 0)])
+def test_what_a_cache_that_shares_nothing_writes_beside_a_computation_forbids_its_result(make_world, beside, taken):
+    """Nobody announces it."""
+    world = make_world(("memory",))
+    world.world.moments = Moments(contextlib.nullcontext())
+    with world.writing.computing([world.ref("child")], ["parent"]) as began:
+        world.put(beside, 1)
+        assert world.put("child", "slow", depends_on=["parent"], began=began) == taken
+
+
+def test_a_channel_that_began_anew_behind_what_was_noted_is_a_gap(world):
+    world.hear("key", "other")
+    began = world.writing.moment()
+    world.world.end = world.world.invalidated = lambda: 0
+    world.world.since = lambda _: (None, 0)
+    assert world.put("k", 1, began=began) == 0
+
+
+def test_a_write_of_what_it_depends_on_forbids_it_below_memory_too(world):
+    world.put("other", 1, depends_on=["db"])
+    began = world.writing.moment()
+    world.hear("written", "db")
+    assert world.put("k", 1, depends_on=["db"], began=began) == 0
+
+
+def test_a_foreign_write_is_no_reason_for_a_lower_tier_whatever_else_was_announced(world):
+    began = world.writing.moment()
+    world.hear("written", "k")
+    world.hear("key", "other")
+    world.put("k", 1, began=began)
+    assert ("k" in world.memory, "k" in world.disk) == (False, True)
+
+
+@pytest.fixture
+def heard(world):
+    """Others announce something, of which running computations are told; somebody has depended on `db` before."""
+    moments = world.world.moments = Moments(contextlib.nullcontext())
+    world.put("other", 1, depends_on=["db"])
+    moments.applied(len(world.messages))
+
+    def hear(*messages):
+        for message in messages:
+            world.say(message)
+            moments.apply(message)
+        moments.applied(len(world.messages))
+
+    return hear
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_what_only_its_factory_knew_that_it_depends_on_is_looked_for_among_all_that_was_announced(world, heard, gap):
+    with world.writing.computing([world.ref("k")], []) as began:
+        heard(Message("written", "ns", ("db" if not gap else "other",), 1, "you"))
+        if gap:
+            world.world.since = lambda _: (None, len(world.messages))
+        assert world.put("k", 1, depends_on=["db"], began=began) == 0
+
+
+def test_a_computation_hears_of_what_it_depends_on_that_it_got_the_value_it_had(world, heard):
+    with world.writing.computing([world.ref("k")], ["db"]) as began:
+        heard(Message("written", "ns", ("db",), 1, "you", same=("db",)))
+        assert world.put("k", 1, depends_on=["db"], began=began) == 1
+
+
+def test_what_both_this_process_and_another_wrote_meanwhile_stays_out_of_memory(world, heard):
+    with world.writing.computing([world.ref("k")], []) as began:
+        heard(*(Message("written", "ns", ("k",), 1, source) for source in ("me", "you")))
+        world.put("k", 1, began=began)
+    assert ("k" in world.memory, "k" in world.disk) == (False, True)

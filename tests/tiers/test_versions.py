@@ -8,8 +8,9 @@ from typing import NamedTuple
 import pytest
 
 from scoutcache import Cache
+from scoutcache.coherence.messages import Message
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Mark
-from scoutcache.tiers.versions import LocalVersions
+from scoutcache.tiers.versions import LocalVersions, RememberedVersions
 
 
 class Carrier(NamedTuple):
@@ -77,3 +78,114 @@ def test_a_cache_of_memory_alone_keeps_no_more_versions_than_it_needs(tmp_path):
             cache.set("k", number, tags=[f"new{number}"])
         cache.set("parent", 2)
         assert cache.get("child") is None
+
+
+# -- what is remembered of an authority
+
+PARENT = KEY_MARK + "parent"
+
+
+@pytest.fixture
+def authority(numbers):
+    """Of this all are asked; what it was asked for is in `asked`."""
+
+    class Asked(LocalVersions):
+        def __init__(self, random_version):
+            super().__init__(random_version)
+            self.asked = []
+
+        def current(self, namespace, names, *, create=False):
+            self.asked += names
+            return super().current(namespace, names, create=create)
+
+    return Asked(lambda: next(numbers))
+
+
+@pytest.fixture
+def channel():
+    """Its end."""
+    return [0]
+
+
+@pytest.fixture
+def carried():
+    return {}
+
+
+@pytest.fixture
+def remembered(authority, channel, carried):
+    return RememberedVersions(authority, lambda: channel[0], carried=carried)
+
+
+def asks(remembered, authority, *names):
+    """Is the authority asked for them?"""
+    before = len(authority.asked)
+    remembered.current("ns", names)
+    return len(authority.asked) > before
+
+
+def test_what_it_was_told_it_remembers_until_that_is_renewed(remembered, authority):
+    given = remembered.current("ns", [PARENT], create=True)
+    assert remembered.remembered("ns", [PARENT]) == given
+    assert not asks(remembered, authority, PARENT)
+    remembered.renew("ns", [PARENT])
+    assert remembered.current("ns", [PARENT]) != given
+
+
+def test_what_was_announced_while_it_asked_may_have_been_that(remembered, authority, channel):
+    """Rule 2."""
+    begun = remembered.begun()
+    channel[0] += 1
+    remembered.keep(begun, "ns", [PARENT], {PARENT: 5})
+    assert remembered.remembered("ns", [PARENT]) is None
+
+
+def test_while_an_invalidation_is_under_way_nothing_is_remembered(remembered):
+    """Rule 3: what the authority says may be about to change."""
+    remembered.under_way = lambda: True
+    remembered.current("ns", [PARENT], create=True)
+    assert remembered.remembered("ns", [PARENT]) is None
+
+
+def test_that_there_is_none_is_remembered_of_one_name_alone(remembered, authority):
+    assert remembered.current("ns", [DEPENDED_MARK]) == remembered.current("ns", [PARENT]) == {}
+    assert not asks(remembered, authority, DEPENDED_MARK)
+    assert asks(remembered, authority, PARENT)
+    assert remembered.current("ns", [DEPENDED_MARK], create=True).keys() == {DEPENDED_MARK}
+
+
+def test_it_remembers_no_more_than_it_may(authority, channel):
+    remembered = RememberedVersions(authority, lambda: channel[0], capacity=10)
+    for number in range(100):
+        remembered.current("ns", [f"tag{number}"], create=True)
+    assert len(remembered._known) <= 11
+
+
+@pytest.mark.parametrize(
+    ("message", "forgotten"),
+    [
+        (("mark", ("red",)), {"red"}),
+        (("mark", ("red", DEPENDED_MARK)), {"red", PARENT, DEPENDED_MARK}),
+        (("namespace", ()), {NAMESPACE_MARK}),
+        (("written", ("parent",)), set()),
+        (("key", ("parent",)), set()),
+    ],
+)
+@pytest.mark.parametrize("owed", [False, True])
+def test_it_forgets_what_a_message_renewed_or_was_to(remembered, message, forgotten, owed):
+    names = [NAMESPACE_MARK, DEPENDED_MARK, "red", "blue", PARENT]
+    remembered.current("ns", names, create=True)
+    kind, named = message
+    remembered.apply(Message(kind, "elsewhere", named, 1, "you", owed=owed))
+    assert remembered.remembered("ns", names) is not None
+    remembered.apply(Message(kind, "ns", named, 1, "you", owed=owed))
+    left = {name for name in names if remembered.is_remembered("ns", name)}
+    assert left == set(names) - (forgotten | ({PARENT} if owed and kind == "written" else set()))
+
+
+def test_what_memory_carries_is_known_without_a_version(remembered, carried):
+    carried["ns", PARENT] = {1}
+    carried["elsewhere", KEY_MARK + "other"] = {1}
+    assert remembered.remembered_names("ns", KEY_MARK) == [PARENT]
+    assert remembered.is_remembered("ns", PARENT)
+    assert remembered.remembered("ns", [PARENT]) is None

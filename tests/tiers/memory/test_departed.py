@@ -69,3 +69,52 @@ def test_so_does_one_that_another_process_took_away(tmp_path):
         assert mine.get("p:1") == 1
         other.invalidate("p:*")
         assert reasons(mine, "p:1") == ["invalidated"]
+
+
+def test_what_was_marked_stale_is_missed_for_that_until_it_is_written_anew(world):
+    ref = Ref("default", "k")
+    world.put("k", ttl=10, stale=60)
+    world.tier.age([ref])
+    assert world.tier.why_absent(ref) == "invalidated"
+    fresh_until = world.tier.entry(ref).header.fresh_until
+    world.clock.advance(5)
+    world.tier.age([ref])
+    assert world.tier.entry(ref).header.fresh_until == fresh_until, "it was stale since then"
+    world.put("k", start=2)
+    assert world.tier.why_absent(ref) is None
+
+
+def test_what_is_too_large_for_memory_has_not_left_for_another_reason(world):
+    ref = Ref("default", "k")
+    world.put("k")
+    world.tier.remove([ref])
+    assert world.tier.why_absent(ref) == "invalidated"
+    world.sized("k", world.tier.max_bytes + 1)
+    assert world.tier.why_absent(ref) is None, "it lives on below"
+
+
+def test_what_is_here_was_not_ended_below(world):
+    ref = Ref("default", "k")
+    world.put("k", ttl=10)
+    world.tier.note_ended(ref)
+    world.clock.advance(11)
+    assert world.tier.why_absent(ref) == "expired"
+
+
+def test_what_others_wrote_anew_has_not_ended(world):
+    ref = Ref("default", "k")
+    world.put("k")
+    world.tier.remove([ref])
+    world.tier.remove([ref], superseded=True)
+    assert world.tier.why_absent(ref) is None
+
+
+def test_what_comes_back_as_stale_as_it_was_marked_is_missed_for_that_still(world):
+    """It was marked below as well, and has been promoted from there."""
+    ref = Ref("default", "k")
+    world.put("k", ttl=10, stale=60)
+    world.tier.age([ref])
+    row = world.tier.look(ref)
+    world.tier.discard([row])
+    world.tier.write([row], world.clock.wall())
+    assert world.tier.why_absent(ref) == "invalidated"

@@ -51,3 +51,25 @@ def test_what_marks_that_stale_marks_it_stale(world, holder, kind, name):
     holder.apply(Message(kind, "default", (name,), 1, "you", action="mark_stale"))
     fresh = {key for key in ("tagged", "unversioned", "versioned") if world.tier.live(Ref("default", key))}
     assert fresh == {"tagged", "versioned"}
+
+
+def test_where_nobody_could_say_what_depends_on_a_tag_whatever_depends_on_a_key_goes(world, holder):
+    holder.apply(Message("mark", "default", ("another tag", DEPENDED_MARK), 1, "you"))
+    assert world.keys() == ["tagged"]
+
+
+def test_a_child_that_begins_empty_knows_of_nothing_without_a_version(world, holder):
+    world.tier._tables.restart()
+    assert world.tier.unversioned() == []
+
+
+def test_what_depends_on_a_write_that_is_owed_goes_with_it(world, holder):
+    """Nobody could renew its mark."""
+    holder.apply(Message("written", "default", ("source",), 1, "you").owing)
+    assert world.keys() == ["tagged"]
+
+
+@pytest.mark.parametrize(("kind", "why"), [("written", None), ("key", "invalidated")])
+def test_what_was_written_anew_elsewhere_has_not_ended(world, holder, kind, why):
+    holder.apply(Message(kind, "default", ("tagged",), 1, "you"))
+    assert world.tier.why_absent(Ref("default", "tagged")) == why
