@@ -259,9 +259,9 @@ class FakeWorld:
     def ref(self, key: str) -> Ref:
         return Ref(NS, key)
 
-    def set(self, key: str, value: Any, *, ttl: float = 60.0, stale: float = 0.0, tags=(), depends_on=(), began=None):
+    def set(self, key: str, value: Any, *, ttl: float = 60.0, stale: float = 0.0, began=None, **options: Any):
         entry = self.writing.entry(self.ref(key), value, Lifetime(ttl, stale))
-        return self.writing.store([entry], began or self.writing.moment(), tags=tags, depends_on=depends_on)
+        return self.writing.store([entry], began or self.writing.moment(), **options)
 
     def put(self, key: str, value: Any, **options: Any) -> int:
         """`set`, driven to its end."""

@@ -527,16 +527,18 @@ def test_a_renewal_that_fails_is_over_and_owed_where_the_tier_failed_that_tells(
 # -- without the authority
 
 
-def test_without_the_authority_no_older_one_is_left_to_be_found(shared):
+@pytest.mark.parametrize(("replaces", "told"), [(True, [("k",)]), (False, [])], ids=["set", "computed"])
+def test_without_the_authority_no_older_one_is_left_to_be_found(shared, replaces, told):
+    """Of what was computed nobody hears: what he computed himself is as good."""
     shared.put("k", "old")
     shared.messages.clear()
     shared.authority_down = True
-    assert shared.put("k", "new") == 1
+    assert shared.put("k", "new", replaces=replaces) == 1
     ref = shared.ref("k")
-    assert [shared.world.doubts[level].covers(ref) for level in (1, 2)] == [True, True]
+    assert [shared.world.doubts[level].covers(ref) for level in (1, 2)] == [True, False]
     assert ref not in shared.disk.rows, "a neighbour finds it there"
     assert ref in shared.tiers[1].rows, "what another machine wrote there later would go as well"
-    assert [one.names for one in shared.messages] == [("k",)]
+    assert [one.names for one in shared.messages] == told
 
 
 def test_without_the_authority_what_depends_on_it_is_ended_as_far_as_it_is_known(shared):
