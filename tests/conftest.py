@@ -95,6 +95,25 @@ def fake_clock() -> FakeClock:
     return FakeClock()
 
 
+@pytest.fixture
+def in_child() -> Callable[[Callable[[], object]], int]:
+    """Run something in a forked child, wait for its end, and give its exit status; a raise is 1, a hang is killed."""
+
+    def run(work: Callable[[], object]) -> int:
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(20)
+            status = 1
+            try:
+                work()
+                status = 0
+            finally:
+                os._exit(status)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    return run
+
+
 @pytest.fixture(autouse=True)
 def isolated_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Home and the platform's folders are empty and the test's own; no setting leaks in from the caller's shell."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -33,22 +31,3 @@ def said() -> Callable[..., Message]:
         return Message(kind, "default", names, 1, source)  # type: ignore[arg-type]
 
     return make
-
-
-@pytest.fixture
-def in_child() -> Callable[[Callable[[], object]], int]:
-    """Run something in a forked child, wait for its end, and give its exit status; a raise is 1, a hang is killed."""
-
-    def run(work: Callable[[], object]) -> int:
-        pid = os.fork()
-        if pid == 0:
-            signal.alarm(20)
-            status = 1
-            try:
-                work()
-                status = 0
-            finally:
-                os._exit(status)
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-    return run

@@ -101,6 +101,25 @@ def test_a_full_disk_can_be_opened_and_read(full, make_row, value_of, codec, sma
     again.close()
 
 
+def test_another_process_can_make_room_on_a_disk_that_the_cache_filled_itself(
+    small_disk, codec, warned, make_row, in_child
+):
+    """There is no room for the index that whoever opens it makes of the log of one that was killed."""
+
+    def fill():
+        tier = DiskTier(small_disk / "cache", codec, max_bytes=1 << 30, timeout=0.3, warn=warned.append)
+        with pytest.raises(TierUnavailable, match="full"):
+            _write_until_it_fails(tier, make_row)
+
+    assert in_child(fill) == 0
+    (small_disk / "cache" / "cache.db-shm").unlink()  # of a log of 16 MiB the one there is would be too small
+    _fill(small_disk / "hog")
+    tier = DiskTier(small_disk / "cache", codec, max_bytes=1 << 30, timeout=0.3, warn=warned.append)
+    assert tier.remove([Ref("default", "more:1")]) == 1
+    assert tier.clear("default") > 100
+    tier.close()
+
+
 def test_the_ballast_comes_back_when_there_is_space_again(full, make_row, small_disk):
     tier, hog = full
     with pytest.raises(TierUnavailable):

@@ -14,6 +14,7 @@ NAME: Final = "disk.ballast"
 
 _LARGEST: Final = 1 << 20
 _SMALLEST: Final = 1 << 16
+_LEAST: Final = 1 << 12
 
 
 def ballast_bytes(max_bytes: int) -> int:
@@ -35,6 +36,15 @@ class Ballast:
             return False
         return True
 
+    def halve(self) -> bool:
+        """Free half of its space, for what isn't yet a deletion; whether there was any."""
+        try:
+            half = self._path.lstat().st_size // 2
+            os.truncate(self._path, half)
+        except OSError:
+            return False
+        return half >= _LEAST
+
     def has_room(self) -> bool:
         """Whether the disk has room for much more than the ballast."""
         try:
@@ -45,14 +55,15 @@ class Ballast:
 
     def load(self, max_bytes: int) -> bool:
         """Make it again, if the disk has four times as much to spare; whether it stands now."""
-        with contextlib.suppress(FileNotFoundError):
-            self._path.lstat()
-            return True
         size = ballast_bytes(max_bytes)
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.lstat().st_size >= size:
+                return True
         try:
             disk = os.statvfs(self._path.parent)
             if disk.f_bavail * disk.f_frsize < 4 * size:
                 return False
+            self.drop()
             self._write(size)
         except OSError:
             self.drop()

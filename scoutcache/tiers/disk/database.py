@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of, is_full
+from scoutcache.tiers.disk.faults import HINTS, Fault, fault_in, fault_of
 from scoutcache.tiers.disk.safe import Link, SafeCache
 from scoutcache.tiers.disk.store import Store
 
@@ -216,7 +216,7 @@ class Database:
         elif isinstance(error, CacheError):
             self._down = TierUnavailable("disk", str(error), hint=error.hint)
         else:
-            self._down = self.unavailable(fault_of(error), error)
+            self._down = self.unavailable(fault_in(self.store.directory, error), error)
         self._retry_at = time.monotonic() + _RETRY_AFTER
         return TierUnavailable("disk", self._down.reason, hint=self._down.hint)
 
@@ -233,12 +233,10 @@ class Database:
         elif fault is Fault.FULL and not self._full:
             self._full = True
             self.warn(f"the disk of {self.store.directory} is full: nothing is stored there until there is space again")
-        return self.unavailable(fault, error)
+        return self.unavailable(fault_in(self.store.directory, error), error)
 
     def unavailable(self, fault: Fault, error: Exception | None = None) -> TierUnavailable:
         """What to raise for a fault."""
-        if fault is Fault.GONE and is_full(self.store.directory):
-            fault = Fault.FULL
         if fault is Fault.FULL:
             return TierUnavailable("disk", f"{fault.value}: {self.store.directory}", hint=HINTS[fault])
         plain = fault in {Fault.LOCKED, Fault.READ_ONLY, Fault.CLOSED} or error is None

@@ -9,7 +9,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Final
 
-__all__ = ["HINTS", "Fault", "fault_of", "is_full"]
+__all__ = ["HINTS", "Fault", "fault_in", "fault_of"]
 
 
 class Fault(Enum):
@@ -53,7 +53,13 @@ LEAST_ROOM: Final = 256 << 10
 """Bytes under which SQLite can't map the index of its log, which it calls an I/O error and not a full disk."""
 
 
-def is_full(directory: Path) -> bool:
+def fault_in(directory: Path, error: sqlite3.Error | OSError) -> Fault:
+    """Which of them *error* is, met by a database in *directory*: on a full disk one can't be opened."""
+    fault = fault_of(error)
+    return Fault.FULL if fault is Fault.GONE and _is_full(directory) else fault
+
+
+def _is_full(directory: Path) -> bool:
     """Is there too little room for a database in *directory*, or where it would be made?"""
     try:
         return shutil.disk_usage(next(one for one in (directory, *directory.parents) if one.exists())).free < LEAST_ROOM

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
-from scoutcache.tiers.disk.faults import Fault, fault_of
+from scoutcache.tiers.disk.faults import Fault, fault_in
 from scoutcache.tiers.disk.listing import Range
 from scoutcache.tiers.disk.rows import BYTES
 
@@ -62,9 +62,13 @@ class Removing:
         try:
             return self._database.transact(work, patience)
         except TierUnavailable as error:
-            if not _is_full(error) or not self._database.freeing():
+            if not self._is_full(error) or not self._database.freeing():
                 raise
         return self._database.transact(work, patience)
+
+    def _is_full(self, error: TierUnavailable) -> bool:
+        cause = error.__cause__
+        return isinstance(cause, sqlite3.Error) and fault_in(self._database.store.directory, cause) is Fault.FULL
 
     def keys(self, keys: Sequence[str]) -> int:
         """Remove entries by physical key."""
@@ -103,7 +107,7 @@ class Removing:
             try:
                 done = self.batch(partial(step, size, last))
             except TierUnavailable as error:
-                if not _is_full(error) or size == 1:
+                if not self._is_full(error) or size == 1:
                     raise
                 size = max(1, size // 10)
                 self._empty_log()
@@ -167,7 +171,3 @@ def _vacuum(con: sqlite3.Connection) -> bool:
     # It gives back one page for each step, and `execute` takes one step of a statement without columns.
     con.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
     return True
-
-
-def _is_full(error: TierUnavailable) -> bool:
-    return isinstance(error.__cause__, sqlite3.Error) and fault_of(error.__cause__) is Fault.FULL

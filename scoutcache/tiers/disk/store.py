@@ -18,7 +18,7 @@ from typing import Final
 from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk import schema
 from scoutcache.tiers.disk.ballast import Ballast
-from scoutcache.tiers.disk.faults import HINTS, Fault, fault_of
+from scoutcache.tiers.disk.faults import HINTS, Fault, fault_in, fault_of
 from scoutcache.tiers.disk.lock import opening
 from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
 from scoutcache.tiers.disk.safe import DATABASE, Access, SafeCache, connect
@@ -59,12 +59,13 @@ class Store:
         self.read_only = not prepare(self.directory)
         if self.read_only:
             return self._open_read_only(failed)
-        try:
-            return self._open_under_lock(failed)
-        except (sqlite3.Error, OSError) as error:
-            if fault_of(error) is not Fault.FULL or not self.ballast.drop():
-                raise
-        return self._open_under_lock(failed)
+        while True:
+            try:
+                return self._open_under_lock(failed)
+            except (sqlite3.Error, OSError) as error:
+                # Not all of it: whoever closes a database copies its log, and would take what a deletion needs.
+                if fault_in(self.directory, error) is not Fault.FULL or not self.ballast.halve():
+                    raise
 
     def is_there(self, cache: SafeCache) -> bool:
         """Whether the file that stands there is still the one that is open."""
