@@ -65,6 +65,8 @@ class Story:
         self._doubtful = False
         """Was it ended for certain, or perhaps by a write of what it depends on?"""
         self.by: dict[str, Any] | None = None
+        self._act: tuple[dict[str, Any] | None, float] = None, -math.inf
+        """The last act that ended it, and when that was over: what was made meanwhile may have died of it, too."""
 
     @classmethod
     def of(
@@ -115,9 +117,9 @@ class Story:
             return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
         if line.op == "touch" and line.outcome == "done":
-            self._lives(_end_of(line))
+            self._lives(line, _end_of(line))
         elif line.op == "set" and line.outcome != "refused":
-            self._lives(_end_of(line))
+            self._lives(line, _end_of(line))
             self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
@@ -127,8 +129,10 @@ class Story:
                 self._taken = self._taken or _TAKEN[line.op]
                 self._until = line.time if line.op == "expire" else self._until
 
-    def _lives(self, until: float) -> None:
+    def _lives(self, line: Line, until: float) -> None:
         self._taken, self._known, self._until, self._doubtful, self.by = None, True, until, False, None
+        if line.time > self._act[1]:
+            self._act = None, -math.inf
 
     def _ended(self, line: Line, *, doubtful: bool) -> None:
         """An act that would end the entry, if there is one."""
@@ -136,13 +140,14 @@ class Story:
             return
         if self._taken != "invalidated":
             self._taken, self.by, self._doubtful = "invalidated", _act(line), doubtful
+            self._act = self.by, line.time + (line.latency_us or 0.0) / 1e6
         elif self._doubtful:  # one or the other
             self.by, self._doubtful = None, False
 
     def _asked(self, line: Line) -> None:
         if line.outcome in HIT_OUTCOMES:  # a tier had it all the same
             if line.outcome != "stale" or self._taken != "invalidated":  # what was marked stale is served, and stays so
-                self._lives(self._until if line.time < self._until else math.inf)
+                self._lives(line, self._until if line.time < self._until else math.inf)
             told = line.outcome if line.outcome != "hit" else "joined" if line.reason == "joined" else "fresh"
             self._tell(line, told or "", None)
         elif line.outcome == "miss" and line.tier is None:
@@ -151,7 +156,8 @@ class Story:
                 reason = self._reason_at(line.time) or reason
             elif reason == "expired" and self._taken == "invalidated":
                 reason = "invalidated"
-            self._tell(line, reason, self.by if reason == "invalidated" else None)
+            by = self._act[0] if self._taken is None else self.by
+            self._tell(line, reason, by if reason == "invalidated" else None)
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
         self.outcomes.append({

@@ -312,3 +312,22 @@ def test_what_was_answered_is_told_too_when_asked_for(recorder: Recorder, say: S
         ("stale", "stale", "memory", None), ("fresh", "hit", "disk", None), ("cold", "miss", None, None),
     ]  # fmt: skip
     assert [one["reason"] for one in explain(directory, "default", "llm:1", limit=2)] == ["corrupt", "bypassed"]
+
+
+@pytest.mark.parametrize(("seconds", "named"), [(3, True), (0.5, False)])
+def test_what_was_made_while_an_act_was_under_way_may_have_died_of_it_too(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any, seconds: float, named: bool
+) -> None:
+    """It is announced before and after it; of one that was over by then it did not."""
+    say("set", "stored")
+    now = fake_clock.monotonic_ns()
+    recorder.record("delete", "default", "llm:1", outcome="deleted", tier=None, began_ns=now,
+                    ended_ns=now + int(seconds * 1e9))  # fmt: skip
+    fake_clock.advance(1)
+    say("get", "miss", reason="invalidated")
+    say("set", "stored")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    again, first = explain(directory, "default", "llm:1")
+    assert first["by"]["op"] == "delete"
+    assert (again["by"] is not None) == named
