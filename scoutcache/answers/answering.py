@@ -330,7 +330,8 @@ class Answering(Agreement):
         """Remove the answer with *key*; True if it was there."""
         name, found = self.namespace(namespace), places_of(str(key))
         if found is None:
-            raise InvalidKey(f"{key!r:.80} is no key of a semantic answer", hint="add() and hits tell the keys")
+            raise InvalidKey(f"{key!r:.80} is no key of a semantic answer",
+                             hint="add() returns it, and scoutcache semantic query --json prints a hit's")  # fmt: skip
         here, places = is_here(str(key)), [Place(*found)]
         index = self._index_here(name) if here else self.state.index(name)
         yield from self._work(lambda: index.removing(places))

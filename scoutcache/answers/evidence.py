@@ -82,7 +82,8 @@ class Hit(NamedTuple):
         except (ValueError, TypeError, binascii.Error, msgspec.DecodeError):
             sound = False
         if not sound:
-            raise InvalidKey(f"{hit_id!r:.80} is no id of a hit", hint="hand over hit.hit_id as it is")
+            raise InvalidKey(f"{hit_id!r:.80} is no id of a hit",
+                             hint="give a hit's hit_id as it is: scoutcache semantic query --json prints it")
         return hit
 
 

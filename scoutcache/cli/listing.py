@@ -65,6 +65,8 @@ def keys(
     """
     check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
+    if null and session.form != "table":
+        raise Usage(f"--null does not go with --format {session.form}", hint="leave one of them out")
     for text in chosen or ():
         filters.parse_filter(text)
     if sort is not None:

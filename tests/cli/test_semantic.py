@@ -52,7 +52,7 @@ def test_add_query_and_remove(cli):
     assert cli("semantic", "remove", added["key"]).code == 4
     ran = cli("semantic", "remove", added["key"], "bogus", "--json")
     assert (ran.code, json.loads(ran.out)["absent"]) == (4, [added["key"], "bogus"])
-    assert "'bogus' is no key of a semantic answer; add() and hits tell the keys" in ran.err
+    assert "'bogus' is no key of a semantic answer; add() returns it" in ran.err
     ran = cli("semantic", "query", QUERY, "-m", "gpt")
     assert (ran.code, ran.out) == (4, "")
     assert "scoutcache semantic explain" in ran.err

@@ -63,6 +63,7 @@ class TestOptionsWithoutEffect:
             (("stats", "--prom-textfile", "x", "--namespace", "default"), "--prom-textfile"),
             (("log", "convert", "cache", "-o", "x.csv", "--namespace", "default"), "leave --namespace out"),
             (("keys", "--all-namespaces", "--namespace", "x"), "--all-namespaces does not go with --namespace"),
+            (("keys", "--null", "--json"), "--null does not go with --format json"),
             (("--namespace", "x", "keystats", "--all-namespaces"), "--all-namespaces does not go with --namespace"),
         ],
     )
