@@ -212,7 +212,7 @@ def _alerts(session: Session) -> Iterator[Check]:
 
 def _shows(alert: Alert) -> str:
     """The command that knows the cause of *alert* when it is over."""
-    return "scoutcache log tail --op error --json" if alert.name == "errors_per_hour" else "scoutcache report"
+    return "scoutcache log tail --op error" if alert.name == "errors_per_hour" else "scoutcache report"
 
 
 def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:

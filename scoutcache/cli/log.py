@@ -42,6 +42,8 @@ _TAIL: Final = (
     "codec_us", "keygen_us", "wait_us", "factory_s", "cost_usd", "tags", "error", "user", "pid", "command", "process",
 )  # fmt: skip
 _SHOWN: Final = (*_TAIL[:9], "stored_bytes")
+_OF_ERRORS: Final = ("at", "reason", "tier", "namespace", "key", "error")
+"""Shown where errors alone are asked for."""
 _ROTATED: Final = ("file", "action", "why", "bytes_before", "bytes_after")
 _NO_PARQUET: Final = "pyarrow is not installed: files are packed as JSON Lines"
 _INSTALL: Final = "pip install 'scoutcache[parquet]' seals them into Parquet, which is smaller, and faster to report on"
@@ -88,7 +90,8 @@ def tail(
     operations = Operations(session.place, start)
     with Tail(operations, _wanted(session.namespace, key, kinds, ends)) as found:
         rows = [_row(line) for line in found.last(number)]
-        columns = _SHOWN if session.form == "table" else _TAIL
+        shown = _OF_ERRORS if kinds == ["error"] else _SHOWN
+        columns = shown if session.form == "table" else _TAIL
         if not follow:
             session.out.listing("operations", rows, columns)
             if not rows and number:

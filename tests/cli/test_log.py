@@ -80,6 +80,12 @@ def test_tail_says_who_changed_something(cli, directory):
     assert (row["user"], row["pid"], row["command"], row["reason"]) == ("ann", 7, "serve.py", "release")
 
 
+def test_of_errors_alone_it_is_shown_what_they_said(cli, directory):
+    put(directory, [line(1, op="error", outcome="failed", tier="redis", error="CacheError: no answer")])
+    done = cli("log", "tail", "--op", "error", "--directory", str(directory))
+    assert done.out.rstrip("\n").split("\t")[-1] == "CacheError: no answer"
+
+
 def test_a_hostile_key_stays_one_cell_of_one_line(cli, directory):
     put(directory, [line(number, key) for number, key in enumerate(HOSTILE)])
     plain = cli("log", "tail", "--directory", str(directory))

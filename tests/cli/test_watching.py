@@ -251,7 +251,7 @@ class TestStatsCheck:
 
     @pytest.mark.parametrize(
         ("name", "shows"),
-        [("errors_per_hour", "scoutcache log tail --op error --json"), ("operation", "scoutcache report")],
+        [("errors_per_hour", "scoutcache log tail --op error"), ("operation", "scoutcache report")],
     )
     def test_doctor_names_what_shows_a_cause_that_is_over(self, name, shows, asked, cli, monkeypatch):
         """Then its other checks find nothing, and ``stats --check`` had sent the reader here."""
