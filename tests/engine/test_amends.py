@@ -166,6 +166,22 @@ def test_what_could_not_be_removed_stays_in_doubt_as_it_was(shared, amends, doub
     assert doubt.refs == started
 
 
+def test_what_was_removed_unannounced_stays_in_doubt_as_it_was(shared, amends, doubt, server, missed):
+    """A write in flight may bring it back, and is older than what is owed."""
+    shared.memory.rows.clear()
+    shared.disk.rows.clear()
+    started, older = dict(doubt.refs), server.rows[missed]
+    flow = amends.make(SERVER)
+    effect, _ = shared.drive_until(flow, lambda one: isinstance(one, Announce))
+    shared.journal_down = True
+    shared.finish(flow, effect)
+    assert doubt.refs == started
+    shared.journal_down = False
+    server.rows[missed] = older
+    shared.drive(amends.make(SERVER))
+    assert missed not in server.rows
+
+
 @pytest.mark.parametrize("depends_on", [(), ("parent",)])
 def test_what_was_stored_without_versions_is_given_with_those_of_now(shared, amends, server, depends_on):
     shared.authority_down = server.down = True

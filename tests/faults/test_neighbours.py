@@ -13,6 +13,7 @@ import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.core import Clocks
+from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import TierUnavailable
 
 TIERS = ["memory", "redis", "disk"]
@@ -268,6 +269,37 @@ def test_who_starts_while_the_server_is_away_owes_what_was_owed_before(opened, s
     assert b.get("k") is None
     until(lambda: not b._core.world.doubts[1], "it is made good", seconds=15)
     assert b.get("k") is None
+
+
+@pytest.mark.parametrize("way", ["pattern", "tag", "clear"])
+def test_who_starts_in_an_outage_does_not_owe_what_was_made_good_after_the_last(opened, server, until, way):
+    """Or all that was written since would go with it."""
+    a = opened()
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    INVALIDATIONS[way](a)
+    server.resume()
+    until(lambda: not a._core.world.doubts[1].owes, "it is made good")
+    a.set("k", "new", tags=["T"])
+    server.pause()
+    b = opened()
+    assert not b._core.world.doubts[1]
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_a_full_server_is_owed_by_one_of_them(opened, server, until, way):
+    a, b = opened(deaf=True), opened()
+    entrusted = b._core.world.doubts[1].also
+    until(lambda: entrusted._back is not None, "it knows that the server is there")
+    a.set("k", "old", tags=["T"])
+    server.cli("CONFIG", "SET", "maxmemory", "1")
+    INVALIDATIONS[way](a)
+    time.sleep(GRACE + 1.0)
+    assert entrusted
+    assert not b._core.world.doubts[1].owes
+    server.cli("CONFIG", "SET", "maxmemory", "0")
+    a._core.background.turn()
+    until(lambda: not b._core.world.doubts[1], "who owed it has made it good")
 
 
 CHANGES = {
