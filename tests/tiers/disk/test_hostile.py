@@ -18,6 +18,7 @@ import pytest
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, CorruptEntry
 from scoutcache.patterns import Pattern
+from scoutcache.tiers.disk.ballast import Ballast
 
 SEEN: list[tuple[str, str]] = []
 WATCHED = {"open", "pickle.find_class", "os.system", "os.remove", "os.rmdir", "os.rename"}
@@ -301,3 +302,14 @@ def test_a_directory_of_another_user_is_refused_with_a_remedy(at, open_tier):
         open_tier()
     assert "--directory" in caught.value.hint
     assert "chown" not in caught.value.hint
+
+
+@pytest.mark.parametrize("plant", [lambda path, victim: path.symlink_to(victim),
+                                   lambda path, victim: path.hardlink_to(victim)], ids=["link", "second name"])  # fmt: skip
+def test_a_file_that_is_not_the_ballast_is_not_cut_for_its_space(tmp_path, plant):
+    victim, directory = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(b"x" * 100_000)
+    directory.mkdir()
+    plant(directory / "disk.ballast", victim)
+    assert not Ballast(directory).halve()
+    assert victim.stat().st_size == 100_000
