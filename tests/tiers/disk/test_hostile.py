@@ -12,6 +12,7 @@ import struct
 import sys
 import zlib
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -304,8 +305,7 @@ def test_a_directory_of_another_user_is_refused_with_a_remedy(at, open_tier):
     assert "chown" not in caught.value.hint
 
 
-@pytest.mark.parametrize("plant", [lambda path, victim: path.symlink_to(victim),
-                                   lambda path, victim: path.hardlink_to(victim)], ids=["link", "second name"])  # fmt: skip
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
 def test_a_file_that_is_not_the_ballast_is_not_cut_for_its_space(tmp_path, plant):
     victim, directory = tmp_path / "victim", tmp_path / "cache"
     victim.write_bytes(b"x" * 100_000)
