@@ -258,8 +258,7 @@ class Removing:
         if isinstance(doom, Remove):
             doubts[doom.level].about(doom.refs, self._world.stamp())
         elif isinstance(doom, RemoveOlder):
-            for ref, start in doom.starts.items():
-                doubts[doom.level].about([ref], start)
+            doubts[doom.level].about_each(doom.starts)
         elif isinstance(doom, Erase | Clear):
             doubts[doom.level].owe(doom)
         elif isinstance(doom, Renew):

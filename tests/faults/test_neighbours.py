@@ -374,6 +374,21 @@ def test_what_the_server_heard_of_and_did_not_do_is_owed_by_neighbours_too(opene
         until(lambda: third.get("k") != "old", "a neighbour pays", seconds=15)
 
 
+def test_of_what_is_marked_stale_neighbours_owe_nothing_that_was(opened, monkeypatch):
+    """They can only remove it."""
+    a, b = opened(deaf=True), opened(deaf=True)
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=True)
+    a.set_many({f"k{number}": number for number in range(6)}, tags=["T"])
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("scoutcache.marking.BATCH", 2)
+        meanwhile.setattr(a._core.tiers[1], "write", refuse_once(a._core.tiers[1].write))
+        a.invalidate("k*", tags=["T"], match="all", action="mark_stale")
+    b.get("other")
+    owed = {ref for number in range(6) if entrusted.covers(ref := a._calls.ref(f"k{number}", None))}
+    assert owed <= a._core.world.doubts[1].refs.keys()
+
+
 def test_what_was_removed_and_could_not_be_announced_before_is_owed(opened, until, monkeypatch):
     """A write in flight may have brought it back."""
     a, b = opened(deaf=True), opened()
