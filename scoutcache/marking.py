@@ -42,14 +42,13 @@ def _united(
 ) -> Flow[None]:
     namespace, staling = target.namespace, core.staling
     if messages := _messages(core, target, action, reason):
-        marked.failed |= yield from staling.announce(messages)
-        unread: dict[str, str] = {}
+        failed, unread = (yield from staling.announce(messages)), dict[str, str]()
         keys = fresh_keys(core, _physical(target), unread)
         while batch := (yield from perform(Work(lambda: _batch(keys)))):
-            marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
+            failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
         staling.unread(unread, namespace, target.patterns, target.keys)
-        marked.failed |= unread
-        marked.failed |= yield from staling.announce(messages, marked.failed)
+        failed |= unread
+        marked.failed |= failed | (yield from staling.announce(messages, failed))
     if cascade and messages:
         awaited, unasked = yield from core.removing.depended_on_or_known(namespace)
         if unasked.failed:
@@ -72,9 +71,9 @@ def _each(
     keys = fresh_keys(core, target, marked.failed)
     while batch := (yield from perform(Work(lambda: _batch(keys)))):
         message = core.world.message("key", namespace, batch, reason, action)
-        marked.failed |= yield from staling.announce([message])
-        marked.failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
-        marked.failed |= yield from staling.announce([message], marked.failed)
+        failed = yield from staling.announce([message])
+        failed |= yield from staling.mark([Ref(namespace, key) for key in batch])
+        marked.failed |= failed | (yield from staling.announce([message], failed))
         if cascade:
             marked.failed |= yield from staling.dependents(namespace, batch, action, reason)
     marked.failed |= yield from staling.announce(whole)

@@ -150,8 +150,7 @@ class Remote:
         try:
             perform(self.channel.open_plan(), self.conduit)
         except TierUnavailable:  # the breaker has said so; it may be owed what was said before this process was there
-            for message in self.channel.beside.owed():
-                self._entrusted.apply(message)
+            self._entrusted.recall(self.channel.beside.lately())
         if core.clocks.looking:
             self._follower.sync()
             return

@@ -108,10 +108,10 @@ class Neighbours:
                 return None, position
             return [message for message in messages if not self._is_own(message)], position
 
-    def owed(self) -> list[Message]:
-        """What others owed lately, before this process listened: as far as the journal's last segment has it."""
+    def lately(self) -> list[Message]:
+        """What others said before this process listened: as far as the journal's last segment has it."""
         messages, _ = self.journal.since(self.journal.words[CURRENT])
-        return [message for message in messages or () if message.owed]
+        return messages or []
 
     def _is_own(self, message: Message) -> bool:
         if message not in self._own:

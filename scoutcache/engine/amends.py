@@ -176,7 +176,7 @@ class Amends:
         yield from self._removing.announced("key" if tells else "written", namespace, keys, None, [doom])
         failed = (yield from self._removing.cascade(namespace, keys, None)).failed
         if failed and tells:  # of another tier it is gone; for what depends on it that is owed
-            self._world.doubts[level].about(refs, max(starts.values()))
+            self._world.doubts[level].about_each(starts)
 
 
 def _as_it_is(header: Header, live: Live, sealed: Sealed) -> Row:

@@ -78,6 +78,11 @@ class Doubt:
             self.owed.extend(clear for clear in clears if clear not in self.owed)
             self.refs.clear()
 
+    def about_each(self, starts: Mapping[Ref, int]) -> None:
+        """`about` entries of which each has its own start."""
+        for ref, start in starts.items():
+            self.about([ref], start)
+
     def known(self, refs: Iterable[Ref]) -> dict[Ref, int]:
         """Those of *refs* that are in doubt, and since when: to be asked before they are dealt with, for `settle`."""
         return {ref: start for ref in refs if (start := self.refs.get(ref)) is not None} if self.refs else {}

@@ -4,8 +4,8 @@ Rule 1: the server isn't believed about it until it has been said again, later a
         neither about the entries that were named (`covers`), nor about the versions of marks that were to be renewed,
         those of what depends on a key that was named among them (`owes`).
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
-        back; where it fails there it tells so again.  Of what hasn't been said at all for `GRACE` seconds, with the
-        server there, nobody is left to speak: this process makes it its own.
+        back; where it fails there it tells so again.  Of what hasn't been said at all for `GRACE` seconds, with a
+        server there that takes writes, nobody is left to speak: this process makes it its own.
 Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
         may have been computed before.
 Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a process that owes too many of them clears
@@ -62,6 +62,9 @@ class Entrusted:
         self._world, self.level, self._now, self._lock = world, level, now, lock
         self._machine = world.source.rpartition(".")[0]
         self._back: float | None = None
+        """Since when the server has answered."""
+        self._payable: float | None = None
+        """Since when it has taken writes while something was owed."""
         self._refs: dict[Ref, _Debt] = {}
         self._marks: dict[_InSpace, _Debt] = {}
         self._patterns: dict[_InSpace, _Debt] = {}
@@ -107,17 +110,35 @@ class Entrusted:
             with self._lock:
                 self._settle(message)
 
+    def recall(self, messages: Iterable[Message]) -> None:
+        """Take on what is left of what was owed before this process was there.
+
+        What was said to the server and done there is not owed: of such a message alone neighbours hear without a debt.
+        """
+        with self._lock:
+            for message in messages:
+                if message.owed:
+                    self._take(message)
+                elif not message.opens:
+                    self._settle(message)
+
     def drop(self) -> None:
         """A message was missed: what is owed is owed all the same."""
 
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
         if not answers:
-            self._back = None
+            self._back = self._payable = None
             return
+        now = self._now()
         if self._back is None:
-            self._back = self._now()
-        if self and (until := self._now() - GRACE) >= self._back:
+            self._back = now
+        if not self or not self._world.takes_writes():
+            self._payable = None
+            return
+        if self._payable is None:
+            self._payable = now
+        if (until := now - GRACE) >= self._payable:
             with self._lock:
                 self._make_own(until)
 

@@ -255,9 +255,10 @@ class Removing:
     def doubt(self, doom: Doom | Announce) -> None:
         """What was not removed is not to be believed."""
         doubts = self._world.doubts
-        if isinstance(doom, Remove | RemoveOlder):
-            start = self._world.stamp() if isinstance(doom, Remove) else 0  # those are doubted with their own already
-            doubts[doom.level].about(_refs_of(doom), start)
+        if isinstance(doom, Remove):
+            doubts[doom.level].about(doom.refs, self._world.stamp())
+        elif isinstance(doom, RemoveOlder):
+            doubts[doom.level].about_each(doom.starts)
         elif isinstance(doom, Erase | Clear):
             doubts[doom.level].owe(doom)
         elif isinstance(doom, Renew):

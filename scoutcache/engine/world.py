@@ -173,7 +173,10 @@ class World:
 
     def why_absent(self, ref: Ref) -> str:
         """Why nothing was found, where no tier said more: one that isn't believed may have it."""
-        return self.why_gone(ref) or ("unavailable" if any(doubt.covers(ref) for doubt in self.doubts) else "cold")
+        return self.why_gone(ref) or ("unavailable" if self._is_doubted(ref) else "cold")
+
+    def _is_doubted(self, ref: Ref) -> bool:
+        return any(doubt.covers(ref) and self.allows(level, ref) for level, doubt in enumerate(self.doubts))
 
     def why_stale(self, ref: Ref) -> str:
         """Why what was found isn't fresh, where its marks don't say: its time was over, or this process ended it."""

@@ -66,7 +66,7 @@ class Story:
         """Was it ended for certain, or perhaps by a write of what it depends on?"""
         self.by: dict[str, Any] | None = None
         self._act: tuple[dict[str, Any] | None, float] = None, -math.inf
-        """The last act that ended it, and when that was over: what was made meanwhile may have died of it, too."""
+        """The act that was over last of those that ended it, and when: what was made meanwhile may have died of it."""
 
     @classmethod
     def of(
@@ -138,9 +138,10 @@ class Story:
         """An act that would end the entry, if there is one."""
         if not self._known or line.time >= self._until:
             return
+        if (over := line.time + (line.latency_us or 0.0) / 1e6) > self._act[1]:
+            self._act = _act(line), over
         if self._taken != "invalidated":
             self._taken, self.by, self._doubtful = "invalidated", _act(line), doubtful
-            self._act = self.by, line.time + (line.latency_us or 0.0) / 1e6
         elif self._doubtful:  # one or the other
             self.by, self._doubtful = None, False
 

@@ -1,17 +1,18 @@
 """Room for connections to one server: as many at a time as are allowed, and no more than it takes.
 
-Rule 1: who finds no room waits as long as for an answer.  (A queue holds the room: threading's semaphores are written
-        in Python.)
+Rule 1: who finds no room waits as long as for an answer.  Room that is given back goes to who has waited longest:
+        whoever calls again and again would take it from the others for good.  (Nor does a queue do: in Python 3.11 a
+        `SimpleQueue.get` whose item was taken as its time was over waits on without an end.)
 Rule 2: a server that takes no more connections is no server that is away for who has some: from then on there is room
         for those, and who wants one waits for one of them.  A second later one more is tried.
+Rule 3: the lock may be taken again by a signal's handler that asks the server; what that takes it has given back.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Final
 
 from scoutcache.server.faults import Fault, Kind, unavailable
@@ -27,45 +28,64 @@ class Room:
 
     def __init__(self, most: int, patience: float, now: Callable[[], float]) -> None:
         self._most, self._patience, self._now = most, patience, now
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(most):
-            self._free.put(None)
-        self._size, self._narrowed, self._lock = most, 0.0, threading.Lock()
+        self._lock = threading.RLock()
+        self._size = self._free = most
+        self._waiting: deque[threading.Lock] = deque()
+        """A lock for each who waits, held until there is room for him; there is none free then."""
+        self._narrowed = 0.0
 
     def free(self) -> int:
         """For how many there is room now."""
-        return self._free.qsize()
+        return self._free
 
     def enter(self) -> None:
         """Take room for one; `leave` must follow.  Raises `TierUnavailable`."""
-        try:
-            self._free.get_nowait()
-        except Empty:
-            if not self._is_widened():
-                self._wait()
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            if self._size < self._most and self._is_widened():
+                return
+            turn = threading.Lock()
+            turn.acquire()
+            self._waiting.append(turn)
+        self._wait(turn)
 
     def leave(self) -> None:
         """Give it back."""
-        self._free.put(None)
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().release()
+            else:
+                self._free += 1
 
     def _is_widened(self) -> bool:
         """Was there made room for one more, after less (Rule 2)?"""
-        if self._size == self._most:
+        if self._now() - self._narrowed < _NARROW:
             return False
-        with self._lock:
-            if self._size == self._most or self._now() - self._narrowed < _NARROW:
-                return False
-            self._size, self._narrowed = self._size + 1, self._now()
-            return True
+        self._size, self._narrowed = self._size + 1, self._now()
+        return True
 
-    def _wait(self) -> None:
+    def _wait(self, turn: threading.Lock) -> None:
         try:
-            self._free.get(timeout=self._patience)
-        except Empty:
+            has_room = turn.acquire(timeout=self._patience)
+        except BaseException:  # interrupted, perhaps after it was given room
+            if not self._withdrawn(turn):
+                self.leave()
+            raise
+        if not has_room and self._withdrawn(turn):
             reason = f"all {self._size} connections are in use"
             if self._size < self._most:
                 reason += ", and the server takes no more"
-            raise unavailable(Fault(Kind.POOL, reason, None, away=False)) from None
+            raise unavailable(Fault(Kind.POOL, reason, None, away=False))
+
+    def _withdrawn(self, turn: threading.Lock) -> bool:
+        """Give up waiting; False where there is room by now."""
+        with self._lock:
+            if turn not in self._waiting:
+                return False
+            self._waiting.remove(turn)
+            return True
 
     def narrow(self, idle: int) -> bool:
         """The server took no connection of who has entered, beside *idle* ones: is there room for any?
@@ -73,20 +93,9 @@ class Room:
         Then he has left, and may enter again.
         """
         with self._lock:
-            free = self._take_all()
-            used = self._size - free - 1
-            left = min(idle, free)
+            used = self._size - self._free - 1
+            left = min(idle, self._free)
             is_room = used + left > 0
-            for _ in range(left if is_room else free):
-                self._free.put(None)
             if is_room:
-                self._size, self._narrowed = used + left, self._now()
+                self._free, self._size, self._narrowed = left, used + left, self._now()
             return is_room
-
-    def _take_all(self) -> int:
-        taken = 0
-        with suppress(Empty):
-            while True:
-                self._free.get_nowait()
-                taken += 1
-        return taken

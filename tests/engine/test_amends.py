@@ -154,6 +154,17 @@ def test_whatever_depends_on_what_was_removed_is_dead_or_it_is_still_owed(shared
     assert doubt.refs == started
 
 
+def test_what_is_owed_together_stays_in_doubt_each_since_its_own_time(shared, amends, doubt, missed):
+    """Or what a later writer put there would go with what came into doubt still later."""
+    shared.memory.rows.clear()
+    shared.disk.rows.clear()
+    doubt.about([shared.ref("later")], shared.world.stamp())
+    started = dict(doubt.refs)
+    shared.authority_down = True
+    shared.drive(amends.make(SERVER))
+    assert doubt.refs == started
+
+
 def test_what_could_not_be_removed_stays_in_doubt_as_it_was(shared, amends, doubt, server, missed):
     """Or what a later writer put there since would go with it."""
     shared.memory.rows.clear()
@@ -164,6 +175,22 @@ def test_what_could_not_be_removed_stays_in_doubt_as_it_was(shared, amends, doub
     server.down = True
     shared.finish(flow, effect)
     assert doubt.refs == started
+
+
+def test_what_was_removed_unannounced_stays_in_doubt_as_it_was(shared, amends, doubt, server, missed):
+    """A write in flight may bring it back, and is older than what is owed."""
+    shared.memory.rows.clear()
+    shared.disk.rows.clear()
+    started, older = dict(doubt.refs), server.rows[missed]
+    flow = amends.make(SERVER)
+    effect, _ = shared.drive_until(flow, lambda one: isinstance(one, Announce))
+    shared.journal_down = True
+    shared.finish(flow, effect)
+    assert doubt.refs == started
+    shared.journal_down = False
+    server.rows[missed] = older
+    shared.drive(amends.make(SERVER))
+    assert missed not in server.rows
 
 
 @pytest.mark.parametrize("depends_on", [(), ("parent",)])

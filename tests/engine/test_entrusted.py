@@ -21,7 +21,8 @@ SERVER, DISK = 1, 2
 @pytest.fixture
 def world():
     doubts = [Doubt(level) for level in range(3)]
-    return SimpleNamespace(source="here.me", judged_by_versions=[SERVER, DISK], doubts=doubts)
+    return SimpleNamespace(source="here.me", judged_by_versions=[SERVER, DISK], doubts=doubts,
+                           takes_writes=lambda: True)  # fmt: skip
 
 
 @pytest.fixture
@@ -141,6 +142,29 @@ def test_the_time_begins_anew_whenever_the_server_comes_back(entrusted, world, f
         entrusted.turn(answers=False)
     assert entrusted
     assert not world.doubts[SERVER]
+
+
+def test_who_owes_it_is_waited_for_while_the_server_takes_no_writes(entrusted, world, fake_clock):
+    """Nobody can pay then; all processes of the machine would at once when it does."""
+    entrusted.apply(ABOUT_K["namespace"])
+    world.takes_writes = lambda: False
+    for _ in range(3):
+        later(entrusted, fake_clock)
+    world.takes_writes = lambda: True
+    entrusted.turn(answers=True)
+    assert entrusted
+    assert not world.doubts[SERVER]
+    later(entrusted, fake_clock)
+    assert world.doubts[SERVER].owed
+
+
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+def test_of_what_was_said_before_it_was_there_it_owes_what_was_not_made_good(entrusted, message):
+    again = replace(message, owed=False, stamp=message.stamp + 1)
+    entrusted.recall([message, again])
+    assert not entrusted
+    entrusted.recall([again, replace(again, opens=True), replace(message, stamp=again.stamp + 1)])
+    assert entrusted
 
 
 def test_an_intersection_is_owed_by_its_keys(entrusted):

@@ -298,3 +298,12 @@ def test_what_is_marked_stale_by_a_mark_is_found_stale(world):
     found = world.find("k", promote=False)
     assert found.value == "value"
     assert found.header.fresh_until <= world.now < found.header.expires
+
+
+@pytest.mark.parametrize(("tiers", "why"), [(("memory", "disk"), "unavailable"), (("memory",), "cold")])
+def test_a_tier_that_is_not_believed_may_have_what_it_may_hold(make_world, tiers, why):
+    world = make_world()
+    world.world.doubts[1].about([world.ref("k")], 5)
+    allowed = Effective(sources={}, allowed_backends=frozenset(tiers))
+    world.world.policy = lambda _: allowed
+    assert world.world.why_absent(world.ref("k")) == why

@@ -13,6 +13,7 @@ import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.core import Clocks
+from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import TierUnavailable
 
 TIERS = ["memory", "redis", "disk"]
@@ -270,6 +271,37 @@ def test_who_starts_while_the_server_is_away_owes_what_was_owed_before(opened, s
     assert b.get("k") is None
 
 
+@pytest.mark.parametrize("way", ["pattern", "tag", "clear"])
+def test_who_starts_in_an_outage_does_not_owe_what_was_made_good_after_the_last(opened, server, until, way):
+    """Or all that was written since would go with it."""
+    a = opened()
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    INVALIDATIONS[way](a)
+    server.resume()
+    until(lambda: not a._core.world.doubts[1].owes, "it is made good")
+    a.set("k", "new", tags=["T"])
+    server.pause()
+    b = opened()
+    assert not b._core.world.doubts[1]
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_a_full_server_is_owed_by_one_of_them(opened, server, until, way):
+    a, b = opened(deaf=True), opened()
+    entrusted = b._core.world.doubts[1].also
+    until(lambda: entrusted._back is not None, "it knows that the server is there")
+    a.set("k", "old", tags=["T"])
+    server.cli("CONFIG", "SET", "maxmemory", "1")
+    INVALIDATIONS[way](a)
+    time.sleep(GRACE + 1.0)
+    assert entrusted
+    assert not b._core.world.doubts[1].owes
+    server.cli("CONFIG", "SET", "maxmemory", "0")
+    a._core.background.turn()
+    until(lambda: not b._core.world.doubts[1], "who owed it has made it good")
+
+
 CHANGES = {
     "set": lambda cache: cache.set("parent", 2),
     "pattern": lambda cache: cache.invalidate("par*"),
@@ -340,6 +372,21 @@ def test_what_the_server_heard_of_and_did_not_do_is_owed_by_neighbours_too(opene
     with Cache(tiers=["redis"], redis={"url": a.config.redis.url}, directory=a.config.directory) as third:
         third._core.background.turn()
         until(lambda: third.get("k") != "old", "a neighbour pays", seconds=15)
+
+
+def test_of_what_is_marked_stale_neighbours_owe_nothing_that_was(opened, monkeypatch):
+    """They can only remove it."""
+    a, b = opened(deaf=True), opened(deaf=True)
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=True)
+    a.set_many({f"k{number}": number for number in range(6)}, tags=["T"])
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr("scoutcache.marking.BATCH", 2)
+        meanwhile.setattr(a._core.tiers[1], "write", refuse_once(a._core.tiers[1].write))
+        a.invalidate("k*", tags=["T"], match="all", action="mark_stale")
+    b.get("other")
+    owed = {ref for number in range(6) if entrusted.covers(ref := a._calls.ref(f"k{number}", None))}
+    assert owed <= a._core.world.doubts[1].refs.keys()
 
 
 def test_what_was_removed_and_could_not_be_announced_before_is_owed(opened, until, monkeypatch):

@@ -331,3 +331,20 @@ def test_what_was_made_while_an_act_was_under_way_may_have_died_of_it_too(
     again, first = explain(directory, "default", "llm:1")
     assert first["by"]["op"] == "delete"
     assert (again["by"] is not None) == named
+
+
+def test_of_two_acts_the_one_that_was_under_way_then_ended_what_was_made(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    """Though the other had ended what was there before."""
+    say("set", "stored")
+    say("delete", "deleted")
+    fake_clock.advance(1)
+    now = fake_clock.monotonic_ns()
+    recorder.record("invalidate", "default", "llm:*", outcome="done", tier=None, began_ns=now,
+                    ended_ns=now + int(3e9))  # fmt: skip
+    fake_clock.advance(1)
+    say("set", "stored")
+    say("get", "miss", reason="invalidated")
+    recorder.close({})
+    assert last(directory) == ("invalidated", ("invalidate", "llm:*"))

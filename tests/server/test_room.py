@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 
 from scoutcache.errors import TierUnavailable
@@ -64,3 +67,55 @@ def test_one_more_is_tried_each_second(room, fake_clock):
     fake_clock.advance(1.0)
     with pytest.raises(TierUnavailable, match=r"all 3 connections are in use$"):
         room.enter()
+
+
+def test_nobody_waits_for_longer_than_an_answer():
+    """However many take what is given back."""
+    room, took, failed, over = Room(2, 0.05, time.monotonic), [], [], threading.Event()
+
+    def work():
+        while not over.is_set():
+            began = time.monotonic()
+            try:
+                room.enter()
+            except TierUnavailable:
+                failed.append(1)
+            else:
+                time.sleep(0.0001)
+                room.leave()
+            took.append(time.monotonic() - began)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    time.sleep(1.5)
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert max(took) < 1.0
+    assert len(failed) < len(took) / 100, "those that were there before take turns"
+    assert room.free() == 2
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_who_is_interrupted_while_he_waits_keeps_no_room(room, monkeypatch, given):
+    """Even if it was just given to him."""
+
+    class Turn:
+        def acquire(self, timeout=None):
+            if timeout is not None:
+                if given:
+                    room.leave()
+                raise KeyboardInterrupt
+
+        def release(self):
+            pass
+
+    entered(room, 3)
+    monkeypatch.setattr(threading, "Lock", Turn)
+    with pytest.raises(KeyboardInterrupt):
+        room.enter()
+    monkeypatch.undo()
+    for _ in range(2 if given else 3):
+        room.leave()
+    assert room.free() == 3

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -39,11 +40,19 @@ class Ballast:
     def halve(self) -> bool:
         """Free half of its space, for what isn't yet a deletion; whether there was any."""
         try:
-            half = self._path.lstat().st_size // 2
-            os.truncate(self._path, half)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:
             return False
-        return half >= _LEAST
+        try:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # somebody's else, under the ballast's name
+                return False
+            os.truncate(descriptor, status.st_size // 2)
+        except OSError:
+            return False
+        finally:
+            os.close(descriptor)
+        return status.st_size // 2 >= _LEAST
 
     def has_room(self) -> bool:
         """Whether the disk has room for much more than the ballast."""

@@ -12,12 +12,14 @@ import struct
 import sys
 import zlib
 from contextlib import closing, suppress
+from pathlib import Path
 
 import pytest
 
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, CorruptEntry
 from scoutcache.patterns import Pattern
+from scoutcache.tiers.disk.ballast import Ballast
 
 SEEN: list[tuple[str, str]] = []
 WATCHED = {"open", "pickle.find_class", "os.system", "os.remove", "os.rmdir", "os.rename"}
@@ -301,3 +303,13 @@ def test_a_directory_of_another_user_is_refused_with_a_remedy(at, open_tier):
         open_tier()
     assert "--directory" in caught.value.hint
     assert "chown" not in caught.value.hint
+
+
+@pytest.mark.parametrize("plant", [Path.symlink_to, Path.hardlink_to])
+def test_a_file_that_is_not_the_ballast_is_not_cut_for_its_space(tmp_path, plant):
+    victim, directory = tmp_path / "victim", tmp_path / "cache"
+    victim.write_bytes(b"x" * 100_000)
+    directory.mkdir()
+    plant(directory / "disk.ballast", victim)
+    assert not Ballast(directory).halve()
+    assert victim.stat().st_size == 100_000
