@@ -6,8 +6,8 @@ Rule 2: all of it is announced, as it would have been then.  What is removed fro
         announced as an invalidation: that moves them, so that a write which was in flight there when it went away, and
         is carried out now, is refused.
 Rule 3: what fails once more is still owed.
-Rule 4: while the tier that tells takes no writes, what it is owed isn't tried: neighbours would hear of each attempt,
-        and drop what they computed since.
+Rule 4: while the tier that tells takes no writes, nothing is tried that is announced as an invalidation: neighbours
+        would hear of each attempt, and drop what they computed since.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Amends:
         doubt = self._world.doubts[level]
         known = dict(doubt.refs)  # what comes into doubt meanwhile, once more perhaps, is looked at the next time
         tells = level == self._world.tells
-        may_tell = yield from effects.perform(Work(self._world.takes_writes))
+        may_tell = not (tells or doubt.owed) or (yield from effects.perform(Work(self._world.takes_writes)))
         if tells and not (may_tell and (not known or (yield from self._give(level, known)))):
             return
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
