@@ -301,7 +301,8 @@ async def cut_off(connection: Any, writer: Any) -> None:
     Where sending fails it lets go of its writer by itself, and what waits there is sent when it can be.
     """
     if writer is not None:
-        writer.transport.abort()
+        with suppress(AttributeError):  # of TLS that was lost already, in Python 3.11.2
+            writer.transport.abort()
     with suppress(RedisError, OSError, TimeoutError):
         await connection.disconnect(nowait=True)
 

@@ -12,7 +12,7 @@ import pytest
 from redis.exceptions import ResponseError
 
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.server.coalescing import Coalescing, hung_up
+from scoutcache.server.coalescing import Coalescing, cut_off, hung_up
 from scoutcache.server.commands import Batch, Script
 from scoutcache.server.faults import Kind
 
@@ -586,3 +586,26 @@ def test_a_connection_that_rested_too_long_is_made_anew(interval, anew, source, 
             await conduit.close()
 
     assert asyncio.run(work()) == anew
+
+
+def test_a_connection_over_tls_that_was_lost_already_can_be_cut_off():
+    """Its transport knows of no protocol any more, and Python 3.11.2 doesn't look."""
+
+    class Lost:
+        closed = False
+
+        @property
+        def transport(self):
+            return self
+
+        def abort(self):
+            self.protocol._abort()
+
+        protocol = None
+
+        async def disconnect(self, *, nowait):
+            self.closed = nowait
+
+    lost = Lost()
+    asyncio.run(cut_off(lost, lost))
+    assert lost.closed
