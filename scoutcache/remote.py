@@ -141,7 +141,8 @@ class Remote:
         assert self.tier is not None
         level = core.tiers.index(self.tier)
         self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock())
-        world.doubts[level].also, world.takes_writes = self._entrusted, self.tier.takes_writes
+        world.doubts[level].also = self._entrusted
+        world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         core.sure = self.sure

@@ -127,13 +127,12 @@ class Neighbours:
 
     def has_heard(self, message: Message) -> bool:
         """Is it the copy of what was heard here?"""
-        if not (left := self._copies.get(message, 0)):
+        if not self._copies:
             return False
+        left = self._copies.pop(message, 0)
         if left > 1:
             self._copies[message] = left - 1
-        else:
-            del self._copies[message]
-        return True
+        return left > 0
 
     def reopen(self) -> None:
         """The directory was replaced; where it can't be made anew nobody is heard beside the server any more."""

@@ -44,8 +44,10 @@ class Amends:
         doubt = self._world.doubts[level]
         known = dict(doubt.refs)  # what comes into doubt meanwhile, once more perhaps, is looked at the next time
         tells = level == self._world.tells
-        may_tell = not (tells or doubt.owed) or (yield from effects.perform(Work(self._world.takes_writes)))
-        if tells and not (may_tell and (not known or (yield from self._give(level, known)))):
+        may_tell = (yield from effects.perform(Work(self._world.takes_writes))) if tells or doubt.owed else True
+        if tells and not may_tell:
+            return
+        if tells and known and not (yield from self._give(level, known)):
             return
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
         for namespace in {ref.namespace for ref in left}:

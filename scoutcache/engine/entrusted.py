@@ -61,8 +61,8 @@ class Entrusted:
     ) -> None:
         self._world, self.level, self._now, self._lock = world, level, now, lock
         self._machine = world.source.rpartition(".")[0]
-        self._back: float | None = None
-        """Since when the server has answered."""
+        self._is_back = False
+        """Does the server answer?"""
         self._payable: float | None = None
         """Since when it has taken writes while something was owed."""
         self._refs: dict[Ref, _Debt] = {}
@@ -106,7 +106,7 @@ class Entrusted:
             if message.source != self._world.source:
                 with self._lock:
                     self._take(message)
-        elif self and self._back is not None and not message.opens:
+        elif self and self._is_back and not message.opens:
             with self._lock:
                 self._settle(message)
 
@@ -127,15 +127,11 @@ class Entrusted:
 
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
-        if not answers:
-            self._back = self._payable = None
-            return
-        now = self._now()
-        if self._back is None:
-            self._back = now
-        if not self or not self._world.takes_writes():
+        self._is_back = answers
+        if not (answers and self and self._world.takes_writes()):
             self._payable = None
             return
+        now = self._now()
         if self._payable is None:
             self._payable = now
         if (until := now - GRACE) >= self._payable:

@@ -222,9 +222,7 @@ class Removing:
             if unheard:
                 self._doubt_where_it_tells(others)
             removed.add((yield from self._sweep([Announce(world.over(message, removed.failed))], errors)))
-        if errors and world.raise_errors:
-            raise errors[0]
-        return removed
+        return self._done(removed, errors)
 
     def _doubt_where_it_tells(self, doomed: Sequence[Doom]) -> None:
         """Where it could not be announced before, a write in flight may bring back what was removed (Rule 1)."""
@@ -273,7 +271,10 @@ class Removing:
     def announce(self, message: Message) -> Flow[Removed]:
         """Announce *message* as part of a removal: a channel that is away is reported, and the others go on."""
         errors: list[TierUnavailable] = []
-        removed = yield from self._sweep([Announce(message)], errors)
+        return self._done((yield from self._sweep([Announce(message)], errors)), errors)
+
+    def _done(self, removed: Removed, errors: Sequence[TierUnavailable]) -> Removed:
+        """*removed*; where the user asked for that, the first of *errors* is raised instead (Rule 3)."""
         if errors and self._world.raise_errors:
             raise errors[0]
         return removed

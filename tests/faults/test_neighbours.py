@@ -251,7 +251,7 @@ def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until
     a.close()
     b.get("other")  # hears of it
     server.resume()
-    until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
+    until(lambda: b._core.world.doubts[1].also._is_back, "it is back")
     assert b.get("k") is None
 
 
@@ -265,7 +265,7 @@ def test_who_starts_while_the_server_is_away_owes_what_was_owed_before(opened, s
     a.close()
     b = opened()
     server.resume()
-    until(lambda: b._core.world.doubts[1].also._back is not None, "it is back")
+    until(lambda: b._core.world.doubts[1].also._is_back, "it is back")
     assert b.get("k") is None
     until(lambda: not b._core.world.doubts[1], "it is made good", seconds=15)
     assert b.get("k") is None
@@ -290,7 +290,7 @@ def test_who_starts_in_an_outage_does_not_owe_what_was_made_good_after_the_last(
 def test_a_full_server_is_owed_by_one_of_them(opened, server, until, way):
     a, b = opened(deaf=True), opened()
     entrusted = b._core.world.doubts[1].also
-    until(lambda: entrusted._back is not None, "it knows that the server is there")
+    until(lambda: entrusted._is_back, "it knows that the server is there")
     a.set("k", "old", tags=["T"])
     server.cli("CONFIG", "SET", "maxmemory", "1")
     INVALIDATIONS[way](a)
@@ -361,7 +361,7 @@ def refuse_once(method):
 )  # fmt: skip
 def test_what_the_server_heard_of_and_did_not_do_is_owed_by_neighbours_too(opened, until, monkeypatch, way, method):
     a, b = opened(deaf=True), opened()
-    until(lambda: b._core.world.doubts[1].also._back is not None, "it knows that the server is there")
+    until(lambda: b._core.world.doubts[1].also._is_back, "it knows that the server is there")
     a.set("k", "old", tags=["T"])
     kept(b)
     tier, (*holder, name) = a._core.tiers[1], method.split(".")
@@ -392,7 +392,7 @@ def test_of_what_is_marked_stale_neighbours_owe_nothing_that_was(opened, monkeyp
 def test_what_was_removed_and_could_not_be_announced_before_is_owed(opened, until, monkeypatch):
     """A write in flight may have brought it back."""
     a, b = opened(deaf=True), opened()
-    until(lambda: b._core.world.doubts[1].also._back is not None, "it knows that the server is there")
+    until(lambda: b._core.world.doubts[1].also._is_back, "it knows that the server is there")
     a.set("k", "old")
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(a._core.journal, "announce", refuse_once(a._core.journal.announce))

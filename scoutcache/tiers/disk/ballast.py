@@ -47,12 +47,13 @@ class Ballast:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:  # somebody's else, under the ballast's name
                 return False
-            os.truncate(descriptor, status.st_size // 2)
+            half = status.st_size // 2
+            os.truncate(descriptor, half)
         except OSError:
             return False
         finally:
             os.close(descriptor)
-        return status.st_size // 2 >= _LEAST
+        return half >= _LEAST
 
     def has_room(self) -> bool:
         """Whether the disk has room for much more than the ballast."""
