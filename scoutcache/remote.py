@@ -140,7 +140,7 @@ class Remote:
             doubt.also = self.disk
         assert self.tier is not None
         level = core.tiers.index(self.tier)
-        self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock())
+        self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock(), self.channel.beside.lately)
         world.doubts[level].also = self._entrusted
         world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
@@ -148,13 +148,13 @@ class Remote:
         core.sure = self.sure
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
-        try:
+        with suppress(TierUnavailable):  # the breaker has said so
             perform(self.channel.open_plan(), self.conduit)
-        except TierUnavailable:  # the breaker has said so; it may be owed what was said before this process was there
-            self._entrusted.recall(self.channel.beside.lately())
+        self._entrusted.recall()
         if core.clocks.looking:
             self._follower.sync()
             return
+        self._entrusted.turn(answers=self.channel.opened)
         with suppress(TierUnavailable):  # it stays in doubt, and is done later
             self._heard()
 

@@ -246,6 +246,7 @@ class Heard:
         """
         if self.told(message, before, identity) is None:
             self.note(message)
+        self.beside.written(message)
 
     def begin(self, identity: bytes, before: Sequence[tuple[bytes, Any]]) -> None:
         """Stand behind the message called *identity*, with those *before* it at hand."""

@@ -1,10 +1,10 @@
 """The journal by which the processes of one machine tell each other what died, with no server.
 
-A directory holds `head` (a mapped page of words: magic, end, base, invalidated, current, and the slots) and segments
-`journal.<position>` (length- and checksum-framed messages, from that position on).  `end` counts every byte ever
-announced, so it is a *position*: a reader whose own position differs has something to read, and comparing costs one
-load from shared memory.  `invalidated` is the position after the last message that was an invalidation: what a writer
-compares, so that busy writers don't disturb slow ones.
+A directory holds `head` (a mapped page of words: magic, end, base, invalidated, current, owed, and the slots) and
+segments `journal.<position>` (length- and checksum-framed messages, from that position on).  `end` counts every byte
+ever announced, so it is a *position*: a reader whose own position differs has something to read, and comparing costs
+one load from shared memory.  `invalidated` is the position after the last message that was an invalidation: what a
+writer compares, so that busy writers don't disturb slow ones.
 
 Rule 1: `end` moves only after the bytes it covers are in the file.  What lies beyond `end` is the torn append of a
         writer that died, and the next writer writes over it.
@@ -38,7 +38,7 @@ from typing import Final
 
 from scoutcache.channels.changes import was_interrupted
 from scoutcache.channels.exclusion import OPEN, PATIENCE, SLOTS, Exclusion, exclusion_of
-from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, MAGIC, Page
+from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, MAGIC, OWED, Page
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.errors import CorruptEntry, TierUnavailable
 
@@ -92,6 +92,7 @@ class Journal(Page):
                 words = memoryview(self._map).cast("Q")
                 if words[MAGIC] != _FORMAT:
                     words[END] = words[BASE] = words[INVALIDATED] = words[CURRENT] = time.time_ns()  # Rule 6
+                    words[OWED] = 0
                     words[MAGIC] = _FORMAT
             self._inode = os.fstat(head).st_ino
         finally:
@@ -136,6 +137,8 @@ class Journal(Page):
                 self.words[END] = after = end + len(frame)
                 if message.is_invalidation:
                     self.words[INVALIDATED] = after
+                if message.owed:
+                    self.words[OWED] = after
                 return end, after
         except BlockingIOError:
             if wait:

@@ -8,7 +8,8 @@ Rule 1: an invalidation stands in the journal before it stands in the stream, an
         it would forbid what was computed in between.
 Rule 2: what can't be told to the server is told here all the same; there that is owed.  So is what the server heard
         of and did not do: nobody is told that it is over, only that it is owed.
-Rule 3: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
+Rule 3: what was owed and is done is told as well: who starts later reads the journal alone (`lately`).
+Rule 4: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
         to fail or to wait: the server tells the others.
 """
 
@@ -19,8 +20,9 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from scoutcache.channels.page import CURRENT, END
+from scoutcache.channels.page import CURRENT, END, OWED
 from scoutcache.channels.private import PrivateJournal
+from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
@@ -37,6 +39,9 @@ _PATIENCE, _POLL = 0.1, 0.002
 
 _COPIES: Final = 10_000
 """Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
+
+_OWING: Final = 10_000
+"""Entries that were owed of which it is told when they are no longer; nobody takes on that many."""
 
 
 def said_before(message: Message) -> Message | None:
@@ -68,6 +73,8 @@ class Neighbours:
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
+        self._owing: set[Ref] = set()
+        """What this process said was written and the server has not."""
 
     @property
     def is_ahead(self) -> bool:
@@ -78,6 +85,8 @@ class Neighbours:
         """Say *message*; where somebody else speaks for too long nobody hears it, without *wait* `BlockingIOError`."""
         with self._lock:
             self._own.append(message)
+            if message.owed and message.kind == "written" and len(self._owing) < _OWING:
+                self._owing.update(_refs_of(message))
         try:
             self._append_by(message, time.monotonic() + (_PATIENCE if wait else 0.0))
         except (TierUnavailable, BlockingIOError) as error:
@@ -108,9 +117,18 @@ class Neighbours:
                 return None, position
             return [message for message in messages if not self._is_own(message)], position
 
+    def written(self, message: Message) -> None:
+        """The server has what *message* says was written: it may have been owed (Rule 3)."""
+        if not self._owing or self._owing.isdisjoint(paid := _refs_of(message)):
+            return
+        with suppress(BlockingIOError):  # then whoever starts takes it for owed
+            self.tell(message, wait=False)
+            self._owing.difference_update(paid)
+
     def lately(self) -> list[Message]:
-        """What others said before this process listened: as far as the journal's last segment has it."""
-        messages, _ = self.journal.since(self.journal.words[CURRENT])
+        """What was said, debts among it, as far as the journal's last segment has it; nothing where that has none."""
+        words = self.journal.words
+        messages = self.journal.since(words[CURRENT])[0] if words[OWED] > words[CURRENT] else None
         return messages or []
 
     def _is_own(self, message: Message) -> bool:
@@ -143,3 +161,7 @@ class Neighbours:
         with self._lock:
             self.read = self.journal.end()
             self._own.clear()
+
+
+def _refs_of(message: Message) -> list[Ref]:
+    return [Ref(message.namespace, key) for key in message.names]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-__all__ = ["BASE", "CURRENT", "END", "INVALIDATED", "MAGIC", "Page"]
+__all__ = ["BASE", "CURRENT", "END", "INVALIDATED", "MAGIC", "OWED", "Page"]
 
-MAGIC, END, BASE, INVALIDATED, CURRENT = range(5)
-"""The words of the page; *current* is the position at which the segment that is written to begins."""
+MAGIC, END, BASE, INVALIDATED, CURRENT, OWED = range(6)
+"""The words of the page; *current* is the position at which the segment that is written to begins, *owed* that after
+the last message of a debt."""
 
 
 class Page:

@@ -53,13 +53,15 @@ class _Debt(NamedTuple):
 class Entrusted:
     """Debts of neighbours to the tier of *world* at *level*, a server; *now* is monotonic seconds.
 
-    It hears every message, and is what that tier isn't believed about (`scoutcache.engine.doubt`).
+    It hears every message, and is what that tier isn't believed about (`scoutcache.engine.doubt`).  *lately* tells what
+    neighbours have said so far.
     """
 
     def __init__(
-        self, world: World, level: int, now: Callable[[], float], lock: AbstractContextManager[Any]
-    ) -> None:
-        self._world, self.level, self._now, self._lock = world, level, now, lock
+        self, world: World, level: int, now: Callable[[], float], lock: AbstractContextManager[Any],
+        lately: Callable[[], Iterable[Message]] = tuple,
+    ) -> None:  # fmt: skip
+        self._world, self.level, self._now, self._lock, self._lately = world, level, now, lock, lately
         self._machine = world.source.rpartition(".")[0]
         self._is_back = False
         """Does the server answer?"""
@@ -103,27 +105,27 @@ class Entrusted:
     def apply(self, message: Message) -> None:
         """Take on what is owed; let go of what was said again."""
         if message.owed:
-            if message.source != self._world.source:
-                with self._lock:
-                    self._take(message)
+            with self._lock:
+                self._take(message)
         elif self and self._is_back and not message.opens:
             with self._lock:
                 self._settle(message)
 
-    def recall(self, messages: Iterable[Message]) -> None:
-        """Take on what is left of what was owed before this process was there.
+    def recall(self) -> None:
+        """Take on what is left of what neighbours said was owed, before this process was there or unheard by it.
 
         What was said to the server and done there is not owed: of such a message alone neighbours hear without a debt.
         """
         with self._lock:
-            for message in messages:
+            for message in self._lately():
                 if message.owed:
                     self._take(message)
                 elif not message.opens:
                     self._settle(message)
 
     def drop(self) -> None:
-        """A message was missed: what is owed is owed all the same."""
+        """A message was missed: what is owed is owed all the same, and there may be more."""
+        self.recall()
 
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
@@ -139,6 +141,8 @@ class Entrusted:
                 self._make_own(until)
 
     def _take(self, message: Message) -> None:
+        if message.source == self._world.source:
+            return
         space, debt = message.namespace, _Debt(message.stamp, self._now())
         match message.kind:  # of an intersection ("all") each key is named by itself
             case "key" | "written":

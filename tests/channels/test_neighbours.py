@@ -10,7 +10,7 @@ import pytest
 from scoutcache.channels.heard import Heard, position_of
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
-from scoutcache.channels.page import END
+from scoutcache.channels.page import CURRENT, END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.coherence.messages import encode
 from scoutcache.errors import TierUnavailable
@@ -305,3 +305,51 @@ def test_a_neighbour_that_stopped_while_it_spoke_holds_nobody_up(here, journal, 
     monkeypatch.setattr("scoutcache.channels.neighbours._PATIENCE", 0.01)
     here.tell(said("a"))
     assert not here._own
+
+
+def test_who_comes_later_hears_of_debts_and_of_what_was_done_about_them(here, other, said):
+    here.tell(said("a"))
+    assert other.lately() == []
+    here.tell(said("b").owing)
+    assert other.lately() == [said("a"), said("b").owing]
+
+
+def test_a_segment_without_debts_is_not_read(here, other, said, journal, monkeypatch):
+    here.tell(said("a").owing)
+    journal.words[CURRENT] = journal.end()
+    monkeypatch.setattr(other.journal, "since", lambda *_: pytest.fail("it reads"))
+    here.tell(said("b"))
+    assert other.lately() == []
+
+
+def test_a_write_that_was_owed_is_told_when_it_is_done_and_once(here, other, said):
+    def written(*names):
+        return said(*names, kind="written")
+
+    here.written(written("a"))
+    here.tell(written("a", "b").owing)
+    here.written(written("c"))
+    here.written(written("a"))
+    here.written(written("a"))
+    assert news(other) == [written("a", "b").owing, written("a")]
+
+
+def test_what_cannot_be_told_to_be_done_is_told_the_next_time(here, other, said, monkeypatch):
+    message = said("a", kind="written")
+    here.tell(message.owing)
+
+    def refuse(*_, **__):
+        raise BlockingIOError
+
+    with monkeypatch.context() as refusing:
+        refusing.setattr(here.journal, "append", refuse)
+        here.written(message)
+    here.written(message)
+    assert news(other) == [message.owing, message]
+
+
+def test_of_a_flood_of_debts_not_all_are_remembered(here, said, monkeypatch):
+    monkeypatch.setattr("scoutcache.channels.neighbours._OWING", 2)
+    for name in "abcd":
+        here.tell(said(name, kind="written").owing)
+    assert len(here._owing) == 2

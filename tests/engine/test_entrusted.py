@@ -26,8 +26,14 @@ def world():
 
 
 @pytest.fixture
-def entrusted(world, fake_clock):
-    return Entrusted(world, SERVER, fake_clock.monotonic, threading.Lock())
+def lately():
+    """What neighbours have said."""
+    return []
+
+
+@pytest.fixture
+def entrusted(world, fake_clock, lately):
+    return Entrusted(world, SERVER, fake_clock.monotonic, threading.Lock(), lambda: lately)
 
 
 def said(kind, *names, namespace="default", stamp=5, owed=False, opens=False):
@@ -159,12 +165,21 @@ def test_who_owes_it_is_waited_for_while_the_server_takes_no_writes(entrusted, w
 
 
 @pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
-def test_of_what_was_said_before_it_was_there_it_owes_what_was_not_made_good(entrusted, message):
+@pytest.mark.parametrize("way", ["recall", "drop"])
+def test_of_what_was_said_unheard_by_it_it_owes_what_was_not_made_good(entrusted, lately, message, way):
     again = replace(message, owed=False, stamp=message.stamp + 1)
-    entrusted.recall([message, again])
+    lately += [message, again]
+    getattr(entrusted, way)()
     assert not entrusted
-    entrusted.recall([again, replace(again, opens=True), replace(message, stamp=again.stamp + 1)])
+    lately += [replace(again, opens=True), replace(message, stamp=again.stamp + 1)]
+    getattr(entrusted, way)()
     assert entrusted
+
+
+def test_what_it_said_itself_it_does_not_owe_for_a_neighbour(entrusted, lately):
+    lately.append(replace(owed("key", "k"), source="here.me"))
+    entrusted.recall()
+    assert not entrusted
 
 
 def test_an_intersection_is_owed_by_its_keys(entrusted):

@@ -271,17 +271,47 @@ def test_who_starts_while_the_server_is_away_owes_what_was_owed_before(opened, s
     assert b.get("k") is None
 
 
-@pytest.mark.parametrize("way", ["pattern", "tag", "clear"])
-def test_who_starts_in_an_outage_does_not_owe_what_was_made_good_after_the_last(opened, server, until, way):
+END = {**INVALIDATIONS, "source": lambda cache: cache.delete("source")}
+
+
+@pytest.mark.parametrize("way", END)
+def test_who_starts_when_the_server_is_back_and_nobody_has_paid_does_not_believe_it(opened, server, way):
+    a = opened(deaf=True)
+    a.set("source", 1)
+    a.set("k", "old", tags=["T"], depends_on=["source"])
+    server.pause()
+    END[way](a)
+    server.resume()
+    b = opened(deaf=True)
+    assert b.get("k") is None
+
+
+@pytest.mark.parametrize("way", END)
+def test_a_gap_in_what_was_heard_loses_no_debt(opened, server, way):
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("source", 1)
+    a.set("k", "old", tags=["T"], depends_on=["source"])
+    server.pause()
+    END[way](a)
+    b._core.journal.end()  # it has heard of it, and not applied it
+    b._core.journal.miss()
+    server.resume()
+    assert b.get("k") is None
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear", "set"])
+@pytest.mark.parametrize("trouble", ["away", "none"])
+def test_who_starts_later_does_not_owe_what_was_made_good(opened, server, until, way, trouble):
     """Or all that was written since would go with it."""
     a = opened()
     a.set("k", "old", tags=["T"])
     server.pause()
-    INVALIDATIONS[way](a)
+    a.set("k", "new") if way == "set" else INVALIDATIONS[way](a)
     server.resume()
     until(lambda: not a._core.world.doubts[1].owes, "it is made good")
-    a.set("k", "new", tags=["T"])
-    server.pause()
+    a.set("other", "new", tags=["T"])
+    if trouble == "away":
+        server.pause()
     b = opened()
     assert not b._core.world.doubts[1]
 
