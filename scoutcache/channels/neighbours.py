@@ -10,7 +10,8 @@ Rule 2: what can't be told to the server is told here all the same; there that i
         of and did not do: nobody is told that it is over, only that it is owed.
 Rule 3: what was owed and is done is told as well: who starts later reads the journal alone (`lately`).
 Rule 4: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
-        to fail or to wait: the server tells the others.
+        to fail or to wait: the server tells the others.  Only what that can't be told is waited for, as in a directory
+        without a server; who can't be told even so has missed something.
 """
 
 from __future__ import annotations
@@ -82,13 +83,19 @@ class Neighbours:
         return self.journal.words[END] != self.read  # `journal.end()`, some seven times for each write
 
     def tell(self, message: Message, *, wait: bool = True) -> None:
-        """Say *message*; where somebody else speaks for too long nobody hears it, without *wait* `BlockingIOError`."""
+        """Say *message*; where somebody else speaks for too long nobody hears it (Rule 4).
+
+        Without *wait* it is `BlockingIOError` then.
+        """
         with self._lock:
             self._own.append(message)
             if message.owed and message.kind == "written" and len(self._owing) < _OWING:
                 self._owing.update(_refs_of(message))
         try:
-            self._append_by(message, time.monotonic() + (_PATIENCE if wait else 0.0))
+            if message.owed and wait:
+                self.journal.append(message)
+            else:
+                self._append_by(message, time.monotonic() + (_PATIENCE if wait else 0.0))
         except (TierUnavailable, BlockingIOError) as error:
             with self._lock, suppress(ValueError):
                 self._own.remove(message)

@@ -307,6 +307,25 @@ def test_a_neighbour_that_stopped_while_it_spoke_holds_nobody_up(here, journal, 
     assert not here._own
 
 
+def test_what_the_server_cannot_be_told_is_waited_for(here, journal, said, monkeypatch):
+    """Nobody else tells it; on a busy machine who speaks may be kept from it for longer than a tenth of a second."""
+    waits = []
+    monkeypatch.setattr(journal, "append", lambda _, *, wait=True: waits.append(wait))
+    here.tell(said("a"))
+    here.tell(said("a").owing)
+    here.tell(said("a").owing, wait=False)
+    assert waits == [False, True, False]
+
+
+def test_what_nobody_could_be_told_is_a_gap(here, other, journal, said, monkeypatch):
+    monkeypatch.setattr("scoutcache.channels.exclusion.PATIENCE", 0.01)
+    with journal._locked().held():
+        here.tell(said("a").owing)
+    here.tell(said("b"))
+    assert news(other) is None
+    assert not here._own or news(here) is None
+
+
 def test_who_comes_later_hears_of_debts_and_of_what_was_done_about_them(here, other, said):
     here.tell(said("a"))
     assert other.lately() == []
