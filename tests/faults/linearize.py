@@ -6,7 +6,8 @@ it then invalidates the key (by its name, its tag, a prefix, a pattern, its name
 that has returned notes the number as the *floor*.  Everybody else reads: notes the floor, asks the cache, and must not
 be answered with less.  Values are computed from the source, by `get_or_compute`, or outside and stored with ``since``.
 
-With ``--server`` they have a server beside, and with ``--away`` that is stopped half of the time.
+With ``--server`` they have a server beside, and with ``--away`` that is stopped half of the time.  With ``--lives 2``
+no process lives longer than two seconds, and another one takes its place.
 
 Sources and floors are words of a mapped file: aligned, each with one writer, and read with one load.
 """
@@ -22,6 +23,8 @@ import sys
 import tempfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -149,25 +152,40 @@ def work(
 
 def campaign(
     processes: int, threads: int, operations: int, seconds: float, server: RedisServer | None = None, *,
-    away: bool = False,
+    away: bool = False, lives: float | None = None,
 ) -> tuple[int, int, list[str]]:  # fmt: skip
     """Operations of readers, invalidations, and what was wrong; beside *server*, which with *away* comes and goes."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(processes) as places:
         words_of(Path(folder))
         command = [sys.executable, __file__, "--directory", folder, "--processes", str(processes),
-                   "--threads", str(threads), "--operations", str(operations // processes),
-                   "--seconds", str(seconds), *([] if server is None else ["--url", server.url])]  # fmt: skip
-        started = [
-            subprocess.Popen([*command, "--mine", str(n)], stdout=subprocess.PIPE, text=True) for n in range(processes)
-        ]
-        while away and server is not None and any(process.poll() is None for process in started):
+                   "--threads", str(threads), *([] if server is None else ["--url", server.url])]  # fmt: skip
+        one = partial(one_after_another, command, operations // processes, seconds, lives)
+        running = [places.submit(one, n) for n in range(processes)]
+        while away and server is not None and not all(place.done() for place in running):
             for change in (server.pause, server.resume):
                 change()
                 time.sleep(AWAY)
-        reports = [process.communicate()[0].strip().split("\t") for process in started]
-    wrong = [problem for report in reports for problem in report[2:]]
-    wrong += [f"a process ended with {process.returncode}" for process in started if process.returncode not in {0, 1}]
-    return sum(int(report[0] or 0) for report in reports), sum(int(report[1]) for report in reports), wrong
+        found = [place.result() for place in running]
+    done, ended, wrong = zip(*found, strict=True)
+    return sum(done), sum(ended), [problem for some in wrong for problem in some]
+
+
+def one_after_another(
+    command: list[str], operations: int, seconds: float, lives: float | None, mine: int
+) -> tuple[int, int, list[str]]:
+    """What the processes in one place did, each of which *lives* so many seconds at most (None: as long as need be)."""
+    done, ended, wrong, dice = 0, 0, list[str](), random.Random(mine)
+    until = time.monotonic() + seconds
+    while not wrong and done < operations and (left := until - time.monotonic()) > 0:
+        life = left if lives is None else min(left, dice.random() * lives)
+        process = subprocess.run(
+            [*command, "--mine", str(mine), "--operations", str(operations - done), "--seconds", str(life)],
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+        reads, invalidations, *wrong = (process.stdout.strip() or "0\t0").split("\t")
+        done, ended = done + int(reads), ended + int(invalidations)
+        wrong += [f"a process ended with {process.returncode}"] if process.returncode not in {0, 1} else []
+    return done, ended, wrong
 
 
 def main() -> int:
@@ -180,6 +198,7 @@ def main() -> int:
     parser.add_argument("--mine", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--url", help=argparse.SUPPRESS)
     parser.add_argument("--server", action="store_true", help="beside a server of its own")
+    parser.add_argument("--lives", type=float, help="seconds that a process lives at most")
     parser.add_argument("--away", action="store_true", help="beside one that is stopped half of the time")
     given = parser.parse_args()
     if given.directory is not None:
@@ -190,7 +209,7 @@ def main() -> int:
     with Servers() as servers:
         server = servers.start(RedisServer) if given.server or given.away else None
         figures = given.processes, given.threads, given.operations, given.seconds
-        done, ended, wrong = campaign(*figures, server, away=given.away)
+        done, ended, wrong = campaign(*figures, server, away=given.away, lives=given.lives)
     print(f"{done} reads, {ended} invalidations, {len(wrong)} violations in {time.monotonic() - began:.0f} s")
     print(*wrong, sep="\n")
     return 1 if wrong else 0

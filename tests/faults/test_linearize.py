@@ -30,11 +30,14 @@ def test_a_hundred_thousand_reads_beside_invalidations_of_every_kind(linearize):
     assert invalidations > len(linearize.KINDS)
 
 
-@pytest.mark.parametrize("away", [False, True], ids=["there", "away half of the time"])
-def test_reads_beside_a_server(linearize, start_redis, away):
+@pytest.mark.parametrize(
+    "how", [{}, {"away": True}, {"away": True, "lives": 4.0}],
+    ids=["there", "away half of the time", "away, and processes come and go"],
+)  # fmt: skip
+def test_reads_beside_a_server(linearize, start_redis, how):
     """The processes of a machine hear each other at once."""
     figures = {"processes": 4, "threads": 2, "operations": 10_000, "seconds": 300}
-    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis(), away=away)
+    reads, invalidations, wrong = linearize.campaign(**figures, server=start_redis(), **how)
     assert wrong == []
     assert reads >= figures["operations"]
     assert invalidations > len(linearize.KINDS)
