@@ -99,6 +99,9 @@ class Amends:
                 return False
             for namespace in {ref.namespace for ref in rows}:
                 mine = [row for ref, row in rows.items() if ref.namespace == namespace]
+                keys = [row.header.ref.key for row in mine]
+                if (yield from self._removing.cascade(namespace, keys, None)).failed:  # before others hear it is told
+                    return False
                 try:
                     left = yield from self._hand_over(level, mine, end, noted)
                     for other in range(len(world.names)) if left else ():  # what others can't be given nobody keeps
@@ -108,7 +111,6 @@ class Amends:
                     world.down(error.tier, error)
                     return False
                 # What was refused there is later, or was invalidated since: right in both cases.
-                keys = [row.header.ref.key for row in mine]
                 if (yield from self._removing.cascade(namespace, keys, None)).failed:
                     return False
                 doubt.settle({row.header.ref: known[row.header.ref] for row in mine})
@@ -175,6 +177,8 @@ class Amends:
         refs, tells = list(starts), level == self._world.tells
         namespace, keys = refs[0].namespace, [ref.key for ref in refs]
         doom = RemoveOlder(level, starts) if tells else Remove(level, refs)
+        if level == self._world.authority and (yield from self._removing.cascade(namespace, keys, None)).failed:
+            return  # before others hear that it is told
         yield from self._removing.announced("key" if tells else "written", namespace, keys, None, [doom])
         failed = (yield from self._removing.cascade(namespace, keys, None)).failed
         if failed and tells:  # of another tier it is gone; for what depends on it that is owed

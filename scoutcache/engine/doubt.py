@@ -6,6 +6,7 @@ Rule 2: the removal is made good beside the calls (`Background`), with its annou
         the next start are right as well as soon as the tier answers.
 Rule 3: what other machines have announced is not believed either until it was removed here (`also`).
 Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier isn't believed about anything.
+Rule 5: where it is the authority, what depends on such keys is in doubt wherever it is: their marks weren't renewed.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scoutcache.engine.effects import Clear
-from scoutcache.entry import Ref
+from scoutcache.engine.effects import Clear, Renew
+from scoutcache.entry import KEY_MARK, Ref
 
 if TYPE_CHECKING:
-    from scoutcache.engine.effects import Erase, Renew
+    from scoutcache.engine.effects import Erase
 
 __all__ = ["Doubt"]
 
@@ -59,6 +60,13 @@ class Doubt:
         if ref in self.refs or self.owed or self.tried is not None or self.shut:
             return True
         return self.also is not None and self.also.covers(ref)
+
+    def owes_marks(self, namespace: str, names: Iterable[str]) -> bool:
+        """Is one of the marks *names* that of what depends on a key that could not be told of (Rule 5)?"""
+        refs = [Ref(namespace, name[len(KEY_MARK) :]) for name in names if name.startswith(KEY_MARK)]
+        removals = [one for one in (*self.owed, self.tried) if one is not None and not isinstance(one, Renew)]
+        spaces = {one.namespace for one in removals}
+        return bool(refs) and (namespace in spaces or not self.refs.keys().isdisjoint(refs))
 
     def owe(self, doom: Clear | Erase | Renew) -> None:
         """*doom* is to be done when the tier answers; when there are too many, its namespace is to be cleared."""

@@ -8,6 +8,7 @@ Rule 2: who owed it first makes it good first, else all processes of the machine
         server there that takes writes, nobody is left to speak: this process makes it its own.
 Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
         may have been computed before.
+        Nor does what is marked stale: what is there may be what was to go.
 Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a process that owes too many of them clears
         their namespace, and here the outage of one machine would clear it for all.
 """
@@ -107,7 +108,7 @@ class Entrusted:
         if message.owed:
             with self._lock:
                 self._take(message)
-        elif self and self._is_back and not message.opens:
+        elif self and self._is_back and _settles(message):
             with self._lock:
                 self._settle(message)
 
@@ -120,7 +121,7 @@ class Entrusted:
             for message in self._lately():
                 if message.owed:
                     self._take(message)
-                elif not message.opens:
+                elif _settles(message):
                     self._settle(message)
 
     def drop(self) -> None:
@@ -178,7 +179,8 @@ class Entrusted:
         doubts, level = self._world.doubts, self.level
         if len(doubts[level].refs) < _MOST:  # Rule 4
             for ref in _silent(self._refs, until)[:_AT_ONCE]:
-                doubts[level].about([ref], self._refs.pop(ref).stamp)
+                doubts[level].about([ref], self._refs[ref].stamp)
+                del self._refs[ref]  # only now: no reader must find it owed by nobody
         marks = set(_silent(self._marks, until))
         for space in {space for space, _ in marks}:  # one debt for all: of many their namespace would be cleared, too
             names = tuple([name for other, name in marks if other == space])
@@ -192,6 +194,10 @@ class Entrusted:
         for space in _silent(self._spaces, until):
             doubts[level].owe(Clear(level, space))
             del self._spaces[space]
+
+
+def _settles(message: Message) -> bool:
+    return not message.opens and message.action == "delete"
 
 
 def _add(debts: dict[K, _Debt], owed: Iterable[K], debt: _Debt) -> dict[K, _Debt]:

@@ -82,7 +82,7 @@ class Reading:
         header = found.header
         if header.expires <= world.now() or not world.is_current(ref[0], header.marks):
             return None
-        return found
+        return None if world.is_owed(ref[0], header.marks) else found
 
     def find(
         self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None, *, promote: bool = True
@@ -171,9 +171,12 @@ class Reading:
 
     def _life(self, header: Header) -> Flow[Life]:
         """What the authority says of the marks of an entry.  Raises `TierUnavailable`."""
-        if self._world.is_current(header.ref.namespace, header.marks):
+        world, namespace = self._world, header.ref.namespace
+        if world.authority is not None and world.is_owed(namespace, header.marks):
+            raise TierUnavailable(world.names[world.authority], "what this depends on is yet to be made good there")
+        if world.is_current(namespace, header.marks):
             return "current"
-        versions = yield from effects.current(header.ref.namespace, [mark.name for mark in header.marks])
+        versions = yield from effects.current(namespace, [mark.name for mark in header.marks])
         return life_of(header.marks, versions)
 
     def _renew(self, level: int, found: Found, sealed: Sealed, here: Here) -> Flow[tuple[Found, Sealed]]:

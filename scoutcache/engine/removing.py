@@ -9,6 +9,8 @@ Rule 2: tags and dependencies are one write at the authority, whatever the numbe
 Rule 3: a tier that can't answer is reported, the others go on; what it still holds dies by its marks or its time.
         Where the user asked for an exception it comes when all of it is done: half of it would leave what was begun
         announced for good.
+Rule 4: where the authority is owed what is announced, it is owed no longer after that: what depends on it must have
+        ended before.
 """
 
 from __future__ import annotations
@@ -80,14 +82,25 @@ class Removing:
         """Remove *keys*, and with *cascade* whatever depends on them."""
         refs = [Ref(namespace, key) for key in keys]
         doomed = [Remove(level, refs, each=len(refs) > 1) for level in self._levels()]
+        ended = Removed()
+        if cascade and self._world.is_untold(namespace, keys):
+            ended = yield from self._beforehand(self.cascade(namespace, keys, reason))
         removed = yield from self.announced("key", namespace, keys, reason, doomed)
         for ref in dict.fromkeys(refs):
             if tiers := removed.tiers_of(ref):
                 self._world.ended([ref])
                 self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
         if cascade:
-            removed.add((yield from self.cascade(namespace, keys, reason)))
+            is_over = ended.failed and removed.failed  # it would fail again
+            removed.add(ended if is_over else (yield from self.cascade(namespace, keys, reason)))
         return removed
+
+    def _beforehand(self, flow: Flow[Removed]) -> Flow[Removed]:
+        """What *flow* removed, before what must be done though it fails (Rule 3)."""
+        try:
+            return (yield from flow)
+        except TierUnavailable as error:
+            return Removed(failed={error.tier: error.reason})
 
     def cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
         """Whatever depends on one of *keys* is dead."""
@@ -102,15 +115,23 @@ class Removing:
     ) -> Flow[Removed]:
         """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
+        ended = Removed()
+        if cascade and self._world.untold is not None:
+            ended = yield from self._beforehand(self._end_dependents(namespace, pattern, reason))
         removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
         if pattern.literal is not None and removed.count:  # of others nobody says which keys they hit
             self._world.ended([Ref(namespace, pattern.literal)])
         if cascade:
-            keys, failed = yield from self.depended_on_or_known(namespace)
-            removed.add(failed)
-            names = [KEY_MARK + key for key in keys if pattern.matches(key)]
-            removed.add((yield from self.renew(namespace, names, reason)))
+            is_over = ended.failed and removed.failed
+            removed.add(ended if is_over else (yield from self._end_dependents(namespace, pattern, reason)))
         return removed
+
+    def _end_dependents(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[Removed]:
+        """Whatever depends on a key that matches is dead."""
+        keys, ended = yield from self.depended_on_or_known(namespace)
+        names = [KEY_MARK + key for key in keys if pattern.matches(key)]
+        ended.add((yield from self.renew(namespace, names, reason)))
+        return ended
 
     def tags(
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None

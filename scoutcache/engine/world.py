@@ -127,10 +127,33 @@ class World:
         self.written_in_order = sorted(self.lower, key=lambda level: (level != self.tells, -level))
 
     @property
+    def authority(self) -> int | None:
+        """The level of the tier that says which marks are current; None where only this process does."""
+        return self.lower[-1] if self.tells is None and self.lower else self.tells
+
+    @property
     def judged_by_versions(self) -> Sequence[int]:
         """The levels whose entries are as dead as their marks say, where a renewal could not be told: all that one
         process shares with others, or the lowest where the authority lies in it."""
         return self.lower if self.tells is not None else self.lower[-1:]
+
+    @property
+    def untold(self) -> Doubt | None:
+        """What the authority isn't believed about, if there is anything."""
+        doubt = None if self.authority is None else self.doubts[self.authority]
+        return doubt or None
+
+    def is_untold(self, namespace: str, keys: Iterable[str]) -> bool:
+        """Is the authority not believed about one of *keys*?  What depends on it has not been ended there."""
+        untold = self.untold
+        return untold is not None and any(untold.covers(Ref(namespace, key)) for key in keys)
+
+    def is_owed(self, namespace: str, marks: Sequence[Mark]) -> bool:
+        """Must what carries *marks* not be judged by the versions that the authority has of them?"""
+        if len(marks) < 2:  # the namespace's alone: most entries
+            return False
+        untold = self.untold
+        return untold is not None and untold.owes_marks(namespace, [name for name, _ in marks])
 
     @property
     def flights(self) -> FlightTable:

@@ -186,6 +186,9 @@ class Writing:
         missed: Missed | None, equal: Equal | None,
     ) -> Flow[int]:  # fmt: skip
         """Write *rows*, and renew the marks *renewed*: once more, for who took the old version in between (Rule 6)."""
+        if renewed and self._world.is_untold(namespace, [row.header.ref.key for row in rows]):
+            with suppress(TierUnavailable):  # first, as in `Removing`; then it is tried again below, or owed
+                yield from self.renew(namespace, renewed)
         try:
             taken = yield from self.placing.write(rows, began.end, began.heard, missed, equal)
         except TierUnavailable:  # asked for by the user; the other tiers have been written
@@ -347,8 +350,12 @@ class Writing:
         }
 
     def _changed(self, awaited: Mapping[Ref, Row], equal: Equal) -> Flow[list[Ref]]:
-        """Which of those are other values than the stored ones."""
-        stored = yield from self.standing(list(awaited))
+        """Which of those are other values than the stored ones.
+
+        What the authority could not be told counts as changed: there is what depends on another value.
+        """
+        told = [ref for ref in awaited if not self._world.is_untold(ref.namespace, [ref.key])]
+        stored = yield from self.standing(told)
         equal.refs = {ref for ref in stored if ref in awaited and self._equal(stored[ref][1], awaited[ref].live)}
         return [ref for ref in awaited if ref not in equal.refs]
 

@@ -7,6 +7,7 @@ import pytest
 from scoutcache.engine.amends import Amends
 from scoutcache.engine.effects import Announce, Current, Remove, RemoveOlder, Renew, Write
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, UNVERSIONED
+from scoutcache.patterns import Pattern
 
 SERVER, DISK = 1, 2
 
@@ -143,6 +144,39 @@ def test_whatever_depends_on_what_was_given_is_dead_or_it_is_still_owed(shared, 
     shared.drive(amends.make(SERVER))
     assert not doubt.owes
     assert shared.find("child") is None
+
+
+@pytest.fixture
+def told(shared):
+    """When in turn the versions of `names` were renewed, and the server was told by messages of *kinds*."""
+
+    def when(kinds, names):
+        renewed = [at for at, one in enumerate(shared.effects) if isinstance(one, Renew) and names <= set(one.names)]
+        messages = [(at, one.message) for at, one in enumerate(shared.effects) if isinstance(one, Announce | Write)]
+        return renewed, [at for at, message in messages if message is not None and message.kind in kinds]
+
+    return when
+
+
+@pytest.mark.parametrize("how", ["given", "removed", "pattern"])
+def test_what_depends_on_it_is_dead_before_anybody_hears_that_it_is_made_good(
+    shared, amends, doubt, server, told, how
+):  # fmt: skip
+    """Neighbours believe the server as soon as they hear it; whoever computes in between is caught after that."""
+    shared.put("child", 1, depends_on=["k"])
+    server.down = True
+    shared.drive(shared.removing.pattern("ns", Pattern.parse("k*"))) if how == "pattern" else shared.put("k", "new")
+    server.down = False
+    if how == "removed":
+        shared.memory.rows.clear()
+        shared.disk.rows.clear()
+    shared.effects.clear()
+    shared.drive(amends.make(SERVER))
+    renewed, said = told({"written", "key", "pattern"}, {KEY_MARK + "k"})
+    assert len(renewed) >= 2
+    assert renewed[0] < min(said)
+    assert max(said) < renewed[-1]
+    assert not doubt
 
 
 def test_whatever_depends_on_what_was_removed_is_dead_or_it_is_still_owed(shared, amends, doubt, missed):

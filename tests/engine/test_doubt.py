@@ -6,7 +6,7 @@ import pytest
 
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.effects import Clear, Erase, Renew
-from scoutcache.entry import Ref
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 K, L, FAR = Ref("ns", "k"), Ref("ns", "l"), Ref("far", "k")
@@ -79,3 +79,30 @@ def test_it_is_about_everything_while_more_than_keys_is_owed_or_tried_or_it_is_s
     assert doubt
     assert (doubt.covers(K), doubt.covers(FAR)) == (about_all, True)
     assert doubt.owes == (why == "owed")
+
+
+def test_what_depends_on_what_it_is_about_was_not_renewed(doubt):
+    assert not doubt.owes_marks("ns", [KEY_MARK + "k"])
+    doubt.about([K], 5)
+    assert doubt.owes_marks("ns", [NAMESPACE_MARK, KEY_MARK + "k"])
+    assert not doubt.owes_marks("ns", [NAMESPACE_MARK, KEY_MARK + "l", "k"])
+    assert not doubt.owes_marks("far", [KEY_MARK + "k"])
+    doubt.settle({K: 5})
+    assert not doubt.owes_marks("ns", [KEY_MARK + "k"])
+
+
+@pytest.mark.parametrize("removal", [Erase(1, "ns", Pattern.parse("k*")), Clear(1, "ns")], ids=["pattern", "clear"])
+@pytest.mark.parametrize("tried", [False, True])
+def test_of_a_removal_it_is_whatever_depends_on_a_key_of_the_namespace(doubt, removal, tried):
+    if tried:
+        doubt.tried = removal
+    else:
+        doubt.owe(removal)
+    assert doubt.owes_marks("ns", [KEY_MARK + "k"])
+    assert not doubt.owes_marks("ns", [NAMESPACE_MARK, "tag"])
+    assert not doubt.owes_marks("far", [KEY_MARK + "k"])
+
+
+def test_a_renewal_that_is_owed_says_itself_what_it_renews(doubt):
+    doubt.owe(Renew("ns", ["red"]))
+    assert not doubt.owes_marks("ns", [KEY_MARK + "k"])

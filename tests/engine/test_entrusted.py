@@ -92,6 +92,20 @@ def test_what_is_said_again_to_the_server_is_owed_no_longer(entrusted, message):
     assert not entrusted
 
 
+@pytest.mark.parametrize("kind", ["key", "pattern", "mark"])
+@pytest.mark.parametrize("way", ["apply", "recall"])
+def test_what_is_only_marked_stale_is_owed_as_before(entrusted, lately, kind, way):
+    """What is there may be what was to be removed."""
+    again = replace(ABOUT_K[kind], owed=False, stamp=9, action="mark_stale")
+    entrusted.turn(answers=True)
+    lately += [ABOUT_K[kind], again]
+    for message in lately if way == "apply" else ():
+        entrusted.apply(message)
+    if way == "recall":
+        entrusted.recall()
+    assert entrusted
+
+
 def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
     entrusted.turn(answers=True)
     entrusted.turn(answers=False)

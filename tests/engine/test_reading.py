@@ -307,3 +307,19 @@ def test_a_tier_that_is_not_believed_may_have_what_it_may_hold(make_world, tiers
     allowed = Effective(sources={}, allowed_backends=frozenset(tiers))
     world.world.policy = lambda _: allowed
     assert world.world.why_absent(world.ref("k")) == why
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_what_depends_on_what_the_authority_could_not_be_told_is_not_served(shared, known):
+    """It says that it is current, for nobody has renewed it there."""
+    shared.put("k", 1)
+    shared.put("child", 1, depends_on=["k"])
+    if known:
+        shared.world.is_current = lambda namespace, marks: all(shared.versions[namespace, n] == v for n, v in marks)
+    assert shared.find("child") is not None
+    shared.world.doubts[1].about([shared.ref("k")], 1)
+    reasons = {}
+    assert shared.find("child", reasons=reasons) is None
+    assert reasons == {shared.ref("child"): "unavailable"}
+    shared.put("other", 1, tags=["red"])
+    assert shared.find("other") is not None

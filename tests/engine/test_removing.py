@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from scoutcache.engine.effects import Announce, Clear, Current, Erase, Remove, Renew
+from scoutcache.engine.effects import Announce, Clear, Current, Erase, Names, Remove, Renew
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
@@ -301,6 +301,43 @@ def test_where_nobody_can_say_what_depends_on_a_pattern_what_is_known_of_is_name
     shared.world.remembered = lambda _, __: [KEY_MARK + "llm:1", KEY_MARK + "job:1"]
     shared.drive(shared.removing.pattern("ns", Pattern.parse("llm:*")))
     assert {one.names for one in shared.messages if one.kind == "mark"} == {(KEY_MARK + "llm:1",)}
+
+
+@pytest.fixture
+def untold(shared):
+    """`child` depends on `k`, of which the server could not be told."""
+    shared.put("k", 1)
+    shared.put("child", 1, depends_on=["k"])
+    shared.world.doubts[1].about([shared.ref("k")], 1)
+    shared.effects.clear()
+    return shared
+
+
+REMOVALS = {"key": lambda world: world.removing.keys("ns", ["k"]),
+            "pattern": lambda world: world.removing.pattern("ns", Pattern.parse("k*"))}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REMOVALS)
+def test_what_depends_on_what_was_owed_ends_before_that_is_announced(untold, kind):
+    """With the announcement neighbours owe it no longer."""
+    untold.drive(REMOVALS[kind](untold))
+    renewed = [at for at, one in enumerate(untold.effects) if isinstance(one, Renew)]
+    said = [at for at, one in enumerate(untold.effects) if isinstance(one, Announce) and one.message.kind == kind]
+    assert renewed[0] < said[0] < said[-1] < renewed[-1]
+
+
+@pytest.mark.parametrize("kind", REMOVALS)
+def test_where_that_is_away_the_rest_is_done_and_it_is_tried_once(untold, kind):
+    untold.authority_down = untold.tiers[1].down = True
+    untold.world.raise_errors = True
+    with pytest.raises(TierUnavailable):
+        untold.drive(REMOVALS[kind](untold))
+    assert "k" not in untold.memory
+    assert "k" not in untold.disk
+    untold.world.raise_errors = False
+    untold.effects.clear()
+    assert untold.drive(REMOVALS[kind](untold)).failed
+    assert len([one for one in untold.effects if isinstance(one, Current | Names)]) == 1
 
 
 def test_a_key_that_was_not_there_has_not_ended(filled):

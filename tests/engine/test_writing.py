@@ -628,3 +628,20 @@ def test_what_both_this_process_and_another_wrote_meanwhile_stays_out_of_memory(
         heard(*(Message("written", "ns", ("k",), 1, source) for source in ("me", "you")))
         world.put("k", 1, began=began)
     assert ("k" in world.memory, "k" in world.disk) == (False, True)
+
+
+def test_what_the_authority_could_not_be_told_gets_another_value_though_memory_has_it(shared):
+    """There is the older one, and what depends on that."""
+    shared.put("k", 1)
+    shared.put("child", 1, depends_on=["k"])
+    shared.tiers[1].down = shared.authority_down = True
+    shared.put("k", 2)
+    shared.tiers[1].down = shared.authority_down = False
+    assert shared.find("child") is None
+    shared.effects.clear()
+    assert shared.put("k", 2)
+    renewed = [at for at, one in enumerate(shared.effects) if isinstance(one, Renew) and KEY_MARK + "k" in one.names]
+    written = [at for at, one in enumerate(shared.effects) if isinstance(one, Write) and one.level == 1]
+    assert renewed[0] < written[0] < renewed[-1], "before neighbours hear that it is there"
+    assert not shared.world.doubts[1]
+    assert shared.find("child") is None

@@ -464,3 +464,64 @@ def test_a_gap_among_neighbours_leaves_the_disk_alone(opened, until):
     until(lambda: all(one._core.journal.beside.read == journal.end() for one in (a, b)), "both have noticed")
     b._core.background.turn()
     assert a._core.tiers[2].count(None, None, time.time()) == 20
+
+
+CHANGES_OF_SOURCE = {
+    "set": lambda cache: cache.set("source", 2),
+    "delete": lambda cache: cache.delete("source"),
+    "pattern": lambda cache: cache.invalidate("sour*"),
+    "stale": lambda cache: cache.invalidate("source", action="mark_stale"),
+}
+
+
+def back(server, cache):
+    """The server answers again, and *cache* knows."""
+    server.resume()
+    cache._core.journal.conduit.breaker.answered()
+
+
+@pytest.fixture
+def dependent(opened):
+    """What depends on ``source``, of which the other processes of the machine remember nothing."""
+    with Cache(tiers=TIERS, directory=opened().config.directory, redis={"url": opened().config.redis.url}) as cache:
+        cache.set("source", 1)
+        cache.set("k", "old", depends_on=["source"])
+
+
+@pytest.mark.usefixtures("dependent")
+@pytest.mark.parametrize("way", CHANGES_OF_SOURCE)
+def test_what_depends_on_what_could_not_be_told_is_not_served_before_that_is_made_good(opened, server, way):
+    a = opened(deaf=True)
+    server.pause()
+    CHANGES_OF_SOURCE[way](a)
+    back(server, a)
+    for _ in range(3):
+        assert a.get("k") is None
+
+
+@pytest.mark.usefixtures("dependent")
+@pytest.mark.parametrize("way", CHANGES_OF_SOURCE)
+def test_nor_by_who_makes_it_good_for_a_neighbour(opened, server, until, way):
+    a, b = opened(deaf=True), opened(deaf=True)
+    server.pause()
+    CHANGES_OF_SOURCE[way](a)
+    a.close()
+    assert b.get("k") is None
+    back(server, b)
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=True)
+    entrusted._make_own(time.monotonic())
+    assert not entrusted
+    assert b.get("k") is None
+
+
+@pytest.mark.usefixtures("dependent")
+def test_what_is_set_again_before_it_was_made_good_ends_what_depends_on_it(opened, server):
+    """It has the value that memory has, and not the one from which that was computed."""
+    a = opened(deaf=True)
+    server.pause()
+    a.set("source", 2)
+    back(server, a)
+    a.set("source", 2)
+    assert a.get("k") is None
+    assert opened(deaf=True).get("k") is None
