@@ -68,11 +68,14 @@ class Rules:
     """What neighbours are told in the end, of which the stream's copy counts for nothing, comes after the removal."""
     debts_move_the_position: bool = True
     """What could not be told is told at last as an invalidation, not as a write."""
+    dependents_end_first: bool = True
+    """What depends on it has ended before anybody hears that it was told."""
 
 
 class Message(NamedTuple):
     kind: str
-    """key, tag or all (which name every entry of the model), noise (names another of the shard), written."""
+    """key, tag or all (which name every entry of the model), noise (names another of the shard), written; owed and
+    paid: that the server could not be told of what the entry depends on, and that it was."""
     entry: int = 0
     start: int = 0
     by: int = NOBODY
@@ -230,7 +233,7 @@ def applied(rules: Rules, w: World, p: int, message: Message) -> World:
         there = w.memory[p][message.entry]
         ours = message.by == p and not rules.apply_own_writes
         return w if ours or there is None or there.start >= message.start else dropped(w, p, message.entry)
-    if message.kind == "noise":
+    if message.kind in {"noise", "paid"}:
         return w
     return dropped(w, p)._replace(remembered=put(w.remembered, p, None))
 
@@ -241,6 +244,11 @@ def told(rules: Rules, w: World, p: int) -> World:
         message = w.journal[w.read[p]]
         w = applied(rules, w._replace(read=put(w.read, p, w.read[p] + 1)), p, message)
     return w
+
+
+def owes(w: World, p: int) -> bool:
+    """Has *p* heard that it is owed, and not that it was paid?"""
+    return [m.kind for m in w.heard[p] if m.kind in {"owed", "paid"}][-1:] == ["owed"]
 
 
 def delivered(rules: Rules, w: World, p: int) -> World:
@@ -274,7 +282,7 @@ def noted(rules: Rules, w: World, p: int) -> int:
 
 def named(w: World, p: int, since: int) -> bool:
     """Does *p* know of an invalidation after *since* that names the entry, or can't it know?"""
-    return since < w.whole[p] or any(m.kind in {"key", "tag", "all"} for m in w.heard[p][since:])
+    return since < w.whole[p] or any(m.kind in {"key", "tag", "all", "owed"} for m in w.heard[p][since:])
 
 
 def kept(rules: Rules, w: World, p: int, entry: int, value: Value, since: int, *, check: bool = True) -> World:
@@ -407,7 +415,7 @@ def reader(rules: Rules, name: str, p: int, *, tagged: bool = False, entry: int 
 
     def begin(w, me):
         if rules.neighbours:
-            return told(rules, w, p), me._replace(after=w.returned >= 0)
+            return told(rules, w, p), me._replace(after=w.returned >= 0 or w.told >= 0)
         return w, me._replace(after=0 <= w.returned <= w.seen[p])
 
     def note(w, me):
@@ -421,6 +429,8 @@ def reader(rules: Rules, name: str, p: int, *, tagged: bool = False, entry: int 
         return w, me._replace(found=found)
 
     def ask(w, me):
+        if owes(w, p):
+            return w, me, "done"
         w = created(w)
         return w, me._replace(version=w.version if w.remembered[p] is None else w.remembered[p])
 
@@ -558,6 +568,38 @@ def debtor(rules: Rules, start: int) -> Actor:
         return w._replace(returned=len(w.stream), told=len(w.journal)), me
 
     return Actor("D", [change, tell, announce, bump, remove_older, tell_again, announce_again, end])
+
+
+def debtor_of_dependents(rules: Rules) -> Actor:
+    """What the entry depends on changes while the server is away; later that is told, and what depends on it ended.
+
+    It has ended for who is on this machine as soon as that is heard.
+    """
+
+    def change(w, me):
+        w = w._replace(source=1, journal=(*w.journal, Message("owed")))
+        return w._replace(told=len(w.journal)), me
+
+    def renew(w, me):
+        return w._replace(version=w.lives + 1, lives=w.lives + 1), me
+
+    def announce(w, me):
+        return appended(w, Message("tag")), me
+
+    def pay(w, me):
+        return appended(w, Message("paid")), me
+
+    def renew_again(w, me):
+        return renew(w, me)
+
+    def announce_again(w, me):
+        return announce(w, me)
+
+    def end(w, me):
+        return w._replace(returned=len(w.stream)), me
+
+    first = [renew, announce] if rules.dependents_end_first else []
+    return Actor("D", [change, *first, pay, renew_again, announce_again, end])
 
 
 def noise(rules: Rules, times: int = 1) -> Actor:

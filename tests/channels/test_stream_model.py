@@ -33,6 +33,7 @@ from .stream_model import (
     always,
     another_written,
     debtor,
+    debtor_of_dependents,
     drained,
     evictor,
     explore,
@@ -191,6 +192,12 @@ def owed(rules: Rules, p: int) -> Scenario:
     return world([A, B]), [writer(rules, "W", p, 1), debtor(rules, 2)]
 
 
+def owed_with_dependents(rules: Rules) -> Scenario:
+    """A process of the machine reads what depends on it, by two threads."""
+    readers = [reader(rules, name, A, tagged=True) for name in "RS"]
+    return world(tagged=[0], memory=True), [debtor_of_dependents(rules), *readers]
+
+
 FIRST = [key, tag, key_elsewhere, *TWO_WRITERS]
 LATER = [key_beside_others, written_elsewhere, given_up, key_and_writers, lost_and_touched, lost_beside_another]
 KILLED = [partial(invalidator_killed, tagged=True), partial(invalidator_killed, tagged=False)]
@@ -251,6 +258,14 @@ def test_a_write_in_flight_in_a_server_that_was_away_is_refused_or_removed_when_
     outcomes = [run(partial(owed, p=p), rules) for p in (A, B)]
     assert [broken for _, broken in outcomes if broken] == []
     assert run(partial(owed, p=A), replace(rules, debts_move_the_position=False))[1] is not None
+
+
+def test_what_depends_on_what_is_owed_is_not_served_before_and_after_that_is_paid():
+    rules = replace(MENDED, neighbours=True)
+    states, broken = run(owed_with_dependents, rules)
+    assert broken is None
+    assert states > 1_000
+    assert run(owed_with_dependents, replace(rules, dependents_end_first=False))[1] is not None
 
 
 def test_on_one_server_one_script_that_removes_and_announces_is_enough():
