@@ -242,8 +242,12 @@ class Journal(Page):
         return self.since(start)[0] or [], start
 
     def _bytes(self, start: int, stop: int) -> bytes | None:
+        if start == stop:  # maybe of a segment's beginning, while others go on to the next
+            return b""
         current = self.words[CURRENT]
         bases = [current] if start >= current else [base for base in self._segments() if base < stop]
+        if not bases:
+            return None
         parts = []
         for base, following in zip(bases, [*bases[1:], stop], strict=True):
             if following <= start:

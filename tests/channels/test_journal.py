@@ -312,6 +312,33 @@ def test_a_segment_that_was_removed_and_made_anew_is_read_again_after_a_gap(dire
     assert names(reader.since(seen)[0]) == ["c"]
 
 
+def test_who_has_heard_all_hears_nothing_more_where_others_go_on_to_the_next_segment(directory, said, monkeypatch):
+    """He may have been stopped for long between looking at the end and at where it lies."""
+    journal = Journal(directory)
+    journal._segment = 100
+    start, read = journal.end(), journal._bytes
+
+    def reading(*part):
+        for number in range(10):
+            journal.append(said(f"key{number}"))
+        return read(*part)
+
+    monkeypatch.setattr(journal, "_bytes", reading)
+    assert journal.since(start) == ([], start)
+
+
+def test_segments_that_somebody_removed_are_a_gap(directory, said):
+    journal = Journal(directory)
+    journal._segment = 100
+    start = journal.end()
+    for number in range(10):
+        journal.append(said(f"key{number}"))
+    for path in directory.glob("journal.*"):
+        if path != file_of(journal):
+            path.unlink()
+    assert journal.since(start, 50)[0] is None
+
+
 def test_no_descriptor_is_left_of_a_closed_journal(directory, said):
     def there():
         return [link for fd in Path("/proc/self/fd").iterdir() if str(directory) in (link := fd.resolve().as_posix())]
