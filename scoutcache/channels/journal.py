@@ -39,6 +39,7 @@ from typing import Final
 from scoutcache.channels.changes import was_interrupted
 from scoutcache.channels.exclusion import OPEN, PATIENCE, SLOTS, Exclusion, exclusion_of
 from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, MAGIC, OWED, Page
+from scoutcache.channels.segment import Segment, opened
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.errors import CorruptEntry, TierUnavailable
 
@@ -65,6 +66,7 @@ class Journal(Page):
         self.directory, self._limit, self._segment = directory, limit, min(4 << 20, limit // 4)
         self._fd = self._open_base = -1
         self._lock: Exclusion | None = None
+        self._reading: Segment | None = None
         self.reopen()
 
     def reopen(self) -> None:
@@ -243,8 +245,12 @@ class Journal(Page):
         return self.since(start)[0] or [], start
 
     def _bytes(self, start: int, stop: int) -> bytes | None:
+        if start == stop:  # maybe of a segment's beginning, while others go on to the next
+            return b""
         current = self.words[CURRENT]
         bases = [current] if start >= current else [base for base in self._segments() if base < stop]
+        if not bases:
+            return None
         parts = []
         for base, following in zip(bases, [*bases[1:], stop], strict=True):
             if following <= start:
@@ -257,14 +263,15 @@ class Journal(Page):
         return data if len(data) == stop - start else None
 
     def _part(self, base: int, start: int, stop: int) -> bytes | None:
+        known = self._reading
+        data = known.read(start, stop) if known is not None and known.base == base else b""
+        if len(data) == stop - start:
+            return data
         try:
-            fd = os.open(self._file(base), os.O_RDONLY | os.O_CLOEXEC)
+            self._reading = anew = opened(self._file(base), base)
         except OSError:
             return None
-        try:
-            return os.pread(fd, stop - start, start - base)
-        finally:
-            os.close(fd)
+        return anew.read(start, stop)
 
     def _segments(self) -> list[int]:
         """Where the segments begin, in order; an empty one may stand for what is going to be written next."""
@@ -340,7 +347,7 @@ class Journal(Page):
 
     def close(self) -> None:
         """Let go of the files; the page stays mapped for whoever still looks at it.  Idempotent."""
-        lock, self._lock = self._lock, None
+        lock, self._lock, self._reading = self._lock, None, None
         if lock is not None:
             with lock.mutex:  # or a thread that is writing would find its descriptor gone, or somebody else's
                 self._close_file()

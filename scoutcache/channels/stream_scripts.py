@@ -34,7 +34,8 @@ BUMP: Final = Script("""
 local standing = redis.call('GET', KEYS[1])
 if not standing then return 0 end
 if string.sub(standing, 1, 1) == '~' then return redis.call('DEL', KEYS[1]) end
-if standing < ARGV[1] then redis.call('SET', KEYS[1], ARGV[1]) end
+if standing >= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1])
 return 1
 """)
 """Raise a position; a mark in its place is taken away."""
@@ -55,10 +56,10 @@ return 1
 """Put a position where one's own mark still stands."""
 
 LOSE: Final = Script(_FORMAT + """
-if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return redis.call('GET', KEYS[3]) end
+if KEYS[3] and redis.call('EXISTS', KEYS[3]) == 1 then return 0 end
 return text(append('lost', '', ARGV[1]))
 """)
-"""Say that what was announced before may be lost, unless somebody else has."""
+"""Say that what was announced before may be lost, unless somebody else has: the position, or 0."""
 
 BREAK: Final = Script(_FORMAT + """
 return append('lost', '', ARGV[1])

@@ -146,7 +146,7 @@ def _seal(path: Path, fd: int, rest: Callable[[], object], *, dry_run: bool) -> 
         draft = path.with_name(f".{into.name}.{os.urandom(4).hex()}")
         try:
             os.close(open_private(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
-            skipped = _write_parquet(path, draft, rest) if form == PARQUET else _pack(path, draft)
+            skipped = _parquet(path, draft, rest) if form == PARQUET else _pack(path, draft)
             _settle(draft, into, status)
         except BaseException:
             draft.unlink(missing_ok=True)
@@ -165,6 +165,16 @@ def _settle(draft: Path, into: Path, status: os.stat_result) -> None:
         os.close(fd)
     draft.replace(into)
     sync_folder(into.parent)
+
+
+def _parquet(path: Path, draft: Path, rest: Callable[[], object]) -> int:
+    """`_write_parquet`, after which pyarrow keeps no memory: 35 MB, till the next file is full."""
+    import pyarrow as pa
+
+    try:
+        return _write_parquet(path, draft, rest)
+    finally:
+        pa.default_memory_pool().release_unused()
 
 
 def _write_parquet(path: Path, draft: Path, rest: Callable[[], object]) -> int:

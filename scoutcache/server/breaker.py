@@ -5,13 +5,16 @@ Rule 1: the first error that says nobody is answered opens it: a call that waite
 Rule 2: only an answer of the server closes it.  Where no listener runs, one caller at a time is let through as a probe
         once *patience* seconds have passed, longer than a listener is silent: beside one no caller waits again.
 Rule 3: waiting for a free connection says nothing about the server.
-Rule 4: each change of state is told once, however many calls met it; so is that a server which answers takes no writes.
+Rule 4: each change of state is told once, however many calls met it; so is that a server which answers refuses
+        something, for each kind of refusal.
+Rule 5: a refusal is over when something that was refused has been done since, and nothing was refused for a while: a
+        server that is full to the brim takes every other write.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 from scoutcache.server.faults import Fault, Kind, unavailable
@@ -28,6 +31,21 @@ WITHOUT_IT: Final = "going on without it"
 PATIENCE = 1.0
 """Seconds between two probes."""
 
+QUIET: Final = 1.0
+"""Seconds without a refusal after which it is over, where what was refused has been done."""
+
+
+class _Refusal:
+    """*what* a server refused, when it did so last, and whether some of it was done since."""
+
+    def __init__(self) -> None:
+        self.what = set[object]()
+        self.latest, self.done = 0.0, False
+
+    def is_over(self, now: float) -> bool:
+        """See Rule 5."""
+        return self.done and now - self.latest >= QUIET
+
 
 class Breaker:
     """The breaker of one server; *monotonic* is a clock, *say* is told of each change in a sentence."""
@@ -39,10 +57,8 @@ class Breaker:
         """The same where it says at once that it isn't there, so that nobody waits; None for no less."""
         self._lock = threading.Lock()
         self._fault: Fault | None = None
-        self.refusing: Kind | None = None
-        """Why the server takes no writes, though it answers."""
-        self.refused = set[object]()
-        """What it refused, by what was asked: that it does something else shows nothing."""
+        self.refused: dict[Kind, _Refusal] = {}
+        """What it refuses though it answers, by the kind of refusal: that it does something else shows nothing."""
         self._since = self._probed = 0.0
         self.on_open: list[Callable[[], None]] = []
         """Called whenever it opens: connections that were made before are of no use."""
@@ -52,6 +68,12 @@ class Breaker:
     def fault(self) -> Fault | None:
         """Why it is open, None while it is closed."""
         return self._fault
+
+    @property
+    def refusing(self) -> Kind | None:
+        """How the server refuses something though it answers; None while it doesn't."""
+        now = self.now()
+        return next((kind for kind, refusal in list(self.refused.items()) if not refusal.is_over(now)), None)
 
     def check(self) -> None:
         """Raise `TierUnavailable` unless a call may be tried."""
@@ -88,6 +110,8 @@ class Breaker:
 
     def answered(self) -> None:
         """The server answered."""
+        if self.refused:
+            self._tell_what_is_over()
         if self._fault is None:
             return
         with self._lock:
@@ -99,21 +123,28 @@ class Breaker:
                 listener()
 
     def _refused(self, fault: Fault, what: object) -> None:
-        """The server answers, and doesn't do what it was asked; told once until it does again."""
+        """The server answers, and doesn't do what it was asked."""
         if fault.kind not in _REFUSALS:
             return
-        if self.refusing is fault.kind:
-            self.refused.add(what)
-        else:
-            self.refusing, self.refused = fault.kind, {what}
-            what = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
-            self._say(f"{self.server} {what} ({fault.reason}): going on without")
+        new = _Refusal()
+        refusal = self.refused.setdefault(fault.kind, new)
+        refusal.what.add(what)
+        refusal.latest, refusal.done = self.now(), False
+        if refusal is new:
+            says = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
+            self._say(f"{self.server} {says} ({fault.reason}): going on without")
 
-    def accepted(self) -> None:
-        """The server did one of the things that it had refused."""
-        if self.refusing is not None:
-            refused, self.refusing = self.refusing, None
-            self._say(f"{self.server} {'does what it refused' if refused is Kind.NOPERM else 'takes writes'} again")
+    def did(self, what: Collection[object], kind: Kind) -> None:
+        """The server did *what*, which may be what met a refusal of that *kind*."""
+        refusal = self.refused.get(kind)
+        if refusal is not None and not refusal.what.isdisjoint(what):
+            refusal.done = True
+
+    def _tell_what_is_over(self) -> None:
+        now = self.now()
+        for kind, refusal in list(self.refused.items()):
+            if refusal.is_over(now) and self.refused.pop(kind, None) is not None:
+                self._say(f"{self.server} {'does what it refused' if kind is Kind.NOPERM else 'takes writes'} again")
 
     def restart(self) -> None:
         """In a forked child: no thread that held the lock exists here."""

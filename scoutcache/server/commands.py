@@ -22,8 +22,8 @@ from scoutcache.server.faults import fault_of, unavailable
 from scoutcache.stepping import astep_through, step_through
 
 __all__ = [
-    "APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "packed",
-    "perform", "replies", "text_of",
+    "APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "digest_of",
+    "packed", "perform", "replies", "text_of",
 ]  # fmt: skip
 
 Command = tuple[Any, ...]
@@ -99,11 +99,19 @@ _texts: Final[dict[str, str]] = {}
 """Scripts by their digest: a server that doesn't know one is sent it."""
 
 
+def _digest(text: str) -> str:
+    return sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 class Script:
-    """A Lua script, called by its digest."""
+    """A Lua script, called by its digest.
+
+    One that writes answers 0 or less, alone or as the first of a list, where it left what was to be written: by that a
+    server which takes no writes is told from one that takes them again.  An empty argument leaves out a part of it.
+    """
 
     def __init__(self, text: str) -> None:
-        self.digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+        self.digest = _digest(text)
         _texts[self.digest] = text
 
     def call(self, keys: Sequence[Any], *arguments: Any) -> Command:
@@ -127,3 +135,8 @@ def text_of(command: Command) -> Command:
     """The same call of a script with its text in it, for a server that doesn't know the digest."""
     return ("EVAL", _texts[command[1]], *command[2:])
 
+
+
+def digest_of(call: Command) -> str:
+    """The digest of the script that *call* runs, be it by its text."""
+    return str(call[1]) if call[0] == "EVALSHA" else _digest(call[1])

@@ -16,14 +16,12 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from hashlib import sha1
-from itertools import repeat
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 
 from scoutcache.server.breaker import Breaker
-from scoutcache.server.commands import Batch, Command, packed, text_of
+from scoutcache.server.commands import Batch, Command, digest_of, packed, text_of
 from scoutcache.server.faults import Fault, Kind, as_greeted, fault_of, unavailable
 from scoutcache.server.joining import Calls
 from scoutcache.server.room import Room
@@ -156,29 +154,43 @@ class Direct:
 
 def note(breaker: Breaker, commands: Sequence[Command], answers: Sequence[Any]) -> None:
     """What the answers say of the server."""
+    _heed(breaker, commands, answers)
     breaker.answered()
+
+
+def _heed(breaker: Breaker, commands: Sequence[Command], answers: Sequence[Any]) -> None:
+    """Tell of what was refused, or done that had been."""
     for command, answer in zip(commands, answers, strict=True):
         if isinstance(answer, ResponseError):
-            breaker.failed(fault_of(answer), _what(command))
+            fault = fault_of(answer)
+            breaker.failed(fault, _what(command, fault.kind))
             return
-    if breaker.refusing is not None and any(map(_is_done, commands, answers, repeat(breaker.refused))):
-        breaker.accepted()
+    for kind in list(breaker.refused):
+        done = [command for command, answer in zip(commands, answers, strict=True) if _did(command, answer)]
+        breaker.did([_what(command, kind) for command in done], kind)
 
 
-def _what(command: Command) -> object:
-    """What a command does: by its name, or by its script's."""
-    match command[0]:
-        case "EVALSHA":
-            return command[1]
-        case "EVAL":
-            return sha1(command[1].encode(), usedforsecurity=False).hexdigest()
-        case name:
-            return name
+_CALLS: Final = ("EVALSHA", "EVAL")
 
 
-def _is_done(command: Command, answer: Any, refused: set[object]) -> bool:
-    """Was one of those that had been *refused* done?  Codes above 1 say that a script left it."""
-    return _what(command) in refused and not (isinstance(answer, int) and answer > 1)
+def _what(command: Command, kind: Kind) -> object:
+    """What a command is, to be compared with what met a refusal of that *kind*: its name, or its script.
+
+    Where rights are missing a call with other parts of the script is another one: by how many keys it names, and
+    whether something is left empty.
+    """
+    if command[0] not in _CALLS:
+        return command[0]
+    digest = digest_of(command)
+    if kind is not Kind.NOPERM:
+        return digest
+    return digest, command[2], any(isinstance(part, str | bytes) and not part for part in command[3:])
+
+
+def _did(command: Command, answer: Any) -> bool:
+    """Was it done, and not left by a script (`Script`)?"""
+    code = answer[0] if answer and isinstance(answer, list) else answer
+    return command[0] not in _CALLS or not isinstance(code, int) or code > 0
 
 
 def _exchange(connection: Any, commands: Sequence[Command]) -> list[Any]:

@@ -285,6 +285,100 @@ def test_a_truncated_or_missing_file_is_a_gap(journal, said):
     assert journal.since(start)[0] is None
 
 
+def test_who_follows_opens_a_segment_once(directory, said, monkeypatch):
+    """Hits wait for who reads, and each call of the system may make him wait for the interpreter."""
+    writer, reader = Journal(directory), Journal(directory)
+    seen, opens = reader.end(), []
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda path, *how: opens.append(path) or real(path, *how))
+    for number in range(10):
+        writer.append(said(f"key{number}"))
+        messages, seen = reader.since(seen)
+        assert names(messages) == [f"key{number}"]
+    assert opens.count(file_of(reader)) == 2, "by each of the two"
+
+
+def test_a_segment_that_was_removed_and_made_anew_is_read_again_after_a_gap(directory, said):
+    old, reader = Journal(directory), Journal(directory)
+    seen = reader.end()
+    old.append(said("a"))
+    _, seen = reader.since(seen)
+    file_of(reader).unlink()
+    writer = Journal(directory)
+    writer.append(said("b"))
+    messages, seen = reader.since(seen)
+    assert messages is None or names(messages) == ["b"]
+    writer.append(said("c"))
+    assert names(reader.since(seen)[0]) == ["c"]
+
+
+def test_who_has_heard_all_hears_nothing_more_where_others_go_on_to_the_next_segment(directory, said, monkeypatch):
+    """He may have been stopped for long between looking at the end and at where it lies."""
+    journal = Journal(directory)
+    journal._segment = 100
+    start, read = journal.end(), journal._bytes
+
+    def reading(*part):
+        for number in range(10):
+            journal.append(said(f"key{number}"))
+        return read(*part)
+
+    monkeypatch.setattr(journal, "_bytes", reading)
+    assert journal.since(start) == ([], start)
+
+
+def test_segments_that_somebody_removed_are_a_gap(directory, said):
+    journal = Journal(directory)
+    journal._segment = 100
+    start = journal.end()
+    for number in range(10):
+        journal.append(said(f"key{number}"))
+    for path in directory.glob("journal.*"):
+        if path != file_of(journal):
+            path.unlink()
+    assert journal.since(start, 50)[0] is None
+
+
+def test_no_descriptor_is_left_of_a_closed_journal(directory, said):
+    def there():
+        return [link for fd in Path("/proc/self/fd").iterdir() if str(directory) in (link := fd.resolve().as_posix())]
+
+    journal = Journal(directory, limit=300)
+    seen = journal.end()
+    for number in range(60):
+        journal.append(said(f"key{number}"))
+        _, seen = journal.since(seen)
+    assert len(there()) < 10
+    journal.close()
+    assert [link for link in there() if "journal." in link] == []
+
+
+def test_threads_that_read_over_segments_at_once_read_the_same(directory, said):
+    journal = Journal(directory, limit=4 << 20)
+    journal._segment = 400
+    start = journal.end()
+    done = threading.Event()
+    wrong = []
+
+    def follow():
+        seen, heard = start, []
+        while len(heard) < 500 and not done.is_set():
+            messages, seen = journal.since(seen, 300)
+            heard += [None] if messages is None else names(messages)
+        if heard != [f"key{number}" for number in range(500)]:
+            wrong.append(heard)
+
+    threads = [threading.Thread(target=follow) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for number in range(500):
+        journal.append(said(f"key{number}"))
+    for thread in threads:
+        thread.join(60)
+    done.set()
+    assert wrong == []
+
+
 def test_a_replaced_directory_is_noticed_and_its_positions_are_all_gaps(journal, said):
     journal.append(said("a"))
     noted = journal.end()

@@ -228,7 +228,7 @@ def test_a_position_is_only_raised_and_made_where_none_is_by_whoever_lost_it(cal
     assert called(REPLACE, "~other", "1") == (1, b"1")
     assert called(MARK, "~mine") == (0, b"1")
     assert called(BUMP, "3") == (1, b"3")
-    assert called(BUMP, "2") == (1, b"3")
+    assert called(BUMP, "2") == (0, b"3")
 
 
 def test_an_invalidation_takes_a_mark_away(called):

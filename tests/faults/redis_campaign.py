@@ -44,7 +44,7 @@ LOOK = 1.0
 """Seconds between two looks at how old things are while a server is away."""
 
 GROWTH = 60.0
-"""Megabytes that a machine may grow by while it is alone, its memory tier included."""
+"""Megabytes that a machine may grow by while it is alone, its memory tier included, libraries not."""
 
 
 class Room:

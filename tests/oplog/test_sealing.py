@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -359,3 +360,29 @@ def test_problems_are_named_by_line(directory: Path) -> None:
         assert len(list(LineFile(file, path, problems))) == 2
     assert [problem.line for problem in problems.named] == [3, 5, 6]
     assert "torn" in problems.named[2].what
+
+
+def test_what_a_full_file_took_to_seal_is_given_back(tmp_path):
+    """Or each process of an application holds it for good: pyarrow keeps what it has freed."""
+    dice = random.Random(1)
+    lines = [Line(NOW + number, "get", f"m:{dice.randrange(20_000)}", "default", outcome="hit", tier="memory",
+                  latency_us=10 * dice.random()) for number in range(100_000)]  # fmt: skip
+    paths = [put(tmp_path, lines[:count], f"{count}.jsonl") for count in (1000, len(lines))]
+    code = """
+import os, sys
+from pathlib import Path
+from threading import Thread
+from scoutcache.oplog.sealing import seal
+
+def sealed(path):
+    thread = Thread(target=seal, args=(Path(path), 0.0))
+    thread.start()
+    thread.join()
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+before = sealed(sys.argv[1])
+print(sealed(sys.argv[2]) - before)
+"""
+    ran = subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True, capture_output=True, text=True)
+    assert [path.exists() for path in paths] == [False, False]
+    assert float(ran.stdout) < 25, "it was 40"

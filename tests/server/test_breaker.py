@@ -7,7 +7,7 @@ import threading
 import pytest
 
 from scoutcache.errors import TierUnavailable
-from scoutcache.server.breaker import PATIENCE
+from scoutcache.server.breaker import PATIENCE, QUIET
 from scoutcache.server.faults import Fault, Kind
 
 GONE = Fault(Kind.TIMEOUT, "no answer in time", "look", away=True)
@@ -117,18 +117,63 @@ def test_who_listens_is_told_of_both_changes_once(breaker):
 
 
 @pytest.mark.parametrize("kind", [Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM])
-def test_a_server_that_takes_no_writes_is_told_once_and_stays_in_use(breaker, said, kind):
+def test_a_server_that_takes_no_writes_is_told_once_and_stays_in_use(breaker, said, fake_clock, kind):
     for _ in range(5):
-        breaker.failed(refusal(kind))
+        breaker.failed(refusal(kind), "SET")
     assert may_try(breaker)
     assert breaker.refusing is kind
-    breaker.accepted()
-    breaker.accepted()
+    fake_clock.advance(QUIET)
+    for _ in range(2):
+        does(breaker, kind, "SET")
     assert breaker.refusing is None
     assert len(said) == 2
     refused, accepted = ("doesn't do all", "does what") if kind is Kind.NOPERM else ("takes no writes", "takes writes")
     assert refused in said[0], "what may not be done may be to read"
     assert accepted in said[1]
+
+
+def does(breaker, kind, *what):
+    breaker.did(what, kind)
+    breaker.answered()
+
+
+def test_that_something_else_is_done_ends_no_refusal(breaker, said, fake_clock):
+    breaker.failed(refusal(Kind.NOPERM), "XADD")
+    breaker.failed(refusal(Kind.OOM), "SET")
+    fake_clock.advance(100 * QUIET)
+    does(breaker, Kind.NOPERM, "GET", "SET")
+    does(breaker, Kind.OOM, "UNLINK")
+    assert (breaker.refusing, len(said)) == (Kind.NOPERM, 2)
+    does(breaker, Kind.NOPERM, "GET", "XADD")
+    assert (breaker.refusing, len(said)) == (Kind.OOM, 3)
+
+
+def test_a_server_that_takes_every_other_write_is_told_once(breaker, said, fake_clock):
+    """So does one that is full to the brim, where what expires makes room for a few."""
+    for _ in range(100):
+        breaker.failed(refusal(Kind.OOM), "SET")
+        fake_clock.advance(QUIET / 2)
+        does(breaker, Kind.OOM, "SET")
+    assert (breaker.refusing, len(said)) == (Kind.OOM, 1)
+
+
+def test_a_refusal_is_over_though_nothing_is_written_any_more(breaker, said, fake_clock):
+    """The listener hears from the server twice a second."""
+    breaker.failed(refusal(Kind.OOM), "SET")
+    does(breaker, Kind.OOM, "SET")
+    assert (breaker.refusing, len(said)) == (Kind.OOM, 1)
+    fake_clock.advance(QUIET)
+    assert breaker.refusing is None
+    breaker.answered()
+    assert said[1:] == ["the server takes writes again"]
+
+
+def test_what_is_refused_for_two_reasons_by_turns_is_told_once_for_each(breaker, said):
+    """One that is full and can't save refuses to write for the one, and to remove for the other."""
+    for _ in range(10):
+        breaker.failed(refusal(Kind.OOM), "SET")
+        breaker.failed(refusal(Kind.MISCONF), "UNLINK")
+    assert (breaker.refusing, len(said)) == (Kind.OOM, 2)
 
 
 def test_other_errors_are_the_callers_alone(breaker, said):

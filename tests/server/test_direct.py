@@ -14,6 +14,7 @@ from redis.exceptions import ResponseError
 
 from scoutcache.errors import TierUnavailable
 from scoutcache.server import direct as module
+from scoutcache.server.breaker import QUIET
 from scoutcache.server.commands import Batch, Script
 from scoutcache.server.faults import Kind
 
@@ -318,7 +319,9 @@ def test_a_server_that_does_not_know_a_script_is_sent_its_text(direct, redis_url
 # -- what a server refuses
 
 
-def test_a_full_server_is_told_once_answers_reads_and_is_told_when_it_takes_writes(direct, start_redis, said, breaker):
+def test_a_full_server_is_told_once_answers_reads_and_is_told_when_it_takes_writes(
+    direct, start_redis, said, breaker, fake_clock
+):
     server = start_redis("--maxmemory-policy", "noeviction")
     conduit = direct(server.url)
     put(conduit, "k", "v")
@@ -327,29 +330,57 @@ def test_a_full_server_is_told_once_answers_reads_and_is_told_when_it_takes_writ
         assert isinstance(put(conduit, "k", "w"), ResponseError)
         assert get(conduit, "k") == b"v"
     server.cli("CONFIG", "SET", "maxmemory", "0")
+    fake_clock.advance(QUIET)
     put(conduit, "k", "w")
     assert [line.partition(" (")[0] for line in said] == ["the server takes no writes", "the server takes writes again"]
 
 
 WRITES = Script("""
-if ARGV[1] == 'leave' then return 3 end
-return redis.call('SET', KEYS[1], ARGV[1]) and 1
+if ARGV[1] == 'leave' then return 0 end
+if ARGV[1] == 'leave, and say why' then return {-1, 'it is older'} end
+redis.call('SET', KEYS[1], ARGV[1])
+if ARGV[2] == '' then return 1 end
+return {redis.call('XADD', KEYS[2], '*', 'm', ARGV[2])}
 """)
 REMOVES = Script("return redis.call('DEL', KEYS[1]) -- of test_direct")
 
 
-def test_that_a_full_server_does_what_it_never_refused_is_no_news(direct, start_redis, said, breaker):
+def writing(value, message=""):
+    return WRITES.call(["k", "stream"], value, message)
+
+
+def test_that_a_full_server_does_what_it_never_refused_is_no_news(direct, start_redis, said, breaker, fake_clock):
     """A script that removes, or leaves what it was to write, is carried out there too: no word of it each time."""
     server = start_redis("--maxmemory-policy", "noeviction")
     conduit = direct(server.url)
     server.cli("CONFIG", "SET", "maxmemory", "1")
+    left = writing("leave"), writing("leave, and say why")
     for _ in range(3):
-        for call in (WRITES.call(["k"], "v"), REMOVES.call(["k"]), WRITES.call(["k"], "leave"), ("UNLINK", "k")):
+        for call in (writing("v"), REMOVES.call(["k"]), *left, ("UNLINK", "k")):
             conduit.execute(Batch([call]))
+            fake_clock.advance(QUIET)
     assert len(said) == 1
     server.cli("CONFIG", "SET", "maxmemory", "0")
-    assert conduit.execute(Batch([WRITES.call(["k"], "v")])) == [1]
+    assert conduit.execute(Batch([writing("v", "with a message")]))
     assert len(said) == 2
+
+
+def test_a_script_that_needs_fewer_rights_ends_no_refusal_for_want_of_one(
+    direct, start_redis, said, breaker, fake_clock
+):
+    """The same script appends a message, or has none to append: who may not append is refused the one alone."""
+    server = start_redis()
+    conduit = direct(server.url)
+    server.cli("ACL", "SETUSER", "default", "-xadd")
+    for _ in range(3):
+        for call in (writing("v", "message"), writing("v")):
+            (answer,) = conduit.execute(Batch([call]))
+            fake_clock.advance(QUIET)
+        assert answer == 1
+    assert [line.partition(" (")[0] for line in said] == ["the server doesn't do all that it is asked for"]
+    server.cli("ACL", "SETUSER", "default", "+xadd")
+    conduit.execute(Batch([writing("other", "another message")]))
+    assert said[1:] == ["the server does what it refused again"]
 
 
 @pytest.mark.parametrize(("interval", "anew"), [(30, False), (5, True), (0, False)])

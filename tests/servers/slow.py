@@ -36,4 +36,4 @@ def _slower(command: Command) -> Command:
     if command[:2] != ("EVALSHA", WRITE.digest):
         return command
     left = 3 + command[2] + 5
-    return tuple(part * SLOWER if at == left and part != "" else part for at, part in enumerate(command))
+    return tuple(part * SLOWER if at == left else part for at, part in enumerate(command))

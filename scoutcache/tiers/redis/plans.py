@@ -150,7 +150,7 @@ class RedisPlans:
 
     def _command(self, row: Row, seen: bytes, now: float, message: Message | None) -> Command:
         header, layout = row.header, self.layout
-        left = "" if header.expires == NEVER else max(1, math.ceil((header.expires - now) * 1000))
+        left = 0 if header.expires == NEVER else max(1, math.ceil((header.expires - now) * 1000))
         latest = start_text(int((now + AHEAD) * 1e9))
         told = b"" if message is None else encode(message)
         own = [seen, frame(header, row.sealed), latest, left, told]

@@ -13,7 +13,7 @@ from scoutcache.server.joining import Joinable
 
 __all__ = ["END_OLDER", "LOST", "MOVED", "OLDER", "SOFTEN", "USAGE", "WRITE"]
 
-TAKEN, OLDER, MOVED, LOST = 1, 2, 3, 4
+TAKEN, OLDER, MOVED, LOST = 1, 0, -1, -2
 
 WRITE: Final = Joinable(APPEND_AFTER + """
 local count = tonumber(ARGV[1])
@@ -24,15 +24,15 @@ local id
 
 local function write(at)
   local own = 5 * at - 2
-  if not position or string.sub(position, 1, 1) == '~' then return 4 end
-  if position > ARGV[own] then return 3 end
+  if not position or string.sub(position, 1, 1) == '~' then return -2 end
+  if position > ARGV[own] then return -1 end
   local value, latest, left, message = ARGV[own + 1], ARGV[own + 2], ARGV[own + 3], ARGV[own + 4]
   local there = redis.call('GETRANGE', KEYS[at], 0, 15)
   if #there == 16 then
     local start = string.sub(value, 1, 16)
-    if there > start and not (there > latest and latest >= start) then return 2 end
+    if there > start and not (there > latest and latest >= start) then return 0 end
   end
-  if left == '' then redis.call('SET', KEYS[at], value) else redis.call('SET', KEYS[at], value, 'PX', left) end
+  if left == '0' then redis.call('SET', KEYS[at], value) else redis.call('SET', KEYS[at], value, 'PX', left) end
   if KEYS[count + 4] then redis.call('HSET', KEYS[count + 4], ARGV[own + 5], ARGV[own + 6]) end
   if message == '' then return 1 end
   before = id or before or newest(stream, last)
@@ -53,7 +53,7 @@ return answers
 
 Keys: the entries, the position, the stream, the id of its last message; for one entry alone, the hash of versions.
 Arguments: how many entries, the stream's length; for each the position that its writer has heard, the value, the latest
-start that doesn't lie in the future, milliseconds to live or nothing, a message or nothing; for one entry alone, the
+start that doesn't lie in the future, milliseconds to live or 0, a message or nothing; for one entry alone, the
 name of a mark to renew, its version.  Answers for each a code, or the ids before the message and of it.
 """
 
@@ -65,16 +65,18 @@ return redis.call('UNLINK', KEYS[1])
 """Remove the entry unless it began later than the one that could not be written in its place."""
 
 SOFTEN: Final = Script("""
+local softened = 0
 for at = 1, #ARGV do
   local standing = redis.call('HGET', KEYS[1], ARGV[at])
   if standing then
     local life, count = string.match(standing, '^(%d+)%.(%d+)$')
     if life then
       redis.call('HSET', KEYS[1], ARGV[at], life .. '.' .. string.format('%.0f', (tonumber(count) + 1) % 16777216))
+      softened = softened + 1
     end
   end
 end
-return #ARGV
+return softened
 """)
 """Let each mark go on in its life with the next count: what carries it is stale."""
 
