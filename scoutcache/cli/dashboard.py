@@ -9,6 +9,7 @@ import typer
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import command, group
+from scoutcache.cli.output import SCHEMA_VERSION
 from scoutcache.cli.state import Session
 from scoutcache.cli.writing import STDOUT, write_out
 
@@ -37,13 +38,14 @@ def export(
 
     Its data source is a variable, so it can be provisioned from a file or imported as it is. The metrics come from
     applications that register the collector of scoutcache.integrations.prometheus, or from stats --prom-textfile.
-    With --format jsonl it stands on one line.
+    With --format jsonl it stands on one line; with --json it says schema_version too, which Grafana doesn't mind.
     """
     from scoutcache.insight.dashboard import dashboard
 
     if session.form == "csv":
         raise Usage("a dashboard is JSON: it has no rows for --format csv", hint="leave --format out")
-    text = f"{json.dumps(dashboard(), indent=None if session.form == 'jsonl' else 2)}\n"
+    said = {"schema_version": SCHEMA_VERSION} if session.form == "json" else {}
+    text = f"{json.dumps(said | dashboard(), indent=None if session.form == 'jsonl' else 2)}\n"
     if output is None or output == STDOUT:
         session.out.write(text)
     else:

@@ -70,7 +70,9 @@ class Compactor:
 
     def __init__(self, rows: Rows, folder: Path | None) -> None:
         self._rows, self._folder = rows, folder
+        self._mutex = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._asked = False
 
     def after_change(self) -> None:
         """Rows may have died."""
@@ -84,19 +86,32 @@ class Compactor:
             about = self._rows.about
             if about is not None and is_wasteful(self._rows):
                 self._rows.rewrite(self._rows.alive(), about.model, about.probe, about.dim)
-        elif self._rows.count > LEAST and self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, args=(self._folder,), name="scoutcache-compacting", daemon=True
-            )
-            self._thread.start()
+        elif self._rows.count > LEAST:
+            self._begin(self._folder)
+
+    def _begin(self, folder: Path) -> None:
+        """Compact in a thread; one that is at it looks once more, for what died since is in its file."""
+        with self._mutex:
+            self._asked = True
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(
+                    target=self._run, args=(folder,), name="scoutcache-compacting", daemon=True
+                )
+                self._thread.start()
 
     def _run(self, folder: Path) -> None:
-        try:
-            compact(folder)
-        except (OSError, CacheError):
-            return  # a full disk, or a folder that is gone or not ours: the file is larger than it need be
-        finally:
-            self._thread = None
+        while self._take():
+            # A full disk, or a folder that is gone or not ours: the file is larger than it need be.
+            with contextlib.suppress(OSError, CacheError):
+                compact(folder)
+
+    def _take(self) -> bool:
+        """Is it asked for?  Else the thread ends."""
+        with self._mutex:
+            asked, self._asked = self._asked, False
+            if not asked:
+                self._thread = None
+            return asked
 
     def settle(self) -> None:
         """Wait until nothing is being compacted."""

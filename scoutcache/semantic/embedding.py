@@ -1,7 +1,7 @@
 """An embedder turns texts into vectors of unit length; this wraps whatever makes them: checked, batched, remembered.
 
 Rule 1: what comes out is float32 of shape (n, dim), finite and of unit length, whatever came in; a vector of zeros or
-        NaN is an error that names the text's length, never a neighbour of everything.
+        NaN is an error, never a neighbour of everything, and so is another dim than before.
 Rule 2: threads that ask at once are answered by one batch: whoever gets the model embeds for all that wait.  Of a
         batch that fails each text is tried alone, so that only those who asked for a bad one are told.
 Rule 3: the last texts are remembered, so that a miss and the answer stored after it cost one encoding.
@@ -11,6 +11,7 @@ Rule 4: a long text is embedded in pieces of `PIECE` characters, cut at blanks, 
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -70,6 +71,7 @@ class Encoding:
         self._load = load
         self._embedder: Embedder | None = None
         self._identity: str | None = None
+        self._dim: int | None = None
         self._known: OrderedDict[str, Vectors] = OrderedDict()
         self.calls = 0
         """How often the embedder was called, for whoever wants to see batches."""
@@ -174,21 +176,35 @@ class Encoding:
         assert self._embedder is not None
         given = [piece for one in cut for piece in one]
         found = checked(_embedded(self._embedder, given), len(given), self._embedder)
+        self._keep_dim(found.shape[1])
         if len(found) == len(texts):
             return found
         ends = np.cumsum([len(one) for one in cut])
         means = [found[end - len(one) : end].mean(axis=0) for end, one in zip(ends, cut, strict=True)]
         return checked(means, len(texts), self._embedder)
 
+    def _keep_dim(self, dim: int) -> None:
+        """Raise `CacheError` for vectors of another dimension than the first ones had."""
+        if self._dim is None:
+            self._dim = dim
+        if dim != self._dim:
+            raise CacheError(f"the embedder {self.name} gives vectors of {dim} numbers, and gave such of {self._dim}",
+                             hint="two models are two embedders: give each a cache of its own")  # fmt: skip
+
 
 def _embedded(embedder: Embedder, texts: list[str]) -> Any:
     """What *embedder* gives.  Raises `CacheError` for whatever it raises."""
     try:
-        return embedder.embed(texts)
+        found = embedder.embed(texts)
     except CacheError:
         raise
     except Exception as error:
         raise CacheError(f"the embedder {embedder.name} failed: {type(error).__name__}: {error!s:.300}") from error
+    if inspect.iscoroutine(found):
+        found.close()
+        raise CacheError(f"the embedder {embedder.name} is a coroutine function: it has to give its vectors at once",
+                         hint="AsyncCache calls it in a thread, where it may wait")  # fmt: skip
+    return found
 
 
 def checked(vectors: Any, count: int, embedder: Embedder) -> Vectors:

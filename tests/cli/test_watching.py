@@ -301,3 +301,4 @@ class TestForPrometheus:
         ran = cli("dashboard", "export", "-o", "d.json", "--quiet")
         assert (ran.code, ran.out, ran.err) == (0, "", "")
         assert json.loads((workplace / "d.json").read_text()) == printed
+        assert json.loads(cli("dashboard", "export", "--json").out) == {"schema_version": 1, **printed}

@@ -132,6 +132,9 @@ def test_an_index_that_wastes_room_is_compacted_of_itself(tmp_path, kind):
             index.settle_graphs()
             found = other.near(vectors[at - at % 3], SCOPE, 1)
             assert found[0].place.ident == ident(at - at % 3)
+    for one in (index, other, index):  # what died while the file was written anew goes once the new one is seen
+        one.settle_compacting()
+        one.places()
     for one in (index, other):
         one.settle_compacting()
         one.settle_graphs()
@@ -185,3 +188,25 @@ def test_answers_are_served_while_and_after_the_file_is_compacted(tmp_path):
         assert wrong == []
         assert index.about()["indexed"] == 1
         assert index.rows.count < 21
+
+
+def test_what_dies_while_the_file_is_written_anew_is_looked_at_after_it(tmp_path, monkeypatch):
+    writing, go, times = threading.Event(), threading.Event(), []
+
+    def slow(folder):
+        times.append(folder)
+        writing.set()
+        assert go.wait(10)
+        return 0
+
+    index = index_in(tmp_path)
+    vector = embed(["a query"])[0]
+    for at in range(2 * compacting.LEAST + 2):
+        index.added(Place(SCOPE, ident(at)), vector)
+    monkeypatch.setattr(compacting, "compact", slow)
+    index._compactor.consider()
+    assert writing.wait(10)
+    index._compactor.consider()
+    go.set()
+    index.settle_compacting()
+    assert len(times) == 2

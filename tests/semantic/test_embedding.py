@@ -129,3 +129,19 @@ def test_a_bad_text_fails_for_those_alone_who_asked_for_it():
     assert [at for at, answer in told.items() if isinstance(answer, str)] == sorted({2, 4}, key=list(told).index)
     assert all("no such words" in told[at] for at in (2, 4))
     assert np.allclose(told[1], encoding().one("good"))
+
+
+def test_vectors_of_another_dimension_than_before_are_refused():
+    asked = encoding(lambda texts: [[1.0] * len(texts[0]) for _ in texts])
+    assert asked.one("ab").shape == (2,)
+    with pytest.raises(CacheError, match="vectors of 3 numbers, and gave such of 2"):
+        asked.one("abc")
+    assert asked.one("cd").shape == (2,)
+
+
+def test_a_coroutine_function_is_no_embedder():
+    async def later(texts):
+        return embed(texts)
+
+    with pytest.raises(CacheError, match="coroutine function"):
+        encoding(later).one("a")
