@@ -205,10 +205,12 @@ class Remote:
     def _end_for_the_dead(self) -> None:
         """End the invalidations of processes of this machine that were killed.
 
-        Those remove nothing more, and nobody was told that they are done; open, they keep others from storing.
+        Those remove nothing more, and nobody was told that they are done, or neighbours alone were; open, they keep
+        others from storing.
         """
         follower = self._follower
-        begun = [one for one in follower.opened.messages() if one.source != follower.source]
+        heard = (*follower.opened.messages(), *self.channel.under_way.messages())
+        begun = dict.fromkeys([one for one in heard if one.source != follower.source])
         if begun:
             dead = perform(gone(self.layout, {_name_in(one.source) for one in begun}), self.conduit)
             for message in begun:

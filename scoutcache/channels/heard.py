@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from scoutcache.channels.neighbours import Neighbours
 from scoutcache.coherence.messages import Message, decode
+from scoutcache.coherence.opened import Opened
 from scoutcache.errors import CorruptEntry
 
 __all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "position_of"]
@@ -69,6 +71,8 @@ class Heard:
     def __init__(self, beside: Neighbours, *, kept: int, known: bytes | None) -> None:
         self.beside, self._kept = beside, kept
         self._end = self._invalidated = self._stream_gap = 0
+        self.under_way = Opened(time.monotonic)
+        """The invalidations that are, as far as the stream has told: neighbours may know of an end that it doesn't."""
         self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
@@ -163,7 +167,9 @@ class Heard:
                 message = decode(payload)
         if message is None:  # Rule 1; what can't be read might have named anything
             self._gap(identity, position)
-        elif self.beside.has_heard(message):
+            return
+        self.under_way.apply(message, position)
+        if self.beside.has_heard(message):
             self._advance(identity, position, invalidates=False)
         else:
             self._keep(identity, position, message)
@@ -232,6 +238,7 @@ class Heard:
         """
         with self._lock:
             position, end = position_of(identity), self._end
+            self.under_way.apply(message, position)
             if before != self._last or position <= end:
                 at = bisect_right(self._positions, position) - 1
                 is_there = at >= 0 and self._positions[at] == position and self._messages[at] == message

@@ -238,6 +238,38 @@ def test_others_of_its_machine_end_what_a_process_began_that_was_killed(
     assert one.get("k") == other.get("k") == "later"
 
 
+DIES_BETWEEN = """
+import sys, threading
+from scoutcache import Cache
+cache = Cache(directory=sys.argv[1], redis={"url": sys.argv[2]})
+announce = cache._core.journal.announce
+def hang(message):
+    if not message.opens:
+        print("told its neighbours that it is over", flush=True)
+        threading.Event().wait()
+    return announce(message)
+cache._core.journal.announce = hang
+cache.invalidate("k*")
+"""
+
+
+@pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
+def test_neighbours_tell_the_server_of_an_end_that_only_they_have_heard(
+    machines, tmp_path, redis_url, run_python, until, monkeypatch
+):  # fmt: skip
+    one, other = machines
+    elsewhere = other._core.background._listener._listener._turn.__self__
+    monkeypatch.setattr(elsewhere, "_end_for_the_dead", lambda: None)  # it can't see who lives there
+    child = run_python(DIES_BETWEEN, tmp_path / "a", redis_url)
+    assert child.stdout.readline() == "told its neighbours that it is over\n"
+    until(lambda: other._core.follower.opened, "the other machine hears of it")
+    assert not other.set("k", "while it may go on")
+    child.kill()
+    until(lambda: other.set("k", "later"), "it is ended", seconds=10)
+    assert one.get("k") == other.get("k") == "later"
+    until(lambda: not one._core.journal.under_way, "nobody says so again")
+
+
 @pytest.mark.skipif(numbered_by() is None, reason="the system tells nothing of when a process began")
 def test_who_comes_after_the_death_ends_it_before_anything_else(tmp_path, redis_url, run_python):
     child = run_python(DIES, tmp_path / "a", redis_url)
