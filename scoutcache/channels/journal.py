@@ -136,11 +136,12 @@ class Journal(Page):
                     self._gap(len(frame))
                     return end, end + len(frame)
                 # In this order: who sees that something was invalidated must find the message within `end`.
-                self.words[END] = after = end + len(frame)
+                after = end + len(frame)
+                if message.owed:  # first: who finds it within `end` when he starts hears of it in no other way
+                    self.words[OWED] = after
+                self.words[END] = after
                 if message.is_invalidation:
                     self.words[INVALIDATED] = after
-                if message.owed:
-                    self.words[OWED] = after
                 return end, after
         except BlockingIOError:
             if wait:

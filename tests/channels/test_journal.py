@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scoutcache.channels.journal import KEPT, Journal
-from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED
+from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, OWED
 from scoutcache.errors import TierUnavailable
 
 
@@ -622,3 +622,22 @@ def test_a_message_that_is_larger_than_what_is_read_at_once_is_read(journal, sai
     messages, position = journal.since(start, 10)
     assert len(messages) == 1
     assert position == journal.end()
+
+
+def test_that_something_is_owed_is_known_before_it_is_announced(journal, said):
+    """Who starts in between finds it behind him, and must know that there is a debt to look for."""
+    words, ends = journal.words, []
+
+    class Watched:
+        def __getitem__(self, at):
+            return words[at]
+
+        def __setitem__(self, at, value):
+            words[at] = value
+            if at == END:
+                ends.append(words[OWED] == value)
+
+    journal.words = Watched()
+    journal.append(said("a").owing)
+    journal.words = words
+    assert ends == [True]
