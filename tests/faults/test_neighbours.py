@@ -525,3 +525,33 @@ def test_what_is_set_again_before_it_was_made_good_ends_what_depends_on_it(opene
     a.set("source", 2)
     assert a.get("k") is None
     assert opened(deaf=True).get("k") is None
+
+
+def test_an_older_write_is_no_reason_to_forget_what_is_owed(opened, server, tmp_path):
+    """Of two writers the later start wins, though the server could not be told of it in time."""
+    a = opened(deaf=True)
+
+    def compute():
+        server.pause()
+        a.set("k", "new")
+        back(server, a)
+        return "old"
+
+    a.get_or_compute("k", compute)
+    a._core.background.turn()
+    assert not a._core.world.doubts[1]
+    assert opened(deaf=True, directory=tmp_path / "far").get("k") == a.get("k") == "new"
+
+
+@pytest.mark.parametrize("end", [lambda cache: cache.delete("source"), lambda cache: cache.invalidate("sour*")],
+                         ids=["delete", "pattern"])  # fmt: skip
+def test_what_depends_on_it_ends_before_a_tier_that_is_away_raises(opened, monkeypatch, end):
+    a = opened(deaf=True, raise_errors=True)
+    a.set("source", 1)
+    a.set("k", "old", depends_on=["source"])
+    with monkeypatch.context() as meanwhile:
+        for name in ("remove", "remove_each", "remove_matching"):
+            meanwhile.setattr(a._core.tiers[2], name, refuse)
+        with pytest.raises(TierUnavailable):
+            end(a)
+    assert a.get("k") is None
