@@ -555,3 +555,21 @@ def test_what_depends_on_it_ends_before_a_tier_that_is_away_raises(opened, monke
         with pytest.raises(TierUnavailable):
             end(a)
     assert a.get("k") is None
+
+
+def test_who_starts_later_does_not_owe_what_was_made_good_for_one_that_had_ended(opened, server):
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    server.pause()
+    a.set("k", "new")
+    a.close()
+    assert b.get("k") == "new"
+    back(server, b)
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=True)
+    entrusted._make_own(time.monotonic())
+    for _ in range(3):  # the disk has heard of it by then
+        b._core.background.turn()
+    assert not b._core.world.doubts[1]
+    assert not opened(deaf=True)._core.world.doubts[1]
