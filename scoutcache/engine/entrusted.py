@@ -130,7 +130,9 @@ class Entrusted:
 
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
-        self._is_back = answers
+        was_back, self._is_back = self._is_back, answers
+        if answers and self and not was_back:
+            self.recall()  # others may have noticed before, and paid (Rule 1)
         if not (answers and self and self._world.takes_writes()):
             self._payable = None
             return

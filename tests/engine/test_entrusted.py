@@ -114,6 +114,17 @@ def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
     assert entrusted
 
 
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+def test_what_was_paid_before_it_knew_that_the_server_is_back_is_owed_no_longer(entrusted, lately, message):
+    """Or each process of the machine that looks a moment later would pay once more."""
+    lately += [message, replace(message, owed=False, stamp=9)]
+    for one in lately:
+        entrusted.apply(one)
+    assert entrusted
+    entrusted.turn(answers=True)
+    assert not entrusted
+
+
 @pytest.mark.parametrize("kind", ABOUT_K)
 def test_what_was_said_before_it_was_owed_settles_nothing(entrusted, kind):
     """An older value that was just being given to the server, say."""

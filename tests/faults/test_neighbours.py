@@ -573,3 +573,21 @@ def test_who_starts_later_does_not_owe_what_was_made_good_for_one_that_had_ended
         b._core.background.turn()
     assert not b._core.world.doubts[1]
     assert not opened(deaf=True)._core.world.doubts[1]
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear", "set"])
+def test_what_was_paid_before_a_neighbour_saw_that_the_server_is_back_is_not_paid_twice(opened, server, way):
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    a.set("k", "new", tags=["T"]) if way == "set" else INVALIDATIONS[way](a)
+    b.get("k")
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=False)
+    assert entrusted
+    back(server, a)
+    a._core.background.turn()
+    b.get("k")  # hears of it
+    back(server, b)
+    entrusted.turn(answers=True)
+    assert not entrusted
