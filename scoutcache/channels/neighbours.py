@@ -21,12 +21,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from scoutcache.channels.page import CURRENT, END, OWED
+from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scoutcache.channels.follower import Channel
     from scoutcache.coherence.messages import Message
 
@@ -153,14 +155,13 @@ class Neighbours:
             elif owing.get(ref, message.stamp + 1) <= message.stamp:
                 del owing[ref]
 
-    def lately(self) -> list[Message]:
-        """What was said, debts among it, as far as the journal's last segment has it; nothing where that has none."""
-        words = self.journal.words
-        messages = self.journal.since(words[CURRENT])[0] if words[OWED] > words[CURRENT] else None
+    def lately(self) -> Sequence[Message]:
+        """What was said, debts among it, as far as the journal still knows."""
+        messages = self.journal.lately()
         with self._lock:
-            for message in messages or ():
+            for message in messages:
                 self._heed(message)
-        return messages or []
+        return messages
 
     def _is_own(self, message: Message) -> bool:
         if message not in self._own:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from scoutcache.channels.heard import Heard, position_of
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
-from scoutcache.channels.page import CURRENT, END
+from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.coherence.messages import encode
 from scoutcache.errors import TierUnavailable
@@ -335,10 +335,10 @@ def test_who_comes_later_hears_of_debts_and_of_what_was_done_about_them(here, ot
 
 
 def test_a_segment_without_debts_is_not_read(here, other, said, journal, monkeypatch):
-    here.tell(said("a").owing)
-    journal.words[CURRENT] = journal.end()
-    monkeypatch.setattr(other.journal, "since", lambda *_: pytest.fail("it reads"))
+    journal._segment = other.journal._segment = 100
+    here.tell(said("a" * 100).owing)
     here.tell(said("b"))
+    monkeypatch.setattr(other.journal, "_part", lambda *_: pytest.fail("it reads"))
     assert other.lately() == []
 
 

@@ -591,3 +591,19 @@ def test_what_was_paid_before_a_neighbour_saw_that_the_server_is_back_is_not_pai
     back(server, b)
     entrusted.turn(answers=True)
     assert not entrusted
+
+
+@pytest.mark.parametrize("way", END)
+def test_who_starts_after_a_gap_knows_what_is_owed(opened, server, way):
+    """A worker was killed in the middle of a change while the server was away, and is started anew."""
+    a = opened(deaf=True)
+    a.set("source", 1)
+    a.set("k", "old", tags=["T"], depends_on=["source"])
+    server.pause()
+    END[way](a)
+    journal = a._core.journal.beside.journal
+    with journal._lock.held():
+        journal._gap()
+    server.resume()
+    b = opened(deaf=True)
+    assert b.get("k") is None
