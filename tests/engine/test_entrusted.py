@@ -330,3 +330,13 @@ def test_of_many_patterns_few_are_made_its_own_in_a_turn(entrusted, world, fake_
     assert len(world.doubts[SERVER].owed) == 100
     entrusted.turn(answers=True)
     assert len(world.doubts[SERVER].owed) == 150
+
+
+def test_of_many_debts_each_is_paid_without_a_look_at_the_others(entrusted):
+    """Hits wait for who hears of it."""
+    entrusted.apply(owed("key", *[f"k{n}" for n in range(5_000)]))
+    entrusted.turn(answers=True)
+    copied = entrusted._refs
+    entrusted.apply(said("key", "k1", stamp=9))
+    assert entrusted._refs is copied
+    assert len(copied) == 4_999
