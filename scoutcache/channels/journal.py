@@ -136,11 +136,12 @@ class Journal(Page):
                     self._gap(len(frame))
                     return end, end + len(frame)
                 # In this order: who sees that something was invalidated must find the message within `end`.
-                self.words[END] = after = end + len(frame)
+                after = end + len(frame)
+                if message.owed:  # first: who finds it within `end` when he starts hears of it in no other way
+                    self.words[OWED] = after
+                self.words[END] = after
                 if message.is_invalidation:
                     self.words[INVALIDATED] = after
-                if message.owed:
-                    self.words[OWED] = after
                 return end, after
         except BlockingIOError:
             if wait:
@@ -197,7 +198,7 @@ class Journal(Page):
         segments = [base for base in self._segments() if base <= words[CURRENT]]
         for base, following in pairwise(segments):
             old = time.time() - self._file(base).stat().st_mtime > KEPT
-            if following > words[BASE] and not old and words[END] - base <= self._limit:
+            if not old and words[END] - base <= self._limit:  # before a gap, too: `lately` reads it
                 return
             words[BASE] = max(words[BASE], following)
             self._file(base).unlink()
@@ -236,6 +237,26 @@ class Journal(Page):
             if length or stop == end:
                 return messages, position + length
             most = None  # the first one alone is larger
+
+    def lately(self) -> list[Message]:
+        """What was said, debts among it, as far as the last segment has it; nothing where that has none.
+
+        Beyond a gap as well, as long as it is no more: what somebody missed there is whole in the file.
+        """
+        words, following, size, parts = self.words, self.words[END], 0, list[tuple[int, int]]()
+        for base in reversed([base for base in self._segments() if base <= words[CURRENT]]):
+            size += following - base
+            if base != words[CURRENT] and size > self._segment:
+                break
+            parts.append((base, following))
+            following = base
+        if words[OWED] <= following:
+            return []
+        messages: list[Message] = []
+        for base, stop in reversed(parts):
+            data = self._part(base, base, stop)
+            messages += _unframe(data or b"", whole=False)[0] or ()
+        return messages
 
     def recent(self) -> tuple[list[Message], int]:
         """The messages among which those of changes in progress are, and a position before them all."""

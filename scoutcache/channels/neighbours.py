@@ -21,12 +21,14 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from scoutcache.channels.page import CURRENT, END, OWED
+from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from scoutcache.channels.follower import Channel
     from scoutcache.coherence.messages import Message
 
@@ -74,8 +76,8 @@ class Neighbours:
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
-        self._owing: set[Ref] = set()
-        """What this process said was written and the server has not."""
+        self._owing: dict[Ref, int] = {}
+        """Entries that processes of this machine owe the server, as they said, and since when."""
 
     @property
     def is_ahead(self) -> bool:
@@ -89,8 +91,8 @@ class Neighbours:
         """
         with self._lock:
             self._own.append(message)
-            if message.owed and message.kind == "written" and len(self._owing) < _OWING:
-                self._owing.update(_refs_of(message))
+            if message.owed:
+                self._heed(message)
         try:
             if message.owed and wait:
                 self.journal.append(message)
@@ -101,6 +103,10 @@ class Neighbours:
                 self._own.remove(message)
             if isinstance(error, BlockingIOError) and not wait:
                 raise
+        else:
+            if self._owing and not message.owed:
+                with self._lock:
+                    self._heed(message)
 
     def _append_by(self, message: Message, until: float) -> None:
         while True:
@@ -122,21 +128,40 @@ class Neighbours:
             if messages is None:
                 self._own.clear()
                 return None, position
-            return [message for message in messages if not self._is_own(message)], position
+            others = [message for message in messages if not self._is_own(message)]
+            for message in others:
+                self._heed(message)
+            return others, position
 
     def written(self, message: Message) -> None:
-        """The server has what *message* says was written: it may have been owed (Rule 3)."""
-        if not self._owing or self._owing.isdisjoint(paid := _refs_of(message)):
+        """The server has what *message* says was written: it may have been owed, by whomever (Rule 3)."""
+        if not self._owing:
             return
-        with suppress(BlockingIOError):  # then whoever starts takes it for owed
-            self.tell(message, wait=False)
-            self._owing.difference_update(paid)
+        with self._lock:
+            is_paid = any(self._owing.get(ref, message.stamp + 1) <= message.stamp for ref in _refs_of(message))
+        if is_paid:
+            with suppress(BlockingIOError):  # then whoever starts takes it for owed
+                self.tell(message, wait=False)
 
-    def lately(self) -> list[Message]:
-        """What was said, debts among it, as far as the journal's last segment has it; nothing where that has none."""
-        words = self.journal.words
-        messages = self.journal.since(words[CURRENT])[0] if words[OWED] > words[CURRENT] else None
-        return messages or []
+    def _heed(self, message: Message) -> None:
+        """Take down what is owed from now on, or is no longer; the lock is held."""
+        owing = self._owing
+        if message.kind not in ("key", "written") or message.opens or message.action != "delete":
+            return
+        for ref in _refs_of(message):
+            if message.owed:
+                if ref in owing or len(owing) < _OWING:
+                    owing[ref] = message.stamp
+            elif owing.get(ref, message.stamp + 1) <= message.stamp:
+                del owing[ref]
+
+    def lately(self) -> Sequence[Message]:
+        """What was said, debts among it, as far as the journal still knows."""
+        messages = self.journal.lately()
+        with self._lock:
+            for message in messages:
+                self._heed(message)
+        return messages
 
     def _is_own(self, message: Message) -> bool:
         if message not in self._own:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from scoutcache.channels.changes import was_interrupted
+from scoutcache.coherence.messages import Message
 
 __all__ = ["Placeless"]
 
 
 class Placeless:
     """The part of a `Channel` that is about its directory."""
+
+    def lately(self) -> Sequence[Message]:
+        """Nobody who was not there need know what was owed."""
+        return ()
 
     def trim(self) -> None:
         """It is trimmed as it grows."""

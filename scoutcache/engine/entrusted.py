@@ -121,7 +121,7 @@ class Entrusted:
             for message in self._lately():
                 if message.owed:
                     self._take(message)
-                elif _settles(message):
+                elif self and _settles(message):
                     self._settle(message)
 
     def drop(self) -> None:
@@ -130,7 +130,9 @@ class Entrusted:
 
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
-        self._is_back = answers
+        was_back, self._is_back = self._is_back, answers
+        if answers and self and not was_back:
+            self.recall()  # others may have noticed before, and paid (Rule 1)
         if not (answers and self and self._world.takes_writes()):
             self._payable = None
             return
@@ -160,19 +162,20 @@ class Entrusted:
         space, names, stamp = message.namespace, message.names, message.stamp
         match message.kind:
             case "key":
-                self._refs = _without(self._refs, [Ref(space, key) for key in names], stamp)
+                _pay(self._refs, [Ref(space, key) for key in names], stamp)
             case "written":
                 if message.source.rpartition(".")[0] == self._machine:  # Rule 3
-                    self._refs = _without(self._refs, [Ref(space, key) for key in names], stamp)
+                    _pay(self._refs, [Ref(space, key) for key in names], stamp)
             case "mark":
-                self._marks = _without(self._marks, [(space, name) for name in names], stamp)
-            case "pattern":
-                self._patterns = _without(self._patterns, [(space, text) for text in names], stamp)
+                _pay(self._marks, [(space, name) for name in names], stamp)
+            case "pattern" if self._patterns:  # anew, as in `_take`
+                self._patterns = _pay({**self._patterns}, [(space, text) for text in names], stamp)
             case "namespace":
-                self._refs = _without(self._refs, [ref for ref in self._refs if ref.namespace == space], stamp)
-                self._marks = _without(self._marks, [mark for mark in self._marks if mark[0] == space], stamp)
-                self._patterns = _without(self._patterns, [one for one in self._patterns if one[0] == space], stamp)
-                self._spaces = _without(self._spaces, [space], stamp)
+                _pay(self._refs, [ref for ref in self._refs if ref.namespace == space], stamp)
+                _pay(self._marks, [mark for mark in self._marks if mark[0] == space], stamp)
+                patterns = [one for one in self._patterns if one[0] == space]
+                self._patterns = _pay({**self._patterns}, patterns, stamp)
+                _pay(self._spaces, [space], stamp)
 
     def _make_own(self, until: float) -> None:
         """Make its own what nobody has said anything of since *until* (Rule 2)."""
@@ -211,7 +214,10 @@ def _silent(debts: Mapping[K, _Debt], until: float) -> list[K]:
     return [one for one, debt in debts.items() if debt.said <= until]
 
 
-def _without(debts: dict[K, _Debt], settled: Iterable[K], stamp: int) -> dict[K, _Debt]:
-    """*debts* without those *settled* that are no later than *stamp*."""
-    paid = {one for one in settled if one in debts and debts[one].stamp <= stamp}
-    return {one: debt for one, debt in debts.items() if one not in paid} if paid else debts
+def _pay(debts: dict[K, _Debt], settled: Iterable[K], stamp: int) -> dict[K, _Debt]:
+    """*debts* without those *settled* that are no later than *stamp*; of many each may be paid by itself."""
+    for one in settled:
+        debt = debts.get(one)
+        if debt is not None and debt.stamp <= stamp:
+            del debts[one]
+    return debts

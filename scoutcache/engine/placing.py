@@ -6,7 +6,7 @@ Rule 1: the lowest tier first, memory last: what memory has, the tiers below it 
 Rule 2: whoever holds an older copy is told after the shared tiers have the new one; a tier that can tells them with
         the write itself.
 Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
-Rule 4: a tier that can't take what it should is not believed about it from then on.
+Rule 4: a tier that can't take what it should is not believed about it from then on, until it takes what is no older.
 """
 
 from __future__ import annotations
@@ -210,7 +210,8 @@ class Placing:
             self._world.down(self._world.names[level], error)
             return 0
         if known and taken == len(rows):
-            doubt.settle(known)
+            starts = {row.header.ref: row.header.start for row in rows}
+            doubt.settle({ref: start for ref, start in known.items() if start <= starts[ref]})
         return taken
 
 

@@ -84,22 +84,24 @@ class Removing:
         doomed = [Remove(level, refs, each=len(refs) > 1) for level in self._levels()]
         ended = Removed()
         if cascade and self._world.is_untold(namespace, keys):
-            ended = yield from self._beforehand(self.cascade(namespace, keys, reason))
-        removed = yield from self.announced("key", namespace, keys, reason, doomed)
+            ended = yield from self._part(self.cascade(namespace, keys, reason), [])
+        errors: list[TierUnavailable] = []
+        removed = yield from self._announced("key", namespace, keys, reason, doomed, errors)
         for ref in dict.fromkeys(refs):
             if tiers := removed.tiers_of(ref):
                 self._world.ended([ref])
                 self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
         if cascade:
             is_over = ended.failed and removed.failed  # it would fail again
-            removed.add(ended if is_over else (yield from self.cascade(namespace, keys, reason)))
-        return removed
+            removed.add(ended if is_over else (yield from self._part(self.cascade(namespace, keys, reason), errors)))
+        return self._done(removed, errors)
 
-    def _beforehand(self, flow: Flow[Removed]) -> Flow[Removed]:
-        """What *flow* removed, before what must be done though it fails (Rule 3)."""
+    def _part(self, flow: Flow[Removed], errors: list[TierUnavailable]) -> Flow[Removed]:
+        """What *flow* removed, beside what must be done though it fails (Rule 3); *errors* collects what it raised."""
         try:
             return (yield from flow)
         except TierUnavailable as error:
+            errors.append(error)
             return Removed(failed={error.tier: error.reason})
 
     def cascade(self, namespace: str, keys: Sequence[str], reason: str | None) -> Flow[Removed]:
@@ -117,14 +119,16 @@ class Removing:
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
         ended = Removed()
         if cascade and self._world.untold is not None:
-            ended = yield from self._beforehand(self._end_dependents(namespace, pattern, reason))
-        removed = yield from self.announced("pattern", namespace, [pattern.text], reason, doomed)
+            ended = yield from self._part(self._end_dependents(namespace, pattern, reason), [])
+        errors: list[TierUnavailable] = []
+        removed = yield from self._announced("pattern", namespace, [pattern.text], reason, doomed, errors)
         if pattern.literal is not None and removed.count:  # of others nobody says which keys they hit
             self._world.ended([Ref(namespace, pattern.literal)])
         if cascade:
             is_over = ended.failed and removed.failed
-            removed.add(ended if is_over else (yield from self._end_dependents(namespace, pattern, reason)))
-        return removed
+            again = self._end_dependents(namespace, pattern, reason)
+            removed.add(ended if is_over else (yield from self._part(again, errors)))
+        return self._done(removed, errors)
 
     def _end_dependents(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[Removed]:
         """Whatever depends on a key that matches is dead."""
@@ -231,10 +235,17 @@ class Removing:
         doomed: Sequence[Doom],
     ) -> Flow[Removed]:
         """Announce, remove, announce again (Rule 1)."""
+        errors: list[TierUnavailable] = []
+        return self._done((yield from self._announced(kind, namespace, names, reason, doomed, errors)), errors)
+
+    def _announced(
+        self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None, doomed: Sequence[Doom],
+        errors: list[TierUnavailable],
+    ) -> Flow[Removed]:  # fmt: skip
+        """`announced`, as part of a removal: *errors* collects what was raised."""
         world, message = self._world, self._world.message(kind, namespace, names, reason)
         in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == world.memory]
         others = [doom for doom in doomed if doom not in in_memory]
-        errors: list[TierUnavailable] = []
         removed = yield from self._sweep(in_memory, errors)
         with world.changing():
             removed.add((yield from self._sweep([Announce(message.opening)], errors)))
@@ -243,7 +254,7 @@ class Removing:
             if unheard:
                 self._doubt_where_it_tells(others)
             removed.add((yield from self._sweep([Announce(world.over(message, removed.failed))], errors)))
-        return self._done(removed, errors)
+        return removed
 
     def _doubt_where_it_tells(self, doomed: Sequence[Doom]) -> None:
         """Where it could not be announced before, a write in flight may bring back what was removed (Rule 1)."""

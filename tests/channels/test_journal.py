@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from scoutcache.channels.journal import KEPT, Journal
-from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED
+from scoutcache.channels.page import BASE, CURRENT, END, INVALIDATED, OWED
 from scoutcache.errors import TierUnavailable
 
 
@@ -622,3 +622,73 @@ def test_a_message_that_is_larger_than_what_is_read_at_once_is_read(journal, sai
     messages, position = journal.since(start, 10)
     assert len(messages) == 1
     assert position == journal.end()
+
+
+def test_that_something_is_owed_is_known_before_it_is_announced(journal, said):
+    """Who starts in between finds it behind him, and must know that there is a debt to look for."""
+    words, ends = journal.words, []
+
+    class Watched:
+        def __getitem__(self, at):
+            return words[at]
+
+        def __setitem__(self, at, value):
+            words[at] = value
+            if at == END:
+                ends.append(words[OWED] == value)
+
+    journal.words = Watched()
+    journal.append(said("a").owing)
+    journal.words = words
+    assert ends == [True]
+
+
+def gap(journal):
+    with journal._locked().held():
+        journal._gap()
+
+
+def test_what_is_owed_is_known_beyond_gaps(directory, journal, said):
+    """What one process was killed over takes nothing from those that start later."""
+    journal.append(said("a").owing)
+    gap(journal)
+    assert names(journal.lately()) == ["a"]
+    journal.append(said("b"))
+    gap(journal)
+    journal.append(said("c"))
+    journal.trim()
+    assert names(Journal(directory).lately()) == ["a", "b", "c"]
+
+
+def test_no_more_than_a_segment_is_looked_through_for_what_is_owed(journal, said):
+    journal._segment = 300
+    journal.append(said("a").owing)
+    for n in range(20):
+        gap(journal)
+        journal.append(said(f"b{n}"))
+    assert journal.lately() == []
+    journal.append(said("c").owing)
+    assert 3 <= len(journal.lately()) <= 10
+
+
+def test_what_was_owed_in_a_journal_that_was_replaced_is_none_of_this_one(directory, said):
+    journal = Journal(directory)
+    journal.append(said("a").owing)
+    journal.close()
+    file_of(journal).rename(directory / f"journal.{journal.words[CURRENT] - 10**12}")  # a while ago
+    (directory / "head").unlink()
+    anew = Journal(directory)
+    assert anew.lately() == []
+    anew.append(said("b").owing)
+    assert names(anew.lately()) == ["b"]
+
+
+def test_a_torn_append_before_a_gap_hides_nothing(journal, said):
+    journal.append(said("a").owing)
+    end = journal.end()
+    journal.append(said("torn"))
+    journal.words[END] = end
+    os.truncate(file_of(journal), end - journal.words[CURRENT] + 20)
+    gap(journal)
+    journal.append(said("b"))
+    assert names(journal.lately()) == ["a", "b"]

@@ -6,11 +6,12 @@ import shutil
 from contextlib import contextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from scoutcache.channels.heard import Heard, position_of
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
-from scoutcache.channels.page import CURRENT, END
+from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.coherence.messages import encode
 from scoutcache.errors import TierUnavailable
@@ -334,10 +335,10 @@ def test_who_comes_later_hears_of_debts_and_of_what_was_done_about_them(here, ot
 
 
 def test_a_segment_without_debts_is_not_read(here, other, said, journal, monkeypatch):
-    here.tell(said("a").owing)
-    journal.words[CURRENT] = journal.end()
-    monkeypatch.setattr(other.journal, "since", lambda *_: pytest.fail("it reads"))
+    journal._segment = other.journal._segment = 100
+    here.tell(said("a" * 100).owing)
     here.tell(said("b"))
+    monkeypatch.setattr(other.journal, "_part", lambda *_: pytest.fail("it reads"))
     assert other.lately() == []
 
 
@@ -372,3 +373,30 @@ def test_of_a_flood_of_debts_not_all_are_remembered(here, said, monkeypatch):
     for name in "abcd":
         here.tell(said(name, kind="written").owing)
     assert len(here._owing) == 2
+
+
+@pytest.mark.parametrize("kind", ["key", "written"])
+@pytest.mark.parametrize("how", ["news", "lately"])
+def test_what_somebody_else_owed_is_told_when_it_is_done_and_once(here, other, said, kind, how):
+    """Or who starts later would owe it for ever."""
+    debt, done = replace(said("a", "b", kind=kind), stamp=5).owing, replace(said("a", kind="written"), stamp=6)
+    other.tell(debt)
+    news(here) if how == "news" else here.lately()
+    here.written(replace(done, stamp=4))
+    assert news(other) == []
+    here.written(done)
+    here.written(done)
+    other.written(done)
+    assert news(other) == [done]
+    other.written(done)
+    here.written(replace(done, names=("b",)))
+    assert news(other) == [replace(done, names=("b",))]
+
+
+def test_what_was_removed_after_all_is_not_told_to_be_written(here, other, said):
+    here.tell(said("a").owing)
+    here.tell(said("a").opening)
+    assert here._owing
+    here.tell(said("a"))
+    here.written(said("a", kind="written"))
+    assert news(other) == [said("a").owing, said("a").opening, said("a")]

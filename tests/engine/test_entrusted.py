@@ -114,6 +114,17 @@ def test_what_is_said_while_the_server_is_away_settles_nothing(entrusted):
     assert entrusted
 
 
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+def test_what_was_paid_before_it_knew_that_the_server_is_back_is_owed_no_longer(entrusted, lately, message):
+    """Or each process of the machine that looks a moment later would pay once more."""
+    lately += [message, replace(message, owed=False, stamp=9)]
+    for one in lately:
+        entrusted.apply(one)
+    assert entrusted
+    entrusted.turn(answers=True)
+    assert not entrusted
+
+
 @pytest.mark.parametrize("kind", ABOUT_K)
 def test_what_was_said_before_it_was_owed_settles_nothing(entrusted, kind):
     """An older value that was just being given to the server, say."""
@@ -319,3 +330,13 @@ def test_of_many_patterns_few_are_made_its_own_in_a_turn(entrusted, world, fake_
     assert len(world.doubts[SERVER].owed) == 100
     entrusted.turn(answers=True)
     assert len(world.doubts[SERVER].owed) == 150
+
+
+def test_of_many_debts_each_is_paid_without_a_look_at_the_others(entrusted):
+    """Hits wait for who hears of it."""
+    entrusted.apply(owed("key", *[f"k{n}" for n in range(5_000)]))
+    entrusted.turn(answers=True)
+    copied = entrusted._refs
+    entrusted.apply(said("key", "k1", stamp=9))
+    assert entrusted._refs is copied
+    assert len(copied) == 4_999

@@ -525,3 +525,85 @@ def test_what_is_set_again_before_it_was_made_good_ends_what_depends_on_it(opene
     a.set("source", 2)
     assert a.get("k") is None
     assert opened(deaf=True).get("k") is None
+
+
+def test_an_older_write_is_no_reason_to_forget_what_is_owed(opened, server, tmp_path):
+    """Of two writers the later start wins, though the server could not be told of it in time."""
+    a = opened(deaf=True)
+
+    def compute():
+        server.pause()
+        a.set("k", "new")
+        back(server, a)
+        return "old"
+
+    a.get_or_compute("k", compute)
+    a._core.background.turn()
+    assert not a._core.world.doubts[1]
+    assert opened(deaf=True, directory=tmp_path / "far").get("k") == a.get("k") == "new"
+
+
+@pytest.mark.parametrize("end", [lambda cache: cache.delete("source"), lambda cache: cache.invalidate("sour*")],
+                         ids=["delete", "pattern"])  # fmt: skip
+def test_what_depends_on_it_ends_before_a_tier_that_is_away_raises(opened, monkeypatch, end):
+    a = opened(deaf=True, raise_errors=True)
+    a.set("source", 1)
+    a.set("k", "old", depends_on=["source"])
+    with monkeypatch.context() as meanwhile:
+        for name in ("remove", "remove_each", "remove_matching"):
+            meanwhile.setattr(a._core.tiers[2], name, refuse)
+        with pytest.raises(TierUnavailable):
+            end(a)
+    assert a.get("k") is None
+
+
+def test_who_starts_later_does_not_owe_what_was_made_good_for_one_that_had_ended(opened, server):
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    server.pause()
+    a.set("k", "new")
+    a.close()
+    assert b.get("k") == "new"
+    back(server, b)
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=True)
+    entrusted._make_own(time.monotonic())
+    for _ in range(3):  # the disk has heard of it by then
+        b._core.background.turn()
+    assert not b._core.world.doubts[1]
+    assert not opened(deaf=True)._core.world.doubts[1]
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear", "set"])
+def test_what_was_paid_before_a_neighbour_saw_that_the_server_is_back_is_not_paid_twice(opened, server, way):
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.set("k", "old", tags=["T"])
+    server.pause()
+    a.set("k", "new", tags=["T"]) if way == "set" else INVALIDATIONS[way](a)
+    b.get("k")
+    entrusted = b._core.world.doubts[1].also
+    entrusted.turn(answers=False)
+    assert entrusted
+    back(server, a)
+    a._core.background.turn()
+    b.get("k")  # hears of it
+    back(server, b)
+    entrusted.turn(answers=True)
+    assert not entrusted
+
+
+@pytest.mark.parametrize("way", END)
+def test_who_starts_after_a_gap_knows_what_is_owed(opened, server, way):
+    """A worker was killed in the middle of a change while the server was away, and is started anew."""
+    a = opened(deaf=True)
+    a.set("source", 1)
+    a.set("k", "old", tags=["T"], depends_on=["source"])
+    server.pause()
+    END[way](a)
+    journal = a._core.journal.beside.journal
+    with journal._lock.held():
+        journal._gap()
+    server.resume()
+    b = opened(deaf=True)
+    assert b.get("k") is None
