@@ -228,6 +228,7 @@ class Assembly:
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
             remembered=versions.remembered_names, is_remembered=versions.is_remembered,
             why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
+            served=(lambda _: None) if self._memory is None else self._memory.served,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,

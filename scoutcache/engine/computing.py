@@ -44,7 +44,7 @@ ELSEWHERE = 0.25
 class Computing:
     """Computations for one cache.
 
-    *clock* is monotonic seconds; *peek* gives what memory has, stale entries too, and counts a fresh one as a hit.
+    *clock* is monotonic seconds; *peek* gives what memory has, stale entries too.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Computing:
             if one.header.fresh_until <= now:
                 stale[ref] = one
             else:
-                job.results.add(ref, one.live, _hit(one))
+                self._serve(job, ref, one)
             if (ref in stale or recipe.is_due(one.header, now)) and not self._world.failures.is_paused(ref):
                 due.append(ref)
         until = self._clock() + recipe.patience
@@ -189,6 +189,13 @@ class Computing:
             yield from self._compute_missing(job)
         if stale:
             yield from self._serve_stale(job, stale, running, until)
+
+    def _serve(self, job: Job, ref: Ref, one: Found) -> None:
+        """The fresh value that was found is the answer; a hit in memory is counted here and nowhere before."""
+        if one.tier == "memory":
+            self._world.served(one.header)
+        outcome = Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
+        job.results.add(ref, one.live, outcome)
 
     def _part(self, job: Job, missing: Sequence[Ref], stale: Mapping[Ref, Found]) -> None:
         """End the flight with what was found, and go on with the rest (Rule 6)."""
@@ -367,10 +374,6 @@ class Computing:
 def _saved(flight: Flight, recipe: Recipe) -> float | None:
     """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
     return recipe.cost if flight.cost is None else flight.cost
-
-
-def _hit(one: Found) -> Outcome:
-    return Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
 
 
 def _as_found(one: Found) -> dict[str, Any]:
