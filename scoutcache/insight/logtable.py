@@ -173,18 +173,20 @@ class Log:
         ran, seconds = ran[self.computed[ran]], seconds[self.computed[ran]]
         return self.names.assign(
             requests=self.per_entry(self.flag("request")), hits=self.per_entry(self.flag("hit")),
-            reads=self.per_entry(self.flag("hit") & ~self.joined), writes=self.per_entry(self.written | self.computed),
+            reads=self.per_entry(self.flag("hit") & ~self.joined), writes=self.per_entry(self.written),
             computations=np.where(runs > 0, runs, priced), size_bytes=self._largest(),
             factory_s=np.where(runs > 0, self._summed(ran, seconds), np.nan),
             cost_usd=np.where(runs > 0, by_runs, by_writes), unit_usd=unit,
         )  # fmt: skip
 
     def _largest(self) -> Floats:
-        """The largest size seen of each entry, NaN where none was."""
+        """The largest size seen of each entry, NaN where none was: of what was stored, or found to be."""
         import numpy as np
 
         found = np.full(len(self.names), -1.0)
         rows, size = self.known("size")
+        stored = (self.written | self.flag("hit"))[rows]
+        rows, size = rows[stored], size[stored]
         np.maximum.at(found, self.entry[rows], size)
         return np.where(found < 0, np.nan, found)
 
