@@ -276,7 +276,8 @@ class Calls:
         entries, made, items = [], dict[Ref, float](), list(items)
         for key, value in items:
             ref = self.noted_ref(key, options.namespace, made)
-            entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
+            life = self.lifetime(ref, options.ttl, options.stale_ttl)
+            entries.append(core.writing.entry(ref, value, life, cost, tags))
         if not entries:
             return 0
         taken, refused = 0, set[Ref]()
@@ -295,8 +296,8 @@ class Calls:
             ref, handled = entry.ref, entry.handled
             core.recorder.record(
                 "set", ref.namespace, ref.key, tier=None, outcome=outcome, reason=reason, began_ns=began_ns,
-                ended_ns=ended_ns, size=entry.live.size, cost=cost, tags=tuple(tags), depends_on=tuple(depends_on),
-                ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
+                ended_ns=ended_ns, size=entry.live.size, cost=entry.cost, tags=tuple(tags),
+                depends_on=tuple(depends_on), ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
                 codec=handled.compression, codec_us=None if handled.size is None else handled.ns / 1000,
                 keygen_us=made.get(ref),
             )  # fmt: skip

@@ -119,7 +119,7 @@ class Computing:
             return None
         if (stale := flight.stale.get(ref)) is not None:
             return (yield from self._follow_stale(ref, stale, recipe))
-        return Outcome(value, "joined", cost=_saved(flight, recipe), wait_s=self._clock() - began)
+        return Outcome(value, "joined", cost=_saved(flight, ref, recipe), wait_s=self._clock() - began)
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
@@ -324,7 +324,8 @@ class Computing:
             live = None if self._is_outdated(other, ref) else lives.get(ref)
             if live is not None and job.recipe.accepts(value := live.value()):
                 waited = self._clock() - began
-                job.results.add(ref, live, Outcome(value, "joined", cost=_saved(other, job.recipe), wait_s=waited))
+                cost = _saved(other, ref, job.recipe)
+                job.results.add(ref, live, Outcome(value, "joined", cost=cost, wait_s=waited))
 
     # -- what is missing
 
@@ -371,9 +372,9 @@ class Computing:
         return True
 
 
-def _saved(flight: Flight, recipe: Recipe) -> float | None:
+def _saved(flight: Flight, ref: Ref, recipe: Recipe) -> float | None:
     """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
-    return recipe.cost if flight.cost is None else flight.cost
+    return recipe.cost if (cost := flight.costs.get(ref)) is None else cost
 
 
 def _as_found(one: Found) -> dict[str, Any]:

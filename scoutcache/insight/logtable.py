@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.chat.prices import BYTES_PER_TOKEN, model_in, named
 from scoutcache.oplog.columns import names_in
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _FIGURES: Final = (
 _WORDS: Final = ("op", "namespace", "tier", "outcome", "reason", "codec", "tags", "prefix", "error")
 COLUMNS: Final = (*_FIGURES, *_WORDS, "key", "request", "hit")
 """The columns of the log that a `Log` needs."""
-BYTES_PER_TOKEN: Final = 4
-"""English text has about four bytes to a token, by OpenAI's rule of thumb; others have fewer."""
 
 
 class Log:
@@ -226,14 +225,29 @@ class Log:
     @cached_property
     def model_usd(self) -> Floats:
         """What a call for each entry costs at least by its model's price of output; NaN where that is unknown."""
+        return self.keys["size_bytes"].to_numpy() * self._byte_usd
+
+    @cached_property
+    def _byte_usd(self) -> Floats:
+        """What a byte of each entry costs by its model's price of output, as `cost_by_size` has it."""
         import numpy as np
 
         found = np.full(len(self.names), np.nan)
         if self.models and len(self.names):
-            named = self.tags[self.tags["tag"].str.startswith("model:")]
-            rate = named["tag"].str.removeprefix("model:").map(self.models).to_numpy("float64")
-            size = self.keys["size_bytes"].to_numpy()[named["entry"].to_numpy()]
-            found[named["entry"].to_numpy()] = size / BYTES_PER_TOKEN * rate / 1e6
+            priced = {tag: named(self.models, model_in(tag)) for tag in self.tags["tag"].unique()}
+            usd = self.tags.assign(usd=self.tags["tag"].map(priced).astype("float64")).dropna(subset="usd")
+            found[usd["entry"].to_numpy()] = usd["usd"].to_numpy() / BYTES_PER_TOKEN / 1e6
+        return found
+
+    @cached_property
+    def by_model(self) -> Flags:
+        """Writes whose cost nobody said: it is what their model's price made of their size."""
+        import numpy as np
+
+        found = np.zeros(self._count, "bool")
+        rows, cost = self.known("cost")
+        usd = self.at("size", rows) * self._byte_usd[self.entry[rows]]
+        found[rows] = self.written[rows] & np.isclose(cost, usd, rtol=1e-9, atol=0)
         return found
 
 
