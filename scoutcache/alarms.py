@@ -3,7 +3,8 @@
 Rule 1: nobody listens to ``alert``: nothing is looked at.  Hits pay nothing either way.
 Rule 2: an alert is told when it begins and when it ends; one that rises or falls to another level ends and begins.
 Rule 3: a share of few requests says nothing: under `LEAST` of them the hit rate is not judged,
-        of a period that somebody asks about under `FEWEST`.
+        of a period that somebody asks about under `FEWEST`.  Nor does what few operations took: the 95th percentile of
+        fewer than `LEAST` is one of the five slowest, such as the first of a process, which open files and load models.
 Rule 4: a tier is away while its breaker is open; one without a breaker for `REMEMBERED` seconds after it last failed.
 """
 
@@ -36,15 +37,15 @@ _TIMED: Final = ("set", "delete")
 def figures_of(found: Stats, hour: Stats, *, away: Mapping[str, str], least: int = 1) -> Figures:
     """What `alerts` judges: shares, sizes and latencies of *found*, counts of *hour*.
 
-    The hit rate of less than *least* requests is unknown.
+    The hit rate of less than *least* requests is unknown, and what so few operations took (Rule 3).
     """
-    operations = {what: found.operations[what].p95_us for what in _TIMED if what in found.operations}
+    timed = {"hit": found.hit, **{what: found.operations[what] for what in _TIMED if what in found.operations}}
     keygen = found.operations.get(KEYGEN)
     memory = next((tier.size_bytes for tier in found.tiers if tier.name == "memory"), None)
     return Figures(
         hit_rate=found.total.hit_rate if found.total.requests >= least else None,
         memory_bytes=memory,
-        operations={"hit": found.hit.p95_us, **operations},
+        operations={what: took.p95_us for what, took in timed.items() if took.count >= LEAST},
         keygen_us=None if keygen is None else keygen.p95_us,
         invalidations=hour.total.invalidations,
         errors=hour.total.errors,

@@ -228,6 +228,8 @@ class Assembly:
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
             remembered=versions.remembered_names, is_remembered=versions.is_remembered,
             why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
+            price=self._price(),
+            served=(lambda _: None) if self._memory is None else self._memory.served,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),
             policy=self._keeping.policy, sliding=self._keeping.sliding,
@@ -237,6 +239,13 @@ class Assembly:
             throttle=self._config.freshness.throttle, dice=random.random,
             refreshed=partial(tell_refreshed, self._recorder, self._clocks.monotonic_ns),
         )  # fmt: skip
+
+    def _price(self) -> Callable[[Sequence[str], int], float | None] | None:
+        if not self._config.costs.models:
+            return None
+        from scoutcache.chat.prices import cost_by_size
+
+        return partial(cost_by_size, self._config.costs)
 
     def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
         memory = self._memory

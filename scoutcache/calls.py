@@ -5,7 +5,7 @@ Every method is a flow; `Cache` and `AsyncCache` only drive it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from scoutcache.core import Core
@@ -113,14 +113,51 @@ class Calls:
         if found is not None:
             self.recording.found(ref, found, began, making_us(key))
             return found.value
-        near = MISSING if core.by_meaning is None else (yield from core.by_meaning.near(key, ref))
+        near = MISSING if core.by_meaning is None else (yield from core.by_meaning.near(key, ref, _anything))
         if near is not MISSING:
             return near
         self.recording.missed("get", ref, began, reasons, making_us(key))
         return default
 
+    def get_accepted(
+        self, key: Key, accepts: Callable[[Any], bool], default: Any, namespace: str | None
+    ) -> Flow[Any]:
+        """The fresh value of *key* if *accepts* it, else *default*; one that is refused is removed, and was a miss."""
+        core, ref = self.core, self.ref(key, namespace)
+        began, reasons = core.clocks.monotonic_ns(), dict[Ref, str]()
+        found = yield from self._look(ref, reasons)
+        if found is not None and accepts(found.value):
+            self.recording.found(ref, found, began, making_us(key))
+            if found.tier == "memory":
+                yield from self.renew([ref])
+            return found.value
+        if found is not None:
+            yield from self.refuse(ref, began, making_us(key))
+            return default
+        near = MISSING if core.by_meaning is None else (yield from core.by_meaning.near(key, ref, accepts))
+        if near is not MISSING:
+            return near
+        self.recording.missed("get", ref, began, reasons, making_us(key))
+        return default
+
+    def refuse(self, ref: Ref, began: int, keygen_us: float | None) -> Flow[None]:
+        """Remove what was found at *ref* and isn't to be served: a miss."""
+        yield from self.delete(ref.key, ref.namespace)
+        self.recording.missed("get", ref, began, {ref: "refused"}, keygen_us)
+
+    def _look(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Found | None]:
+        """The fresh entry of *ref*, on record nowhere yet; *reasons* is told why there is none."""
+        core = self.core
+        core.follower.sync()
+        now = core.world.now()
+        if core.memory is not None and core.may_peek() and (row := core.memory.look(ref)) is not None:
+            found = Found.in_memory(row.header, row.live, core.world.codec.settings.serializer)
+            if found.header.fresh_until > now:
+                return found
+        return (yield from self._find([ref], reasons)).get(ref) if core.config.enabled else None
+
     def peek(self, ref: Ref) -> Live | None:
-        """What memory has, fresh and after applying what other processes announced."""
+        """What memory has, fresh and after applying what other processes announced; counted as a hit."""
         core = self.core
         core.follower.sync()
         return None if core.memory is None or not core.may_peek() else core.memory.live(ref)
@@ -132,7 +169,7 @@ class Calls:
             return
         here = world.here()
         sliding = [ref for ref in refs if world.sliding(ref) is not None]
-        for row in core.memory.rows(sliding, count=False).values():
+        for row in core.memory.rows(sliding).values():
             yield from core.reading.renewing.after_hit(world.memory, row.header, row.live, here)
 
     def _find(self, refs: Sequence[Ref], reasons: dict[Ref, str]) -> Flow[dict[Ref, Found]]:
@@ -191,7 +228,7 @@ class Calls:
         core.follower.sync()
         if not core.config.enabled:
             return None
-        if core.memory is not None and (row := core.memory.rows([ref], count=False).get(ref)) is not None:
+        if core.memory is not None and (row := core.memory.rows([ref]).get(ref)) is not None:
             return Found.in_memory(row.header, row.live, core.world.codec.settings.serializer)
         return (yield from core.reading.find_one(ref, promote=False))
 
@@ -239,7 +276,8 @@ class Calls:
         entries, made, items = [], dict[Ref, float](), list(items)
         for key, value in items:
             ref = self.noted_ref(key, options.namespace, made)
-            entries.append(core.writing.entry(ref, value, self.lifetime(ref, options.ttl, options.stale_ttl), cost))
+            life = self.lifetime(ref, options.ttl, options.stale_ttl)
+            entries.append(core.writing.entry(ref, value, life, cost, tags))
         if not entries:
             return 0
         taken, refused = 0, set[Ref]()
@@ -258,8 +296,8 @@ class Calls:
             ref, handled = entry.ref, entry.handled
             core.recorder.record(
                 "set", ref.namespace, ref.key, tier=None, outcome=outcome, reason=reason, began_ns=began_ns,
-                ended_ns=ended_ns, size=entry.live.size, cost=cost, tags=tuple(tags), depends_on=tuple(depends_on),
-                ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
+                ended_ns=ended_ns, size=entry.live.size, cost=entry.cost, tags=tuple(tags),
+                depends_on=tuple(depends_on), ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
                 codec=handled.compression, codec_us=None if handled.size is None else handled.ns / 1000,
                 keygen_us=made.get(ref),
             )  # fmt: skip
@@ -319,6 +357,10 @@ class Calls:
         if ref in standing and standing[ref][0].start > start:
             return False
         return (yield from self.delete(ref.key, ref.namespace))
+
+
+def _anything(_: object) -> bool:
+    return True
 
 
 def tag_names(tags: Iterable[str]) -> list[str]:

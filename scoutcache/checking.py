@@ -16,6 +16,7 @@ from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
+from scoutcache.keys import making_us
 from scoutcache.obtaining import obtain, options
 
 __all__ = ["get_checked", "get_or_reload"]
@@ -37,14 +38,7 @@ def get_checked(
         return (yield from obtain(calls, key, factory, options("get_with_validation", {**how, "validate": validate})))
     if how.keys() - {"namespace"}:
         raise CacheError(f"{', '.join(how)}: without a factory nothing is stored")
-    namespace = how.get("namespace")
-    value = yield from calls.get(key, MISSING, namespace)
-    if value is MISSING:
-        return default
-    if validate(value):
-        return value
-    yield from calls.delete(key, namespace)
-    return default
+    return (yield from calls.get_accepted(key, validate, default, how.get("namespace")))
 
 
 def get_or_reload(
@@ -60,11 +54,11 @@ def get_or_reload(
     if exists is not None:
         _check_callable("exists", exists)
     given = options("get_or_reload", how)
-    ref = calls.ref(key, given.namespace)
+    ref, began = calls.ref(key, given.namespace), calls.core.clocks.monotonic_ns()
     if exists is not None and (yield from calls.exists(key, given.namespace)):
         there = yield from perform(Call(partial(exists, ref.key), Flight([ref], calls.core.world.loop())))
         if not there:
-            yield from calls.delete(key, given.namespace)
+            yield from calls.refuse(ref, began, making_us(key))
             return default
     value = yield from obtain(calls, key, partial(loader, ref.key), given)
     return default if value is MISSING else value

@@ -51,8 +51,8 @@ class Clocks:
 class ByMeaning(Protocol):
     """Answers questions by what was answered to others that mean the same; see `scoutcache.answers.routing`."""
 
-    def near(self, key: object, ref: Ref) -> Flow[Any]:
-        """The answer to one that means the same, recorded as a hit; `MISSING` where there is none."""
+    def near(self, key: object, ref: Ref, accepts: Callable[[Any], bool]) -> Flow[Any]:
+        """The answer to one that means the same, recorded as a hit; `MISSING` where there is none *accepts*."""
 
     def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
         """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""

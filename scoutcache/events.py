@@ -44,7 +44,8 @@ class Hit(OfKey, frozen=True):
 
 
 class Miss(OfKey, frozen=True):
-    """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, corrupt, unavailable, bypassed."""
+    """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, refused, corrupt,
+    unavailable, bypassed."""
 
     name: ClassVar[str] = "miss"
     reason: str

@@ -115,7 +115,7 @@ class _Fields:
         began_ns = core.clocks.monotonic_ns()
         tags, depends_on = tuple(options.tags), list[str]()
         if found is None:
-            entry = core.writing.entry(self._ref, fields, calls.lifetime(self._ref, options.ttl))
+            entry = core.writing.entry(self._ref, fields, calls.lifetime(self._ref, options.ttl), None, tags)
         else:
             header = found.header
             entry = core.writing.entry(self._ref, fields, Lifetime(NEVER), header.cost)

@@ -155,7 +155,7 @@ class CacheOperation(BaseModel):
     hit: bool | None = None
     """None for what is no lookup."""
     reason: str | None = None
-    """Why it missed: cold, expired, evicted, invalidated, corrupt, unavailable, bypassed."""
+    """Why it missed, such as cold, expired, evicted, invalidated or refused."""
     latency_ms: float | None = Field(default=None, ge=0)
     backend_used: str | None = None
     bytes: int | None = Field(default=None, ge=0)

@@ -11,7 +11,7 @@ from scoutcache.callables import is_coroutine_function
 from scoutcache.calls import Calls, Key, several, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
-from scoutcache.entry import MISSING, NEVER, Ref
+from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import key_text, making_us
 from scoutcache.telling import codec_figures, tell_stored
@@ -66,8 +66,8 @@ def obtain(
     if _is_bypassed(calls, how):
         outcomes = yield from _obtained(calls, [ref], recipe, began, bypass=True)
     else:
-        live = calls.peek(ref)
-        if live is not None and recipe.validate is None and recipe.refresh_ahead is None:
+        live = _at_once(calls, ref, recipe)
+        if live is not None:
             calls.recording.hit(ref, began, live.size, making_us(key))
             yield from calls.renew([ref])
             return live.value()
@@ -82,13 +82,20 @@ def obtain(
     return outcomes[ref].value
 
 
+def _at_once(calls: Calls, ref: Ref, recipe: Recipe) -> Live | None:
+    """What memory has, where being fresh is all that is asked of it: that is served, and counted as a hit."""
+    if recipe.validate is None and recipe.refresh_ahead is None:
+        return calls.peek(ref)
+    calls.core.follower.sync()
+    return None
+
+
 def _near(calls: Calls, key: Key, ref: Ref, recipe: Recipe) -> Flow[Any]:
     """What answers by meaning, where nothing is kept for the very key."""
     assert calls.core.by_meaning is not None
     if (yield from calls.find(key, ref.namespace)) is not None:
         return MISSING
-    near = yield from calls.core.by_meaning.near(key, ref)
-    return near if near is MISSING or recipe.validate is None or recipe.validate(near) else MISSING
+    return (yield from calls.core.by_meaning.near(key, ref, recipe.accepts))
 
 
 def _keep(calls: Calls, key: Key, ref: Ref, outcome: Outcome, recipe: Recipe) -> Flow[None]:

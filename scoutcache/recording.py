@@ -29,7 +29,7 @@ class Recording:
     def hit(
         self, ref: Ref, began: int, size: int | None, keygen_us: float | None = None, ended: int | None = None
     ) -> None:
-        """A hit in memory: counted by the memory tier itself, so only the log is told."""
+        """A hit in memory that its tier has counted, so that only the log is told."""
         core = self._core
         log = core.recorder.hit_log
         if log is not None:
@@ -42,8 +42,12 @@ class Recording:
             core.hooks.emit(events.Hit(*ref, "memory"))
 
     def found(self, ref: Ref, found: Found, began: int, keygen_us: float | None, ended: int | None = None) -> None:
-        """A hit below memory."""
+        """A hit of what a look has found."""
         core = self._core
+        if found.tier == "memory":
+            core.world.served(found.header)
+            self.hit(ref, began, found.size, keygen_us, ended)
+            return
         core.recorder.record(
             "get", ref.namespace, ref.key, tier=found.tier, outcome="hit", began_ns=began,
             ended_ns=core.clocks.monotonic_ns() if ended is None else ended, size=found.raw_size,

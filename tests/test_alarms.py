@@ -75,6 +75,32 @@ def test_a_hit_rate_of_few_requests_says_nothing(told):
     assert heard == [("hit_rate", "WARNING", True)]
 
 
+@pytest.mark.parametrize("what", ["set", "hit"])
+def test_what_few_operations_took_says_nothing(make, fake_clock, what):
+    cache, heard = make(tiers=["disk"], alerts={"hit_rate": 0}), []
+    cache.on("alert", lambda record: heard.append((record.alert, record.began)))
+    cache.set("k", 1)
+    tier, name = cache._core.tier("disk"), "write" if what == "set" else "read"
+    done = getattr(tier, name)
+
+    def slowly(*args):
+        fake_clock.advance(0.06)
+        return done(*args)
+
+    setattr(tier, name, slowly)
+
+    def call():
+        return cache.set("k", 1) if what == "set" else cache.get("k")
+
+    for _ in range(LEAST - 2):
+        call()
+    turn(cache)
+    assert heard == []
+    call(), call()
+    turn(cache)
+    assert heard == [("operation", True)]
+
+
 def test_hits_in_memory_count_and_tell_nobody(told):
     cache, heard = told
     for number in range(LEAST):

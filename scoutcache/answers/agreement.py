@@ -38,7 +38,7 @@ class Agreement(Readings):
         if memory is not None and index.is_due_to_be_compared():
             generation, places = index.generation(), index.places()
             refs = {place: Ref(namespace, key_of(*place, here=True)) for place in places}
-            there = memory.rows(refs.values(), count=False)
+            there = memory.rows(refs.values())
             ghosts = {place: places[place][0] for place, ref in refs.items() if ref not in there}
             index.amend((), ghosts, generation)
         return index

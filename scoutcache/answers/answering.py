@@ -92,18 +92,14 @@ class Answering(Agreement):
         began, reasons = self.core.clocks.monotonic_ns(), dict[Ref, str]()
         found = yield from self._found(one, name, preset, reasons)
         if found is not None:
-            self._record(found, began)
+            self.served(found, began)
             return found
         self.calls.recording.missed("get", Ref(name, one.key), began, reasons, None)
         return None
 
-    def hit(self, query: str, scope: Mapping[str, Any], namespace: str) -> Flow[Found | None]:
-        """The same, of which a miss is recorded by the caller."""
-        began = self.core.clocks.monotonic_ns()
-        found = yield from self._found(asked(query, scope), namespace, self.preset(None), {})
-        if found is not None:
-            self._record(found, began)
-        return found
+    def sought(self, query: str, scope: Mapping[str, Any], namespace: str) -> Flow[Found | None]:
+        """The same, on record nowhere: the caller says whether it is `served`."""
+        return (yield from self._found(asked(query, scope), namespace, self.preset(None), {}))
 
     def _found(self, one: Asked, namespace: str, preset: Preset, reasons: dict[Ref, str]) -> Flow[Found | None]:
         if not self.core.config.enabled:
@@ -209,7 +205,8 @@ class Answering(Agreement):
             similarity = lifted(one.query, reading.answer.query, similarity)
         return reading, similarity
 
-    def _record(self, found: Found, began: int) -> None:
+    def served(self, found: Found, began: int) -> None:
+        """Record a hit."""
         ref, tier = found.reading.ref, found.reading.tier
         if tier == "memory" and self.core.memory is not None and self.core.memory.live(ref) is not None:
             self.calls.recording.hit(ref, began, found.reading.size)  # reading it again counted it

@@ -11,6 +11,7 @@ Rule 4: only a key that is a text is a question: a `CacheKey` holds a digest, an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.answers.answering import Answering
@@ -78,13 +79,17 @@ class Routing:
             return None
         return Sought(query, {"model": NO_MODEL, "prefix": prefix})
 
-    def near(self, key: object, ref: Ref) -> Flow[Any]:
-        """The answer to a question that means the same, recorded as a hit; `MISSING` where there is none."""
+    def near(self, key: object, ref: Ref, accepts: Callable[[Any], bool]) -> Flow[Any]:
+        """The answer to a question that means the same, recorded as a hit; `MISSING` where there is none *accepts*."""
         asked = self._sought(key, ref)
         if asked is None:
             return MISSING
-        found = yield from spared(self._core, self._answering.hit(*asked, ref.namespace))
-        return MISSING if found is None else found.reading.answer.response
+        began = self._core.clocks.monotonic_ns()
+        found = yield from spared(self._core, self._answering.sought(*asked, ref.namespace))
+        if found is None or not accepts(found.reading.answer.response):
+            return MISSING
+        self._answering.served(found, began)
+        return found.reading.answer.response
 
     def keep(self, key: object, ref: Ref, response: Any, ttl: float) -> Flow[None]:
         """Let *response*, which was stored at *ref* for *ttl* seconds, be found by meaning."""

@@ -7,21 +7,36 @@ batches) are not known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, TypeVar
 
 from scoutcache.chat.answers import DATE, bare
 from scoutcache.config_sections import CostsSection, ModelPrice
 
-__all__ = ["cost_of", "price_of"]
+__all__ = ["BYTES_PER_TOKEN", "cost_by_size", "cost_of", "model_in", "named", "price_of"]
+
+P = TypeVar("P")
+
+BYTES_PER_TOKEN: Final = 4
+"""English text has about four bytes to a token, by OpenAI's rule of thumb; others have fewer."""
+_TAG: Final = "model:"
 
 
 def price_of(costs: CostsSection, *models: str | None) -> ModelPrice | None:
     """The price of the first of *models*, by the first of its names, that has one."""
-    for model in models if costs.models else ():
-        for name in _names(model) if model else ():
-            if (price := costs.models.get(name)) is not None:
-                return price
-    return None
+    return next((price for model in models if (price := named(costs.models, model)) is not None), None)
+
+
+def named(prices: Mapping[str, P], model: str | None) -> P | None:
+    """What stands in *prices* for *model*, by the first of its names that is there."""
+    if not prices or not model:
+        return None
+    return next((prices[name] for name in _names(model) if name in prices), None)
+
+
+def model_in(tag: str) -> str | None:
+    """The model that a tag names, None for another tag."""
+    return tag.removeprefix(_TAG) if tag.startswith(_TAG) else None
 
 
 def _names(model: str) -> Iterator[str]:
@@ -44,3 +59,16 @@ def cost_of(
     if price is None or (input_tokens is None and output_tokens is None):
         return costs.default_call_usd
     return ((input_tokens or 0) * price.input + (output_tokens or 0) * price.output) / 1_000_000
+
+
+def cost_by_size(costs: CostsSection, tags: Iterable[str], size: int) -> float | None:
+    """What a call cost at least whose answer has *size* bytes, by the model that one of its *tags* names.
+
+    Nobody said how many tokens were asked: they count nothing.  None without a model that has a price.
+
+    >>> costs = CostsSection(models={"big": {"input": 2.5, "output": 10}})
+    >>> cost_by_size(costs, ["model:big"], 4000), cost_by_size(costs, ["team:a"], 4000)
+    (0.01, None)
+    """
+    price = price_of(costs, *map(model_in, tags))
+    return None if price is None else size / BYTES_PER_TOKEN * price.output / 1e6

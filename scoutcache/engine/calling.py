@@ -149,8 +149,8 @@ class Calling:
             said = job.recipe if context is None else context.said(job.recipe)
             if said is not job.recipe:
                 job.flight.late = began.end, said.marks
-            job.flight.cost = said.cost
-            lives, stored = yield from self._keep(values, context, said, began)
+            made, stored = yield from self._keep(values, context, said, began)
+            job.flight.costs = {ref: entry.cost for ref, entry in made.items()}
         share, found = seconds / len(refs), context is not None and context.found
         for ref in refs:
             if ref not in values:
@@ -159,14 +159,14 @@ class Calling:
                 )
                 continue
             self._world.failures.forget(ref)
-            live, entry = lives[ref], stored.get(ref)
+            entry, kept = made[ref], ref in stored
             if not found:
-                self._world.hooks.emit(events.Computed(*ref, share, entry is not None))
+                self._world.hooks.emit(events.Computed(*ref, share, kept))
             outcome = Outcome(
-                values[ref], "found" if found else "computed", None, reasons[ref], share, said.cost, live.size,
-                None if entry is None else _kept(entry, said), None if entry is None else entry.handled, waited,
+                values[ref], "found" if found else "computed", None, reasons[ref], share, entry.cost, entry.live.size,
+                _kept(entry, said) if kept else None, entry.handled if kept else None, waited,
             )  # fmt: skip
-            job.results.add(ref, live, outcome)
+            job.results.add(ref, entry.live, outcome)
 
     def _call(self, job: Job, refs: Sequence[Ref]) -> Flow[tuple[dict[Ref, Any], Context | None, float]]:
         """Call the factory; its values, what it said of them, and how many seconds it took."""
@@ -197,19 +197,19 @@ class Calling:
 
     def _keep(
         self, values: Mapping[Ref, Any], context: Context | None, recipe: Recipe, began: Moment
-    ) -> Flow[tuple[dict[Ref, Live], dict[Ref, Entry]]]:
-        """The values as they are held, and those of them that some tier took, as far as tiers tell."""
-        lives: dict[Ref, Live] = {}
+    ) -> Flow[tuple[dict[Ref, Entry], set[Ref]]]:
+        """The values as they are held, and which of them some tier took, as far as tiers tell."""
+        made: dict[Ref, Entry] = {}
         entries, refused = [], set[Ref]()
         for ref, value in values.items():
             lifetime = recipe.lifetime_of(ref, value, context, self._world.dice)
             try:
-                entry = self._writing.entry(ref, value, lifetime, recipe.cost)
+                entry = self._writing.entry(ref, value, lifetime, recipe.cost, recipe.tags)
             except SerializationError as error:
                 self._world.hooks.emit(events.Unstorable(*ref, str(error)))
-                lives[ref] = Live(value, None, 0)
+                made[ref] = Entry(ref, Live(value, None, 0), None, lifetime, recipe.cost)
                 continue
-            lives[ref] = entry.live
+            made[ref] = entry
             if (context is None or context.keeps) and (recipe.store_if is None or recipe.store_if(value)):
                 entries.append(entry)
         taken = 0
@@ -217,8 +217,8 @@ class Calling:
             taken = yield from self._writing.store(
                 entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused
             )
-        kept = [entry for entry in entries if taken and entry.lifetime.fresh > 0 and entry.ref not in refused]
-        return lives, {entry.ref: entry for entry in kept}
+        kept = {entry.ref for entry in entries if taken and entry.lifetime.fresh > 0}
+        return made, kept - refused
 
 
 def _kept(entry: Entry, recipe: Recipe) -> Kept:

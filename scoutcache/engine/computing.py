@@ -44,7 +44,7 @@ ELSEWHERE = 0.25
 class Computing:
     """Computations for one cache.
 
-    *clock* is monotonic seconds; *peek* gives what memory has, stale entries too, and counts a fresh one as a hit.
+    *clock* is monotonic seconds; *peek* gives what memory has, stale entries too.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Computing:
             return None
         if (stale := flight.stale.get(ref)) is not None:
             return (yield from self._follow_stale(ref, stale, recipe))
-        return Outcome(value, "joined", cost=_saved(flight, recipe), wait_s=self._clock() - began)
+        return Outcome(value, "joined", cost=_saved(flight, ref, recipe), wait_s=self._clock() - began)
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
@@ -177,7 +177,7 @@ class Computing:
             if one.header.fresh_until <= now:
                 stale[ref] = one
             else:
-                job.results.add(ref, one.live, _hit(one))
+                self._serve(job, ref, one)
             if (ref in stale or recipe.is_due(one.header, now)) and not self._world.failures.is_paused(ref):
                 due.append(ref)
         until = self._clock() + recipe.patience
@@ -189,6 +189,13 @@ class Computing:
             yield from self._compute_missing(job)
         if stale:
             yield from self._serve_stale(job, stale, running, until)
+
+    def _serve(self, job: Job, ref: Ref, one: Found) -> None:
+        """The fresh value that was found is the answer; a hit in memory is counted here and nowhere before."""
+        if one.tier == "memory":
+            self._world.served(one.header)
+        outcome = Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
+        job.results.add(ref, one.live, outcome)
 
     def _part(self, job: Job, missing: Sequence[Ref], stale: Mapping[Ref, Found]) -> None:
         """End the flight with what was found, and go on with the rest (Rule 6)."""
@@ -317,7 +324,8 @@ class Computing:
             live = None if self._is_outdated(other, ref) else lives.get(ref)
             if live is not None and job.recipe.accepts(value := live.value()):
                 waited = self._clock() - began
-                job.results.add(ref, live, Outcome(value, "joined", cost=_saved(other, job.recipe), wait_s=waited))
+                cost = _saved(other, ref, job.recipe)
+                job.results.add(ref, live, Outcome(value, "joined", cost=cost, wait_s=waited))
 
     # -- what is missing
 
@@ -364,13 +372,9 @@ class Computing:
         return True
 
 
-def _saved(flight: Flight, recipe: Recipe) -> float | None:
+def _saved(flight: Flight, ref: Ref, recipe: Recipe) -> float | None:
     """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
-    return recipe.cost if flight.cost is None else flight.cost
-
-
-def _hit(one: Found) -> Outcome:
-    return Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
+    return recipe.cost if (cost := flight.costs.get(ref)) is None else cost
 
 
 def _as_found(one: Found) -> dict[str, Any]:

@@ -61,7 +61,7 @@ class Flight:
     """
 
     __slots__ = (
-        "cost", "dropping", "future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale",
+        "costs", "dropping", "future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale",
         "waits_for",
     )  # fmt: skip
 
@@ -75,8 +75,8 @@ class Flight:
         self.dropping: set[Ref] = set()
         self.stale: Mapping[Ref, Any] = {}
         self.late: tuple[int, Sequence[str]] | None = None
-        self.cost: float | None = None
-        """What its call cost, by whoever was asked or made it; None where nobody said."""
+        self.costs: Mapping[Ref, float | None] = {}
+        """What its call cost for each value, by whoever was asked or made it; None where nobody said."""
         self.waits_for: list[Flight] = []
         self.future: Future[Mapping[Ref, Live]] = Future()
         # A running future refuses cancel(): a cancelled follower must not take the flight down with it.

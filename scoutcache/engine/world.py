@@ -13,7 +13,7 @@ from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import FlightTable, Running
 from scoutcache.engine.moments import Here, Moments
-from scoutcache.entry import Mark, Ref
+from scoutcache.entry import Header, Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
@@ -79,6 +79,10 @@ class World:
     """Does that tier take any now?  It may have to be asked: `Work`."""
     why_gone: Callable[[Ref], str | None] = lambda _: None
     """Why memory has no fresh entry where it lately had one: then a miss is no cold one."""
+    price: Callable[[Sequence[str], int], float | None] | None = None
+    """What a call for a value with these tags and of that size cost, where nobody says; None without any price."""
+    served: Callable[[Header], object] = lambda _: None
+    """Counts that what memory showed was served: nobody but the engine knows whether it was."""
     note_ended: Callable[[Ref], object] = lambda _: None
     """Lets memory know what was ended below it, so that `why_gone` knows of that, too."""
     promote_on_hits: int = 2

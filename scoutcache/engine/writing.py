@@ -122,11 +122,18 @@ class Writing:
         heard.sources = sorted(names - {NAMESPACE_MARK})
         return heard.sources
 
-    def entry(self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None) -> Entry:
-        """*value* made ready to be stored; raises `SerializationError`."""
+    def entry(
+        self, ref: Ref, value: Any, lifetime: Lifetime, cost: float | None = None, tags: Sequence[str] = ()
+    ) -> Entry:
+        """*value* made ready to be stored; raises `SerializationError`.
+
+        What it cost is what somebody said, else what a price for its *tags* makes of it, and goes with it from here.
+        """
         codec = self._world.codec
         began = codec.clock()
         live, encoded = codec.hold(value)
+        if cost is None and tags and self._world.price is not None:
+            cost = self._world.price(tags, live.size)
         return Entry(ref, live, encoded, lifetime, cost, None, Handled(ns=codec.clock() - began))
 
     def store(

@@ -216,7 +216,7 @@ def _compression(seen: Seen) -> Iterator[Recommendation]:
 
 def _bypassed(seen: Seen) -> Iterator[Recommendation]:
     reasons = seen.stats.total.misses_by_reason
-    count = reasons["bypassed"] + reasons["disabled"]
+    count = reasons["bypassed"]
     share = _share(count, seen.stats.total.requests)
     if share > 0.2:
         yield Recommendation("Look at the conditions and at `enabled`: many calls go past the cache.", WHOLE,

@@ -37,10 +37,11 @@ MEANINGS: Final = {
     "expired": "stored once, but its ttl was over: a longer ttl or a stale_ttl would have answered",
     "evicted": "stored once, but there was no room to keep it: more room would have answered",
     "invalidated": "stored once, but declared outdated",
+    "refused": "what was stored did not pass a check (validate, exists), and was removed",
     "corrupt": "stored bytes were damaged: run scoutcache verify",
+    "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
     "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
-    "bypassed": "the call went past the cache on purpose",
-    "disabled": "the cache was switched off",
+    "bypassed": "a condition said no, or the cache was switched off",
 }
 LEFT: Final = {
     "entries": "the tier held as many entries as it may (max_entries)",

@@ -26,9 +26,9 @@ TOP: Final = 20
 
 def _top(keys: pd.DataFrame, column: str) -> pd.DataFrame:
     """The `TOP` keys with most in *column*, of those with anything, equal ones by name.  Only a few are sorted."""
-    largest = keys[column].nlargest(TOP)
-    least = largest.iloc[-1] if len(largest) == TOP else 0.0
-    found = keys[(keys[column] >= least) & (keys[column] > 0)]
+    most = keys[column].nlargest(TOP)
+    least = most[most > 0].min()  # of nothing NaN, which nothing is as much as
+    found: pd.DataFrame = keys[keys[column] >= least]
     return found.sort_values([column, "key", "namespace"], ascending=[False, True, True]).head(TOP)
 
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.chat.prices import BYTES_PER_TOKEN, model_in, named
 from scoutcache.oplog.columns import names_in
 
 if TYPE_CHECKING:
@@ -34,8 +35,6 @@ _FIGURES: Final = (
 _WORDS: Final = ("op", "namespace", "tier", "outcome", "reason", "codec", "tags", "prefix", "error")
 COLUMNS: Final = (*_FIGURES, *_WORDS, "key", "request", "hit")
 """The columns of the log that a `Log` needs."""
-BYTES_PER_TOKEN: Final = 4
-"""English text has about four bytes to a token, by OpenAI's rule of thumb; others have fewer."""
 
 
 class Log:
@@ -173,18 +172,20 @@ class Log:
         ran, seconds = ran[self.computed[ran]], seconds[self.computed[ran]]
         return self.names.assign(
             requests=self.per_entry(self.flag("request")), hits=self.per_entry(self.flag("hit")),
-            reads=self.per_entry(self.flag("hit") & ~self.joined), writes=self.per_entry(self.written | self.computed),
+            reads=self.per_entry(self.flag("hit") & ~self.joined), writes=self.per_entry(self.written),
             computations=np.where(runs > 0, runs, priced), size_bytes=self._largest(),
             factory_s=np.where(runs > 0, self._summed(ran, seconds), np.nan),
             cost_usd=np.where(runs > 0, by_runs, by_writes), unit_usd=unit,
         )  # fmt: skip
 
     def _largest(self) -> Floats:
-        """The largest size seen of each entry, NaN where none was."""
+        """The largest size seen of each entry, NaN where none was: of what was stored, or found to be."""
         import numpy as np
 
         found = np.full(len(self.names), -1.0)
         rows, size = self.known("size")
+        stored = (self.written | self.flag("hit"))[rows]
+        rows, size = rows[stored], size[stored]
         np.maximum.at(found, self.entry[rows], size)
         return np.where(found < 0, np.nan, found)
 
@@ -224,14 +225,29 @@ class Log:
     @cached_property
     def model_usd(self) -> Floats:
         """What a call for each entry costs at least by its model's price of output; NaN where that is unknown."""
+        return self.keys["size_bytes"].to_numpy() * self._byte_usd
+
+    @cached_property
+    def _byte_usd(self) -> Floats:
+        """What a byte of each entry costs by its model's price of output, as `cost_by_size` has it."""
         import numpy as np
 
         found = np.full(len(self.names), np.nan)
         if self.models and len(self.names):
-            named = self.tags[self.tags["tag"].str.startswith("model:")]
-            rate = named["tag"].str.removeprefix("model:").map(self.models).to_numpy("float64")
-            size = self.keys["size_bytes"].to_numpy()[named["entry"].to_numpy()]
-            found[named["entry"].to_numpy()] = size / BYTES_PER_TOKEN * rate / 1e6
+            priced = {tag: named(self.models, model_in(tag)) for tag in self.tags["tag"].unique()}
+            usd = self.tags.assign(usd=self.tags["tag"].map(priced).astype("float64")).dropna(subset="usd")
+            found[usd["entry"].to_numpy()] = usd["usd"].to_numpy() / BYTES_PER_TOKEN / 1e6
+        return found
+
+    @cached_property
+    def by_model(self) -> Flags:
+        """Writes whose cost nobody said: it is what their model's price made of their size."""
+        import numpy as np
+
+        found = np.zeros(self._count, "bool")
+        rows, cost = self.known("cost")
+        usd = self.at("size", rows) * self._byte_usd[self.entry[rows]]
+        found[rows] = self.written[rows] & np.isclose(cost, usd, rtol=1e-9, atol=0)
         return found
 
 

@@ -16,7 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from scoutcache.insight.logtable import BYTES_PER_TOKEN, Log
+from scoutcache.chat.prices import BYTES_PER_TOKEN
+from scoutcache.insight.logtable import Log
 from scoutcache.insight.sections import Section
 from scoutcache.nouns import counted
 from scoutcache.oplog.ledger import Counts
@@ -111,14 +112,11 @@ class Savings:
         """What the money counted when the hits happened is based on, or where none did, the money spent."""
         if not saved.stated and (saved.hits or saved.spent_usd is None):
             return
-        if (self._is_default(saved) and "written" not in kinds) or kinds == {"default"}:
-            saved.basis.append("default_call_usd")
-        elif "default" not in kinds and (self._price is None or "unknown" not in kinds):
-            saved.basis.append("costs said with the entries")
-            return
-        else:
-            saved.basis.append("costs said with the entries, else default_call_usd")
-        saved.estimated = True
+        bases = _bases(kinds, default=self._price is not None)
+        if self._is_default(saved) and not kinds & {"written", "model"}:
+            bases = [_DEFAULT]
+        saved.basis.append(", else ".join(bases))
+        saved.estimated = bases != [_STATED]
 
     def _is_default(self, saved: Saved) -> bool:
         """Is the money counted what the default price gives?"""
@@ -166,6 +164,18 @@ class Savings:
         return None if self.usd is None else found or 0.0
 
 
+def _bases(kinds: frozenset[str], *, default: bool) -> list[str]:
+    """What costs of those kinds are based on; *default* says that there is a default price."""
+    found = [_STATED] if kinds & {"written", "said"} or kinds <= {"unknown"} else []
+    found += [_MODELS] if "model" in kinds else []
+    return found + ([_DEFAULT] if "default" in kinds or (default and "unknown" in kinds) else [])
+
+
+_STATED: Final = "costs said with the entries"
+_MODELS: Final = "prices of models, at least"
+_DEFAULT: Final = "default_call_usd"
+
+
 def _sum(values: list[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return round(sum(known), 9) if known else None
@@ -174,7 +184,8 @@ def _sum(values: list[float | None]) -> float | None:
 def _kinds_of_cost(log: Log) -> Mapping[Pair, frozenset[str]]:
     """By namespace and prefix: where the costs of keys come from, of those with hits where there are any.
 
-    *written*: said with a write; *said*: by other records; *default*: by runs whose writes said none; else *unknown*.
+    *written*: said with a write; *model*: made of its size there; *said*: by other records; *default*: by runs whose
+    writes said none; else *unknown*.
     """
     import numpy as np
 
@@ -183,9 +194,10 @@ def _kinds_of_cost(log: Log) -> Mapping[Pair, frozenset[str]]:
     priced[rows] = True
     wrote = log.per_entry(log.written) > 0
     kinds = np.select(
-        [log.keys["unit_usd"].isna().to_numpy(), log.per_entry(log.written & priced) > 0,
+        [log.keys["unit_usd"].isna().to_numpy(), log.per_entry(log.by_model) > 0,
+         log.per_entry(log.written & priced) > 0,
          wrote & (log.per_entry(log.computed & priced) > 0)],
-        ["unknown", "written", "default"], "said",
+        ["unknown", "model", "written", "default"], "said",
     )  # fmt: skip
     keys = log.keys[["namespace", "prefix", "hits"]].assign(kind=kinds)
     found: dict[Any, frozenset[str]] = {}

@@ -7,6 +7,7 @@ are what the log holds:
   for a key that was not written in the period, or without tags, for none.
 - A hit saved what the record of it says; where that says nothing (hits in memory), what calls for its key cost on the
   mean, by the records that say so, else the price that the caller names.
+- An invalidation counts for the tag that it names.
 - What the log left out (which `Stats.left_out` tells) is missing, and so is what other machines did.
 """
 
@@ -22,7 +23,7 @@ from scoutcache.oplog import totals
 from scoutcache.oplog.elsewhere import Elsewhere
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.reading import Problems
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, tells_tags
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, tag_of, tells_tags
 from scoutcache.oplog.tally import Counted
 from scoutcache.oplog.totals import By, Group, Stats
 
@@ -58,14 +59,18 @@ def _by_tag(
 ) -> tuple[dict[str, Any], ...]:
     tags: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
     counters: dict[tuple[str, str], dict[tuple[str, str, str], Counted]] = {}
+    groups: dict[str, Group] = {}
     for line in lines:
         ref = line.namespace, line.key
         if namespace not in {None, line.namespace}:
             continue
+        if line.op == "invalidate":
+            if (tag := tag_of(line.key)) is not None:
+                groups.setdefault(tag, Group(tag, unnamed=unnamed)).invalidations += 1
+            continue
         if tells_tags(line) and line.time >= tags.get(ref, (0.0, ()))[0]:
             tags[ref] = line.time, line.tags
         _count(counters.setdefault(ref, {}), line)
-    groups: dict[str, Group] = {}
     for ref, (_, names) in tags.items():
         rows = counters[ref].values()
         _price(rows, price)

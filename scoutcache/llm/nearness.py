@@ -62,18 +62,21 @@ class Near:
         self._calls = making.flows.calls
         self._answering = Answering(self._calls)
         self._computed = False
+        self._began = 0
 
     def asked(self) -> Flow[Found | None]:
-        """The hit, or None."""
+        """What means the same, or None."""
         namespace = self._answering.namespace(self._how.namespace)
-        return spared(self._calls.core, self._answering.hit(*self._sought, namespace))
+        self._began = self._calls.core.clocks.monotonic_ns()
+        return spared(self._calls.core, self._answering.sought(*self._sought, namespace))
 
     def taken(self, ctx: Any, hit: Found | None) -> Any:
-        """What the hit stored, and *ctx* told whence it comes; `MISSING` where there is none of use."""
+        """What stands there, a hit, of which *ctx* is told whence it comes; `MISSING` where there is none of use."""
         response = MISSING if hit is None else opened(hit.reading.answer.response)
         if hit is None or response is MISSING or not (self._how.validate is None or self._how.validate(response)):
             return MISSING
         ctx.found = True
+        self._answering.served(hit, self._began)
         return hit.reading.answer.response
 
     def note(self, ctx: Any) -> None:

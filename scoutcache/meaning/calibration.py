@@ -46,7 +46,7 @@ class Point(NamedTuple):
 
 
 def wilson(count: int, of: int) -> Interval | None:
-    """The 95 % interval of a rate.
+    """The 95 % interval of a rate; what none or all of them did has an end of exactly 0 or 1.
 
     >>> [round(end, 2) for end in wilson(10, 10)]
     [0.72, 1.0]
@@ -56,7 +56,7 @@ def wilson(count: int, of: int) -> Interval | None:
     rate, spread = count / of, _Z * _Z / of
     middle = (rate + spread / 2) / (1 + spread)
     half = _Z / (1 + spread) * (rate * (1 - rate) / of + spread / (4 * of)) ** 0.5
-    return max(middle - half, 0.0), min(middle + half, 1.0)
+    return middle - half if count else 0.0, middle + half if count < of else 1.0
 
 
 def measure(pairs: Sequence[Pair], threshold: float) -> Point:

@@ -33,7 +33,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = [
-    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
+    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
     "dependents_target", "kept_at", "names_no_key", "place_of", "redacted", "tag_of", "tag_target", "tells_tags",
 ]  # fmt: skip
 
@@ -46,8 +46,11 @@ OUTCOMES: Final = (
 )  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
-NOT_LOOKED: Final = frozenset({"bypassed", "disabled"})
+NOT_LOOKED: Final = frozenset({"bypassed"})
 """Reasons of misses for which no tier was asked."""
+MISS_REASONS: Final = (
+    "cold", "expired", "evicted", "invalidated", "refused", "corrupt", "unknown_type", "unavailable", "bypassed",
+)  # fmt: skip
 _HASHES: Final = 1 << 64
 AHEAD: Final = 60.0
 """Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no

@@ -29,6 +29,9 @@ SELDOM: Final = 3600.0
 HALF_LIFE: Final = 12 * 3600.0
 """Seconds after which a request counts half as much for the rate."""
 
+LEAST_SPAN: Final = 3600.0
+"""Seconds of a log below which its requests say nothing of a rate."""
+
 
 class Name(NamedTuple):
     """A key in its namespace."""
@@ -127,11 +130,17 @@ class History:
         return 0.0 if self.began is None else (self.ended - self.began) / 86400.0
 
     def rate(self, one: KeyHistory, now: float) -> float:
-        """Requests a second, as of late."""
+        """Requests a second, as of late.
+
+        None for a key that was asked for once: nothing says yet that it will be again.  A log that is shorter than
+        `LEAST_SPAN` counts as if it were as long: a rate is told by the hour, and of no hour is less known.
+        """
         assert self.began is not None
+        if one.last <= one.first:
+            return 0.0
         # A log that is shorter than the half-life has had no time to gather the whole weight.
-        gathered = 1.0 - 0.5 ** ((now - self.began) / HALF_LIFE)
-        return one.weight_at(now) * math.log(2) / HALF_LIFE / gathered if gathered > 0 else 0.0
+        gathered = 1.0 - 0.5 ** (max(now - self.began, LEAST_SPAN) / HALF_LIFE)
+        return one.weight_at(now) * math.log(2) / HALF_LIFE / gathered
 
     def _follow(self, one: KeyHistory, time: float, process: str | None) -> None:
         """Count what it follows: what came lately both at this visit and at the one before, or did so once."""

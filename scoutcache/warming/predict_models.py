@@ -194,8 +194,9 @@ def by_sequence(history: History, now: float, begin: float) -> dict[Name, Chance
 def by_popularity(rate: float, begin: float, end: float) -> Chance:
     """The chance of a request in *begin*-*end* at *rate* requests a second, that come by chance."""
     often = rate * 3600
-    told = f"asked for {often:,.0f}" if often >= 10 else f"asked for {often:.2g}"
-    return Chance(-math.expm1(-rate * (end - begin)), "popular", f"{told} times an hour lately")
+    shown = f"{often:,.0f}" if often >= 10 else f"{often:.2g}"
+    told = "once" if shown == "1" else f"{shown} times"
+    return Chance(-math.expm1(-rate * (end - begin)), "popular", f"asked for {told} an hour lately")
 
 
 def _normal(deviations: float) -> float:

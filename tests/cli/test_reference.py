@@ -8,6 +8,7 @@ from pathlib import Path
 from scoutcache.cli import reference
 from scoutcache.cli.commands import COMMANDS
 from scoutcache.cli.main import build
+from scoutcache.oplog.records import MISS_REASONS
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 
@@ -34,6 +35,11 @@ def test_every_command_and_every_option_is_in_the_reference():
             for name in parameter.opts if is_option else [parameter.metavar.replace("|", "\\|")]:
                 assert name in text, (path, name)
         waiting += [(f"{path} {name}", inner) for name, inner in getattr(command, "commands", {}).items()]
+
+
+def test_explain_names_every_reason_of_a_miss():
+    text = reference.reference().partition("### `scoutcache explain`")[2].partition("```")[0]
+    assert [reason for reason in MISS_REASONS if reason not in text] == []
 
 
 def test_each_example_is_a_command_that_is_there():

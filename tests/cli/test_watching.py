@@ -194,9 +194,12 @@ class TestStatsCheck:
     )  # fmt: skip
     def test_each_level_that_is_passed_is_named(self, setting, value, name, level, asked_often, cli, monkeypatch):
         from scoutcache import CacheKey
+        from scoutcache.alarms import LEAST
 
         with Cache(directory=asked_often) as cache:
             cache.get(CacheKey("llm", "a"), 1)
+            for number in range(LEAST):
+                cache.set("k", number)
             cache.invalidate("x:*")
             cache.invalidate("y:*")
         monkeypatch.setenv(f"SCOUTCACHE_ALERTS__{setting}", value)
@@ -255,10 +258,13 @@ class TestStatsCheck:
     )
     def test_doctor_names_what_shows_a_cause_that_is_over(self, name, shows, asked, cli, monkeypatch):
         """Then its other checks find nothing, and ``stats --check`` had sent the reader here."""
+        from scoutcache.alarms import LEAST
+
         monkeypatch.setenv(f"SCOUTCACHE_ALERTS__{name.upper()}", "0.000001" if name == "operation" else "1")
         away = {"tiers": ["memory", "redis", "disk"], "redis_url": "redis://127.0.0.1:1"}
         with Cache(directory=asked, **(away if name == "errors_per_hour" else {})) as cache:
-            cache.set("k", 1)
+            for number in range(LEAST):
+                cache.set("k", number)
         (found,) = [one for one in json.loads(cli("doctor", "--json").out)["checks"] if one["name"] == "alerts"]
         assert found["fix"] == f"the other checks say what is wrong now, {shows} what was"
 

@@ -74,6 +74,19 @@ def test_a_near_answer_that_is_refused_is_computed(faq):
     assert faq.get_or_compute(ALIKE, Model("Paris"), validate=lambda value: value == "Paris") == "Paris"
 
 
+@pytest.mark.parametrize("call", ["get_or_compute", "get_with_validation"])
+def test_a_near_answer_that_is_refused_is_no_hit(cache, faq, call):
+    faq.set(ASKED, "Lyon")
+    validate = {"validate": lambda value: value == "Paris"}
+    if call == "get_or_compute":
+        faq.get_or_compute(ALIKE, Model("Paris"), **validate)
+    else:
+        assert faq.get_with_validation(ALIKE, default="none", **validate) == "none"
+        assert faq.exists(ASKED)
+    found = cache.stats()
+    assert (found.total_requests, found.cache_hits) == (1, 0)
+
+
 def test_it_changes_and_goes_with_the_entry_that_it_leads_to(faq, fake_clock):
     faq.set(ASKED, "Lyon", tags=["towns"])
     faq.set(ASKED, "Paris", tags=["towns"], ttl=60)

@@ -98,10 +98,11 @@ def test_only_the_columns_asked_for_are_given(logged: Path) -> None:
 
 
 BY_KEY = """
-with log as (select *, op in ('get', 'compute') and (outcome = 'hit' or tier is null) as request from '{}')
+with log as (select *, op in ('get', 'compute') and (outcome = 'hit' or tier is null) as request,
+    op = 'set' and outcome <> 'refused' and tier is null as written from '{}')
 select namespace, key, sum(request::int)::int, sum((request and outcome = 'hit')::int)::int,
-       sum(((op = 'set' and outcome <> 'refused' and tier is null) or (request and factory_s is not null))::int)::int,
-       sum((request and factory_s is not null)::int)::int, max(size),
+       sum(written::int)::int, sum((request and factory_s is not null)::int)::int,
+       max(size) filter (written or (request and outcome = 'hit')),
        coalesce(sum(factory_s) filter (request and factory_s is not null), 0),
        sum(cost) filter (request and factory_s is not null)
 from log group by namespace, key

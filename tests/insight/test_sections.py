@@ -18,6 +18,7 @@ from scoutcache.insight.report import build_report
 from scoutcache.insight.sections import shown_figure
 from scoutcache.insight.trouble import Levels
 from scoutcache.oplog.recorder import Recorder
+from scoutcache.oplog.records import MISS_REASONS
 
 Say = Callable[..., None]
 HOUR = 3600
@@ -28,6 +29,16 @@ def row(found: Any, section: str, **names: Any) -> dict[str, Any]:
     rows = [one for one in found.section(section).rows if all(one[name] == value for name, value in names.items())]
     assert len(rows) == 1, found.section(section).rows
     return rows[0]
+
+
+def test_every_reason_of_a_miss_says_what_it_means(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    for reason in MISS_REASONS:
+        say("get", "miss", reason=reason)
+    recorder.close({})
+    rows = build_report(directory, now=fake_clock.wall()).section("miss_reasons").rows
+    assert {row["reason"] for row in rows if row["meaning"]} == {*MISS_REASONS}
 
 
 def test_a_period_is_compared_with_the_one_before(

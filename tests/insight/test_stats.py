@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from scoutcache import Cache
 from scoutcache.insight.stats import collect_stats
 from scoutcache.oplog.recorder import Recorder
 
@@ -57,6 +58,18 @@ def test_a_hit_that_says_no_cost_saved_what_its_keys_calls_cost_on_the_mean(
 
     assert saved() == {"t": (1.9, 3), "u": (None, 0)}
     assert saved(price=0.1) == {"t": (2.0, 4), "u": (0.1, 1)}
+
+
+def test_an_invalidation_counts_for_the_tag_that_it_names(directory: Path) -> None:
+    with Cache(directory=directory) as cache:
+        cache.set_many({"a:1": 1, "a:2": 2}, tags=["t", "u"])
+        for tags in (["t"], ["t"], ["t", "u"], ["unused"]):
+            cache.invalidate(tags=tags)
+        cache.invalidate("a:1", "a:*")
+        now = cache._core.clocks.wall()
+    found = collect_stats(directory, now=now, by="tag").as_dict()
+    assert {row["tag"]: row["invalidations"] for row in found["tags"]} == {"t": 3, "u": 1, "unused": 1}
+    assert found["invalidations"] == 7
 
 
 def test_by_tag_of_no_log_there_is_no_row(directory: Path) -> None:

@@ -109,6 +109,8 @@ def test_a_near_answer_is_asked_whether_it_will_do(near):
     near.get_or_call(asking("hello a"), model, semantic=True)
     asked = {"semantic": True, "validate": lambda it: it != answer("1")}
     assert near.get_or_call(asking("hello b"), model, **asked) == answer("2")
+    found = near.driven.stats()
+    assert (found.total_requests, found.cache_hits) == (2, 0)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def test_wilson_intervals(count, of, low, high):
     assert wilson(count, of) == pytest.approx((low, high), abs=1e-4)
 
 
+@pytest.mark.parametrize("of", range(1, 200))
+def test_what_none_or_all_did_has_an_exact_end(of):
+    none, every = wilson(0, of), wilson(of, of)
+    assert (none[0], every[1]) == (0.0, 1.0)
+    assert all(0.0 < low < count / of < high < 1.0 for count in range(1, of) for low, high in [wilson(count, of)])
+
+
 def test_the_lowest_threshold_for_a_precision_holds_from_there_on():
     points = curve(PAIRS)
     assert lowest_for(points, 1.0).threshold == 0.94

@@ -45,6 +45,15 @@ def test_a_key_that_comes_every_two_hours_is_foreseen_when_its_time_is_near_and_
     assert abs(found.expected_at - (MONDAY + 22 * HOUR)) < 3 * MINUTE
 
 
+def test_what_was_asked_for_once_or_for_seconds_only_has_no_rate_yet():
+    made = history((0.0, "old"), (0.5, "twice"), (2.0, "twice"), (3.0, "once"))
+    assert foreseen(made, 4.0) == {}
+    found = foreseen(made, 4.0, horizon=HOUR)
+    assert list(found) == ["twice"]
+    assert 0.8 < found["twice"].probability < 0.9
+    assert found["twice"].because == "asked for 2.1 times an hour lately"
+
+
 def test_a_key_that_has_died_is_left_alone():
     """Each time that passed without it halves the chance, so nothing is warmed for ever."""
     made = history(*every("job", 2 * HOUR, 20 * HOUR))
@@ -169,7 +178,7 @@ def test_an_empty_log_foresees_nothing():
 def test_what_was_computed_beside_the_calls_or_bypassed_is_no_request():
     """A warming that counted as a request would foresee itself for ever."""
     made = History()
-    for op, reason in (("refresh", None), ("set", None), ("get", "bypassed"), ("compute", "disabled")):
+    for op, reason in (("refresh", None), ("set", None), ("get", "bypassed"), ("compute", "bypassed")):
         made.observe(Line(MONDAY, op, "a", "ns", reason=reason))
     assert made.keys == {}
     assert counts(Line(MONDAY, "get", "a", "ns", outcome="miss", reason="cold"))

@@ -27,6 +27,8 @@ _NICE: Final = (
     1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 28_800, 43_200, 86_400, 172_800, 345_600,
     604_800, 1_209_600, 2_592_000, 7_776_000,
 )  # fmt: skip
+_TO_THE_MS: Final = 10.0
+"""Seconds below which a part of one matters."""
 _UNITS: Final = ((86_400, "d"), (3600, "h"), (60, "m"), (1, "s"))
 
 
@@ -46,10 +48,12 @@ class Advice(NamedTuple):
 
 
 def duration_text(seconds: float) -> str:
-    """A duration as the configuration takes it: ``"2h"``."""
+    """A duration as the configuration takes it, a short one to the millisecond: ``"2h"``, ``"300ms"``."""
     if seconds == inf:
         return "never"
-    whole = max(1, round(seconds))
+    if seconds < _TO_THE_MS and (thousandths := max(1, round(seconds * 1000))) % 1000:
+        return f"{thousandths}ms"
+    whole = round(seconds)
     size, unit = next((size, unit) for size, unit in _UNITS if whole % size == 0)
     return f"{whole // size}{unit}"
 

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, UNVERSIONED, Mark
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, UNVERSIONED, Mark, Ref
 from scoutcache.keys import prefix_of
 from scoutcache.tiers.memory.slot import Slot
 
@@ -116,11 +116,15 @@ class Tables:
         new = hits - slot.told
         if new:
             slot.told = hits
-            pair = slot.space, prefix_of(slot.key)
-            self._departed[pair] += new
-            if (cost := slot.cost) is not None:
-                known, usd = self._costs.get(pair, (0, 0.0))
-                self._costs[pair] = known + new, usd + cost * new
+            self.count(slot.ref, slot.cost, new)
+
+    def count(self, ref: Ref, cost: float | None, hits: int = 1) -> None:
+        """Count hits of an entry, whether it is here or not; *cost* is what computing it cost."""
+        pair = ref.namespace, prefix_of(ref.key)
+        self._departed[pair] += hits
+        if cost is not None:
+            known, usd = self._costs.get(pair, (0, 0.0))
+            self._costs[pair] = known + hits, usd + cost * hits
 
     def harvest(self) -> Harvest:
         """The hits collected since the last harvest."""

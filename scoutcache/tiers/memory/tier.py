@@ -122,29 +122,31 @@ class MemoryTier:
 
     def read_many(self, refs: Sequence[Ref], now: float) -> dict[Ref, Sealed]:  # noqa: ARG002  # Rule 3
         """Those that are there."""
-        return {ref: row.sealed for ref, row in self.rows(refs, count=False).items()}
+        return {ref: row.sealed for ref, row in self.rows(refs).items()}
 
-    def rows(self, refs: Iterable[Ref], *, count: bool = True) -> dict[Ref, Row]:
-        """Those that are there with their live values, stale ones too; *count* says whether that is a hit."""
-        now, note = self._monotonic(), self._policy.note
+    def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
+        """Those that are there with their live values, stale ones too.  No hits: whoever serves one calls `served`."""
+        now = self._monotonic()
         found = {}
         with self._lock:
             for ref in refs:
                 slot = self._tables.get(*ref)
                 if slot is not None and not slot.expired(now):
-                    slot.hits += count
-                    if count and note is not None:
-                        note(slot)
                     found[ref] = self._row(slot)
         return found
 
     def look(self, ref: Ref) -> Row | None:
-        """The entry with its live value, stale ones too.  Counts as a hit if it is fresh."""
-        slot = self._tables.get(*ref)
-        now = self._monotonic()
-        if slot is None or slot.expired(now):
-            return None
-        return self.rows([ref], count=slot.until > now).get(ref)
+        """The entry with its live value, stale ones too; as `rows`."""
+        return self.rows([ref]).get(ref)
+
+    def served(self, header: Header) -> None:
+        """Count as a hit that what `rows` gave was served, though the entry may have left since."""
+        with self._lock:
+            slot = self._tables.get(*header.ref)
+            if slot is None:
+                self._tables.count(header.ref, header.cost)
+            else:
+                self._hit(slot)
 
     def live(self, ref: Ref) -> Live | None:
         """The fresh value as it is held, None when there is none.  Counts as a hit."""
@@ -152,10 +154,13 @@ class MemoryTier:
             slot = self._tables.get(*ref)
             if slot is None or slot.until <= self._monotonic():
                 return None
-            slot.hits += 1
-            if self._policy.note is not None:
-                self._policy.note(slot)
+            self._hit(slot)
             return slot.live
+
+    def _hit(self, slot: Slot) -> None:
+        slot.hits += 1
+        if self._policy.note is not None:
+            self._policy.note(slot)
 
     def why_absent(self, ref: Ref) -> str | None:
         """Why an entry isn't here that was lately; None where that isn't known."""

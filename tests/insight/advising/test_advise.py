@@ -129,6 +129,17 @@ def test_the_profile_is_a_configuration_that_is_right(busy, tmp_path):
     assert "# job: Don't cache these." in file.read_text()
 
 
+def test_a_short_life_is_named_as_it_is(recorder, say, fake_clock, directory):
+    for number in range(160):
+        say("get", "miss", f"llm:{number}", reason="expired")
+        say("set", "stored", f"llm:{number}", size=500, ttl=0.3)
+        fake_clock.advance(-0.1)
+        say("get", "miss", f"llm:{number}", reason="expired")
+    recorder.close({})
+    (one,) = of(ask(directory), "ttl")
+    assert "had expired (ttl 300ms)" in one.evidence
+
+
 @pytest.mark.parametrize(("ttl", "advised"), [(3600.0, 1), (86_400.0, 0)], ids=["seen whole", "never seen ending"])
 def test_a_shorter_life_is_advised_by_who_saw_whole_ones_only(recorder, say, fake_clock, directory, ttl, advised):
     for number in range(200):
@@ -209,7 +220,7 @@ def test_a_sample_keeps_all_of_a_key_or_nothing():
     assert sampled(whole, 5000) is whole
 
 
-@pytest.mark.parametrize("seconds", [1, 59, 60, 90, 3600, 86_400, 100_000])
+@pytest.mark.parametrize("seconds", [0.001, 0.3, 1, 1.5, 59, 60, 90, 3600, 86_400, 100_000])
 def test_durations_and_sizes_are_written_as_they_are_read(seconds):
     assert parse_duration(duration_text(seconds)) == seconds
     assert parse_size(size_text(seconds * 1000)) >= seconds * 1000

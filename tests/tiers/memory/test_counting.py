@@ -108,7 +108,7 @@ class TestCounting:
     def test_what_the_engine_reads_for_itself_is_no_hit(self, world):
         world.put("a")
         world.tier.read(Ref("default", "a"), world.clock.wall())
-        world.tier.rows([Ref("default", "a")], count=False)
+        world.tier.rows([Ref("default", "a")])
         assert world.tier.entry(Ref("default", "a")).hits == 0
 
     def test_an_entry_knows_when_it_was_last_asked_for(self, world):

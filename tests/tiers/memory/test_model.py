@@ -60,7 +60,7 @@ class Model(RuleBasedStateMachine):
         if self.fresh(ref):
             assert taken == 0
         elif taken:
-            row = self.world.tier.rows([ref], count=False)[ref]
+            row = self.world.tier.rows([ref])[ref]
             dies = self.world.clock.monotonic() + 60
             self.model[ref] = {"value": "late", "dies": dies, "tags": [], "size": row.live.size}
         else:
