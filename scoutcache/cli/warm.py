@@ -120,12 +120,12 @@ def _any_due(session: Session) -> bool:
 
 
 def _is_off_peak(session: Session, asked: Asked) -> bool:
-    from scoutcache.cli.warm_predict import history_of
+    from scoutcache.cli.warm_predict import history_of, lines_of
     from scoutcache.warming.predict_history import History
     from scoutcache.warming.quiet import is_off_peak
 
     setting = session.config.warming.off_peak
-    history = history_of(session, asked) if setting == "auto" else History()
+    history = history_of(lines_of(session, asked)) if setting == "auto" else History()
     if is_off_peak(setting, datetime.now(UTC).timestamp(), history.by_hour, history.days):
         return True
     if session.watched:

@@ -10,11 +10,12 @@ from typing import Any, Final, Self
 from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
-from scoutcache.errors import ConfigError
+from scoutcache.errors import CacheError, ConfigError
 
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
 _COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
+_ASKED: Final = "values that a function or --http gives key by key, which a file or a generator doesn't"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,9 @@ class Asked:
         self._check_values()
         self._check_effects()
         self._check_work(session)
+        if self.off_peak and session.config.warming.off_peak == "always":
+            raise Usage("--off-peak is for times in warming.off_peak, which is \"always\": without them it has no effect",
+                        hint='[warming] off_peak = "01:00-05:00" (UTC), or "auto"')  # fmt: skip
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
             raise Usage(f"--from: there is no file {self.source}")
@@ -169,6 +173,28 @@ class Asked:
             hint = f"name keys with --from, --from-cache, {_FROM_LOG}, or a generator with --call"
             raise Usage(f"{given[0]} needs something to warm, and no warming tasks are configured", hint=hint)
 
+    def check_tasks(self, session: Session) -> None:
+        """Refuse what has no effect on any of the tasks; those that are named are asked whether they are generators.
+
+        What a task names runs as code, so consent is asked for first.
+        """
+        if not self.runs_tasks or not session.config.tasks:
+            return
+        from scoutcache.warming.loaders import gives_values
+
+        tasks = [task for task in session.config.tasks if not self.tasks or {task.task_id, task.name} & {*self.tasks}]
+        asked = [task.source for task in tasks if gives_values(task.source)]
+        self._check_heeded("--budget", self.budget, heeded=bool(asked))
+        retries = self.work["retries"]
+        if retries and self.tasks:
+            session.trust()
+            asked = [source for source in asked if not _is_generator(source)]
+        self._check_heeded("--retries", retries, heeded=bool(asked))
+
+    def _check_heeded(self, name: str, given: object, *, heeded: bool) -> None:
+        if given and not heeded:
+            raise Usage(f"{name} is for {_ASKED if name == '--retries' else _COMPUTED}: without that it has no effect")
+
     def limits(self) -> tuple[int | None, float | None]:
         """The calls or the USD of ``--budget``."""
         from scoutcache.warming.budget import parse_budget
@@ -192,6 +218,7 @@ class Asked:
         if is_generator(function):
             if self.source is not None or self.from_log:
                 raise Usage(f"--call: {self.call} is a generator: it gives keys and values itself, without --from")
+            self._check_heeded("--retries", self.work["retries"], heeded=False)
         elif self.source is None and not self.from_log:
             raise Usage("--call needs keys", hint="name them with --from FILE or --from -, or name a generator")
         return function
@@ -218,6 +245,18 @@ def _function(name: str) -> Callable[..., Any]:
         return named_function(name)
     except NoSource as error:
         raise Usage(f"--call: {error}", hint=error.hint) from error
+
+
+def _is_generator(source: str) -> bool:
+    """Does a task's source name a generator?  What can't be found is told when the task is run."""
+    from scoutcache.warming.functions import named_function
+    from scoutcache.warming.sources import is_generator
+    from scoutcache.warming.web import is_web
+
+    try:
+        return not is_web(source) and is_generator(named_function(source))
+    except CacheError:
+        return False
 
 
 def _web(session: Session, template: str) -> Callable[..., Any]:

@@ -98,8 +98,9 @@ class Teller:
             place = f"line {first.line}: " if first.line is not None else ""
             session.warn(f"{place}{first.key}: {first.error} ({counted(total['duplicates'], 'such line')})")
         if total["over_budget"]:
-            session.note(f"the budget was spent after {counted(total['calls'], 'call')}; left: "
-                         f"{counted(total['over_budget'], 'key')}")
+            ended = any(run.result.ended_early for run in runs)
+            left = "the generator was ended there" if ended else f"left: {counted(total['over_budget'], 'key')}"
+            session.note(f"the budget was spent after {counted(total['calls'], 'call')}; {left}")
 
 
 def _columns(chosen: Sequence[dict[str, Any]]) -> tuple[str, ...]:

@@ -24,7 +24,7 @@ from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.functions import asked
-from scoutcache.warming.lines import BadLine, Item
+from scoutcache.warming.lines import BadLine, Beyond, Item
 from scoutcache.warming.pace import Pace
 from scoutcache.warming.records import WarmError, WarmResult, said
 from scoutcache.warming.resume import Record
@@ -146,8 +146,13 @@ class Job:
 
     def wanted(self, item: Item | BadLine) -> bool:
         """Whether a value has to be found for it; what is bad, or there already, is counted."""
+        if isinstance(item, Item) and item.made:
+            self._called()
         if isinstance(item, BadLine):
             self._count(item, item.error)
+        elif isinstance(item, Beyond):
+            self.result.ended_early = True
+            self._count(item, skipped="over_budget")
         elif item.value is MISSING and self.function is None:
             self._count(item, "no value, and no function (--call) to give one")
         elif self._is_repeated(item):
@@ -189,10 +194,13 @@ class Job:
     def _may_call(self, item: Item) -> bool:
         if self._budget is not None and not self._budget.take(item.key, item.options.get("cost")):
             return False
+        self._called()
+        return True
+
+    def _called(self) -> None:
         with self._lock:
             self.result.calls += 1
             self.result.cost_usd = None if self._budget is None else self._budget.spent_usd
-        return True
 
     def _is_repeated(self, item: Item) -> bool:
         name = f"{item.options.get('namespace') or ''}\0{item.key}"

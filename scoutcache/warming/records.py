@@ -30,7 +30,7 @@ class WarmResult:
     """How a filling went: *requested* = *warmed* + *skipped* + *failed*.
 
     *skipped* were there already (``only_missing``), done before an interruption (``resume``), *duplicates*, or
-    *over_budget*.  *calls* are those of the function, repeated ones included, *cost_usd* what they cost where prices
+    *over_budget*.  *calls* are those of the function, repeated ones included, or what a generator gave, *cost_usd* what they cost where prices
     are known.  The first hundred thousand *errors* are kept, *errors_left_out* counts the others.
     """
 
@@ -46,6 +46,8 @@ class WarmResult:
     resumed: int = 0
     calls: int = 0
     cost_usd: float | None = None
+    ended_early: bool = False
+    """Was a generator ended where the budget was spent, so that nobody knows what it had left?"""
     unmatched: int = 0
     """Keys of the source that the pattern left out; none of them is *requested*."""
     first_duplicate: WarmError | None = None

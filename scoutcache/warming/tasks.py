@@ -25,13 +25,12 @@ from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
-from scoutcache.patterns import Pattern
 from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
-from scoutcache.warming.fill import Matching, WarmResult, fill, state_folder, warm_from
+from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
 from scoutcache.warming.records import NoSource
-from scoutcache.warming.sources import generated, is_generator
+from scoutcache.warming.sources import is_generator
 from scoutcache.warming.web import is_web
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
 
 def _filled(cache: Cache, task: WarmingTask, call: Callable[..., Any], **options: Any) -> WarmResult:
     if is_generator(call):
-        return fill(cache, Matching(generated(call), Pattern.parse(task.pattern)).items(), **options)
+        return warm_generated(cache, call, pattern=task.pattern, **options)
     return fill(cache, items_of(cache, task), call=call, **options)
 
 

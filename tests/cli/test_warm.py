@@ -15,6 +15,7 @@ import pytest
 from scoutcache import Cache
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
+from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
 JOBS = """
@@ -44,6 +45,13 @@ async def task_ending(key):
 def pairs():
     yield "p:1", 1
     yield {"key": "p:2", "value": 2, "ttl": "1h"}
+
+def priced():
+    try:
+        for number in range(10):
+            yield {"key": f"g:{number}", "value": number, "cost": 1.0}
+    finally:
+        open(f"made-{number}", "w").close()
 
 async def apairs():
     yield "q:1", 1
@@ -89,6 +97,105 @@ def logged(directory):
                                 ended_ns=now)  # fmt: skip
         wall[0] += 7200
     recorder.close({})
+
+
+def asked_for(directory, keys, *, redact=False):
+    """A log in which each of *keys* was asked for an hour ago, in vain."""
+    began = int((time.time() - 3600) * 1e9)
+    settings = OplogSettings(limits=LogLimits(redact_keys=redact))
+    recorder = Recorder(directory, settings, wall=time.time, monotonic_ns=time.time_ns,
+                        token=lambda: os.urandom(8).hex())  # fmt: skip
+    for key in keys:
+        recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=began, ended_ns=began)
+    recorder.close({})
+
+
+class TestRedactedLog:
+    """Who reads the log need not have the settings of who wrote it: a hash is no key."""
+
+    WAYS = (("--frequent", "5"), ("--expiring", "2h"), ("--predict",), ("--predict", "--evaluate"))
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_where_all_keys_are_hashes_that_is_said_and_nothing_is_called(self, way, directory, jobs, cli):
+        asked_for(directory, ["s:a", "b", "s:a"], redact=True)
+        ran = cli("warm", *way, *(() if "--evaluate" in way else ("--call", "warm_jobs:load")))
+        assert ran.code == 1
+        assert "holds no keys (oplog.redact_keys = true)" in ran.err
+        assert "hint: set oplog.redact_keys = false" in ran.err
+        assert "#" not in cli("keys").out
+
+    def test_keys_beside_them_are_taken(self, directory, jobs, cli):
+        asked_for(directory, ["s:a", "s:b", "s:b", "d"], redact=True)
+        asked_for(directory, ["s:c"])
+        found = body(cli("warm", "--frequent", "5", "--call", "warm_jobs:load", "--json"))
+        assert (counts(found), found["keys"]) == ((1, 1, 0, 0), [{"key": "s:c"}])
+        told = cli("warm", "--frequent", "5", "--dry-run", "--verbose").err
+        assert "left out: 4 records of keys that are logged as hashes (redact_keys)" in told
+
+    def test_its_prices_count_by_prefix(self, directory, jobs, cli, workplace, monkeypatch):
+        with Cache(directory=directory, tiers=["disk"], oplog={"redact_keys": True}) as cache:
+            cache.set("k:1", 1, cost=1.0)
+        found = body(cli("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "$2", "--json",
+                         stdin="k:1\nk:3\nk:4\n"))  # fmt: skip
+        assert (found["warmed"], found["over_budget"], found["cost_usd"]) == (2, 1, 2.0)
+
+
+class TestGenerators:
+    CALL = ("warm", "--call", "warm_jobs:priced", "--json")
+
+    @pytest.mark.parametrize("budget", ["3", "$3.5"])
+    def test_one_is_ended_at_the_first_value_beyond_the_budget(self, budget, directory, jobs, cli, workplace):
+        found = body(ran := cli(*self.CALL, "--budget", budget))
+        assert (*counts(found), found["over_budget"], found["calls"]) == (4, 3, 1, 0, 1, 3)
+        assert found["cost_usd"] == 3.0
+        assert ran.err == "the budget was spent after 3 calls; the generator was ended there\n"
+        assert (workplace / "made-3").exists()
+
+    def test_a_task_s_is_ended_there_too(self, directory, jobs, cli, workplace):
+        task = '[[tasks]]\ntask_id = "gen"\nsource = "warm_jobs:priced"\n'
+        (workplace / "scoutcache.toml").write_text(task)
+        ran = cli("warm", "--task", "gen", "--budget", "$2", "--json", "--config", "scoutcache.toml")
+        assert counts(body(ran)) == (3, 2, 1, 0)
+
+    def test_money_needs_prices(self, directory, jobs, cli):
+        ran = cli("warm", "--call", "warm_jobs:pairs", "--budget", "$2")
+        assert (ran.code, "needs a price for 'p:1'" in ran.err) == (2, True)
+
+    def test_what_a_budget_left_is_done_by_resuming_without_one(self, directory, jobs, cli):
+        assert body(cli(*self.CALL, "--budget", "3"))["warmed"] == 3
+        ran = cli(*self.CALL, "--budget", "3", "--resume")
+        assert (ran.code, "gets no further by resuming" in ran.err) == (2, True)
+        found = body(cli(*self.CALL, "--resume"))
+        assert (found["warmed"], found["resumed"]) == (7, 3)
+
+
+class TestWithoutEffect:
+    """An option that would have no effect is refused, naming what it needs."""
+
+    TASKS = """
+        tasks = [{task_id = "gen", source = "warm_jobs:priced"}, {task_id = "file", source = "a.jsonl"},
+                 {task_id = "load", source = "warm_jobs:load"}]
+    """
+
+    def test_retries_of_a_generator(self, directory, jobs, cli):
+        ran = cli("warm", "--call", "warm_jobs:priced", "--retries", "2")
+        assert ran.code == 2
+        assert "--retries is for values that a function or --http gives key by key" in ran.err
+
+    @pytest.mark.parametrize(("task", "option", "refused"), [
+        ("gen", "--retries", True), ("file", "--retries", True), ("load", "--retries", False),
+        ("gen", "--budget", False), ("file", "--budget", True), ("load", "--budget", False),
+    ])  # fmt: skip
+    def test_on_tasks(self, task, option, refused, directory, jobs, cli, workplace):
+        (workplace / "c.toml").write_text(self.TASKS)
+        (workplace / "a.jsonl").write_text("")
+        ran = cli("warm", "--task", task, option, "3", "--config", "c.toml")
+        assert (ran.code == 2, "has no effect" in ran.err) == (refused, refused), ran.err
+
+    def test_off_peak_without_times(self, directory, cli):
+        ran = cli("warm", "--from", "-", "--off-peak", stdin="a\n")
+        assert ran.code == 2
+        assert 'warming.off_peak, which is "always"' in ran.err
 
 
 class TestSources:
