@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.errors import CacheError, ConfigError
+
+if TYPE_CHECKING:
+    from scoutcache.policies import WarmingTask
 
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
@@ -93,7 +96,7 @@ class Asked:
         self._check_effects()
         self._check_work(session)
         if self.off_peak and session.config.warming.off_peak == "always":
-            raise Usage("--off-peak is for times in warming.off_peak, which is \"always\": without them it has no effect",
+            raise Usage("--off-peak is for times in warming.off_peak, which is \"always\": without it has no effect",
                         hint='[warming] off_peak = "01:00-05:00" (UTC), or "auto"')  # fmt: skip
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
@@ -183,12 +186,12 @@ class Asked:
         from scoutcache.warming.loaders import gives_values
 
         tasks = [task for task in session.config.tasks if not self.tasks or {task.task_id, task.name} & {*self.tasks}]
-        asked = [task.source for task in tasks if gives_values(task.source)]
+        asked = [task for task in tasks if gives_values(task)]
         self._check_heeded("--budget", self.budget, heeded=bool(asked))
         retries = self.work["retries"]
         if retries and self.tasks:
             session.trust()
-            asked = [source for source in asked if not _is_generator(source)]
+            asked = [task for task in asked if not _is_generator(task)]
         self._check_heeded("--retries", retries, heeded=bool(asked))
 
     def _check_heeded(self, name: str, given: object, *, heeded: bool) -> None:
@@ -247,14 +250,13 @@ def _function(name: str) -> Callable[..., Any]:
         raise Usage(f"--call: {error}", hint=error.hint) from error
 
 
-def _is_generator(source: str) -> bool:
+def _is_generator(task: WarmingTask) -> bool:
     """Does a task's source name a generator?  What can't be found is told when the task is run."""
     from scoutcache.warming.functions import named_function
     from scoutcache.warming.sources import is_generator
-    from scoutcache.warming.web import is_web
 
     try:
-        return not is_web(source) and is_generator(named_function(source))
+        return task.runs_code and is_generator(named_function(task.source, task.folder))
     except CacheError:
         return False
 

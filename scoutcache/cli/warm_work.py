@@ -134,7 +134,7 @@ def _from_log(
     loaders, unknown = ({}, keys) if call is None else ({call: keys}, [])
     if call is None:
         known, unknown = by_task(session.config, keys)
-        loaders = {loader_of(source, session.config): those for source, those in known.items()}
+        loaders = {loader_of(task, session.config): those for task, those in known}
     if asked.dry_run or not loaders:
         if keys and not asked.dry_run and not asked.predict:
             raise Usage("nothing gives the values of these keys", hint="--call module:function, --http, or a task "

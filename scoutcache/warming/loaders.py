@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from scoutcache.listing import list_entries
 from scoutcache.patterns import Pattern
-from scoutcache.policies import WarmingTask
+from scoutcache.policies import WarmingTask, is_web
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.lines import Item
-from scoutcache.warming.web import WebSource, is_web
+from scoutcache.warming.web import WebSource
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -19,17 +18,15 @@ if TYPE_CHECKING:
 
 __all__ = ["by_task", "gives_values", "items_of", "loader_of", "web_source"]
 
-_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+def gives_values(task: WarmingTask) -> bool:
+    """Is the source of *task* asked for one key at a time: a function, or a web address with ``{key}``?"""
+    return task.runs_code or (is_web(task.source) and "{key}" in task.source)
 
 
-def gives_values(source: str) -> bool:
-    """Is *source* asked for one key at a time: a function, or a web address with ``{key}``?"""
-    return _FUNCTION.fullmatch(source) is not None or (is_web(source) and "{key}" in source)
-
-
-def loader_of(source: str, config: CacheConfig) -> Callable[..., Any]:
-    """What gives the values of such a *source*.  Raises `WarmingError` or `ConfigError` where nothing does."""
-    return web_source(source, config) if is_web(source) else named_function(source)
+def loader_of(task: WarmingTask, config: CacheConfig) -> Callable[..., Any]:
+    """What gives the values of such a *task*.  Raises `WarmingError` or `ConfigError` where nothing does."""
+    return web_source(task.source, config) if is_web(task.source) else named_function(task.source, task.folder)
 
 
 def web_source(template: str, config: CacheConfig) -> WebSource:
@@ -37,21 +34,21 @@ def web_source(template: str, config: CacheConfig) -> WebSource:
     return WebSource(template, config.warming.allow_hosts)
 
 
-def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The *keys* that each task knows how to compute, by its source; and those that none does.
+def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[list[tuple[WarmingTask, list[str]]], list[str]]:
+    """Tasks, each with those of the *keys* that it knows how to compute; and those that none does.
 
     The first task whose pattern matches counts.
     """
-    tasks = [(Pattern.parse(task.pattern), task.source) for task in config.tasks if gives_values(task.source)]
-    known: dict[str, list[str]] = {}
+    tasks = [(Pattern.parse(task.pattern), task) for task in config.tasks if gives_values(task)]
+    known: dict[str, tuple[WarmingTask, list[str]]] = {}
     unknown = []
     for key in keys:
-        source = next((source for pattern, source in tasks if pattern.matches(key)), None)
-        if source is None:
+        found = next((task for pattern, task in tasks if pattern.matches(key)), None)
+        if found is None:
             unknown.append(key)
         else:
-            known.setdefault(source, []).append(key)
-    return known, unknown
+            known.setdefault(found.source, (found, []))[1].append(key)
+    return list(known.values()), unknown
 
 
 def items_of(cache: Cache, task: WarmingTask) -> Iterator[Item]:

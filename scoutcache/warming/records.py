@@ -30,7 +30,8 @@ class WarmResult:
     """How a filling went: *requested* = *warmed* + *skipped* + *failed*.
 
     *skipped* were there already (``only_missing``), done before an interruption (``resume``), *duplicates*, or
-    *over_budget*.  *calls* are those of the function, repeated ones included, or what a generator gave, *cost_usd* what they cost where prices
+    *over_budget*.  *calls* are those of the function, repeated ones included, or what a generator gave,
+    *cost_usd* what they cost where prices
     are known.  The first hundred thousand *errors* are kept, *errors_left_out* counts the others.
     """
 

@@ -6,8 +6,8 @@
 - *Another cache*: its entries with their values, tags and dependencies, and with the time that is left to each, not a
   new life.
 - *A generator* yields ``(key, value)``, or objects as in a line of JSON; what it raises ends the source, and is
-  reported as a bad line is.  It computes before anybody knows what that costs, so with a budget it is ended at the first
-  value that is beyond it.
+  reported as a bad line is.  It computes before anybody knows what that costs, so with a budget it is ended at
+  the first value that is beyond it.
 """
 
 from __future__ import annotations

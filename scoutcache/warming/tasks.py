@@ -3,7 +3,7 @@
 - A task's *source* is a file of JSON Lines, or a web address of one, of which the keys that match its *pattern* are
   taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key of the cache that matches
   (a pattern without wildcards is that one key, there or not).  An entry keeps its tags.  A generator gives keys and
-  values itself, of which those that match are taken.
+  values itself, of which those that match are taken.  A file or a module is looked for in the task's *folder*.
 - *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
   Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
@@ -31,7 +31,6 @@ from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, w
 from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
 from scoutcache.warming.records import NoSource
 from scoutcache.warming.sources import is_generator
-from scoutcache.warming.web import is_web
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -131,10 +130,10 @@ def _began_after(config: CacheConfig, task: WarmingTask, moment: datetime) -> bo
 def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
     source, name = task.source, ["task", task.task_id]
     try:
-        if gives_values(source):
-            call = loader_of(source, cache.config)
+        if gives_values(task):
+            call = loader_of(task, cache.config)
             return TaskRun(task.task_id, _filled(cache, task, call, name=[*name, source], **options))
-        lines = web_source(source, cache.config).lines() if is_web(source) else source
+        lines = web_source(source, cache.config).lines() if task.file is None else task.file
         return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
     except CacheError as problem:
         return TaskRun(task.task_id, WarmResult(), str(problem), isinstance(problem, NoSource | ConfigError))

@@ -198,6 +198,41 @@ class TestWithoutEffect:
         assert 'warming.off_peak, which is "always"' in ran.err
 
 
+class TestPlaces:
+    """What a task names is found beside the file that names it, wherever cron works."""
+
+    @pytest.fixture
+    def elsewhere(self, directory, jobs, workplace, tmp_path, monkeypatch):
+        (workplace / "scoutcache.toml").write_text("""
+            tasks = [{task_id = "file", source = "sub/answers.jsonl"}, {task_id = "gone", source = "gone.jsonl"},
+                     {task_id = "made", source = "warm_jobs:pairs"}, {task_id = "none", source = "no_such:f"},
+                     {task_id = "moved", source = "answers.jsonl", folder = "sub"}]
+        """)
+        (workplace / "sub").mkdir()
+        (workplace / "sub" / "answers.jsonl").write_text('{"key": "a", "value": 1}\n')
+        monkeypatch.setenv("SCOUTCACHE_CONFIG", str(workplace / "scoutcache.toml"))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "warm_jobs.py").write_text("raise ImportError('not this one')")
+        return workplace
+
+    @pytest.mark.parametrize(("task", "warmed"), [("file", 1), ("moved", 1), ("made", 2)])
+    def test_it_is_found(self, task, warmed, elsewhere, cli):
+        assert body(cli("warm", "--task", task, "--json"))["warmed"] == warmed
+
+    def test_the_error_says_where_it_was_looked_for(self, elsewhere, cli, tmp_path):
+        ran = cli("warm", "--task", "gone")
+        assert (ran.code, f"{elsewhere}/gone.jsonl: can't be read" in ran.err) == (2, True)
+        ran = cli("warm", "--task", "none")
+        assert f"there is no module 'no_such' in {elsewhere}, {tmp_path} or among" in ran.err
+
+    def test_validate_notices_a_file_that_is_not_there(self, elsewhere, cli):
+        ran = cli("config", "validate")
+        assert ran.code == 2
+        assert f"tasks: gone: source: there is no file {elsewhere}/gone.jsonl" in ran.err
+        (elsewhere / "gone.jsonl").write_text("")
+        assert cli("config", "validate").code == 0
+
+
 class TestSources:
     def test_every_failed_key_is_listed_and_some_make_it_3(self, directory, jobs, cli):
         keys = [f"k:{n}" + ("bad" if n % 2 else "") for n in range(60)]
