@@ -54,10 +54,10 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
                 _say_nothing_done(session, asked, name, result)
                 return [TaskRun("", result)], None
         if asked.source is not None:
-            with _lines(session, asked.source) as lines:
-                result = warm_from(cache, lines, pattern=asked.matching, call=call,
-                                   progress=partial(progress, asked.source), **options)  # fmt: skip
             name = "standard input" if asked.source == "-" else asked.source
+            with _lines(session, asked.source) as lines:
+                result = warm_from(cache, lines, pattern=asked.matching, call=call, progress=partial(progress, name),
+                                   **options)  # fmt: skip
             _say_nothing_done(session, asked, name, result, "lines to warm from")
             return [TaskRun("", result)], None
         if call is not None:

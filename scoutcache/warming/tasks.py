@@ -29,7 +29,7 @@ from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
-from scoutcache.warming.records import NoSource
+from scoutcache.warming.records import NoSource, NothingTaken
 from scoutcache.warming.sources import is_generator
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run_tasks(
 
     One that somebody began after *unless_since* is left alone.  The other *options* are those of `fill.warm_from`.
     Raises `LockTimeout` when another filling runs for longer than *lock_timeout* seconds (when nothing is due the lock
-    isn't asked for), `WarmingError` for a name that no task has.
+    isn't asked for), `WarmingError` for a name that no task has, `NothingTaken` when no tier takes anything.
     """
     config = cache.config
     if not _chosen(config, names, now()):
@@ -96,7 +96,11 @@ def run_tasks(
                 continue
             report = None if progress is None else _Named(task.task_id, progress)
             _write_state(config, task.task_id, {"status": TaskStatus.RUNNING, "started_at": now().isoformat()})
-            run = _run(cache, task, lock=False, progress=report, clock=clock, wait=wait, **options)
+            try:
+                run = _run(cache, task, lock=False, progress=report, clock=clock, wait=wait, **options)
+            except NothingTaken as problem:  # the others would fare no better
+                _write_state(config, task.task_id, _outcome(TaskRun(task.task_id, WarmResult(), str(problem)), now()))
+                raise
             _write_state(config, task.task_id, _outcome(run, now()))
             runs.append(run)
     return runs
@@ -135,6 +139,8 @@ def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
             return TaskRun(task.task_id, _filled(cache, task, call, name=[*name, source], **options))
         lines = web_source(source, cache.config).lines() if task.file is None else task.file
         return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
+    except NothingTaken:
+        raise
     except CacheError as problem:
         return TaskRun(task.task_id, WarmResult(), str(problem), isinstance(problem, NoSource | ConfigError))
 

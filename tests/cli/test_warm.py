@@ -15,6 +15,7 @@ import pytest
 from scoutcache import Cache
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
+from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
@@ -55,6 +56,14 @@ def priced():
 
 async def apairs():
     yield "q:1", 1
+
+async def aslow(key):
+    return slow(key)
+
+def broken_off(key):
+    if key == "k:8":
+        raise KeyboardInterrupt
+    return key
 
 def slow(key):
     with open("begun", "a") as file:
@@ -231,6 +240,73 @@ class TestPlaces:
         assert f"tasks: gone: source: there is no file {elsewhere}/gone.jsonl" in ran.err
         (elsewhere / "gone.jsonl").write_text("")
         assert cli("config", "validate").code == 0
+
+
+class TestNothingTaken:
+    """What no tier would take is not computed: one message and exit code 10, as of `set`."""
+
+    AWAY = ("--redis-url", "redis://127.0.0.1:1")
+
+    @pytest.fixture
+    def refusing(self, monkeypatch):
+        """A disk that is full once it has taken so many writes of the user's keys."""
+        from scoutcache.tiers.disk.tier import DiskTier
+
+        write, left = DiskTier.write, [0]
+
+        def limited(tier, rows, *args, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise TierUnavailable("disk", "the disk is full")
+            return write(tier, rows, *args, **options)
+
+        monkeypatch.setattr(DiskTier, "write", limited)
+        return lambda times: left.__setitem__(0, times)
+
+    @pytest.mark.parametrize("function", ["slow", "aslow"])
+    def test_a_server_that_is_away_is_known_before_anything_is_computed(self, function, directory, jobs, cli, workplace):
+        (workplace / "go").touch()
+        ran = cli("warm", "--from", "-", "--call", f"warm_jobs:{function}", "--prom-textfile", "w.prom", *self.AWAY,
+                  stdin="a\nb\nc\nd\ne\nf\n")  # fmt: skip
+        assert ran.code == 10
+        assert not (workplace / "begun").exists()
+        assert ran.err.count("the redis tier can't answer") == 1
+        assert "hint: is the server running" in ran.err
+        written = (workplace / "w.prom").read_text()
+        assert "scoutcache_warm_last_run_timestamp_seconds " in written
+        assert "scoutcache_warm_last_success_timestamp_seconds " not in written
+
+    def test_a_task_says_so_too(self, directory, jobs, cli, workplace):
+        (workplace / "c.toml").write_text('[[tasks]]\ntask_id = "t"\nsource = "warm_jobs:priced"\n')
+        ran = cli("warm", "--task", "t", "--config", "c.toml", *self.AWAY)
+        assert (ran.code, ran.err.count("can't answer")) == (10, 1)
+        ran = cli("tasks", "list", "--config", "c.toml", "--json")
+        [task] = body(ran)["tasks"]
+        assert (task["status"], task["error"][:17]) == ("failed", "the redis tier ca")
+
+    def test_a_disk_that_takes_nothing_ends_it_at_the_first_key(self, directory, jobs, cli, refusing, workplace):
+        refusing(0)
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:slow", "--concurrency", "1", stdin="a\nb\nc\n")
+        assert (ran.code, ran.err) == (10, "error: the disk tier can't answer: the disk is full\n")
+        assert (workplace / "begun").read_text() == "a\n"
+
+    def test_one_that_takes_no_more_ends_it_soon_and_resuming_goes_on(self, directory, jobs, cli, refusing, workplace):
+        refusing(3)
+        keys = "".join(f"{n}\n" for n in range(20))
+        given = ("warm", "--from", "-", "--call", "warm_jobs:slow", "--concurrency", "1")
+        ran = cli(*given, stdin=keys)
+        assert (ran.code, len((workplace / "begun").read_text().split())) == (10, 6)
+        assert ran.err.endswith("hint: 3 keys had been warmed: --resume goes on from there\n")
+        refusing(100)
+        found = body(cli(*given, "--resume", "--json", stdin=keys))
+        assert (found["warmed"], found["resumed"]) == (17, 3)
+
+
+def test_what_a_signal_broke_off_is_counted_to_the_last_key(directory, jobs, cli):
+    keys = "".join(f"k:{n}\n" for n in range(20))
+    ran = cli("warm", "--from", "-", "--call", "warm_jobs:broken_off", "--concurrency", "1", stdin=keys)
+    assert ran.code == 130
+    assert "broken off: standard input: 8 warmed, 0 skipped, 0 failed; --resume goes on from there" in ran.err
 
 
 class TestSources:
