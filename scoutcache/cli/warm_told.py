@@ -101,6 +101,9 @@ class Teller:
         for run in runs:
             for tier, (times, reason) in run.result.partly.items():
                 session.warn(f"the {tier} tier did not take {counted(times, 'key')}: {reason}")
+        for run in runs:
+            if run.nothing is not None and run.error is None:
+                session.warn(f"{run.task_id}: {run.nothing}")
         left_out = sum(run.result.errors_left_out for run in runs)
         if left_out:
             session.warn(f"and {left_out} more")

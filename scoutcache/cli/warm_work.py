@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import fifo_woken, stdin_bytes, woken
+from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, named_lines_of, predicted, row_of
@@ -67,7 +68,8 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
                                     progress=partial(progress, name), **options)  # fmt: skip
             _say_nothing_done(session, asked, name, result, "keys to warm")
             return [TaskRun("", result)], None
-        return run_tasks(cache, list(asked.tasks) or None, progress=progress, **options), None
+        unread = partial(tell_unread, session, named=False)
+        return run_tasks(cache, list(asked.tasks) or None, progress=progress, unread=unread, **options), None
 
 
 def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmResult, what: str = "entries") -> None:

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.insight.operations import end_of, read_operations
 from scoutcache.listing import list_entries
 from scoutcache.patterns import Pattern
 from scoutcache.policies import WarmingTask, is_web
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.lines import Item
+from scoutcache.warming.sources import Named, frequent_keys
 from scoutcache.warming.web import WebSource
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
+    from scoutcache.oplog.reading import Problems
 
-__all__ = ["by_task", "gives_values", "items_of", "loader_of", "web_source"]
+__all__ = ["LATELY", "by_task", "gives_values", "items_of", "loader_of", "web_source"]
+
+LATELY: Final = 86400.0
+"""Seconds of the log whose keys a task warms."""
 
 
 def gives_values(task: WarmingTask) -> bool:
@@ -51,14 +57,25 @@ def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[list[tuple[Warmin
     return list(known.values()), unknown
 
 
-def items_of(cache: Cache, task: WarmingTask) -> Iterator[Item]:
-    """The cache's keys that match the task's pattern, with their tags; without wildcards that key, there or not."""
+def items_of(cache: Cache, task: WarmingTask, unread: Callable[[Problems], object] = lambda _: None) -> list[Item]:
+    """The keys that match the task's pattern; without wildcards that key, there or not.
+
+    Those that are stored, with their tags, and after them those that were asked for in the last `LATELY` seconds by the
+    log, the most frequent first: what was cleared or has expired needs warming most.  *unread* is told what of the log
+    can't be read.
+    """
     core, pattern = cache._core, Pattern.parse(task.pattern)
     # All of them before the first is stored: a listing isn't changed under its own feet.
-    found = [_item(entry.header) for entry in list_entries(core, cache.config.namespace, pattern)]
-    if pattern.literal is not None and not found:
-        found = [Item(None, pattern.literal)]
-    return iter(found)
+    found = {entry.header.ref.key: _item(entry.header) for entry in list_entries(core, core.config.namespace, pattern)}
+    if pattern.literal is not None:
+        asked: Iterable[str] = [pattern.literal]
+    else:
+        now = core.world.now()
+        operations = read_operations(core.directory, now - LATELY, end_of(now - LATELY, now))
+        matching = (line for line in Named(operations) if pattern.matches(line.key))
+        asked = frequent_keys(matching, None, core.config.namespace)
+        unread(operations.problems)
+    return [*found.values(), *(Item(None, key) for key in asked if key not in found)]
 
 
 def _item(header: Any) -> Item:

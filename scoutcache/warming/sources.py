@@ -73,10 +73,10 @@ class Named:
             raise _no_keys()
 
 
-def frequent_keys(operations: Iterable[Line], most: int, namespace: str) -> list[str]:
-    """The *most* keys of *namespace* that were asked for most often; of equals the one that sorts first."""
+def frequent_keys(operations: Iterable[Line], most: int | None, namespace: str) -> list[str]:
+    """The *most* keys (None: all) of *namespace* that were asked for most often; of equals the one that sorts first."""
     counts = Counter(line.key for line in operations if line.op in REQUESTS and line.namespace == namespace)
-    return nsmallest(most, counts, key=lambda key: (-counts[key], key))
+    return nsmallest(len(counts) if most is None else most, counts, key=lambda key: (-counts[key], key))
 
 
 def expiring_keys(operations: Iterable[Line], within: float, now: float, namespace: str) -> list[str]:

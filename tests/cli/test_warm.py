@@ -264,7 +264,7 @@ class TestNothingTaken:
         return lambda times: left.__setitem__(0, times)
 
     @pytest.mark.parametrize("function", ["slow", "aslow"])
-    def test_a_server_that_is_away_is_known_before_anything_is_computed(self, function, directory, jobs, cli, workplace):
+    def test_a_server_that_is_away_is_known_before_a_key_is_computed(self, function, directory, jobs, cli, workplace):
         (workplace / "go").touch()
         ran = cli("warm", "--from", "-", "--call", f"warm_jobs:{function}", "--prom-textfile", "w.prom", *self.AWAY,
                   stdin="a\nb\nc\nd\ne\nf\n")  # fmt: skip
@@ -300,6 +300,38 @@ class TestNothingTaken:
         refusing(100)
         found = body(cli(*given, "--resume", "--json", stdin=keys))
         assert (found["warmed"], found["resumed"]) == (17, 3)
+
+
+class TestKeysOfATask:
+    @pytest.fixture
+    def load(self, directory, jobs, workplace, cli):
+        task = '[[tasks]]\ntask_id = "load"\nsource = "warm_jobs:load"\npattern = "u:*"\n'
+        (workplace / "c.toml").write_text(task)
+        return lambda *more: cli("warm", "--task", "load", "--config", "c.toml", *more)
+
+    def test_what_was_asked_for_is_warmed_after_it_was_cleared(self, directory, load, cli):
+        asked_for(directory, ["u:b", "u:a", "u:a", "other"])
+        asked_for(directory, ["u:hashed"], redact=True)
+        assert counts(body(load("--json"))) == (2, 2, 0, 0)
+        assert cli("clear", "--yes").code == 0
+        found = body(load("--json", "--budget", "1"))
+        assert (found["warmed"], found["over_budget"]) == (1, 1)
+        assert cli("get", "u:a").out == "U:A\n"
+
+    def test_what_is_stored_comes_once_and_keeps_its_tags(self, directory, load, cli):
+        asked_for(directory, ["u:a"])
+        cli("set", "u:a", "1", "--tag", "t")
+        assert counts(body(load("--json"))) == (1, 1, 0, 0)
+        assert json.loads(cli("inspect", "u:a", "--json").out)["tags"] == ["t"]
+
+    def test_a_task_that_finds_nothing_says_so(self, directory, load, cli, workplace):
+        ran = load()
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err == ("warning: load: nothing to warm: no key that matches the pattern u:* is stored, or was "
+                           "asked for within 24 h by the log\n")  # fmt: skip
+        (workplace / "empty.jsonl").write_text("")
+        (workplace / "c.toml").write_text('[[tasks]]\ntask_id = "load"\nsource = "empty.jsonl"\n')
+        assert load().err == "warning: load: nothing to warm: empty.jsonl holds no key\n"
 
 
 def test_what_a_signal_broke_off_is_counted_to_the_last_key(directory, jobs, cli):
