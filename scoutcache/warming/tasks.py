@@ -1,10 +1,10 @@
 """The warming tasks of a configuration: what is due, what became of each, and running them.
 
 - A task's *source* is a file of JSON Lines, or a web address of one, of which the keys that match its *pattern* are
-  taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key that matches, of those that
-  are stored or were asked for lately by the log (a pattern without wildcards is that one key, there or not).  An entry
-  keeps its tags.  A generator gives keys and values itself, of which those that match are taken.  A file or a module is
-  looked for in the task's *folder*.
+  taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key that matches, of those
+  that are stored or were asked for lately by the log (a pattern without wildcards is that one key, there or not).  An
+  entry keeps its tags.  A generator gives keys and values itself, of which those that match are taken.  A file or a
+  module is looked for in the task's *folder*.
 - *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
   Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
