@@ -76,7 +76,7 @@ def warm(
         source=source, from_cache=from_cache, frequent=frequent, expiring=expiring, since=since, pattern=pattern,
         call=call, http=http, tasks=tuple(task or ()), due=due, predict=predict, horizon=horizon, likely=likely,
         evaluate=evaluate, dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume, lock_timeout=lock_timeout,
-        work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
+        work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate, "retries": retries},
     )  # fmt: skip
     asked.check(session)
     if prom_textfile == STDOUT:

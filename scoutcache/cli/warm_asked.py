@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,7 @@ class Asked:
     @classmethod
     def of(cls, **given: Any) -> Self:
         """The options as they were typed, with durations read.  Raises `InvalidTTL`."""
+        from scoutcache.cli.periods import length_of
         from scoutcache.ttl import parse_duration
 
         durations = {
@@ -56,7 +58,7 @@ class Asked:
             for name in _DURATIONS
             if given[name] is not None
         }
-        return cls(**{**given, **durations})
+        return cls(**{**given, **durations, "since": length_of("--since", given["since"])})
 
     @property
     def matching(self) -> str:
@@ -123,6 +125,10 @@ class Asked:
             raise Usage("--dry-run is for --predict, --frequent and --expiring")
         if self.ahead <= 0:
             raise Usage("--horizon: expected more than 0 seconds")
+        rate = self.work["rate"]
+        if rate is not None and not 0 < rate < math.inf:
+            raise Usage(f"--rate: expected more than 0 keys a second, not {rate:g}",
+                        hint="without --rate there is no limit")  # fmt: skip
 
     def _check_values(self) -> None:
         if self.call is not None and self.http is not None:
@@ -227,7 +233,7 @@ class Asked:
         return function
 
 
-_DURATIONS: Final = ("expiring", "since", "horizon", "lock_timeout")
+_DURATIONS: Final = ("expiring", "horizon", "lock_timeout")
 
 
 def _check_tasks(session: Session, names: tuple[str, ...]) -> None:

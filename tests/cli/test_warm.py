@@ -201,6 +201,17 @@ class TestWithoutEffect:
         ran = cli("warm", "--task", task, option, "3", "--config", "c.toml")
         assert (ran.code == 2, "has no effect" in ran.err) == (refused, refused), ran.err
 
+    @pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
+    def test_a_rate_that_is_none(self, rate, directory, cli):
+        ran = cli("warm", "--from", "-", "--rate", rate, stdin='{"key": "a", "value": 1}\n')
+        assert (ran.code, f"--rate: expected more than 0 keys a second, not {rate}" in ran.err) == (2, True)
+
+    @pytest.mark.parametrize("command", [("warm", "--frequent", "1", "--since"), ("stats", "--period"),
+                                         ("report", "--since")])  # fmt: skip
+    def test_a_period_of_no_time(self, command, directory, cli):
+        ran = cli(*command, "0s")
+        assert (ran.code, f"{command[-1]}: expected more than 0 seconds" in ran.err) == (2, True)
+
     def test_off_peak_without_times(self, directory, cli):
         ran = cli("warm", "--from", "-", "--off-peak", stdin="a\n")
         assert ran.code == 2
