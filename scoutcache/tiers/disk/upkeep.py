@@ -101,6 +101,12 @@ class Upkeep:
             self._removing.give_back()
         return counts
 
+    def change_limit(self, max_bytes: int) -> None:
+        """Record another limit in the store; this process goes by it at once, others within a second."""
+        sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
+        self._removing.batch(lambda con: con.execute(sql, (max_bytes,)))
+        self._database.store.go_by(max_bytes)
+
     def _orphans(self, dry_run: bool) -> int:
         if dry_run:
             with self._database.link() as con:
