@@ -77,7 +77,7 @@ class Upkeep:
         database = self._database
         log = database.store.path.with_name(f"{database.store.path.name}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > database.store.space.log_pages * PAGE // 4:
+            if log.stat().st_size > database.store.log_pages * PAGE // 4:
                 with database.link() as con:
                     con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._removing.give_back(_VACUUM_PAGES)
