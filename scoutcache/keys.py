@@ -272,6 +272,14 @@ def _part_text(part: object) -> str:
                      hint="write it as text, or give it to CacheKey as a parameter")  # fmt: skip
 
 
+def _hint_of(refused: str, what: str) -> str | None:
+    if "\udc80" <= refused <= "\udcff":  # PEP 383
+        byte = f"0x{ord(refused) - 0xDC00:02x}"
+        return (f"it stands for a byte {byte} that could not be read as text; where the locale is not UTF-8, "
+                "set LC_ALL=C.UTF-8 or PYTHONUTF8=1")  # fmt: skip
+    return "CacheKey escapes them" if what == "key" else None
+
+
 def _checked(text: object, what: str, most: int) -> str:
     if not isinstance(text, str):
         raise InvalidKey(f"a {what} is a str, not {type(text).__name__}")
@@ -281,7 +289,7 @@ def _checked(text: object, what: str, most: int) -> str:
     if refused is not None:
         raise InvalidKey(f"the {what} {shown(text)} holds U+{ord(refused[0]):04X} at character {refused.start() + 1}: "
                          "control codes and lone surrogates are refused",
-                         hint="CacheKey escapes them" if what == "key" else None)  # fmt: skip
+                         hint=_hint_of(refused[0], what))  # fmt: skip
     size = len(text.encode())
     if size > most:
         raise InvalidKey(f"the {what} {shown(text)} has {size:,} bytes; at most {most:,} are allowed",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,20 @@ if TYPE_CHECKING:
     from scoutcache.tiers.base import Tier
     from scoutcache.walking import Walk
 
-__all__ = ["is_valid", "life", "list_entries", "list_keys", "scanned"]
+__all__ = ["is_valid", "life", "list_entries", "list_keys", "scanned", "tiers_with"]
+
+
+def tiers_with(core: Core, ref: Ref, since: float, without: str | None = None) -> list[str]:
+    """The tiers below memory that have what was written of *ref* since then; *without* one that failed."""
+    found = []
+    for tier in core.tiers:
+        if tier is core.memory or tier.name == without:
+            continue
+        with suppress(TierUnavailable):
+            sealed = tier.read(ref, since)
+            if sealed is not None and core.world.codec.open(ref, sealed).header.created >= since:
+                found.append(tier.name)
+    return found
 
 
 def list_entries(

@@ -36,8 +36,9 @@ def held(path: Path, timeout: float = 0.0, *, clock: Callable[[], float] = monot
         end = clock() + max(timeout, _GRACE)
         while not _try(handle):
             if (left := end - clock()) <= 0:
-                raise LockTimeout(f"{path} is held by {_holder(handle)} for longer than {timeout:g} s",
-                                  hint="another run is at work; --lock-timeout makes this one wait")  # fmt: skip
+                still = f" still, after {timeout:g} s" if timeout else ""
+                raise LockTimeout(f"another run is at work{still}: {_holder(handle)} has the lock {path}",
+                                  hint="--lock-timeout 60 waits so many seconds for it")  # fmt: skip
             wait(min(_POLL, left))
         with suppress(OSError):  # a full disk: then nobody is told who holds it, and it is held all the same
             os.ftruncate(handle, 0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-__all__ = ["reason_of"]
+import os
+from pathlib import Path
+
+__all__ = ["is_read_only", "reason_of"]
 
 
 def reason_of(error: BaseException) -> str:
@@ -12,3 +15,11 @@ def reason_of(error: BaseException) -> str:
     ('No such file or directory', 'it ends too early')
     """
     return getattr(error, "strerror", None) or str(error)
+
+
+def is_read_only(place: Path) -> bool:
+    """Does *place* lie on a file system that takes no changes, whatever the modes say?"""
+    try:
+        return bool(os.statvfs(place).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False

@@ -7,9 +7,12 @@ times are UTC, durations seconds, sizes bytes.  Where a duration or size is set,
 from __future__ import annotations
 
 import math
+import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from pydantic import (
@@ -48,6 +51,7 @@ __all__ = [
     "Ttl",
     "UtcTime",
     "WarmingTask",
+    "is_web",
 ]  # fmt: skip
 
 
@@ -306,6 +310,14 @@ class InvalidationRule(BaseModel, metaclass=_Declaring):
         return self
 
 
+def is_web(source: str) -> bool:
+    """Does *source* name something on a web server?"""
+    return source.lower().startswith(("http://", "https://"))
+
+
+_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+
+
 class WarmingTask(BaseModel, metaclass=_Declaring):
     """A filling of the cache ahead of need, by schedule, at start-up, or by hand; and how its last run went."""
 
@@ -318,6 +330,8 @@ class WarmingTask(BaseModel, metaclass=_Declaring):
     source: str = Field(min_length=1)
     """A file of JSON Lines or its web address; or what gives the value of a key: ``module:function``, or a web address
     with ``{key}``."""
+    folder: Annotated[str, AfterValidator(os.path.expanduser)] = ""
+    """Where a file that *source* names lies, or first of all a module: of a task in a file, that file's folder."""
     run_at_startup: bool = False
     """Run it, beside the calls, when an application opens the cache."""
     schedule: Schedule | None = None
@@ -332,6 +346,18 @@ class WarmingTask(BaseModel, metaclass=_Declaring):
     @classmethod
     def _named(cls, data: Any) -> Any:
         return _with_id(data, "task_id")
+
+    @property
+    def runs_code(self) -> bool:
+        """Is *source* a function, ``module:function``?"""
+        return _FUNCTION.fullmatch(self.source) is not None
+
+    @property
+    def file(self) -> Path | None:
+        """The file that *source* names, None where it names something else."""
+        if self.runs_code or is_web(self.source):
+            return None
+        return Path(self.folder, os.path.expanduser(self.source))  # noqa: PTH111  # Path's raises where there is no home
 
 
 class CacheTier(BaseModel):

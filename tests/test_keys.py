@@ -275,3 +275,12 @@ SHORT_AND_LONG = st.tuples(st.text("aé🎉:", min_size=1, max_size=32), st.text
 def test_many_physical_keys_are_what_each_would_be(pairs):
     refs = [Ref(*pair) for pair in pairs]
     assert physical_keys(refs) == [physical_key(ref) for ref in refs]
+
+
+def test_a_byte_that_the_locale_could_not_read_is_named_with_the_remedy():
+    """As the shell's "café" arrives under LC_ALL=C."""
+    with pytest.raises(InvalidKey, match="lone surrogates are refused") as caught:
+        key_text("caf\udcc3\udca9")
+    assert caught.value.hint is not None
+    assert "a byte 0xc3 that could not be read as text" in caught.value.hint
+    assert "LC_ALL=C.UTF-8 or PYTHONUTF8=1" in caught.value.hint

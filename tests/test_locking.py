@@ -50,6 +50,15 @@ def test_a_second_holder_is_refused_and_the_first_is_named(tmp_path, fake_clock)
     assert "--lock-timeout" in caught.value.hint
 
 
+def test_who_has_the_lock_is_said_plainly(tmp_path):
+    path = tmp_path / "lock"
+    for timeout, still in ((0, ""), (0.06, " still, after 0.06 s")):
+        with held(path), pytest.raises(LockTimeout) as caught, held(path, timeout):
+            pass
+        assert str(caught.value) == f"another run is at work{still}: process {os.getpid()} has the lock {path}"
+
+
+
 def test_whoever_waits_gets_it_when_it_becomes_free(tmp_path, fake_clock):
     with ExitStack() as first:
         first.enter_context(held(tmp_path / "lock"))

@@ -23,7 +23,7 @@ def check_strategy(loaded: Loaded) -> None:
 
 def check_available(loaded: Loaded) -> None:
     """Raise `ConfigError` that lists every setting that can't be had."""
-    _refuse([*_strategy(loaded), *_protection(loaded), *_codec(loaded), *_server(loaded)])
+    _refuse([*_strategy(loaded), *_protection(loaded), *_codec(loaded), *_server(loaded), *_tasks(loaded)])
 
 
 def strategies() -> list[str]:
@@ -78,6 +78,14 @@ def _server(loaded: Loaded) -> Iterator[_Problem]:
         Source(loaded.config.redis).options(None)
     except ConfigError as error:
         yield _placed(loaded, error)
+
+
+def _tasks(loaded: Loaded) -> Iterator[_Problem]:
+    """Files of tasks that aren't there."""
+    for task in loaded.config.tasks:
+        if task.file is not None and not task.file.exists():
+            told = f"{loaded.origins['tasks']}: tasks: {task.task_id}: source: there is no file {task.file}"
+            yield told, "a relative path is below the folder of the file that names it"
 
 
 def _placed(loaded: Loaded, error: ConfigError) -> _Problem:

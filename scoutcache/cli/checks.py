@@ -24,6 +24,7 @@ from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.nouns import counted
+from scoutcache.os_errors import is_read_only
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
@@ -125,9 +126,11 @@ def _takes_folders(place: Path) -> bool:
 
 def _directory_there(place: Path, status: os.stat_result) -> Check:
     mode, me = stat.S_IMODE(status.st_mode), os.geteuid()
+    elsewhere = "mount it to be written to, or name a --directory elsewhere"
     rules: tuple[tuple[bool, Literal["warn", "fail"], str, str], ...] = (
         (not stat.S_ISDIR(status.st_mode), "fail", "is not a directory", "name another --directory"),
         (status.st_uid != me, "fail", f"belongs to user {status.st_uid}, not to {me}", "name a directory of your own"),
+        (is_read_only(place), "fail", "is on a file system that is read-only", elsewhere),
         (not os.access(place, os.W_OK | os.X_OK), "fail", "is not writable", f"chmod u+wx {place}"),
         (bool(mode & 0o077), "warn", f"is open to others (mode {mode:04o})", f"chmod 700 {place}"),
     )

@@ -1,14 +1,23 @@
-"""What ``--since`` means: when a period begins."""
+"""What ``--since`` and ``--period`` mean: how long a period is, and when it begins."""
 
 from __future__ import annotations
 
-from scoutcache.cli.errors import read
+from scoutcache.cli.errors import Usage, read
 
-__all__ = ["begin_of"]
+__all__ = ["begin_of", "length_of"]
 
 
 def begin_of(since: str | None, now: float) -> float | None:
-    """When the period *since* began, in seconds since the epoch; None for all time.  Raises `InvalidTTL`."""
+    """When the period *since* began, in seconds since the epoch; None for all time.  Raises `InvalidTTL`, `Usage`."""
+    seconds = length_of("--since", since)
+    return None if seconds is None else now - seconds
+
+
+def length_of(option: str, given: str | None) -> float | None:
+    """The seconds that *option* names; None for all time.  Raises `InvalidTTL`, and `Usage` for no time at all."""
     from scoutcache.ttl import parse_duration
 
-    return None if since is None else now - read("--since", parse_duration, since)
+    seconds = None if given is None else read(option, parse_duration, given)
+    if seconds == 0:
+        raise Usage(f"{option}: expected more than 0 seconds", hint="leave it out for all time")
+    return seconds

@@ -18,7 +18,7 @@ __all__ = ["assumed_rate", "counted_in", "log_at", "tell_left_out"]
 def log_at(session: Session, source: str | None) -> Path:
     """Where the log is; *source* None is this cache's own.  Raises `Usage` for a *source* that isn't there."""
     if source is None:
-        session.look_for_cache()
+        session.look_for_cache(told=False)  # where there is none, that is the error
         tell_log_off(session)
         return session.place
     path = file_named(source, "LOG")

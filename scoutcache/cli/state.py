@@ -67,6 +67,8 @@ class Session:
             if given.get(name) is not None:
                 setattr(self, name, given[name])
         if given.get("json"):
+            if given.get("form") not in {None, "json"}:
+                raise Usage(f"--json and --format {given['form']} exclude each other")
             self.form = "json"
         self.quiet = self.quiet or bool(given.get("quiet"))
         self.verbose = self.verbose or bool(given.get("verbose"))

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from scoutcache.cli.errors import MISSED, read
+from scoutcache.cli.errors import MISSED
 from scoutcache.cli.errors import Usage as WrongUsage
 from scoutcache.cli.gathering import look
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import failures, part
 from scoutcache.cli.options import choices, command
+from scoutcache.cli.periods import length_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.stats_view import Asked, StatsView
 from scoutcache.cli.unread import tell_log_off, tell_unread
@@ -91,9 +92,7 @@ def stats(
 
 
 def _asked(period: str | None, by: str | None, tier: str | None, *, check: bool) -> Asked:
-    from scoutcache.ttl import parse_duration
-
-    seconds = None if period is None else read("--period", parse_duration, period)
+    seconds = length_of("--period", period)
     if tier is not None and by not in {None, "tier"}:
         raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
     return Asked(seconds, by, tier, check)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from scoutcache.cli.streams import stdin_bytes
 from scoutcache.cli.writing import print_bytes, write_whole
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import TierUnavailable
+from scoutcache.listing import tiers_with
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -134,7 +134,7 @@ def set_(
         try:
             taken = cache.set(key, content, ttl=seconds, tags=tag or (), depends_on=depends_on or ())
         except TierUnavailable as error:
-            if not (taken := bool(_found(cache, key, before, without=error.tier))):
+            if not (taken := bool(tiers_with(cache._core, Ref(cache.config.namespace, key), before, error.tier))):
                 raise
             failed = error
         enabled, namespace = cache.config.enabled, cache.config.namespace
@@ -170,17 +170,6 @@ def check_lasting(cache: Cache) -> None:
 def _lower(cache: Cache, without: str | None = None) -> list[Tier]:
     """The tiers that outlive this command."""
     return [tier for tier in cache._core.tiers if tier is not cache._core.memory and tier.name != without]
-
-
-def _found(cache: Cache, key: str, since: float, without: str | None) -> list[str]:
-    """The tiers that have taken what was written *since* then; *without* one that failed."""
-    ref, codec, found = Ref(cache.config.namespace, key), cache._core.world.codec, []
-    for tier in _lower(cache, without):
-        with suppress(TierUnavailable):
-            sealed = tier.read(ref, since)
-            if sealed is not None and codec.open(ref, sealed).header.created >= since:
-                found.append(tier.name)
-    return found
 
 
 def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) -> dict[str, Any]:

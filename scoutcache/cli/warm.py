@@ -76,7 +76,7 @@ def warm(
         source=source, from_cache=from_cache, frequent=frequent, expiring=expiring, since=since, pattern=pattern,
         call=call, http=http, tasks=tuple(task or ()), due=due, predict=predict, horizon=horizon, likely=likely,
         evaluate=evaluate, dry_run=dry_run, off_peak=off_peak, budget=budget, resume=resume, lock_timeout=lock_timeout,
-        work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate or None, "retries": retries},
+        work={"only_missing": only_missing, "concurrency": concurrency, "rate": rate, "retries": retries},
     )  # fmt: skip
     asked.check(session)
     if prom_textfile == STDOUT:
@@ -120,12 +120,12 @@ def _any_due(session: Session) -> bool:
 
 
 def _is_off_peak(session: Session, asked: Asked) -> bool:
-    from scoutcache.cli.warm_predict import history_of
+    from scoutcache.cli.warm_predict import history_of, lines_of
     from scoutcache.warming.predict_history import History
     from scoutcache.warming.quiet import is_off_peak
 
     setting = session.config.warming.off_peak
-    history = history_of(session, asked) if setting == "auto" else History()
+    history = history_of(lines_of(session, asked)) if setting == "auto" else History()
     if is_off_peak(setting, datetime.now(UTC).timestamp(), history.by_hour, history.days):
         return True
     if session.watched:

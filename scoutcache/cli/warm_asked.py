@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from scoutcache.cli.errors import Usage, did_you_mean, read
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
-from scoutcache.errors import ConfigError
+from scoutcache.errors import CacheError, ConfigError
+
+if TYPE_CHECKING:
+    from scoutcache.policies import WarmingTask
 
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
 _COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
+_ASKED: Final = "values that a function or --http gives key by key, which a file or a generator doesn't"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +50,7 @@ class Asked:
     @classmethod
     def of(cls, **given: Any) -> Self:
         """The options as they were typed, with durations read.  Raises `InvalidTTL`."""
+        from scoutcache.cli.periods import length_of
         from scoutcache.ttl import parse_duration
 
         durations = {
@@ -52,7 +58,7 @@ class Asked:
             for name in _DURATIONS
             if given[name] is not None
         }
-        return cls(**{**given, **durations})
+        return cls(**{**given, **durations, "since": length_of("--since", given["since"])})
 
     @property
     def matching(self) -> str:
@@ -91,6 +97,9 @@ class Asked:
         self._check_values()
         self._check_effects()
         self._check_work(session)
+        if self.off_peak and session.config.warming.off_peak == "always":
+            raise Usage("--off-peak is for times in warming.off_peak, which is \"always\": without it has no effect",
+                        hint='[warming] off_peak = "01:00-05:00" (UTC), or "auto"')  # fmt: skip
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
             raise Usage(f"--from: there is no file {self.source}")
@@ -116,6 +125,10 @@ class Asked:
             raise Usage("--dry-run is for --predict, --frequent and --expiring")
         if self.ahead <= 0:
             raise Usage("--horizon: expected more than 0 seconds")
+        rate = self.work["rate"]
+        if rate is not None and not 0 < rate < math.inf:
+            raise Usage(f"--rate: expected more than 0 keys a second, not {rate:g}",
+                        hint="without --rate there is no limit")  # fmt: skip
 
     def _check_values(self) -> None:
         if self.call is not None and self.http is not None:
@@ -169,6 +182,28 @@ class Asked:
             hint = f"name keys with --from, --from-cache, {_FROM_LOG}, or a generator with --call"
             raise Usage(f"{given[0]} needs something to warm, and no warming tasks are configured", hint=hint)
 
+    def check_tasks(self, session: Session) -> None:
+        """Refuse what has no effect on any of the tasks; those that are named are asked whether they are generators.
+
+        What a task names runs as code, so consent is asked for first.
+        """
+        if not self.runs_tasks or not session.config.tasks:
+            return
+        from scoutcache.warming.loaders import gives_values
+
+        tasks = [task for task in session.config.tasks if not self.tasks or {task.task_id, task.name} & {*self.tasks}]
+        asked = [task for task in tasks if gives_values(task)]
+        self._check_heeded("--budget", self.budget, heeded=bool(asked))
+        retries = self.work["retries"]
+        if retries and self.tasks:
+            session.trust()
+            asked = [task for task in asked if not _is_generator(task)]
+        self._check_heeded("--retries", retries, heeded=bool(asked))
+
+    def _check_heeded(self, name: str, given: object, *, heeded: bool) -> None:
+        if given and not heeded:
+            raise Usage(f"{name} is for {_ASKED if name == '--retries' else _COMPUTED}: without that it has no effect")
+
     def limits(self) -> tuple[int | None, float | None]:
         """The calls or the USD of ``--budget``."""
         from scoutcache.warming.budget import parse_budget
@@ -192,12 +227,13 @@ class Asked:
         if is_generator(function):
             if self.source is not None or self.from_log:
                 raise Usage(f"--call: {self.call} is a generator: it gives keys and values itself, without --from")
+            self._check_heeded("--retries", self.work["retries"], heeded=False)
         elif self.source is None and not self.from_log:
             raise Usage("--call needs keys", hint="name them with --from FILE or --from -, or name a generator")
         return function
 
 
-_DURATIONS: Final = ("expiring", "since", "horizon", "lock_timeout")
+_DURATIONS: Final = ("expiring", "horizon", "lock_timeout")
 
 
 def _check_tasks(session: Session, names: tuple[str, ...]) -> None:
@@ -218,6 +254,17 @@ def _function(name: str) -> Callable[..., Any]:
         return named_function(name)
     except NoSource as error:
         raise Usage(f"--call: {error}", hint=error.hint) from error
+
+
+def _is_generator(task: WarmingTask) -> bool:
+    """Does a task's source name a generator?  What can't be found is told when the task is run."""
+    from scoutcache.warming.functions import named_function
+    from scoutcache.warming.sources import is_generator
+
+    try:
+        return task.runs_code and is_generator(named_function(task.source, task.folder))
+    except CacheError:
+        return False
 
 
 def _web(session: Session, template: str) -> Callable[..., Any]:

@@ -53,7 +53,7 @@ OffPeak = Annotated[bool, typer.Option("--off-peak", help="Do nothing outside of
 OnlyMissing = Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")]
 Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")]
 Rate = Annotated[
-    float | None, typer.Option("--rate", metavar="R", min=0, help="Keys a second at most. Default: no limit.")
+    float | None, typer.Option("--rate", metavar="R", help="Keys a second at most. Default: no limit.")
 ]
 Retries = Annotated[
     int, typer.Option("--retries", metavar="N", min=0, help="Ask again for a key that failed, each time later.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -24,34 +24,44 @@ BUDGET: Final = 100
 
 
 def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
-    """The log of the namespace, as far as it counts; keys that don't match are left out.
+    """The log of the namespace, as far as it counts, hashed keys and all.
 
     What can't be read is told when all of it was.
     """
     from scoutcache.cli.unread import tell_log_off, tell_unread
     from scoutcache.insight.operations import end_of, read_operations
-    from scoutcache.patterns import Pattern
-    from scoutcache.warming.sources import check_log_has_keys
 
-    check_log_has_keys(session.config)
     tell_log_off(session)
-    pattern = Pattern.parse(asked.matching)
     now = time.time()
     since = now - asked.window
     operations = read_operations(session.place, since, end_of(since, now))
     for line in operations:
-        if line.namespace == session.config.namespace and line.key and pattern.matches(line.key):
+        if line.namespace == session.config.namespace and line.key:
             yield line
     tell_unread(session, operations.problems, named=False)
 
 
-def history_of(session: Session, asked: Asked) -> History:
-    """What is known of each key."""
+def named_lines_of(session: Session, asked: Asked) -> Iterator[Line]:
+    """Those whose key is known and matches.  Raises `WarmingError` where the log names none."""
+    from scoutcache.nouns import counted
+    from scoutcache.patterns import Pattern
+    from scoutcache.warming.sources import Named, check_log_has_keys
+
+    check_log_has_keys(session.config)
+    named, pattern = Named(lines_of(session, asked)), Pattern.parse(asked.matching)
+    yield from (line for line in named if pattern.matches(line.key))
+    named.check()
+    if named.hashed and session.watched:
+        session.note(f"left out: {counted(named.hashed, 'record')} of keys that are logged as hashes (redact_keys)")
+
+
+def history_of(lines: Iterable[Line]) -> History:
+    """What *lines* tell of each key."""
     from scoutcache.insight.operations import in_order
     from scoutcache.warming.predict_history import History, counts
 
     history = History()
-    for line in in_order(line for line in lines_of(session, asked) if counts(line)):
+    for line in in_order(line for line in lines if counts(line)):
         history.observe(line)
     return history
 
@@ -62,7 +72,7 @@ def predicted(session: Session, asked: Asked, cache: Cache) -> list[Predicted]:
     from scoutcache.warming.predict import predict
 
     calls, _ = asked.limits()
-    history = history_of(session, asked)
+    history = history_of(named_lines_of(session, asked))
     return predict(history, time.time(), asked.ahead, calls, life=life_in(cache), least=asked.least)
 
 
@@ -81,7 +91,7 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
     if usd is not None:
         raise Usage("--evaluate needs a budget in calls: so many in each step")
     session.look_for_cache()
-    found = evaluate(lines_of(session, asked), asked.ahead, BUDGET if calls is None else calls,
+    found = evaluate(named_lines_of(session, asked), asked.ahead, BUDGET if calls is None else calls,
                      default_ttl=session.config.default_ttl, least=asked.least)  # fmt: skip
     strategies = {"prediction": found.predicted, "popularity": found.popularity,
                   "popularity, same calls": found.popularity_same_calls}  # fmt: skip

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.errors import FAILED, PARTLY, USAGE
 from scoutcache.cli.state import Session
+from scoutcache.errors import TierUnavailable
 from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
@@ -30,18 +31,22 @@ class Teller:
     @contextmanager
     def accounted(self) -> Iterator[Callable[[str, WarmResult], None]]:
         """Show the progress of fillings, and when a signal breaks one off, what was done until then."""
-        session, done = self._session, dict[str, str]()
+        session = self._session
+        seen: dict[int, tuple[str, WarmResult]] = {}
 
         def progress(name: str, result: WarmResult) -> None:
-            done[name] = f"{result.warmed} warmed, {result.skipped} skipped, {result.failed} failed"
-            session.progress(f"{name}: {_bar(result.part)}{done[name]}")
+            seen[id(result)] = name, result
+            session.progress(f"{name}: {_bar(result.part)}{_counts(result)}")
 
         try:
             yield progress
         except BaseException as error:
+            if isinstance(error, TierUnavailable):
+                self._write_textfile(_total([result for _, result in seen.values()]), success=False)
             if not isinstance(error, Exception):
                 session.progress_done()
-                account = "; ".join(f"{name}: {told}" for name, told in done.items()) or "none warmed"
+                # As it is by now, and not as of the last report: what was under way has come to its end since.
+                account = "; ".join(f"{name}: {_counts(result)}" for name, result in seen.values()) or "none warmed"
                 session.warn(f"broken off: {account}; --resume goes on from there")
             if isinstance(error, SystemExit):  # whatever code that names, keys are undone
                 from scoutcache.errors import WarmingError
@@ -53,25 +58,28 @@ class Teller:
     def told(self, runs: Sequence[TaskRun], chosen: Sequence[dict[str, Any]] | None = None) -> int | None:
         """Print the counts and what failed; give the exit code."""
         session = self._session
-        total = _total(runs)
+        total = _total([run.result for run in runs])
         errors = [error for run in runs for error in _errors(run)]
         self._print(runs, total, errors, chosen)
         for one in errors:
             place = [one["task"], f"line {one['line']}" if one["line"] is not None else None, one["key"]]
             session.warn(": ".join([*filter(None, place), one["error"]]))
         self._warn_of_rest(runs, total)
-        if self._textfile is not None:
-            from scoutcache.warming.textfile import write_textfile
-
-            figures = {name: total[name] for name in _FIGURES}
-            write_textfile(Path(self._textfile), figures, time.time(), success=not errors)
+        self._write_textfile(total, success=not errors)
         if not errors:
-            return None
+            return PARTLY if any(run.result.partly for run in runs) else None
         if total["warmed"] or total["skipped"]:
             return PARTLY
         if any(run.error is None and not run.result.failed for run in runs):  # another task, that had nothing to do
             return PARTLY
         return USAGE if all(run.misnamed for run in runs if run.error is not None or run.result.failed) else FAILED
+
+    def _write_textfile(self, total: Mapping[str, Any], *, success: bool) -> None:
+        if self._textfile is not None:
+            from scoutcache.warming.textfile import write_textfile
+
+            figures = {name: total[name] for name in _FIGURES}
+            write_textfile(Path(self._textfile), figures, time.time(), success=success)
 
     def _print(
         self, runs: Sequence[TaskRun], total: dict[str, Any], errors: list[dict[str, Any]],
@@ -90,6 +98,12 @@ class Teller:
 
     def _warn_of_rest(self, runs: Sequence[TaskRun], total: dict[str, Any]) -> None:
         session = self._session
+        for run in runs:
+            for tier, (times, reason) in run.result.partly.items():
+                session.warn(f"the {tier} tier did not take {counted(times, 'key')}: {reason}")
+        for run in runs:
+            if run.nothing is not None and run.error is None:
+                session.warn(f"{run.task_id}: {run.nothing}")
         left_out = sum(run.result.errors_left_out for run in runs)
         if left_out:
             session.warn(f"and {left_out} more")
@@ -98,14 +112,19 @@ class Teller:
             place = f"line {first.line}: " if first.line is not None else ""
             session.warn(f"{place}{first.key}: {first.error} ({counted(total['duplicates'], 'such line')})")
         if total["over_budget"]:
-            session.note(f"the budget was spent after {counted(total['calls'], 'call')}; left: "
-                         f"{counted(total['over_budget'], 'key')}")
+            ended = any(run.result.ended_early for run in runs)
+            left = "the generator was ended there" if ended else f"left: {counted(total['over_budget'], 'key')}"
+            session.note(f"the budget was spent after {counted(total['calls'], 'call')}; {left}")
 
 
 def _columns(chosen: Sequence[dict[str, Any]]) -> tuple[str, ...]:
     from scoutcache.cli.warm_predict import COLUMNS
 
     return COLUMNS if chosen and "reason" in chosen[0] else ("key",)
+
+
+def _counts(result: WarmResult) -> str:
+    return f"{result.warmed} warmed, {result.skipped} skipped, {result.failed} failed"
 
 
 def _bar(part: float | None) -> str:
@@ -115,9 +134,9 @@ def _bar(part: float | None) -> str:
     return f"[{'#' * full}{'-' * (_BAR - full)}] {part:4.0%} "
 
 
-def _total(runs: Sequence[TaskRun]) -> dict[str, Any]:
-    total: dict[str, Any] = {name: sum(getattr(run.result, name) for run in runs) for name in (*_FIGURES, *_MORE)}
-    costs = [run.result.cost_usd for run in runs if run.result.cost_usd is not None]
+def _total(results: Sequence[WarmResult]) -> dict[str, Any]:
+    total: dict[str, Any] = {name: sum(getattr(one, name) for one in results) for name in (*_FIGURES, *_MORE)}
+    costs = [one.cost_usd for one in results if one.cost_usd is not None]
     return {**total, "cost_usd": max(costs) if costs else None}  # one budget counts for all
 
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import fifo_woken, stdin_bytes, woken
+from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
-from scoutcache.cli.warm_predict import lines_of, predicted, row_of
+from scoutcache.cli.warm_predict import lines_of, named_lines_of, predicted, row_of
 from scoutcache.locking import held
 from scoutcache.nouns import counted
-from scoutcache.patterns import Pattern
 from scoutcache.warming.budget import Budget, Prices
-from scoutcache.warming.fill import Matching, fill, state_folder, warm_from
+from scoutcache.warming.fill import fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.lines import Item
 from scoutcache.warming.loaders import by_task, loader_of, web_source
-from scoutcache.warming.sources import cache_items, expiring_keys, frequent_keys, generated
+from scoutcache.warming.sources import cache_items, expiring_keys, frequent_keys
 from scoutcache.warming.tasks import TaskRun, run_tasks
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ Chosen = list[dict[str, Any]]
 
 def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskRun], Chosen | None]:
     """Do it; the keys that were chosen from the log come along."""
+    asked.check_tasks(session)
     call = asked.loader(session)  # before anything is opened: a name that leads nowhere changes nothing
     if asked.from_log and not session.look_for_cache():
         return [], []  # no log, and none is made by asking for it
@@ -54,21 +55,21 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
                 _say_nothing_done(session, asked, name, result)
                 return [TaskRun("", result)], None
         if asked.source is not None:
-            with _lines(session, asked.source) as lines:
-                result = warm_from(cache, lines, pattern=asked.matching, call=call,
-                                   progress=partial(progress, asked.source), **options)  # fmt: skip
             name = "standard input" if asked.source == "-" else asked.source
+            with _lines(session, asked.source) as lines:
+                result = warm_from(cache, lines, pattern=asked.matching, call=call, progress=partial(progress, name),
+                                   **options)  # fmt: skip
             _say_nothing_done(session, asked, name, result, "lines to warm from")
             return [TaskRun("", result)], None
         if call is not None:
             name = asked.call or ""
-            matching = Matching(generated(call), Pattern.parse(asked.matching))
             pattern = [] if asked.pattern is None else [asked.pattern]
-            result = fill(cache, matching.items(), name=[name, *pattern], progress=partial(progress, name), **options)
-            result.unmatched = matching.others
+            result = warm_generated(cache, call, pattern=asked.matching, name=[name, *pattern],
+                                    progress=partial(progress, name), **options)  # fmt: skip
             _say_nothing_done(session, asked, name, result, "keys to warm")
             return [TaskRun("", result)], None
-        return run_tasks(cache, list(asked.tasks) or None, progress=progress, **options), None
+        unread = partial(tell_unread, session, named=False)
+        return run_tasks(cache, list(asked.tasks) or None, progress=progress, unread=unread, **options), None
 
 
 def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmResult, what: str = "entries") -> None:
@@ -97,7 +98,7 @@ def _budget(session: Session, asked: Asked) -> Budget | None:
     if calls is None and usd is None:
         return None
     # The log is read only for money: counting calls needs no prices.
-    log = () if usd is None or session.config.oplog.redact_keys else lines_of(session, asked)
+    log = () if usd is None else lines_of(session, asked)
     return Budget(calls, usd, Prices(log, session.config.costs.default_call_usd).of)
 
 
@@ -135,7 +136,7 @@ def _from_log(
     loaders, unknown = ({}, keys) if call is None else ({call: keys}, [])
     if call is None:
         known, unknown = by_task(session.config, keys)
-        loaders = {loader_of(source, session.config): those for source, those in known.items()}
+        loaders = {loader_of(task, session.config): those for task, those in known}
     if asked.dry_run or not loaders:
         if keys and not asked.dry_run and not asked.predict:
             raise Usage("nothing gives the values of these keys", hint="--call module:function, --http, or a task "
@@ -166,8 +167,8 @@ def _chosen(session: Session, asked: Asked, cache: Cache) -> Chosen:
         return [row_of(one) for one in predicted(session, asked, cache)]
     keys: Sequence[str]
     if asked.frequent is not None:
-        keys = frequent_keys(lines_of(session, asked), asked.frequent, session.config.namespace)
+        keys = frequent_keys(named_lines_of(session, asked), asked.frequent, session.config.namespace)
     else:
         assert asked.expiring is not None
-        keys = expiring_keys(lines_of(session, asked), asked.expiring, time.time(), session.config.namespace)
+        keys = expiring_keys(named_lines_of(session, asked), asked.expiring, time.time(), session.config.namespace)
     return [{"key": key} for key in keys]

@@ -27,6 +27,7 @@ request.  A hit names the tier that answered, unless it joined.
 
 from __future__ import annotations
 
+import re
 from typing import Final, NamedTuple
 
 import msgspec
@@ -34,7 +35,8 @@ from xxhash import xxh3_64_intdigest
 
 __all__ = [
     "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
-    "dependents_target", "kept_at", "names_no_key", "place_of", "redacted", "tag_of", "tag_target", "tells_tags",
+    "dependents_target", "is_redacted", "kept_at", "names_no_key", "place_of", "redacted", "tag_of", "tag_target",
+    "tells_tags",
 ]  # fmt: skip
 
 KINDS: Final = (
@@ -164,6 +166,18 @@ def redacted(namespace: str, key: str) -> str:
     digest = hashlib.sha256(f"{len(namespace)}:{namespace}:{key}".encode("utf-8", "replace")).hexdigest()[:16]
     head, colon, _ = key.partition(":")
     return f"{head}{colon}#{digest}" if colon else f"#{digest}"
+
+
+_REDACTED: Final = re.compile(r"(?:[^:]*:)?#[0-9a-f]{16}")
+
+
+def is_redacted(key: str) -> bool:
+    """Is *key*, as logged, the hash of one?  Who reads a log can't tell by its own settings how others wrote it.
+
+    >>> is_redacted(redacted("default", "llm:a")), is_redacted(redacted("default", "a")), is_redacted("llm:#1")
+    (True, True, False)
+    """
+    return key[-17:-16] == "#" and _REDACTED.fullmatch(key) is not None
 
 
 def names_no_key(pattern: str) -> bool:

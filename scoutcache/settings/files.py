@@ -82,7 +82,16 @@ def placed(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             found[name] = {inner: _below(folder, one) if inner in _FILES[name] else one for inner, one in value.items()}
         elif name == "directory":
             found[name] = _below(folder, value)
+        elif name == "tasks" and isinstance(value, list):
+            found[name] = [_task_placed(one, folder) for one in value]
     return found
+
+
+def _task_placed(task: object, folder: Path) -> object:
+    """A task finds what its source names in *folder*, or where it says, below that."""
+    if not isinstance(task, Mapping):
+        return task
+    return {**task, "folder": _below(folder.absolute(), task.get("folder") or ".")}
 
 
 def _below(folder: Path, name: object) -> object:

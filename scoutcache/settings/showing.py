@@ -49,7 +49,7 @@ def needs_trust(loaded: Loaded) -> list[str]:
     """
     config = loaded.config
     running = [("tiers", tier) for tier in config.tiers if _CALLABLE.fullmatch(tier)]
-    running += [("tasks", task.source) for task in config.tasks if _CALLABLE.fullmatch(task.source)]
+    running += [("tasks", task.source) for task in config.tasks if task.runs_code]
     if _CALLABLE.fullmatch(config.semantic.model):
         running.append(("semantic.model", config.semantic.model))
     if config.serializer.type is SerializationType.PICKLE:

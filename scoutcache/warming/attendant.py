@@ -222,11 +222,11 @@ class Attendant:
             return
         budget = Budget(cache.config.warming.budget)
         with held(state_folder(cache.config) / "lock", wait=self._pause):
-            for source, keys in known.items():
-                call = loader_of(source, cache.config)
+            for task, keys in known:
+                call = loader_of(task, cache.config)
                 result = fill(cache, iter([items[key] for key in keys]), call=call, budget=budget, lock=False,
                               going=self._going, wait=self._pause)  # fmt: skip
-                self._tell_failed(cache._core, source, result)
+                self._tell_failed(cache._core, task.source, result)
 
     # -- in the quiet hours
 

@@ -2,7 +2,8 @@
 
 - A price is that of the line (``cost``), else the mean of what the log says this key cost, else of its prefix, else
   ``[costs] default_call_usd``.  A budget of money refuses a key without any price: nobody knows whether it is in it.
-- Money is counted before the call: the budget is never passed, and what is left may be less than any price.
+- Money is counted before the call: the budget is never passed, and what is left may be less than any price.  A
+  generator has computed by then: its first value beyond the budget is not stored, and it is asked for no more.
 """
 
 from __future__ import annotations

@@ -17,22 +17,23 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from scoutcache.errors import WarmingError
+from scoutcache.errors import ConfigError, WarmingError
 from scoutcache.locking import held
 from scoutcache.os_errors import reason_of
 from scoutcache.patterns import Pattern
 from scoutcache.settings import directory_of
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.job import Job, Options, Shared, run_job
-from scoutcache.warming.lines import BadLine, Item, read_lines
+from scoutcache.warming.lines import BadLine, Beyond, Item, read_lines
 from scoutcache.warming.records import NoSource, WarmError, WarmResult
 from scoutcache.warming.resume import Record
+from scoutcache.warming.sources import generated, within
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
 
-__all__ = ["Matching", "WarmError", "WarmResult", "fill", "state_folder", "warm_from"]
+__all__ = ["Matching", "WarmError", "WarmResult", "fill", "state_folder", "warm_from", "warm_generated"]
 
 Source = str | Path | Iterable[str | bytes]
 
@@ -71,6 +72,22 @@ def warm_from(
         return result
 
 
+def warm_generated(cache: Cache, function: Callable[..., Any], *, pattern: str = "*", **options: Any) -> WarmResult:
+    """`warm_from` with the keys and values that the generator *function* gives, of which those that match are taken.
+
+    *retries* mean nothing to it.  Raises `ConfigError` for *resume* with a *budget*: what was done is made again, and
+    would spend it each time.
+    """
+    budget = options.get("budget")
+    if budget is not None and options.get("resume"):
+        raise ConfigError("a generator makes again what was done, so with a budget it gets no further by resuming",
+                          hint="leave out --resume or --budget, or name keys for a function")  # fmt: skip
+    matching = Matching(within(budget, generated(function)), Pattern.parse(pattern))
+    result = fill(cache, matching.items(), **options)
+    result.unmatched = matching.others
+    return result
+
+
 class Matching:
     """Of *read* what matches *wanted*, and bad lines; *others* counts what doesn't."""
 
@@ -81,7 +98,7 @@ class Matching:
     def items(self) -> Iterator[Item | BadLine]:
         """They, one after the other."""
         for item in self._read:
-            if isinstance(item, BadLine) or self._wanted.matches(item.key):
+            if isinstance(item, BadLine | Beyond) or self._wanted.matches(item.key):
                 yield item
             else:
                 self.others += 1

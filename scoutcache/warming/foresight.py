@@ -18,7 +18,7 @@ from scoutcache.patterns import Pattern
 from scoutcache.warming.predict import Life, Predicted, predict
 from scoutcache.warming.predict_history import History, Name, counts
 from scoutcache.warming.quiet import is_off_peak
-from scoutcache.warming.sources import check_log_has_keys
+from scoutcache.warming.sources import Named, check_log_has_keys
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -70,11 +70,14 @@ class Foresight:
         check_log_has_keys(self._config)
         warming = self._config.warming
         since, until = self._read_until or now - LEARNED_FROM, now - LATE
-        for line in in_order(_requests(self._directory, since, until)):
+        named = Named(_requests(self._directory, since, until))
+        for line in in_order(named):
             if not going():
                 return []
             if line.time >= since:
                 self._history.observe(line)
+        if not self._history.keys:
+            named.check()
         self._read_until = until
         if not is_off_peak(warming.off_peak, now, self._history.by_hour, self._history.days):
             return []

@@ -1,6 +1,7 @@
 """A function named as ``module:function``, and what is done when it ends more than itself.
 
-- Its module is found as ``python -m`` would: the working directory first.
+- Its module is found as ``python -m`` would: the working directory first, and before it the *folder* of whoever names
+  it, so that a task means the same wherever one works.
 - ``sys.exit()`` and a cancellation of its own making are failures of the call, like any other exception.
 - An interrupt, and a cancellation of the task or loop that it was called in, are none: they pass.
 """
@@ -23,7 +24,7 @@ from scoutcache.warming.records import NoSource, said
 __all__ = ["asked", "named_function"]
 
 
-def named_function(name: str) -> Callable[..., Any]:
+def named_function(name: str, folder: str = "") -> Callable[..., Any]:
     """The function.  Raises `NoSource` that names what is missing, `WarmingError` for what importing the module raised.
 
     Importing runs the module's code: the caller vouches for whoever wrote *name*.
@@ -31,7 +32,7 @@ def named_function(name: str) -> Callable[..., Any]:
     module_name, colon, path = name.partition(":")
     if not (module_name and colon and path):
         raise NoSource(f"{name!r:.200} names no function: expected module:function, such as jobs.answers:compute")
-    found: Any = _module(module_name)
+    found: Any = _module(module_name, folder)
     for part in path.split("."):
         if not hasattr(found, part):
             raise NoSource(f"module {module_name!r} has no {path!r}")
@@ -41,16 +42,20 @@ def named_function(name: str) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]  # callable() can't tell mypy more
 
 
-def _module(name: str) -> Any:
+def _module(name: str, folder: str) -> Any:
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
+    first = str(Path(folder).absolute()) if folder else here
+    if folder and sys.path[0] != first:
+        sys.path.insert(0, first)
     try:
         return import_module(name)
     except ModuleNotFoundError as problem:
         missing = problem.name or name
         if name == missing or name.startswith(f"{missing}."):
-            raise NoSource(f"there is no module {missing!r} in {here} or among the installed packages") from problem
+            looked = ", ".join(dict.fromkeys([first, here]))
+            raise NoSource(f"there is no module {missing!r} in {looked} or among the installed packages") from problem
         raise NoSource(f"module {name!r} can't be imported: it needs {missing!r}, which isn't there") from problem
     except (Exception, SystemExit) as problem:
         raise WarmingError(f"importing module {name!r} raised {type(problem).__name__}: {problem}") from problem

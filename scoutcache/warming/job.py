@@ -3,6 +3,8 @@
 - Each attempt notes the position first: an invalidation that comes while the function runs wins over its value.
 - Only what the function raises is tried again, after *backoff* seconds, then twice as long; each attempt is a call of
   the budget.
+- What no tier takes because one can't answer ends the filling where nothing was stored before, or where it goes on so:
+  what is computed then is computed for nothing.  Whether the authority answers is asked before the first is computed.
 - What ends the whole filling is raised as itself, from tasks as from threads.
 """
 
@@ -20,13 +22,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_intdigest
 
-from scoutcache.entry import MISSING
-from scoutcache.errors import CacheError, ConfigError, WarmingError
+from scoutcache.entry import MISSING, NAMESPACE_MARK, Ref
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable, WarmingError
+from scoutcache.listing import tiers_with
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.functions import asked
-from scoutcache.warming.lines import BadLine, Item
+from scoutcache.warming.lines import BadLine, Beyond, Item
 from scoutcache.warming.pace import Pace
-from scoutcache.warming.records import WarmError, WarmResult, said
+from scoutcache.warming.records import NothingTaken, WarmError, WarmResult, said
 from scoutcache.warming.resume import Record
 
 if TYPE_CHECKING:
@@ -142,12 +145,20 @@ class Job:
         self._budget, self._record, self._part = options.budget, record, part
         self._report = _Report(options.progress, options.clock)
         self._seen: set[int] = set()
+        self._looked = False
+        self._untaken = 0
+        """Keys in a row that no tier took."""
         self._lock = threading.Lock()
 
     def wanted(self, item: Item | BadLine) -> bool:
         """Whether a value has to be found for it; what is bad, or there already, is counted."""
+        if isinstance(item, Item) and item.made:
+            self._called()
         if isinstance(item, BadLine):
             self._count(item, item.error)
+        elif isinstance(item, Beyond):
+            self.result.ended_early = True
+            self._count(item, skipped="over_budget")
         elif item.value is MISSING and self.function is None:
             self._count(item, "no value, and no function (--call) to give one")
         elif self._is_repeated(item):
@@ -162,6 +173,18 @@ class Job:
             return True
         return False
 
+    def look(self) -> None:
+        """Raise `NothingTaken` where it is clear before anything is computed that nothing could be stored."""
+        core = self.cache._core
+        with self._lock:
+            if self._looked or not core.world.raise_errors:
+                return
+            self._looked = True
+            try:
+                core.ports.versions.current(core.config.namespace, [NAMESPACE_MARK])
+            except TierUnavailable as problem:
+                raise NothingTaken(problem, 0) from problem
+
     def again(self, item: Item, attempt: int) -> float | None:
         """The seconds to wait before the function is asked again for *item*, None when it isn't."""
         if attempt >= self.options.retries or not self.options.going() or not self._may_call(item):
@@ -170,11 +193,32 @@ class Job:
 
     def store(self, item: Item, value: Any, since: Any) -> None:
         """Store the value and count how that went."""
-        taken = self.cache.set(item.key, value, since=since, **item.options)
-        if taken:
-            self.done(item)
+        before = self.cache._core.world.now()
+        try:
+            taken = self.cache.set(item.key, value, since=since, **item.options)
+        except TierUnavailable as problem:
+            self._taken_in_part(item, problem, before)
         else:
-            self._count(item, _REFUSED)
+            if not taken:
+                self._count(item, _REFUSED)
+                return
+        self._untaken = 0
+        self.done(item)
+
+    def _taken_in_part(self, item: Item, problem: TierUnavailable, since: float) -> None:
+        """Note that a tier did not take it; raises *problem* where none did, `NothingTaken` where that goes on so."""
+        core = self.cache._core
+        ref = Ref(item.options.get("namespace") or core.config.namespace, item.key)
+        taken = tiers_with(core, ref, since, problem.tier)
+        with self._lock:
+            if taken:
+                times, _ = self.result.partly.get(problem.tier, (0, ""))
+                self.result.partly[problem.tier] = times + 1, problem.reason
+                return
+            self._untaken += 1
+            if not self.result.warmed or self._untaken > 2 * self.options.concurrency:
+                raise NothingTaken(problem, self.result.warmed) from problem
+        raise problem
 
     def done(self, item: Item, *, skipped: str | None = None) -> None:
         """The item is in the cache, by our doing or (*skipped*) not."""
@@ -189,10 +233,13 @@ class Job:
     def _may_call(self, item: Item) -> bool:
         if self._budget is not None and not self._budget.take(item.key, item.options.get("cost")):
             return False
+        self._called()
+        return True
+
+    def _called(self) -> None:
         with self._lock:
             self.result.calls += 1
             self.result.cost_usd = None if self._budget is None else self._budget.spent_usd
-        return True
 
     def _is_repeated(self, item: Item) -> bool:
         name = f"{item.options.get('namespace') or ''}\0{item.key}"
@@ -274,6 +321,7 @@ def _stopping(items: Shared) -> Iterator[None]:
 def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
     for item in items:
         try:
+            job.look()
             if not job.wanted(item):
                 continue
             assert isinstance(item, Item)
@@ -281,7 +329,7 @@ def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
                 job.options.wait(pause)
             since, value = _valued(job, item)
             job.store(item, value, since)
-        except ConfigError:
+        except (ConfigError, NothingTaken):
             raise  # what was asked for can't be done for any key
         except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
             job.failed(item, problem)
@@ -346,6 +394,7 @@ async def _work_async(job: Job, items: Shared) -> None:
 async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
     while (item := await asyncio.to_thread(next, items, None)) is not None:
         try:
+            await asyncio.to_thread(job.look)
             if not await asyncio.to_thread(job.wanted, item):
                 continue
             assert isinstance(item, Item)
@@ -353,7 +402,7 @@ async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
                 await _pause(job, pause)
             since, value = await _valued_async(job, item)
             await asyncio.to_thread(job.store, item, value, since)
-        except ConfigError:
+        except (ConfigError, NothingTaken):
             raise
         except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
             job.failed(item, problem)

@@ -21,7 +21,7 @@ from scoutcache.errors import CacheError
 from scoutcache.keys import check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
-__all__ = ["BadLine", "Item", "item_of", "read_lines", "strict_json"]
+__all__ = ["BadLine", "Beyond", "Item", "item_of", "read_lines", "strict_json"]
 
 _FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
 _OPTIONS: Final = _FIELDS - {"key", "value"}
@@ -36,6 +36,14 @@ class Item:
     key: str
     value: Any = MISSING
     options: dict[str, Any] = field(default_factory=dict)
+    made: bool = False
+    """Did a generator give it, so that its value was a call?"""
+
+
+class Beyond(Item):
+    """What a generator gave beyond the budget; nothing comes after it."""
+
+    __slots__ = ()
 
 
 class BadLine(NamedTuple):

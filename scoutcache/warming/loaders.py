@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.insight.operations import end_of, read_operations
 from scoutcache.listing import list_entries
 from scoutcache.patterns import Pattern
-from scoutcache.policies import WarmingTask
+from scoutcache.policies import WarmingTask, is_web
 from scoutcache.warming.functions import named_function
 from scoutcache.warming.lines import Item
-from scoutcache.warming.web import WebSource, is_web
+from scoutcache.warming.sources import Named, frequent_keys
+from scoutcache.warming.web import WebSource
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
+    from scoutcache.oplog.reading import Problems
 
-__all__ = ["by_task", "gives_values", "items_of", "loader_of", "web_source"]
+__all__ = ["LATELY", "by_task", "gives_values", "items_of", "loader_of", "web_source"]
 
-_FUNCTION: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
-
-
-def gives_values(source: str) -> bool:
-    """Is *source* asked for one key at a time: a function, or a web address with ``{key}``?"""
-    return _FUNCTION.fullmatch(source) is not None or (is_web(source) and "{key}" in source)
+LATELY: Final = 86400.0
+"""Seconds of the log whose keys a task warms."""
 
 
-def loader_of(source: str, config: CacheConfig) -> Callable[..., Any]:
-    """What gives the values of such a *source*.  Raises `WarmingError` or `ConfigError` where nothing does."""
-    return web_source(source, config) if is_web(source) else named_function(source)
+def gives_values(task: WarmingTask) -> bool:
+    """Is the source of *task* asked for one key at a time: a function, or a web address with ``{key}``?"""
+    return task.runs_code or (is_web(task.source) and "{key}" in task.source)
+
+
+def loader_of(task: WarmingTask, config: CacheConfig) -> Callable[..., Any]:
+    """What gives the values of such a *task*.  Raises `WarmingError` or `ConfigError` where nothing does."""
+    return web_source(task.source, config) if is_web(task.source) else named_function(task.source, task.folder)
 
 
 def web_source(template: str, config: CacheConfig) -> WebSource:
@@ -37,31 +40,42 @@ def web_source(template: str, config: CacheConfig) -> WebSource:
     return WebSource(template, config.warming.allow_hosts)
 
 
-def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """The *keys* that each task knows how to compute, by its source; and those that none does.
+def by_task(config: CacheConfig, keys: Iterable[str]) -> tuple[list[tuple[WarmingTask, list[str]]], list[str]]:
+    """Tasks, each with those of the *keys* that it knows how to compute; and those that none does.
 
     The first task whose pattern matches counts.
     """
-    tasks = [(Pattern.parse(task.pattern), task.source) for task in config.tasks if gives_values(task.source)]
-    known: dict[str, list[str]] = {}
+    tasks = [(Pattern.parse(task.pattern), task) for task in config.tasks if gives_values(task)]
+    known: dict[str, tuple[WarmingTask, list[str]]] = {}
     unknown = []
     for key in keys:
-        source = next((source for pattern, source in tasks if pattern.matches(key)), None)
-        if source is None:
+        found = next((task for pattern, task in tasks if pattern.matches(key)), None)
+        if found is None:
             unknown.append(key)
         else:
-            known.setdefault(source, []).append(key)
-    return known, unknown
+            known.setdefault(found.source, (found, []))[1].append(key)
+    return list(known.values()), unknown
 
 
-def items_of(cache: Cache, task: WarmingTask) -> Iterator[Item]:
-    """The cache's keys that match the task's pattern, with their tags; without wildcards that key, there or not."""
+def items_of(cache: Cache, task: WarmingTask, unread: Callable[[Problems], object] = lambda _: None) -> list[Item]:
+    """The keys that match the task's pattern; without wildcards that key, there or not.
+
+    Those that are stored, with their tags, and after them those that were asked for in the last `LATELY` seconds by the
+    log, the most frequent first: what was cleared or has expired needs warming most.  *unread* is told what of the log
+    can't be read.
+    """
     core, pattern = cache._core, Pattern.parse(task.pattern)
     # All of them before the first is stored: a listing isn't changed under its own feet.
-    found = [_item(entry.header) for entry in list_entries(core, cache.config.namespace, pattern)]
-    if pattern.literal is not None and not found:
-        found = [Item(None, pattern.literal)]
-    return iter(found)
+    found = {entry.header.ref.key: _item(entry.header) for entry in list_entries(core, core.config.namespace, pattern)}
+    if pattern.literal is not None:
+        asked: Iterable[str] = [pattern.literal]
+    else:
+        now = core.world.now()
+        operations = read_operations(core.directory, now - LATELY, end_of(now - LATELY, now))
+        matching = (line for line in Named(operations) if pattern.matches(line.key))
+        asked = frequent_keys(matching, None, core.config.namespace)
+        unread(operations.problems)
+    return [*found.values(), *(Item(None, key) for key in asked if key not in found)]
 
 
 def _item(header: Any) -> Item:

@@ -5,15 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-from scoutcache.errors import CacheError, WarmingError
+from scoutcache.errors import CacheError, TierUnavailable, WarmingError
+from scoutcache.nouns import counted
 
-__all__ = ["NoSource", "WarmError", "WarmResult", "said"]
+__all__ = ["NoSource", "NothingTaken", "WarmError", "WarmResult", "said"]
 
 _MOST_ERRORS: Final = 100_000
 
 
 class NoSource(WarmingError):
     """The file or the function that is named as a source isn't there: a wrong name, not a source that failed."""
+
+
+class NothingTaken(TierUnavailable):
+    """No tier takes what is to be stored, because one can't answer: to go on would be to compute for nothing."""
+
+    def __init__(self, problem: TierUnavailable, warmed: int) -> None:
+        before = f"{counted(warmed, 'key')} had been warmed: --resume goes on from there" if warmed else None
+        super().__init__(problem.tier, problem.reason, hint="; ".join(filter(None, [problem.hint, before])) or None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +39,8 @@ class WarmResult:
     """How a filling went: *requested* = *warmed* + *skipped* + *failed*.
 
     *skipped* were there already (``only_missing``), done before an interruption (``resume``), *duplicates*, or
-    *over_budget*.  *calls* are those of the function, repeated ones included, *cost_usd* what they cost where prices
+    *over_budget*.  *calls* are those of the function, repeated ones included, or what a generator gave,
+    *cost_usd* what they cost where prices
     are known.  The first hundred thousand *errors* are kept, *errors_left_out* counts the others.
     """
 
@@ -46,6 +56,10 @@ class WarmResult:
     resumed: int = 0
     calls: int = 0
     cost_usd: float | None = None
+    partly: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """By tier: how many of those that are *warmed* it did not take, though another one did, and why."""
+    ended_early: bool = False
+    """Was a generator ended where the budget was spent, so that nobody knows what it had left?"""
     unmatched: int = 0
     """Keys of the source that the pattern left out; none of them is *requested*."""
     first_duplicate: WarmError | None = None

@@ -1,11 +1,13 @@
 """Where the keys of a filling come from besides lines: the operation log, another cache, a generator of one's own.
 
 - *Most frequent*: the keys that were asked for most often.  *Expiring*: those that were asked for, and whose entry, by
-  the log, ends soon.  Both know what the log knows: it may be a sample, and with ``redact_keys`` it holds no keys.
+  the log, ends soon.  Both know what the log knows: it may be a sample, and what was written with ``redact_keys``
+  names no keys (`Named`): their hashes are none.
 - *Another cache*: its entries with their values, tags and dependencies, and with the time that is left to each, not a
   new life.
 - *A generator* yields ``(key, value)``, or objects as in a line of JSON; what it raises ends the source, and is
-  reported as a bad line is.
+  reported as a bad line is.  It computes before anybody knows what that costs, so with a budget it is ended at
+  the first value that is beyond it.
 """
 
 from __future__ import annotations
@@ -14,35 +16,67 @@ import asyncio
 import inspect
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, WarmingError
 from scoutcache.listing import list_entries
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, is_redacted
 from scoutcache.patterns import Pattern
-from scoutcache.warming.lines import BadLine, Item, item_of
+from scoutcache.warming.lines import BadLine, Beyond, Item, item_of
 from scoutcache.warming.records import said
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
+    from scoutcache.warming.budget import Budget
 
-__all__ = ["cache_items", "check_log_has_keys", "expiring_keys", "frequent_keys", "generated", "is_generator"]
+__all__ = [
+    "Named", "cache_items", "check_log_has_keys", "expiring_keys", "frequent_keys", "generated", "is_generator",
+    "within",
+]  # fmt: skip
 
 
 def check_log_has_keys(config: CacheConfig) -> None:
     """Raise `WarmingError` where the operation log can't name keys."""
     if config.oplog.redact_keys:
-        raise WarmingError("the operation log holds no keys (oplog.redact_keys = true), so none can be taken from it")
+        raise _no_keys()
 
 
-def frequent_keys(operations: Iterable[Line], most: int, namespace: str) -> list[str]:
-    """The *most* keys of *namespace* that were asked for most often; of equals the one that sorts first."""
+def _no_keys() -> WarmingError:
+    return WarmingError("the operation log holds no keys (oplog.redact_keys = true), so none can be taken from it",
+                        hint="set oplog.redact_keys = false where the cache is used, or name keys: --from")  # fmt: skip
+
+
+class Named:
+    """Of *lines* of the log those that name their key; *hashed* counts those that say its hash in place of it."""
+
+    def __init__(self, lines: Iterable[Line]) -> None:
+        self._lines = lines
+        self.hashed, self._asked = 0, False
+
+    def __iter__(self) -> Iterator[Line]:
+        for line in self._lines:
+            if is_redacted(line.key):
+                self.hashed += 1
+            else:
+                self._asked = self._asked or line.op in REQUESTS
+                yield line
+
+    def check(self) -> None:
+        """Raise `WarmingError` where none of the requests read so far names its key."""
+        if self.hashed and not self._asked:
+            raise _no_keys()
+
+
+def frequent_keys(operations: Iterable[Line], most: int | None, namespace: str) -> list[str]:
+    """The *most* keys (None: all) of *namespace* that were asked for most often; of equals the one that sorts first."""
     counts = Counter(line.key for line in operations if line.op in REQUESTS and line.namespace == namespace)
-    return nsmallest(most, counts, key=lambda key: (-counts[key], key))
+    return nsmallest(len(counts) if most is None else most, counts, key=lambda key: (-counts[key], key))
 
 
 def expiring_keys(operations: Iterable[Line], within: float, now: float, namespace: str) -> list[str]:
@@ -89,18 +123,28 @@ def is_generator(function: Callable[..., Any]) -> bool:
     return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
-def generated(function: Callable[..., Any]) -> Iterator[Item | BadLine]:
+def generated(function: Callable[..., Any]) -> Generator[Item | BadLine, None, None]:
     """What the generator function *function* yields, numbered from 1."""
     number = 0
     try:
         made = function()
         for number, one in enumerate(_drawn(made) if inspect.isasyncgen(made) else made, 1):
             try:
-                yield _item(number, one)
+                yield replace(_item(number, one), made=True)
             except (CacheError, ValueError) as problem:
                 yield BadLine(number, None, str(problem))
     except (Exception, SystemExit) as problem:  # noqa: BLE001  # the user's code raises what it likes; what came before it counts
         yield BadLine(number + 1, None, f"the source ended: {said(problem)}")
+
+
+def within(budget: Budget | None, made: Generator[Item | BadLine, None, None]) -> Iterator[Item | BadLine]:
+    """What a generator *made* as far as *budget* goes, and the first that is `Beyond` it.  Raises `ConfigError`."""
+    with closing(made):
+        for item in made:
+            if isinstance(item, Item) and budget is not None and not budget.take(item.key, item.options.get("cost")):
+                yield Beyond(item.line, item.key)
+                return
+            yield item
 
 
 def _drawn(made: AsyncIterator[Any]) -> Iterator[Any]:

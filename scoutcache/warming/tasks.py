@@ -1,9 +1,10 @@
 """The warming tasks of a configuration: what is due, what became of each, and running them.
 
 - A task's *source* is a file of JSON Lines, or a web address of one, of which the keys that match its *pattern* are
-  taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key of the cache that matches
-  (a pattern without wildcards is that one key, there or not).  An entry keeps its tags.  A generator gives keys and
-  values itself, of which those that match are taken.
+  taken; or ``module:function``, or a web address with ``{key}``, which is asked for each key that matches, of those
+  that are stored or were asked for lately by the log (a pattern without wildcards is that one key, there or not).  An
+  entry keeps its tags.  A generator gives keys and values itself, of which those that match are taken.  A file or a
+  module is looked for in the task's *folder*.
 - *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
   Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
@@ -25,14 +26,12 @@ from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
-from scoutcache.patterns import Pattern
 from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
-from scoutcache.warming.fill import Matching, WarmResult, fill, state_folder, warm_from
-from scoutcache.warming.loaders import gives_values, items_of, loader_of, web_source
-from scoutcache.warming.records import NoSource
-from scoutcache.warming.sources import generated, is_generator
-from scoutcache.warming.web import is_web
+from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, warm_generated
+from scoutcache.warming.loaders import LATELY, gives_values, items_of, loader_of, web_source
+from scoutcache.warming.records import NoSource, NothingTaken
+from scoutcache.warming.sources import is_generator
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -61,6 +60,8 @@ class TaskRun:
     result: WarmResult
     error: str | None = None
     misnamed: bool = False
+    nothing: str | None = None
+    """Why there was nothing to warm, where there was nothing."""
 
 
 def list_tasks(config: CacheConfig, now: datetime) -> list[TaskInfo]:
@@ -85,7 +86,7 @@ def run_tasks(
 
     One that somebody began after *unless_since* is left alone.  The other *options* are those of `fill.warm_from`.
     Raises `LockTimeout` when another filling runs for longer than *lock_timeout* seconds (when nothing is due the lock
-    isn't asked for), `WarmingError` for a name that no task has.
+    isn't asked for), `WarmingError` for a name that no task has, `NothingTaken` when no tier takes anything.
     """
     config = cache.config
     if not _chosen(config, names, now()):
@@ -98,7 +99,11 @@ def run_tasks(
                 continue
             report = None if progress is None else _Named(task.task_id, progress)
             _write_state(config, task.task_id, {"status": TaskStatus.RUNNING, "started_at": now().isoformat()})
-            run = _run(cache, task, lock=False, progress=report, clock=clock, wait=wait, **options)
+            try:
+                run = _run(cache, task, lock=False, progress=report, clock=clock, wait=wait, **options)
+            except NothingTaken as problem:  # the others would fare no better
+                _write_state(config, task.task_id, _outcome(TaskRun(task.task_id, WarmResult(), str(problem)), now()))
+                raise
             _write_state(config, task.task_id, _outcome(run, now()))
             runs.append(run)
     return runs
@@ -131,20 +136,28 @@ def _began_after(config: CacheConfig, task: WarmingTask, moment: datetime) -> bo
 
 def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
     source, name = task.source, ["task", task.task_id]
+    unread = options.pop("unread", lambda _: None)
+    no_key = "no key" if task.pattern == "*" else f"no key that matches the pattern {task.pattern}"
     try:
-        if gives_values(source):
-            call = loader_of(source, cache.config)
-            return TaskRun(task.task_id, _filled(cache, task, call, name=[*name, source], **options))
-        lines = web_source(source, cache.config).lines() if is_web(source) else source
-        return TaskRun(task.task_id, warm_from(cache, lines, pattern=task.pattern, name=name, **options))
+        if gives_values(task):
+            call = loader_of(task, cache.config)
+            if is_generator(call):
+                result = warm_generated(cache, call, pattern=task.pattern, name=[*name, source], **options)
+                return _run_of(task, result, f"{source} gives {no_key}")
+            items = items_of(cache, task, unread)
+            result = fill(cache, iter(items), call=call, name=[*name, source], **options)
+            return _run_of(task, result, f"{no_key} is stored, or was asked for within {LATELY / 3600:g} h by the log")
+        lines = web_source(source, cache.config).lines() if task.file is None else task.file
+        result = warm_from(cache, lines, pattern=task.pattern, name=name, **options)
+        return _run_of(task, result, f"{source} holds {no_key}")
+    except NothingTaken:
+        raise
     except CacheError as problem:
         return TaskRun(task.task_id, WarmResult(), str(problem), isinstance(problem, NoSource | ConfigError))
 
 
-def _filled(cache: Cache, task: WarmingTask, call: Callable[..., Any], **options: Any) -> WarmResult:
-    if is_generator(call):
-        return fill(cache, Matching(generated(call), Pattern.parse(task.pattern)).items(), **options)
-    return fill(cache, items_of(cache, task), call=call, **options)
+def _run_of(task: WarmingTask, result: WarmResult, nothing: str) -> TaskRun:
+    return TaskRun(task.task_id, result, nothing=None if result.requested else f"nothing to warm: {nothing}")
 
 
 # -- when

@@ -25,7 +25,7 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from scoutcache.errors import ConfigError, WarmingError
 
-__all__ = ["WebSource", "addresses_of", "is_public", "is_web"]
+__all__ = ["WebSource", "addresses_of", "is_public"]
 
 MOST_BYTES: Final = 16 * 2**20
 TIMEOUT: Final = 30.0
@@ -33,11 +33,6 @@ TIMEOUT: Final = 30.0
 _CHUNK: Final = 65536
 _FIELD: Final = "{key}"
 _PORTS: Final = {"http": 80, "https": 443}
-
-
-def is_web(source: str) -> bool:
-    """Does *source* name something on a web server?"""
-    return source.lower().startswith(("http://", "https://"))
 
 
 def is_public(address: str) -> bool:

@@ -227,3 +227,10 @@ def test_piped_columns_and_lines_hold_nothing_that_a_terminal_would_obey():
     out.line("\x1b[31mred")
     assert not set(stream.getvalue()) & {"\x1b", "\u202e", "\x9b"}
     assert "\\x1b[31mred\\u202e\\x9b" in stream.getvalue()
+
+
+def test_two_formats_exclude_each_other_and_the_nearer_place_wins(cli, directory):
+    ran = cli("stats", "--json", "--format", "csv")
+    assert (ran.code, ran.err) == (2, "error: --json and --format csv exclude each other\n")
+    assert cli("stats", "--json", "--format", "json").code == 0
+    assert cli("--format", "csv", "stats", "--json").out.startswith("{")

@@ -356,3 +356,8 @@ def test_nothing_loads_numpy_before_the_model_does():
             "with Session().cache() as cache: cache.semantic; print('numpy' in sys.modules)")  # fmt: skip
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
+
+
+def test_pairs_from_standard_input_that_are_none_are_called_so(cli):
+    ran = cli("semantic", "calibrate", "-", stdin="query,other,same\n")
+    assert (ran.code, ran.err.splitlines()[0]) == (1, "error: standard input holds no pairs")

@@ -181,6 +181,14 @@ class TestDoctor:
         place = lines.index(f"warn  {'directory':14}  {directory} is open to others (mode 0755)")
         assert lines[place + 1] == f"      fix: chmod 700 {directory}"
 
+    def test_no_mode_helps_on_a_file_system_that_is_read_only(self, directory, cli, monkeypatch):
+        monkeypatch.setattr("scoutcache.cli.checks.is_read_only", lambda place: place == directory)
+        directory.chmod(0o755)
+        lines = cli("doctor").out.splitlines()
+        told = f"{directory} is on a file system that is read-only"
+        [place] = [number for number, line in enumerate(lines) if line.startswith("fail") and line.endswith(told)]
+        assert lines[place + 1] == "      fix: mount it to be written to, or name a --directory elsewhere"
+
     @pytest.mark.parametrize("content", [b"", b"not a database" * 100])
     def test_a_store_that_was_set_aside_is_told_at_once(self, content, directory, cli):
         for file in (directory / "disk").glob("cache.db*"):

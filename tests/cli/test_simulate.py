@@ -106,6 +106,7 @@ def test_simulate_names_what_is_wrong(cli, trace, workplace, arguments, said):
     ran = cli("simulate", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert said in ran.err
+    assert "[oplog]" not in ran.err
 
 
 def test_simulate_samples_large_traces_and_says_so(cli, trace):
@@ -215,7 +216,7 @@ def test_advise_writes_a_configuration_that_validates(cli, used):
         (["gone"], "gone: there is no such directory or file"),
         (["--budget", "999KB"], "less than"),
         (["--budget", "2 parsec"], "is no size"),
-        ([], "holds no requests"),
+        ([], "nothing, and so no log of one"),
     ],
 )
 def test_advise_names_what_is_wrong(cli, workplace, arguments, said):

@@ -15,6 +15,8 @@ import pytest
 from scoutcache import Cache
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
+from scoutcache.errors import TierUnavailable
+from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
 JOBS = """
@@ -45,8 +47,23 @@ def pairs():
     yield "p:1", 1
     yield {"key": "p:2", "value": 2, "ttl": "1h"}
 
+def priced():
+    try:
+        for number in range(10):
+            yield {"key": f"g:{number}", "value": number, "cost": 1.0}
+    finally:
+        open(f"made-{number}", "w").close()
+
 async def apairs():
     yield "q:1", 1
+
+async def aslow(key):
+    return slow(key)
+
+def broken_off(key):
+    if key == "k:8":
+        raise KeyboardInterrupt
+    return key
 
 def slow(key):
     with open("begun", "a") as file:
@@ -89,6 +106,250 @@ def logged(directory):
                                 ended_ns=now)  # fmt: skip
         wall[0] += 7200
     recorder.close({})
+
+
+def asked_for(directory, keys, *, redact=False):
+    """A log in which each of *keys* was asked for an hour ago, in vain."""
+    began = int((time.time() - 3600) * 1e9)
+    settings = OplogSettings(limits=LogLimits(redact_keys=redact))
+    recorder = Recorder(directory, settings, wall=time.time, monotonic_ns=time.time_ns,
+                        token=lambda: os.urandom(8).hex())  # fmt: skip
+    for key in keys:
+        recorder.record("get", "default", key, tier=None, outcome="miss", reason="cold", began_ns=began, ended_ns=began)
+    recorder.close({})
+
+
+class TestRedactedLog:
+    """Who reads the log need not have the settings of who wrote it: a hash is no key."""
+
+    WAYS = (("--frequent", "5"), ("--expiring", "2h"), ("--predict",), ("--predict", "--evaluate"))
+
+    @pytest.mark.parametrize("way", WAYS)
+    def test_where_all_keys_are_hashes_that_is_said_and_nothing_is_called(self, way, directory, jobs, cli):
+        asked_for(directory, ["s:a", "b", "s:a"], redact=True)
+        ran = cli("warm", *way, *(() if "--evaluate" in way else ("--call", "warm_jobs:load")))
+        assert ran.code == 1
+        assert "holds no keys (oplog.redact_keys = true)" in ran.err
+        assert "hint: set oplog.redact_keys = false" in ran.err
+        assert "#" not in cli("keys").out
+
+    def test_keys_beside_them_are_taken(self, directory, jobs, cli):
+        asked_for(directory, ["s:a", "s:b", "s:b", "d"], redact=True)
+        asked_for(directory, ["s:c"])
+        found = body(cli("warm", "--frequent", "5", "--call", "warm_jobs:load", "--json"))
+        assert (counts(found), found["keys"]) == ((1, 1, 0, 0), [{"key": "s:c"}])
+        told = cli("warm", "--frequent", "5", "--dry-run", "--verbose").err
+        assert "left out: 4 records of keys that are logged as hashes (redact_keys)" in told
+
+    def test_its_prices_count_by_prefix(self, directory, jobs, cli, workplace, monkeypatch):
+        with Cache(directory=directory, tiers=["disk"], oplog={"redact_keys": True}) as cache:
+            cache.set("k:1", 1, cost=1.0)
+        found = body(cli("warm", "--from", "-", "--call", "warm_jobs:load", "--budget", "$2", "--json",
+                         stdin="k:1\nk:3\nk:4\n"))  # fmt: skip
+        assert (found["warmed"], found["over_budget"], found["cost_usd"]) == (2, 1, 2.0)
+
+
+class TestGenerators:
+    CALL = ("warm", "--call", "warm_jobs:priced", "--json")
+
+    @pytest.mark.parametrize("budget", ["3", "$3.5"])
+    def test_one_is_ended_at_the_first_value_beyond_the_budget(self, budget, directory, jobs, cli, workplace):
+        found = body(ran := cli(*self.CALL, "--budget", budget))
+        assert (*counts(found), found["over_budget"], found["calls"]) == (4, 3, 1, 0, 1, 3)
+        assert found["cost_usd"] == 3.0
+        assert ran.err == "the budget was spent after 3 calls; the generator was ended there\n"
+        assert (workplace / "made-3").exists()
+
+    def test_a_task_s_is_ended_there_too(self, directory, jobs, cli, workplace):
+        task = '[[tasks]]\ntask_id = "gen"\nsource = "warm_jobs:priced"\n'
+        (workplace / "scoutcache.toml").write_text(task)
+        ran = cli("warm", "--task", "gen", "--budget", "$2", "--json", "--config", "scoutcache.toml")
+        assert counts(body(ran)) == (3, 2, 1, 0)
+
+    def test_money_needs_prices(self, directory, jobs, cli):
+        ran = cli("warm", "--call", "warm_jobs:pairs", "--budget", "$2")
+        assert (ran.code, "needs a price for 'p:1'" in ran.err) == (2, True)
+
+    def test_what_a_budget_left_is_done_by_resuming_without_one(self, directory, jobs, cli):
+        assert body(cli(*self.CALL, "--budget", "3"))["warmed"] == 3
+        ran = cli(*self.CALL, "--budget", "3", "--resume")
+        assert (ran.code, "gets no further by resuming" in ran.err) == (2, True)
+        found = body(cli(*self.CALL, "--resume"))
+        assert (found["warmed"], found["resumed"]) == (7, 3)
+
+
+class TestWithoutEffect:
+    """An option that would have no effect is refused, naming what it needs."""
+
+    TASKS = """
+        tasks = [{task_id = "gen", source = "warm_jobs:priced"}, {task_id = "file", source = "a.jsonl"},
+                 {task_id = "load", source = "warm_jobs:load"}]
+    """
+
+    def test_retries_of_a_generator(self, directory, jobs, cli):
+        ran = cli("warm", "--call", "warm_jobs:priced", "--retries", "2")
+        assert ran.code == 2
+        assert "--retries is for values that a function or --http gives key by key" in ran.err
+
+    @pytest.mark.parametrize(("task", "option", "refused"), [
+        ("gen", "--retries", True), ("file", "--retries", True), ("load", "--retries", False),
+        ("gen", "--budget", False), ("file", "--budget", True), ("load", "--budget", False),
+    ])  # fmt: skip
+    def test_on_tasks(self, task, option, refused, directory, jobs, cli, workplace):
+        (workplace / "c.toml").write_text(self.TASKS)
+        (workplace / "a.jsonl").write_text("")
+        ran = cli("warm", "--task", task, option, "3", "--config", "c.toml")
+        assert (ran.code == 2, "has no effect" in ran.err) == (refused, refused), ran.err
+
+    @pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
+    def test_a_rate_that_is_none(self, rate, directory, cli):
+        ran = cli("warm", "--from", "-", "--rate", rate, stdin='{"key": "a", "value": 1}\n')
+        assert (ran.code, f"--rate: expected more than 0 keys a second, not {rate}" in ran.err) == (2, True)
+
+    @pytest.mark.parametrize("command", [("warm", "--frequent", "1", "--since"), ("stats", "--period"),
+                                         ("report", "--since")])  # fmt: skip
+    def test_a_period_of_no_time(self, command, directory, cli):
+        ran = cli(*command, "0s")
+        assert (ran.code, f"{command[-1]}: expected more than 0 seconds" in ran.err) == (2, True)
+
+    def test_off_peak_without_times(self, directory, cli):
+        ran = cli("warm", "--from", "-", "--off-peak", stdin="a\n")
+        assert ran.code == 2
+        assert 'warming.off_peak, which is "always"' in ran.err
+
+
+class TestPlaces:
+    """What a task names is found beside the file that names it, wherever cron works."""
+
+    @pytest.fixture
+    def elsewhere(self, directory, jobs, workplace, tmp_path, monkeypatch):
+        (workplace / "scoutcache.toml").write_text("""
+            tasks = [{task_id = "file", source = "sub/answers.jsonl"}, {task_id = "gone", source = "gone.jsonl"},
+                     {task_id = "made", source = "warm_jobs:pairs"}, {task_id = "none", source = "no_such:f"},
+                     {task_id = "moved", source = "answers.jsonl", folder = "sub"}]
+        """)
+        (workplace / "sub").mkdir()
+        (workplace / "sub" / "answers.jsonl").write_text('{"key": "a", "value": 1}\n')
+        monkeypatch.setenv("SCOUTCACHE_CONFIG", str(workplace / "scoutcache.toml"))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "warm_jobs.py").write_text("raise ImportError('not this one')")
+        return workplace
+
+    @pytest.mark.parametrize(("task", "warmed"), [("file", 1), ("moved", 1), ("made", 2)])
+    def test_it_is_found(self, task, warmed, elsewhere, cli):
+        assert body(cli("warm", "--task", task, "--json"))["warmed"] == warmed
+
+    def test_the_error_says_where_it_was_looked_for(self, elsewhere, cli, tmp_path):
+        ran = cli("warm", "--task", "gone")
+        assert (ran.code, f"{elsewhere}/gone.jsonl: can't be read" in ran.err) == (2, True)
+        ran = cli("warm", "--task", "none")
+        assert f"there is no module 'no_such' in {elsewhere}, {tmp_path} or among" in ran.err
+
+    def test_validate_notices_a_file_that_is_not_there(self, elsewhere, cli):
+        ran = cli("config", "validate")
+        assert ran.code == 2
+        assert f"tasks: gone: source: there is no file {elsewhere}/gone.jsonl" in ran.err
+        (elsewhere / "gone.jsonl").write_text("")
+        assert cli("config", "validate").code == 0
+
+
+class TestNothingTaken:
+    """What no tier would take is not computed: one message and exit code 10, as of `set`."""
+
+    AWAY = ("--redis-url", "redis://127.0.0.1:1")
+
+    @pytest.fixture
+    def refusing(self, monkeypatch):
+        """A disk that is full once it has taken so many writes of the user's keys."""
+        from scoutcache.tiers.disk.tier import DiskTier
+
+        write, left = DiskTier.write, [0]
+
+        def limited(tier, rows, *args, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise TierUnavailable("disk", "the disk is full")
+            return write(tier, rows, *args, **options)
+
+        monkeypatch.setattr(DiskTier, "write", limited)
+        return lambda times: left.__setitem__(0, times)
+
+    @pytest.mark.parametrize("function", ["slow", "aslow"])
+    def test_a_server_that_is_away_is_known_before_a_key_is_computed(self, function, directory, jobs, cli, workplace):
+        (workplace / "go").touch()
+        ran = cli("warm", "--from", "-", "--call", f"warm_jobs:{function}", "--prom-textfile", "w.prom", *self.AWAY,
+                  stdin="a\nb\nc\nd\ne\nf\n")  # fmt: skip
+        assert ran.code == 10
+        assert not (workplace / "begun").exists()
+        assert ran.err.count("the redis tier can't answer") == 1
+        assert "hint: is the server running" in ran.err
+        written = (workplace / "w.prom").read_text()
+        assert "scoutcache_warm_last_run_timestamp_seconds " in written
+        assert "scoutcache_warm_last_success_timestamp_seconds " not in written
+
+    def test_a_task_says_so_too(self, directory, jobs, cli, workplace):
+        (workplace / "c.toml").write_text('[[tasks]]\ntask_id = "t"\nsource = "warm_jobs:priced"\n')
+        ran = cli("warm", "--task", "t", "--config", "c.toml", *self.AWAY)
+        assert (ran.code, ran.err.count("can't answer")) == (10, 1)
+        ran = cli("tasks", "list", "--config", "c.toml", "--json")
+        [task] = body(ran)["tasks"]
+        assert (task["status"], task["error"][:17]) == ("failed", "the redis tier ca")
+
+    def test_a_disk_that_takes_nothing_ends_it_at_the_first_key(self, directory, jobs, cli, refusing, workplace):
+        refusing(0)
+        ran = cli("warm", "--from", "-", "--call", "warm_jobs:slow", "--concurrency", "1", stdin="a\nb\nc\n")
+        assert (ran.code, ran.err) == (10, "error: the disk tier can't answer: the disk is full\n")
+        assert (workplace / "begun").read_text() == "a\n"
+
+    def test_one_that_takes_no_more_ends_it_soon_and_resuming_goes_on(self, directory, jobs, cli, refusing, workplace):
+        refusing(3)
+        keys = "".join(f"{n}\n" for n in range(20))
+        given = ("warm", "--from", "-", "--call", "warm_jobs:slow", "--concurrency", "1")
+        ran = cli(*given, stdin=keys)
+        assert (ran.code, len((workplace / "begun").read_text().split())) == (10, 6)
+        assert ran.err.endswith("hint: 3 keys had been warmed: --resume goes on from there\n")
+        refusing(100)
+        found = body(cli(*given, "--resume", "--json", stdin=keys))
+        assert (found["warmed"], found["resumed"]) == (17, 3)
+
+
+class TestKeysOfATask:
+    @pytest.fixture
+    def load(self, directory, jobs, workplace, cli):
+        task = '[[tasks]]\ntask_id = "load"\nsource = "warm_jobs:load"\npattern = "u:*"\n'
+        (workplace / "c.toml").write_text(task)
+        return lambda *more: cli("warm", "--task", "load", "--config", "c.toml", *more)
+
+    def test_what_was_asked_for_is_warmed_after_it_was_cleared(self, directory, load, cli):
+        asked_for(directory, ["u:b", "u:a", "u:a", "other"])
+        asked_for(directory, ["u:hashed"], redact=True)
+        assert counts(body(load("--json"))) == (2, 2, 0, 0)
+        assert cli("clear", "--yes").code == 0
+        found = body(load("--json", "--budget", "1"))
+        assert (found["warmed"], found["over_budget"]) == (1, 1)
+        assert cli("get", "u:a").out == "U:A\n"
+
+    def test_what_is_stored_comes_once_and_keeps_its_tags(self, directory, load, cli):
+        asked_for(directory, ["u:a"])
+        cli("set", "u:a", "1", "--tag", "t")
+        assert counts(body(load("--json"))) == (1, 1, 0, 0)
+        assert json.loads(cli("inspect", "u:a", "--json").out)["tags"] == ["t"]
+
+    def test_a_task_that_finds_nothing_says_so(self, directory, load, cli, workplace):
+        ran = load()
+        assert (ran.code, ran.out) == (0, "")
+        assert ran.err == ("warning: load: nothing to warm: no key that matches the pattern u:* is stored, or was "
+                           "asked for within 24 h by the log\n")  # fmt: skip
+        (workplace / "empty.jsonl").write_text("")
+        (workplace / "c.toml").write_text('[[tasks]]\ntask_id = "load"\nsource = "empty.jsonl"\n')
+        assert load().err == "warning: load: nothing to warm: empty.jsonl holds no key\n"
+
+
+def test_what_a_signal_broke_off_is_counted_to_the_last_key(directory, jobs, cli):
+    keys = "".join(f"k:{n}\n" for n in range(20))
+    ran = cli("warm", "--from", "-", "--call", "warm_jobs:broken_off", "--concurrency", "1", stdin=keys)
+    assert ran.code == 130
+    assert "broken off: standard input: 8 warmed, 0 skipped, 0 failed; --resume goes on from there" in ran.err
 
 
 class TestSources:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
+from contextlib import closing
 
 import pytest
 
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
+from scoutcache.patterns import Pattern
 from scoutcache.tiers.disk import DiskTier
 
 
@@ -117,6 +120,80 @@ def test_another_process_can_make_room_on_a_disk_that_the_cache_filled_itself(
     tier = DiskTier(small_disk / "cache", codec, max_bytes=1 << 30, timeout=0.3, warn=warned.append)
     assert tier.remove([Ref("default", "more:1")]) == 1
     assert tier.clear("default") > 100
+    tier.close()
+
+
+SMALL = [(1 << 20, 20_000), (1 << 20, 300), (200_000, 2_000), (5 << 20, 20_000)]
+
+
+@pytest.fixture(params=SMALL, ids=[f"{limit}-{size}" for limit, size in SMALL])
+def small(request, small_disk, codec, warned, make_row):
+    """A tier that is full by its own limit, opened anew on a disk on which something else took the rest."""
+    limit, size = request.param
+    rows = [make_row(f"key:{n}", os.urandom(size)) for n in range(limit // size + 20)]
+    with closing(DiskTier(small_disk / "cache", codec, max_bytes=limit, warn=warned.append)) as tier:
+        for row in rows:
+            tier.write([row], 2.0)
+        tier.maintain(2.0)
+    _fill(small_disk / "hog")
+    with closing(DiskTier(small_disk / "cache", codec, max_bytes=limit, timeout=0.3, warn=warned.append)) as tier:
+        yield tier, small_disk
+
+
+def _entries(tier):
+    return [one.header.ref for one in tier.scan(None)]
+
+
+def test_whatever_the_limit_there_is_room_to_remove(small):
+    tier, _ = small
+    refs = _entries(tier)
+    assert tier.remove(refs[:3]) == 3
+    assert tier.remove_each(refs[3:5]) == set(refs[3:5])
+    tier.renew("default", ["t"])
+    assert tier.remove_matching("default", Pattern.parse("*y:*")) == len(refs) - 5
+    assert tier.usage().entries == 0
+
+
+def test_whatever_the_limit_there_is_room_to_prune_and_to_clear(small):
+    tier, _ = small
+    there = tier.usage()
+    assert tier.prune(3.0, max_bytes=there.size_bytes // 2)["oversize"] > 1
+    left = tier.usage().entries
+    assert 0 < left < there.entries
+    assert tier.clear(None) == left
+
+
+def test_what_was_removed_is_given_back_to_a_full_disk(small_disk, codec, warned, make_row):
+    with closing(DiskTier(small_disk / "cache", codec, max_bytes=5 << 20, warn=warned.append)) as tier:
+        for number in range(300):
+            tier.write([make_row(f"key:{number}", os.urandom(20_000))], 2.0)
+    _fill(small_disk / "hog")
+    with closing(DiskTier(small_disk / "cache", codec, max_bytes=5 << 20, timeout=0.3, warn=warned.append)) as tier:
+        tier.prune(3.0, max_bytes=100_000)
+        assert tier.usage().size_bytes <= 100_000
+    assert shutil.disk_usage(small_disk).free > 3 << 20
+
+
+def test_a_limit_is_lowered_on_a_full_disk(small):
+    tier, _ = small
+    tier.change_limit(100_000)
+    assert tier.usage().max_bytes == 100_000
+
+
+def test_a_store_made_where_there_is_little_room_has_a_small_ballast(small_disk, codec, warned, make_row):
+    hog = small_disk / "hog"
+    _fill(hog)
+    os.truncate(hog, hog.stat().st_size - (1 << 20))
+    tier = DiskTier(small_disk / "cache", codec, max_bytes=64 << 20, timeout=0.3, warn=warned.append)
+    ballast = small_disk / "cache" / "disk.ballast"
+    assert 1 << 17 <= ballast.stat().st_size <= 1 << 18
+    with pytest.raises(TierUnavailable, match="full"):
+        _write_until_it_fails(tier, make_row)
+    assert tier.remove(_entries(tier)[:3]) == 3
+    assert tier.clear("default") > 0
+    hog.unlink()
+    tier.maintain(2.0)
+    assert ballast.stat().st_size == 1 << 20
     tier.close()
 
 

@@ -97,6 +97,7 @@ def test_the_template_shows_the_defaults():
     [
         'tiers = ["memory", "evil:Tier"]',
         '[[tasks]]\nname = "t"\nsource = "evil.module:load"',
+        '[[tasks]]\nname = "t"\nsource = "evil.module:Loader.load"',
         '[serializer]\ntype = "pickle"\n[security.signing_keys]\nk = "0123456789abcdef"',
     ],
 )

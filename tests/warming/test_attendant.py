@@ -17,6 +17,7 @@ from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks
 from scoutcache.locking import held
 from scoutcache.oplog.recorder import OplogSettings, Recorder
+from scoutcache.oplog.records import redacted
 from scoutcache.warming import attendant as attendants
 from scoutcache.warming.attendant import Attendant
 from scoutcache.warming.fill import state_folder
@@ -274,6 +275,19 @@ def test_a_log_without_keys_is_told(opened):
     attendant.turn()
     attendant.turn()
     assert heard == ["the operation log holds no keys (oplog.redact_keys = true), so none can be taken from it"]
+
+
+def test_hashes_that_others_logged_are_no_keys(tmp_path, module, opened, fake_clock):
+    name = module("def value(key):\n    return key\n", "attended_jobs")
+    write_log(tmp_path / "cache", fake_clock, redacted("default", "llm:a"), 7200.0, 20)
+    fake_clock.advance(-300)
+    cache, attendant = opened(policies=[{"name": "p", "strategy": "predictive"}],
+                              tasks=[{"task_id": "t", "source": f"{name}:value"}])  # fmt: skip
+    heard = troubles(cache)
+    attendant.turn()
+    attendant.turn()
+    assert heard == ["the operation log holds no keys (oplog.redact_keys = true), so none can be taken from it"]
+    assert list(cache.keys()) == []
 
 
 # -- the thread

@@ -18,7 +18,7 @@ from scoutcache.warming.loaders import by_task, gives_values, items_of, loader_o
     ],
 )  # fmt: skip
 def test_functions_and_addresses_with_a_key_give_values(source, gives):
-    assert gives_values(source) is gives
+    assert gives_values(WarmingTask(name="t", source=source)) is gives
 
 
 def test_the_first_task_that_matches_knows_how_and_files_never_do():
@@ -26,17 +26,17 @@ def test_the_first_task_that_matches_knows_how_and_files_never_do():
         {"name": "file", "source": "a.jsonl", "pattern": "*"}, {"name": "one", "source": "m:one", "pattern": "llm:*"},
         {"name": "two", "source": "m:two", "pattern": "*:a"},
     ])  # fmt: skip
-    assert by_task(config, ["llm:a", "job:a", "job:b", "llm:c"]) == (
-        {"m:one": ["llm:a", "llm:c"], "m:two": ["job:a"]}, ["job:b"]
-    )  # fmt: skip
-    assert by_task(config, []) == ({}, [])
+    known, unknown = by_task(config, ["llm:a", "job:a", "job:b", "llm:c"])
+    assert [(task.name, keys) for task, keys in known] == [("one", ["llm:a", "llm:c"]), ("two", ["job:a"])]
+    assert unknown == ["job:b"]
+    assert by_task(config, []) == ([], [])
 
 
 def test_what_is_named_must_be_there_and_allowed():
     with pytest.raises(WarmingError, match="no module"):
-        loader_of("no_such_module_here:f", CacheConfig())
+        loader_of(WarmingTask(name="t", source="no_such_module_here:f"), CacheConfig())
     with pytest.raises(ConfigError, match="not among the hosts"):
-        loader_of("https://example.com/{key}", CacheConfig())
+        loader_of(WarmingTask(name="t", source="https://example.com/{key}"), CacheConfig())
 
 
 def test_keys_of_the_cache_come_with_their_tags_and_dependencies(cache):

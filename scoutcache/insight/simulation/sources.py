@@ -78,7 +78,10 @@ def _of_directory(path: Path, since: float | None) -> Operations:
     """What a cache's directory holds, or any folder of files of a log.  Raises `ConfigError` where it is neither."""
     if (path / FOLDER).is_dir():
         return Operations(path, since)
-    if not (files := find_files(path)) and path.exists() and not holds_cache(path):
+    if not path.exists():
+        raise ConfigError(f"there is no cache in {path}, and so no log of one",
+                          hint="name the directory of a cache that was used, or files of a log")  # fmt: skip
+    if not (files := find_files(path)) and not holds_cache(path):
         raise ConfigError(f"{path} holds no files of a log", hint="those end in .jsonl, .jsonl.zst or .parquet; "
                           "name such a file, their folder, or a cache's directory")  # fmt: skip
     return Operations(path, since, files=[file for file in files if since is None or file.changed >= since])

@@ -14,12 +14,15 @@ __all__ = ["Ballast", "ballast_bytes"]
 NAME: Final = "disk.ballast"
 
 _LARGEST: Final = 1 << 20
-_SMALLEST: Final = 1 << 16
+_SMALLEST: Final = 1 << 18
+"""Half of it goes when a database is opened, for the index of its log (32 KiB for each 4,096 pages); a deletion changes
+some fifteen pages, be it of one row, and the counters of whoever deletes take some too."""
+_USEFUL: Final = 1 << 17
 _LEAST: Final = 1 << 12
 
 
 def ballast_bytes(max_bytes: int) -> int:
-    """How large the ballast of a store is: 1 MiB, or a 64th of a limit under 64 MiB."""
+    """How large the ballast of a store is: 1 MiB, a 64th of a limit under 64 MiB, but 256 KiB at least."""
     return min(_LARGEST, max(_SMALLEST, max_bytes // 64))
 
 
@@ -64,15 +67,17 @@ class Ballast:
         return disk.f_bavail * disk.f_frsize >= 2 * _LARGEST
 
     def load(self, max_bytes: int) -> bool:
-        """Make it again, if the disk has four times as much to spare; whether it stands now."""
-        size = ballast_bytes(max_bytes)
+        """Make it again, of a quarter of what the disk has to spare at most; whether it stands now."""
+        wanted, there = ballast_bytes(max_bytes), 0
         with contextlib.suppress(FileNotFoundError):
-            if self._path.lstat().st_size >= size:
-                return True
+            there = self._path.lstat().st_size
+        if there >= wanted:
+            return True
         try:
             disk = os.statvfs(self._path.parent)
-            if disk.f_bavail * disk.f_frsize < 4 * size:
-                return False
+            size = min(wanted, (disk.f_bavail * disk.f_frsize + there) // 4)
+            if size < max(_USEFUL, min(wanted, 2 * there)):
+                return there >= _USEFUL
             self.drop()
             self._write(size)
         except OSError:

@@ -145,12 +145,6 @@ class Database:
         finally:
             self.writing.release()
 
-    def change_limit(self, max_bytes: int) -> None:
-        """Record another limit in the store; this process goes by it at once, others within a second."""
-        sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
-        self.transact(lambda con: con.execute(sql, (max_bytes,)))
-        self.store.go_by(max_bytes)
-
     def follow_limit(self) -> None:
         """Go by the limit that the store records now: another process may have changed it."""
         with self.link() as con:

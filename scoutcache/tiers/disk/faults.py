@@ -27,7 +27,8 @@ class Fault(Enum):
 HINTS: Final = {
     Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
     Fault.FULL: "free some space there, or name another directory; the tier goes on by itself then",
-    Fault.READ_ONLY: "make the directory writable for this user, or name another one; entries there are still read",
+    Fault.READ_ONLY: "make the directory writable for this user (a read-only file system: mount it to be written to), "
+    "or name another one; entries there are still read",
     Fault.DAMAGED: "nothing to do: the file is set aside, and the next call opens a new one",
     Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
 }

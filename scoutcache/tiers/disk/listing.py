@@ -15,7 +15,7 @@ Rule 4: where the range is much of the table, it is read in the order of the tab
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from scoutcache.entry import Listed
@@ -135,7 +135,7 @@ def _matches(pattern: Pattern, key: str, tag: bytes | None, skip: int) -> bool:
     return pattern.matches_all if header is None else pattern.matches(header.ref.key)
 
 
-def remove_rows(rows: list[tuple[int, str]], con: sqlite3.Connection) -> int:
+def remove_rows(rows: Sequence[tuple[int, str]], con: sqlite3.Connection) -> int:
     """Remove those that are still there."""
     pairs = [(number, key_bytes(key)) for number, key in rows]
     return con.executemany(f"DELETE FROM Cache WHERE rowid = ? AND key = {BYTES}", pairs).rowcount if rows else 0

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.os_errors import is_read_only
 from scoutcache.tiers.disk.lock import LOCK_NAME
 from scoutcache.tiers.disk.safe import DATABASE
 
@@ -59,12 +60,16 @@ def _close_to_others(directory: Path, mode: int) -> None:
     if not ours and any(directory.iterdir()):
         # It may be a folder that others use for something else.
         raise CacheError(f"the cache directory {directory} is open to others (mode {mode:04o}) and holds other files",
-                         hint=f"name a folder of its own, or run `chmod 700 {directory}`")
+                         hint=f"name a folder of its own{_or_close(directory)}")
     try:
         directory.chmod(0o700 & mode)
     except OSError as error:
         raise CacheError(f"the cache directory {directory} can't be closed to others: {error.strerror}",
-                         hint=f"run `chmod 700 {directory}`, or name another folder") from error
+                         hint=f"name another folder{_or_close(directory)}") from error
+
+
+def _or_close(directory: Path) -> str:
+    return "; its file system is read-only" if is_read_only(directory) else f", or run `chmod 700 {directory}`"
 
 
 def foreign_file(directory: Path) -> str | None:

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Final, NamedTuple, TypeVar
 
@@ -16,10 +17,12 @@ from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_in
 from scoutcache.tiers.disk.listing import Range
 from scoutcache.tiers.disk.rows import BYTES
+from scoutcache.tiers.disk.space import PAGE
 
 __all__ = ["Removing"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 _AT_ONCE: Final = 500
 _MOST_AT_ONCE: Final = 10_000
@@ -51,7 +54,8 @@ class Removing:
     """Deletions, each batch a transaction of its own.
 
     SQLite writes to its log before it frees anything, so on a full disk a deletion fails too.  Then the ballast is
-    given up and the batch tried again; clearing goes on with a tenth of a batch, emptying the log each time.
+    given up, the log emptied, and the batch tried again; what can be done in parts goes on with a tenth of a batch,
+    emptying the log each time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -59,11 +63,13 @@ class Removing:
 
     def batch(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
         """Do *work* in a transaction; returns what it returns.  Raises `TierUnavailable`."""
-        try:
-            return self._database.transact(work, patience)
-        except TierUnavailable as error:
-            if not self._is_full(error) or not self._database.freeing():
-                raise
+        for make_room in (self._database.freeing, self._empty_log):
+            try:
+                return self._database.transact(work, patience)
+            except TierUnavailable as error:
+                if not self._is_full(error):
+                    raise
+            make_room()
         return self._database.transact(work, patience)
 
     def _is_full(self, error: TierUnavailable) -> bool:
@@ -72,18 +78,26 @@ class Removing:
 
     def keys(self, keys: Sequence[str]) -> int:
         """Remove entries by physical key."""
-        removed = 0
-        for at in range(0, len(keys), _AT_ONCE):
-            some = [(key,) for key in keys[at : at + _AT_ONCE]]
-            removed += self.batch(partial(_remove_keys, some))
-        return removed
+        return sum(self.parts(keys, _remove_keys))
 
     def each(self, keys: Sequence[str]) -> set[str]:
         """Remove entries by physical key; those that were there."""
-        there: set[str] = set()
-        for at in range(0, len(keys), _AT_ONCE):
-            there |= self.batch(partial(_remove_each, keys[at : at + _AT_ONCE]))
-        return there
+        return set().union(*self.parts(keys, _remove_each))
+
+    def parts(self, items: Sequence[Item], work: Callable[[Sequence[Item], sqlite3.Connection], T]) -> Iterator[T]:
+        """Do *work* with some of *items* after the other, each a transaction; what each returns."""
+        at, size = 0, _AT_ONCE
+        while at < len(items):
+            some = items[at : at + size]
+            try:
+                done = self.batch(partial(work, some))
+            except TierUnavailable as error:
+                size = self._smaller(len(some), error)
+                continue
+            at += len(some)
+            if size < _AT_ONCE:
+                self._empty_log()
+            yield done
 
     def span(self, span: Range | None) -> int:
         """Remove a range of keys, or every row for None."""
@@ -107,10 +121,7 @@ class Removing:
             try:
                 done = self.batch(partial(step, size, last))
             except TierUnavailable as error:
-                if not self._is_full(error) or size == 1:
-                    raise
-                size = max(1, size // 10)
-                self._empty_log()
+                size = self._smaller(size, error)
                 continue
             removed, last = removed + done.rows, done.last
             if not done.more:
@@ -120,16 +131,48 @@ class Removing:
             else:
                 size = min(size * _larger(time.monotonic() - started), _MOST_AT_ONCE)
 
+    def _smaller(self, size: int, error: TierUnavailable) -> int:
+        """How much to do at once after so much failed, the log being empty again; raises *error* where less won't help.
+        """
+        if not self._is_full(error) or size <= 1:
+            raise error
+        self._empty_log()
+        return max(1, size // 10)
+
     def give_back(self, most: int = 1 << 20) -> None:
-        """Return free pages to the disk, a mebibyte at a time, until at most a tenth of the file is free."""
-        while most > 0 and self._database.alone(_vacuum):
-            most -= _VACUUM_PAGES
+        """Return free pages to the disk, a mebibyte at a time, until at most a tenth of the file is free.
+
+        Pages are moved for that, which needs room in the log: on a full disk a few at a time, or none.
+        """
+        pages = _VACUUM_PAGES
+        while most > 0:
+            try:
+                if not self._database.alone(partial(_vacuum, pages)):
+                    return
+            except TierUnavailable as error:
+                if not self._is_full(error):
+                    raise
+                if pages == 1:
+                    return  # what was asked for is done, and `maintain` goes on
+                pages = max(1, pages // 16)
+                self._empty_log()
+                continue
+            most -= pages
+            if pages < _VACUUM_PAGES:
+                self._empty_log()
+                pages *= 2
 
     def _empty_log(self) -> None:
-        """Copy the write-ahead log into the database and cut it, as far as readers and the disk allow."""
-        with contextlib.suppress(TierUnavailable), self._database.link() as con:
-            # Where this fails, what it was for fails in its turn, and says so.
-            con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Copy the write-ahead log into the database and cut it, as far as readers and the disk allow.
+
+        Not where the database would have to grow more than it can: that would take the room it was to make.
+        """
+        store = self._database.store
+        with contextlib.suppress(TierUnavailable, OSError), self._database.link() as con:
+            (pages,) = con.execute("PRAGMA page_count").fetchone()
+            if pages * PAGE - store.path.stat().st_size <= shutil.disk_usage(store.directory).free:
+                # Where this fails, what it was for fails in its turn, and says so.
+                con.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _larger(taken: float) -> int:
@@ -137,8 +180,8 @@ def _larger(taken: float) -> int:
     return 4 if taken < _LONG / 4 else 2 if taken < _LONG / 2 else 1
 
 
-def _remove_keys(keys: Sequence[tuple[str]], con: sqlite3.Connection) -> int:
-    return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", keys).rowcount
+def _remove_keys(keys: Sequence[str], con: sqlite3.Connection) -> int:
+    return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys]).rowcount
 
 
 def _remove_each(keys: Sequence[str], con: sqlite3.Connection) -> set[str]:
@@ -163,11 +206,11 @@ def _step_in_table(condition: str, values: Sequence[object], size: int, last: in
     return _Removed(len(found), len(found) == size, found[-1][0] if found else last)
 
 
-def _vacuum(con: sqlite3.Connection) -> bool:
-    """Return a mebibyte of pages if over a tenth is free; whether there was as much."""
+def _vacuum(most: int, con: sqlite3.Connection) -> bool:
+    """Return so many pages if over a tenth is free, and a mebibyte at least; whether there was as much."""
     (pages,), (free,) = (con.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
     if free < _VACUUM_PAGES or free * 10 < pages:
         return False
     # It gives back one page for each step, and `execute` takes one step of a statement without columns.
-    con.executescript(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})")
+    con.executescript(f"PRAGMA incremental_vacuum({most})")
     return True

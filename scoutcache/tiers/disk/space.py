@@ -9,7 +9,7 @@ Rules.
 - A write removes what it needs and a sixteenth of the limit at most beyond, so that not every write has to, and never
   rows of its own transaction.  What doesn't fit though all others were gone is not taken, and nothing goes for it.
 - From 5 MB up a directory takes at most 1.1 times its limit: what the log (3 % of the limit, 16 MiB at most), the
-  ballast (a 64th, 1 MiB at most) and the pages changed by one transaction (a ninth, 1 MB at most: evicting a hundred
+  ballast (a 64th, 256 KiB to 1 MiB) and the pages changed by one transaction (a ninth, 1 MB at most: evicting a hundred
   small rows changes three pages for each) leave of that is the database's, if it is less than the limit.  What is
   written in one call of more than a sixteenth of the limit stands in the log, and in the database before older entries
   are gone from there: the directory grows by about three times its bytes, until the next write.
@@ -33,7 +33,8 @@ from scoutcache.tiers.disk.ballast import ballast_bytes
 from scoutcache.tiers.disk.rows import Record
 
 __all__ = [
-    "BATCH", "PAGE", "Space", "TooMuch", "batch_for", "delete_expired", "delete_oldest", "entry_bytes", "entry_count",
+    "BATCH", "LEAST_LOG", "PAGE", "Space", "TooMuch", "batch_for", "delete_expired", "delete_oldest", "entry_bytes",
+    "entry_count",
 ]  # fmt: skip
 
 PAGE: Final = 4096
@@ -41,6 +42,9 @@ _FLOOR: Final = (256 << 10) // PAGE
 
 BATCH: Final = 128
 """Rows looked at in one step: about 3 ms of the write lock."""
+
+LEAST_LOG: Final = 64
+"""Pages."""
 
 _INDEX_OF_LOG: Final = 32 << 10
 
@@ -66,7 +70,7 @@ class Space:
 
     def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
-        self.log_pages = min(4096, max(64, max_bytes * 3 // 100 // PAGE))
+        self.log_pages = min(4096, max(LEAST_LOG, max_bytes * 3 // 100 // PAGE))
         """Pages the write-ahead log may hold before a commit copies them into the database.
 
         Copying costs a set that does it milliseconds (two calls of fsync), and less per set the longer the log is;

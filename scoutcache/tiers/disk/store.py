@@ -10,6 +10,7 @@ Rules.
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from scoutcache.tiers.disk.faults import HINTS, Fault, fault_in, fault_of
 from scoutcache.tiers.disk.lock import opening
 from scoutcache.tiers.disk.place import foreign_file, prepare, set_aside
 from scoutcache.tiers.disk.safe import DATABASE, Access, SafeCache, connect
-from scoutcache.tiers.disk.space import Space
+from scoutcache.tiers.disk.space import LEAST_LOG, PAGE, Space
 
 __all__ = ["Store"]
 
@@ -67,6 +68,19 @@ class Store:
                 if fault_in(self.directory, error) is not Fault.FULL or not self.ballast.halve():
                     raise
 
+    @property
+    def log_pages(self) -> int:
+        """Pages the write-ahead log may hold: of a small file system a 64th.
+
+        What stands in the log of pages that the database hasn't yet has to be copied there before the log can be cut:
+        on a full disk the ballast must be enough for that.
+        """
+        try:
+            disk = os.statvfs(self.directory)
+        except OSError:
+            return self.space.log_pages
+        return min(self.space.log_pages, max(LEAST_LOG, disk.f_blocks * disk.f_frsize // 64 // PAGE))
+
     def is_there(self, cache: SafeCache) -> bool:
         """Whether the file that stands there is still the one that is open."""
         return self._inode() == cache.inode
@@ -100,7 +114,7 @@ class Store:
         return None
 
     def _open_under_lock(self, failed: Failed) -> SafeCache:
-        access = Access(self.path, "rw", self.space.log_pages)
+        access = Access(self.path, "rw", self.log_pages)
         with opening(self.directory, max(self._timeout, _OPENING_PATIENCE)):
             for _ in range(2):
                 reason = foreign_file(self.directory) or self._known_damage()
@@ -148,7 +162,7 @@ class Store:
         def guard() -> contextlib.AbstractContextManager[None]:
             return contextlib.nullcontext() if access.mode != "rw" else opening(self.directory, patience)
 
-        access = access._replace(log_pages=self.space.log_pages)
+        access = access._replace(log_pages=self.log_pages)
         return SafeCache.attach(access, patience, schema.SETTINGS, guard, failed)
 
     def _known_damage(self) -> str | None:

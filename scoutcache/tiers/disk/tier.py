@@ -17,7 +17,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +74,7 @@ class DiskTier:
         self._removing = Removing(self._database)
         self._upkeep = Upkeep(self._database, self._removing)
         self._late: dict[Ref, None] = {}
-        versions = DiskVersions(self._database)
+        versions = DiskVersions(self._database, self._removing)
         self.current, self.renew, self.names = versions.current, versions.renew, versions.names
         self.unused_versions, self.forget_versions = versions.unused, versions.forget
 
@@ -174,7 +173,7 @@ class DiskTier:
         # Who asked `allow` before our announcement holds the write lock: once we had it, its row is there to list.
         self._removing.batch(lambda _: None)
         batches = matching(self._database, namespace, pattern)
-        return sum(self._removing.batch(partial(remove_rows, rows)) for rows in batches)
+        return sum(sum(self._removing.parts(rows, remove_rows)) for rows in batches)
 
     def clear(self, namespace: str | None) -> int:
         """Remove a whole namespace, or everything for None.  Raises `TierUnavailable`."""
@@ -264,7 +263,7 @@ class DiskTier:
 
     def change_limit(self, max_bytes: int) -> None:
         """Record another limit in the store; every process goes by it within a second.  Raises `TierUnavailable`."""
-        self._database.change_limit(max_bytes)
+        self._upkeep.change_limit(max_bytes)
 
     def close(self) -> None:
         """Let go of files and connections; idempotent."""

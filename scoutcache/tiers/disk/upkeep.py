@@ -77,7 +77,7 @@ class Upkeep:
         database = self._database
         log = database.store.path.with_name(f"{database.store.path.name}-wal")
         with contextlib.suppress(FileNotFoundError):
-            if log.stat().st_size > database.store.space.log_pages * PAGE // 4:
+            if log.stat().st_size > database.store.log_pages * PAGE // 4:
                 with database.link() as con:
                     con.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         self._removing.give_back(_VACUUM_PAGES)
@@ -100,6 +100,12 @@ class Upkeep:
         if not dry_run:
             self._removing.give_back()
         return counts
+
+    def change_limit(self, max_bytes: int) -> None:
+        """Record another limit in the store; this process goes by it at once, others within a second."""
+        sql = "UPDATE Store SET value = ? WHERE name = 'max_bytes'"
+        self._removing.batch(lambda con: con.execute(sql, (max_bytes,)))
+        self._database.store.go_by(max_bytes)
 
     def _orphans(self, dry_run: bool) -> int:
         if dry_run:

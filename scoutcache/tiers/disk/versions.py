@@ -12,6 +12,7 @@ from typing import Final
 
 from scoutcache.entry import softened
 from scoutcache.tiers.disk.database import Database
+from scoutcache.tiers.disk.removing import Removing
 
 __all__ = ["RENEWALS", "DiskVersions", "found_versions", "renew"]
 
@@ -22,10 +23,13 @@ _AT_ONCE = 500
 
 
 class DiskVersions:
-    """The authority over tag versions of a cache without a server; see `scoutcache.tiers.base.Versions`."""
+    """The authority over tag versions of a cache without a server; see `scoutcache.tiers.base.Versions`.
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    A renewal removes entries, so it is done as their removal is, also on a full disk.
+    """
+
+    def __init__(self, database: Database, removing: Removing) -> None:
+        self._database, self._removing = database, removing
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """The versions there are; with *create* those missing are made.  Raises `TierUnavailable`."""
@@ -54,10 +58,9 @@ class DiskVersions:
         if not names:
             return
         if soft:
-            self._database.transact(lambda con: _soften(con, namespace, names))
+            self._removing.batch(lambda con: _soften(con, namespace, names))
             return
-        self._database.transact(lambda con: renew(con, namespace, names))
-
+        self._removing.batch(lambda con: renew(con, namespace, names))
 
     def unused(self) -> Iterator[dict[tuple[str, str], int]]:
         """Batches of versions, by namespace and name, that no entry here carries.  Raises `TierUnavailable`."""
@@ -72,7 +75,7 @@ class DiskVersions:
         """
         from scoutcache.tiers.disk.collecting import forget
 
-        return self._database.transact(partial(forget, namespace, versions))
+        return self._removing.batch(partial(forget, namespace, versions))
 
 
 def renew(con: sqlite3.Connection, namespace: str, names: Sequence[str]) -> None:

@@ -171,7 +171,11 @@ def test_of_a_few_requests_nothing_follows(recorder, say, directory):
     assert tomllib.loads(as_profile(found)) == {}
 
 
-def test_a_log_without_requests_is_refused(directory):
+def test_a_log_without_requests_is_refused(directory, tmp_path):
+    with pytest.raises(ConfigError, match="there is no cache in"):
+        ask(tmp_path / "nothing")
+    directory.mkdir(exist_ok=True)
+    (directory / "counters").mkdir()
     with pytest.raises(ConfigError, match="holds no requests"):
         ask(directory)
 

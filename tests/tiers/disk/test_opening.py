@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -113,6 +114,20 @@ def test_a_folder_open_to_others_that_holds_other_things_is_refused(open_tier, f
         open_tier()
     assert "chmod 700" in caught.value.hint
     assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+
+
+def test_on_a_file_system_that_is_read_only_no_mode_is_proposed(open_tier, folder, monkeypatch):
+    open_tier().close()
+    folder.chmod(0o755)
+
+    def chmod(path, mode):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(Path, "chmod", chmod)
+    monkeypatch.setattr("scoutcache.tiers.disk.place.is_read_only", lambda _: True)
+    with pytest.raises(CacheError, match="can't be closed to others: Read-only file system") as caught:
+        open_tier()
+    assert caught.value.hint == "name another folder; its file system is read-only"
 
 
 def test_a_path_that_is_a_file_is_refused(open_tier, folder):
