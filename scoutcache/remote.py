@@ -94,6 +94,7 @@ class Remote:
         if section.publish:
             self.channel.publishing = self._publish
         self._begun: dict[int, None] = {}
+        self._late = set[Message]()
         self.counts = SharedCounts(self.layout, self.conduit, self.machine, lambda: self._name, monotonic)
 
     def _breaker(self, server: str) -> Breaker:
@@ -141,7 +142,8 @@ class Remote:
         assert self.tier is not None
         level = core.tiers.index(self.tier)
         self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock(), self.channel.beside.lately)
-        world.doubts[level].also = self._entrusted
+        self._owed = world.doubts[level]
+        self._owed.also = self._entrusted
         world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
@@ -190,6 +192,7 @@ class Remote:
             self._shut(False)
             self._heard()
             self._end_for_the_dead()
+            self._end_late_ones()
             self.counts.turn()
             return
         now, most = self._monotonic(), self.source.section.max_offline
@@ -216,6 +219,18 @@ class Remote:
             for message in begun:
                 if _name_in(message.source) in dead:
                     follower.announce(message.closing)
+
+    def _end_late_ones(self) -> None:
+        """End what this process began and the server, which hung, carried out when that had failed.
+
+        First what failed is made good.  Open, it keeps all from storing what it names.
+        """
+        owed, channel, follower = self._owed, self.channel, self._follower
+        open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
+        late = {message for message in open_ones if not channel.is_under_way(message)}
+        for message in late & self._late if not (owed.owes or owed.tried) else ():  # else it is just ending
+            follower.announce(message.closing)
+        self._late = late
 
     @property
     def _name(self) -> str:

@@ -155,6 +155,10 @@ class StreamChannel(Heard, Placeless):
         elif self._begun:
             self._begun.pop((message.source, message.stamp), None)
 
+    def is_under_way(self, message: Message) -> bool:
+        """Is it an invalidation of this process's that goes on?"""
+        return (message.source, message.stamp) in self._begun
+
     def _announce(self, message: Message) -> Plan[tuple[int, int]]:
         ((before, identity),) = yield from replies(self.appending(message))
         if self.layout.sharded and message.is_invalidation:

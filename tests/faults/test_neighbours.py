@@ -607,3 +607,17 @@ def test_who_starts_after_a_gap_knows_what_is_owed(opened, server, way):
     server.resume()
     b = opened(deaf=True)
     assert b.get("k") is None
+
+
+@pytest.mark.parametrize("way", ["delete", "pattern", "clear"])
+def test_what_a_hung_server_was_asked_to_end_is_kept_again_when_that_is_over(opened, server, until, tmp_path, way):
+    """It carries out late what nobody waited for: that an invalidation begins, of which it would never hear the end."""
+    a, far = opened(), opened(directory=tmp_path / "far")
+    INVALIDATIONS[way](a)  # or it would not know the script
+    a.set("k", "old")
+    server.pause()
+    INVALIDATIONS[way](a)
+    server.resume()
+    until(lambda: not a._core.world.doubts[1], "it is made good", seconds=15)
+    for cache in (a, far):
+        until(lambda cache=cache: cache.set("k", "new") and cache.get("k") == "new", "it is kept", seconds=10)
