@@ -46,7 +46,7 @@ from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.ruling import Dependents
 from scoutcache.settings import directory_of, load_config, needs_trust
-from scoutcache.telling import say_hook_failed, tell_recorder, tell_refreshed, warn_of_trouble
+from scoutcache.telling import say_hook_failed, tell_recorder, tell_refresh_failed, tell_refreshed, warn_of_trouble
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -229,6 +229,7 @@ class Assembly:
             remembered=versions.remembered_names, is_remembered=versions.is_remembered,
             why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
             price=self._price(),
+            refresh_failed=partial(tell_refresh_failed, self._recorder, self._clocks.monotonic_ns),
             served=(lambda _: None) if self._memory is None else self._memory.served,
             promote_on_hits=self._config.placement.promote_on_hits, raise_errors=raise_errors,
             lagging=frozenset(level for level, tier in enumerate(tiers) if getattr(tier, "lags", False)),

@@ -113,7 +113,11 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
         outcomes = yield from core.computing.bypass([ref], recipe)
         return outcomes[ref].value
     start = calls.position().start
-    outcome = yield from core.computing.anew(ref, recipe)
+    try:
+        outcome = yield from core.computing.anew(ref, recipe)
+    except Exception as error:
+        core.world.refresh_failed(ref, error)
+        raise
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
     # Nobody asked for the value: it is no request, and no miss.

@@ -14,8 +14,10 @@ from scoutcache.events import Hooks
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.tiers.base import Tier
 
-__all__ = ["codec_figures", "say_hook_failed", "tell_left", "tell_recorder", "tell_refreshed", "tell_stored",
-           "tell_what_writes_removed", "warn_of_trouble"]  # fmt: skip
+__all__ = [
+    "codec_figures", "say_hook_failed", "tell_left", "tell_recorder", "tell_refresh_failed", "tell_refreshed",
+    "tell_stored", "tell_what_writes_removed", "warn_of_trouble",
+]  # fmt: skip
 
 _log = logging.getLogger("scoutcache")
 
@@ -73,6 +75,13 @@ def tell_refreshed(recorder: Recorder, clock: Callable[[], int], ref: Ref, outco
         cost=outcome.cost, size=outcome.size, began_ns=began, ended_ns=now,
     )  # fmt: skip
     tell_stored(recorder, clock, ref, began, outcome)
+
+
+def tell_refresh_failed(recorder: Recorder, clock: Callable[[], int], ref: Ref, error: Exception) -> None:
+    """What was to be computed beside the calls, or anew, was not; the type of the error alone is told."""
+    now = clock()
+    recorder.record("refresh", *ref, tier=None, outcome="failed", began_ns=now, ended_ns=now,
+                    error=type(error).__name__)  # fmt: skip
 
 
 def tell_stored(recorder: Recorder, clock: Callable[[], int], ref: Ref, began: int, outcome: Outcome) -> None:

@@ -175,7 +175,8 @@ def inspect(
     return part(away)
 
 
-_ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "by")
+_MISSED: Final = ("at", "reason", "op", "error", "by")
+_ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "error", "by")
 
 
 @command(
@@ -194,6 +195,8 @@ def explain(
     hits: Annotated[bool, typer.Option("--hits", help="The requests that were answered too.")] = False,
 ) -> None:
     """Tell from the operation log why the last misses of a key were misses.
+
+    A miss whose computation failed names the type of the error, one that was kept (error_ttl) too.
 
     Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), refused (by a check
     such as validate), corrupt, unknown_type (of a class that this process doesn't know), unavailable (a tier that may
@@ -215,7 +218,7 @@ def explain(
         session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
     else:
         shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
-        session.out.rows("outcomes", shown, _ANSWERED if hits else ("at", "reason", "op", "by"))
+        session.out.rows("outcomes", shown, _ANSWERED if hits else _MISSED)
     tell_log_off(session)
     tell_unread(session, problems, named=False)
     if not outcomes and not hits:

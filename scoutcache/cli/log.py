@@ -89,7 +89,8 @@ def tail(
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
     operations = Operations(session.place, start)
     with Tail(operations, _wanted(session.namespace, key, kinds, ends)) as found:
-        rows = [_row(line) for line in found.last(number)]
+        rowed = _told if session.form == "table" else _row
+        rows = [rowed(line) for line in found.last(number)]
         shown = _OF_ERRORS if kinds == ["error"] else _SHOWN
         columns = shown if session.form == "table" else _TAIL
         if not follow:
@@ -99,7 +100,7 @@ def tail(
                 tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
-        coming = _endless(rows, found, session.out)
+        coming = _endless(rows, found, session.out, rowed)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)
         for row in coming:  # a drawn table would wait for its end
@@ -117,7 +118,7 @@ def _words(option: str, given: Sequence[str] | None, known: Sequence[str]) -> li
 
 
 def _endless(
-    rows: Sequence[Mapping[str, Any]], found: Tail, out: Output
+    rows: Sequence[Mapping[str, Any]], found: Tail, out: Output, rowed: Callable[[Line], Mapping[str, Any]]
 ) -> Iterator[Mapping[str, Any]]:
     """*rows*, and then whatever is written; ends with the interrupt, or when nobody reads any more."""
     yield from rows
@@ -126,7 +127,7 @@ def _endless(
         time.sleep(POLL_S)
         if out.is_deserted():
             raise BrokenPipeError
-        yield from map(_row, found.more())
+        yield from map(rowed, found.more())
 
 
 def _wanted(
@@ -155,6 +156,14 @@ def _row(line: Line) -> dict[str, Any]:
     return row | {
         "at": at, "size_bytes": line.size, "stored_bytes": line.stored, "cost_usd": line.cost, "tags": list(line.tags),
     }  # fmt: skip
+
+
+def _told(line: Line) -> dict[str, Any]:
+    """The same for who looks at it: what failed says so beside its reason."""
+    row = _row(line)
+    if line.op == "error" or line.error is None:
+        return row
+    return row | {"reason": ", ".join(filter(None, [line.reason, f"failed: {line.error}"]))}
 
 
 @command(

@@ -267,6 +267,8 @@ class Computing:
             for ref in refs:
                 if ref in job.seen.found:
                     self._world.failures.note(ref, error, pause=self._world.throttle)
+                if not job.patient or job.flight.gave_up:
+                    self._world.refresh_failed(ref, error)
             return
         for ref in [] if job.patient else job.missing():
             self._world.failures.pause(ref, ELSEWHERE)

@@ -81,6 +81,8 @@ class World:
     """Why memory has no fresh entry where it lately had one: then a miss is no cold one."""
     price: Callable[[Sequence[str], int], float | None] | None = None
     """What a call for a value with these tags and of that size cost, where nobody says; None without any price."""
+    refresh_failed: Callable[[Ref, Exception], object] = lambda *_: None
+    """Is told of each computation beside the calls that raised, and that no caller waits for."""
     served: Callable[[Header], object] = lambda _: None
     """Counts that what memory showed was served: nobody but the engine knows whether it was."""
     note_ended: Callable[[Ref], object] = lambda _: None

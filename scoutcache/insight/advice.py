@@ -104,6 +104,14 @@ def _corrupt(seen: Seen) -> Iterator[Recommendation]:
                              corrupt, "count", corrupt, seen.worth(corrupt))  # fmt: skip
 
 
+def _failing(seen: Seen) -> Iterator[Recommendation]:
+    rows = seen.rows("failures")
+    if rows:
+        most = rows[0]
+        yield Recommendation(f"Look at what computes these: it fails with {most['error']}.", seen.place(most),
+                             "computations that failed", sum(row["failures"] for row in rows), "count")  # fmt: skip
+
+
 def _errors(seen: Seen) -> Iterator[Recommendation]:
     if seen.stats.total.errors:
         yield Recommendation("Run scoutcache doctor: a tier failed.", WHOLE, "errors", seen.stats.total.errors, "count")
@@ -238,7 +246,7 @@ def _unpriced(seen: Seen) -> Iterator[Recommendation]:
                              seen.stats.total.hits - seen.stats.total.hits_with_cost, "count")  # fmt: skip
 
 
-_WRONG: Final[tuple[_Rule, ...]] = (_corrupt, _errors, _fallen)
+_WRONG: Final[tuple[_Rule, ...]] = (_corrupt, _errors, _failing, _fallen)
 _RULES: Final[tuple[_Rule, ...]] = (
     _evicted, _expired, _invalidated, _storms, _cold, _bypassed, _waits, _slow, _wasted, _compression,
 )  # fmt: skip

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, Final
 from scoutcache.insight.counted import COUNTS, Steps, group_section
 from scoutcache.insight.logtable import Log
 from scoutcache.insight.sections import LOG, SERIES, Section, plain_rows
+from scoutcache.oplog.totals import moment
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["by_tag", "largest", "most_costly", "most_requested", "wasted"]
+__all__ = ["by_tag", "failures", "largest", "most_costly", "most_requested", "wasted"]
 
 TOP: Final = 20
 """Rows of a list of the most or largest."""
@@ -84,6 +85,25 @@ def wasted(log: Log) -> Section:
     note += "if nobody asked for it afterwards."
     return Section("wasted", "Written and never read", columns, plain_rows(columns, _records(found)), LOG, note, about,
                    ("prefix", "namespace", "written", "never_read", "share", "size_bytes"))  # fmt: skip
+
+
+def failures(log: Log) -> Section:
+    """By namespace and prefix: what computing raised, for whom it was asked or beside the calls."""
+    import numpy as np
+
+    rows = np.flatnonzero((log.missed | log.says("op", "refresh")) & ~log.says("error", ""))
+    table = log.names.iloc[log.entry[rows]].assign(
+        error=log.word("error", rows), calls=log.flag("request")[rows], at=log.at("time", rows)
+    )
+    by = table.groupby(["namespace", "prefix", "error"], observed=True, sort=True)
+    found = by.agg(failures=("at", "size"), calls=("calls", "sum"), keys=("key", "nunique"), at=("at", "max"))
+    found = found.reset_index().sort_values("failures", ascending=False, kind="stable").head(TOP)
+    found["last_at"] = [moment(at) for at in found["at"]]
+    columns = ("namespace", "prefix", "error", "failures", "calls", "keys", "last_at")
+    about = "What the functions raised that compute: the calls got the error, or a stale value while a refresh failed. "
+    about += "An error that is kept (error_ttl) counts for each call that got it."
+    return Section("failures", "Computations that failed", columns, plain_rows(columns, _records(found)), LOG,
+                   about=about)  # fmt: skip
 
 
 def by_tag(log: Log, steps: Steps) -> Section:

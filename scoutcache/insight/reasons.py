@@ -115,6 +115,8 @@ class Story:
         if line.op in REQUESTS:
             self._asked(line)
             return
+        if line.outcome == "failed":  # nothing changed
+            return
         self._changed = {"at": moment(line.time), "op": line.op, "reason": line.reason}
         if line.op == "touch" and line.outcome == "done":
             self._lives(line, _end_of(line))

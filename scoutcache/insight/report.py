@@ -174,8 +174,8 @@ _EXPLAINING: Final = ("latency", "slow", "slowest", "most_costly", "most_request
 def _order(by: By) -> tuple[str, ...]:
     """The names of the sections as they stand."""
     others = [f"by_{name}" for name in GROUPS if name != by]
-    return ("summary", "recommendations", "savings", "trend", "movers", "over_time", "miss_reasons", f"by_{by}",
-            *others, *_EXPLAINING)  # fmt: skip
+    return ("summary", "recommendations", "savings", "trend", "movers", "over_time", "miss_reasons", "failures",
+            f"by_{by}", *others, *_EXPLAINING)  # fmt: skip
 
 
 def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
@@ -187,6 +187,7 @@ def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
         trend.movers(found.periods),
         counted.over_time(counts, namespace, steps, log.price),
         counted.miss_reasons(counts, namespace),
+        logged.failures(log),
         *_groups(found),
         counted.latency(counts, namespace),
         trouble.slow(log, levels, took),

@@ -6,7 +6,8 @@ kind       outcomes               what it is
 get        hit, stale, miss       a read
 compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run;
                                   a miss with an *error*: computing failed, with an error of that type
-refresh    stored, refused        a computation nobody waited for a value of: beside the calls, or told to be made anew
+refresh    stored, refused,       a computation nobody waited for a value of: beside the calls, or told to be made anew;
+           failed                 failed with an *error*
 set        stored, refused        a write
 delete     deleted, absent        a removal by key
 touch      done, absent           an entry was given another time to live

@@ -140,7 +140,7 @@ class History:
             return 0.0
         # A log that is shorter than the half-life has had no time to gather the whole weight.
         gathered = 1.0 - 0.5 ** (max(now - self.began, LEAST_SPAN) / HALF_LIFE)
-        return one.weight_at(now) * math.log(2) / HALF_LIFE / gathered
+        return float(one.weight_at(now) * math.log(2) / HALF_LIFE / gathered)
 
     def _follow(self, one: KeyHistory, time: float, process: str | None) -> None:
         """Count what it follows: what came lately both at this visit and at the one before, or did so once."""

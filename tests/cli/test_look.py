@@ -423,6 +423,24 @@ class TestExplain:
         (miss,) = body(cli("explain", "llm:a", "--json"))["outcomes"]
         assert (miss["reason"], miss["by"]["op"]) == ("invalidated", "delete")
 
+    def test_what_failed_names_its_error(self, directory, cli):
+        from scoutcache import Cache
+
+        def fails():
+            raise LookupError("secret")
+
+        with Cache(directory=directory) as cache, pytest.raises(LookupError):
+            cache.get_or_compute("llm:fails", fails)
+        header, row = cli("explain", "llm:fails").out.splitlines()
+        assert header.split() == ["at", "reason", "op", "error", "by"]
+        assert row.split()[1:4] == ["cold", "compute", "LookupError"]
+        told = cli("log", "tail", "--key", "llm:fails").out.splitlines()[-1]
+        assert "cold, failed: LookupError" in told
+        (logged,) = json.loads(cli("log", "tail", "--key", "llm:fails", "--json").out)["operations"]
+        assert (logged["reason"], logged["error"]) == ("cold", "LookupError")
+        (failed,) = json.loads(cli("report", "--json").out)["failures"]
+        assert (failed["error"], failed["failures"], failed["calls"]) == ("LookupError", 1, 1)
+
     def test_hits_tell_the_tier(self, directory, cli):
         from scoutcache import Cache
 
@@ -432,7 +450,9 @@ class TestExplain:
         found = body(cli("explain", "llm:a", "--hits", "--json"))["outcomes"]
         assert {(one["reason"], one["tier"]) for one in found} == {("fresh", "disk")}
         header, *lines = cli("explain", "llm:a", "--hits").out.splitlines()
-        assert header.split() == ["at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "by"]
+        assert header.split() == [
+            "at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "error", "by",
+        ]  # fmt: skip
         assert len(lines) == 2
         assert cli("explain", "nothing", "--hits").out == ""
 
