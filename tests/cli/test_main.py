@@ -259,7 +259,8 @@ class TestInterrupted:
         out, err = process.communicate()
         producer.close()
         assert (process.returncode, out) == (code, "")
-        assert err.startswith(f"warning: broken off: {source}: 1 warmed")
+        named = "standard input" if source == "-" else source
+        assert err.startswith(f"warning: broken off: {named}: 1 warmed")
         assert err.count("\n") == 1
         assert child("warm", "--from", "-", stdin='{"key": "second", "value": 2}\n').code == 0
 
