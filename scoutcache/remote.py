@@ -223,13 +223,14 @@ class Remote:
     def _end_late_ones(self) -> None:
         """End what this process began and the server, which hung, carried out when that had failed.
 
-        First what failed is made good.  Open, it keeps all from storing what it names.
+        First what failed is made good.  Open, it keeps all from storing what it names.  Neighbours know that it is over.
         """
         owed, channel, follower = self._owed, self.channel, self._follower
         open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
         late = {message for message in open_ones if not channel.is_under_way(message)}
         for message in late & self._late if not (owed.owes or owed.tried) else ():  # else it is just ending
-            follower.announce(message.closing)
+            ended = message.closing
+            follower.announced(ended, *perform(channel.announce(ended), self.conduit))
         self._late = late
 
     @property

@@ -308,7 +308,7 @@ def test_who_starts_later_does_not_owe_what_was_made_good(opened, server, until,
     server.pause()
     a.set("k", "new") if way == "set" else INVALIDATIONS[way](a)
     server.resume()
-    until(lambda: not a._core.world.doubts[1].owes, "it is made good")
+    until(lambda: not (a._core.world.doubts[1] or a._core.follower.opened.messages()), "it is made good and told")
     a.set("other", "new", tags=["T"])
     if trouble == "away":
         server.pause()
