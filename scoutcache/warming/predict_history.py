@@ -132,7 +132,7 @@ class History:
     def rate(self, one: KeyHistory, now: float) -> float:
         """Requests a second, as of late.
 
-        None for a key that was asked for once: nothing says yet that it will be again.  A log that is shorter than
+        Nought for a key that was asked for once: nothing says yet that it will be again.  A log that is shorter than
         `LEAST_SPAN` counts as if it were as long: a rate is told by the hour, and of no hour is less known.
         """
         assert self.began is not None
