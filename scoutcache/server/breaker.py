@@ -19,7 +19,7 @@ from typing import Final
 
 from scoutcache.server.faults import Fault, Kind, unavailable
 
-__all__ = ["WITHOUT_IT", "Breaker"]
+__all__ = ["QUIET", "WITHOUT_IT", "Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
