@@ -221,7 +221,7 @@ class Remote:
     def _end_late_ones(self) -> None:
         """End what this process began and the server, which hung, carried out when that had failed.
 
-        First what failed is made good.  Open, it keeps all from storing what it names.  Neighbours know that it is over.
+        First what failed is made good.  Open, it keeps all from storing what it names.  Neighbours know it is over.
         """
         owed, channel, follower = self._owed, self.channel, self._follower
         open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
