@@ -187,7 +187,7 @@ class Entrusted:
         marks = set(_silent(self._marks, until))
         for space in {space for space, _ in marks}:  # one debt for all: of many their namespace would be cleared, too
             names = tuple([name for other, name in marks if other == space])
-            for judged in self._world.judged_by_versions:
+            for judged in self._world.lower:
                 doubts[judged].owe(Renew(space, names))
         self._marks = {mark: debt for mark, debt in self._marks.items() if mark not in marks}
         patterns = set(_silent(self._patterns, until)[:_MANY])

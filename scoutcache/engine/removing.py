@@ -292,7 +292,7 @@ class Removing:
         elif isinstance(doom, Erase | Clear):
             doubts[doom.level].owe(doom)
         elif isinstance(doom, Renew):
-            for level in self._world.judged_by_versions:
+            for level in self._world.lower:
                 doubts[level].owe(doom)
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:

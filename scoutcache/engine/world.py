@@ -121,7 +121,7 @@ class World:
     doubts: list[Doubt] = field(init=False)
     """By level: what this process doesn't believe the tier about."""
     lower: Sequence[int] = field(init=False)
-    """The levels that keep bytes, from the highest down."""
+    """The levels that keep bytes, from the highest down: those whose entries are judged by versions."""
     written_in_order: Sequence[int] = field(init=False)
     """The same in the order in which a write goes to them: from the lowest up, but first to the one that tells."""
 
@@ -136,12 +136,6 @@ class World:
     def authority(self) -> int | None:
         """The level of the tier that says which marks are current; None where only this process does."""
         return self.lower[-1] if self.tells is None and self.lower else self.tells
-
-    @property
-    def judged_by_versions(self) -> Sequence[int]:
-        """The levels whose entries are as dead as their marks say, where a renewal could not be told: all that one
-        process shares with others, or the lowest where the authority lies in it."""
-        return self.lower if self.tells is not None else self.lower[-1:]
 
     @property
     def untold(self) -> Doubt | None:

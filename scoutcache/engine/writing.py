@@ -217,7 +217,7 @@ class Writing:
             if renewed:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
-            for level in self._world.judged_by_versions if renewed else ():  # what depends on them is in doubt
+            for level in self._world.lower if renewed else ():  # what depends on them is in doubt
                 self._world.doubts[level].owe(Renew(namespace, renewed))
             self._world.down(error.tier, error)
 

@@ -21,7 +21,7 @@ SERVER, DISK = 1, 2
 @pytest.fixture
 def world():
     doubts = [Doubt(level) for level in range(3)]
-    return SimpleNamespace(source="here.me", judged_by_versions=[SERVER, DISK], doubts=doubts,
+    return SimpleNamespace(source="here.me", lower=[SERVER, DISK], doubts=doubts,
                            takes_writes=lambda: True)  # fmt: skip
 
 

@@ -621,3 +621,15 @@ def test_what_a_hung_server_was_asked_to_end_is_kept_again_when_that_is_over(ope
     until(lambda: not a._core.world.doubts[1], "it is made good", seconds=15)
     for cache in (a, far):
         until(lambda cache=cache: cache.set("k", "new") and cache.get("k") == "new", "it is kept", seconds=10)
+
+
+def test_a_disk_above_the_server_is_believed_no_sooner(server, tmp_path):
+    """What depends on a tagged key lies there, too, with the versions that the server has not renewed."""
+    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+    with Cache(tiers=["disk", "redis"], directory=tmp_path, redis={"url": server.url}, clocks=clocks) as cache:
+        cache.set("source", 1, tags=["T"])
+        cache.set("k", "old", depends_on=["source"])
+        server.pause()
+        cache.invalidate(tags=["T"])
+        back(server, cache)
+        assert cache.get("k") is None
