@@ -149,11 +149,9 @@ class Calls:
         """The fresh entry of *ref*, on record nowhere yet; *reasons* is told why there is none."""
         core = self.core
         core.follower.sync()
-        now = core.world.now()
-        if core.memory is not None and core.may_peek() and (row := core.memory.look(ref)) is not None:
-            found = Found.in_memory(row.header, row.live, core.world.codec.settings.serializer)
-            if found.header.fresh_until > now:
-                return found
+        found = self._in_memory(ref) if core.may_peek() else None
+        if found is not None and found.header.fresh_until > core.world.now():
+            return found
         return (yield from self._find([ref], reasons)).get(ref) if core.config.enabled else None
 
     def peek(self, ref: Ref) -> Live | None:
@@ -228,9 +226,15 @@ class Calls:
         core.follower.sync()
         if not core.config.enabled:
             return None
-        if core.memory is not None and (row := core.memory.rows([ref]).get(ref)) is not None:
-            return Found.in_memory(row.header, row.live, core.world.codec.settings.serializer)
+        if (found := self._in_memory(ref)) is not None:
+            return found
         return (yield from core.reading.find_one(ref, promote=False))
+
+    def _in_memory(self, ref: Ref) -> Found | None:
+        """What memory has of *ref*, stale ones too, on record nowhere yet."""
+        memory = self.core.memory
+        row = None if memory is None else memory.look(ref)
+        return None if row is None else Found.in_memory(row.header, row.live, self.core.world.codec.settings.serializer)
 
     def exists(self, key: Key, namespace: str | None = None) -> Flow[bool]:
         """Is there a fresh entry?"""

@@ -86,7 +86,7 @@ class Readings:
     def _read(self, ref: Ref, reasons: dict[Ref, str]) -> Flow[Reading | None]:
         core = self.core
         core.follower.sync()
-        row = None if core.memory is None or not core.may_peek() else core.memory.rows([ref]).get(ref)
+        row = None if core.memory is None or not core.may_peek() else core.memory.look(ref)
         if row is not None:
             header, value, tier, size = row.header, row.live.value(), "memory", row.live.size
         else:

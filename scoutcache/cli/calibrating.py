@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.cli.semantic_options import check_asked, embedding
-from scoutcache.cli.streams import STDIN, file_named
+from scoutcache.cli.streams import file_named, shown_name
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
@@ -100,8 +100,8 @@ def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
     """Two queries and whether one answer serves both, of each row.  Raises `CommandError` naming the line."""
     rows = list(_rows(file_named(file, "PAIRS.csv", ".csv")))
     if not rows:
-        name = "standard input" if str(file) == STDIN else file
-        raise CommandError(f"{name} holds no pairs", hint="expected rows below the header query,other,same")
+        named = shown_name(str(file))
+        raise CommandError(f"{named} holds no pairs", hint="expected rows below the header query,other,same")
     return rows
 
 

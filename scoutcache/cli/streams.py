@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 from scoutcache.cli.errors import Usage
 
-__all__ = ["STDIN", "fifo_woken", "file_named", "prepare_streams", "stdin_bytes", "woken"]
+__all__ = ["STDIN", "fifo_woken", "file_named", "prepare_streams", "shown_name", "stdin_bytes", "woken"]
 
 STDIN: Final = "-"
+_SHOWN: Final = "standard input"
 
 _closed: list[str] = []
 """The streams that were closed before the start."""
@@ -58,6 +59,11 @@ def prepare_streams() -> None:
         sys.stderr = _Messages(sys.stderr)
 
 
+def shown_name(file: str) -> str:
+    """What *file* is called in a message."""
+    return _SHOWN if file == STDIN else file
+
+
 class _Messages:
     """Standard error where a message that it can't take, for its disk is full, is nobody's failure.
 
@@ -73,7 +79,7 @@ class _Messages:
     def write(self, shown: str) -> int:
         told = shown
         for file in _spooled:
-            told = told.replace(file, "standard input")
+            told = told.replace(file, _SHOWN)
         with suppress(OSError):
             self._stream.write(told)
         return len(shown)

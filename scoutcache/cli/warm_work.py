@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
-from scoutcache.cli.streams import fifo_woken, stdin_bytes, woken
+from scoutcache.cli.streams import fifo_woken, shown_name, stdin_bytes, woken
 from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
@@ -55,7 +55,7 @@ def work(session: Session, asked: Asked, progress: Progress) -> tuple[list[TaskR
                 _say_nothing_done(session, asked, name, result)
                 return [TaskRun("", result)], None
         if asked.source is not None:
-            name = "standard input" if asked.source == "-" else asked.source
+            name = shown_name(asked.source)
             with _lines(session, asked.source) as lines:
                 result = warm_from(cache, lines, pattern=asked.matching, call=call, progress=partial(progress, name),
                                    **options)  # fmt: skip

@@ -136,7 +136,6 @@ def text_of(command: Command) -> Command:
     return ("EVAL", _texts[command[1]], *command[2:])
 
 
-
 def digest_of(call: Command) -> str:
     """The digest of the script that *call* runs, be it by its text."""
     return str(call[1]) if call[0] == "EVALSHA" else _digest(call[1])
