@@ -103,9 +103,13 @@ class Proxy:
             self._listener = await asyncio.start_server(self._accepted, HOST, self.port)
 
     async def _cut(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
+        if (listener := self._listener) is not None:
             self._listener = None
+            # First it stops listening: closed in the turn of an accept, a `Server` loses the transport.
+            for listening in listener.sockets:
+                self._loop.remove_reader(listening)
+            await _turns()
+            listener.close()
         for link in (links := list(self._links)):
             link.cancel()
         await asyncio.gather(*links, return_exceptions=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -150,3 +152,19 @@ def ended(wire):
         return wire.recv(100) == b""
     except ConnectionResetError:
         return True
+
+
+def test_who_is_accepted_as_it_is_cut_is_ended_too(proxy):
+    """A server that is closed in the turn of an accept leaves a transport that nobody ends: a ResourceWarning."""
+    with socket.socket() as wire:
+        wire.settimeout(30)
+
+        async def connect_and_cut() -> None:
+            wire.connect(("127.0.0.1", proxy.port))
+            for _ in range(2):  # accepted in the first turn; its transport is made in the second
+                await asyncio.sleep(0)
+            await proxy._cut()
+
+        asyncio.run_coroutine_threadsafe(connect_and_cut(), proxy._loop).result(30)
+        assert ended(wire)
+    gc.collect()
