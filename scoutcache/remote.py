@@ -228,7 +228,7 @@ class Remote:
         owed, channel, follower = self._owed, self.channel, self._follower
         open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
         late = {message for message in open_ones if not channel.is_under_way(message)}
-        for message in late & self._late if not (owed.owes or owed.tried) else ():  # else it is just ending
+        for message in late & self._late if not (owed.is_owing or owed.is_trying) else ():  # else it is just ending
             ended = message.closing
             follower.announced(ended, *perform(channel.announce(ended), self.conduit))
         self._late = late

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from scoutcache.engine import effects
+from scoutcache.engine.debts import Debt
 from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew, Work
 from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
@@ -52,21 +53,13 @@ class Amends:
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
         for namespace in {ref.namespace for ref in left}:
             yield from self._remove(level, {ref: start for ref, start in left.items() if ref.namespace == namespace})
-        for owed in list(doubt.owed) if may_tell else ():
-            doubt.tried = owed
-            try:
-                if owed in doubt.owed:
-                    doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
-                removed = yield from self._made_good(owed)
-            except BaseException:  # an error that is no tier's, or it was interrupted
-                doubt.owed += [owed] if owed not in doubt.owed else []
-                raise
-            finally:
-                doubt.tried = None
+        for debt in doubt.owed if may_tell else ():
+            with doubt.trying(debt):
+                removed = yield from self._made_good(debt)
             if removed.failed:
                 return
 
-    def _made_good(self, owed: Clear | Erase | Renew) -> Flow[Removed]:
+    def _made_good(self, owed: Debt) -> Flow[Removed]:
         match owed:
             case Erase():
                 return (yield from self._removing.pattern(owed.namespace, owed.pattern))

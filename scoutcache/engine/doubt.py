@@ -5,24 +5,31 @@ Rule 1: what can't be written or removed below (a full disk, a lock held too lon
 Rule 2: the removal is made good beside the calls (`Background`), with its announcements, so that other processes and
         the next start are right as well as soon as the tier answers.
 Rule 3: what other machines have announced is not believed either until it was removed here (`also`).
-Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier isn't believed about anything.
-Rule 5: where it is the authority, what depends on such keys is in doubt wherever it is: their marks weren't renewed.
+Rule 4: for more than *capacity* keys their namespaces are to be cleared, and for more marks or patterns than may be
+        owed those of whatever came last.
+Rule 5: where it is the authority, what depends on what could not be told is in doubt wherever it is, and so is what
+        carries a mark that could not be renewed: it can't be judged by the versions there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scoutcache.engine.effects import Clear, Renew
-from scoutcache.entry import KEY_MARK, Ref
+from scoutcache.engine.debts import Debt, Debts, InSpace
+from scoutcache.engine.effects import Clear, Erase, Renew
+from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
-    from scoutcache.engine.effects import Erase
+    from scoutcache.entry import Ref
 
 __all__ = ["Doubt"]
 
-_MOST_OWED: Final = 1000
+_MOST_PATTERNS: Final = 1000
+
+_RENEWED_AT_ONCE: Final = 500
 
 
 class Also(Protocol):
@@ -32,58 +39,88 @@ class Also(Protocol):
     def covers(self, ref: Ref) -> bool: ...
 
 
-class Doubt:
-    """Doubt in the tier at *level*."""
+class Doubt(Debts[int]):
+    """Doubt in the tier at *level*: of entries when what could not be told began, for what began later is right."""
 
     def __init__(self, level: int, capacity: int = 10_000) -> None:
+        super().__init__()
         self._level, self._capacity = level, capacity
-        self.refs: dict[Ref, int] = {}
-        """Entries, and when what could not be told there began: what began later there is right."""
-        self.owed: list[Clear | Erase | Renew] = []
-        """What could not be done, to be done when the tier answers."""
-        self.tried: Clear | Erase | Renew | None = None
-        """What was owed and is being done: until it is done nothing may be believed."""
+        self._tried: Debts[int] | None = None
+        """What was owed and is being done: until it is done nothing of it may be believed."""
         self.also: Also | None = None
         self.shut = False
         """Not asked for anything: what it holds may be older than it may be."""
 
     def __bool__(self) -> bool:
-        return bool(self.refs or self.owed or self.tried or self.also or self.shut)
+        owed = self.refs or self.marks or self.patterns or self.spaces
+        return bool(owed or self._tried is not None or self.also or self.shut)
 
     @property
-    def owes(self) -> bool:
+    def is_owing(self) -> bool:
         """Is there something to be made good?"""
-        return bool(self.refs or self.owed)
+        return super().__bool__()
+
+    @property
+    def is_trying(self) -> bool:
+        """Is something of it made good just now?"""
+        return self._tried is not None
 
     def covers(self, ref: Ref) -> bool:
         """Must the tier not be asked for this entry?"""
-        if ref in self.refs or self.owed or self.tried is not None or self.shut:
+        if self.shut or super().covers(ref):
             return True
-        return self.also is not None and self.also.covers(ref)
+        return any(one is not None and one.covers(ref) for one in (self._tried, self.also))
 
-    def owes_marks(self, namespace: str, names: Iterable[str]) -> bool:
-        """Is one of the marks *names* that of what depends on a key that could not be told of (Rule 5)?"""
-        refs = [Ref(namespace, name[len(KEY_MARK) :]) for name in names if name.startswith(KEY_MARK)]
-        removals = [one for one in (*self.owed, self.tried) if one is not None and not isinstance(one, Renew)]
-        spaces = {one.namespace for one in removals}
-        return bool(refs) and (namespace in spaces or not self.refs.keys().isdisjoint(refs))
+    def owes(self, namespace: str, names: Iterable[str]) -> bool:
+        """Can one of the marks *names* not be judged by the versions that this tier has (Rule 5)?"""
+        names = list(names)
+        return super().owes(namespace, names) or (self._tried is not None and self._tried.owes(namespace, names))
 
-    def owe(self, doom: Clear | Erase | Renew) -> None:
-        """*doom* is to be done when the tier answers; when there are too many, its namespace is to be cleared."""
-        everything = Clear(self._level, doom.namespace)
-        if doom in self.owed or everything in self.owed:
-            return
-        self.owed.append(doom)
-        if len(self.owed) > _MOST_OWED:
-            self.owed = [*(one for one in self.owed if one.namespace != doom.namespace), everything]
+    @property
+    def owed(self) -> list[Debt]:
+        """What is to be done when the tier answers, beside `refs`."""
+        owed: list[Debt] = [Clear(self._level, space) for space in list(self.spaces)]
+        owed += [Erase(self._level, space, Pattern.parse(text)) for space, text in list(self.patterns)]
+        marks = list(self.marks)
+        for namespace in dict.fromkeys([space for space, _ in marks]):
+            names = [name for space, name in marks if space == namespace]
+            some = [names[at : at + _RENEWED_AT_ONCE] for at in range(0, len(names), _RENEWED_AT_ONCE)]
+            owed += [Renew(namespace, part) for part in some]
+        return owed
+
+    @contextmanager
+    def trying(self, debt: Debt) -> Iterator[None]:
+        """Meanwhile it is not owed: it is again by whom it fails, and here where it is broken off."""
+        self._tried = Debts[int]()
+        self._tried.add(debt, 0)
+        self.let_go(debt)
+        try:
+            yield
+        except BaseException:
+            self.owe(debt)
+            raise
+        finally:
+            self._tried = None
+
+    def owe(self, debt: Debt) -> None:
+        """To be done when the tier answers; of too many their namespace is to be cleared (Rule 4)."""
+        space = debt.namespace
+        self.add(debt, 0)
+        if len(self.marks) > self._capacity:
+            _forget(self.marks, space)
+            self.marks[space, NAMESPACE_MARK] = self.spaces[space] = 0
+        if len(self.patterns) > _MOST_PATTERNS:
+            self.spaces[space] = 0
+        if space in self.spaces:
+            _forget(self.patterns, space)
 
     def about(self, refs: Iterable[Ref], start: int) -> None:
         """Doubt *refs*, which were to change at *start*; when there are too many, namespaces are to be cleared."""
         for ref in refs:
             self.refs[ref] = max(start, self.refs.get(ref, 0))
         if len(self.refs) > self._capacity:
-            clears = [Clear(self._level, namespace) for namespace in {ref.namespace for ref in self.refs}]
-            self.owed.extend(clear for clear in clears if clear not in self.owed)
+            for namespace in {ref.namespace for ref in list(self.refs)}:
+                self.owe(Clear(self._level, namespace))
             self.refs.clear()
 
     def about_each(self, starts: Mapping[Ref, int]) -> None:
@@ -100,3 +137,8 @@ class Doubt:
         for ref, start in known.items():
             if self.refs.get(ref) == start:
                 self.refs.pop(ref, None)
+
+
+def _forget(debts: dict[InSpace, int], namespace: str) -> None:
+    for one in [one for one in list(debts) if one[0] == namespace]:
+        debts.pop(one, None)

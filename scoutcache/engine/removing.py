@@ -289,11 +289,8 @@ class Removing:
             doubts[doom.level].about(doom.refs, self._world.stamp())
         elif isinstance(doom, RemoveOlder):
             doubts[doom.level].about_each(doom.starts)
-        elif isinstance(doom, Erase | Clear):
-            doubts[doom.level].owe(doom)
-        elif isinstance(doom, Renew):
-            for level in self._world.lower:
-                doubts[level].owe(doom)
+        elif isinstance(doom, Erase | Clear | Renew):
+            self._world.owe(doom)
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
         """*renewal* failed by *error*, and is to be made good; the tier that failed, and why."""

@@ -217,8 +217,8 @@ class Writing:
             if renewed:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
-            for level in self._world.lower if renewed else ():  # what depends on them is in doubt
-                self._world.doubts[level].owe(Renew(namespace, renewed))
+            if renewed:  # what depends on them is in doubt
+                self._world.owe(Renew(namespace, renewed))
             self._world.down(error.tier, error)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:

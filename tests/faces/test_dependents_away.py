@@ -121,3 +121,23 @@ def test_what_is_written_meanwhile_is_listed_as_it_is_read(pair):
     assert one.invalidate("mean*", dry_run=True).matched == 1
     assert one.delete("meanwhile")
     assert sorted(one.keys()) == ["k", "source"]
+
+
+BY_TAG = {"tag of the source", "mark_stale tag of the source", "mark_stale own tag"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_disk_is_believed_about_what_nobody_changed(pair, way):
+    server, one, _ = pair
+    others = {f"o{number}": number for number in range(50)}
+    one.set_many(others)
+    one.set("tagged", 1, tags=["green"])
+    one.set("dependent", 1, depends_on=["o1"])
+    assert one.get("tagged") == one.get("dependent") == 1
+    server.pause()
+    WAYS[way](one)
+    one._core.memory.clear(None)
+    assert one.get_many([*others, "tagged"]) == {**others, "tagged": 1}
+    # What depends on an entry with a tag nobody can say while the server is away.
+    assert one.get("dependent") == (None if way in BY_TAG else 1)
+    assert one.get("k") is None
