@@ -163,11 +163,13 @@ class Writing:
                 refs = [entry.ref for entry in kept]
                 versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
-            self._world.down(error.tier, error)
-            taken = yield from self._store_in_memory(kept, began, names, replaces=replaces)
-            if taken:
-                yield from self._tell_watch(namespace, [entry.ref for entry in kept])
-            return taken
+            versions = self._world.known(namespace, names) or {}  # only what depends on its keys need be asked for
+            if not all(name in versions for name in names):
+                self._world.down(error.tier, error)
+                taken = yield from self._store_in_memory(kept, began, names, replaces=replaces)
+                if taken:
+                    yield from self._tell_watch(namespace, [entry.ref for entry in kept])
+                return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks, replaces) for entry in kept]
         awaited = self._awaited(rows, versions)
@@ -219,7 +221,18 @@ class Writing:
         except TierUnavailable as error:
             if renewed:  # what depends on them is in doubt
                 self._world.owe(Renew(namespace, renewed))
+            yield from self._end_remembered(namespace, self._remembered([row.header.ref for row in rows]))
             self._world.down(error.tier, error)
+
+    def _remembered(self, refs: Sequence[Ref]) -> list[str]:
+        """The marks of what depends on *refs*, as far as this process knows them."""
+        return [name for ref in refs if self._world.is_remembered(ref.namespace, name := KEY_MARK + ref.key)]
+
+    def _end_remembered(self, namespace: str, names: Sequence[str]) -> Flow[None]:
+        """Renew *names* while the authority can't be asked: here that is heard, elsewhere once it is made good."""
+        if names:
+            with suppress(TierUnavailable):
+                yield from self.renew(namespace, names)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
         watch = self._world.watch
@@ -290,13 +303,10 @@ class Writing:
         allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
         rows = [self._row(entry, began, marks) for entry in allowed]
         taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
-        namespace = refs[0].namespace
-        awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
+        namespace, awaited = refs[0].namespace, self._remembered(refs)
         if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
             awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does
-        if awaited:
-            with suppress(TierUnavailable):  # here it is heard, elsewhere once it is made good
-                yield from self.renew(namespace, awaited)
+        yield from self._end_remembered(namespace, awaited)
         return taken
 
     def _known_versions(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
