@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from scoutcache import events
 from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Remove, Renew
+from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Heard, Known
 from scoutcache.engine.placing import Missed, Placing
@@ -163,13 +163,11 @@ class Writing:
                 refs = [entry.ref for entry in kept]
                 versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
-            versions = self._world.known(namespace, names) or {}  # only what depends on its keys need be asked for
-            if not all(name in versions for name in names):
-                self._world.down(error.tier, error)
-                taken = yield from self._store_in_memory(kept, began, names, replaces=replaces)
-                if taken:
-                    yield from self._tell_watch(namespace, [entry.ref for entry in kept])
-                return taken
+            self._world.down(error.tier, error)
+            taken = yield from self._store_apart(kept, began, names, replaces=replaces)
+            if taken:
+                yield from self._tell_watch(namespace, [entry.ref for entry in kept])
+            return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
         rows = [self._row(entry, began, marks, replaces) for entry in kept]
         awaited = self._awaited(rows, versions)
@@ -221,18 +219,7 @@ class Writing:
         except TierUnavailable as error:
             if renewed:  # what depends on them is in doubt
                 self._world.owe(Renew(namespace, renewed))
-            yield from self._end_remembered(namespace, self._remembered([row.header.ref for row in rows]))
             self._world.down(error.tier, error)
-
-    def _remembered(self, refs: Sequence[Ref]) -> list[str]:
-        """The marks of what depends on *refs*, as far as this process knows them."""
-        return [name for ref in refs if self._world.is_remembered(ref.namespace, name := KEY_MARK + ref.key)]
-
-    def _end_remembered(self, namespace: str, names: Sequence[str]) -> Flow[None]:
-        """Renew *names* while the authority can't be asked: here that is heard, elsewhere once it is made good."""
-        if names:
-            with suppress(TierUnavailable):
-                yield from self.renew(namespace, names)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
         watch = self._world.watch
@@ -277,36 +264,25 @@ class Writing:
                 standing[ref] = opened.header, opened.live
         return standing
 
-    def _store_in_memory(
+    def _store_apart(
         self, entries: Sequence[Entry], began: Moment, names: Sequence[str], *, replaces: bool
     ) -> Flow[int]:
-        """Without the authority there are no versions: only memory, which is told of each event, may keep it.
+        """Store what the authority can't be told of, nor asked what depends on it.
 
-        What the tiers below have is older: it goes, or they aren't believed about it.  Where it *replaces* what others
-        have they drop that; what was computed is as good as what they computed, and dropping that they would compute it
-        once more, and have it dropped here, time and again.
+        Without the versions of its marks only memory may keep it, which is told of each event.
         """
-        refs = [entry.ref for entry in entries]
-        for level in self._world.lower:
-            doubt = self._world.doubts[level]
-            doubt.about(refs, began.start)
-            if level != self._world.tells:  # a neighbour, whom nothing tells to doubt it, would find it there
-                known = doubt.known(refs)
-                with suppress(TierUnavailable):
-                    yield Remove(level, refs)
-                    doubt.settle(known)
-        if self._world.shared and replaces:
-            yield from self.placing.tell(refs)
-        if self._world.memory is None:
-            return 0
-        marks = tuple([Mark(name, UNVERSIONED) for name in names])
-        allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
-        rows = [self._row(entry, began, marks) for entry in allowed]
-        taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
-        namespace, awaited = refs[0].namespace, self._remembered(refs)
+        refs, namespace = [entry.ref for entry in entries], entries[0].ref.namespace
+        versions = self._world.known(namespace, names) or {}
+        lasts = all(name in versions for name in names)
+        marks = tuple([Mark(name, versions[name] if lasts else UNVERSIONED) for name in names])
+        rows = [self._row(entry, began, marks, replaces) for entry in entries]
+        taken = yield from self.placing.write_apart(rows, began.end, began.heard, lasts=lasts)
+        awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
         if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
             awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does
-        yield from self._end_remembered(namespace, awaited)
+        if awaited:
+            with suppress(TierUnavailable):  # here it is heard, elsewhere once it is made good
+                yield from self.renew(namespace, awaited)
         return taken
 
     def _known_versions(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
