@@ -147,7 +147,7 @@ class Remote:
         world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
-        core.sure = self.sure
+        core.sure, core.owing = self.sure, self._owing
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
         with suppress(TierUnavailable):  # the breaker has said so
@@ -168,6 +168,9 @@ class Remote:
         if self._listener is None or not self._listener.is_listening or self._listener.fault is not None:
             return True
         return self._monotonic() - self.channel.heard_at <= self.source.section.max_stale
+
+    def _owing(self) -> bool:
+        return self.breaker.fault is None and bool(self._entrusted or self._owed.is_owing or self._owed.is_trying)
 
     def after_fork(self) -> None:
         """In a forked child, before it listens: what threads of the parent's held is free, what they had is theirs."""

@@ -16,7 +16,7 @@ from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
-__all__ = ["Debt", "Debts", "InSpace"]
+__all__ = ["Debt", "Debts", "InSpace", "in_spaces"]
 
 _MANY: Final = 100
 
@@ -25,6 +25,14 @@ InSpace = tuple[str, str]
 """A namespace, and the name of a mark or a pattern in it."""
 Debt = Clear | Erase | Renew
 """What removes or renews many."""
+
+
+def in_spaces(marks: Iterable[InSpace]) -> dict[str, list[str]]:
+    """The names in each namespace."""
+    spaces: dict[str, list[str]] = {}
+    for namespace, name in marks:
+        spaces.setdefault(namespace, []).append(name)
+    return spaces
 
 
 class Debts(Generic[V]):
@@ -45,7 +53,7 @@ class Debts(Generic[V]):
     def add(self, debt: Debt, value: V) -> None:
         """Take on *debt*."""
         space = debt.namespace
-        match debt:
+        match debt:  # what was tried before and failed comes last
             case Clear():
                 self.spaces[space] = value
             case Erase():

@@ -17,13 +17,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scoutcache.engine.debts import Debt, Debts, InSpace
+from scoutcache.engine.debts import Debt, Debts, InSpace, in_spaces
 from scoutcache.engine.effects import Clear, Erase, Renew
-from scoutcache.entry import NAMESPACE_MARK
+from scoutcache.entry import NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
-    from scoutcache.entry import Ref
+    from scoutcache.entry import Header
 
 __all__ = ["Doubt"]
 
@@ -45,6 +45,9 @@ class Doubt(Debts[int]):
     def __init__(self, level: int, capacity: int = 10_000) -> None:
         super().__init__()
         self._level, self._capacity = level, capacity
+        self.inherited = set[Ref]()
+        """Those of `refs` that a neighbour owed: what is found of them beside this tier is his, and no older."""
+        self._trying: Debt | None = None
         self._tried: Debts[int] | None = None
         """What was owed and is being done: until it is done nothing of it may be believed."""
         self.also: Also | None = None
@@ -67,32 +70,32 @@ class Doubt(Debts[int]):
 
     def covers(self, ref: Ref) -> bool:
         """Must the tier not be asked for this entry?"""
-        if self.shut or super().covers(ref):
+        tried, also = self._tried, self.also
+        if self.shut or super().covers(ref) or (tried is not None and tried.covers(ref)):
             return True
-        return any(one is not None and one.covers(ref) for one in (self._tried, self.also))
+        return also is not None and also.covers(ref)
 
     def owes(self, namespace: str, names: Iterable[str]) -> bool:
         """Can one of the marks *names* not be judged by the versions that this tier has (Rule 5)?"""
-        names = list(names)
-        return super().owes(namespace, names) or (self._tried is not None and self._tried.owes(namespace, names))
+        names, tried = list(names), self._tried
+        return super().owes(namespace, names) or (tried is not None and tried.owes(namespace, names))
 
     @property
     def owed(self) -> list[Debt]:
-        """What is to be done when the tier answers, beside `refs`."""
-        owed: list[Debt] = [Clear(self._level, space) for space in list(self.spaces)]
-        owed += [Erase(self._level, space, Pattern.parse(text)) for space, text in list(self.patterns)]
-        marks = list(self.marks)
-        for namespace in dict.fromkeys([space for space, _ in marks]):
-            names = [name for space, name in marks if space == namespace]
+        """What is to be done when the tier answers, beside `refs`; of a kind what failed last comes last."""
+        owed: list[Debt] = []
+        for namespace, names in in_spaces(list(self.marks)).items():
             some = [names[at : at + _RENEWED_AT_ONCE] for at in range(0, len(names), _RENEWED_AT_ONCE)]
             owed += [Renew(namespace, part) for part in some]
-        return owed
+        owed += [Erase(self._level, space, Pattern.parse(text)) for space, text in list(self.patterns)]
+        return owed + [Clear(self._level, space) for space in list(self.spaces)]
 
     @contextmanager
     def trying(self, debt: Debt) -> Iterator[None]:
         """Meanwhile it is not owed: it is again by whom it fails, and here where it is broken off."""
-        self._tried = Debts[int]()
-        self._tried.add(debt, 0)
+        tried = Debts[int]()
+        tried.add(debt, 0)
+        self._trying, self._tried = debt, tried
         self.let_go(debt)
         try:
             yield
@@ -102,13 +105,19 @@ class Doubt(Debts[int]):
         finally:
             self._tried = None
 
+    def after_fork(self) -> None:
+        """In a forked child: what a thread of the parent's tries may fail there."""
+        if self._tried is not None and self._trying is not None:
+            self.owe(self._trying)
+            self._tried = None
+
     def owe(self, debt: Debt) -> None:
         """To be done when the tier answers; of too many their namespace is to be cleared (Rule 4)."""
         space = debt.namespace
         self.add(debt, 0)
         if len(self.marks) > self._capacity:
-            _forget(self.marks, space)
-            self.marks[space, NAMESPACE_MARK] = self.spaces[space] = 0
+            self.marks[space, NAMESPACE_MARK] = self.spaces[space] = 0  # first: others look meanwhile
+            _forget(self.marks, space, but=NAMESPACE_MARK)
         if len(self.patterns) > _MOST_PATTERNS:
             self.spaces[space] = 0
         if space in self.spaces:
@@ -118,10 +127,21 @@ class Doubt(Debts[int]):
         """Doubt *refs*, which were to change at *start*; when there are too many, namespaces are to be cleared."""
         for ref in refs:
             self.refs[ref] = max(start, self.refs.get(ref, 0))
+            self.inherited.discard(ref)
         if len(self.refs) > self._capacity:
             for namespace in {ref.namespace for ref in list(self.refs)}:
                 self.owe(Clear(self._level, namespace))
             self.refs.clear()
+            self.inherited.clear()
+
+    def inherit(self, ref: Ref, said: int) -> None:
+        """Doubt what a neighbour could not tell, who said so later than it began."""
+        self.about([ref], said)
+        self.inherited.add(ref)
+
+    def is_told_by(self, header: Header, start: int) -> bool:
+        """Is this what could not be told at *start*, or later, and not what that replaces?"""
+        return header.start >= start or header.ref in self.inherited
 
     def about_each(self, starts: Mapping[Ref, int]) -> None:
         """`about` entries of which each has its own start."""
@@ -137,8 +157,10 @@ class Doubt(Debts[int]):
         for ref, start in known.items():
             if self.refs.get(ref) == start:
                 self.refs.pop(ref, None)
+                self.inherited.discard(ref)
 
 
-def _forget(debts: dict[InSpace, int], namespace: str) -> None:
-    for one in [one for one in list(debts) if one[0] == namespace]:
-        debts.pop(one, None)
+def _forget(debts: dict[InSpace, int], namespace: str, but: str | None = None) -> None:
+    for one in list(debts):
+        if one[0] == namespace and one[1] != but:
+            debts.pop(one, None)

@@ -20,7 +20,7 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.coherence.messages import Message
-from scoutcache.engine.debts import Debt, Debts
+from scoutcache.engine.debts import Debt, Debts, in_spaces
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.world import World
 from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Ref
@@ -148,7 +148,7 @@ class Entrusted(Debts[_Said]):
         doubt = self._world.doubts[self.level]
         if len(doubt.refs) < _MOST:  # Rule 4
             for ref in _silent(self.refs, until)[:_AT_ONCE]:
-                doubt.about([ref], self.refs[ref].stamp)
+                doubt.inherit(ref, self.refs[ref].stamp)
                 del self.refs[ref]  # only now: no reader must find it owed by nobody
         for debt in self._silent(until):
             self._world.owe(debt)
@@ -156,15 +156,13 @@ class Entrusted(Debts[_Said]):
 
     def _silent(self, until: float) -> list[Debt]:
         """What removes or renews many, and nobody has said anything of."""
-        marks = _silent(self.marks, until)
+        marks = _silent(self.marks, until) if len(self._world.doubts[self.level].marks) < _MOST else []  # Rule 4
         silent: list[Debt] = [Clear(self.level, space) for space in _silent(self.spaces, until)]
         silent += [
             Erase(self.level, space, Pattern.parse(text))
             for space, text in _silent(self.patterns, until)[:_PATTERNS_AT_ONCE]
         ]
-        for namespace in {space for space, _ in marks}:
-            silent.append(Renew(namespace, [name for space, name in marks if space == namespace]))
-        return silent
+        return silent + [Renew(namespace, names) for namespace, names in in_spaces(marks).items()]
 
 
 def _settles(message: Message) -> bool:

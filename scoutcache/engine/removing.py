@@ -176,10 +176,13 @@ class Removing:
         names = list(tags)
         if keys:
             # Which of them carry a tag only their entries say; nobody else must be looked at.
-            standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
+            reasons: dict[Ref, str] = {}
+            standing = yield from self._writing.standing([Ref(namespace, key) for key in keys], reasons)
             names += [
                 KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
             ]
+            hidden = [ref for ref, reason in reasons.items() if reason == "unavailable" and ref not in standing]
+            names += [KEY_MARK + ref.key for ref in hidden]
         return names
 
     def unresolved(self, namespace: str, tags: Sequence[str]) -> list[str]:
@@ -207,12 +210,14 @@ class Removing:
             return []
         return _keys((yield from effects.names(namespace, KEY_MARK)))
 
-    def renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
-        """Whatever carries one of the marks *names* is dead."""
+    def renew(
+        self, namespace: str, names: Sequence[str], reason: str | None, *, standing: bool = False
+    ) -> Flow[Removed]:
+        """Whatever carries one of the marks *names* is dead; see `Writing.renew`."""
         if not names:
             return Removed()
         try:
-            yield from self._writing.renew(namespace, names, reason)
+            yield from self._writing.renew(namespace, names, reason, standing=standing)
         except TierUnavailable as error:
             self.doubt(Renew(namespace, names))
             return self._failed(error)

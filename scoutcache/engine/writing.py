@@ -252,10 +252,12 @@ class Writing:
         further = [key for header, _ in standing.values() for key in header.depends_on]
         return list(dict.fromkeys([*depends_on, *further]))
 
-    def standing(self, refs: Sequence[Ref]) -> Flow[dict[Ref, tuple[Header, Live]]]:
+    def standing(
+        self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None
+    ) -> Flow[dict[Ref, tuple[Header, Live]]]:
         """What there is of *refs*: in the tiers below memory, or where they don't have it in memory."""
         world = self._world
-        found = yield from self._reading.find(refs, promote=False)
+        found = yield from self._reading.find(refs, reasons, promote=False)
         standing = {ref: (one.header, one.live) for ref, one in found.items()}
         unseen = [ref for ref in refs if ref not in standing]
         if unseen and world.memory is not None:
@@ -367,19 +369,34 @@ class Writing:
         return list((yield from effects.current(namespace, names)))
 
     def renew(
-        self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"
-    ) -> Flow[None]:
-        """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
+        self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete", *,
+        standing: bool = False,
+    ) -> Flow[None]:  # fmt: skip
+        """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale.
+
+        With *standing* no implicit tag is made of those: what nobody depends on there may be depended on elsewhere, by
+        who was away, and is told of it.
+        """
         message = self._world.message("mark", namespace, names, reason, action)
         with self._world.changing():
             try:
                 yield from effects.announce(message.opening)
-                yield Renew(namespace, names, soft=action != "delete")
+                if standing:
+                    names = yield from self._standing_among(namespace, names)
+                if names:
+                    yield Renew(namespace, names, soft=action != "delete")
             except TierUnavailable as error:  # it is over, and who began it is left with what it owes
                 with suppress(TierUnavailable):
                     yield from effects.announce(self._world.over(message, [error.tier]))
                 raise
             yield from effects.announce(message)
+
+    def _standing_among(self, namespace: str, names: Sequence[str]) -> Flow[list[str]]:
+        """*names* without the implicit tags that have no version; where nobody says which, all of them."""
+        implicit = [name for name in names if name.startswith(KEY_MARK)]
+        with suppress(TierUnavailable):
+            implicit = list((yield from effects.current(namespace, implicit)))
+        return [*(name for name in names if not name.startswith(KEY_MARK)), *implicit]
 
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
         """Write sealed rows from the lowest tier up; return how many some tier took."""

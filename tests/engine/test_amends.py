@@ -80,6 +80,29 @@ def test_what_a_tier_has_that_is_in_doubt_itself_is_not_given(shared, amends, se
     assert missed not in server.rows
 
 
+@pytest.mark.parametrize("authority_down", [False, True])
+@pytest.mark.parametrize("step", range(12))
+def test_the_server_is_never_given_what_a_write_under_way_replaces(shared, amends, server, step, authority_down):
+    """It is back when the write has failed there and is not yet done beside it."""
+    shared.put("k", "old")
+    server.down = True
+    shared.authority_down = authority_down
+    flow = shared.set("k", "new")
+    effect = next(flow)
+
+    def pay(now):
+        if now == step:
+            server.down = shared.authority_down = False
+            shared.drive(amends.make(SERVER))
+
+    taken = shared.finish(flow, effect, during=pay)
+    server.down = shared.authority_down = False
+    shared.drive(amends.make(SERVER))
+    assert live(server, shared.ref("k")) in (["new"] if taken else [None, "new"])
+    if taken:
+        assert shared.find("k").live.held == "new"
+
+
 def test_a_tier_beside_it_that_cannot_be_asked_is_passed_over(shared, amends, doubt, server, missed):
     del shared.memory.rows[missed]
     shared.disk.down = True

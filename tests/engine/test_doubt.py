@@ -6,7 +6,7 @@ import pytest
 
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.effects import Clear, Erase, Renew
-from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Ref
+from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Header, Ref
 from scoutcache.patterns import Pattern
 
 K, L, FAR = Ref("ns", "k"), Ref("ns", "l"), Ref("far", "k")
@@ -51,9 +51,9 @@ def test_for_more_patterns_than_it_may_owe_a_namespace_is_to_be_cleared(doubt, m
         doubt.owe(Erase(1, "ns", Pattern.parse(text)))
     assert len(doubt) == 3
     doubt.owe(Erase(1, "ns", Pattern.parse("c*")))
-    assert doubt.owed == [Clear(1, "ns"), other]
+    assert doubt.owed == [other, Clear(1, "ns")]
     doubt.owe(Erase(1, "ns", Pattern.parse("d*")))
-    assert doubt.owed == [Clear(1, "ns"), other], "that is more than any pattern"
+    assert doubt.owed == [other, Clear(1, "ns")], "that is more than any pattern"
 
 
 def test_for_more_marks_than_it_may_owe_all_of_a_namespace_is_to_be_dead(doubt):
@@ -62,7 +62,7 @@ def test_for_more_marks_than_it_may_owe_all_of_a_namespace_is_to_be_dead(doubt):
     doubt.owe(Renew("ns", ["blue"]))
     assert doubt.owed == [Renew("far", ["red"]), Renew("ns", ["red", "blue"])]
     doubt.owe(Renew("ns", ["green"]))
-    assert doubt.owed == [Clear(1, "ns"), Renew("far", ["red"]), Renew("ns", [NAMESPACE_MARK])]
+    assert doubt.owed == [Renew("far", ["red"]), Renew("ns", [NAMESPACE_MARK]), Clear(1, "ns")]
     assert doubt.owes("ns", [NAMESPACE_MARK, "red"])
 
 
@@ -133,3 +133,50 @@ def test_what_depends_on_what_it_is_about_was_not_renewed(doubt):
     assert not doubt.owes("far", [KEY_MARK + "k"])
     doubt.settle({K: 5})
     assert not doubt.owes("ns", [KEY_MARK + "k"])
+
+
+def test_what_a_parent_tries_its_child_owes_for_it_may_fail_there(doubt):
+    debt = Renew("ns", ["red"])
+    doubt.after_fork()
+    assert not doubt
+    with doubt.trying(debt):
+        doubt.after_fork()
+        assert doubt.owed == [debt]
+        assert not doubt.is_trying
+
+
+def test_what_failed_is_tried_after_the_others(doubt):
+    one, other = Erase(1, "ns", Pattern.parse("a*")), Erase(1, "ns", Pattern.parse("b*"))
+    doubt.owe(one)
+    doubt.owe(other)
+    with doubt.trying(one):
+        doubt.owe(one)
+    assert doubt.owed == [other, one]
+
+
+def test_while_marks_become_their_namespace_they_are_owed_throughout(doubt):
+    """Others look meanwhile."""
+    seen = []
+
+    class Watched(dict):
+        def pop(self, *args):
+            seen.append(doubt.owes("ns", [NAMESPACE_MARK, "red"]))
+            return super().pop(*args)
+
+    doubt.owe(Renew("ns", ["red", "blue", "green"]))
+    doubt.marks = Watched(doubt.marks)
+    doubt.owe(Renew("ns", ["white"]))
+    assert seen == [True] * 4
+
+
+def test_what_could_not_be_told_is_told_apart_from_what_it_replaces(doubt):
+    def began(start):
+        return Header(K, start, 0.0, 1.0, 1.0, ())
+
+    doubt.about([K], 5)
+    assert [doubt.is_told_by(began(start), 5) for start in (4, 5, 6)] == [False, True, True]
+    doubt.inherit(K, 9)
+    assert doubt.refs == {K: 9}
+    assert doubt.is_told_by(began(4), 9), "a neighbour wrote it before he said so"
+    doubt.about([K], 10)
+    assert not doubt.is_told_by(began(4), 10)

@@ -146,7 +146,7 @@ def test_a_namespace_that_was_cleared_settles_all_that_was_owed_in_it(entrusted)
 OWN = {"key": {"refs": {Ref("default", "k"): 5}}, "written": {"refs": {Ref("default", "k"): 5}},
        "pattern": {"owed": [Erase(SERVER, "default", Pattern.parse("k*"))]},
        "mark": {"owed": [Renew("default", ["tag"])]},
-       "namespace": {"owed": [Clear(SERVER, "default"), Renew("default", [NAMESPACE_MARK])]}}  # fmt: skip
+       "namespace": {"owed": [Renew("default", [NAMESPACE_MARK]), Clear(SERVER, "default")]}}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ABOUT_K)
