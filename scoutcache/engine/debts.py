@@ -9,7 +9,7 @@ Rule 3: others look while they change: each is a dict of its own, changed in pla
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final, Generic, TypeVar
 
 from scoutcache.engine.effects import Clear, Erase, Renew
@@ -85,9 +85,11 @@ class Debts(Generic[V]):
         many = len(patterns) > _MANY
         return any(space == namespace and (many or Pattern.parse(text).matches(key)) for space, text in patterns)
 
-    def owes(self, namespace: str, names: Iterable[str]) -> bool:
+    def owes(self, namespace: str, names: Sequence[str]) -> bool:
         """Is the version of one of those marks to be renewed?"""
-        return any(self._owes(namespace, name) for name in names)
+        if any(self._owes(namespace, name) for name in names):
+            return True
+        return NAMESPACE_MARK in names and (namespace, NAMESPACE_MARK) in self.marks  # many may have become that one
 
     def _owes(self, namespace: str, name: str) -> bool:
         if (namespace, name) in self.marks:

@@ -13,7 +13,7 @@ Rule 5: where it is the authority, what depends on what could not be told is in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -75,9 +75,9 @@ class Doubt(Debts[int]):
             return True
         return also is not None and also.covers(ref)
 
-    def owes(self, namespace: str, names: Iterable[str]) -> bool:
+    def owes(self, namespace: str, names: Sequence[str]) -> bool:
         """Can one of the marks *names* not be judged by the versions that this tier has (Rule 5)?"""
-        names, tried = list(names), self._tried
+        tried = self._tried
         return super().owes(namespace, names) or (tried is not None and tried.owes(namespace, names))
 
     @property
