@@ -21,7 +21,7 @@ from scoutcache.reckoning import entry_of
 from scoutcache.recording import Recording
 from scoutcache.rules.planning import Change
 
-__all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
+__all__ = ["Calls", "Key", "Position", "pairs", "several", "source_names", "tag_names"]
 
 Key = str | CacheKey
 
@@ -40,8 +40,8 @@ class Options(NamedTuple):
 
     ttl: object = None
     stale_ttl: object = None
-    tags: Iterable[str] = ()
-    depends_on: Iterable[Key] = ()
+    tags: Iterable[str] | None = ()
+    depends_on: Iterable[Key] | None = ()
     namespace: str | None = None
     cost: float | None = None
     since: Position | None = None
@@ -276,7 +276,7 @@ class Calls:
         core.follower.sync()  # or a version remembered too long would make a dead entry
         began = core.writing.moment() if options.since is None else _moment(options.since)
         tags, cost = tag_names(options.tags), self.cost(options.cost)
-        depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
+        depends_on = source_names(options.depends_on)
         entries, made, items = [], dict[Ref, float](), list(items)
         for key, value in items:
             ref = self.noted_ref(key, options.namespace, made)
@@ -367,8 +367,12 @@ def _anything(_: object) -> bool:
     return True
 
 
-def tag_names(tags: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys([check_tag(tag) for tag in several(tags, "tags")]))
+def tag_names(tags: Iterable[str] | None) -> list[str]:
+    return [] if tags is None else list(dict.fromkeys([check_tag(tag) for tag in several(tags, "tags")]))
+
+
+def source_names(depends_on: Iterable[Key] | None) -> list[str]:
+    return [] if depends_on is None else [key_text(key) for key in several(depends_on, "depends_on")]
 
 
 def _moment(since: object) -> Moment:

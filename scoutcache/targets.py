@@ -86,7 +86,7 @@ def target_of(
         calls.namespace if namespace is None else check_namespace(namespace),
         tuple(dict.fromkeys([Pattern.parse(text) for text in several(patterns, "patterns")])),
         frozenset(key_text(key) for key in several(keys, "keys")),
-        tuple(tag_names(tags)),
+        tuple(tag_names(several(tags, "tags"))),  # None would be less than was meant, or more
         match,
     )
     if not (target.patterns or target.keys or target.tags):
