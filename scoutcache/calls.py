@@ -290,8 +290,9 @@ class Calls:
                 entries, began, tags=tags, depends_on=depends_on, refused=refused, anew=options.since is None,
                 replaces=True,
             )  # fmt: skip
-            if refused:
-                yield from self._end_older(refused)
+            fleeting = {entry.ref for entry in entries if entry.lifetime.fresh == 0}
+            if refused or fleeting:
+                yield from self._end_older(refused | fleeting, began.start)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"
         began_ns, ended_ns = self.recording.share(began_ns, len(entries))
         for entry in entries:
@@ -311,11 +312,16 @@ class Calls:
                     yield from core.by_meaning.keep(key, entry.ref, value, entry.lifetime.fresh)
         return taken
 
-    def _end_older(self, refused: Collection[Ref]) -> Flow[None]:
-        """What a policy keeps from being stored ends the older entry of its key all the same."""
-        namespace, keys = next(iter(refused)).namespace, [ref.key for ref in refused]
-        yield from self.core.removing.keys(namespace, keys)
-        yield from self.core.dependents.changed(namespace, Change(tuple(keys)))
+    def _end_older(self, unkept: Collection[Ref], start: int) -> Flow[None]:
+        """What isn't kept, by its policy or its time to live, ends the entry of its key that was before it."""
+        standing = yield from self.core.writing.standing(list(unkept))
+        ended = [ref for ref in unkept if ref not in standing or standing[ref][0].start <= start]
+        if not ended:
+            return
+        namespace, keys = ended[0].namespace, [ref.key for ref in ended]
+        removed = yield from self.core.removing.keys(namespace, keys)
+        if removed.count or removed.failed:
+            yield from self.core.dependents.changed(namespace, Change(tuple(keys)))
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
         """Let the entry live *ttl* from now; False when it is absent."""
