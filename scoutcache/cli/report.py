@@ -115,6 +115,7 @@ def _write(session: Session, found: Report, html: str | None, csv: str | None) -
 def _build(
     session: Session, since: str | None, by: By, compare: Comparison | None, logs: Sequence[Path]
 ) -> Report:
+    from scoutcache.chat.prices import output_rate
     from scoutcache.insight.operations import files_of
     from scoutcache.insight.report import build_report
 
@@ -123,7 +124,7 @@ def _build(
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
-        models={name: price.output for name, price in config.costs.models.items()}, levels=_levels(config),
+        models={name: output_rate(price) for name, price in config.costs.models.items()}, levels=_levels(config),
         compare=compare, files=files_of([file_named(one, "LOG") for one in logs]) if logs else None,
     )  # fmt: skip
 

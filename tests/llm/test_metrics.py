@@ -45,6 +45,16 @@ def test_money_is_unknown_without_a_price(open_llm):
     assert llm.driven.stats().estimated_cost_saved is None
 
 
+@pytest.mark.parametrize(("price", "usd"), [({"input": 0}, 0.0), ({"input": 0.1}, None)])
+def test_what_is_free_costs_nothing_though_nobody_told_its_tokens(open_llm, price, usd):
+    llm, without_usage = open_llm(costs={"models": {"gpt-4o": price}}), answer()
+    del without_usage["usage"]
+    for _ in range(2):
+        llm.get_or_call(ASK, lambda: without_usage)
+    found = llm.metrics()
+    assert found.cost_usd == found.cost_saved_usd == llm.driven.stats().estimated_cost_saved == usd
+
+
 def test_a_price_that_came_later_holds_for_what_is_saved_from_then_on(open_llm):
     with_none = open_llm()
     with_none.set(ASK, answer())
