@@ -66,7 +66,8 @@ def report(
     Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
     an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
     is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
-    holds. What of a log can't be read is left out and named on stderr; where logs were given the exit code is 3 then.
+    holds; a folder that holds none is refused. What of a log can't be read is left out and named on stderr; where logs
+    were given the exit code is 3 then.
     """
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
