@@ -47,7 +47,6 @@ class Doubt(Debts[int]):
         self._level, self._capacity = level, capacity
         self.inherited = set[Ref]()
         """Those of `refs` that a neighbour owed: what is found of them beside this tier is his, and no older."""
-        self._trying: Debt | None = None
         self._tried: Debts[int] | None = None
         """What was owed and is being done: until it is done nothing of it may be believed."""
         self.also: Also | None = None
@@ -95,7 +94,7 @@ class Doubt(Debts[int]):
         """Meanwhile it is not owed: it is again by whom it fails, and here where it is broken off."""
         tried = Debts[int]()
         tried.add(debt, 0)
-        self._trying, self._tried = debt, tried
+        self._tried = tried
         self.let_go(debt)
         try:
             yield
@@ -107,8 +106,10 @@ class Doubt(Debts[int]):
 
     def after_fork(self) -> None:
         """In a forked child: what a thread of the parent's tries may fail there."""
-        if self._tried is not None and self._trying is not None:
-            self.owe(self._trying)
+        if (tried := self._tried) is not None:
+            self.marks.update(tried.marks)
+            self.patterns.update(tried.patterns)
+            self.spaces.update(tried.spaces)
             self._tried = None
 
     def owe(self, debt: Debt) -> None:
