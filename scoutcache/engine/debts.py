@@ -87,6 +87,8 @@ class Debts(Generic[V]):
 
     def owes(self, namespace: str, names: Sequence[str]) -> bool:
         """Is the version of one of those marks to be renewed?"""
+        if not Debts.__bool__(self):
+            return False
         if any(self._owes(namespace, name) for name in names):
             return True
         return NAMESPACE_MARK in names and (namespace, NAMESPACE_MARK) in self.marks  # many may have become that one
