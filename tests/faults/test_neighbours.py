@@ -338,7 +338,7 @@ def test_a_full_server_is_owed_by_one_of_them(opened, server, until, way):
     INVALIDATIONS[way](a)
     time.sleep(GRACE + 1.0)
     assert entrusted
-    assert not b._core.world.doubts[1].owes
+    assert not b._core.world.doubts[1].is_owing
     server.cli("CONFIG", "SET", "maxmemory", "0")
     a._core.background.turn()
     until(lambda: not b._core.world.doubts[1], "who owed it has made it good")
