@@ -85,16 +85,17 @@ class AsyncCache(Face):
         *,
         ttl: object = None,
         stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
+        tags: Iterable[str] | None = (),
+        depends_on: Iterable[Key] | None = (),
         namespace: str | None = None,
         cost: float | None = None,
         since: Position | None = None,
     ) -> bool:
         """Store *value*; True if some tier took it.
 
-        *ttl* is seconds, a timedelta, ``"90s"``, ``"2h"``, ``"never"`` or 0 (do not store).  Raises `InvalidKey`,
-        `InvalidTTL`, or `SerializationError` naming the path inside the value.
+        *ttl* is seconds, a timedelta, ``"90s"``, ``"2h"``, ``"never"`` or 0 (do not store); *tags* and
+        *depends_on* None are none.  Raises `InvalidKey`, `InvalidTTL`, or `SerializationError` naming the path inside
+        the value.
         """
         options = Options(ttl, stale_ttl, tags, depends_on, namespace, cost, since)
         return await self._run(self._calls.set(key, value, options))
@@ -105,8 +106,8 @@ class AsyncCache(Face):
         *,
         ttl: object = None,
         stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
+        tags: Iterable[str] | None = (),
+        depends_on: Iterable[Key] | None = (),
         namespace: str | None = None,
         cost: float | None = None,
         since: Position | None = None,
@@ -122,8 +123,8 @@ class AsyncCache(Face):
         *,
         ttl: object = None,
         stale_ttl: object = None,
-        tags: Iterable[str] = (),
-        depends_on: Iterable[Key] = (),
+        tags: Iterable[str] | None = (),
+        depends_on: Iterable[Key] | None = (),
         namespace: str | None = None,
         cost: float | None = None,
         condition: Callable[[], bool] | None = None,
@@ -211,7 +212,7 @@ class AsyncCache(Face):
         writer: Callable[[str, Any], Any] | None = None,
         deleter: Callable[[str], Any] | None = None,
         ttl: object = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str] | None = (),
         namespace: str | None = None,
         **how: Any,
     ) -> AsyncThrough:
@@ -231,7 +232,7 @@ class AsyncCache(Face):
         interval: object = 1.0,
         name: str = "default",
         ttl: object = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str] | None = (),
         namespace: str | None = None,
         attempts: int = 8,
         backoff: object = 1.0,
@@ -257,7 +258,7 @@ class AsyncCache(Face):
         return AsyncBehind(self, delivery, Options(ttl, tags=tags, namespace=namespace))
 
     def hash(
-        self, key: Key, *, ttl: object = None, tags: Iterable[str] = (), namespace: str | None = None
+        self, key: Key, *, ttl: object = None, tags: Iterable[str] | None = (), namespace: str | None = None
     ) -> AsyncHash:
         """The fields of the mapping that *key* holds: ``get_field``, ``set_field``, ``get_all``, ``set_fields``.
 
@@ -372,7 +373,7 @@ class AsyncCache(Face):
         *,
         ttl: object = None,
         key: Key | Callable[..., Key] | None = None,
-        tags: Iterable[str] | Callable[..., Iterable[str]] = (),
+        tags: Iterable[str] | Callable[..., Iterable[str] | None] | None = (),
         condition: Callable[..., bool] | None = None,
         namespace: str | None = None,
         self_in_key: bool = False,

@@ -213,7 +213,7 @@ class Background:
     def _make_good(self, core: Core) -> None:
         """Remove at last what a tier could not remove, or has kept in place of what it could not write."""
         for level, doubt in enumerate(core.world.doubts):
-            if doubt.owes:
+            if doubt.is_owing:
                 run(core.amends.make(level), core.ports)
 
     def _demote(self, core: Core) -> None:

@@ -21,7 +21,7 @@ from scoutcache.reckoning import entry_of
 from scoutcache.recording import Recording
 from scoutcache.rules.planning import Change
 
-__all__ = ["Calls", "Key", "Position", "pairs", "several", "tag_names"]
+__all__ = ["Calls", "Key", "Position", "pairs", "several", "source_names", "tag_names"]
 
 Key = str | CacheKey
 
@@ -40,8 +40,8 @@ class Options(NamedTuple):
 
     ttl: object = None
     stale_ttl: object = None
-    tags: Iterable[str] = ()
-    depends_on: Iterable[Key] = ()
+    tags: Iterable[str] | None = ()
+    depends_on: Iterable[Key] | None = ()
     namespace: str | None = None
     cost: float | None = None
     since: Position | None = None
@@ -276,7 +276,7 @@ class Calls:
         core.follower.sync()  # or a version remembered too long would make a dead entry
         began = core.writing.moment() if options.since is None else _moment(options.since)
         tags, cost = tag_names(options.tags), self.cost(options.cost)
-        depends_on = [key_text(key) for key in several(options.depends_on, "depends_on")]
+        depends_on = source_names(options.depends_on)
         entries, made, items = [], dict[Ref, float](), list(items)
         for key, value in items:
             ref = self.noted_ref(key, options.namespace, made)
@@ -290,8 +290,9 @@ class Calls:
                 entries, began, tags=tags, depends_on=depends_on, refused=refused, anew=options.since is None,
                 replaces=True,
             )  # fmt: skip
-            if refused:
-                yield from self._end_older(refused)
+            fleeting = {entry.ref for entry in entries if entry.lifetime.fresh == 0}
+            if refused or fleeting:
+                yield from self._end_older(refused | fleeting, began.start)
         outcome, reason = "stored" if taken else "refused", None if core.config.enabled else "bypassed"
         began_ns, ended_ns = self.recording.share(began_ns, len(entries))
         for entry in entries:
@@ -311,11 +312,16 @@ class Calls:
                     yield from core.by_meaning.keep(key, entry.ref, value, entry.lifetime.fresh)
         return taken
 
-    def _end_older(self, refused: Collection[Ref]) -> Flow[None]:
-        """What a policy keeps from being stored ends the older entry of its key all the same."""
-        namespace, keys = next(iter(refused)).namespace, [ref.key for ref in refused]
-        yield from self.core.removing.keys(namespace, keys)
-        yield from self.core.dependents.changed(namespace, Change(tuple(keys)))
+    def _end_older(self, unkept: Collection[Ref], start: int) -> Flow[None]:
+        """What isn't kept, by its policy or its time to live, ends the entry of its key that was before it."""
+        standing = yield from self.core.writing.standing(list(unkept))
+        ended = [ref for ref in unkept if ref not in standing or standing[ref][0].start <= start]
+        if not ended:
+            return
+        namespace, keys = ended[0].namespace, [ref.key for ref in ended]
+        removed = yield from self.core.removing.keys(namespace, keys)
+        if removed.count or removed.failed:
+            yield from self.core.dependents.changed(namespace, Change(tuple(keys)))
 
     def touch(self, key: Key, ttl: object, namespace: str | None = None) -> Flow[bool]:
         """Let the entry live *ttl* from now; False when it is absent."""
@@ -367,8 +373,12 @@ def _anything(_: object) -> bool:
     return True
 
 
-def tag_names(tags: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys([check_tag(tag) for tag in several(tags, "tags")]))
+def tag_names(tags: Iterable[str] | None) -> list[str]:
+    return [] if tags is None else list(dict.fromkeys([check_tag(tag) for tag in several(tags, "tags")]))
+
+
+def source_names(depends_on: Iterable[Key] | None) -> list[str]:
+    return [] if depends_on is None else [key_text(key) for key in several(depends_on, "depends_on")]
 
 
 def _moment(since: object) -> Moment:

@@ -98,6 +98,8 @@ class Core:
     """Told of every removal that a caller asked for."""
     sure: Callable[[], bool] = lambda: True
     """May memory answer without a shared server having been asked?"""
+    owing: Callable[[], bool] = lambda: False
+    """Is something yet to be made good on a shared server that answers?  What lives with it does so within seconds."""
     alarms: Alarms = field(default_factory=Alarms)
     """The alerts that stand in this process."""
     by_meaning: ByMeaning | None = None
@@ -156,6 +158,8 @@ class Core:
         self.world.refreshes.drop()
         self.reading.renewing.drop()
         self.factories.renew_lock()
+        for doubt in self.world.doubts:
+            doubt.after_fork()
         for renew in self.at_fork:
             renew()
         if self.memory is not None:

@@ -46,7 +46,7 @@ class Keeping:
 
     ttl: object = None
     key: Key | Callable[..., Key] | None = None
-    tags: Iterable[str] | Callable[..., Iterable[str]] = ()
+    tags: Iterable[str] | Callable[..., Iterable[str] | None] | None = ()
     condition: Callable[..., bool] | None = None
     namespace: str | None = None
     self_in_key: bool = False
@@ -83,7 +83,7 @@ def _refuse_templates(keeping: Keeping, signature: inspect.Signature | None) -> 
     Nothing fills it in, and a tag that looks so would never be found by the name that was meant.
     """
     parameters = () if signature is None else signature.parameters
-    tags = () if callable(keeping.tags) else keeping.tags
+    tags = () if callable(keeping.tags) else keeping.tags or ()
     for what, text in [("key", keeping.key), *(("tags", tag) for tag in tags)]:
         for name in _FILLED_IN.findall(text) if isinstance(text, str) else ():
             if name in parameters:
@@ -164,7 +164,7 @@ class _Wrapper:
 
         core = self._cache._core
         ref = self._cache._calls.ref(key, options["namespace"])
-        core.factories.remember(ref, again, options["tags"], loop, anew)
+        core.factories.remember(ref, again, options["tags"] or (), loop, anew)
 
     def _owner(self, instance: object, owner: type | None) -> object:
         """What a call through *instance* or its class passes first; `MISSING` for nothing."""

@@ -10,6 +10,8 @@ Rule 4: what runs beside the calls runs in a thread or a task of its own, which 
         a factory may hang.
 Rule 5: a flight that is led on an event loop is waited for only as long as that loop runs: one that was left behind by
         its loop would never end.
+Rule 6: a flow is a generator, and can't carry StopIteration (PEP 479): one that a factory raised goes through as
+        `Stopped`, and leaves `run` as what it was.  No coroutine can raise it: on an event loop it stays `Stopped`.
 """
 
 from __future__ import annotations
@@ -66,6 +68,21 @@ LOOK_AGAIN = 0.5
 """Seconds after which whoever waits for a flight looks whether its event loop still runs."""
 
 
+class Stopped(RuntimeError):
+    """A factory raised *stop*: what Python itself makes of that in a coroutine, and says which one it was."""
+
+    def __init__(self, stop: StopIteration) -> None:
+        super().__init__(stop)
+        self.stop = stop
+
+    def __str__(self) -> str:
+        return f"the factory raised {self.stop!r}"
+
+    def __copy__(self) -> Stopped:
+        own = copied(self.stop)  # for each caller who raises it
+        return Stopped(own if isinstance(own, StopIteration) else self.stop)
+
+
 def run(flow: Flow[T], ports: Ports) -> T:
     """Drive *flow* to its end, blocking."""
     # As `step_through`, without its one more call for every effect: each hit comes through here.
@@ -80,8 +97,11 @@ def run(flow: Flow[T], ports: Ports) -> T:
                 effect = flow.send(answer)
     except StopIteration as stop:
         return stop.value  # type: ignore[no-any-return]  # the flow's own return type
+    except Stopped as error:
+        raised = error.stop
     finally:
         flow.close()
+    raise raised
 
 
 async def arun(flow: Flow[T], ports: Ports, effect: Effect | None = None) -> T:
@@ -179,7 +199,10 @@ def _remove_older(ports: Ports, effect: RemoveOlder) -> int:
 
 def _call(_: Ports, effect: Call) -> Any:
     with _leading(effect.flight):
-        value = effect.factory()
+        try:
+            value = effect.factory()
+        except StopIteration as stop:
+            raise Stopped(stop) from stop
     if inspect.isawaitable(value):
         if inspect.iscoroutine(value):
             value.close()
@@ -317,7 +340,10 @@ async def _aperform(ports: Ports, effect: Effect) -> Any:
 
 async def _acall(_: Ports, effect: Call) -> Any:
     with _leading(effect.flight):
-        value = effect.factory()
+        try:
+            value = effect.factory()
+        except StopIteration as stop:
+            raise Stopped(stop) from stop
         return await value if isinstance(value, Awaitable) else value
 
 

@@ -113,7 +113,7 @@ class _Fields:
         """Write the entry with other fields; it keeps its end.  *refused* tells of a policy that forbids it."""
         calls, core, options = self._calls, self._calls.core, self._options
         began_ns = core.clocks.monotonic_ns()
-        tags, depends_on = tuple(options.tags), list[str]()
+        tags, depends_on = tuple(tag_names(options.tags)), list[str]()
         if found is None:
             entry = core.writing.entry(self._ref, fields, calls.lifetime(self._ref, options.ttl), None, tags)
         else:

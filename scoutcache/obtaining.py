@@ -8,12 +8,12 @@ from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
 from scoutcache.callables import is_coroutine_function
-from scoutcache.calls import Calls, Key, several, tag_names
+from scoutcache.calls import Calls, Key, several, source_names, tag_names
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, InvalidTTL
-from scoutcache.keys import key_text, making_us
+from scoutcache.keys import making_us
 from scoutcache.telling import codec_figures, tell_stored
 from scoutcache.ttl import parse_duration
 
@@ -25,8 +25,8 @@ class How(NamedTuple):
 
     ttl: object = None
     stale_ttl: object = None
-    tags: Iterable[str] = ()
-    depends_on: Iterable[Key] = ()
+    tags: Iterable[str] | None = ()
+    depends_on: Iterable[Key] | None = ()
     namespace: str | None = None
     cost: float | None = None
     condition: Callable[[], bool] | None = None
@@ -201,7 +201,7 @@ def recipe_of(calls: Calls, ref: Ref, factory: Callable[..., Any], how: How, *, 
         factory,
         calls.lifetime(ref, how.ttl, how.stale_ttl),
         tag_names(how.tags),
-        [key_text(one) for one in several(how.depends_on, "depends_on")],
+        source_names(how.depends_on),
         calls.cost(how.cost),
         how.store_if,
         how.validate,

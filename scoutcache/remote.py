@@ -58,6 +58,9 @@ _log = logging.getLogger("scoutcache")
 _BEGUN = 1000
 """Invalidations under way at once that are remembered; those beyond are not published."""
 
+_UNREAD_NS = 1_000_000_000
+"""Within this time a neighbour has read the stream, unless the server went away first."""
+
 
 class Remote:
     """The server of a cache, which this machine's *neighbours* share.
@@ -147,7 +150,8 @@ class Remote:
         world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
-        core.sure = self.sure
+        core.sure, core.owing = self.sure, self._owing
+        self.breaker.on_open.append(lambda: self.channel.beside.say_again(world.stamp() - _UNREAD_NS))
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
         with suppress(TierUnavailable):  # the breaker has said so
@@ -168,6 +172,9 @@ class Remote:
         if self._listener is None or not self._listener.is_listening or self._listener.fault is not None:
             return True
         return self._monotonic() - self.channel.heard_at <= self.source.section.max_stale
+
+    def _owing(self) -> bool:
+        return self.breaker.fault is None and bool(self._entrusted or self._owed.is_owing or self._owed.is_trying)
 
     def after_fork(self) -> None:
         """In a forked child, before it listens: what threads of the parent's held is free, what they had is theirs."""
@@ -228,7 +235,7 @@ class Remote:
         owed, channel, follower = self._owed, self.channel, self._follower
         open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
         late = {message for message in open_ones if not channel.is_under_way(message)}
-        for message in late & self._late if not (owed.owes or owed.tried) else ():  # else it is just ending
+        for message in late & self._late if not (owed.is_owing or owed.is_trying) else ():  # else it is just ending
             ended = message.closing
             follower.announced(ended, *perform(channel.announce(ended), self.conduit))
         self._late = late

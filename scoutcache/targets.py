@@ -86,7 +86,7 @@ def target_of(
         calls.namespace if namespace is None else check_namespace(namespace),
         tuple(dict.fromkeys([Pattern.parse(text) for text in several(patterns, "patterns")])),
         frozenset(key_text(key) for key in several(keys, "keys")),
-        tuple(tag_names(tags)),
+        tuple(tag_names(several(tags, "tags"))),  # None would be less than was meant, or more
         match,
     )
     if not (target.patterns or target.keys or target.tags):
@@ -97,7 +97,7 @@ def target_of(
 def some_keys(core: Core, target: Target, most: int = BATCH) -> list[str]:
     """At most so many keys of entries of *target*."""
     keys: dict[str, None] = {}
-    for _, header in _matching(core, target, {}):
+    for _, header in _matching(core, target, {}, unchecked=True):
         keys[header.ref.key] = None
         if len(keys) == most:
             break
@@ -150,20 +150,36 @@ def survey_of(core: Core, target: Target) -> Survey:
 
 
 def _matching(
-    core: Core, target: Target, failed: dict[str, str], uncounted: set[str] | None = None
+    core: Core, target: Target, failed: dict[str, str], uncounted: set[str] | None = None, *, unchecked: bool = False
 ) -> Iterator[tuple[str, Header]]:
-    """The entries of *target* in each tier; *uncounted* takes the tiers that were not looked through to the end."""
+    """The entries of *target* in each tier; *uncounted* takes the tiers of which it is not known what is valid.
+
+    Those *unchecked* for their authority is away, too, if wanted: they may be valid when it is back.
+    """
     core.follower.sync()
     now, scans = core.world.now(), _scans(target)
     for tier in core.tiers:
         try:
             for header in _scanned(tier, target.namespace, scans):
-                if header.expires > now and target.takes(header) and is_valid(core, header):
-                    yield tier.name, header
+                if header.expires > now and target.takes(header):
+                    valid = _checked(core, header, failed)
+                    if valid is None and uncounted is not None:
+                        uncounted.add(tier.name)
+                    if unchecked if valid is None else valid:
+                        yield tier.name, header
         except TierUnavailable as error:
-            failed[error.tier] = error.reason  # the tier, or the authority that would know what is valid in it
+            failed[error.tier] = error.reason
             if uncounted is not None:
                 uncounted.add(tier.name)
+
+
+def _checked(core: Core, header: Header, failed: dict[str, str]) -> bool | None:
+    """Is it valid?  None where the authority can't be asked, which *failed* takes."""
+    try:
+        return is_valid(core, header)
+    except TierUnavailable as error:
+        failed[error.tier] = error.reason
+        return None
 
 
 def _scanned(tier: Tier, namespace: str, scans: Sequence[Pattern | None]) -> Iterator[Header]:
@@ -192,6 +208,6 @@ def _scans(target: Target) -> list[Pattern | None]:
 def fresh_keys(core: Core, target: Target, failed: dict[str, str]) -> Iterator[str]:
     """The keys of fresh entries of *target*, as they are found; some may come twice."""
     now = core.world.now()
-    for _, header in _matching(core, target, failed):
+    for _, header in _matching(core, target, failed, unchecked=True):
         if header.fresh_until > now:
             yield header.ref.key

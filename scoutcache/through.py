@@ -42,7 +42,7 @@ class Source(NamedTuple):
     writer: Callable[[str, Any], Any] | None
     deleter: Callable[[str], Any] | None
     ttl: object
-    tags: Iterable[str]
+    tags: Iterable[str] | None
     namespace: str | None
     more: Mapping[str, Any]
 

@@ -42,6 +42,13 @@ def test_the_commands_run_one_after_the_other(tmp_path):
     assert "Good morning" in done.stdout
 
 
+def test_no_function_makes_the_answers_of_cache_llm_whose_keys_are_digests():
+    lines = [line for line in README.splitlines() if "scoutcache warm" in line]
+    calls = [line for line in lines if "--call" in line or "--http" in line]
+    assert len(calls) > 4
+    assert not [line for line in calls if "llm:" in line or ("--frequent" in line and "--pattern" not in line)]
+
+
 @pytest.mark.parametrize("text", blocks("toml"))
 def test_the_configurations_are_valid(text, tmp_path):
     path = tmp_path / "scoutcache.toml"

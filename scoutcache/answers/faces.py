@@ -66,7 +66,7 @@ class Semantic:
 
     def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
-        tags: Iterable[str] = (), depends_on: Iterable[Key] = (), cost: float | None = None, **scope: Any,
+        tags: Iterable[str] | None = (), depends_on: Iterable[Key] | None = (), cost: float | None = None, **scope: Any,
     ) -> str | None:  # fmt: skip
         """Store the answer to *query* in this *scope*; its key, or None when no tier took it.
 
@@ -155,7 +155,7 @@ class AsyncSemantic:
 
     async def add(
         self, query: str, response: Any, *, namespace: str | None = None, ttl: object = None, stale_ttl: object = None,
-        tags: Iterable[str] = (), depends_on: Iterable[Key] = (), cost: float | None = None, **scope: Any,
+        tags: Iterable[str] | None = (), depends_on: Iterable[Key] | None = (), cost: float | None = None, **scope: Any,
     ) -> str | None:  # fmt: skip
         """Store the answer to *query* in this *scope*; its key, or None when no tier took it.
 

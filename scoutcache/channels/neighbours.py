@@ -12,17 +12,21 @@ Rule 3: what was owed and is done is told as well: who starts later reads the jo
 Rule 4: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
         to fail or to wait: the server tells the others.  Only what that can't be told is waited for, as in a directory
         without a server; who can't be told even so has missed something.
+Rule 5: a write is told by the server alone, unless that goes away before a neighbour may have read it: then what was
+        written last is told here as well, or the older values would be served until it is back.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from scoutcache.channels.page import END
 from scoutcache.channels.private import PrivateJournal
+from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 
@@ -30,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from scoutcache.channels.follower import Channel
-    from scoutcache.coherence.messages import Message
 
 __all__ = ["Neighbours", "said_before", "said_instead"]
 
@@ -42,6 +45,9 @@ _PATIENCE, _POLL = 0.1, 0.002
 
 _COPIES: Final = 10_000
 """Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
+
+_WRITTEN: Final = 1_000
+"""Messages of writes of this process that are at hand for Rule 5."""
 
 _OWING: Final = 10_000
 """Entries that were owed of which it is told when they are no longer; nobody takes on that many."""
@@ -76,6 +82,7 @@ class Neighbours:
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
+        self._written = deque[Message](maxlen=_WRITTEN)
         self._owing: dict[Ref, int] = {}
         """Entries that processes of this machine owe the server, as they said, and since when."""
 
@@ -135,6 +142,7 @@ class Neighbours:
 
     def written(self, message: Message) -> None:
         """The server has what *message* says was written: it may have been owed, by whomever (Rule 3)."""
+        self._written.append(message)
         if not self._owing:
             return
         with self._lock:
@@ -142,6 +150,16 @@ class Neighbours:
         if is_paid:
             with suppress(BlockingIOError):  # then whoever starts takes it for owed
                 self.tell(message, wait=False)
+
+    def say_again(self, since: int) -> None:
+        """The server has gone: tell of what this process wrote there after *since*, a stamp (Rule 5)."""
+        lately = [message for message in list(self._written) if message.stamp > since]
+        self._written.clear()
+        for namespace in {message.namespace for message in lately}:
+            some = [message for message in lately if message.namespace == namespace]
+            names = dict.fromkeys([name for one in some for name in one.names if name not in one.same])
+            if names:
+                self.tell(Message("written", namespace, tuple(names), some[-1].stamp, some[-1].source))
 
     def _heed(self, message: Message) -> None:
         """Take down what is owed from now on, or is no longer; the lock is held."""

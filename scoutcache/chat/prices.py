@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from scoutcache.chat.answers import DATE, bare
 from scoutcache.config_sections import CostsSection, ModelPrice
 
-__all__ = ["BYTES_PER_TOKEN", "cost_by_size", "cost_of", "model_in", "named", "price_of"]
+__all__ = ["BYTES_PER_TOKEN", "cost_by_size", "cost_of", "model_in", "named", "output_rate", "price_of"]
 
 P = TypeVar("P")
 
@@ -56,6 +56,8 @@ def cost_of(
     (0.0035, None)
     """
     price = price_of(costs, *models)
+    if price is not None and _is_free(price):
+        return 0.0
     if price is None or (input_tokens is None and output_tokens is None):
         return costs.default_call_usd
     return ((input_tokens or 0) * price.input + (output_tokens or 0) * price.output) / 1_000_000
@@ -64,11 +66,22 @@ def cost_of(
 def cost_by_size(costs: CostsSection, tags: Iterable[str], size: int) -> float | None:
     """What a call cost at least whose answer has *size* bytes, by the model that one of its *tags* names.
 
-    Nobody said how many tokens were asked: they count nothing.  None without a model that has a price.
+    Nobody said how many tokens were asked: they count nothing.  None without a model that has a price, and where only
+    what is asked has one: what isn't known is not 0.
 
     >>> costs = CostsSection(models={"big": {"input": 2.5, "output": 10}})
     >>> cost_by_size(costs, ["model:big"], 4000), cost_by_size(costs, ["team:a"], 4000)
     (0.01, None)
     """
     price = price_of(costs, *map(model_in, tags))
-    return None if price is None else size / BYTES_PER_TOKEN * price.output / 1e6
+    rate = None if price is None else output_rate(price)
+    return None if rate is None else size / BYTES_PER_TOKEN * rate / 1e6
+
+
+def output_rate(price: ModelPrice) -> float | None:
+    """US dollars for a million tokens of an answer, None where only what is asked has a price."""
+    return None if price.output == 0 and not _is_free(price) else price.output
+
+
+def _is_free(price: ModelPrice) -> bool:
+    return price.input == price.output == 0

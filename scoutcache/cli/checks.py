@@ -182,6 +182,9 @@ def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
             for tier in cache._core.tiers:
                 if not (away and tier.name == "redis"):
                     yield from _tier(cache._core, tier, lacking=lacking)
+            if cache._core.owing():
+                detail = "what was changed while the server was away is yet to be made good there"
+                yield Check("redis debts", "warn", detail, "run anything that may write, scoutcache prune for one")
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 

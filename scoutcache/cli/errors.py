@@ -111,10 +111,32 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
     if option is not None and hasattr(error, "possibilities"):
         known = [name for parameter in context.command.params for name in parameter.opts] if context is not None else []
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
+    if (number := _number_problem(error)) is not None:
+        return number, help_hint
     message = str(error.format_message()).strip().rstrip(".")
     if (unknown := _UNKNOWN.match(message)) is not None and context is not None:
         return f"no such command: {command} {unknown[2]}", did_you_mean(unknown[2], context.command.commands, help_hint)
     return message[:1].lower() + message[1:], help_hint
+
+
+_NUMBERS: Final = {
+    "int_parsing": "a whole number", "int_from_float": "a whole number", "int_parsing_size": "a whole number",
+    "float_parsing": "a number", "greater_than_equal": "", "less_than_equal": "", "finite_number": "",
+}  # fmt: skip
+"""The problems of a number, as pydantic names them, and what it should be besides in its range."""
+
+
+def _number_problem(error: Any) -> str | None:
+    """What a number should have been and what was given, for Typer says only one side of it; None for anything else."""
+    cause, option = error.__cause__, getattr(error, "param", None)
+    found = cause.errors()[0] if callable(getattr(cause, "errors", None)) else {}
+    expected = _NUMBERS.get(found.get("type", ""))
+    if expected is None or option is None:
+        return None
+    low, high = getattr(option, "min", None), getattr(option, "max", None)
+    span = "" if low is None else f"{low:g} or more" if high is None else f"{low:g} to {high:g}"
+    words = " of ".join(filter(None, [expected, span])) or "a finite number"
+    return f"{option.opts[0]}: expected {words}, not {found['input']!r:.80}"
 
 
 def read(option: str, parse: Callable[[str], T], given: str) -> T:

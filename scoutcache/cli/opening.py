@@ -15,11 +15,15 @@ from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
 from scoutcache.core import Clocks, harvest
+from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.keeping import POLICY_LOG
 
 if TYPE_CHECKING:
     from scoutcache.core import Core
+
+_PATIENCE: Final = 2 * GRACE
+_POLL: Final = 0.05
 
 
 def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = None) -> Cache:
@@ -37,7 +41,19 @@ def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = No
 def opened(config: CacheConfig, *, verbose: bool, raising: bool, said: set[str]) -> Iterator[Cache]:
     """A cache to change, closed at the end."""
     with speaking(verbose=verbose, said=said), closing(_open(config, raise_errors=raising)) as cache:
+        _await_debts(cache._core)
         yield cache
+
+
+def _await_debts(core: Core) -> None:
+    """Let what ended processes of this machine owe a server be made good, some two seconds after an outage.
+
+    A command would fail of it, and where only commands run nobody else would ever do so.
+    """
+    until = time.monotonic() + _PATIENCE
+    if core.owing() and core.world.takes_writes():
+        while core.owing() and time.monotonic() < until:
+            time.sleep(_POLL)
 
 
 @contextmanager

@@ -66,7 +66,8 @@ def report(
     Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
     an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
     is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
-    holds. What of a log can't be read is left out and named on stderr; where logs were given the exit code is 3 then.
+    holds; a folder that holds none is refused. What of a log can't be read is left out and named on stderr; where logs
+    were given the exit code is 3 then.
     """
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")
@@ -115,6 +116,7 @@ def _write(session: Session, found: Report, html: str | None, csv: str | None) -
 def _build(
     session: Session, since: str | None, by: By, compare: Comparison | None, logs: Sequence[Path]
 ) -> Report:
+    from scoutcache.chat.prices import output_rate
     from scoutcache.insight.operations import files_of
     from scoutcache.insight.report import build_report
 
@@ -123,7 +125,7 @@ def _build(
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
-        models={name: price.output for name, price in config.costs.models.items()}, levels=_levels(config),
+        models={name: output_rate(price) for name, price in config.costs.models.items()}, levels=_levels(config),
         compare=compare, files=files_of([file_named(one, "LOG") for one in logs]) if logs else None,
     )  # fmt: skip
 

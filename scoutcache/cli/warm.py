@@ -28,8 +28,8 @@ app = typer.Typer()
     scoutcache warm                                  the tasks that are due, for cron
     scoutcache warm --from answers.jsonl             lines of {"key": …, "value": …, "ttl": …, "tags": […]}
     scoutcache warm --from keys.jsonl --call app.jobs:load --only-missing --rate 5
-    scoutcache warm --frequent 100 --http 'https://answers.example.com/v1/{key}'
-    scoutcache warm --predict --horizon 10m --budget 100 --call app.jobs:load
+    scoutcache warm --frequent 100 --pattern 'page:*' --http 'https://www.example.com/{key}'
+    scoutcache warm --predict --horizon 10m --budget 100 --pattern 'page:*' --call app.jobs:load
     scoutcache warm --predict --evaluate             would it have been worth it? from the log
     scoutcache warm --task nightly
     """,

@@ -18,7 +18,8 @@ lock, reads no clock and starts no thread; whoever drives it decides between thr
     renewing    sliding expiration
     removing    delete, invalidate, clear
     staling     mark stale
-    doubt       what a tier isn't believed about, for it could not be told
+    debts       what a tier has yet to be told, and so isn't believed about
+    doubt       those of this process
     amends      make that good
-    entrusted   what a neighbour owes the server, in case it ends before it can make that good
+    entrusted   those of neighbours, in case they end before they can do so
 """

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from scoutcache.engine import effects
+from scoutcache.engine.debts import Debt
 from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew, Work
 from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading
@@ -52,21 +53,14 @@ class Amends:
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
         for namespace in {ref.namespace for ref in left}:
             yield from self._remove(level, {ref: start for ref, start in left.items() if ref.namespace == namespace})
-        for owed in list(doubt.owed) if may_tell else ():
-            doubt.tried = owed
-            try:
-                if owed in doubt.owed:
-                    doubt.owed.remove(owed)  # before it is tried, for it is owed again when that fails
-                removed = yield from self._made_good(owed)
-            except BaseException:  # an error that is no tier's, or it was interrupted
-                doubt.owed += [owed] if owed not in doubt.owed else []
-                raise
-            finally:
-                doubt.tried = None
-            if removed.failed:
-                return
+        for kind in (Renew, Erase, Clear) if may_tell else ():  # one that fails keeps none of another kind waiting
+            for debt in [debt for debt in doubt.owed if isinstance(debt, kind)]:
+                with doubt.trying(debt):
+                    removed = yield from self._made_good(debt)
+                if removed.failed:
+                    break
 
-    def _made_good(self, owed: Clear | Erase | Renew) -> Flow[Removed]:
+    def _made_good(self, owed: Debt) -> Flow[Removed]:
         match owed:
             case Erase():
                 return (yield from self._removing.pattern(owed.namespace, owed.pattern))
@@ -83,7 +77,7 @@ class Amends:
                 names += [KEY_MARK + key for key in (yield from self._removing.depended_on(owed.namespace))]
             except TierUnavailable as error:
                 return Removed(failed=self._removing.owe(owed, error))
-        return (yield from self._removing.renew(owed.namespace, names, None))
+        return (yield from self._removing.renew(owed.namespace, names, None, standing=True))
 
     def _give(self, level: int, known: Mapping[Ref, int]) -> Flow[bool]:
         """Write what others share and could not take (Rule 1); whether the tier answered."""
@@ -93,7 +87,7 @@ class Amends:
         end = world.applied()
         for refs in _some(known):
             try:
-                rows = yield from self._held_beside(level, refs)
+                rows = yield from self._held_beside(level, {ref: known[ref] for ref in refs})
             except TierUnavailable as error:
                 world.down(error.tier, error)
                 return False
@@ -133,11 +127,15 @@ class Amends:
                 return []
         return [row.header.ref for row in rows]
 
-    def _held_beside(self, level: int, refs: Sequence[Ref]) -> Flow[dict[Ref, Row]]:
-        """What the tiers beside *level* have of *refs*, from the highest down."""
-        world, rows = self._world, dict[Ref, Row]()
+    def _held_beside(self, level: int, starts: Mapping[Ref, int]) -> Flow[dict[Ref, Row]]:
+        """What could not be told at *starts*, as the tiers beside *level* have it, from the highest down.
+
+        They may have what it replaces, where the write is under way that failed here, and what was ended since by a
+        mark that is yet to be renewed.
+        """
+        world, rows, doubt = self._world, dict[Ref, Row](), self._world.doubts[level]
         for other in range(len(world.names)):
-            wanted = [ref for ref in refs if ref not in rows and not world.doubts[other].covers(ref)]
+            wanted = [ref for ref in starts if ref not in rows and not world.doubts[other].covers(ref)]
             if other == level or not wanted:
                 continue
             try:
@@ -149,10 +147,13 @@ class Amends:
                     opened = world.codec.open(ref, sealed)
                 except (CorruptEntry, UnknownType):
                     continue
-                if all(mark.version for mark in opened.header.marks):
-                    rows[ref] = _as_it_is(opened.header, opened.live, sealed)
-                else:
-                    rows[ref] = yield from self._versioned(opened.header, opened.live)
+                header, live = opened.header, opened.live
+                if not doubt.is_told_by(header, starts[ref]):
+                    continue
+                if not all(mark.version for mark in header.marks):
+                    rows[ref] = yield from self._versioned(header, live)
+                elif not world.is_owed(ref.namespace, header.marks):
+                    rows[ref] = _as_it_is(header, live, sealed)
         return rows
 
     def _versioned(self, header: Header, live: Live) -> Flow[Row]:

@@ -5,24 +5,31 @@ Rule 1: what can't be written or removed below (a full disk, a lock held too lon
 Rule 2: the removal is made good beside the calls (`Background`), with its announcements, so that other processes and
         the next start are right as well as soon as the tier answers.
 Rule 3: what other machines have announced is not believed either until it was removed here (`also`).
-Rule 4: for a pattern, a tag, a namespace, or more than *capacity* keys the tier isn't believed about anything.
-Rule 5: where it is the authority, what depends on such keys is in doubt wherever it is: their marks weren't renewed.
+Rule 4: for more than *capacity* keys their namespaces are to be cleared, and for more marks or patterns than may be
+        owed those of whatever came last.
+Rule 5: where it is the authority, what depends on what could not be told is in doubt wherever it is, and so is what
+        carries a mark that could not be renewed: it can't be judged by the versions there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, Protocol
 
-from scoutcache.engine.effects import Clear, Renew
-from scoutcache.entry import KEY_MARK, Ref
+from scoutcache.engine.debts import Debt, Debts, InSpace, in_spaces
+from scoutcache.engine.effects import Clear, Erase, Renew
+from scoutcache.entry import NAMESPACE_MARK, Ref
+from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
-    from scoutcache.engine.effects import Erase
+    from scoutcache.entry import Header
 
 __all__ = ["Doubt"]
 
-_MOST_OWED: Final = 1000
+_MOST_PATTERNS: Final = 1000
+
+_RENEWED_AT_ONCE: Final = 500
 
 
 class Also(Protocol):
@@ -32,59 +39,110 @@ class Also(Protocol):
     def covers(self, ref: Ref) -> bool: ...
 
 
-class Doubt:
-    """Doubt in the tier at *level*."""
+class Doubt(Debts[int]):
+    """Doubt in the tier at *level*: of entries when what could not be told began, for what began later is right."""
 
     def __init__(self, level: int, capacity: int = 10_000) -> None:
+        super().__init__()
         self._level, self._capacity = level, capacity
-        self.refs: dict[Ref, int] = {}
-        """Entries, and when what could not be told there began: what began later there is right."""
-        self.owed: list[Clear | Erase | Renew] = []
-        """What could not be done, to be done when the tier answers."""
-        self.tried: Clear | Erase | Renew | None = None
-        """What was owed and is being done: until it is done nothing may be believed."""
+        self.inherited = set[Ref]()
+        """Those of `refs` that a neighbour owed: what is found of them beside this tier is his, and no older."""
+        self._tried: Debts[int] | None = None
+        """What was owed and is being done: until it is done nothing of it may be believed."""
         self.also: Also | None = None
         self.shut = False
         """Not asked for anything: what it holds may be older than it may be."""
 
     def __bool__(self) -> bool:
-        return bool(self.refs or self.owed or self.tried or self.also or self.shut)
+        owed = self.refs or self.marks or self.patterns or self.spaces
+        return bool(owed or self._tried is not None or self.also or self.shut)
 
     @property
-    def owes(self) -> bool:
+    def is_owing(self) -> bool:
         """Is there something to be made good?"""
-        return bool(self.refs or self.owed)
+        return super().__bool__()
+
+    @property
+    def is_trying(self) -> bool:
+        """Is something of it made good just now?"""
+        return self._tried is not None
 
     def covers(self, ref: Ref) -> bool:
         """Must the tier not be asked for this entry?"""
-        if ref in self.refs or self.owed or self.tried is not None or self.shut:
+        tried, also = self._tried, self.also
+        if self.shut or super().covers(ref) or (tried is not None and tried.covers(ref)):
             return True
-        return self.also is not None and self.also.covers(ref)
+        return also is not None and also.covers(ref)
 
-    def owes_marks(self, namespace: str, names: Iterable[str]) -> bool:
-        """Is one of the marks *names* that of what depends on a key that could not be told of (Rule 5)?"""
-        refs = [Ref(namespace, name[len(KEY_MARK) :]) for name in names if name.startswith(KEY_MARK)]
-        removals = [one for one in (*self.owed, self.tried) if one is not None and not isinstance(one, Renew)]
-        spaces = {one.namespace for one in removals}
-        return bool(refs) and (namespace in spaces or not self.refs.keys().isdisjoint(refs))
+    def owes(self, namespace: str, names: Sequence[str]) -> bool:
+        """Can one of the marks *names* not be judged by the versions that this tier has (Rule 5)?"""
+        tried = self._tried
+        return super().owes(namespace, names) or (tried is not None and tried.owes(namespace, names))
 
-    def owe(self, doom: Clear | Erase | Renew) -> None:
-        """*doom* is to be done when the tier answers; when there are too many, its namespace is to be cleared."""
-        everything = Clear(self._level, doom.namespace)
-        if doom in self.owed or everything in self.owed:
-            return
-        self.owed.append(doom)
-        if len(self.owed) > _MOST_OWED:
-            self.owed = [*(one for one in self.owed if one.namespace != doom.namespace), everything]
+    @property
+    def owed(self) -> list[Debt]:
+        """What is to be done when the tier answers, beside `refs`; of a kind what failed last comes last."""
+        owed: list[Debt] = []
+        for namespace, names in in_spaces(list(self.marks)).items():
+            some = [names[at : at + _RENEWED_AT_ONCE] for at in range(0, len(names), _RENEWED_AT_ONCE)]
+            owed += [Renew(namespace, part) for part in some]
+        owed += [Erase(self._level, space, Pattern.parse(text)) for space, text in list(self.patterns)]
+        return owed + [Clear(self._level, space) for space in list(self.spaces)]
+
+    @contextmanager
+    def trying(self, debt: Debt) -> Iterator[None]:
+        """Meanwhile it is not owed: it is again by whom it fails, and here where it is broken off."""
+        tried = Debts[int]()
+        tried.add(debt, 0)
+        self._tried = tried
+        self.let_go(debt)
+        try:
+            yield
+        except BaseException:
+            self.owe(debt)
+            raise
+        finally:
+            self._tried = None
+
+    def after_fork(self) -> None:
+        """In a forked child: what a thread of the parent's tries may fail there."""
+        if (tried := self._tried) is not None:
+            self.marks.update(tried.marks)
+            self.patterns.update(tried.patterns)
+            self.spaces.update(tried.spaces)
+            self._tried = None
+
+    def owe(self, debt: Debt) -> None:
+        """To be done when the tier answers; of too many their namespace is to be cleared (Rule 4)."""
+        space = debt.namespace
+        self.add(debt, 0)
+        if len(self.marks) > self._capacity:
+            self.marks[space, NAMESPACE_MARK] = self.spaces[space] = 0  # first: others look meanwhile
+            _forget(self.marks, space, but=NAMESPACE_MARK)
+        if len(self.patterns) > _MOST_PATTERNS:
+            self.spaces[space] = 0
+        if space in self.spaces:
+            _forget(self.patterns, space)
 
     def about(self, refs: Iterable[Ref], start: int) -> None:
         """Doubt *refs*, which were to change at *start*; when there are too many, namespaces are to be cleared."""
         for ref in refs:
             self.refs[ref] = max(start, self.refs.get(ref, 0))
+            self.inherited.discard(ref)
         if len(self.refs) > self._capacity:
-            clears = [Clear(self._level, namespace) for namespace in {ref.namespace for ref in self.refs}]
-            self.owed.extend(clear for clear in clears if clear not in self.owed)
+            for namespace in {ref.namespace for ref in list(self.refs)}:
+                self.owe(Clear(self._level, namespace))
             self.refs.clear()
+            self.inherited.clear()
+
+    def inherit(self, ref: Ref, said: int) -> None:
+        """Doubt what a neighbour could not tell, who said so later than it began."""
+        self.about([ref], said)
+        self.inherited.add(ref)
+
+    def is_told_by(self, header: Header, start: int) -> bool:
+        """Is this what could not be told at *start*, or later, and not what that replaces?"""
+        return header.start >= start or header.ref in self.inherited
 
     def about_each(self, starts: Mapping[Ref, int]) -> None:
         """`about` entries of which each has its own start."""
@@ -100,3 +158,10 @@ class Doubt:
         for ref, start in known.items():
             if self.refs.get(ref) == start:
                 self.refs.pop(ref, None)
+                self.inherited.discard(ref)
+
+
+def _forget(debts: dict[InSpace, int], namespace: str, but: str | None = None) -> None:
+    for one in list(debts):
+        if one[0] == namespace and one[1] != but:
+            debts.pop(one, None)

@@ -15,14 +15,15 @@ Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.coherence.messages import Message
+from scoutcache.engine.debts import Debt, Debts, in_spaces
 from scoutcache.engine.effects import Clear, Erase, Renew
 from scoutcache.engine.world import World
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Ref
+from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, Ref
 from scoutcache.patterns import Pattern
 
 __all__ = ["GRACE", "Entrusted"]
@@ -33,25 +34,20 @@ GRACE: Final = 2.0
 _MOST: Final = 5_000
 """Debts of a kind that are taken on; those beyond are forgotten with whoever owes them."""
 
-_AT_ONCE: Final = 500
-"""Keys that are made its own in a turn."""
-
-_MANY: Final = 100
-"""Patterns, beyond which the server isn't believed about anything in their namespaces: each read would try them all."""
+_AT_ONCE, _PATTERNS_AT_ONCE = 500, 100
+"""Keys and patterns that are made its own in a turn."""
 
 K = TypeVar("K")
-_InSpace = tuple[str, str]
-"""A namespace, and the name of a mark or a pattern in it."""
 
 
-class _Debt(NamedTuple):
+class _Said(NamedTuple):
     """The stamp of the message that was owed, and when it was last said so."""
 
     stamp: int
     said: float
 
 
-class Entrusted:
+class Entrusted(Debts[_Said]):
     """Debts of neighbours to the tier of *world* at *level*, a server; *now* is monotonic seconds.
 
     It hears every message, and is what that tier isn't believed about (`scoutcache.engine.doubt`).  *lately* tells what
@@ -62,46 +58,17 @@ class Entrusted:
         self, world: World, level: int, now: Callable[[], float], lock: AbstractContextManager[Any],
         lately: Callable[[], Iterable[Message]] = tuple,
     ) -> None:  # fmt: skip
+        super().__init__()
         self._world, self.level, self._now, self._lock, self._lately = world, level, now, lock, lately
         self._machine = world.source.rpartition(".")[0]
         self._is_back = False
         """Does the server answer?"""
         self._payable: float | None = None
         """Since when it has taken writes while something was owed."""
-        self._refs: dict[Ref, _Debt] = {}
-        self._marks: dict[_InSpace, _Debt] = {}
-        self._patterns: dict[_InSpace, _Debt] = {}
-        self._spaces: dict[str, _Debt] = {}
 
     def restart(self, lock: AbstractContextManager[Any]) -> None:
         """In a forked child: nobody holds the parent's."""
         self._lock = lock
-
-    def __bool__(self) -> bool:
-        return bool(self._refs or self._marks or self._patterns or self._spaces)
-
-    def covers(self, ref: Ref) -> bool:
-        """Is the tier not to be believed about *ref*?"""
-        return ref in self._refs or ref.namespace in self._spaces or self._matches(*ref)
-
-    def _matches(self, namespace: str, key: str) -> bool:
-        patterns = self._patterns
-        many = len(patterns) > _MANY
-        return any(space == namespace and (many or Pattern.parse(text).matches(key)) for space, text in patterns)
-
-    def owes(self, namespace: str, names: Sequence[str]) -> bool:
-        """Is the version of one of those marks to be renewed?"""
-        return bool(self) and any(self._owes(namespace, name) for name in names)
-
-    def _owes(self, namespace: str, name: str) -> bool:
-        if name == NAMESPACE_MARK:
-            return namespace in self._spaces
-        if (namespace, name) in self._marks:
-            return True
-        if not name.startswith(KEY_MARK):
-            return False
-        ref = Ref(namespace, name[len(KEY_MARK) :])
-        return (namespace, DEPENDED_MARK) in self._marks or ref in self._refs or self._matches(*ref)
 
     def apply(self, message: Message) -> None:
         """Take on what is owed; let go of what was said again."""
@@ -146,78 +113,75 @@ class Entrusted:
     def _take(self, message: Message) -> None:
         if message.source == self._world.source:
             return
-        space, debt = message.namespace, _Debt(message.stamp, self._now())
+        space, debt = message.namespace, _Said(message.stamp, self._now())
         match message.kind:  # of an intersection ("all") each key is named by itself
             case "key" | "written":
-                _add(self._refs, [Ref(space, key) for key in message.names], debt)
+                _add(self.refs, [Ref(space, key) for key in message.names], debt)
             case "mark":
                 names = [name for name in message.names if name != DEPENDED_MARK or message.is_unresolved]
-                _add(self._marks, [(space, name) for name in names], debt)
-            case "pattern":  # anew, for others may be looking through them
-                self._patterns = _add({**self._patterns}, [(space, text) for text in message.names], debt)
+                _add(self.marks, [(space, name) for name in names], debt)
+            case "pattern":
+                _add(self.patterns, [(space, text) for text in message.names], debt)
             case "namespace":
-                self._spaces[space] = debt
+                self.spaces[space] = self.marks[space, NAMESPACE_MARK] = debt
 
     def _settle(self, message: Message) -> None:
         space, names, stamp = message.namespace, message.names, message.stamp
         match message.kind:
             case "key":
-                _pay(self._refs, [Ref(space, key) for key in names], stamp)
+                _pay(self.refs, [Ref(space, key) for key in names], stamp)
             case "written":
                 if message.source.rpartition(".")[0] == self._machine:  # Rule 3
-                    _pay(self._refs, [Ref(space, key) for key in names], stamp)
+                    _pay(self.refs, [Ref(space, key) for key in names], stamp)
             case "mark":
-                _pay(self._marks, [(space, name) for name in names], stamp)
-            case "pattern" if self._patterns:  # anew, as in `_take`
-                self._patterns = _pay({**self._patterns}, [(space, text) for text in names], stamp)
+                _pay(self.marks, [(space, name) for name in names], stamp)
+            case "pattern":
+                _pay(self.patterns, [(space, text) for text in names], stamp)
             case "namespace":
-                _pay(self._refs, [ref for ref in self._refs if ref.namespace == space], stamp)
-                _pay(self._marks, [mark for mark in self._marks if mark[0] == space], stamp)
-                patterns = [one for one in self._patterns if one[0] == space]
-                self._patterns = _pay({**self._patterns}, patterns, stamp)
-                _pay(self._spaces, [space], stamp)
+                _pay(self.refs, [ref for ref in self.refs if ref.namespace == space], stamp)
+                _pay(self.marks, [mark for mark in self.marks if mark[0] == space], stamp)
+                _pay(self.patterns, [pattern for pattern in self.patterns if pattern[0] == space], stamp)
+                _pay(self.spaces, [space], stamp)
 
     def _make_own(self, until: float) -> None:
         """Make its own what nobody has said anything of since *until* (Rule 2)."""
-        doubts, level = self._world.doubts, self.level
-        if len(doubts[level].refs) < _MOST:  # Rule 4
-            for ref in _silent(self._refs, until)[:_AT_ONCE]:
-                doubts[level].about([ref], self._refs[ref].stamp)
-                del self._refs[ref]  # only now: no reader must find it owed by nobody
-        marks = set(_silent(self._marks, until))
-        for space in {space for space, _ in marks}:  # one debt for all: of many their namespace would be cleared, too
-            names = tuple([name for other, name in marks if other == space])
-            for judged in self._world.lower:
-                doubts[judged].owe(Renew(space, names))
-        self._marks = {mark: debt for mark, debt in self._marks.items() if mark not in marks}
-        patterns = set(_silent(self._patterns, until)[:_MANY])
-        for space, text in patterns:
-            doubts[level].owe(Erase(level, space, Pattern.parse(text)))
-        self._patterns = {one: debt for one, debt in self._patterns.items() if one not in patterns}
-        for space in _silent(self._spaces, until):
-            doubts[level].owe(Clear(level, space))
-            del self._spaces[space]
+        doubt = self._world.doubts[self.level]
+        if len(doubt.refs) < _MOST:  # Rule 4
+            for ref in _silent(self.refs, until)[:_AT_ONCE]:
+                doubt.inherit(ref, self.refs[ref].stamp)
+                del self.refs[ref]  # only now: no reader must find it owed by nobody
+        for debt in self._silent(until):
+            self._world.owe(debt)
+            self.let_go(debt)
+
+    def _silent(self, until: float) -> list[Debt]:
+        """What removes or renews many, and nobody has said anything of."""
+        marks = _silent(self.marks, until) if len(self._world.doubts[self.level].marks) < _MOST else []  # Rule 4
+        silent: list[Debt] = [Clear(self.level, space) for space in _silent(self.spaces, until)]
+        silent += [
+            Erase(self.level, space, Pattern.parse(text))
+            for space, text in _silent(self.patterns, until)[:_PATTERNS_AT_ONCE]
+        ]
+        return silent + [Renew(namespace, names) for namespace, names in in_spaces(marks).items()]
 
 
 def _settles(message: Message) -> bool:
     return not message.opens and message.action == "delete"
 
 
-def _add(debts: dict[K, _Debt], owed: Iterable[K], debt: _Debt) -> dict[K, _Debt]:
+def _add(debts: dict[K, _Said], owed: Iterable[K], debt: _Said) -> None:
     for one in owed:
         if one in debts or len(debts) < _MOST:  # Rule 4
             debts[one] = debt
-    return debts
 
 
-def _silent(debts: Mapping[K, _Debt], until: float) -> list[K]:
+def _silent(debts: Mapping[K, _Said], until: float) -> list[K]:
     return [one for one, debt in debts.items() if debt.said <= until]
 
 
-def _pay(debts: dict[K, _Debt], settled: Iterable[K], stamp: int) -> dict[K, _Debt]:
-    """*debts* without those *settled* that are no later than *stamp*; of many each may be paid by itself."""
+def _pay(debts: dict[K, _Said], settled: Iterable[K], stamp: int) -> None:
+    """Let go of those *settled* that are no later than *stamp*; of many each may be paid by itself."""
     for one in settled:
         debt = debts.get(one)
         if debt is not None and debt.stamp <= stamp:
             del debts[one]
-    return debts

@@ -7,11 +7,14 @@ Rule 2: whoever holds an older copy is told after the shared tiers have the new 
         the write itself.
 Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
 Rule 4: a tier that can't take what it should is not believed about it from then on, until it takes what is no older.
+Rule 5: where the authority can't be asked what depends on what is written, it isn't given it either: back by then, it
+        would tell others, who believe it from then on, of what depends on the old values as well.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace as replace_fields
@@ -87,6 +90,43 @@ class Placing:
         if failed:
             raise failed[0]
         return _count(rows, placed, taken)
+
+    def write_apart(self, rows: Sequence[Row], end: int, heard: Known | None, *, lasts: bool) -> Flow[int]:
+        """Write sealed *rows* without the authority (Rule 5); how many some tier took.
+
+        Where it *lasts*, which their marks say, the tiers of this machine keep it.  Else what they have is older: it
+        goes, or they aren't believed about it, and only memory keeps it.  Of that others are told if it replaces what
+        they have; what was computed is as good as what they computed, and dropping that they would compute it once
+        more, and have it dropped here, time and again.
+        """
+        world, refs = self._world, [row.header.ref for row in rows]
+        taken: dict[int, int] = {}
+        for level in world.lower:
+            world.doubts[level].about(refs, rows[0].header.start)
+            if level != world.tells:
+                kept = lasts and level != world.authority
+                taken[level] = yield from self._write_or_remove(level, rows if kept else (), refs, end, heard)
+        if world.shared and (rows[0].replaces or any(taken.values())):
+            yield from self.tell(refs)
+        if world.memory is not None:
+            allowed = [row for row in rows if world.allows(world.memory, row.header.ref)]
+            taken[world.memory] = yield from self.write_level(world.memory, allowed, end, None, heard)
+        self._say_stored(rows, taken)
+        return max(taken.values(), default=0)
+
+    def _write_or_remove(
+        self, level: int, rows: Sequence[Row], refs: Sequence[Ref], end: int, heard: Known | None
+    ) -> Flow[int]:
+        """Write *rows* to a tier, or remove *refs*: a neighbour, whom nothing tells to doubt it, would find the old."""
+        doubt = self._world.doubts[level]
+        placed = [row for row in rows if self._world.writes_to(level, row.header.ref)]
+        taken = yield from self.write_level(level, placed, end, None, heard)
+        if taken < len(refs):
+            known = doubt.known(refs)
+            with suppress(TierUnavailable):
+                yield Remove(level, refs)
+                doubt.settle(known)
+        return taken
 
     def _write_memory(
         self, memory: int, rows: Sequence[Row], placed: Mapping[int, Sequence[Row]], taken: dict[int, int],

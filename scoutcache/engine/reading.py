@@ -151,6 +151,9 @@ class Reading:
         if found.header.expires <= world.now():
             _note(reasons, ref, "expired")
             return None
+        if world.is_owed(ref.namespace, found.header.marks):
+            _note(reasons, ref, "unavailable")
+            return None
         try:
             life = yield from self._life(found.header)
         except TierUnavailable as error:  # what can't be checked can't be served
@@ -172,8 +175,6 @@ class Reading:
     def _life(self, header: Header) -> Flow[Life]:
         """What the authority says of the marks of an entry.  Raises `TierUnavailable`."""
         world, namespace = self._world, header.ref.namespace
-        if world.authority is not None and world.is_owed(namespace, header.marks):
-            raise TierUnavailable(world.names[world.authority], "what this depends on is yet to be made good there")
         if world.is_current(namespace, header.marks):
             return "current"
         versions = yield from effects.current(namespace, [mark.name for mark in header.marks])

@@ -15,8 +15,9 @@ Rule 4: where the authority is owed what is announced, it is owed no longer afte
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
@@ -82,19 +83,28 @@ class Removing:
         """Remove *keys*, and with *cascade* whatever depends on them."""
         refs = [Ref(namespace, key) for key in keys]
         doomed = [Remove(level, refs, each=len(refs) > 1) for level in self._levels()]
-        ended = Removed()
-        if cascade and self._world.is_untold(namespace, keys):
-            ended = yield from self._part(self.cascade(namespace, keys, reason), [])
         errors: list[TierUnavailable] = []
-        removed = yield from self._announced("key", namespace, keys, reason, doomed, errors)
+        removal = self._announced("key", namespace, keys, reason, doomed, errors)
+        if cascade:
+            untold = self._world.is_untold(namespace, keys)
+            removal = self._cascading(removal, partial(self.cascade, namespace, keys, reason), errors, untold=untold)
+        removed = yield from removal
         for ref in dict.fromkeys(refs):
             if tiers := removed.tiers_of(ref):
                 self._world.ended([ref])
                 self._world.hooks.emit(events.Removed(namespace, ref.key, tiers))
-        if cascade:
-            is_over = ended.failed and removed.failed  # it would fail again
-            removed.add(ended if is_over else (yield from self._part(self.cascade(namespace, keys, reason), errors)))
         return self._done(removed, errors)
+
+    def _cascading(
+        self, removal: Flow[Removed], cascade: Callable[[], Flow[Removed]], errors: list[TierUnavailable], *,
+        untold: bool,
+    ) -> Flow[Removed]:  # fmt: skip
+        """*removal*, and whatever depends on what it removes: ended after it, where it is *untold* before (Rule 4)."""
+        ended = (yield from self._part(cascade(), [])) if untold else Removed()
+        removed = yield from removal
+        is_over = ended.failed and removed.failed  # it would fail again
+        removed.add(ended if is_over else (yield from self._part(cascade(), errors)))
+        return removed
 
     def _part(self, flow: Flow[Removed], errors: list[TierUnavailable]) -> Flow[Removed]:
         """What *flow* removed, beside what must be done though it fails (Rule 3); *errors* collects what it raised."""
@@ -117,17 +127,14 @@ class Removing:
     ) -> Flow[Removed]:
         """Remove every key that matches, and with *cascade* whatever depends on one of them."""
         doomed = [Erase(level, namespace, pattern) for level in self._levels()]
-        ended = Removed()
-        if cascade and self._world.untold is not None:
-            ended = yield from self._part(self._end_dependents(namespace, pattern, reason), [])
         errors: list[TierUnavailable] = []
-        removed = yield from self._announced("pattern", namespace, [pattern.text], reason, doomed, errors)
+        removal = self._announced("pattern", namespace, [pattern.text], reason, doomed, errors)
+        if cascade:
+            ended = partial(self._end_dependents, namespace, pattern, reason)
+            removal = self._cascading(removal, ended, errors, untold=self._world.untold is not None)
+        removed = yield from removal
         if pattern.literal is not None and removed.count:  # of others nobody says which keys they hit
             self._world.ended([Ref(namespace, pattern.literal)])
-        if cascade:
-            is_over = ended.failed and removed.failed
-            again = self._end_dependents(namespace, pattern, reason)
-            removed.add(ended if is_over else (yield from self._part(again, errors)))
         return self._done(removed, errors)
 
     def _end_dependents(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[Removed]:
@@ -169,10 +176,13 @@ class Removing:
         names = list(tags)
         if keys:
             # Which of them carry a tag only their entries say; nobody else must be looked at.
-            standing = yield from self._writing.standing([Ref(namespace, key) for key in keys])
+            reasons: dict[Ref, str] = {}
+            standing = yield from self._writing.standing([Ref(namespace, key) for key in keys], reasons)
             names += [
                 KEY_MARK + ref.key for ref, (header, _) in standing.items() if not set(tags).isdisjoint(header.tags)
             ]
+            hidden = [ref for ref, reason in reasons.items() if reason == "unavailable" and ref not in standing]
+            names += [KEY_MARK + ref.key for ref in hidden]
         return names
 
     def unresolved(self, namespace: str, tags: Sequence[str]) -> list[str]:
@@ -200,12 +210,14 @@ class Removing:
             return []
         return _keys((yield from effects.names(namespace, KEY_MARK)))
 
-    def renew(self, namespace: str, names: Sequence[str], reason: str | None) -> Flow[Removed]:
-        """Whatever carries one of the marks *names* is dead."""
+    def renew(
+        self, namespace: str, names: Sequence[str], reason: str | None, *, standing: bool = False
+    ) -> Flow[Removed]:
+        """Whatever carries one of the marks *names* is dead; see `Writing.renew`."""
         if not names:
             return Removed()
         try:
-            yield from self._writing.renew(namespace, names, reason)
+            yield from self._writing.renew(namespace, names, reason, standing=standing)
         except TierUnavailable as error:
             self.doubt(Renew(namespace, names))
             return self._failed(error)
@@ -289,11 +301,8 @@ class Removing:
             doubts[doom.level].about(doom.refs, self._world.stamp())
         elif isinstance(doom, RemoveOlder):
             doubts[doom.level].about_each(doom.starts)
-        elif isinstance(doom, Erase | Clear):
-            doubts[doom.level].owe(doom)
-        elif isinstance(doom, Renew):
-            for level in self._world.lower:
-                doubts[level].owe(doom)
+        elif isinstance(doom, Erase | Clear | Renew):
+            self._world.owe(doom)
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
         """*renewal* failed by *error*, and is to be made good; the tier that failed, and why."""

@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING, Protocol
 from scoutcache import events
 from scoutcache.coherence.messages import Action, Kind, Message
 from scoutcache.engine.doubt import Doubt
+from scoutcache.engine.effects import Renew
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import FlightTable, Running
 from scoutcache.engine.moments import Here, Moments
-from scoutcache.entry import Header, Mark, Ref
+from scoutcache.entry import KEY_MARK, Header, Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
+    from scoutcache.engine.debts import Debt
     from scoutcache.engine.effects import Flow
     from scoutcache.engine.recipe import Outcome
     from scoutcache.policy_book import Effective
@@ -146,14 +148,22 @@ class World:
     def is_untold(self, namespace: str, keys: Iterable[str]) -> bool:
         """Is the authority not believed about one of *keys*?  What depends on it has not been ended there."""
         untold = self.untold
-        return untold is not None and any(untold.covers(Ref(namespace, key)) for key in keys)
+        if untold is None:
+            return False
+        return any(untold.covers(Ref(namespace, key)) or untold.owes(namespace, [KEY_MARK + key]) for key in keys)
 
     def is_owed(self, namespace: str, marks: Sequence[Mark]) -> bool:
         """Must what carries *marks* not be judged by the versions that the authority has of them?"""
-        if len(marks) < 2:  # the namespace's alone: most entries
+        if len(marks) < 2:  # the namespace's alone, most entries: while that is owed no entry there is believed
             return False
         untold = self.untold
-        return untold is not None and untold.owes_marks(namespace, [name for name, _ in marks])
+        return untold is not None and untold.owes(namespace, [name for name, _ in marks])
+
+    def owe(self, debt: Debt) -> None:
+        """*debt* is yet to be done: in its tier, or at the authority, by whose versions all entries are judged."""
+        level = self.authority if isinstance(debt, Renew) else debt.level
+        if level is not None:
+            self.doubts[level].owe(debt)
 
     @property
     def flights(self) -> FlightTable:

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from scoutcache import events
 from scoutcache.coherence.messages import Action
 from scoutcache.engine import effects
-from scoutcache.engine.effects import Flow, Remove, Renew
+from scoutcache.engine.effects import Flow, Renew
 from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Heard, Known
 from scoutcache.engine.placing import Missed, Placing
@@ -164,7 +164,7 @@ class Writing:
                 versions = yield from self._versions(namespace, names, refs, depends=bool(depends_on))
         except TierUnavailable as error:
             self._world.down(error.tier, error)
-            taken = yield from self._store_in_memory(kept, began, names, replaces=replaces)
+            taken = yield from self._store_apart(kept, began, names, replaces=replaces)
             if taken:
                 yield from self._tell_watch(namespace, [entry.ref for entry in kept])
             return taken
@@ -217,8 +217,8 @@ class Writing:
             if renewed:
                 yield from self.renew(namespace, renewed)
         except TierUnavailable as error:
-            for level in self._world.lower if renewed else ():  # what depends on them is in doubt
-                self._world.doubts[level].owe(Renew(namespace, renewed))
+            if renewed:  # what depends on them is in doubt
+                self._world.owe(Renew(namespace, renewed))
             self._world.down(error.tier, error)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -252,10 +252,12 @@ class Writing:
         further = [key for header, _ in standing.values() for key in header.depends_on]
         return list(dict.fromkeys([*depends_on, *further]))
 
-    def standing(self, refs: Sequence[Ref]) -> Flow[dict[Ref, tuple[Header, Live]]]:
+    def standing(
+        self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None
+    ) -> Flow[dict[Ref, tuple[Header, Live]]]:
         """What there is of *refs*: in the tiers below memory, or where they don't have it in memory."""
         world = self._world
-        found = yield from self._reading.find(refs, promote=False)
+        found = yield from self._reading.find(refs, reasons, promote=False)
         standing = {ref: (one.header, one.live) for ref, one in found.items()}
         unseen = [ref for ref in refs if ref not in standing]
         if unseen and world.memory is not None:
@@ -264,33 +266,19 @@ class Writing:
                 standing[ref] = opened.header, opened.live
         return standing
 
-    def _store_in_memory(
+    def _store_apart(
         self, entries: Sequence[Entry], began: Moment, names: Sequence[str], *, replaces: bool
     ) -> Flow[int]:
-        """Without the authority there are no versions: only memory, which is told of each event, may keep it.
+        """Store what the authority can't be told of, nor asked what depends on it.
 
-        What the tiers below have is older: it goes, or they aren't believed about it.  Where it *replaces* what others
-        have they drop that; what was computed is as good as what they computed, and dropping that they would compute it
-        once more, and have it dropped here, time and again.
+        Without the versions of its marks only memory may keep it, which is told of each event.
         """
-        refs = [entry.ref for entry in entries]
-        for level in self._world.lower:
-            doubt = self._world.doubts[level]
-            doubt.about(refs, began.start)
-            if level != self._world.tells:  # a neighbour, whom nothing tells to doubt it, would find it there
-                known = doubt.known(refs)
-                with suppress(TierUnavailable):
-                    yield Remove(level, refs)
-                    doubt.settle(known)
-        if self._world.shared and replaces:
-            yield from self.placing.tell(refs)
-        if self._world.memory is None:
-            return 0
-        marks = tuple([Mark(name, UNVERSIONED) for name in names])
-        allowed = [entry for entry in entries if self._world.allows(self._world.memory, entry.ref)]
-        rows = [self._row(entry, began, marks) for entry in allowed]
-        taken = yield from self.placing.write_level(self._world.memory, rows, began.end, None, began.heard)
-        namespace = refs[0].namespace
+        refs, namespace = [entry.ref for entry in entries], entries[0].ref.namespace
+        versions = self._world.known(namespace, names) or {}
+        lasts = all(name in versions for name in names)
+        marks = tuple([Mark(name, versions[name] if lasts else UNVERSIONED) for name in names])
+        rows = [self._row(entry, began, marks, replaces) for entry in entries]
+        taken = yield from self.placing.write_apart(rows, began.end, began.heard, lasts=lasts)
         awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
         if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
             awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does
@@ -381,19 +369,34 @@ class Writing:
         return list((yield from effects.current(namespace, names)))
 
     def renew(
-        self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"
-    ) -> Flow[None]:
-        """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale."""
+        self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete", *,
+        standing: bool = False,
+    ) -> Flow[None]:  # fmt: skip
+        """Announce, renew, announce again: whatever carries one of the marks *names* is dead, or stale.
+
+        With *standing* no implicit tag is made of those: what nobody depends on there may be depended on elsewhere, by
+        who was away, and is told of it.
+        """
         message = self._world.message("mark", namespace, names, reason, action)
         with self._world.changing():
             try:
                 yield from effects.announce(message.opening)
-                yield Renew(namespace, names, soft=action != "delete")
+                if standing:
+                    names = yield from self._standing_among(namespace, names)
+                if names:
+                    yield Renew(namespace, names, soft=action != "delete")
             except TierUnavailable as error:  # it is over, and who began it is left with what it owes
                 with suppress(TierUnavailable):
                     yield from effects.announce(self._world.over(message, [error.tier]))
                 raise
             yield from effects.announce(message)
+
+    def _standing_among(self, namespace: str, names: Sequence[str]) -> Flow[list[str]]:
+        """*names* without the implicit tags that have no version; where nobody says which, all of them."""
+        implicit = [name for name in names if name.startswith(KEY_MARK)]
+        with suppress(TierUnavailable):
+            implicit = list((yield from effects.current(namespace, implicit)))
+        return [*(name for name in names if not name.startswith(KEY_MARK)), *implicit]
 
     def write(self, rows: Sequence[Row], end: int) -> Flow[int]:
         """Write sealed rows from the lowest tier up; return how many some tier took."""

@@ -45,7 +45,7 @@ class Log:
     """
 
     def __init__(self, frame: pd.DataFrame, price: float | None = None,
-                 models: Mapping[str, float] | None = None) -> None:  # fmt: skip
+                 models: Mapping[str, float | None] | None = None) -> None:  # fmt: skip
         self.price = price
         self.models = models or {}
         self._count = len(frame)

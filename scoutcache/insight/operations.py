@@ -22,12 +22,13 @@ from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_o
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
 from scoutcache.oplog.records import AHEAD, REQUESTS, Line
+from scoutcache.settings.folders import holds_cache
 
 if TYPE_CHECKING:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-__all__ = ["Operations", "SealedFile", "end_of", "files_of", "in_order", "micros", "read_operations"]
+__all__ = ["Operations", "SealedFile", "end_of", "files_in", "files_of", "in_order", "micros", "read_operations"]
 
 _INVALIDATION: Final = b'"op":"invalidate"'
 
@@ -285,13 +286,12 @@ def in_order(lines: Iterable[Line], namespace: str | None = None) -> list[Line]:
 def files_of(paths: Sequence[Path]) -> list[LogFile]:
     """Files and folders of a log as the user named them: what a folder holds, each file by itself.
 
-    Raises `ConfigError` naming what isn't there, or is no file of a log by its name.
+    Raises `ConfigError` naming what isn't there, is no file of a log by its name, or holds none and is no cache's.
     """
     found: list[LogFile] = []
     for path in paths:
         if path.is_dir():
-            inner = path / FOLDER
-            found += find_files(inner if inner.is_dir() else path)
+            found += files_in(path)
             continue
         named = name_of(path)
         if not path.exists():
@@ -302,3 +302,16 @@ def files_of(paths: Sequence[Path]) -> list[LogFile]:
         status = path.stat()
         found.append(LogFile(path.parent, *named, status.st_mtime, status.st_size))
     return found
+
+
+def files_in(path: Path) -> list[LogFile]:
+    """The files of the log of a cache's directory, where there may be none yet, or of any folder of such files.
+
+    Raises `ConfigError` where it is neither.
+    """
+    inner = path / FOLDER
+    files = find_files(inner if inner.is_dir() else path)
+    if not files and not inner.is_dir() and not holds_cache(path):
+        raise ConfigError(f"{path} holds no files of a log", hint="those end in .jsonl, .jsonl.zst or .parquet; "
+                          "name such a file, their folder, or a cache's directory")  # fmt: skip
+    return files

@@ -75,7 +75,7 @@ class _Read:
 
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
-                 models: Mapping[str, float] | None = None, levels: Levels | None = None,
+                 models: Mapping[str, float | None] | None = None, levels: Levels | None = None,
                  compare: Comparison | None = None, files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
     """The report on everything since *since* (seconds since the epoch; None: all that is kept).
 
@@ -121,7 +121,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
 
 
 def _log_alone(table: pd.DataFrame, since: float | None, costs: float | None,
-               models: Mapping[str, float] | None) -> tuple[Log, Segment]:  # fmt: skip
+               models: Mapping[str, float | None] | None) -> tuple[Log, Segment]:  # fmt: skip
     """The log since *since* where there are no counters, and what would have been counted of all that was read."""
     later = None if since is None else table[table["time"] >= since].reset_index(drop=True)
     whole = Log(table, costs, models)  # which takes the table apart

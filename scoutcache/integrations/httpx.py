@@ -82,7 +82,7 @@ class _Transport:
 
     def __init__(
         self, cache: Any, transport: Any = None, *, any_temperature: bool = False, ttl: object = None,
-        tags: Iterable[str] = (), source: str | Iterable[str] | None = None, keep: str | Iterable[str] = (),
+        tags: Iterable[str] | None = (), source: str | Iterable[str] | None = None, keep: str | Iterable[str] = (),
         namespace: str | None = None, paths: Iterable[str] = PATHS,
     ) -> None:  # fmt: skip
         self._check(cache)

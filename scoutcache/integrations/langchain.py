@@ -54,7 +54,7 @@ class ScoutCache(BaseCache):
     """
 
     def __init__(
-        self, cache: Cache | AsyncCache, *, ttl: object = None, tags: Iterable[str] = (),
+        self, cache: Cache | AsyncCache, *, ttl: object = None, tags: Iterable[str] | None = (),
         keep: str | Iterable[str] = (), namespace: str | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(cache, Cache | AsyncCache):

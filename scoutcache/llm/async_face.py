@@ -86,7 +86,7 @@ class AsyncLlm(Base):
         operation: str | None = None,
         options: Mapping[str, Any] | None = None,
         ttl: object = None,
-        tags: Iterable[str] = (),
+        tags: Iterable[str] | None = (),
         source: Named = None,
         provider: str | None = None,
         request_id: str | None = None,

@@ -20,7 +20,7 @@ __all__ = ["Details", "Verdict", "names", "tags_for", "told_model", "verdict_of"
 class Details:
     """The arguments of `set` and `get_or_call`; None where the answer itself says."""
 
-    tags: Iterable[str] = ()
+    tags: Iterable[str] | None = ()
     source: str | Iterable[str] | None = None
     provider: str | None = None
     request_id: str | None = None

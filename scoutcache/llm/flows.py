@@ -4,7 +4,8 @@ Rules.
 
 1. What a model answers is judged when it comes; what is no good answer goes to who asked and is not stored.
 2. A request is counted as a hit where no call was made for it; a call is counted where it was made.  Who waited for
-   another's call, and got what is no good answer, has missed as well.
+   another's call, and got what is no good answer, has missed as well.  What goes past the cache, or asks one that is
+   switched off, is neither: it is counted as bypassed.
 3. The time to live is what the caller says, else what a policy says of the key, else the operation's in
    ``[llm] operation_ttls``, else what holds for ``llm:`` keys.
 """
@@ -34,6 +35,8 @@ __all__ = ["Flows", "Making"]
 FAULT: Final = "fault"
 """Why an answer is not kept, in what is known of it."""
 
+_BYPASSED: Final = {"bypassed": 1}
+
 
 class Flows:
     """The calls of `cache.llm` in the namespace of *calls*."""
@@ -47,7 +50,10 @@ class Flows:
         """The answer, or `MISSING`; a request either way."""
         stored = yield from self.calls.get(question.key, MISSING, namespace)
         response = opened(stored)
-        self.count_request(question, namespace, None if response is MISSING else stored)
+        if self.core.config.enabled:
+            self.count_request(question, namespace, None if response is MISSING else stored)
+        else:
+            self.count(question, namespace, _BYPASSED)
         return response
 
     def get_entry(self, question: Question, namespace: str | None) -> Flow[LlmAnswer | None]:
@@ -115,11 +121,13 @@ class Flows:
             if stored is not MISSING and not making.called and opened(stored) is MISSING:
                 stored = yield from obtain_anew(self.calls, question.key, factory, how)
         except BaseException:
-            if making.called:
+            if making.bypassed:
+                self.count(question, making.namespace, _BYPASSED)
+            elif making.called:
                 self.count_request(question, making.namespace, None)
             raise
         if making.bypassed:
-            self.count(question, making.namespace, {"bypassed": 1})
+            self.count(question, making.namespace, _BYPASSED)
         else:
             making.hit = not making.called and stored is not MISSING and FAULT not in stored["meta"]
             self.count_request(question, making.namespace, stored if making.hit else None)
@@ -170,7 +178,8 @@ class Making:
 
     def __init__(self, flows: Flows, question: Question, details: Details, namespace: str | None) -> None:
         self.flows, self.question, self.details, self.namespace = flows, question, details, namespace
-        self.called = self.bypassed = self.hit = False
+        self.called = self.hit = False
+        self.bypassed = not flows.core.config.enabled  # where the condition isn't asked for
         self.until = NEVER
         """When, by the monotonic clock, whoever asks stops waiting for another's call."""
         self.response: Any = MISSING

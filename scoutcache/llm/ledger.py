@@ -7,7 +7,9 @@ Rules.
    between processes; a process that is killed takes its last half second with it.
 2. They live in a namespace of their own for ``[llm] metrics_ttl``: patterns, tags and `clear` of users don't reach
    them, and keeping them is no operation that is counted.
-3. Counted by namespace, provider, model, operation and size of text; nothing of a prompt is.
+3. A cache that is switched off stores nothing, these neither: a process tells what it counted itself, and forgets what
+   is older than that time.
+4. Counted by namespace, provider, model, operation and size of text; nothing of a prompt is.
 """
 
 from __future__ import annotations
@@ -98,6 +100,13 @@ class Ledger:
                 del self._counts[begin]
             return found
 
+    def forget(self, until: float) -> None:
+        """Drop the pieces that were over by then."""
+        with self._lock:
+            for begin in [begin for begin in self._counts if begin + PIECE <= until]:
+                del self._counts[begin]
+            self._dirty.intersection_update(self._counts)
+
     def held(self) -> dict[str, list[Any]]:
         """All that is in memory, by key, written or not."""
         with self._lock:
@@ -166,8 +175,10 @@ atexit.register(_write_all)
 
 def written(core: Core, ledger: Ledger) -> Flow[None]:
     """Write what was counted since."""
-    taken = ledger.take()
-    if not taken or not core.config.enabled:
+    if not core.config.enabled:
+        ledger.forget(core.clocks.wall() - core.config.llm.metrics_ttl)
+        return
+    if not (taken := ledger.take()):
         return
     core.follower.sync()
     began, life = core.writing.moment(), Lifetime(core.config.llm.metrics_ttl, 0.0)
@@ -188,9 +199,9 @@ def read_rows(calls: Calls, since: float) -> Flow[list[Row]]:
     """
     core = calls.core
     ends = max(since, core.clocks.wall() - core.config.llm.metrics_ttl)
-    held = ledger_of(core).held() if core.config.enabled else {}
+    held = ledger_of(core).held()
     pieces: dict[str, Any] = {key: rows for key, rows in held.items() if _begin(key) + PIECE > ends}
-    for key in (yield from perform(Work(lambda: _keys(core, since)))):
+    for key in (yield from perform(Work(lambda: _keys(core, since)))) if core.config.enabled else ():
         if key not in pieces and (found := (yield from calls.find(key, NAMESPACE))) is not None:
             pieces[key] = found.value
     return [

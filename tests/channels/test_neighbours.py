@@ -400,3 +400,23 @@ def test_what_was_removed_after_all_is_not_told_to_be_written(here, other, said)
     here.tell(said("a"))
     here.written(said("a", kind="written"))
     assert news(other) == [said("a").owing, said("a").opening, said("a")]
+
+
+def wrote(said, stamp, *names, same=()):
+    return replace(said(*names, kind="written"), stamp=stamp, same=same)
+
+
+def test_what_was_written_lately_is_said_again_once_as_one(here, other, said):
+    for message in (wrote(said, 3, "long ago"), wrote(said, 5, "a", "b"), wrote(said, 6, "c", "d", same=("c",))):
+        here.written(message)
+    here.say_again(4)
+    (message,) = news(other)
+    assert (message.kind, message.names, message.stamp, message.owed) == ("written", ("a", "b", "d"), 6, False)
+    here.say_again(4)
+    assert not news(other)
+
+
+def test_of_equal_values_nothing_is_said_again(here, other, said):
+    here.written(wrote(said, 6, "c", same=("c",)))
+    here.say_again(4)
+    assert not news(other)

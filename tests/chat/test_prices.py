@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache.chat.prices import cost_of
+from scoutcache.chat.prices import cost_by_size, cost_of
 from scoutcache.config_sections import CostsSection
 
 COSTS = CostsSection(models={"gpt-4o": {"input": 2, "output": 10}, "gpt-4o-2024-05-13": {"input": 5, "output": 15}})
@@ -24,3 +24,11 @@ def test_without_tokens_or_price_a_call_costs_what_any_call_does():
     any_call = COSTS.model_copy(update={"default_call_usd": 0.5})
     assert cost_of(any_call, ("gpt-4o",), None, None) == cost_of(any_call, ("llama",), 10, 10) == 0.5
     assert cost_of(COSTS, ("gpt-4o",), 1_000_000, None) == 2.0
+
+
+def test_what_is_free_costs_nothing_whatever_is_known_of_it_and_an_answer_without_a_price_is_unknown():
+    costs = CostsSection(models={"own": {"input": 0}, "embedding": {"input": 0.1}}, default_call_usd=0.5)
+    assert cost_of(costs, ("own",), None, None) == cost_by_size(costs, ["model:own"], 4000) == 0.0
+    assert cost_of(costs, ("embedding",), None, None) == 0.5
+    assert cost_by_size(costs, ["model:embedding"], 4000) is None
+    assert cost_of(costs, ("embedding",), 1_000_000, None) == 0.1

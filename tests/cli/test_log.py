@@ -190,6 +190,7 @@ def test_conversion_leaves_out_and_names_what_it_can_not_read(cli, directory):
     ("arguments", "code", "said"),
     [
         (("nowhere.jsonl", "-o", "x.csv"), 2, "nowhere.jsonl' is not there"),
+        ((".", "-o", "x.csv"), 2, ". holds no files of a log"),
         (("cache/oplog/a.jsonl", "-o", "x.xlsx"), 2, "end it in one of .parquet, .jsonl, .csv"),
         (("cache/oplog/a.jsonl", "-o", "cache/oplog/a.jsonl"), 1, "one of the files to be read"),
         (("notes.txt", "-o", "x.csv"), 2, "no file of the log by its name"),

@@ -116,6 +116,23 @@ def test_a_wrong_format_names_the_right_ones(cli):
     )
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["keys", "--limit", "-3"], "--limit: expected 0 or more, not '-3'"),
+        (["keys", "--limit", "many"], "--limit: expected a whole number of 0 or more, not 'many'"),
+        (["keys", "--limit", "1.5"], "--limit: expected a whole number of 0 or more, not '1.5'"),
+        (["warm", "--predict", "--likely", "2"], "--likely: expected 0 to 1, not '2'"),
+        (["warm", "--predict", "--likely", "nan"], "--likely: expected 0 to 1, not 'nan'"),
+        (["keystats", "--samples", "0"], "--samples: expected 1 or more, not '0'"),
+        (["llm", "stats", "--hours", ""], "--hours: expected a number, not ''"),
+    ],
+)
+def test_a_number_out_of_range_is_told_what_it_should_be(cli, arguments, said):
+    ran = cli(*arguments)
+    assert (ran.code, ran.err.splitlines()[0]) == (2, f"error: {said}")
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_of_each_command_begins_with_examples(name: str, cli):
     ran = cli(name, "--help")

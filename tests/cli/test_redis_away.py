@@ -10,9 +10,13 @@ SECRET = "hunter2-secret"
 
 
 @pytest.fixture
-def away(cli, start_redis, workplace, monkeypatch):
+def server(start_redis):
+    return start_redis()
+
+
+@pytest.fixture
+def away(cli, server, workplace, monkeypatch):
     """The command line on a cache of all tiers whose server has died."""
-    server = start_redis()
     monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
     monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
     for key in ("a", "b"):
@@ -247,3 +251,35 @@ class TestSecrets:
         saved = b"".join(path.read_bytes() for path in isolated_environment.rglob("x.json"))
         assert saved
         assert SECRET.encode() not in saved + ran.out.encode()
+
+
+OWING = {"clear": ("clear", "--yes"), "tag": ("invalidate", "--tag", "t"), "key": ("delete", "a"),
+         "pattern": ("invalidate", "a*")}  # fmt: skip
+
+
+class TestBack:
+    """Where only commands run, nobody else makes good what one that ended could not do."""
+
+    @pytest.fixture
+    def back(self, away, server):
+        def owing(*command):
+            assert away(*command).code == 3
+            server.restart()
+            return away
+
+        return owing
+
+    @pytest.mark.parametrize("command", OWING.values(), ids=OWING)
+    def test_the_next_command_that_writes_makes_it_good(self, back, command):
+        cli = back(*command)
+        assert cli("set", "c", "1").code == 0
+        assert cli("get", "c").out == "1\n"
+        assert cli("get", "a").code == 4
+        assert "redis debts" not in cli("doctor", "--json").out
+
+    def test_until_then_the_doctor_knows(self, back):
+        cli = back("invalidate", "--tag", "t")
+        debts = next(one for one in json.loads(cli("doctor", "--json").out)["checks"] if one["name"] == "redis debts")
+        assert (debts["status"], "prune" in debts["fix"]) == ("warn", True)
+        assert cli("prune").code == 0
+        assert "redis debts" not in cli("doctor", "--json").out

@@ -172,6 +172,15 @@ class TestLogFromElsewhere:
         (workplace / "x.txt").write_text("x")
         assert "is no file of the log" in cli("report", "x.txt").err
 
+    def test_a_folder_that_is_none_of_a_log_is_told_and_a_cache_without_one_reported(self, cli, workplace):
+        (workplace / "empty").mkdir()
+        ran = cli("report", "empty")
+        assert (ran.code, "empty holds no files of a log" in ran.err, ran.out) == (2, True, "")
+        assert cli("set", "k", "v", "--directory", "cache").code == 0
+        for file in (workplace / "cache" / "oplog").iterdir():
+            file.unlink()
+        assert cli("report", "cache").code == cli("log", "convert", "cache", "-o", "x.jsonl").code == 0
+
     def test_no_format_lets_its_texts_act(self, cli, hostile, workplace):
         as_json = cli("report", str(hostile), "--json").out
         assert json.loads(as_json)["most_costly"][0]["namespace"] == EVIL

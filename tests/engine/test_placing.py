@@ -76,9 +76,9 @@ def test_a_tier_is_believed_again_once_it_has_taken_what_it_could_not(shared, se
     shared.hear("key", "k")
     shared.put("k", 2, began=began)
     doubt = shared.world.doubts[SERVER]
-    assert doubt.owes, "that was refused"
+    assert doubt.is_owing, "that was refused"
     shared.put("k", 3)
-    assert not doubt.owes
+    assert not doubt.is_owing
 
 
 def test_a_copy_that_was_promoted_while_others_wrote_leaves_memory(shared):

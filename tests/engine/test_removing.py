@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import pytest
 
 from scoutcache.engine.effects import Announce, Clear, Current, Erase, Names, Remove, Renew
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, Mark
 from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 
@@ -229,7 +229,12 @@ def test_what_is_removed_at_last_is_in_doubt_no_longer_and_nothing_else_is_settl
 def test_versions_that_could_not_be_renewed_are_in_doubt_wherever_they_are_asked(shared):
     shared.authority_down = True
     shared.drive(shared.removing.tags("ns", ["red"], cascade=False))
-    assert shared.world.doubts[SERVER].owed == shared.world.doubts[DISK].owed == [Renew("ns", ["red"])]
+    assert shared.world.doubts[SERVER].owed == [Renew("ns", ["red"])]
+    assert not shared.world.doubts[DISK], "it has no versions"
+    marks = (Mark(NAMESPACE_MARK, 1), Mark("red", 1))
+    assert shared.world.is_owed("ns", marks)
+    assert not shared.world.is_owed("ns", (Mark(NAMESPACE_MARK, 1), Mark("blue", 1)))
+    assert not shared.world.is_owed("other", marks)
 
 
 def test_all_of_it_is_one_change(filled):
@@ -291,7 +296,7 @@ def test_where_nobody_can_say_what_depends_on_a_tag_whatever_depends_on_anything
     shared.world.remembered = lambda _, __: [KEY_MARK + "known"]
     shared.drive(shared.removing.tags("ns", ["red"]))
     assert {one.names for one in shared.messages} == {("red", DEPENDED_MARK, KEY_MARK + "known")}
-    assert Renew("ns", ["red", DEPENDED_MARK]) in shared.world.doubts[SERVER].owed
+    assert shared.world.doubts[SERVER].owed == [Renew("ns", ["red", DEPENDED_MARK, KEY_MARK + "known"])]
 
 
 def test_where_nobody_can_say_what_depends_on_a_pattern_what_is_known_of_is_named(shared):

@@ -66,6 +66,13 @@ def test_key_tags_condition_and_namespace_may_follow_from_the_arguments(cache):
     assert cache.get("user:1", namespace="people") == [1, False]
 
 
+@pytest.mark.parametrize("tags", [None, lambda n: None])
+def test_no_tags_may_be_none(cache, tags):
+    double = cache.cached(key="double", tags=tags, depends_on=None)(lambda n: 2 * n)
+    assert double(2) == 4
+    assert list(cache.get_entry("double").tags) == []
+
+
 def test_methods_leave_out_self(cache):
     wrap = cache.cached()
 

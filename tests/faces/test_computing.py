@@ -45,6 +45,35 @@ def test_a_condition_that_is_false_goes_past_the_cache(cache):
     assert cache.get_or_compute("k", pytest.fail, condition=lambda: True) == "kept"
 
 
+EMPTY = {
+    "plain": {},
+    "in time": {"hard_timeout": PATIENCE},
+    "kept": {"error_ttl": 60},
+    "past the cache": {"condition": lambda: False},
+}
+
+
+@pytest.mark.parametrize("how", EMPTY.values(), ids=EMPTY)
+def test_a_factory_that_ends_an_iteration_ends_its_callers(cache, how):
+    expected, named = (RuntimeError, r"the factory raised StopIteration\('dry'\)") if cache.is_async else (
+        StopIteration, "dry")  # fmt: skip
+
+    def stop():
+        raise StopIteration("dry")
+
+    for _ in range(2):  # the second time it may be answered from what is kept
+        with pytest.raises(expected, match=named):
+            cache.get_or_compute("k", stop, **how)
+
+
+def test_an_asynchronous_iteration_that_ends_does_so_for_its_caller(cache):
+    def stop():
+        raise StopAsyncIteration("dry")
+
+    with pytest.raises(StopAsyncIteration, match="dry"):
+        cache.get_or_compute("k", stop)
+
+
 def test_store_if_decides_after(cache):
     assert cache.get_or_compute("k", lambda: "bad", store_if=lambda value: value != "bad") == "bad"
     assert not cache.exists("k")

@@ -81,6 +81,7 @@ def test_one_text_where_several_keys_belong_is_refused(open_cache, call):
         (lambda cache: cache.set("k", 1, tags=5), "tags is a list of them, not 5"),
         (lambda cache: cache.set("k", 1, tags=[["red"]]), "a tag is a str, not list"),
         (lambda cache: cache.set("k", 1, depends_on=5), "depends_on is a list of them, not 5"),
+        (lambda cache: cache.invalidate("k*", tags=None), "tags is a list of them, not None"),
         (lambda cache: cache.invalidate(["k*"]), "a pattern is a str, not list"),
         (lambda cache: cache.set("k", 1, cost=object()), "cost is an amount of money of 0 or more, not <object"),
         (lambda cache: cache.set("k", 1, cost="5"), "cost is an amount of money of 0 or more, not '5'"),
@@ -92,6 +93,21 @@ def test_what_is_of_another_type_is_named(open_cache, call, named):
     with pytest.raises(CacheError, match=re.escape(named)):
         call(cache)
     assert not cache.exists("k")
+
+
+NONE = {"tags": None, "depends_on": None}
+
+
+def test_no_tags_and_no_sources_may_be_none(open_cache):
+    cache = open_cache(["memory"])
+    assert cache.set("set", 1, **NONE)
+    cache.set_many({"many": 1}, **NONE)
+    assert cache.get_or_compute("computed", lambda: 1, **NONE) == 1
+    assert cache.get_or_compute_many(["both"], lambda keys: dict.fromkeys(keys, 1), **NONE) == {"both": 1}
+    cache.hash("hash", tags=None).set_field("field", 1)
+    for key in ("set", "many", "computed", "both", "hash"):
+        entry = cache.get_entry(key)
+        assert (list(entry.tags), list(entry.depends_on)) == ([], [])
 
 
 def test_delete_says_whether_it_was_there(cache):

@@ -121,3 +121,71 @@ def test_what_is_written_meanwhile_is_listed_as_it_is_read(pair):
     assert one.invalidate("mean*", dry_run=True).matched == 1
     assert one.delete("meanwhile")
     assert sorted(one.keys()) == ["k", "source"]
+
+
+BY_TAG = {"tag of the source", "mark_stale tag of the source", "mark_stale own tag"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_disk_is_believed_about_what_nobody_changed(pair, way):
+    server, one, _ = pair
+    others = {f"o{number}": number for number in range(50)}
+    one.set_many(others)
+    one.set("tagged", 1, tags=["green"])
+    one.set("dependent", 1, depends_on=["o1"])
+    assert one.get("tagged") == one.get("dependent") == 1
+    server.pause()
+    WAYS[way](one)
+    one._core.memory.clear(None)
+    assert one.get_many([*others, "tagged"]) == {**others, "tagged": 1}
+    # What depends on an entry with a tag nobody can say while the server is away.
+    assert one.get("dependent") == (None if way in BY_TAG else 1)
+    assert one.get("k") is None
+
+
+@pytest.fixture
+def neighbours(tmp_path, start_redis):
+    """A server of the test's own, and two processes of one machine that know what is in use."""
+    server = start_redis()
+    both = [Cache(directory=tmp_path, redis={"url": server.url}) for _ in "ab"]
+    both[0].set("source", "old", tags=["t"])
+    both[0].set("child", "of the old", depends_on=["source"])
+    for one in both:
+        assert [one.get(key) for key in ("source", "child")] == ["old", "of the old"]
+    yield server, *both
+    server.resume()
+    for one in both:
+        one.close()
+
+
+KNOWN = {"plain": {}, "tag": {"tags": ["t"]}, "dependency": {"depends_on": ["source"]}}
+
+
+@pytest.mark.parametrize("more", KNOWN.values(), ids=KNOWN)
+def test_what_one_process_of_a_machine_computes_the_others_find_on_disk(neighbours, until, more):
+    """Also where some key has dependents: nobody can be asked whether this one has."""
+    server, one, other = neighbours
+    server.pause()
+    assert one.get_or_compute("k", lambda: "computed", **more) == "computed"
+    assert other.get_or_compute("k", lambda: "computed again", **more) == "computed"
+    one.set("k2", "set", **more)
+    assert other.get("k2") == "set"
+    server.resume()
+    until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
+    assert [other.get("k"), other.get("k2")] == ["computed", "set"]
+
+
+@pytest.mark.parametrize("way", ["set", "set_many"])
+def test_what_depends_on_what_is_written_ends_for_neighbours_too(neighbours, until, way):
+    server, one, other = neighbours
+    server.pause()
+    if way == "set":
+        one.set("source", "new", tags=["t"])
+    else:
+        one.set_many({"source": "new", "unrelated": 1}, tags=["t"])
+    assert [one.get("child"), other.get("child")] == [None, None]
+    assert [one.get("source"), other.get("source")] == ["new", "new"]
+    server.resume()
+    until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
+    assert [one.get("child"), other.get("child")] == [None, None]
+    assert [one.get("source"), other.get("source")] == ["new", "new"]

@@ -68,6 +68,21 @@ def test_the_old_value_never_comes_back(change, cache, full, monkeypatch, tmp_pa
         assert other.get("llm:a") is None
 
 
+OTHERS = {"other": {}, "tagged": {"tags": ["green"]}, "dependent": {"depends_on": ["other"]}}
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "clear"])
+def test_what_it_was_told_before_and_nobody_changed_is_believed(change, cache, full):
+    cache.set("llm:a", "old", tags=["red"])
+    for key, more in OTHERS.items():
+        cache.set(key, 1, **more)
+    full()
+    CHANGES[change][0](cache)
+    cache._core.memory.clear(None)
+    assert cache.get_many(list(OTHERS)) == dict.fromkeys(OTHERS, 1)
+    assert [cache.get(key) for key in OTHERS] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("tags", [[], ["blue"]], ids=["known tags", "a new tag"])
 def test_memory_keeps_what_the_disk_could_not_take(tags, cache, full, monkeypatch):
     cache.set("a", "old")

@@ -166,7 +166,8 @@ def test_too_many_doubts_are_owed_as_their_namespaces():
     doubt.about([Ref(space, str(number)) for space in "ab" for number in range(2)], 1)
     assert not doubt.refs
     assert sorted(owed.namespace for owed in doubt.owed) == ["a", "b"]
-    assert doubt.covers(Ref("c", "k"))
+    assert doubt.covers(Ref("a", "k"))
+    assert not doubt.covers(Ref("c", "k"))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("a tier of one's own"), KeyboardInterrupt()], ids=repr)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from scoutcache.chat.prices import output_rate
+from scoutcache.config_sections import ModelPrice
 from scoutcache.insight.report import build_report
 from scoutcache.insight.stats import collect_stats
 
-MODELS = {"big": {"input": 2.5, "output": 10.0}}
-RATES = {name: price["output"] for name, price in MODELS.items()}
+MODELS = {"big": {"input": 2.5, "output": 10.0}, "own": {"input": 0}, "embedding": {"input": 0.1}}
+RATES = {name: output_rate(ModelPrice.model_validate(price)) for name, price in MODELS.items()}
 VALUE = "x" * 4000
 TAGS = ["model:big"]
 
@@ -17,7 +19,7 @@ def price_of(cache, key):
     return cache.get_entry(key).cost
 
 
-def savings(cache):
+def savings(cache, tag="model:big"):
     """The money saved by stats, stats by prefix, stats by tag, and the report."""
     default = cache.cache.config.costs.default_call_usd
     cache.flush()
@@ -26,7 +28,7 @@ def savings(cache):
     by_tag = collect_stats(cache.core.directory, now=now, by="tag", price=default).groups
     report = build_report(cache.core.directory, now=now, costs=default, models=RATES)
     (row,) = report.section("savings").rows
-    tagged = next(one["cost_saved_usd"] for one in by_tag if one["tag"] in {"model:big", "plain"})
+    tagged = next(one["cost_saved_usd"] for one in by_tag if one["tag"] in {tag, "plain"})
     by_prefix = total.stats_by_prefix["llm"]["cost_saved_usd"]
     return [total.estimated_cost_saved, by_prefix, tagged, row["cost_saved_usd"]], row
 
@@ -52,6 +54,14 @@ def test_a_models_price_holds_where_nobody_stated_a_cost(open_cache, tiers, cost
     assert figures == [pytest.approx(6 * usd)] * 4
     assert (row["based_on"], row["estimated"]) == ("prices of models, at least", True)
     assert row["cost_spent_usd"] == pytest.approx(usd)
+
+
+@pytest.mark.parametrize(("model", "usd"), [("own", 0.0), ("embedding", None)])
+def test_what_is_unknown_is_not_nothing_and_what_is_free_is(open_cache, tiers, model, usd):
+    cache, tag = open_cache(tiers, costs={"models": MODELS}), f"model:{model}"
+    cache.set("llm:k", VALUE, tags=[tag])
+    cache.get("llm:k")
+    assert savings(cache, tag)[0] == [usd] * 4
 
 
 def test_a_stated_cost_comes_before_a_models_price(open_cache, tiers):

@@ -53,6 +53,21 @@ def test_a_ttl_of_zero_is_not_stored(cache):
     assert cache.keys() == []
 
 
+def test_an_old_value_ends_with_one_that_is_over_at_once(cache):
+    cache.set_many({"a": "old", "b": "old", "c": "old"})
+    cache.set("d", 1, depends_on=["a"])
+    assert cache.set("a", "new", ttl=0) is False
+    cache.set_many({"b": "new", "missing": "new"}, ttl="0s")
+    assert cache.get_many(["a", "b", "c", "d", "missing"]) == {"c": "old"}
+
+
+def test_a_value_that_began_after_one_that_is_over_at_once_stays(cache):
+    since = cache.position()
+    cache.set("k", "later")
+    assert cache.set("k", "earlier", ttl=0, since=since) is False
+    assert cache.get("k") == "later"
+
+
 @pytest.mark.parametrize("ttl", [-1, math.nan, "soon", "", "-5s", True, timedelta(seconds=-1), [], "5 parsecs"])
 def test_a_ttl_that_is_none_is_refused(cache, ttl):
     for call in (

@@ -11,6 +11,7 @@ from scoutcache.models import EmitResult, InvalidationResult, RuleResult
 def blocking(cache: Cache) -> None:
     assert_type(cache.get("k"), Any)
     assert_type(cache.set("k", 1, ttl="2h", tags=["a"]), bool)
+    assert_type(cache.set("k", 1, tags=None, depends_on=None), bool)
     assert_type(cache.get_many(["k"]), dict[str, Any])
     assert_type(cache.delete_many(["k"]), int)
     assert_type(cache.ttl("k"), float | None)

@@ -37,8 +37,9 @@ ALL_TIERS = ["memory", "redis", "disk"]
 PATIENCE = 5.0
 """Seconds within which all must be well after a fault: the goal."""
 
-CAPACITY, OWED = 10_000, 1_001
-"""The caps of what is remembered for a tier that is away (`scoutcache.engine.doubt`): keys, and larger things."""
+CAPACITY = 21_002
+"""The cap of what is remembered for a tier that is away (`scoutcache.engine.doubt`): 10,000 keys and as many marks,
+1,000 patterns, and one of two kinds above that before they become a namespace."""
 
 LOOK = 1.0
 """Seconds between two looks at how old things are while a server is away."""
@@ -284,7 +285,7 @@ def run_machines(
         report = machines(room, lab, seconds, operations, keys, max_offline, neighbours=neighbours)
     loads, wrong = report["loads"], []
     wrong += ["converged_s"] if report["converged_s"] > PATIENCE else []
-    wrong += ["queue"] if max(load["queue"] for load in loads) > CAPACITY + OWED else []
+    wrong += ["queue"] if max(load["queue"] for load in loads) > CAPACITY else []
     wrong += ["errors"] if any(load["errors"] for load in loads) else []
     # It is looked at about twice a second, and a look may have to wait for a server that doesn't answer.
     wrong += ["too_old"] if max_offline and max(load["oldest_s"] for load in loads) > max_offline + LOOK else []

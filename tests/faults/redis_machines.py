@@ -90,7 +90,7 @@ class Worker:
         self.counts.clear()
         for at in range(operations):
             if at % 100 == 0:
-                self.queue = max(self.queue, *[len(doubt.refs) + len(doubt.owed) for doubt in doubts])
+                self.queue = max(self.queue, *[len(doubt) for doubt in doubts])
                 ahead = at / operations * seconds - (time.monotonic() - began)
                 if ahead > 0:
                     watch.wait(ahead)
@@ -109,7 +109,7 @@ class Worker:
     def _watch(self, over: threading.Event) -> None:
         doubts = self.cache._core.world.doubts
         while not over.wait(0.01):
-            self.queue = max(self.queue, *[len(doubt.refs) + len(doubt.owed) for doubt in doubts])
+            self.queue = max(self.queue, *[len(doubt) for doubt in doubts])
 
     def _one(self, most: float | None) -> None:
         key, cache = self.dice.choice(self.keys), self.cache

@@ -100,6 +100,18 @@ def test_a_write_is_heard_while_the_server_is_away(opened, server):
     assert b.get("k") == "new"
 
 
+@pytest.mark.parametrize("many", [False, True])
+def test_what_was_written_just_before_the_server_went_is_heard_of(opened, server, many):
+    """The stream was not read any more, and in the outage the older value would be served to its end."""
+    a, b = opened(), opened(deaf=True)
+    a.set("k", "old")
+    kept(b)
+    a.set_many({"k": "new", "l": 1}) if many else a.set("k", "new")
+    server.pause()
+    assert a.get("something") is None
+    assert b.get("k") == "new"
+
+
 def test_what_was_computed_before_a_neighbours_invalidation_is_not_kept(opened):
     a, b = opened(), opened(deaf=True)
 
@@ -326,7 +338,7 @@ def test_a_full_server_is_owed_by_one_of_them(opened, server, until, way):
     INVALIDATIONS[way](a)
     time.sleep(GRACE + 1.0)
     assert entrusted
-    assert not b._core.world.doubts[1].owes
+    assert not b._core.world.doubts[1].is_owing
     server.cli("CONFIG", "SET", "maxmemory", "0")
     a._core.background.turn()
     until(lambda: not b._core.world.doubts[1], "who owed it has made it good")

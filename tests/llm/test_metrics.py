@@ -45,6 +45,16 @@ def test_money_is_unknown_without_a_price(open_llm):
     assert llm.driven.stats().estimated_cost_saved is None
 
 
+@pytest.mark.parametrize(("price", "usd"), [({"input": 0}, 0.0), ({"input": 0.1}, None)])
+def test_what_is_free_costs_nothing_though_nobody_told_its_tokens(open_llm, price, usd):
+    llm, without_usage = open_llm(costs={"models": {"gpt-4o": price}}), answer()
+    del without_usage["usage"]
+    for _ in range(2):
+        llm.get_or_call(ASK, lambda: without_usage)
+    found = llm.metrics()
+    assert found.cost_usd == found.cost_saved_usd == llm.driven.stats().estimated_cost_saved == usd
+
+
 def test_a_price_that_came_later_holds_for_what_is_saved_from_then_on(open_llm):
     with_none = open_llm()
     with_none.set(ASK, answer())
@@ -120,6 +130,29 @@ def test_counts_of_long_ago_are_let_go_of(llm, fake_clock):
         fake_clock.advance(PIECE)
     assert len(ledger_of(llm.driven.core)._counts) <= 3
     assert llm.metrics().input_tokens == 5
+
+
+def test_a_cache_that_is_off_counts_what_went_past_it_and_stores_nothing(open_llm, fake_clock):
+    llm, model = open_llm(enabled=False, costs={"models": {"gpt-4o": {"input": 2, "output": 10}}}), Model()
+
+    def fail():
+        raise LookupError("upstream")
+
+    for _ in range(2):
+        llm.get_or_call(ASK, model)
+    assert llm.get(ASK) is None
+    with pytest.raises(LookupError):
+        llm.get_or_call(ASK, fail)
+    llm.driven.flush()
+    fake_clock.advance(3 * PIECE)
+    llm.driven.flush()
+    found = llm.metrics()
+    assert (found.requests, found.hit_rate, found.bypassed, found.calls, found.errors) == (0, None, 4, 3, 1)
+    assert (found.tokens, found.cost_usd, found.cost_saved_usd) == (2200, pytest.approx(0.006), None)
+    assert not any(tier.usage().entries for tier in llm.driven.core.tiers)
+    fake_clock.advance(25 * 3600)
+    llm.driven.flush()
+    assert ledger_of(llm.driven.core).held() == {}
 
 
 def test_namespaces_are_counted_apart(llm):

@@ -13,15 +13,14 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from scoutcache.errors import CacheError, ConfigError
-from scoutcache.insight.operations import Operations, in_order
+from scoutcache.insight.operations import Operations, files_in, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests
-from scoutcache.oplog.filing import LogFile, find_files, name_of
+from scoutcache.oplog.filing import LogFile, name_of
 from scoutcache.oplog.linelog import FOLDER
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line, kept_at
-from scoutcache.settings.folders import holds_cache
 
 __all__ = ["Logged", "expect", "is_log", "lines_of", "requests_of"]
 
@@ -81,9 +80,7 @@ def _of_directory(path: Path, since: float | None) -> Operations:
     if not path.exists():
         raise ConfigError(f"there is no cache in {path}, and so no log of one",
                           hint="name the directory of a cache that was used, or files of a log")  # fmt: skip
-    if not (files := find_files(path)) and not holds_cache(path):
-        raise ConfigError(f"{path} holds no files of a log", hint="those end in .jsonl, .jsonl.zst or .parquet; "
-                          "name such a file, their folder, or a cache's directory")  # fmt: skip
+    files = files_in(path)
     return Operations(path, since, files=[file for file in files if since is None or file.changed >= since])
 
 
