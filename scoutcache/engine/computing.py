@@ -380,6 +380,4 @@ def _saved(flight: Flight, ref: Ref, recipe: Recipe) -> float | None:
 
 
 def _as_found(one: Found) -> dict[str, Any]:
-    if one.tier == "memory":
-        return {"size": one.size}
-    return {"size": one.raw_size, "handled": one.handled}
+    return {"size": one.raw_size} | ({} if one.tier == "memory" else {"handled": one.handled})

@@ -30,7 +30,7 @@ def test_a_write_says_what_it_takes_in_the_tiers_and_what_the_codec_did(open_cac
     cache.set("llm:1", TEXT)
     plain, packed = logged(cache, "set")
     assert (plain.codec, packed.codec) == ("none", "lz4")
-    assert packed.size == TEXT.__sizeof__()
+    assert packed.size == len(TEXT)
     assert packed.stored == cache.get_entry("llm:1").size_bytes or packed.stored < packed.size / 5
     assert plain.codec_us == packed.codec_us == 0, "the clock of this test stands still"
 
@@ -211,7 +211,7 @@ def test_a_refresh_beside_the_calls_is_a_run_and_a_write(open_cache, fake_clock)
     cache.close()  # which waits for it
     lines = sorted(read_operations(cache.core.directory), key=lambda line: line.time)
     [refresh], [_, written] = ([line for line in lines if line.op == op] for op in ("refresh", "set"))
-    assert (refresh.outcome, refresh.cost, refresh.size) == ("stored", 0.5, "new".__sizeof__())
+    assert (refresh.outcome, refresh.cost, refresh.size) == ("stored", 0.5, len("new"))
     assert (written.tags, written.cost, written.ttl, written.codec) == (("t",), 0.5, 70.0, "none")
 
 
