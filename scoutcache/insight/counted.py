@@ -41,6 +41,7 @@ MEANINGS: Final = {
     "corrupt": "stored bytes were damaged: run scoutcache verify",
     "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
     "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
+    "failed": "another call's computation had failed, under way or kept (error_ttl): nothing was computed",
     "bypassed": "a condition said no, or the cache was switched off",
 }
 LEFT: Final = {
