@@ -11,6 +11,9 @@ Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is No
 Rule 4: only the first act after the entry was last known to live, and within its ttl, ended it; later ones found
         nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't
         say: when something else could have ended it after that, nobody is named.
+Rule 5: several processes may miss by one act, each before what another computed was there.  It ended all of theirs:
+        lines are in the order in which things began, so whoever asked before what brought the key back was over, or
+        while others still brought it back, is told of that act.
 """
 
 from __future__ import annotations
@@ -67,6 +70,8 @@ class Story:
         self.by: dict[str, Any] | None = None
         self._act: tuple[dict[str, Any] | None, float] = None, -math.inf
         """The act that was over last of those that ended it, and when: what was made meanwhile may have died of it."""
+        self._felt = -math.inf
+        """Until when who asks may miss by that act (Rule 5)."""
 
     @classmethod
     def of(
@@ -122,7 +127,7 @@ class Story:
             self._lives(line, _end_of(line))
         elif line.op == "set" and line.outcome != "refused":
             self._lives(line, _end_of(line))
-            self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
+            self._since = _over(line)  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
             if _TAKEN[line.op] == "invalidated":
@@ -133,15 +138,16 @@ class Story:
 
     def _lives(self, line: Line, until: float) -> None:
         self._taken, self._known, self._until, self._doubtful, self.by = None, True, until, False, None
-        if line.time > self._act[1]:
-            self._act = None, -math.inf
+        if line.time > self._act[1] and (self._felt == math.inf or line.time < self._felt):
+            over = _over(line)
+            self._felt = over if self._felt == math.inf else max(self._felt, over)
 
     def _ended(self, line: Line, *, doubtful: bool) -> None:
         """An act that would end the entry, if there is one."""
         if not self._known or line.time >= self._until:
             return
-        if (over := line.time + (line.latency_us or 0.0) / 1e6) > self._act[1]:
-            self._act = _act(line), over
+        if (over := _over(line)) > self._act[1]:
+            self._act, self._felt = (_act(line), over), math.inf
         if self._taken != "invalidated":
             self._taken, self.by, self._doubtful = "invalidated", _act(line), doubtful
         elif self._doubtful:  # one or the other
@@ -159,7 +165,7 @@ class Story:
                 reason = self._reason_at(line.time) or reason
             elif reason == "expired" and self._taken == "invalidated":
                 reason = "invalidated"
-            by = self._act[0] if self._taken is None else self.by
+            by = self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
             self._tell(line, reason, by if reason == "invalidated" else None)
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
@@ -174,6 +180,11 @@ class Story:
         if self._taken or not self._known or time < self._since:
             return self._taken
         return "expired" if time >= self._until else "evicted"
+
+
+def _over(line: Line) -> float:
+    """When what the line tells of was over."""
+    return line.time + (line.latency_us or 0.0) / 1e6
 
 
 def _end_of(line: Line) -> float:

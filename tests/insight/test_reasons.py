@@ -348,3 +348,29 @@ def test_of_two_acts_the_one_that_was_under_way_then_ended_what_was_made(
     say("get", "miss", reason="invalidated")
     recorder.close({})
     assert last(directory) == ("invalidated", ("invalidate", "llm:*"))
+
+
+def test_all_that_missed_by_one_act_before_the_key_was_back_are_told_of_it(
+    recorder: Recorder, fake_clock: Any, directory: Path
+) -> None:
+    """Lines are in the order in which things began; what one of several computed was there when it was over."""
+    started = fake_clock.monotonic_ns()
+
+    def say(at_ms: int, ms: int, kind: str, outcome: str, key: str = "llm:1", **more: Any) -> None:
+        began = started + at_ms * 1_000_000
+        recorder.record(kind, "default", key, outcome=outcome, began_ns=began, ended_ns=began + ms * 1_000_000,
+                        **{"tier": None, **more})  # fmt: skip
+
+    say(0, 1, "set", "stored", ttl=3600.0)
+    say(100, 1, "invalidate", "invalidated", "llm:*", reason="deploy")
+    say(103, 12, "compute", "hit", reason="joined")
+    say(105, 10, "compute", "miss", reason="invalidated")
+    say(105, 10, "set", "stored", ttl=3600.0)
+    say(110, 10, "compute", "miss", reason="invalidated")
+    say(110, 10, "set", "stored", ttl=3600.0)
+    say(118, 5, "compute", "miss", reason="invalidated")
+    say(118, 5, "set", "stored", ttl=3600.0)
+    say(900, 1, "compute", "miss", reason="invalidated")  # by what the log doesn't hold
+    recorder.close({})
+    told = [one["by"] and one["by"]["reason"] for one in explain(directory, "default", "llm:1")]
+    assert told == [None, "deploy", "deploy", "deploy"]
