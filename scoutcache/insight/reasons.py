@@ -2,9 +2,11 @@
 
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
-        What was stored before and that nobody took away has expired if its ttl was over, or else was evicted: the disk
-        tier notes no names of what it removes.  So is ``expired`` (past its time): a key or pattern that was marked
-        stale cut the time of its entries short, and what was taken away may have lain there until its time was over.
+        What was stored before and that nobody took away has expired if its ttl was over; else it was evicted, if a
+        tier has removed any since, of which it notes no names.  Otherwise it is as cold here as it was counted: the
+        disk may have been full, or somebody removed the files.  ``expired`` (past its time) is looked at again too: a
+        key or pattern that was marked stale cut the time of its entries short, and what was taken away may have lain
+        there until its time was over.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
         clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
@@ -20,6 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -27,6 +30,7 @@ from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
+from scoutcache.oplog.ledger import read_counts
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import (
     HIT_OUTCOMES,
@@ -55,7 +59,10 @@ class Story:
     ``{at, op, what, reason, user, pid, command, process}``.
     """
 
-    def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
+    def __init__(
+        self, namespace: str, key: str, behind: Sequence[str] = (), evicted: Callable[[], float] = lambda: -math.inf
+    ) -> None:
+        """*evicted* says until when tiers have removed entries whose names nobody noted."""
         self.outcomes: list[dict[str, Any]] = []
         self._hits = _Target(namespace, key)
         self._behind = {one: _changing(namespace, one) for one in behind}
@@ -70,6 +77,7 @@ class Story:
         self.by: dict[str, Any] | None = None
         self._act: tuple[dict[str, Any] | None, float] = None, -math.inf
         """The act that was over last of those that ended it, and when: what was made meanwhile may have died of it."""
+        self._evicted = evicted
         self._felt = -math.inf
         """Until when who asks may miss by that act (Rule 5)."""
 
@@ -90,7 +98,7 @@ class Story:
             behind = sorted(found | {*behind})
             lines = _lines(directory, namespace, [key, *behind], key, hits)
             found = _named_by(lines)
-        story = cls(namespace, key, behind)
+        story = cls(namespace, key, behind, cache(partial(_last_evicted, directory)))
         for line in lines:
             story.add(line)
         return story
@@ -167,6 +175,8 @@ class Story:
                 reason = "invalidated"
             by = self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
             self._tell(line, reason, by if reason == "invalidated" else None)
+            if reason == "corrupt":  # and is there no more
+                self._taken, self._known = None, False
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
         self.outcomes.append({
@@ -179,7 +189,16 @@ class Story:
     def _reason_at(self, time: float) -> str | None:
         if self._taken or not self._known or time < self._since:
             return self._taken
-        return "expired" if time >= self._until else "evicted"
+        if time >= self._until:
+            return "expired"
+        return "evicted" if self._evicted() >= self._since else None
+
+
+def _last_evicted(directory: Path) -> float:
+    """When the minute was over in which a tier last removed entries without a name to make room."""
+    counts = read_counts(directory, since=None, now=0.0, by_minute=True)
+    rows = counts.tally.counters.values()
+    return max((60.0 * row.minute + 60 for row in rows if row.kind == "evict" and not row.namespace), default=-math.inf)
 
 
 def _over(line: Line) -> float:
