@@ -46,7 +46,14 @@ from scoutcache.ports import Ports
 from scoutcache.rulebook import RuleBook
 from scoutcache.ruling import Dependents
 from scoutcache.settings import directory_of, load_config, needs_trust
-from scoutcache.telling import say_hook_failed, tell_recorder, tell_refresh_failed, tell_refreshed, warn_of_trouble
+from scoutcache.telling import (
+    say_hook_failed,
+    tell_recorder,
+    tell_refresh_failed,
+    tell_refreshed,
+    tell_what_writes_removed,
+    warn_of_trouble,
+)
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -157,6 +164,7 @@ class Assembly:
         warn_of_trouble(self._hooks, {tier.name for tier in tiers if getattr(tier, "warns", False)})
         core.alarms.hear(self._hooks, self._clocks.monotonic)
         tell_recorder(self._hooks, self._recorder, self._clocks.monotonic_ns)
+        tell_what_writes_removed(self._recorder, self._hooks, tiers)  # a database that opening set aside
         _open_cores.add(core)
         core.background.start()
         if self._remote is not None and self._clocks.ticking:

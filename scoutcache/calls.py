@@ -101,7 +101,7 @@ class Calls:
         began = core.clocks.monotonic_ns()
         live = self.peek(ref)
         if live is not None:
-            self.recording.hit(ref, began, live.size, making_us(key))
+            self.recording.hit(ref, began, live.written, making_us(key))
             if core.world.sliding is not None:
                 yield from self.renew([ref])
             return live.value()
@@ -200,7 +200,7 @@ class Calls:
         if lives:
             own, ended = self.recording.share(began, len(refs))
             for ref, live in lives.items():
-                self.recording.hit(ref, own, live.size, made.get(ref), ended)
+                self.recording.hit(ref, own, live.written, made.get(ref), ended)
             yield from self.renew(list(lives))
         if wanted:
             yield from self._get_lower(wanted, values, began, made)
@@ -301,7 +301,7 @@ class Calls:
             ref, handled = entry.ref, entry.handled
             core.recorder.record(
                 "set", ref.namespace, ref.key, tier=None, outcome=outcome, reason=reason, began_ns=began_ns,
-                ended_ns=ended_ns, size=entry.live.size, cost=entry.cost, tags=tuple(tags),
+                ended_ns=ended_ns, size=entry.live.written, cost=entry.cost, tags=tuple(tags),
                 depends_on=tuple(depends_on), ttl=entry.lifetime.fresh + entry.lifetime.stale, stored=handled.size,
                 codec=handled.compression, codec_us=None if handled.size is None else handled.ns / 1000,
                 keygen_us=made.get(ref),

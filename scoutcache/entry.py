@@ -141,12 +141,14 @@ class Encoded(NamedTuple):
 class Live(NamedTuple):
     """A value as the memory tier keeps it: itself when immutable, else encoded and decoded anew on each hit.
 
-    *decode* is None for an immutable value; *size* is in bytes.
+    *decode* is None for an immutable value; *size* is the bytes that memory keeps, *written* those of the value as
+    serialized, before compression: of text its own alone, 0 where nobody knows.
     """
 
     held: Any
     decode: Callable[[Any], Any] | None
     size: int
+    written: int = 0
 
     def value(self) -> Any:
         """The value, safe from what anybody did to it since."""

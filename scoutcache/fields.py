@@ -123,7 +123,7 @@ class _Fields:
             tags, depends_on = header.tags, list(header.depends_on)
         taken = yield from core.writing.store([entry], began, tags=tags, depends_on=depends_on, refused=refused)
         if taken:
-            calls.recording.done("set", self._ref, began_ns, outcome="stored", size=entry.live.size, tags=tags)
+            calls.recording.done("set", self._ref, began_ns, outcome="stored", size=entry.live.written, tags=tags)
         elif refused:  # and the fields that were are no longer right
             yield from calls.delete_older(self._ref, began.start)
         return bool(taken)

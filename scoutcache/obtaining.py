@@ -68,7 +68,7 @@ def obtain(
     else:
         live = _at_once(calls, ref, recipe)
         if live is not None:
-            calls.recording.hit(ref, began, live.size, making_us(key))
+            calls.recording.hit(ref, began, live.written, making_us(key))
             yield from calls.renew([ref])
             return live.value()
         near = MISSING if core.by_meaning is None else (yield from _near(calls, key, ref, recipe))

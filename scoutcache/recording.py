@@ -46,7 +46,7 @@ class Recording:
         core = self._core
         if found.tier == "memory":
             core.world.served(found.header)
-            self.hit(ref, began, found.size, keygen_us, ended)
+            self.hit(ref, began, found.raw_size, keygen_us, ended)
             return
         core.recorder.record(
             "get", ref.namespace, ref.key, tier=found.tier, outcome="hit", began_ns=began,

@@ -9,7 +9,7 @@ from typing import Any
 from scoutcache import events
 from scoutcache.engine.recipe import Outcome
 from scoutcache.entry import Handled, Ref
-from scoutcache.errors import CacheError, SerializationError
+from scoutcache.errors import CacheError, CorruptEntry, SerializationError
 from scoutcache.events import Hooks
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.tiers.base import Tier
@@ -129,3 +129,5 @@ def tell_what_writes_removed(recorder: Recorder, hooks: Hooks | None, tiers: Seq
     for tier in tiers:
         if hasattr(tier, "take_left"):
             tell_left(recorder, hooks, tier.name, tier.take_left())
+        for reason in tier.take_lost() if hasattr(tier, "take_lost") else ():
+            recorder.error(tier.name, CorruptEntry(f"the database was set aside as damaged: {reason}"))

@@ -70,7 +70,11 @@ _Max = Annotated[
 ]
 _Wait = Annotated[
     str | None,
-    typer.Option("--wait", metavar="SECONDS", help="Until every live process has applied it; exit 3 if one has not."),
+    typer.Option(
+        "--wait",
+        metavar="SECONDS",
+        help="Until every live process has applied it; exit 3 if one has not, or nobody can tell.",
+    ),
 ]
 
 
@@ -372,9 +376,12 @@ def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
     session.out.record(figures(result, dry_run=dry_run) | ({} if waited is None else waited.as_dict()))
     code = failed(session, result.failed, result.by_tier)
-    if waited is None or not waited.behind:
+    if waited is None or not (waited.behind or waited.unknown):
         return code
     from scoutcache.cli.waiting import named
+
+    if waited.unknown is not None:
+        session.warn(f"the other processes can't be waited for: {waited.unknown}")
 
     for member in waited.behind:
         session.warn(f"{named(member)} has not applied it after {waited.seconds:.1f} s")

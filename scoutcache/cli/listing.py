@@ -196,14 +196,18 @@ def explain(
 ) -> None:
     """Tell from the operation log why the last misses of a key were misses.
 
-    A miss whose computation failed names the type of the error, one that was kept (error_ttl) too.
+    A miss whose computation failed names the type of the error.
 
-    Reasons: cold (never stored), expired, evicted, invalidated (and by whom, where the log knows), refused (by a check
-    such as validate), corrupt, unknown_type (of a class that this process doesn't know), unavailable (a tier that may
-    have it could not be asked), bypassed (a condition said no, or the cache was switched off). With --hits also fresh,
-    stale (served past its time, while it was refreshed or because that failed) and joined (it waited for another
-    caller's computation), each with the tier that answered, how long it took and how much of that was waiting. The log
-    is sampled where the configuration says so; then it knows only what was sampled, but of invalidations all.
+    Reasons: cold (never stored, or nobody knows what became of it), expired, evicted, invalidated (and by whom, where
+    the log knows), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
+    unknown_type (of a class that this process doesn't know), unavailable (a tier that may have it could not be asked),
+    failed (it got the error of another call's computation, one it waited for or one that is kept by error_ttl),
+    bypassed (a condition said no, or the cache was switched off). They are those that stats counts, but that what was
+    counted as cold may be explained by the log: by its time, an invalidation, or evictions since it was stored. With
+    --hits also fresh, stale (served past its time, while it was refreshed or because that failed) and joined (it waited
+    for another caller's computation), each with the tier that answered, how long it took and how much of that was
+    waiting. The log is sampled where the configuration says so; then it knows only what was sampled, but of
+    invalidations all.
     """
     from scoutcache.cli.telling import act
     from scoutcache.insight.reasons import Story

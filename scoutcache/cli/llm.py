@@ -11,6 +11,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.removed import failed, figures
 from scoutcache.cli.state import Session
+from scoutcache.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.llm import LlmMetrics
@@ -27,6 +28,9 @@ _BY: Final = {"model": "models", "operation": "operations", "provider": "provide
 _SHOWN: Final = (
     "requests", "hits", "hit_rate", "calls", "tokens", "tokens_saved", "cost_usd", "cost_saved_usd",
 )  # fmt: skip
+
+NAMED: Final = 5
+"""Models without a price that are named."""
 
 Names = list[str] | None
 
@@ -49,7 +53,7 @@ def stats(
     """Show what models were asked by way of the cache: requests, hits, calls, tokens and money, of all processes.
 
     To ten minutes, and for as long as llm.metrics_ttl keeps counts. Money is unknown for models without a price in
-    costs.models. JSON holds all groupings.
+    costs.models; sums leave those out, and say of how many calls and hits. JSON holds all groupings.
     """
     if not 0 < hours < float("inf"):
         raise Usage("--hours is a number of more than 0")
@@ -71,12 +75,24 @@ def stats(
         session.note(f"no model was asked in the last {hours:g} h, as far as cache.llm knows")
     elif metrics.hits and metrics.cost_saved_usd is None:
         session.note("money is unknown without prices in [costs.models]")
+    elif metrics.unpriced_calls or metrics.unpriced_hits:
+        session.note(_least(metrics))
+
+
+def _least(metrics: LlmMetrics) -> str:
+    """Of what the money of all tells nothing, and which models want a price."""
+    models = [name for name, one in metrics.by_model.items() if one.unpriced_calls or one.unpriced_hits]
+    some = ", ".join([*models[:NAMED], *(["…"] if len(models) > NAMED else [])])
+    return (f"money is at least that much: no price is known of {metrics.unpriced_calls} of "
+            f"{counted(metrics.calls, 'call')} and {metrics.unpriced_hits} of {counted(metrics.hits, 'hit')}"
+            f"{f' ({some})' if some else ''}")  # fmt: skip
 
 
 def _picked(shown: dict[str, Any]) -> dict[str, Any]:
     """What people are shown of the whole: what has no value is left out."""
     names = ("hours", "requests", "hits", "misses", "hit_rate", "bypassed", "calls", "errors", "input_tokens",
-             "output_tokens", "tokens_saved", "cost_usd", "cost_saved_usd", "p50_latency", "p95_latency")  # fmt: skip
+             "output_tokens", "tokens_saved", "cost_usd", "cost_saved_usd", "unpriced_calls",
+             "unpriced_hits", "p50_latency", "p95_latency")  # fmt: skip
     picked = {name: shown[name] for name in names}
     return {**picked, **{f"not_kept_{reason}": number for reason, number in shown["not_kept"].items()}}
 

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.channels.private import PrivateJournal
-from scoutcache.cli.errors import UNREACHABLE, CommandError
 from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.presence import Member, members
 
@@ -29,14 +28,21 @@ POLL: Final = 0.01
 
 
 class Waited(NamedTuple):
-    """How long it took, how many other processes there were, and who has not applied it."""
+    """How long it took, how many other processes there were, and who has not applied it.
+
+    *unknown* says why the others can't be waited for; how many they are, and who is behind, nobody can tell then.
+    """
 
     seconds: float
-    processes: int
-    behind: Sequence[AnyMember]
+    processes: int | None = None
+    behind: Sequence[AnyMember] = ()
+    unknown: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """The fields that ``--wait`` adds."""
+        if self.unknown is not None:
+            told = {"waited_s": round(self.seconds, 3), "processes": None, "behind": None}
+            return told | {"not_waited_for": self.unknown}
         behind = [
             {"process": one.name, **_host(one.who), "pid": one.who and one.who.pid,
              "user": one.who and one.who.user, "command": one.who and one.who.command}
@@ -59,17 +65,19 @@ def wait_for_all(
     core: Core, seconds: float, *, clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> Waited:  # fmt: skip
-    """Wait at most *seconds* until every other process has applied what stands in the channel now.
-
-    Raises `CommandError` where nobody can be told or waited for.
-    """
-    others: _Here | _OnServer = _OnServer(core) if hasattr(core.journal, "layout") else _Here(core)
+    """Wait at most *seconds* until every other process has applied what stands in the channel now."""
+    if isinstance(core.journal, PrivateJournal):
+        return Waited(0.0, unknown=f"{core.directory} can't be written")
     began = clock()
-    found = others.all()
-    behind = [one for one in found if one.position < others.position]
-    while behind and clock() - began < seconds:
-        sleep(min(POLL, max(0.0, seconds - (clock() - began))))
-        behind = [one for one in others.again(behind) if one.position < others.position]
+    try:
+        others: _Here | _OnServer = _OnServer(core) if hasattr(core.journal, "layout") else _Here(core)
+        found = others.all()
+        behind = [one for one in found if one.position < others.position]
+        while behind and clock() - began < seconds:
+            sleep(min(POLL, max(0.0, seconds - (clock() - began))))
+            behind = [one for one in others.again(behind) if one.position < others.position]
+    except TierUnavailable as error:
+        return Waited(clock() - began, unknown=str(error))
     return Waited(clock() - began, len(found), behind)
 
 
@@ -77,9 +85,6 @@ class _Here:
     """The other processes of this machine."""
 
     def __init__(self, core: Core) -> None:
-        if isinstance(core.journal, PrivateJournal):
-            known = f"no process can be told or waited for: {core.directory} can't be written"
-            raise CommandError(known, code=UNREACHABLE)
         self._directory, self.position = core.directory, core.journal.end()
         self._own = getattr(core.background, "present_as", None)
 
@@ -105,10 +110,7 @@ class _OnServer:
         from scoutcache.channels import members as remote
         from scoutcache.server.commands import perform
 
-        try:
-            found = perform(remote.members(self._stream.layout), self._stream.conduit)
-        except TierUnavailable as error:
-            raise CommandError(f"no process can be waited for: {error}", code=UNREACHABLE, hint=error.hint) from error
+        found = perform(remote.members(self._stream.layout), self._stream.conduit)
         return [one for one in found if one.name != self._own]
 
     def again(self, behind: Sequence[Any]) -> list[Any]:

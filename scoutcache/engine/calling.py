@@ -163,8 +163,8 @@ class Calling:
             if not found:
                 self._world.hooks.emit(events.Computed(*ref, share, kept))
             outcome = Outcome(
-                values[ref], "found" if found else "computed", None, reasons[ref], share, entry.cost, entry.live.size,
-                _kept(entry, said) if kept else None, entry.handled if kept else None, waited,
+                values[ref], "found" if found else "computed", None, reasons[ref], share, entry.cost,
+                entry.live.written, _kept(entry, said) if kept else None, entry.handled if kept else None, waited,
             )  # fmt: skip
             job.results.add(ref, entry.live, outcome)
 

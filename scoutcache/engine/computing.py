@@ -19,7 +19,7 @@ Rule 7: a value that was computed from before an invalidation isn't given to who
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from scoutcache import events
 from scoutcache.coherence.messages import concerns
@@ -79,7 +79,7 @@ class Computing:
                 if mine.keys:
                     yield from self._lead(mine, recipe, outcomes)
                 for ref, flight in others.items():
-                    joined = yield from self._join(flight, ref, recipe)
+                    joined = yield from self._join(flight, ref, recipe, outcomes)
                     if joined is not None:
                         outcomes[ref] = joined
                 wanted = [ref for ref in wanted if ref not in outcomes]
@@ -99,8 +99,13 @@ class Computing:
 
     # -- leading and following
 
-    def _join(self, flight: Flight, ref: Ref, recipe: Recipe) -> Flow[Outcome | None]:
-        """What another caller's flight gave; None when it gave nothing that this caller can use."""
+    def _join(
+        self, flight: Flight, ref: Ref, recipe: Recipe, outcomes: dict[Ref, Outcome]
+    ) -> Flow[Outcome | None]:
+        """What another caller's flight gave; None when it gave nothing that this caller can use.
+
+        Where that failed, *outcomes* says that it was no computation of this caller's.
+        """
         began = self._clock()
         try:
             with Waiting(flight):
@@ -113,6 +118,11 @@ class Computing:
         except FactoryTimeout:
             if flight.gave_up and self._clock() < recipe.ends:  # how long to wait each caller says for itself
                 return None
+            raise
+        except FlightCycle:
+            raise
+        except Exception:
+            outcomes[ref] = _FAILED
             raise
         live = lives.get(ref)
         if live is None or self._is_outdated(flight, ref) or not recipe.accepts(value := live.value()):
@@ -335,6 +345,7 @@ class Computing:
         missing, recipe = job.flight.keys, job.recipe
         for ref in missing if recipe.error_ttl is not None else ():
             if (error := self._world.failures.kept(ref)) is not None:
+                job.results.outcomes.update(dict.fromkeys(missing, _FAILED))
                 raise error
         while missing and (running := (yield from self._under_way(job, missing))):
             if not (yield from self._take_all(job, running)):
@@ -374,12 +385,14 @@ class Computing:
         return True
 
 
+_FAILED: Final = Outcome(MISSING, "failed", None, "failed")
+"""Of who gets the error of a computation that was another call's: one under way, or one whose error is kept."""
+
+
 def _saved(flight: Flight, ref: Ref, recipe: Recipe) -> float | None:
     """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
     return recipe.cost if (cost := flight.costs.get(ref)) is None else cost
 
 
 def _as_found(one: Found) -> dict[str, Any]:
-    if one.tier == "memory":
-        return {"size": one.size}
-    return {"size": one.raw_size, "handled": one.handled}
+    return {"size": one.raw_size} | ({} if one.tier == "memory" else {"handled": one.handled})

@@ -206,9 +206,10 @@ class Waiting:
         for reached in reachable(self._flight):
             if reached in own:
                 self.__exit__()
+                awaited = own[-1] if reached is self._flight else reached  # which asks from within it
                 raise FlightCycle(
                     f"computing {_name(own[-1])} asks for {_name(self._flight)}, which is waiting for "
-                    f"{_name(reached)}: neither could ever end",
+                    f"{_name(awaited)}: neither could ever end",
                     hint="compute one of them outside the other's factory",
                 )
 

@@ -133,7 +133,7 @@ class Writing:
         began = codec.clock()
         live, encoded = codec.hold(value)
         if cost is None and tags and self._world.price is not None:
-            cost = self._world.price(tags, live.size)
+            cost = self._world.price(tags, live.written)
         return Entry(ref, live, encoded, lifetime, cost, None, Handled(ns=codec.clock() - began))
 
     def store(

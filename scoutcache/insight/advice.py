@@ -105,7 +105,7 @@ def _corrupt(seen: Seen) -> Iterator[Recommendation]:
 
 
 def _failing(seen: Seen) -> Iterator[Recommendation]:
-    rows = seen.rows("failures")
+    rows = [row for row in seen.rows("failures") if row["failures"]]
     if rows:
         most = rows[0]
         yield Recommendation(f"Look at what computes these: it fails with {most['error']}.", seen.place(most),

@@ -38,9 +38,10 @@ MEANINGS: Final = {
     "evicted": "stored once, but there was no room to keep it: more room would have answered",
     "invalidated": "stored once, but declared outdated",
     "refused": "what was stored did not pass a check (validate, exists), and was removed",
-    "corrupt": "stored bytes were damaged: run scoutcache verify",
+    "corrupt": "stored bytes were damaged, or the database they may have been in: run scoutcache verify",
     "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
     "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
+    "failed": "another call's computation had failed, under way or kept (error_ttl): nothing was computed",
     "bypassed": "a condition said no, or the cache was switched off",
 }
 LEFT: Final = {

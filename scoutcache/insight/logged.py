@@ -88,20 +88,25 @@ def wasted(log: Log) -> Section:
 
 
 def failures(log: Log) -> Section:
-    """By namespace and prefix: what computing raised, for whom it was asked or beside the calls."""
+    """By namespace and prefix: what computing raised, for whom it was asked or beside the calls.
+
+    Who got the error of another's computation, or stopped waiting for one that goes on, made none that failed.
+    """
     import numpy as np
 
     rows = np.flatnonzero((log.missed | log.says("op", "refresh")) & ~log.says("error", ""))
     table = log.names.iloc[log.entry[rows]].assign(
-        error=log.word("error", rows), calls=log.flag("request")[rows], at=log.at("time", rows)
+        error=log.word("error", rows), calls=log.flag("request")[rows], at=log.at("time", rows),
+        own=~log.flag("request")[rows] | ~(log.says("reason", "failed") | log.says("error", "FactoryTimeout"))[rows],
     )
     by = table.groupby(["namespace", "prefix", "error"], observed=True, sort=True)
-    found = by.agg(failures=("at", "size"), calls=("calls", "sum"), keys=("key", "nunique"), at=("at", "max"))
+    found = by.agg(failures=("own", "sum"), calls=("calls", "sum"), keys=("key", "nunique"), at=("at", "max"))
     found = found.reset_index().sort_values("failures", ascending=False, kind="stable").head(TOP)
     found["last_at"] = [moment(at) for at in found["at"]]
     columns = ("namespace", "prefix", "error", "failures", "calls", "keys", "last_at")
     about = "What the functions raised that compute: the calls got the error, or a stale value while a refresh failed. "
-    about += "An error that is kept (error_ttl) counts for each call that got it."
+    about += "Calls that got the error of another's computation, or a kept one (error_ttl), count as calls alone; so "
+    about += "do those whose hard_timeout was over: a FactoryTimeout ends the waiting, and the computation goes on."
     return Section("failures", "Computations that failed", columns, plain_rows(columns, _records(found)), LOG,
                    about=about)  # fmt: skip
 

@@ -2,21 +2,27 @@
 
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
-        What was stored before and that nobody took away has expired if its ttl was over, or else was evicted: the disk
-        tier notes no names of what it removes.  So is ``expired`` (past its time): a key or pattern that was marked
-        stale cut the time of its entries short, and what was taken away may have lain there until its time was over.
+        What was stored before and that nobody took away has expired if its ttl was over; else it was evicted, if a
+        tier has removed any since, of which it notes no names.  Otherwise it is as cold here as it was counted: the
+        disk may have been full, or somebody removed the files.  ``expired`` (past its time) is looked at again too: a
+        key or pattern that was marked stale cut the time of its entries short, and what was taken away may have lain
+        there until its time was over.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
         clearing the namespace, or through a key that it depends on (see Rule 4).
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
 Rule 4: only the first act after the entry was last known to live, and within its ttl, ended it; later ones found
         nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't
         say: when something else could have ended it after that, nobody is named.
+Rule 5: several processes may miss by one act, each before what another computed was there.  It ended all of theirs:
+        lines are in the order in which things began, so whoever asked before what brought the key back was over, or
+        while others still brought it back, is told of that act.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -24,6 +30,7 @@ from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.concerning import lines_about
 from scoutcache.insight.operations import Operations
+from scoutcache.oplog.ledger import read_counts
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import (
     HIT_OUTCOMES,
@@ -52,7 +59,10 @@ class Story:
     ``{at, op, what, reason, user, pid, command, process}``.
     """
 
-    def __init__(self, namespace: str, key: str, behind: Sequence[str] = ()) -> None:
+    def __init__(
+        self, namespace: str, key: str, behind: Sequence[str] = (), evicted: Callable[[], float] = lambda: -math.inf
+    ) -> None:
+        """*evicted* says until when tiers have removed entries whose names nobody noted."""
         self.outcomes: list[dict[str, Any]] = []
         self._hits = _Target(namespace, key)
         self._behind = {one: _changing(namespace, one) for one in behind}
@@ -67,6 +77,9 @@ class Story:
         self.by: dict[str, Any] | None = None
         self._act: tuple[dict[str, Any] | None, float] = None, -math.inf
         """The act that was over last of those that ended it, and when: what was made meanwhile may have died of it."""
+        self._evicted = evicted
+        self._felt = -math.inf
+        """Until when who asks may miss by that act (Rule 5)."""
 
     @classmethod
     def of(
@@ -85,7 +98,7 @@ class Story:
             behind = sorted(found | {*behind})
             lines = _lines(directory, namespace, [key, *behind], key, hits)
             found = _named_by(lines)
-        story = cls(namespace, key, behind)
+        story = cls(namespace, key, behind, cache(partial(_last_evicted, directory)))
         for line in lines:
             story.add(line)
         return story
@@ -122,7 +135,7 @@ class Story:
             self._lives(line, _end_of(line))
         elif line.op == "set" and line.outcome != "refused":
             self._lives(line, _end_of(line))
-            self._since = line.time + (line.latency_us or 0.0) / 1e6  # computing may have taken long
+            self._since = _over(line)  # computing may have taken long
             self._depends_on = line.depends_on
         elif line.op in _TAKEN and line.outcome != "absent":
             if _TAKEN[line.op] == "invalidated":
@@ -133,15 +146,16 @@ class Story:
 
     def _lives(self, line: Line, until: float) -> None:
         self._taken, self._known, self._until, self._doubtful, self.by = None, True, until, False, None
-        if line.time > self._act[1]:
-            self._act = None, -math.inf
+        if line.time > self._act[1] and (self._felt == math.inf or line.time < self._felt):
+            over = _over(line)
+            self._felt = over if self._felt == math.inf else max(self._felt, over)
 
     def _ended(self, line: Line, *, doubtful: bool) -> None:
         """An act that would end the entry, if there is one."""
         if not self._known or line.time >= self._until:
             return
-        if (over := line.time + (line.latency_us or 0.0) / 1e6) > self._act[1]:
-            self._act = _act(line), over
+        if (over := _over(line)) > self._act[1]:
+            self._act, self._felt = (_act(line), over), math.inf
         if self._taken != "invalidated":
             self._taken, self.by, self._doubtful = "invalidated", _act(line), doubtful
         elif self._doubtful:  # one or the other
@@ -159,8 +173,10 @@ class Story:
                 reason = self._reason_at(line.time) or reason
             elif reason == "expired" and self._taken == "invalidated":
                 reason = "invalidated"
-            by = self._act[0] if self._taken is None else self.by
+            by = self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
             self._tell(line, reason, by if reason == "invalidated" else None)
+            if reason == "corrupt":  # and is there no more
+                self._taken, self._known = None, False
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
         self.outcomes.append({
@@ -173,7 +189,21 @@ class Story:
     def _reason_at(self, time: float) -> str | None:
         if self._taken or not self._known or time < self._since:
             return self._taken
-        return "expired" if time >= self._until else "evicted"
+        if time >= self._until:
+            return "expired"
+        return "evicted" if self._evicted() >= self._since else None
+
+
+def _last_evicted(directory: Path) -> float:
+    """When the minute was over in which a tier last removed entries without a name to make room."""
+    counts = read_counts(directory, since=None, now=0.0, by_minute=True)
+    rows = counts.tally.counters.values()
+    return max((60.0 * row.minute + 60 for row in rows if row.kind == "evict" and not row.namespace), default=-math.inf)
+
+
+def _over(line: Line) -> float:
+    """When what the line tells of was over."""
+    return line.time + (line.latency_us or 0.0) / 1e6
 
 
 def _end_of(line: Line) -> float:

@@ -4,7 +4,8 @@ Rules.
 
 1. ``requests`` = ``hits`` + ``misses``; a request that waited for another one's call is a hit.  ``calls`` are those
    that were made; what another part of the program reported by `record_metrics` is among them.
-2. A hit saves the tokens and the money of the call that made the answer.  Money is None while no call had a price.
+2. A hit saves the tokens and the money of the call that made the answer.  Money is None while no call had a price, and
+   else at least that much: it leaves out the ``unpriced_calls`` and ``unpriced_hits``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,9 @@ class LlmMetrics:
     output_tokens_saved: int = 0
     cost_usd: float | None = None
     cost_saved_usd: float | None = None
+    unpriced_calls: int = 0
+    """Calls that gave an answer of which nobody knows what it cost."""
+    unpriced_hits: int = 0
     average_latency: float | None = None
     p50_latency: float | None = None
     p95_latency: float | None = None
@@ -104,6 +108,8 @@ def _summed(rows: Iterable[Row], begin: datetime | None, end: datetime | None, *
         begin, end, requests=requests, hit_rate=whole["hits"] / requests if requests else None,
         calls_saved=whole["hits"], tokens_saved=whole["input_tokens_saved"] + whole["output_tokens_saved"],
         cost_usd=_money(total, "cost_usd", "costed"), cost_saved_usd=_money(total, "cost_saved_usd", "saved_costed"),
+        unpriced_calls=whole["calls"] - whole["errors"] - int(total.get("costed", 0)),
+        unpriced_hits=whole["hits"] - int(total.get("saved_costed", 0)),
         average_latency=_seconds(latency.mean), p50_latency=_seconds(latency.quantile(0.5)),
         p95_latency=_seconds(latency.quantile(0.95)), not_kept=reasons, **whole, **groups,
     )  # fmt: skip

@@ -53,6 +53,7 @@ NOT_LOOKED: Final = frozenset({"bypassed"})
 """Reasons of misses for which no tier was asked."""
 MISS_REASONS: Final = (
     "cold", "expired", "evicted", "invalidated", "refused", "corrupt", "unknown_type", "unavailable", "bypassed",
+    "failed",
 )  # fmt: skip
 _HASHES: Final = 1 << 64
 AHEAD: Final = 60.0

@@ -24,7 +24,7 @@ from scoutcache.wire.classes import register_type
 from scoutcache.wire.compression import NAMES, NONE, Compressor, train_dictionary
 from scoutcache.wire.envelope import NAME, SET_ID, UNREADABLE, Body, check, key_id, parse_head, refuse
 from scoutcache.wire.integrity import Keyring
-from scoutcache.wire.resident import ATOMS, resident_size
+from scoutcache.wire.resident import ATOMS, resident_size, written_size
 from scoutcache.wire.serializers import Serializers, name_of, number_of, register_serializer
 from scoutcache.wire.unknown import UnknownDictionary, UnknownType
 
@@ -91,9 +91,11 @@ class Opened(NamedTuple):
     def live(self) -> Live:
         """What memory is to keep of it."""
         if self.decode is None:
-            return Live(self.payload, None, self.size)
-        size = resident_size(self.value)
-        return Live(self.payload, self.decode, len(self.payload)) if size is None else Live(self.value, None, size)
+            return Live(self.payload, None, self.size, self.raw_size)
+        size, written = resident_size(self.value), len(self.payload)
+        return Live(self.payload, self.decode, written, written) if size is None else Live(
+            self.value, None, size, written
+        )
 
     @property
     def handled(self) -> Handled:
@@ -102,8 +104,8 @@ class Opened(NamedTuple):
 
     @property
     def raw_size(self) -> int:
-        """Bytes before compression, of an entry that was found below memory."""
-        return len(self.payload)
+        """Bytes as serialized, before compression; `written_size` of what memory holds itself."""
+        return len(self.payload) if self.decode is not None else written_size(self.payload)
 
     @property
     def compression(self) -> str:
@@ -155,9 +157,10 @@ class Codec:
         if size is not None:
             if size > self.settings.max_value:
                 self._too_large(size)
-            return Live(value, None, size), None
+            return Live(value, None, size, written_size(value)), None
         encoded = self.encode(value)
-        return Live(encoded.payload, self._serializers.decoder(encoded.serializer), len(encoded.payload)), encoded
+        written = len(encoded.payload)
+        return Live(encoded.payload, self._serializers.decoder(encoded.serializer), written, written), encoded
 
     def encode(self, value: Any) -> Encoded:
         """The value as its serializer leaves it.  Raises `SerializationError`."""

@@ -8,6 +8,7 @@ and refused there if it must be.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from sys import getsizeof
@@ -17,7 +18,7 @@ from uuid import UUID
 from scoutcache.wire.classes import is_findable, member_names, registered
 from scoutcache.wire.tags import is_portable_zone
 
-__all__ = ["ATOMS", "resident_size"]
+__all__ = ["ATOMS", "resident_size", "written_size"]
 
 _DEPTH: Final = 8
 ATOMS: Final = frozenset({str, bytes, int, float, complex, bool, type(None), Decimal, date, timedelta, UUID})
@@ -36,6 +37,29 @@ def resident_size(value: Any, depth: int = _DEPTH) -> int | None:
         # The member is there anyway: an entry adds no more than a reference to it.
         return getsizeof(None) if is_findable(kind) and member_names(value) is not None else None
     return None
+
+
+def written_size(value: Any) -> int:
+    """Bytes of an immutable value as it would be written, as near as can be told without writing it.
+
+    Of text and bytes their own, without what a serializer adds; of what has a type of its own, its text.
+    """
+    measure = _WRITTEN.get(type(value))
+    if measure is not None:
+        return measure(value)
+    return len(str(value.name if isinstance(value, enum.Enum) else value))
+
+
+_WRITTEN: Final[dict[type, Callable[[Any], int]]] = {
+    str: lambda text: len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass")),
+    bytes: len,
+    int: lambda number: number.bit_length() // 8 + 1,
+    float: lambda _: 8,
+    bool: lambda _: 1,
+    type(None): lambda _: 1,
+    tuple: lambda items: 1 + sum(map(written_size, items)),
+    frozenset: lambda items: 1 + sum(map(written_size, items)),
+}
 
 
 def _size_of_items(value: tuple[Any, ...] | frozenset[Any], depth: int) -> int | None:

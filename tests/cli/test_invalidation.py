@@ -245,6 +245,12 @@ class TestWait:
         assert re.search(r"^processes +1$", ran.out, re.MULTILINE)
         assert str(stuck.pid) in ran.out
 
+    def test_who_can_tell_nobody_says_so(self, cli):
+        """Of a directory that can't be written nobody else hears; what is done is told all the same."""
+        ran = cli("invalidate", "llm:*", "--wait", "1", "--json", "--directory", "/proc/nowhere")
+        assert ran.code == 10
+        assert json.loads(ran.out)["not_waited_for"] == "/proc/nowhere can't be written"
+
     @pytest.mark.parametrize("seconds", ["soon", "-1", ""])
     def test_a_wait_that_is_no_time_is_refused(self, seconds, directory, cli):
         assert cli("invalidate", "llm:*", "--wait", seconds).code == 2

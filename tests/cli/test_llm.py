@@ -78,6 +78,13 @@ class TestStats:
         assert "money is unknown without prices in [costs.models]" in ran.err
         assert body(cli("llm", "stats", "--json", "--directory", "c"))["cost_saved_usd"] is None
 
+    def test_money_that_leaves_out_models_without_a_price_is_said_to_be_the_least(self, asked, cli):
+        ran = cli("llm", "stats", "--json")
+        told = body(ran)
+        assert (told["unpriced_calls"], told["unpriced_hits"]) == (2, 0)
+        assert "money is at least that much: no price is known of 2 of 3 calls and 0 of 4 hits (llama3)" in ran.err
+        assert {row["model"]: row["unpriced_calls"] for row in told["models"]} == {"gpt-4o": 0, "llama3": 1}
+
     @pytest.mark.parametrize("arguments", [("--hours", "0"), ("--hours", "nan"), ("--hours", "soon"), ("--by", "day")])
     def test_what_can_not_be_meant_is_a_mistake_in_usage(self, cli, arguments):
         assert cli("llm", "stats", *arguments).code == 2

@@ -93,6 +93,11 @@ class TestOtherTiersAnswer:
         assert "unreachable" in json.loads(ran.out)["failed"]["redis"]
         assert ran.err.count("unreachable") == 1
 
+    def test_a_removal_that_waits_is_a_part_as_well(self, away):
+        ran = away("invalidate", "a*", "--wait", "1", "--json")
+        assert (ran.code, json.loads(ran.out)["by_tier"]["disk"]) == (3, 1)
+        assert ran.err.count("can't be waited for") == 1
+
     def test_what_the_others_had_is_deleted(self, away):
         ran = away("delete", "a", "nothing", "--json")
         found = json.loads(ran.out)
@@ -125,7 +130,7 @@ class TestNobodyAnswers:
     @pytest.mark.parametrize("command", [
         ("keys", "--tier", "redis"), ("inspect", "nothing"), ("get", "nothing"), ("set", "a", "1"),
         ("clear", "--tier", "redis", "--yes"), ("prune", "--tier", "redis"), ("verify", "--tier", "redis"),
-        ("bench", "--tier", "redis", "--keys", "10"), ("invalidate", "a", "--wait", "1"),
+        ("bench", "--tier", "redis", "--keys", "10"),
     ])  # fmt: skip
     def test_it_is_an_error_with_a_hint(self, command, away):
         ran = away(*command)

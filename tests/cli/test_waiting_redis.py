@@ -104,8 +104,11 @@ def test_one_of_this_machine_that_was_killed_is_not_waited_for(living, cli):
     assert asked(other) == "None\n"
 
 
-def test_without_the_server_it_ends_with_10_and_says_why(server, cli):
+def test_without_the_server_it_says_what_it_did_and_that_the_others_can_not_be_waited_for(server, cli):
     server.kill()
-    ran = cli("invalidate", "llm:*", "--wait", "5")
-    assert ran.code == 10
-    assert "no process can be waited for: the redis tier" in ran.err
+    ran = cli("invalidate", "llm:*", "--wait", "5", "--json")
+    found = json.loads(ran.out)
+    assert (ran.code, found["invalidated"], found["by_tier"]["disk"]) == (3, 1, 1)
+    assert (list(found["failed"]), found["processes"], found["behind"]) == (["redis"], None, None)
+    assert "unreachable" in found["not_waited_for"]
+    assert "warning: the other processes can't be waited for: the redis tier" in ran.err

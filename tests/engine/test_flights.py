@@ -66,6 +66,18 @@ def test_a_join_that_is_given_up_is_no_longer_waited_for(table):
     contextvars.copy_context().run(inside)
 
 
+def test_a_circle_names_who_waits_for_whom(table):
+    """The outer computation waits for the inner one, which asks for the outer one's key."""
+    outer, inner = board(table, "outer")[0], board(table, "inner")[0]
+
+    def inside():
+        LEADING.set((outer, inner))
+        with pytest.raises(FlightCycle, match=r"^computing 'inner' asks for 'outer', which is waiting for 'inner'"):
+            Waiting(outer).__enter__()
+
+    contextvars.copy_context().run(inside)
+
+
 def test_a_blocking_join_on_the_loop_that_leads_is_refused(table):
     loop = object()
     flight, _ = board(table, "a", loop)

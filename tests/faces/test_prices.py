@@ -6,6 +6,7 @@ import pytest
 
 from scoutcache.chat.prices import output_rate
 from scoutcache.config_sections import ModelPrice
+from scoutcache.insight.operations import Operations
 from scoutcache.insight.report import build_report
 from scoutcache.insight.stats import collect_stats
 
@@ -62,6 +63,25 @@ def test_what_is_unknown_is_not_nothing_and_what_is_free_is(open_cache, tiers, m
     cache.set("llm:k", VALUE, tags=[tag])
     cache.get("llm:k")
     assert savings(cache, tag)[0] == [usd] * 4
+
+
+@pytest.mark.parametrize("value", ["yes", "ja " * 30, "é" * 50, 1, {"a": [1, "b"]}, ("x", 2.5)])
+def test_a_models_price_is_of_what_is_written_not_of_pythons_objects(open_cache, value):
+    cache = open_cache(["memory"], costs={"models": MODELS})
+    cache.set("llm:k", value, tags=TAGS)
+    assert price_of(cache, "llm:k") <= len(str(value).encode()) / 4 * 10 / 1e6
+
+
+@pytest.mark.parametrize("value", ["x" * 5000, "ü" * 500, 1, ("a" * 40, 2.5, None), {"a": ["b" * 90]}])
+def test_the_log_tells_the_size_of_the_payload_before_compression(open_cache, tiers, value):
+    cache = open_cache(tiers)
+    cache.set("k", value)
+    cache.get_or_compute("made", lambda: value)
+    assert cache.get("k") == value
+    cache.flush()
+    payload = len(cache.core.world.codec.encode(value).payload)
+    sizes = {line.size for line in Operations(cache.core.directory) if line.op != "error"}
+    assert all(payload - 7 <= size <= payload for size in sizes), (payload, sizes)
 
 
 def test_a_stated_cost_comes_before_a_models_price(open_cache, tiers):

@@ -13,7 +13,9 @@ import pytest
 
 from scoutcache import CacheKey
 from scoutcache.insight.operations import read_operations
+from scoutcache.insight.reasons import Story
 from scoutcache.oplog.records import Line
+from scoutcache.oplog.totals import collect_stats
 
 TEXT = "a text that compresses well. " * 400
 
@@ -30,7 +32,7 @@ def test_a_write_says_what_it_takes_in_the_tiers_and_what_the_codec_did(open_cac
     cache.set("llm:1", TEXT)
     plain, packed = logged(cache, "set")
     assert (plain.codec, packed.codec) == ("none", "lz4")
-    assert packed.size == TEXT.__sizeof__()
+    assert packed.size == len(TEXT)
     assert packed.stored == cache.get_entry("llm:1").size_bytes or packed.stored < packed.size / 5
     assert plain.codec_us == packed.codec_us == 0, "the clock of this test stands still"
 
@@ -211,7 +213,7 @@ def test_a_refresh_beside_the_calls_is_a_run_and_a_write(open_cache, fake_clock)
     cache.close()  # which waits for it
     lines = sorted(read_operations(cache.core.directory), key=lambda line: line.time)
     [refresh], [_, written] = ([line for line in lines if line.op == op] for op in ("refresh", "set"))
-    assert (refresh.outcome, refresh.cost, refresh.size) == ("stored", 0.5, "new".__sizeof__())
+    assert (refresh.outcome, refresh.cost, refresh.size) == ("stored", 0.5, len("new"))
     assert (written.tags, written.cost, written.ttl, written.codec) == (("t",), 0.5, 70.0, "none")
 
 
@@ -295,3 +297,20 @@ def test_what_changes_an_entry_is_logged_and_what_only_looks_at_one_is_not(open_
     told = [(line.op, line.key, line.outcome, line.tier, line.ttl) for line in read_operations(cache.core.directory)]
     assert told == [("set", "k", "stored", None, 60), ("touch", "k", "done", None, 100),
                     ("touch", "absent", "absent", None, None), ("touch", "k", "done", None, None)]  # fmt: skip
+
+
+def test_what_a_damaged_database_may_have_held_is_missed_for_that_wherever_one_looks(open_cache):
+    cache = open_cache(["disk"])
+    cache.set("big:7", "x")
+    directory = cache.core.directory
+    cache.close()
+    with (directory / "disk" / "cache.db").open("r+b") as file:
+        file.write(b"not a database")
+    again = open_cache(["disk"])
+    assert again.get("big:7") is None
+    assert again.get("big:7") is None
+    (error,) = logged(again, "error")
+    assert (error.tier, error.reason, "set aside as damaged" in error.error) == ("disk", "CorruptEntry", True)
+    told = collect_stats(directory, now=again.core.world.now()).total
+    assert (dict(told.misses_by_reason), told.errors) == ({"corrupt": 1, "cold": 1}, 1)
+    assert [one["reason"] for one in Story.of(directory, "default", "big:7").last(9)] == ["cold", "corrupt"]

@@ -77,6 +77,7 @@ def test_a_miss_nobody_could_explain_has_the_reason_of_what_took_the_key_away(
     say("set", "stored", tags=("t",))
     say(taken, outcome, what, reason="release")
     say("get", "miss", reason="cold")
+    recorder.left("disk", "oversize", 1)
     recorder.close({})
     (miss,) = explain(directory, "default", "llm:1")
     assert miss["reason"] == reason
@@ -97,6 +98,7 @@ def test_what_was_written_or_found_again_is_not_gone(recorder: Recorder, say: Sa
     say("evict", "done", tier="memory")
     say("get", "hit", tier="disk")
     say("get", "miss", reason="cold")
+    recorder.left("disk", "oversize", 1)
     recorder.close({})
     assert [(one["reason"], one["by"]) for one in explain(directory, "default", "llm:1")] == [("evicted", None)] * 2
 
@@ -108,8 +110,30 @@ def test_what_was_stored_and_is_gone_was_evicted_or_had_expired(
     say("set", "stored", ttl=1.5)
     say("get", "miss", reason="cold")
     say("get", "miss", reason="cold")
+    recorder.left("disk", "oversize", 1)
     recorder.close({})
     assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["expired", "evicted", "cold"]
+
+
+def test_where_no_tier_removed_any_without_a_name_it_is_as_cold_as_it_was_counted(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    """What was stored may have met a full disk, or somebody removed the files: nobody is blamed."""
+    recorder.left("disk", "oversize", 1)
+    fake_clock.advance(120)
+    say("set", "stored")
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["cold"]
+
+
+def test_what_was_damaged_is_there_no_more(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored")
+    say("get", "miss", reason="corrupt")
+    recorder.left("disk", "oversize", 1)
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["cold", "corrupt"]
 
 
 def test_an_entry_lives_as_long_as_it_was_last_told_to(recorder: Recorder, say: Say, directory: Path) -> None:
@@ -119,6 +143,7 @@ def test_an_entry_lives_as_long_as_it_was_last_told_to(recorder: Recorder, say: 
     say("get", "miss", reason="cold")
     say("touch", "done", ttl=0.5)
     say("get", "miss", reason="cold")
+    recorder.left("disk", "oversize", 1)
     recorder.close({})
     last, first = explain(directory, "default", "llm:1")
     assert [one["reason"] for one in (first, last)] == ["evicted", "expired"]
@@ -177,6 +202,7 @@ def test_an_invalidation_of_another_namespace_is_none_of_this_key(
     say("set", "stored")
     say("invalidate", "cleared", "*", namespace="other")
     say("get", "miss", reason="cold")
+    recorder.left("disk", "oversize", 1)
     recorder.close({})
     assert last(directory) == ("evicted", None)
 
@@ -348,3 +374,29 @@ def test_of_two_acts_the_one_that_was_under_way_then_ended_what_was_made(
     say("get", "miss", reason="invalidated")
     recorder.close({})
     assert last(directory) == ("invalidated", ("invalidate", "llm:*"))
+
+
+def test_all_that_missed_by_one_act_before_the_key_was_back_are_told_of_it(
+    recorder: Recorder, fake_clock: Any, directory: Path
+) -> None:
+    """Lines are in the order in which things began; what one of several computed was there when it was over."""
+    started = fake_clock.monotonic_ns()
+
+    def say(at_ms: int, ms: int, kind: str, outcome: str, key: str = "llm:1", **more: Any) -> None:
+        began = started + at_ms * 1_000_000
+        recorder.record(kind, "default", key, outcome=outcome, began_ns=began, ended_ns=began + ms * 1_000_000,
+                        **{"tier": None, **more})  # fmt: skip
+
+    say(0, 1, "set", "stored", ttl=3600.0)
+    say(100, 1, "invalidate", "invalidated", "llm:*", reason="deploy")
+    say(103, 12, "compute", "hit", reason="joined")
+    say(105, 10, "compute", "miss", reason="invalidated")
+    say(105, 10, "set", "stored", ttl=3600.0)
+    say(110, 10, "compute", "miss", reason="invalidated")
+    say(110, 10, "set", "stored", ttl=3600.0)
+    say(118, 5, "compute", "miss", reason="invalidated")
+    say(118, 5, "set", "stored", ttl=3600.0)
+    say(900, 1, "compute", "miss", reason="invalidated")  # by what the log doesn't hold
+    recorder.close({})
+    told = [one["by"] and one["by"]["reason"] for one in explain(directory, "default", "llm:1")]
+    assert told == [None, "deploy", "deploy", "deploy"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime as dt
 import enum
+from uuid import UUID
 
 import pytest
 
-from scoutcache.wire.resident import resident_size
+from scoutcache.wire.resident import ATOMS, resident_size, written_size
 
 
 class Size(enum.Enum):
@@ -49,3 +50,16 @@ def test_a_tuple_nested_deeper_than_looked_is_not():
     for _ in range(20):
         value = (value,)
     assert resident_size(value) is None
+
+
+@pytest.mark.parametrize(("value", "size"), [
+    ("yes", 3), ("é" * 9, 18), ("\ud800", 3), (b"\0" * 7, 7), (1, 1), (-1 << 40, 6), (True, 1), (None, 1), (2.5, 8),
+    (("ab", ("c",), frozenset({"d"})), 7), (Size.S, 1), (dt.date(2026, 1, 2), 10), ((), 1),
+])  # fmt: skip
+def test_what_is_written_is_told_without_writing_it(value, size):
+    assert written_size(value) == size
+
+
+def test_it_is_told_of_everything_that_is_resident():
+    made = {dt.date: dt.date(2026, 1, 2), type(None): None, UUID: UUID(int=1)}
+    assert all(written_size(made[kind] if kind in made else kind()) >= 0 for kind in ATOMS)

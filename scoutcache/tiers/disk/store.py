@@ -51,6 +51,9 @@ class Store:
         self._asked, self._timeout, self._warn, self._wall = max_bytes, timeout, warn, wall
         self._damaged: tuple[tuple[int, int], str] | None = None
         """The inode of a database that was found damaged, and what was wrong with it."""
+        self.lost: list[str] = []
+        """What was wrong with those that were set aside, until somebody is told."""
+        self.losses = 0
 
     def open(self, failed: Failed) -> SafeCache:
         """The database that stands there now, or a new one.
@@ -172,6 +175,8 @@ class Store:
 
     def _put_aside(self, reason: str) -> None:
         name = set_aside(self.directory, self._wall())
+        self.lost.append(reason)
+        self.losses += 1
         self._warn(f"the database in {self.directory} can't be used ({reason}); it was set aside as {name} and a new"
                    " one takes its place")  # fmt: skip
 

@@ -73,7 +73,9 @@ class DiskTier:
         self._writer = Writer(self._database)
         self._removing = Removing(self._database)
         self._upkeep = Upkeep(self._database, self._removing)
-        self._late: dict[Ref, None] = {}
+        self._late: dict[Ref, str] = {}
+        self._losses, self._missed = 0, dict[Ref, None]()
+        """How many databases were set aside when keys were last missed for the first time, and those since the last."""
         versions = DiskVersions(self._database, self._removing)
         self.current, self.renew, self.names = versions.current, versions.renew, versions.names
         self.unused_versions, self.forget_versions = versions.unused, versions.forget
@@ -132,17 +134,35 @@ class DiskTier:
     def _note_late(self, con: sqlite3.Connection, refs: Sequence[Ref], keys: Sequence[str], now: float) -> None:
         """Some of *refs* were not found: note which are there all the same, for their time is over.
 
+        Of the others each may have been in a database that was set aside as damaged, where one was, the first time.
         A statement of its own, for the misses: to be told it with what is found would cost each hit a twentieth.
         """
         if len(self._late) >= _LATE:
             self._late.clear()
         for ref in refs if self._late else ():
             self._late.pop(ref, None)
-        self._late.update(dict.fromkeys([refs[place] for place in expired_among(con, keys, now)]))
+        if self._database.store.losses:
+            self._late.update(dict.fromkeys(self._first_missed(refs), "corrupt"))
+        self._late.update(dict.fromkeys([refs[place] for place in expired_among(con, keys, now)], "expired"))
+
+    def _first_missed(self, refs: Sequence[Ref]) -> list[Ref]:
+        """Those of *refs* that are missed for the first time since a database was set aside; of the first thousand."""
+        if self._losses != (losses := self._database.store.losses):
+            self._losses = losses
+            self._missed.clear()
+        found = [ref for ref in refs if ref not in self._missed] if len(self._missed) < _LATE else []
+        self._missed.update(dict.fromkeys(found))
+        return found
 
     def why_absent(self, ref: Ref) -> str | None:
-        """Why the last read found no entry: ``expired``, or None where nothing of it was there."""
-        return "expired" if ref in self._late else None
+        """Why the last read found no entry: ``expired``, ``corrupt``, or None where nothing of it was there."""
+        return self._late.get(ref)
+
+    def take_lost(self) -> list[str]:
+        """What was wrong with the databases that were set aside since the last call."""
+        store = self._database.store
+        lost, store.lost = store.lost, []
+        return lost
 
     # -- writing
 

@@ -134,7 +134,7 @@ def build_observed_get(
                     note(slot)
                 value = slot.held if slot.decode is None else slot.decode(slot.held)
                 if log is not None:
-                    log((began, nanoseconds(), slot.space, key, slot.size))
+                    log((began, nanoseconds(), slot.space, key, slot.written))
                 return value
         return miss(key, default, namespace)
 

@@ -47,7 +47,7 @@ class Slot(Node):
     a reader without a lock must see one value with its own deadline, so a new value is a new slot.
     """
 
-    __slots__ = ("cold", "deadline", "decode", "held", "marks", "told", "used")
+    __slots__ = ("cold", "deadline", "decode", "held", "marks", "told", "used", "written")
 
     key: str
     held: Any
@@ -58,6 +58,7 @@ class Slot(Node):
     cold: bytes | Header | LongWay
     told: int
     """How many of the hits were harvested."""
+    written: int
     used: float
     """Monotonic time by which the last harvested hit had happened."""
 
@@ -72,6 +73,7 @@ class Slot(Node):
         self.key = header.ref.key
         self.space = header.ref.namespace
         self.size = live.size
+        self.written = live.written
         self.hits = self.mark = self.told = 0
         self.home = None
         self.held = live.held
@@ -101,7 +103,7 @@ class Slot(Node):
     @property
     def live(self) -> Live:
         """The value as it came."""
-        return Live(self.held, self.decode, self.size)
+        return Live(self.held, self.decode, self.size, self.written)
 
     @property
     def header(self) -> Header:

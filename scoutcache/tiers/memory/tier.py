@@ -264,7 +264,7 @@ class MemoryTier:
     def _tell(self, evicted: Iterable[tuple[Slot, str]]) -> None:
         if self._on_evict is not None:
             for slot, why in evicted:
-                self._on_evict(slot.ref, why, slot.size)
+                self._on_evict(slot.ref, why, slot.written)
 
     # -- removing --------------------------------------------------------------------------------------------------
 

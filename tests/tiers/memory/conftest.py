@@ -45,7 +45,7 @@ class World:
     def sized(self, key, size, **options):
         """An entry that counts as exactly *size* bytes."""
         row = self.make_row(key, **options)
-        return self.tier.write([Row(row.header, Live("v", None, size), row.seal)], self.clock.wall())
+        return self.tier.write([Row(row.header, Live("v", None, size, size), row.seal)], self.clock.wall())
 
     def keys(self):
         return sorted(item.header.ref.key for item in self.tier.scan(None))
