@@ -74,6 +74,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield from _alerts(session)
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
+        yield from _uncounted(place)
 
 
 def _python() -> Check:
@@ -155,6 +156,18 @@ def _damaged(place: Path) -> Iterator[Check]:
     aside = sorted(found.name for found in place.rglob("damaged-*"))
     if aside:
         yield Check("damage", "warn", f"{counted(len(aside), 'file')} set aside as damaged, the last {aside[-1]}",
+                    "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
+
+
+def _uncounted(place: Path) -> Iterator[Check]:
+    from scoutcache.oplog.fold import set_aside
+    from scoutcache.oplog.ledger import read_counts
+    from scoutcache.oplog.process import PROCS
+
+    unread = [*read_counts(place, since=None, now=time.time()).unread, *set_aside(place / PROCS)]
+    if unread:
+        detail = f"{counted(len(unread), 'file')} of counters can't be read, so what was counted there is missing"
+        yield Check("counters", "warn", f"{detail}; the last is {unread[-1].relative_to(place)}",
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
 
 

@@ -116,7 +116,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     return Report(
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
-        operations.skipped_files + found.stats.skipped_files,
+        operations.skipped_files + len(found.stats.unread),
         dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
     )  # fmt: skip
 
