@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from scoutcache import Cache
+
 
 def body(ran):
     assert ran.code == 0, ran.err
@@ -31,6 +33,16 @@ class TestConfig:
         assert rows["memory.max_entries"]["value"] == 5
         assert rows["memory.max_entries"]["origin"].endswith("scoutcache.toml")
         assert rows["default_ttl"]["origin"] == "built-in"
+
+    def test_of_several_files_one_is_used_and_that_is_said_once(self, cli, workplace, caplog):
+        (workplace / "scoutcache.toml").write_text('namespace = "mine"\n')
+        (workplace / "scoutcache.yaml").write_text("namespace: other\n")
+        said = f"{workplace}/scoutcache.toml is used, and not scoutcache.yaml beside it"
+        ran = cli("set", "k", "v", "--quiet")
+        assert (ran.code, ran.err) == (0, f"warning: {said}\n")
+        for _ in range(2):
+            Cache(directory=workplace / "cache").close()
+        assert caplog.text.count(said) == 1
 
     def test_a_section_alone_and_without_origins(self, cli):
         lines = cli("config", "show", "memory").out.splitlines()
