@@ -25,6 +25,7 @@ from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.nouns import counted
 from scoutcache.os_errors import is_read_only
+from scoutcache.settings.folders import PARTS
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
@@ -59,6 +60,8 @@ def run_checks(session: Session) -> Iterator[Check]:
     if directory.status == "ok" and session.homeless:
         directory = Check("directory", "warn", f"{directory.detail}: {NO_HOME}", "set `directory`")
     yield directory
+    if directory.status != "fail":
+        yield from _parts(place)
     if "disk" in config.tiers:
         yield _space(place, config.disk.max_bytes)
     failed = set[str]()
@@ -139,6 +142,16 @@ def _directory_there(place: Path, status: os.stat_result) -> Check:
     if wrong is None:
         return Check("directory", "ok", str(place))
     return Check("directory", wrong[1], f"{place} {wrong[2]}", wrong[3])
+
+
+def _parts(place: Path) -> Iterator[Check]:
+    """What stands where the cache keeps a folder of its own, and is none or takes nothing."""
+    for part in (place / name for name in PARTS):
+        name = f"directory {part.name}"
+        if part.exists() and not part.is_dir():
+            yield Check(name, "fail", f"{part} is not a directory, so nothing is kept there", f"remove {part}")
+        elif part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
+            yield Check(name, "fail", f"{part} is not writable", f"chmod u+wx {part}")
 
 
 def _space(place: Path, wanted: int) -> Check:

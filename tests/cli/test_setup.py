@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -59,6 +60,12 @@ class TestConfig:
             ran = cli("config", "show", "--origin", "--format", form)
             assert ran.code == 0, ran.err
             assert "hunter2" not in ran.out + ran.err
+
+    def test_a_template_on_standard_output_is_toml_and_nothing_else(self, cli):
+        assert cli("config", "init", "-").out.startswith("#")
+        ran = cli("config", "init", "-", "--json")
+        assert (ran.code, ran.out) == (2, "")
+        assert "config init - and --format json would both print to standard output" in ran.err
 
     def test_the_file_that_init_writes_is_valid(self, cli, workplace):
         assert cli("config", "init").code == 0
@@ -143,6 +150,14 @@ class TestProfiles:
 
 
 class TestDoctor:
+    @pytest.mark.parametrize("part", ["procs", "leases"])
+    def test_a_file_in_the_place_of_a_folder_of_the_cache_is_named(self, directory, cli, part):
+        shutil.rmtree(directory / part, ignore_errors=True)
+        (directory / part).touch()
+        ran = cli("doctor", "--json")
+        (check,) = [one for one in json.loads(ran.out)["checks"] if one["name"] == f"directory {part}"]
+        assert (ran.code, check["status"], check["fix"]) == (1, "fail", f"remove {directory / part}")
+
     def test_checks_hold_the_fields_of_the_contract(self, directory, cli):
         checks = body(cli("doctor", "--json"))["checks"]
         assert all(set(check) == {"name", "status", "detail", "fix"} for check in checks)
