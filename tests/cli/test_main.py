@@ -240,14 +240,12 @@ class TestInterrupted:
     @pytest.mark.parametrize("how", [("--concurrency", "1"), (), ("--call", "asked:load")])
     @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
     def test_a_signal_ends_it_with_its_code_and_the_lock_is_let_go(
-        self, sent, code, how, source, directory, child, workplace
+        self, sent, code, how, source, directory, child, spawn, workplace
     ):
         (workplace / "asked.py").write_text("async def load(key):\n    return key\n")
         os.mkfifo(workplace / "slow")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "scoutcache", "warm", "--from", source, *how],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        process = spawn("warm", "--from", source, *how,
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
         producer = process.stdin if source == "-" else (workplace / "slow").open("w")
         producer.write('{"key": "first", "value": 1}\n')
         producer.flush()
