@@ -51,7 +51,7 @@ def figures_of(found: Stats, hour: Stats, *, away: Mapping[str, str], least: int
         errors=hour.total.errors,
         away=away,
         fill={tier.name: _share(tier.size_bytes, tier.max_bytes) for tier in found.tiers},
-        left_out=sum(hour.left_out.values()),
+        left_out=hour.left_out,
     )
 
 

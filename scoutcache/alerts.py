@@ -19,6 +19,7 @@ from typing import Final, NamedTuple
 
 from scoutcache.config_sections import AlertsSection
 from scoutcache.nouns import counted
+from scoutcache.omitted import cause_of, omitted, remedies_of
 
 __all__ = ["Alert", "Figures", "Level", "alerts"]
 
@@ -68,7 +69,7 @@ class Figures:
 
     *operations* are the 95th percentiles by what was timed, *keygen_us* that of making keys, *away* the tiers that
     can't answer with the reason, *fill* the part of its room that each tier has filled, *left_out* the records that the
-    log left out.
+    log left out, by reason.
     """
 
     hit_rate: float | None = None
@@ -79,7 +80,7 @@ class Figures:
     errors: int | None = None
     away: Mapping[str, str] = field(default_factory=dict)
     fill: Mapping[str, float | None] = field(default_factory=dict)
-    left_out: int | None = None
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def alerts(figures: Figures, levels: AlertsSection, standing: Iterable[Alert] = ()) -> list[Alert]:
@@ -165,10 +166,11 @@ def _worth_knowing(figures: Figures, standing: Collection[str]) -> Iterator[Aler
         if fill is not None and _passes(fill, FULL, name, standing):
             yield Alert(name, Level.INFO, fill, FULL, f"{tier} is {fill:.0%} full, and makes room by evicting",
                         f"raise [{tier}] max_bytes if the hit rate suffers")  # fmt: skip
-    if figures.left_out:
-        yield Alert("log_incomplete", Level.INFO, figures.left_out, 1,
-                    f"the log left out {counted(figures.left_out, 'record')}; counters are exact all the same",
-                    "raise [oplog] max_records_per_s")  # fmt: skip
+    if left_out := omitted(figures.left_out):
+        count = sum(left_out.values())
+        yield Alert("log_incomplete", Level.INFO, count, 1,
+                    f"the log lacks {counted(count, 'record')} ({cause_of(left_out)}); counters are exact all the same",
+                    remedies_of(left_out))  # fmt: skip
 
 
 def _at(level: Level, name: str) -> str:

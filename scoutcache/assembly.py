@@ -39,7 +39,7 @@ from scoutcache.events import Hooks
 from scoutcache.factories import Factories
 from scoutcache.keeping import keeping_of
 from scoutcache.keys import measure_making
-from scoutcache.opening import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
+from scoutcache.opening import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt, warn_of_unused
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.ports import Ports
@@ -98,6 +98,7 @@ def _configuration(
         given["redis"] = {**_other_than_place(config), **given.get("redis", {}), "url": url}
     if config is None:
         loaded = load_config(profile=profile, overrides=given)
+        warn_of_unused(loaded)
         if code := needs_trust(loaded):
             raise ConfigError(
                 "a configuration that was found by searching would run code:", problems=code,

@@ -110,6 +110,8 @@ class Background:
         if self._shutting.acquire(blocking=False):  # for good
             _at_work.discard(self)
             core = self._core()
+            if core is not None:
+                self._make_good_here(core)
             tell_what_writes_removed(self._recorder, None if core is None else core.hooks, self._tiers)
             self._shut()
             self._presence.end()
@@ -215,6 +217,15 @@ class Background:
         for level, doubt in enumerate(core.world.doubts):
             if doubt.is_owing:
                 run(core.amends.make(level), core.ports)
+
+    def _make_good_here(self, core: Core) -> None:
+        """The same at the end, for the tiers of this machine: nobody else knows what this process owes them."""
+        for level in core.world.lower:
+            if level != core.world.tells and core.world.doubts[level].is_owing:
+                try:
+                    run(core.amends.make(level), core.ports)
+                except Exception as error:  # noqa: BLE001  # what is left must be shut all the same
+                    core.hooks.emit(events.Trouble("tidy_up", repr(error)))
 
     def _demote(self, core: Core) -> None:
         """Move what nobody asked for within ``demote_after`` from memory down, where a tier below takes it."""

@@ -13,12 +13,24 @@ from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.eviction import make_policy
+from scoutcache.settings import Loaded, unused
 from scoutcache.tiers.base import Tier
 from scoutcache.wire.codec import CodecSettings
 
-__all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_encryption", "refuse_unbuilt"]
+__all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_encryption", "refuse_unbuilt",
+           "warn_of_unused"]  # fmt: skip
 
 _log = logging.getLogger("scoutcache")
+
+
+_told: set[str] = set()
+
+
+def warn_of_unused(loaded: Loaded) -> None:
+    """Say, once a process, which configuration files are passed over."""
+    for line in set(unused(loaded)) - _told:
+        _told.add(line)
+        _log.warning("%s", line)
 
 
 def refuse_unbuilt(config: CacheConfig) -> None:

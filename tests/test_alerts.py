@@ -18,7 +18,8 @@ def names(figures, standing=()):
 
 def test_nothing_known_is_no_alert():
     assert alerts(Figures(), LEVELS) == []
-    assert alerts(Figures(hit_rate=1.0, memory_bytes=0, invalidations=0, errors=0, left_out=0), LEVELS) == []
+    nothing = Figures(hit_rate=1.0, memory_bytes=0, invalidations=0, errors=0, left_out={"sampled": 9})
+    assert alerts(nothing, LEVELS) == []
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_nothing_known_is_no_alert():
         ({"errors": 10}, "errors_per_hour", "ERROR", 10, 10),
         ({"away": {"redis": "no answer"}}, "redis_away", "ERROR", 1, 1),
         ({"fill": {"disk": 0.97, "memory": None}}, "disk_full", "INFO", 0.97, 0.95),
-        ({"left_out": 3}, "log_incomplete", "INFO", 3, 1),
+        ({"left_out": {"rate": 3, "sampled": 90}}, "log_incomplete", "INFO", 3, 1),
     ],
 )
 def test_each_level_of_the_defaults(figures, name, level, value, threshold):
@@ -55,7 +56,8 @@ def test_within_its_level_nothing_is(figures):
 
 
 def test_the_worst_comes_first():
-    found = names(Figures(hit_rate=0.1, left_out=1, memory_bytes=10**9, errors=99, operations={"set": 1e6, "hit": 2e6}))
+    slow = {"set": 1e6, "hit": 2e6}
+    found = names(Figures(hit_rate=0.1, left_out={"rate": 1}, memory_bytes=10**9, errors=99, operations=slow))
     assert found == [("memory", "CRITICAL"), ("errors_per_hour", "ERROR"), ("hit_rate", "WARNING"),
                      ("operation", "WARNING"), ("log_incomplete", "INFO")]  # fmt: skip
 
@@ -63,6 +65,19 @@ def test_the_worst_comes_first():
 def test_an_operation_names_the_slowest():
     (found,) = alerts(Figures(operations={"set": 60_000.0, "hit": 70_000.0}), LEVELS)
     assert "of a hit is 70000 us" in found.detail
+
+
+def test_what_the_log_lacks_is_told_with_its_causes_and_what_helps_against_each():
+    (rate,) = alerts(Figures(left_out={"rate": 3}), LEVELS)
+    assert rate.detail.startswith("the log lacks 3 records (came faster than [oplog] max_records_per_s)")
+    assert rate.remedy == "raise [oplog] max_records_per_s"
+    (full,) = alerts(Figures(left_out={"unwritable": 129}), LEVELS)
+    assert "129 records (could not be written)" in full.detail
+    assert "max_records_per_s" not in full.remedy
+    assert "can be written to and has room" in full.remedy
+    (both,) = alerts(Figures(left_out={"overflow": 1, "unwritable": 1290}), LEVELS)
+    assert "1,291 records (1 came faster than they could be taken down, 1,290 could not be written)" in both.detail
+    assert both.remedy.startswith("see that the cache's directory")
 
 
 def test_no_error_is_none_whatever_the_level():

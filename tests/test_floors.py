@@ -77,6 +77,7 @@ FLOORS = {
         "keys",
         "models",
         "nouns",
+        "omitted",
         "os_errors",
         "overlap",
         "patterns",

@@ -133,6 +133,7 @@ class Journal(Page):
                 try:
                     self._write(end, frame)
                 except OSError:
+                    self._remove_empty()
                     self._gap(len(frame))
                     return end, end + len(frame)
                 # In this order: who sees that something was invalidated must find the message within `end`.
@@ -176,6 +177,13 @@ class Journal(Page):
         current = self.words[CURRENT]
         if os.pwrite(self._writable(current), frame, end - current) != len(frame):
             raise OSError("short write")
+
+    def _remove_empty(self) -> None:
+        """Let go of a segment that took nothing: on a full disk each message would leave one.  The lock is held."""
+        with contextlib.suppress(OSError):
+            if self._fd >= 0 and not os.fstat(self._fd).st_size:
+                self._file(self._open_base).unlink()
+                self._close_file()
 
     def _gap(self, length: int = 1) -> None:
         """Everybody has missed something; the lock is held."""

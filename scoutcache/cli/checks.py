@@ -25,6 +25,7 @@ from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.nouns import counted
 from scoutcache.os_errors import is_read_only
+from scoutcache.settings.folders import PARTS
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
@@ -59,6 +60,8 @@ def run_checks(session: Session) -> Iterator[Check]:
     if directory.status == "ok" and session.homeless:
         directory = Check("directory", "warn", f"{directory.detail}: {NO_HOME}", "set `directory`")
     yield directory
+    if directory.status != "fail":
+        yield from _parts(place)
     if "disk" in config.tiers:
         yield _space(place, config.disk.max_bytes)
     failed = set[str]()
@@ -74,6 +77,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     yield from _alerts(session)
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
+        yield from _uncounted(place)
 
 
 def _python() -> Check:
@@ -140,6 +144,16 @@ def _directory_there(place: Path, status: os.stat_result) -> Check:
     return Check("directory", wrong[1], f"{place} {wrong[2]}", wrong[3])
 
 
+def _parts(place: Path) -> Iterator[Check]:
+    """What stands where the cache keeps a folder of its own, and is none or takes nothing."""
+    for part in (place / name for name in PARTS):
+        name = f"directory {part.name}"
+        if part.exists() and not part.is_dir():
+            yield Check(name, "fail", f"{part} is not a directory, so nothing is kept there", f"remove {part}")
+        elif part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
+            yield Check(name, "fail", f"{part} is not writable", f"chmod u+wx {part}")
+
+
 def _space(place: Path, wanted: int) -> Check:
     there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
@@ -155,6 +169,18 @@ def _damaged(place: Path) -> Iterator[Check]:
     aside = sorted(found.name for found in place.rglob("damaged-*"))
     if aside:
         yield Check("damage", "warn", f"{counted(len(aside), 'file')} set aside as damaged, the last {aside[-1]}",
+                    "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
+
+
+def _uncounted(place: Path) -> Iterator[Check]:
+    from scoutcache.oplog.fold import set_aside
+    from scoutcache.oplog.ledger import read_counts
+    from scoutcache.oplog.process import PROCS
+
+    unread = [*read_counts(place, since=None, now=time.time()).unread, *set_aside(place / PROCS)]
+    if unread:
+        detail = f"{counted(len(unread), 'file')} of counters can't be read, so what was counted there is missing"
+        yield Check("counters", "warn", f"{detail}; the last is {unread[-1].relative_to(place)}",
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import typer
 from scoutcache.cli.errors import CommandError, Usage, did_you_mean
 from scoutcache.cli.options import command, group
 from scoutcache.cli.state import Session
-from scoutcache.cli.writing import write_whole
+from scoutcache.cli.writing import is_stdout, write_whole
 
 app = group(
     "config",
@@ -74,7 +74,7 @@ def init(
     from scoutcache.settings import template
     from scoutcache.settings.files import ENDINGS
 
-    if file == "-":
+    if is_stdout(session, "config init", file):
         session.out.write(template())
         return
     path = Path(file).expanduser()

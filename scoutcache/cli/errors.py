@@ -109,7 +109,10 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
     help_hint = f"see {command} --help"
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
-        known = [name for parameter in context.command.params for name in parameter.opts] if context is not None else []
+        parameters = [] if context is None else context.command.params
+        known = [name for parameter in parameters for name in parameter.opts]
+        if not option.startswith("--") and any(one.param_type_name == "argument" for one in parameters):
+            help_hint = f"what begins with a dash but is no option comes after --: {command} -- -…"
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
     if (number := _number_problem(error)) is not None:
         return number, help_hint

@@ -25,6 +25,8 @@ def look(session: Session, core: Core, asked: Asked, problems: Problems | None =
     found = _collect(session, core, asked, usages, problems)
     if problems is not None:
         problems.dated(found.ahead)
+        for path in found.unread:
+            problems.of_file(path, "can't be read: what was counted there is missing")
     judged = _judge(session, core, found, asked, usages) if asked.check else None
     return StatsView(found, asked, _server(core), _note(core, asked.period, asked.by), judged)
 

@@ -159,8 +159,8 @@ def _row(line: Line) -> dict[str, Any]:
 
 
 def _told(line: Line) -> dict[str, Any]:
-    """The same for who looks at it: what failed says so beside its reason."""
-    row = _row(line)
+    """The same for who looks at it: what failed says so beside its reason, and what has no text has none."""
+    row = {name: None if value == "" else value for name, value in _row(line).items()}
     if line.op == "error" or line.error is None:
         return row
     return row | {"reason": ", ".join(filter(None, [line.reason, f"failed: {line.error}"]))}

@@ -11,6 +11,7 @@ from scoutcache.cli.state import Session
 from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off
 from scoutcache.nouns import counted
+from scoutcache.omitted import omitted, remedy_of
 
 __all__ = ["assumed_rate", "counted_in", "log_at", "tell_left_out"]
 
@@ -57,6 +58,7 @@ def _is_own(session: Session, path: Path, folder: str) -> bool:
 
 def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:
     """Say what the log lacks beyond what it was told to leave out, for figures from it lack that too."""
-    for reason, count in sorted(left_out.items()):
-        session.note(f"the log lacks {counted(count, 'record')} ({reason}): raise [oplog] max_records_per_s for better "
-                     "figures")  # fmt: skip
+    for reason, count in omitted(left_out).items():
+        remedy = remedy_of(reason)
+        more = "" if remedy is None else f": {remedy} for better figures"
+        session.note(f"the log lacks {counted(count, 'record')} ({reason}){more}")

@@ -46,7 +46,7 @@ def show(out: Output, report: Report) -> None:
         else:
             empty.append(section.title)
     if empty and not report.empty:
-        out.write(f"\nNothing to tell: {', '.join(empty)}\n")
+        view.nothing(empty)
 
 
 def _head(report: Report) -> str:
@@ -54,6 +54,10 @@ def _head(report: Report) -> str:
     until = text.human("at", _iso(report.until))
     line = f"scoutcache report, {since} to {until}; {counted(report.records, 'log record')}"
     return f"{line}; skipped {report.skipped}" if report.skipped else line
+
+
+def _nothing(titles: Sequence[str]) -> str:
+    return f"Nothing to tell: {', '.join(titles)}"
 
 
 def _iso(seconds: float) -> str:
@@ -90,6 +94,9 @@ class _Plain:
         rows = [self._drawn(row) for row in section.rows]
         self._out.section(section.title, rows, section.columns, f"from the {section.source}. {section.note}".rstrip())
 
+    def nothing(self, titles: Sequence[str]) -> None:
+        self._out.write(f"\n{_nothing(titles)}\n")
+
     def _drawn(self, row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: self._series(value) if name == SERIES else value for name, value in row.items()}
 
@@ -116,6 +123,10 @@ class _Fancy:
             self._print(section.about, "dim")
         drawing = {"summary": self._summary, "recommendations": self._advice, "over_time": self._over_time}
         drawing.get(section.name, self._table)(section)
+
+    def nothing(self, titles: Sequence[str]) -> None:
+        self._out.write("\n")
+        self._print(_nothing(titles))
 
     def _print(self, shown: str, style: str = "") -> None:
         from rich.text import Text

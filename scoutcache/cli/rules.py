@@ -209,6 +209,7 @@ def _standing(session: Session) -> list[tuple[InvalidationRule, Due]]:
     from scoutcache.rulebook import RuleBook
     from scoutcache.schedules import due_by
 
+    session.look_for_cache(told=False)
     now = datetime.now(UTC)
     book = RuleBook(session.config.rules, session.place / "rules", lambda *_: None)
     return [(rule, due_by(rule.schedule, rule.last_run, now)) for rule in book.told(session.config.namespace)]

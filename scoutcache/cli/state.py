@@ -215,10 +215,12 @@ class Session:
         Raises `ConfigError` naming every problem.
         """
         if self._loaded is None:
-            from scoutcache.settings import load_config
+            from scoutcache.settings import load_config, unused
 
             file = Path(self.config_file) if self.config_file is not None else None
             self._loaded = load_config(file=file, profile=self.profile, overrides=self.overrides)
+            for line in unused(self._loaded):
+                self.warn(line)
             if self.redis_url is not None:
                 from scoutcache.cli.password import warn_of
 

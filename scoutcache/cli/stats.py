@@ -158,9 +158,11 @@ def _write_metrics(session: Session, file: str, period: float | None) -> tuple[S
     """Write everything this machine's processes counted, and the alerts of *period*; what `_show_once` gives."""
     from scoutcache.insight.metrics import exposition, families
     from scoutcache.oplog.ledger import read_counts
+    from scoutcache.oplog.reading import Problems
 
+    problems = Problems()
     with session.core(raising=False) as core, failures(core) as away:
-        view = look(session, core, Asked(period, check=True))
+        view = look(session, core, Asked(period, check=True), problems)
         tally = read_counts(core.directory, since=None, now=core.world.now()).tally
         usages = {tier["name"]: Usage(*(tier[name] for name in _USAGE)) for tier in view.fields()["tiers"]}
         content = exposition(families(tally, usages, view.alerts or ())).encode()
@@ -168,6 +170,7 @@ def _write_metrics(session: Session, file: str, period: float | None) -> tuple[S
         print_bytes(content)
     else:
         write_whole(Path(file), content)
+    tell_unread(session, problems, named=False)
     return view.passed, part(away)
 
 

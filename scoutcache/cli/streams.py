@@ -7,6 +7,7 @@ Rule: a dash in the place of a file that is read is standard input, once in a co
 from __future__ import annotations
 
 import atexit
+import errno
 import io
 import os
 import select
@@ -18,10 +19,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, TextIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, Final, TextIO
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 from scoutcache.cli.errors import Usage
 
@@ -29,6 +30,7 @@ __all__ = ["STDIN", "fifo_woken", "file_named", "prepare_streams", "shown_name",
 
 STDIN: Final = "-"
 _SHOWN: Final = "standard input"
+_OUTPUT: Final = "standard output"
 
 _closed: list[str] = []
 """The streams that were closed before the start."""
@@ -40,8 +42,9 @@ _ENDINGS: Final = {b"\x1f\x8b": ".csv.gz", b"PAR1": ".parquet", b"\x28\xb5\x2f\x
 
 
 def prepare_streams() -> None:
-    """Give a stream that was closed before the start something to read from or write to: nothing.
+    """Give a stream that was closed before the start something to read from or write messages to: nothing.
 
+    Standard output refuses what is written (`_Refusing`): an answer that goes nowhere must not end as success.
     What the encoding of an output lacks is written as ``\\u2603``: an answer nobody can print is still an answer.
     """
     _closed.clear()
@@ -50,13 +53,39 @@ def prepare_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             _closed.append(name)
-            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # open until the end
+            nothing = open(os.devnull, mode, encoding="utf-8")  # noqa: PTH123, SIM115  # open until the end
+            setattr(sys, name, _Refusing.instead_of(nothing) if name == "stdout" else nothing)
     for stream in (sys.stdout, sys.stderr):
         # Who takes surrogates for bytes has no place for the other half of them.
         if getattr(stream, "errors", None) in {"strict", "surrogateescape"} or stream.encoding == "ascii":
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # who has such errors is a text stream
     if not isinstance(sys.stderr, _Messages):
         sys.stderr = _Messages(sys.stderr)
+
+
+class _Refusing(io.RawIOBase):
+    """Standard output that is closed: what is written fails, once, for the interpreter's last flush tries it again."""
+
+    def __init__(self, nothing: IO[Any]) -> None:
+        self._nothing = nothing
+        self._told = False
+
+    @classmethod
+    def instead_of(cls, nothing: IO[Any]) -> TextIO:
+        """A stream that keeps *nothing* open, so that no file of the cache comes by its number."""
+        return io.TextIOWrapper(io.BufferedWriter(cls(nothing)), encoding="utf-8")
+
+    def fileno(self) -> int:
+        return self._nothing.fileno()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: ReadableBuffer) -> int:
+        if not self._told:
+            self._told = True
+            raise OSError(errno.EBADF, "it is closed", _OUTPUT)
+        return memoryview(content).nbytes
 
 
 def shown_name(file: str) -> str:

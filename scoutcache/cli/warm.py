@@ -111,6 +111,7 @@ def _any_due(session: Session) -> bool:
     """Whether a task is due; says so to who watches when not, for nothing else will be said."""
     from scoutcache.warming.tasks import due_tasks
 
+    session.look_for_cache(told=False)  # what became of the tasks is kept there
     due = due_tasks(session.config, datetime.now(UTC))
     if not session.config.tasks:
         session.note("no warming tasks are configured: nothing to do")

@@ -38,6 +38,7 @@ def list_(session: Session) -> None:
     from scoutcache.warming.tasks import list_tasks
 
     rows = []
+    session.look_for_cache(told=False)
     for info in list_tasks(session.config, datetime.now(UTC)):
         task = info.task.model_dump()
         error = next(iter(info.task.errors), None)

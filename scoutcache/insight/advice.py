@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 from scoutcache.insight.savings import Savings
 from scoutcache.insight.sections import COUNTERS, LOG, Section
 from scoutcache.insight.units import duration
+from scoutcache.omitted import cause_of, omitted, remedies_of
 from scoutcache.oplog.totals import Stats
 
 __all__ = ["Recommendation", "Seen", "recommendations"]
@@ -233,10 +234,11 @@ def _bypassed(seen: Seen) -> Iterator[Recommendation]:
 
 
 def _left_out(seen: Seen) -> Iterator[Recommendation]:
-    left_out = sum(count for reason, count in seen.stats.left_out.items() if reason in {"rate", "overflow"})
-    if left_out:
-        text = "Raise [oplog] max_records_per_s if sections about keys matter to you; counters are exact as they are."
-        yield Recommendation(text, WHOLE, "records left out of the log", left_out, "count")
+    left_out = omitted(seen.stats.left_out)
+    if remedies := remedies_of(left_out):
+        text = f"If sections about keys matter to you, {remedies}; counters are exact as they are."
+        evidence = f"records left out of the log: {cause_of(left_out)}"
+        yield Recommendation(text, WHOLE, evidence, sum(left_out.values()), "count")
 
 
 def _unpriced(seen: Seen) -> Iterator[Recommendation]:

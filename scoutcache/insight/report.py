@@ -26,6 +26,7 @@ from scoutcache.insight.sections import LOG, Report, Section
 from scoutcache.insight.stats import collect_stats
 from scoutcache.insight.trend import Comparison
 from scoutcache.insight.trouble import Levels
+from scoutcache.omitted import omitted
 from scoutcache.oplog.filing import LogFile
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
@@ -115,7 +116,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     return Report(
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
-        operations.skipped_files + found.stats.skipped_files,
+        operations.skipped_files + len(found.stats.unread),
         dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
     )  # fmt: skip
 
@@ -233,7 +234,7 @@ def _summary(found: _Read) -> Section:
         "hit_p50_us": stats.hit.p50_us, "hit_p95_us": stats.hit.p95_us, "miss_p50_us": stats.miss.p50_us,
         "miss_p95_us": stats.miss.p95_us, "evictions": total.evictions, "expirations": total.as_dict()["expirations"],
         "sets": total.sets, "deletes": total.deletes, "errors": total.errors, "log_records": len(found.log),
-        "log_left_out": sum(count for reason, count in stats.left_out.items() if reason != "sampled"),
+        "log_left_out": sum(omitted(stats.left_out).values()),
         "log_share": found.log_share,
     }  # fmt: skip
     note = "Seconds saved are an estimate; of the money saved, cost estimated says how much rests on estimates, and "

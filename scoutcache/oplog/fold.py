@@ -32,9 +32,11 @@ from scoutcache.oplog.files import exclusive, make_folder, open_private, replace
 from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.tally import Counted, Spread, Tally, check_rows
 
-__all__ = ["COUNTERS", "Kept", "fold", "number_of", "read_kept"]
+__all__ = ["COUNTERS", "Kept", "fold", "number_of", "read_kept", "set_aside"]
 
 COUNTERS: Final = "counters"
+ASIDE: Final = ".unreadable"
+"""Ends the name of a file that could not be read when something was to be added to it."""
 MINUTES_KEPT_H: Final = 26
 """Minutes are kept for a day and two hours, so that the last 24 hours are exact to the minute."""
 ROWS_KEPT: Final = 20_000
@@ -117,6 +119,11 @@ def read_kept(path: Path, *, parts: bool = True) -> Kept | None:
         return None
 
 
+def set_aside(folder: Path) -> list[Path]:
+    """The files in *folder* that could not be read when they were folded."""
+    return sorted(folder.glob(f"*{ASIDE}"))
+
+
 def number_of(path: Path) -> int | None:
     """The hour or day of a file, None when its name isn't one of ours."""
     text = path.stem[1:]
@@ -179,7 +186,7 @@ class _Orphans:
         if segment is not None and segment.id == name:
             self.segments.append(segment)
         elif path.exists():
-            path.replace(path.with_suffix(".unreadable"))
+            path.replace(path.with_suffix(ASIDE))
 
     def remove(self) -> None:
         """Remove them all: the counters first, so that a lock without counters is all that a crash can leave."""
@@ -246,7 +253,7 @@ def _open_kept(path: Path) -> tuple[Kept, Tally]:
     if kept is not None and tally is not None:
         return kept, tally
     if path.exists():
-        path.replace(path.with_name(f"{path.name}.unreadable"))
+        path.replace(path.with_name(f"{path.name}{ASIDE}"))
     return Kept.of(os.urandom(8).hex(), [], Tally()), Tally()
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from scoutcache.oplog.files import is_claimed, shared, was_locked
-from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept
+from scoutcache.oplog.fold import COUNTERS, MINUTES_KEPT_H, ROLLED, Kept, number_of, read_kept, set_aside
 from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.records import AHEAD
 from scoutcache.oplog.tally import Counted, Spread, Tally, first_minute_of
@@ -27,8 +27,8 @@ class Counts:
     last_minute: int | None = None
     tally: Tally = field(default_factory=Tally)
     alive: list[Segment] = field(default_factory=list)
-    skipped: int = 0
-    """Files that are not ours, or damaged."""
+    unread: list[Path] = field(default_factory=list)
+    """Files that are not ours, or damaged; those of the time in question that a fold set aside for that too."""
     ahead: int | None = None
     """The latest minute of what was left out because it is dated after *last_minute*."""
 
@@ -105,10 +105,17 @@ def _folded(folder: Path, found: Counts, *, by_minute: bool) -> list[tuple[Path,
             continue
         kept = read_kept(path, parts=by_minute or not found.takes_all(minutes))
         if kept is None:
-            found.skipped += 1
+            found.unread.append(path)
         else:
             files.append((path, kept))
+    found.unread += [path for path in set_aside(folder) if _is_of(path, first)]
     return files
+
+
+def _is_of(path: Path, first: int) -> bool:
+    """Is a file that was set aside about minutes from *first* on?"""
+    minutes = _minutes_of(path.with_suffix(""))
+    return minutes is not None and minutes[-1] >= first
 
 
 def _segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment], list[Segment]]:
@@ -119,7 +126,7 @@ def _segments(procs: Path, known: set[str], found: Counts) -> tuple[list[Segment
             continue
         segment = read_segment(path)
         if segment is None or segment.id != path.stem:
-            found.skipped += 1
+            found.unread.append(path)
             continue
         segments.append(segment)
         if is_claimed(path.with_suffix(".lock")):
@@ -141,9 +148,9 @@ class _Reading:
         self._applied = {name for _, kept in files for name in kept.applied}
         for path, kept in files:
             if f"{ROLLED}{kept.id}@{path.stem[1:]}" not in self._applied:
-                self._add_file(kept)
+                self._add_file(path, kept)
 
-    def _add_file(self, kept: Kept) -> None:
+    def _add_file(self, path: Path, kept: Kept) -> None:
         if kept.parts is None:
             self.counted += kept.whole.counted
             self.spreads += kept.whole.spreads
@@ -151,7 +158,7 @@ class _Reading:
         try:
             rows = kept.rows()
         except (msgspec.MsgspecError, ValueError):
-            self._found.skipped += 1
+            self._found.unread.append(path)
             return
         self._add(rows.counted, rows.spreads)
 

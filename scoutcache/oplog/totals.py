@@ -183,10 +183,10 @@ class TierStats:
 class Stats:
     """What happened in a period.  Times are seconds since the epoch; *period_start* is None when nothing is kept.
 
-    *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*; *unnamed* is what
-    `Group.unnamed` is for them.  *machines* counts this one and those whose figures were added; *skipped_segments* is
-    what they published and can't be read.  *ahead* is the latest time of what is dated after the end of the period, and
-    not counted: the clock of some machine was wrong.
+    *left_out* is what the log left out by reason (counters leave nothing out); *groups* are by *by*; *unread* are files
+    of counters that can't be read; *unnamed* is what `Group.unnamed` is for them. *machines* counts this one and those
+    whose figures were added; *skipped_segments* is what they published and can't be read. *ahead* is the latest time of
+    what is dated after the end of the period, and not counted: the clock of some machine was wrong.
     """
 
     period_start: float | None
@@ -197,7 +197,7 @@ class Stats:
     tiers: tuple[TierStats, ...]
     processes: int
     left_out: Mapping[str, int]
-    skipped_files: int
+    unread: tuple[Path, ...]
     unnamed: frozenset[tuple[str, str]] = frozenset()
     by: By | None = None
     groups: tuple[dict[str, Any], ...] = ()
@@ -221,7 +221,7 @@ class Stats:
             {"operation": what, "count": took.count, "mean_us": took.mean_us, "p50_us": took.p50_us,
              "p95_us": took.p95_us, "p99_us": took.p99_us} for what, took in sorted(self.operations.items())
         ]  # fmt: skip
-        shown |= {"log_left_out": dict(self.left_out), "skipped_files": self.skipped_files,
+        shown |= {"log_left_out": dict(self.left_out), "skipped_files": len(self.unread),
                   "skipped_segments": self.skipped_segments}  # fmt: skip
         if self.by in NOUNS:
             shown[NOUNS[self.by]] = list(self.groups)
@@ -249,7 +249,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
         hit=Latency.of(Histogram.merged(h for (_, what), h in spreads.items() if what == "hit")),
         miss=Latency.of(spreads.get(("", "miss"), Histogram())),
         tiers=_tiers(rows, counts.alive, usages or {}, spreads), processes=len({one.process for one in counts.alive}),
-        left_out=_left_out(counts), skipped_files=counts.skipped, unnamed=unnamed, by=by,
+        left_out=_left_out(counts), unread=tuple(counts.unread), unnamed=unnamed, by=by,
         groups=_groups(rows, by, unnamed), machines=1 + away.machines, skipped_segments=away.skipped,
         ahead=None if counts.ahead is None else counts.ahead * 60.0, operations=operations_of(spreads),
     )  # fmt: skip

@@ -13,9 +13,9 @@ from __future__ import annotations
 from scoutcache.settings.folders import default_directory, directory_of, user_folder
 from scoutcache.settings.loading import Loaded, load_config
 from scoutcache.settings.profiles import list_profiles, read_profile
-from scoutcache.settings.showing import Explained, explain, needs_trust, sources, template
+from scoutcache.settings.showing import Explained, explain, needs_trust, sources, template, unused
 
 __all__ = [
     "Explained", "Loaded", "default_directory", "directory_of", "explain", "list_profiles", "load_config",
-    "needs_trust", "read_profile", "sources", "template", "user_folder",
+    "needs_trust", "read_profile", "sources", "template", "unused", "user_folder",
 ]  # fmt: skip

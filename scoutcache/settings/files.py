@@ -4,7 +4,7 @@ Rules.
 
 - A project file is searched from the working directory upwards, up to the home folder or the edge of the file system,
   whichever comes first.  In each folder ``scoutcache.toml`` (or .json, .yaml, .yml) goes before ``pyproject.toml``,
-  which counts only when it has a ``[tool.scoutcache]``.
+  which counts only when it has a ``[tool.scoutcache]``.  One of them counts; the others are told (`passed_over`).
 - A file found by searching must belong to this user or to root: a stranger's file in a shared folder must not steer us.
 - A relative path in a file is below the file's own folder, so that it is the same place wherever one works.
 - Whatever a file holds, its settings or a `ConfigError` that says where it is wrong.
@@ -23,8 +23,8 @@ from scoutcache.errors import ConfigError
 from scoutcache.os_errors import reason_of
 
 __all__ = [
-    "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "placed", "read_settings",
-    "read_text",
+    "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "passed_over", "placed",
+    "read_settings", "read_text",
 ]  # fmt: skip
 
 ENDINGS: Final = (".toml", ".json", ".yaml", ".yml")
@@ -39,21 +39,35 @@ _FILES: Final = {
 
 def find_project_file(start: Path) -> Path | None:
     """The project's file that governs *start*, if there is one.  Raises `ConfigError` for somebody else's."""
-    for folder in _upwards(start):
-        for name in (*(f"scoutcache{ending}" for ending in ENDINGS), "pyproject.toml"):
-            path = folder / name
-            if is_file(path) and (name != "pyproject.toml" or _speaks_of_us(path)):
-                check_owner(path)
-                return path
-    return None
+    path = next((path for folder in _upwards(start) for path in _project_files(folder)), None)
+    if path is not None:
+        check_owner(path)
+    return path
 
 
 def find_user_file(folder: Path | None) -> Path | None:
     """``config.toml`` (or .json, .yaml, .yml) of the user's folder, else ``scoutcache.toml``, as a project's is."""
-    if folder is None:
-        return None
+    return None if folder is None else next(_user_files(folder), None)
+
+
+def passed_over(path: Path, *, users: bool) -> list[Path]:
+    """The files in the folder of *path*, the project's file or the *users*', that it was found before."""
+    found = _user_files(path.parent) if users else _project_files(path.parent)
+    return [other for other in found if other != path]
+
+
+def _project_files(folder: Path) -> Iterator[Path]:
+    """Those there are, the one that counts first."""
+    for name in (*(f"scoutcache{ending}" for ending in ENDINGS), "pyproject.toml"):
+        path = folder / name
+        if is_file(path) and (name != "pyproject.toml" or _speaks_of_us(path)):
+            yield path
+
+
+def _user_files(folder: Path) -> Iterator[Path]:
+    """Those there are, the one that counts first."""
     paths = [folder / f"{name}{ending}" for name in ("config", "scoutcache") for ending in ENDINGS]
-    return next((path for path in paths if is_file(path)), None)
+    return (path for path in paths if is_file(path))
 
 
 def read_settings(path: Path) -> dict[str, Any]:

@@ -15,15 +15,16 @@ from typing import Final
 
 from scoutcache.config import CacheConfig
 
-__all__ = ["default_directory", "directory_of", "holds_cache", "temporary_directory", "user_folder"]
+__all__ = ["PARTS", "default_directory", "directory_of", "holds_cache", "temporary_directory", "user_folder"]
 
-_PARTS: Final = ("disk", "journal", "counters", "oplog")
-"""What a cache makes in its directory."""
+_TELLING: Final = ("disk", "journal", "counters", "oplog")
+PARTS: Final = (*_TELLING, "procs", "present", "leases", "warming", "rules", "queues", "semantic")
+"""The folders that a cache makes in its directory; whether one has been there the first of them tell."""
 
 
 def holds_cache(place: Path) -> bool:
     """Whether a cache has been in *place*.  Raises OSError where that can't be found out."""
-    return any((place / part).exists() for part in _PARTS)
+    return any((place / part).exists() for part in _TELLING)
 
 
 def directory_of(config: CacheConfig) -> Path:

@@ -21,7 +21,15 @@ from scoutcache.config_problems import Place, dotted, wrong_settings
 from scoutcache.config_sections import EXCLUSIVE
 from scoutcache.errors import ConfigError
 from scoutcache.settings.environment import CONFIG_VARIABLE, read_dotenv, settings_from
-from scoutcache.settings.files import check_owner, find_project_file, find_user_file, is_file, placed, read_settings
+from scoutcache.settings.files import (
+    check_owner,
+    find_project_file,
+    find_user_file,
+    is_file,
+    passed_over,
+    placed,
+    read_settings,
+)
 from scoutcache.settings.folders import user_folder
 from scoutcache.settings.profiles import read_profile
 
@@ -46,6 +54,8 @@ class Loaded:
     """By origin what it is part of: a file, `PROFILE`, `ENVIRONMENT` or `OPTION`."""
     searched: frozenset[str]
     """The files among them that were found by searching from the working directory."""
+    unused: Mapping[Path, list[Path]]
+    """By a file that is used those beside it that would have been without it."""
 
 
 def load_config(
@@ -79,6 +89,7 @@ class _Sources:
     searched: set[str] = field(default_factory=set)
     problems: list[str] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    unused: dict[Path, list[Path]] = field(default_factory=dict)
 
     def add(self, settings: Mapping[str, Any], origin: str, source: str | None = None) -> None:
         self.layers.append((settings, origin))
@@ -87,13 +98,21 @@ class _Sources:
     def read_files(self, file: str | Path | None) -> None:
         named = Path(file) if file else (Path(self.env[CONFIG_VARIABLE]) if self.env.get(CONFIG_VARIABLE) else None)
         project = named.expanduser() if named else self.cwd and find_project_file(self.cwd)
-        for path in (find_user_file(self.user_dir), project):
+        users = find_user_file(self.user_dir)
+        for path in (users, project):
             if path is not None:
                 self.add(read_settings(path), str(path))
                 self.files.append(path)
+        self.note_unused(users, users=True)
+        self.note_unused(None if named else project, users=False)
         if named is None and project is not None:
             self.searched.add(str(project))
         self.read_dotenv(project)
+
+    def note_unused(self, path: Path | None, *, users: bool) -> None:
+        others = [] if path is None else passed_over(path, users=users)
+        if path is not None and (left := [other for other in others if other not in self.files]):
+            self.unused[path] = left
 
     def read_dotenv(self, project: Path | None) -> None:
         folders = [folder for folder in (self.cwd, project and project.parent) if folder is not None]
@@ -152,7 +171,7 @@ class _Sources:
         # The header of an empty table sets nothing; until here it had a place only for the messages about it.
         setting = {place: origin for place, origin in origins.items() if _at(merged, place) != {}}
         told = {dotted(place): _origin(place, setting) or BUILT_IN for place, _ in leaves(config.model_dump())}
-        return Loaded(config, told, self.files, self.sources, frozenset(self.searched))
+        return Loaded(config, told, self.files, self.sources, frozenset(self.searched), self.unused)
 
     def _make_way(
         self, settings: Mapping[str, Any], origin: str, merged: dict[str, Any], origins: dict[Place, str]

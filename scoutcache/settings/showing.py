@@ -13,7 +13,7 @@ from scoutcache.config_problems import dotted
 from scoutcache.policies import SerializationType
 from scoutcache.settings.loading import BUILT_IN, ENVIRONMENT, OPTION, PROFILE, Loaded, leaves
 
-__all__ = ["Explained", "explain", "needs_trust", "sources", "template"]
+__all__ = ["Explained", "explain", "needs_trust", "sources", "template", "unused"]
 
 _CALLABLE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -40,6 +40,14 @@ def sources(loaded: Loaded) -> str:
     kinds += ["the environment"] if ENVIRONMENT in said.values() else []
     kinds += ["options"] if OPTION in said else []
     return ", ".join(kinds) or "no files, built-in settings"
+
+
+def unused(loaded: Loaded) -> list[str]:
+    """Sentences on configuration files that are passed over for another one in their folder."""
+    return [
+        f"{path} is used, and not {' or '.join(other.name for other in others)} beside it"
+        for path, others in loaded.unused.items()
+    ]
 
 
 def needs_trust(loaded: Loaded) -> list[str]:

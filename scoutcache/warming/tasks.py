@@ -5,8 +5,8 @@
   that are stored or were asked for lately by the log (a pattern without wildcards is that one key, there or not).  An
   entry keeps its tags.  A generator gives keys and values itself, of which those that match are taken.  A file or a
   module is looked for in the task's *folder*.
-- *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began.
-  Without a schedule a task is never due.
+- *schedule* is a cron expression in UTC; `schedules` says what is due by it, counted from when the last run began; one
+  that failed counts for none, so the task stays due until it succeeds.  Without a schedule a task is never due.
 - What became of each task is kept in the cache's directory; a task that was removed from the configuration is forgotten
   with the next run.  One run at a time: a task that claims to be running while nobody holds the lock has been killed.
 - Running a ``module:function`` runs code that the configuration names: whoever calls `run_tasks` vouches for it.
@@ -164,7 +164,8 @@ def _run_of(task: WarmingTask, result: WarmResult, nothing: str) -> TaskRun:
 
 
 def _info(task: WarmingTask, now: datetime) -> TaskInfo:
-    due = due_by(task.schedule, task.started_at, now)
+    last_run = None if task.status is TaskStatus.FAILED else task.started_at
+    due = due_by(task.schedule, last_run, now)
     return TaskInfo(task, due=due.now, next_run=due.next_run)
 
 

@@ -527,6 +527,7 @@ def test_a_full_disk_makes_a_gap_that_everybody_notices(small_disk: Path, said):
         journal.append(said(f"key{i}"))
     assert other.since(noted)[0] is None
     assert other.words[BASE] > noted
+    assert [path.stat().st_size for path in sorted((small_disk / "j").glob("journal.*"))].count(0) == 0
     filler.unlink()
     here = other.end()
     journal.append(said("after"))

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -75,6 +76,20 @@ def child(workplace: Path) -> Callable[..., Ran]:
         return Ran(done.returncode, done.stdout, done.stderr)
 
     return call
+
+
+@pytest.fixture
+def spawn(workplace: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Begin a process of the command line, which ends with its test however that ends, by an interrupt too."""
+    with ExitStack() as ended:
+
+        def call(*arguments: str, **streams: int) -> subprocess.Popen[str]:
+            process = subprocess.Popen([sys.executable, "-m", "scoutcache", *arguments], text=True, **streams)
+            ended.callback(process.wait)
+            ended.callback(process.kill)
+            return process
+
+        yield call
 
 
 @pytest.fixture

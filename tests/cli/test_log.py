@@ -86,6 +86,15 @@ def test_of_errors_alone_it_is_shown_what_they_said(cli, directory):
     assert done.out.rstrip("\n").split("\t")[-1] == "CacheError: no answer"
 
 
+@pytest.mark.parametrize("more", [(), ("--op", "error")])
+def test_what_an_error_has_no_word_for_is_a_dash(more, cli, directory):
+    put(directory, [Line(NOW, "error", "", "", outcome="failed", tier="redis", error="CacheError: no answer")])
+    done = cli("log", "tail", *more, "--directory", str(directory))
+    assert "" not in done.out.rstrip("\n").split("\t")
+    (row,) = json.loads(cli("log", "tail", "--json", "--directory", str(directory)).out)["operations"]
+    assert (row["key"], row["namespace"]) == ("", "")
+
+
 def test_a_hostile_key_stays_one_cell_of_one_line(cli, directory):
     put(directory, [line(number, key) for number, key in enumerate(HOSTILE)])
     plain = cli("log", "tail", "--directory", str(directory))

@@ -540,6 +540,13 @@ class TestAnotherUser:
         assert str(directory) in ran.stderr
         assert "Traceback" not in ran.stderr
 
+    @pytest.mark.parametrize("command", [("warm",), ("tasks", "list"), ("rules", "list"), ("keys",)])
+    def test_one_that_can_not_be_read_ends_with_10(self, as_nobody, directory, command):
+        directory.chmod(0o700)
+        ran = as_nobody(*command)
+        assert (ran.returncode, ran.stdout) == (10, "")
+        assert ran.stderr == f"error: {directory} can't be read: Permission denied\nhint: name another --directory\n"
+
     def test_doctor_says_so(self, as_nobody):
         ran = as_nobody("doctor", "--json")
         assert ran.returncode == 1, ran.stderr

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
+
+from scoutcache import Cache
 
 
 def body(ran):
@@ -32,6 +35,16 @@ class TestConfig:
         assert rows["memory.max_entries"]["origin"].endswith("scoutcache.toml")
         assert rows["default_ttl"]["origin"] == "built-in"
 
+    def test_of_several_files_one_is_used_and_that_is_said_once(self, cli, workplace, caplog):
+        (workplace / "scoutcache.toml").write_text('namespace = "mine"\n')
+        (workplace / "scoutcache.yaml").write_text("namespace: other\n")
+        said = f"{workplace}/scoutcache.toml is used, and not scoutcache.yaml beside it"
+        ran = cli("set", "k", "v", "--quiet")
+        assert (ran.code, ran.err) == (0, f"warning: {said}\n")
+        for _ in range(2):
+            Cache(directory=workplace / "cache").close()
+        assert caplog.text.count(said) == 1
+
     def test_a_section_alone_and_without_origins(self, cli):
         lines = cli("config", "show", "memory").out.splitlines()
         assert lines[0].split() == ["setting", "value"]
@@ -47,6 +60,12 @@ class TestConfig:
             ran = cli("config", "show", "--origin", "--format", form)
             assert ran.code == 0, ran.err
             assert "hunter2" not in ran.out + ran.err
+
+    def test_a_template_on_standard_output_is_toml_and_nothing_else(self, cli):
+        assert cli("config", "init", "-").out.startswith("#")
+        ran = cli("config", "init", "-", "--json")
+        assert (ran.code, ran.out) == (2, "")
+        assert "config init - and --format json would both print to standard output" in ran.err
 
     def test_the_file_that_init_writes_is_valid(self, cli, workplace):
         assert cli("config", "init").code == 0
@@ -131,6 +150,14 @@ class TestProfiles:
 
 
 class TestDoctor:
+    @pytest.mark.parametrize("part", ["procs", "leases"])
+    def test_a_file_in_the_place_of_a_folder_of_the_cache_is_named(self, directory, cli, part):
+        shutil.rmtree(directory / part, ignore_errors=True)
+        (directory / part).touch()
+        ran = cli("doctor", "--json")
+        (check,) = [one for one in json.loads(ran.out)["checks"] if one["name"] == f"directory {part}"]
+        assert (ran.code, check["status"], check["fix"]) == (1, "fail", f"remove {directory / part}")
+
     def test_checks_hold_the_fields_of_the_contract(self, directory, cli):
         checks = body(cli("doctor", "--json"))["checks"]
         assert all(set(check) == {"name", "status", "detail", "fix"} for check in checks)

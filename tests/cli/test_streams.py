@@ -138,3 +138,18 @@ def test_messages_that_nobody_takes_change_nothing(line, code, directory):
 def test_an_output_that_takes_nothing_is_named(line, directory):
     done = run(f"{line} >/dev/full")
     assert (done.returncode, done.stderr) == (1, "error: can't write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize("line", ["get llm:a", "keys", "keys --format csv", "stats --json", "--version", "get --help"])
+def test_an_answer_for_an_output_that_is_closed_is_no_success(line, directory):
+    done = run(f"{line} >&-")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.endswith("standard output: it is closed\n")
+    assert run(f"{line} <&- >&- 2>&-").returncode == 1
+
+
+def test_who_prints_nothing_needs_no_output(directory):
+    assert run("set k v >&-").returncode == 0
+    assert run("warm --from - <<'END' >&-\n{\"key\": \"w\", \"value\": 1}\nEND").returncode == 0
+    assert run("get nope >&-").returncode == 4
+    assert run("get w").stdout == "1\n"

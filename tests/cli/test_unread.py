@@ -191,3 +191,35 @@ def test_a_signed_file_that_lacks_columns_is_converted(cli, workplace, into):
     ran = cli("log", "convert", "lacking.parquet", "-o", into, "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["rows"] == len(LINES)
+
+
+class TestCounters:
+    @pytest.fixture
+    def garbled(self, cli, directory):
+        """The counters of an hour, overwritten by something else."""
+        assert cli("set", "a", "1").code == 0
+        (path,) = (directory / "counters").glob("h*.json")
+        path.write_bytes(b"garbage")
+        return path
+
+    def test_stats_name_files_that_are_missing_in_the_figures(self, garbled, cli, workplace):
+        said = f"{garbled}: can't be read: what was counted there is missing"
+        for arguments in ((), ("--json",), ("--by", "prefix"), ("--prom-textfile", str(workplace / "m.prom"))):
+            ran = cli("stats", *arguments)
+            assert (ran.code, ran.err.count(said)) == (0, 1)
+        assert json.loads(cli("stats", "--json").out)["skipped_files"] == 1
+
+    def test_what_was_set_aside_since_is_still_missing(self, garbled, cli):
+        assert cli("set", "b", "1").code == 0
+        aside = garbled.with_name(f"{garbled.name}.unreadable")
+        assert aside.read_bytes() == b"garbage"
+        assert f"{aside}: can't be read" in cli("stats").err
+        aside.unlink()
+        assert cli("stats").err == ""
+
+    def test_doctor_says_what_to_do(self, garbled, cli):
+        (check,) = [one for one in json.loads(cli("doctor", "--json").out)["checks"] if one["name"] == "counters"]
+        assert (check["status"], garbled.name in check["detail"]) == ("warn", True)
+        assert "delete them" in check["fix"]
+        garbled.unlink()
+        assert "counters" not in [one["name"] for one in json.loads(cli("doctor", "--json").out)["checks"]]

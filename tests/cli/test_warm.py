@@ -627,12 +627,12 @@ class TestPredict:
 
 
 class TestProcesses:
-    def test_two_never_run_and_a_killed_one_is_resumed(self, directory, jobs, cli, workplace, until):
+    def test_two_never_run_and_a_killed_one_is_resumed(self, directory, jobs, cli, spawn, workplace, until):
         """One is killed by -9 while it works: its lock ends with it, and what it had done is not done again."""
         (workplace / "keys").write_text("".join(f"k:{n}\n" for n in range(6)))
         given = ("warm", "--from", "keys", "--call", "warm_jobs:slow", "--concurrency", "1")
         begun = workplace / "begun"
-        with subprocess.Popen([sys.executable, "-m", "scoutcache", *given]) as process:
+        with spawn(*given) as process:
             until(lambda: begun.exists() and begun.read_text().endswith("k:2\n"))
             ran = cli("warm", "--from", "-", stdin='{"key": "other", "value": 1}\n')
             assert ran.code == 11

@@ -36,6 +36,34 @@ def full(cache, monkeypatch):
     return fill
 
 
+def test_what_is_owed_is_made_good_before_a_cache_is_closed(tmp_path, monkeypatch):
+    """Or other processes would go on to find on disk what this one replaced, until its time is over."""
+    with Cache(directory=tmp_path) as other:
+        other.set("profile", "Ada")
+        cache = Cache(directory=tmp_path)
+        cache._core.background._stop.set()  # there is no turn between
+        disk = cache._core.tier("disk")
+        with monkeypatch.context() as patch:
+            patch.setattr(disk, "write", _refuse)
+            patch.setattr(disk, "remove", _refuse)
+            cache.set("profile", "Grace")
+        assert other.get("profile") == "Ada"
+        cache.close()
+        assert other.get("profile") is None
+
+
+def test_what_can_not_be_made_good_keeps_no_cache_from_being_closed(tmp_path, monkeypatch):
+    cache = Cache(directory=tmp_path)
+    monkeypatch.setattr(cache._core.tier("disk"), "write", _refuse)
+    monkeypatch.setattr(cache._core.tier("disk"), "remove", _refuse)
+    cache.set("profile", "Grace")
+    cache.close()
+
+
+def _refuse(*_, **__):
+    raise TierUnavailable("disk", "full")
+
+
 CHANGES = {
     "set": (lambda cache: cache.set("llm:a", "new"), "new"),
     "set with a new tag": (lambda cache: cache.set("llm:a", "new", tags=["blue"]), "new"),

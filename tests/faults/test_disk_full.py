@@ -81,6 +81,38 @@ def test_removing_works_on_a_full_disk_thanks_to_the_ballast(full, make_row, val
     assert value_of(tier, "key:3") != "absent"
 
 
+def test_no_set_takes_what_removals_need(full, make_row):
+    """The ballast is given up for a removal and not for what comes after it."""
+    tier, hog = full
+    for number in range(8):
+        with pytest.raises(TierUnavailable):
+            _write_until_it_fails(tier, make_row)
+        assert tier.remove([Ref("default", f"key:{number}")]) == 1
+        _fill(hog)
+
+
+def test_what_a_full_disk_can_not_replace_is_gone_at_once(full, make_row, value_of, small_disk, codec):
+    tier, _ = full
+    with closing(DiskTier(small_disk / "cache", codec, max_bytes=64 << 20)) as other:
+        with pytest.raises(TierUnavailable):
+            _write_until_it_fails(tier, make_row)
+        assert value_of(other, "key:1") != "absent"
+        for number in (1, 2):
+            with pytest.raises(TierUnavailable, match="full"):
+                tier.write([make_row(f"key:{number}", os.urandom(2_000_000), start=9)], 2.0)
+            assert value_of(other, f"key:{number}") == "absent"
+        assert value_of(other, "key:3") != "absent"
+
+
+def test_of_what_is_not_there_nothing_is_given_up(full, make_row, small_disk):
+    tier, _ = full
+    ballast = small_disk / "cache" / "disk.ballast"
+    for number in range(3):
+        with pytest.raises(TierUnavailable):
+            tier.write([make_row(f"fresh:{number}", os.urandom(2_000_000))], 2.0)
+    assert ballast.stat().st_size == 1 << 20
+
+
 def test_clearing_works_on_a_full_disk_and_sets_work_after_it(full, make_row, value_of):
     tier, _ = full
     with pytest.raises(TierUnavailable):
@@ -203,7 +235,7 @@ def test_the_ballast_comes_back_when_there_is_space_again(full, make_row, small_
         _write_until_it_fails(tier, make_row)
     tier.clear(None)
     ballast = small_disk / "cache" / "disk.ballast"
-    assert not ballast.exists()
+    ballast.unlink(missing_ok=True)
     tier.maintain(2.0)
     hog.unlink()
     tier.maintain(2.0)

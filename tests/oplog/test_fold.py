@@ -203,8 +203,11 @@ def test_another_programs_file_is_set_aside_and_hides_nothing(directory: Path, c
     (directory / "procs" / "a.json").write_bytes(content)
     make_folder(directory / "counters")
     (directory / "counters" / f"h{HOUR}.json").write_bytes(content)
-    assert read_counts(directory, since=None, now=NOW).skipped == 2
+    files = [directory / "counters" / f"h{HOUR}.json", directory / "procs" / "a.json"]
+    assert read_counts(directory, since=None, now=NOW).unread == files
     assert fold(directory, NOW) == 1
+    assert read_counts(directory, since=None, now=NOW).unread == [directory / "counters" / f"h{HOUR}.json.unreadable"]
+    assert read_counts(directory, since=(HOUR + 1) * 3600, now=NOW).unread == []
     assert hits(directory) == (1, 1)
     assert (directory / "procs" / "a.unreadable").read_bytes() == content
     assert (directory / "counters" / f"h{HOUR}.json.unreadable").read_bytes() == content
@@ -217,7 +220,7 @@ def test_a_folded_file_that_was_cut_short_counts_for_no_reader_whichever_part_it
     path.write_bytes(path.read_bytes()[:-1])
     for by_minute in (False, True):
         counts = read_counts(directory, since=None, now=NOW, by_minute=by_minute)
-        assert (counts.skipped, *totals(counts)) == (1, 1, 1)
+        assert (counts.unread, *totals(counts)) == ([path], 1, 1)
 
 
 def test_a_period_that_begins_within_a_file_counts_the_minutes_from_then_on(directory: Path) -> None:
@@ -242,7 +245,7 @@ def test_a_segment_with_impossible_figures_is_no_segment(directory: Path) -> Non
     leave_behind(directory, "a", [0])
     path = directory / "procs" / "a.json"
     path.write_bytes(path.read_bytes().replace(b'"hit", "", 1,', b'"hit", "", -1,'))
-    assert read_counts(directory, since=None, now=NOW).skipped == 1
+    assert read_counts(directory, since=None, now=NOW).unread == [path]
 
 
 def test_a_folder_where_a_file_should_be_is_passed_over(directory: Path) -> None:

@@ -305,7 +305,7 @@ def test_killed_processes_lose_nothing_they_had_published_and_the_living_sum(dir
         told.append(int(rest[-1]) if rest else int(line))
     found = collect_stats(directory, now=4e9)
     assert sum(told) <= found.total.misses <= sum(told) + len(workers)
-    assert (found.processes, found.skipped_files) == (0, 0)
+    assert (found.processes, found.unread) == (0, ())
     assert [tier.entries for tier in found.tiers] == []
     from scoutcache.oplog.fold import fold
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from scoutcache.errors import ConfigError
+from scoutcache.settings import unused
 from scoutcache.settings.files import find_project_file, read_settings
 
 
@@ -155,3 +156,33 @@ def test_a_relative_path_is_below_the_folder_of_the_file(named, meant, tmp_path)
     path.write_text(f'directory = "{named}"\n{sections}')
     found = read_settings(path)
     assert found == {"directory": meant, **{section: {name: meant} for section, name in FILES.items()}}
+
+
+def test_of_several_files_in_a_folder_the_first_is_used_and_the_others_are_told(project, user_dir, load):
+    for name in ("scoutcache.yaml", "scoutcache.json", "scoutcache.toml"):
+        (project / name).write_text("{}" if name.endswith("json") else "")
+    (project / "pyproject.toml").write_text("[tool.scoutcache]\n")
+    for name in ("scoutcache.toml", "config.toml"):
+        (user_dir / name).write_text("")
+    (project.parent / "scoutcache.toml").write_text("")
+    others = "scoutcache.json or scoutcache.yaml or pyproject.toml"
+    assert unused(load()) == [
+        f"{user_dir / 'config.toml'} is used, and not scoutcache.toml beside it",
+        f"{project / 'scoutcache.toml'} is used, and not {others} beside it",
+    ]
+
+
+def test_one_file_a_folder_or_one_that_was_named_leaves_nothing_to_tell(project, user_dir, load):
+    (project / "scoutcache.yaml").write_text("")
+    (project / "pyproject.toml").write_text("[tool.other]\n")
+    (user_dir / "config.json").write_text("{}")
+    assert unused(load()) == []
+    (project / "scoutcache.json").write_text("{}")
+    assert unused(load(file=project / "scoutcache.yaml")) == []
+    assert unused(load(cwd=user_dir)) == []
+
+
+def test_a_folder_that_is_the_users_and_the_projects_has_two_that_are_used(user_dir, load):
+    (user_dir / "config.toml").write_text("")
+    (user_dir / "scoutcache.toml").write_text("")
+    assert unused(load(cwd=user_dir)) == []

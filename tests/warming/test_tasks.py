@@ -51,6 +51,41 @@ def test_a_task_is_due_when_it_never_ran_and_then_by_its_schedule(make_config, s
     assert due(config, NOON + timedelta(days=3)) == ["hourly"]
 
 
+def test_a_task_that_failed_is_due_until_it_succeeds(make_config, tmp_path):
+    late = tmp_path / "late.jsonl"
+    config = make_config({"task_id": "daily", "source": str(late), "schedule": "0 6 * * *"})
+    for minute in range(2):  # the file isn't there yet
+        (failed,) = run(config, at=NOON + timedelta(minutes=minute))
+        assert "can't be read" in failed.error
+    late.write_text('{"key": "a", "value": 1}\n{\n')
+    (partly,) = run(config, at=NOON + timedelta(minutes=2))
+    assert (partly.result.warmed, partly.result.failed) == (1, 1)
+    assert due(config, NOON + timedelta(minutes=2)) == ["daily"]
+    late.write_text('{"key": "a", "value": 1}\n')
+    (done,) = run(config, at=NOON + timedelta(minutes=3))
+    assert (done.result.warmed, done.result.failed) == (1, 0)
+    assert due(config, NOON + timedelta(minutes=3)) == []
+    assert due(config, NOON + timedelta(days=1)) == ["daily"]
+
+
+def test_a_task_that_failed_and_has_no_schedule_is_not_due(make_config):
+    config = make_config({"task_id": "byhand", "source": "no/such/file.jsonl"})
+    run(config, ["byhand"])
+    assert due(config, NOON + timedelta(days=1)) == []
+
+
+def test_a_task_that_was_killed_is_due(make_config, source):
+    config = make_config({"task_id": "t", "source": source, "schedule": "0 6 * * *"})
+    run(config)
+    path = state_folder(config) / "tasks.json"
+    state = json.loads(path.read_text())
+    state["t"]["status"] = "running"
+    path.write_text(json.dumps(state))
+    assert due(config, NOON) == ["t"]
+    with held(state_folder(config) / "lock"):
+        assert due(config, NOON) == []
+
+
 def test_missed_times_count_once(make_config, source):
     config = make_config({"task_id": "t", "source": source, "schedule": "* * * * *"})
     run(config)

@@ -40,6 +40,24 @@ class Ballast:
             return False
         return True
 
+    def size(self) -> int:
+        """How many bytes there are of it."""
+        try:
+            return self._path.lstat().st_size
+        except OSError:
+            return 0
+
+    def restore(self, size: int) -> None:
+        """Take back what is left of *size* bytes that were dropped: others had them no more than before."""
+        with contextlib.suppress(OSError):
+            disk = os.statvfs(self._path.parent)
+            left = min(size, disk.f_bavail * disk.f_frsize)
+            if left >= _LEAST and not self.size():
+                try:
+                    self._write(left)
+                except OSError:
+                    self.drop()
+
     def halve(self) -> bool:
         """Free half of its space, for what isn't yet a deletion; whether there was any."""
         try:
@@ -68,9 +86,7 @@ class Ballast:
 
     def load(self, max_bytes: int) -> bool:
         """Make it again, of a quarter of what the disk has to spare at most; whether it stands now."""
-        wanted, there = ballast_bytes(max_bytes), 0
-        with contextlib.suppress(FileNotFoundError):
-            there = self._path.lstat().st_size
+        wanted, there = ballast_bytes(max_bytes), self.size()
         if there >= wanted:
             return True
         try:

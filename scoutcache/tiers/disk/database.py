@@ -19,7 +19,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -150,9 +150,17 @@ class Database:
         with self.link() as con:
             self.store.follow(con)
 
-    def freeing(self) -> bool:
-        """Let go of the ballast, so that a full disk can take a deletion; whether there was any."""
-        return self.store.ballast.drop()
+    @contextlib.contextmanager
+    def freed(self) -> Iterator[None]:
+        """Without the ballast while it is entered, so that a full disk can take a deletion, and no set takes the rest.
+        """
+        ballast = self.store.ballast
+        size = ballast.size()
+        ballast.drop()
+        try:
+            yield
+        finally:
+            ballast.restore(size)
 
     def close(self) -> None:
         """Close every connection that is idle; busy ones close when their call ends."""

@@ -16,8 +16,9 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.faults import Fault, fault_in
 from scoutcache.tiers.disk.listing import Range
-from scoutcache.tiers.disk.rows import BYTES
+from scoutcache.tiers.disk.rows import BYTES, DELETE_OLDER, Record
 from scoutcache.tiers.disk.space import PAGE
+from scoutcache.tiers.disk.stamps import horizon
 
 __all__ = ["Removing"]
 
@@ -54,8 +55,8 @@ class Removing:
     """Deletions, each batch a transaction of its own.
 
     SQLite writes to its log before it frees anything, so on a full disk a deletion fails too.  Then the ballast is
-    given up, the log emptied, and the batch tried again; what can be done in parts goes on with a tenth of a batch,
-    emptying the log each time.
+    given up meanwhile, the log emptied, and the batch tried again; what can be done in parts goes on with a tenth of
+    a batch, emptying the log each time.
     """
 
     def __init__(self, database: Database) -> None:
@@ -63,18 +64,38 @@ class Removing:
 
     def batch(self, work: Callable[[sqlite3.Connection], T], patience: float | None = None) -> T:
         """Do *work* in a transaction; returns what it returns.  Raises `TierUnavailable`."""
-        for make_room in (self._database.freeing, self._empty_log):
+        try:
+            return self._database.transact(work, patience)
+        except TierUnavailable as error:
+            if not self._is_full(error):
+                raise
+        with self._database.freed():
             try:
                 return self._database.transact(work, patience)
             except TierUnavailable as error:
                 if not self._is_full(error):
                     raise
-            make_room()
-        return self._database.transact(work, patience)
+            self._empty_log()
+            return self._database.transact(work, patience)
 
     def _is_full(self, error: TierUnavailable) -> bool:
         cause = error.__cause__
         return isinstance(cause, sqlite3.Error) and fault_in(self._database.store.directory, cause) is Fault.FULL
+
+    def outdated(self, records: Sequence[Record], now: float, error: TierUnavailable) -> None:
+        """Remove what is older than *records*, which a full disk couldn't take as *error* says: other processes go on
+        to read it until it has gone.  What can't be removed either its caller knows of.
+        """
+        with contextlib.suppress(TierUnavailable):
+            if self._is_full(error) and (there := self._there(records)):
+                for _ in self.parts(there, partial(_remove_older, horizon(now))):
+                    pass
+
+    def _there(self, records: Sequence[Record]) -> list[Record]:
+        """Those of which there is something: for the others no ballast is given up."""
+        sql = "SELECT 1 FROM Cache WHERE key = ? AND raw = 1"
+        with self._database.link() as con:
+            return [one for one in records if con.execute(sql, one.values[:1]).fetchone() is not None]
 
     def keys(self, keys: Sequence[str]) -> int:
         """Remove entries by physical key."""
@@ -182,6 +203,10 @@ def _larger(taken: float) -> int:
 
 def _remove_keys(keys: Sequence[str], con: sqlite3.Connection) -> int:
     return con.executemany("DELETE FROM Cache WHERE key = ? AND raw = 1", [(key,) for key in keys]).rowcount
+
+
+def _remove_older(latest: float, records: Sequence[Record], con: sqlite3.Connection) -> None:
+    con.executemany(DELETE_OLDER, [(one.values[0], one.header.start / 1e9, latest) for one in records])
 
 
 def _remove_each(keys: Sequence[str], con: sqlite3.Connection) -> set[str]:

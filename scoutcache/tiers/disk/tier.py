@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
+from scoutcache.errors import TierUnavailable
 from scoutcache.keys import physical_key, physical_keys
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow
@@ -170,9 +171,15 @@ class DiskTier:
         """Store them in one transaction and return how many were taken.
 
         Not taken are entries that *allow* refuses, older ones than what is there (by start), and those larger than the
-        whole limit.  Raises `TierUnavailable`; what sealing a row raises.
+        whole limit.  Raises `TierUnavailable`, and where that is because the disk is full what is older is removed,
+        as far as there is room for that; what sealing a row raises.
         """
-        return self._writer.write([record(row) for row in rows], now, allow)
+        records = [record(row) for row in rows]
+        try:
+            return self._writer.write(records, now, allow)
+        except TierUnavailable as error:
+            self._removing.outdated(records, now, error)
+            raise
 
     def remove(self, refs: Sequence[Ref]) -> int:
         """Remove them and return how many were there.  Raises `TierUnavailable`."""
