@@ -58,8 +58,8 @@ _log = logging.getLogger("scoutcache")
 _BEGUN = 1000
 """Invalidations under way at once that are remembered; those beyond are not published."""
 
-_UNREAD_NS = 1_000_000_000
-"""Within this time a neighbour has read the stream, unless the server went away first."""
+_UNREAD = 1.0
+"""Seconds within which a neighbour has read the stream, unless the server went away first."""
 
 
 class Remote:
@@ -151,7 +151,7 @@ class Remote:
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         core.sure, core.owing = self.sure, self._owing
-        self.breaker.on_open.append(lambda: self.channel.beside.say_again(world.stamp() - _UNREAD_NS))
+        self.breaker.on_open.append(lambda: self.channel.beside.say_again(_UNREAD))
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
         with suppress(TierUnavailable):  # the breaker has said so

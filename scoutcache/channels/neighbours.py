@@ -82,7 +82,8 @@ class Neighbours:
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
-        self._written = deque[Message](maxlen=_WRITTEN)
+        self._written = deque[tuple[float, Message]](maxlen=_WRITTEN)
+        """When, by the monotonic clock."""
         self._owing: dict[Ref, int] = {}
         """Entries that processes of this machine owe the server, as they said, and since when."""
 
@@ -142,7 +143,7 @@ class Neighbours:
 
     def written(self, message: Message) -> None:
         """The server has what *message* says was written: it may have been owed, by whomever (Rule 3)."""
-        self._written.append(message)
+        self._written.append((time.monotonic(), message))
         if not self._owing:
             return
         with self._lock:
@@ -151,15 +152,17 @@ class Neighbours:
             with suppress(BlockingIOError):  # then whoever starts takes it for owed
                 self.tell(message, wait=False)
 
-    def say_again(self, since: int) -> None:
-        """The server has gone: tell of what this process wrote there after *since*, a stamp (Rule 5)."""
-        lately = [message for message in list(self._written) if message.stamp > since]
+    def say_again(self, seconds: float) -> None:
+        """The server has gone: tell of what this process wrote there in the last *seconds* (Rule 5)."""
+        since = time.monotonic() - seconds
+        lately = [message for at, message in list(self._written) if at > since]
         self._written.clear()
         for namespace in {message.namespace for message in lately}:
             some = [message for message in lately if message.namespace == namespace]
             names = dict.fromkeys([name for one in some for name in one.names if name not in one.same])
             if names:
-                self.tell(Message("written", namespace, tuple(names), some[-1].stamp, some[-1].source))
+                began = min([one.stamp for one in some])
+                self.tell(Message("written", namespace, tuple(names), began, some[-1].source))
 
     def _heed(self, message: Message) -> None:
         """Take down what is owed from now on, or is no longer; the lock is held."""

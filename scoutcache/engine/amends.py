@@ -5,6 +5,7 @@ Rule 1: a tier that others share is given what it could not take, as far as this
 Rule 2: all of it is announced, as it would have been then.  What is removed from where writes compare positions is
         announced as an invalidation: that moves them, so that a write which was in flight there when it went away, and
         is carried out now, is refused.
+        It says nothing of what is owed later, perhaps in the meantime: neighbours would believe the tier of that, too.
 Rule 3: what fails once more is still owed.
 Rule 4: while the tier that tells takes no writes, nothing is tried that is announced as an invalidation: neighbours
         would hear of each attempt, and drop what they computed since.
@@ -15,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
+from scoutcache.coherence.messages import Kind
 from scoutcache.engine import effects
 from scoutcache.engine.debts import Debt
 from scoutcache.engine.effects import Clear, Erase, Flow, Remove, RemoveOlder, Renew, Work
@@ -50,9 +52,11 @@ class Amends:
             return
         if tells and known and not (yield from self._give(level, known)):
             return
+        began = self._world.stamp()
         left = {ref: start for ref, start in known.items() if doubt.refs.get(ref) == start}
         for namespace in {ref.namespace for ref in left}:
-            yield from self._remove(level, {ref: start for ref, start in left.items() if ref.namespace == namespace})
+            some = {ref: start for ref, start in left.items() if ref.namespace == namespace}
+            yield from self._remove(level, some, began)
         for kind in (Renew, Erase, Clear) if may_tell else ():  # one that fails keeps none of another kind waiting
             for debt in [debt for debt in doubt.owed if isinstance(debt, kind)]:
                 with doubt.trying(debt):
@@ -86,6 +90,7 @@ class Amends:
         noted = None if moments is None else moments.noted()
         end = world.applied()
         for refs in _some(known):
+            began = world.stamp()  # before what there is is read: what is owed after that, this doesn't tell
             try:
                 rows = yield from self._held_beside(level, {ref: known[ref] for ref in refs})
             except TierUnavailable as error:
@@ -97,7 +102,7 @@ class Amends:
                 if (yield from self._removing.cascade(namespace, keys, None)).failed:  # before others hear it is told
                     return False
                 try:
-                    left = yield from self._hand_over(level, mine, end, noted)
+                    left = yield from self._hand_over(level, mine, began, end, noted)
                     for other in range(len(world.names)) if left else ():  # what others can't be given nobody keeps
                         if other != level:
                             yield Remove(other, left)
@@ -110,14 +115,16 @@ class Amends:
                 doubt.settle({row.header.ref: known[row.header.ref] for row in mine})
         return True
 
-    def _hand_over(self, level: int, rows: Sequence[Row], end: int, noted: Known | None) -> Flow[list[Ref]]:
-        """Write *rows* of one namespace; those of which the tier has nothing even so.
+    def _hand_over(
+        self, level: int, rows: Sequence[Row], began: int, end: int, noted: Known | None
+    ) -> Flow[list[Ref]]:
+        """Write *rows* of one namespace, read after *began*; those of which the tier has nothing even so.
 
         Others that make good what they owe have it refuse whole batches, until they are through.
         """
         for _ in range(_ATTEMPTS):
             refs = [row.header.ref for row in rows]
-            message = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
+            message = self._world.message("written", refs[0].namespace, [ref.key for ref in refs], stamp=began)
             allow = self._reading.unless_announced(level, end, heard=noted)
             if (yield from effects.write(level, rows, allow, message)) == len(rows):
                 return []
@@ -168,8 +175,8 @@ class Amends:
         marked = header._replace(marks=tuple([Mark(name, versions[name]) for name in names]))
         return Row(marked, live, lambda: self._world.codec.seal(marked, live), replaces=True)
 
-    def _remove(self, level: int, starts: Mapping[Ref, int]) -> Flow[None]:
-        """Remove entries of one namespace from one tier, and whatever depends on them.
+    def _remove(self, level: int, starts: Mapping[Ref, int], began: int) -> Flow[None]:
+        """Remove entries of one namespace, owed before *began*, from one tier, and whatever depends on them.
 
         From a tier that others share only what began no later than what could not be told: a later writer's stays.
 
@@ -180,7 +187,8 @@ class Amends:
         doom = RemoveOlder(level, starts) if tells else Remove(level, refs)
         if level == self._world.authority and (yield from self._removing.cascade(namespace, keys, None)).failed:
             return  # before others hear that it is told
-        yield from self._removing.announced("key" if tells else "written", namespace, keys, None, [doom])
+        kind: Kind = "key" if tells else "written"
+        yield from self._removing.announced(kind, namespace, keys, None, [doom], stamp=began)
         failed = (yield from self._removing.cascade(namespace, keys, None)).failed
         if failed and tells:  # of another tier it is gone; for what depends on it that is owed
             self._world.doubts[level].about_each(starts)

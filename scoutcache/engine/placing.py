@@ -77,7 +77,7 @@ class Placing:
         told = world.tells is not None and taken.get(world.tells) == len(rows)
         ended = rows[0].replaces and any(taken[level] < len(placed[level]) for level in taken)
         if world.shared and (unwritten or ended or any(taken.values())) and not (told and self._may_tell_with(equal)):
-            yield from self.tell([row.header.ref for row in rows], () if equal is None else equal.settled())
+            yield from self._tell(rows, () if equal is None else equal.settled())
         if unwritten:
             yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
         if world.memory is not None:
@@ -107,7 +107,7 @@ class Placing:
                 kept = lasts and level != world.authority
                 taken[level] = yield from self._write_or_remove(level, rows if kept else (), refs, end, heard)
         if world.shared and (rows[0].replaces or any(taken.values())):
-            yield from self.tell(refs)
+            yield from self._tell(rows)
         if world.memory is not None:
             allowed = [row for row in rows if world.allows(world.memory, row.header.ref)]
             taken[world.memory] = yield from self.write_level(world.memory, allowed, end, None, heard)
@@ -180,8 +180,12 @@ class Placing:
         """What the tier at *level* announces with the write (Rule 2); None where that is done after it."""
         if level != self._world.tells or not rows or not self._may_tell_with(equal):
             return None
-        first = rows[0].header.ref
-        return self._world.message("written", first.namespace, [row.header.ref.key for row in rows])
+        return self._written(rows)
+
+    def _written(self, rows: Sequence[Row]) -> Message:
+        """That *rows* were written, which began when it is stamped."""
+        refs, began = [row.header.ref for row in rows], min([row.header.start for row in rows])
+        return self._world.message("written", refs[0].namespace, [ref.key for ref in refs], stamp=began)
 
     def _placed(self, rows: Sequence[Row]) -> dict[int, Sequence[Row]]:
         """The rows that a write puts into each tier."""
@@ -216,12 +220,13 @@ class Placing:
                 ttl = header.fresh_until - header.created
                 world.hooks.emit(events.Stored(*header.ref, tiers, row.live.size, ttl))
 
-    def tell(self, refs: Sequence[Ref], same: Sequence[str] = ()) -> Flow[None]:
-        """Announce that *refs* were written; those keys that are the *same* got the value they had."""
-        said = self._world.message("written", refs[0].namespace, [ref.key for ref in refs])
-        message = replace_fields(said, same=tuple(same)) if same else said
+    def _tell(self, rows: Sequence[Row], same: Sequence[str] = ()) -> Flow[None]:
+        """Announce that *rows* were written, or are owed; those keys that are the *same* kept their values."""
+        message = replace_fields(self._written(rows), same=tuple(same))
+        if not self._are_there([row.header.ref for row in rows]):
+            message = replace_fields(message.owing, stamp=self._world.stamp())
         try:
-            yield from effects.announce(message if self._are_there(refs) else message.owing)
+            yield from effects.announce(message)
         except TierUnavailable as error:
             self._world.down(error.tier, error)
 

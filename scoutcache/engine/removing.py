@@ -245,17 +245,20 @@ class Removing:
         names: Sequence[str],
         reason: str | None,
         doomed: Sequence[Doom],
+        *,
+        stamp: int | None = None,
     ) -> Flow[Removed]:
-        """Announce, remove, announce again (Rule 1)."""
+        """Announce, remove, announce again (Rule 1); see `World.message` for *stamp*."""
         errors: list[TierUnavailable] = []
-        return self._done((yield from self._announced(kind, namespace, names, reason, doomed, errors)), errors)
+        removed = yield from self._announced(kind, namespace, names, reason, doomed, errors, stamp=stamp)
+        return self._done(removed, errors)
 
     def _announced(
         self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None, doomed: Sequence[Doom],
-        errors: list[TierUnavailable],
+        errors: list[TierUnavailable], *, stamp: int | None = None,
     ) -> Flow[Removed]:  # fmt: skip
         """`announced`, as part of a removal: *errors* collects what was raised."""
-        world, message = self._world, self._world.message(kind, namespace, names, reason)
+        world, message = self._world, self._world.message(kind, namespace, names, reason, stamp=stamp)
         in_memory = [doom for doom in doomed if not isinstance(doom, Renew) and doom.level == world.memory]
         others = [doom for doom in doomed if doom not in in_memory]
         removed = yield from self._sweep(in_memory, errors)

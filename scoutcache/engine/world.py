@@ -222,10 +222,15 @@ class World:
                 self.note_ended(ref)
 
     def message(
-        self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete"
-    ) -> Message:
-        """A message of this process's, stamped now."""
-        return Message(kind, namespace, tuple(names), self.stamp(), self.source, reason, action)
+        self, kind: Kind, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete",
+        *, stamp: int | None = None,
+    ) -> Message:  # fmt: skip
+        """A message of this process's, stamped now: it settles what was owed before, and nothing that is owed later.
+
+        Where what it tells of is older than that, *stamp* says how old.
+        """
+        at = self.stamp() if stamp is None else stamp
+        return Message(kind, namespace, tuple(names), at, self.source, reason, action)
 
     def over(self, message: Message, failed: Container[str]) -> Message:
         """What says that *message* is over: where the tier that tells is among those that *failed*, that it is owed."""

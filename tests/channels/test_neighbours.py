@@ -402,21 +402,29 @@ def test_what_was_removed_after_all_is_not_told_to_be_written(here, other, said)
     assert news(other) == [said("a").owing, said("a").opening, said("a")]
 
 
-def wrote(said, stamp, *names, same=()):
-    return replace(said(*names, kind="written"), stamp=stamp, same=same)
+@pytest.fixture
+def written_lately(here, said, monkeypatch):
+    """Written at times that are told, with stamps beside."""
+
+    def write(at, stamp, *names, same=()):
+        monkeypatch.setattr("scoutcache.channels.neighbours.time.monotonic", lambda: at)
+        here.written(replace(said(*names, kind="written"), stamp=stamp, same=same))
+
+    return write
 
 
-def test_what_was_written_lately_is_said_again_once_as_one(here, other, said):
-    for message in (wrote(said, 3, "long ago"), wrote(said, 5, "a", "b"), wrote(said, 6, "c", "d", same=("c",))):
-        here.written(message)
-    here.say_again(4)
+def test_what_was_written_lately_is_said_again_once_as_one(here, other, written_lately):
+    written_lately(3.0, 30, "long ago")
+    written_lately(5.0, 50, "a", "b")
+    written_lately(5.5, 20, "c", "d", same=("c",))
+    here.say_again(1.0)
     (message,) = news(other)
-    assert (message.kind, message.names, message.stamp, message.owed) == ("written", ("a", "b", "d"), 6, False)
-    here.say_again(4)
+    assert (message.kind, message.names, message.stamp, message.owed) == ("written", ("a", "b", "d"), 20, False)
+    here.say_again(1.0)
     assert not news(other)
 
 
-def test_of_equal_values_nothing_is_said_again(here, other, said):
-    here.written(wrote(said, 6, "c", same=("c",)))
-    here.say_again(4)
+def test_of_equal_values_nothing_is_said_again(here, other, written_lately):
+    written_lately(5.0, 50, "c", same=("c",))
+    here.say_again(1.0)
     assert not news(other)

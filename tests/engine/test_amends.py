@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.engine.amends import Amends
-from scoutcache.engine.effects import Announce, Current, Remove, RemoveOlder, Renew, Write
+from scoutcache.engine.effects import Announce, Current, Read, Remove, RemoveOlder, Renew, Write
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, UNVERSIONED
 from scoutcache.patterns import Pattern
 
@@ -78,6 +78,22 @@ def test_what_a_tier_has_that_is_in_doubt_itself_is_not_given(shared, amends, se
     shared.world.doubts[DISK].about([missed], shared.world.stamp())
     shared.drive(amends.make(SERVER))
     assert missed not in server.rows
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_it_says_nothing_of_what_is_owed_after_it_looked(shared, amends, missed, held):
+    """Neighbours would believe the server of that as well."""
+    if not held:
+        shared.memory.rows.clear()
+        shared.disk.rows.clear()
+    flow = amends.make(SERVER)
+    effect, _ = shared.drive_until(flow, lambda one: isinstance(one, Read))
+    owed_later = shared.world.stamp()
+    shared.finish(flow, effect)
+    told = [one for one in shared.messages if "k" in one.names]
+    assert told
+    assert {one.kind for one in told} == {"written" if held else "key"}
+    assert all(one.stamp < owed_later for one in told if one.kind == "written")
 
 
 @pytest.mark.parametrize("authority_down", [False, True])

@@ -68,6 +68,18 @@ def test_what_a_server_that_is_away_could_not_take_the_others_have(shared, serve
     assert [one.owed for one in written(shared)] == [False]
 
 
+def test_a_write_says_when_it_began_and_what_is_owed_when_that_was_said(shared, server):
+    """Of what others could not tell meanwhile it settles nothing."""
+    began = shared.writing.moment()
+    later = shared.world.stamp()
+    shared.put("k", 1, began=began)
+    assert [one.stamp for one in written(shared)] == [began.start]
+    shared.messages.clear()
+    server.down = True
+    shared.put("k", 2, began=shared.writing.moment())
+    assert [one.stamp > later for one in written(shared)] == [True]
+
+
 def test_a_tier_is_believed_again_once_it_has_taken_what_it_could_not(shared, server):
     server.down = True
     shared.put("k", 1)
