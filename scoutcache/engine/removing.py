@@ -287,9 +287,9 @@ class Removing:
                     yield doom
                 else:
                     doubt = self._world.doubts[doom.level]
-                    known = doubt.known(_refs_of(doom)) if isinstance(doom, Remove | RemoveOlder) else {}
+                    settled = doom.starts if isinstance(doom, RemoveOlder) else doubt.known(_refs_of(doom))
                     removed.take(self._world.names[doom.level], (yield from effects.count(doom)))
-                    doubt.settle(known)
+                    doubt.settle(settled)
             except TierUnavailable as error:
                 self.doubt(doom)
                 self._world.say_down(error.tier, error)
@@ -335,8 +335,8 @@ def _keys(marks: Iterable[str]) -> list[str]:
     return [mark[len(KEY_MARK) :] for mark in marks]
 
 
-def _refs_of(doom: Remove | RemoveOlder) -> Sequence[Ref]:
-    return doom.refs if isinstance(doom, Remove) else list(doom.starts)
+def _refs_of(doom: Doom) -> Sequence[Ref]:
+    return doom.refs if isinstance(doom, Remove) else ()
 
 
 def _renewed(header: Header, now: float, fresh: float) -> Header:

@@ -96,6 +96,18 @@ def test_it_says_nothing_of_what_is_owed_after_it_looked(shared, amends, missed,
     assert all(one.stamp < owed_later for one in told if one.kind == "written")
 
 
+def test_what_is_owed_again_while_the_older_one_is_removed_stays_owed(shared, amends, doubt, missed):
+    """What began between the two is still there, and the later one was to end it."""
+    shared.memory.rows.clear()
+    shared.disk.rows.clear()
+    flow = amends.make(SERVER)
+    effect, _ = shared.drive_until(flow, lambda one: isinstance(one, Announce))
+    later = shared.world.stamp()
+    doubt.about([missed], later)
+    shared.finish(flow, effect)
+    assert doubt.refs == {missed: later}
+
+
 @pytest.mark.parametrize("authority_down", [False, True])
 @pytest.mark.parametrize("step", range(12))
 def test_the_server_is_never_given_what_a_write_under_way_replaces(shared, amends, server, step, authority_down):
