@@ -225,7 +225,7 @@ class Remote:
             dead = perform(gone(self.layout, {_name_in(one.source) for one in begun}), self.conduit)
             for message in begun:
                 if _name_in(message.source) in dead:
-                    follower.announce(message.closing)
+                    follower.announce(message.undone)
 
     def _end_late_ones(self) -> None:
         """End what this process began and the server, which hung, carried out when that had failed.

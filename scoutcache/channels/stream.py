@@ -244,7 +244,7 @@ class StreamChannel(Heard, Placeless):
         """End what the calling thread or task has under way (Rule 4); it doesn't know any more what it holds."""
         for message in [message for whose, message in list(self._begun.values()) if whose == _here()]:
             with contextlib.suppress(TierUnavailable):
-                self.append(message.closing)
+                self.append(message.undone)
         self.miss()
 
     def renew_mutex(self) -> None:

@@ -62,6 +62,11 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
         return msgspec.structs.replace(self, opens=False)
 
     @property
+    def undone(self) -> Message:
+        """The same where nobody knows what of it was done: what others owe is owed as before, as when it only ages."""
+        return msgspec.structs.replace(self, opens=False, action="mark_stale")
+
+    @property
     def owing(self) -> Message:
         """The message that tells neighbours of a debt."""
         return msgspec.structs.replace(self, owed=True)

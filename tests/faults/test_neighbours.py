@@ -15,6 +15,7 @@ from scoutcache import AsyncCache, Cache
 from scoutcache.core import Clocks
 from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import TierUnavailable
+from scoutcache.server.commands import perform
 
 TIERS = ["memory", "redis", "disk"]
 
@@ -253,6 +254,47 @@ def test_what_a_neighbour_wrote_that_has_ended_reaches_the_server(opened, server
     server.resume()
     until(lambda: far.get("k") == "new", "the other machine has it", seconds=15)
     assert b.get("k") == "new"
+
+
+DELETES_WHEN_TOLD = """
+import sys
+from scoutcache import Cache
+cache = Cache(tiers=["memory", "redis", "disk"], directory=sys.argv[1], redis={"url": sys.argv[2]})
+assert cache.get("k") == "old"
+print("ready", flush=True)
+sys.stdin.readline()
+cache.delete("k")
+print("deleted", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_what_a_hung_server_begins_for_one_that_has_ended_is_owed_as_before(
+    opened, server, until, run_python, tmp_path
+):
+    """It carries out the opening when it goes on, and not the removal: whoever ends that knows of nothing done."""
+    b = opened()
+    b.set("k", "old")
+    other = run_python(DELETES_WHEN_TOLD, tmp_path, server.url)
+    assert other.stdout.readline() == "ready\n"
+    server.pause()
+    other.stdin.write("now\n")
+    other.stdin.flush()
+    assert other.stdout.readline() == "deleted\n"
+    other.kill()
+    other.wait()
+    channel = b._core.journal
+    (owed,) = [message for message in channel.beside.lately() if message.owed and message.kind == "key"]
+    server.resume()
+    perform(channel._announce(owed.plain.opening), channel.conduit)
+    seen = set()
+
+    def is_paid():
+        seen.add(b.get("k"))
+        return not [key for key in server.cli("KEYS", "*") if key.endswith(b":k")]
+
+    until(is_paid, "the server's entry goes", seconds=20)
+    assert seen == {None}
 
 
 def test_the_server_is_not_believed_before_a_debt_was_paid(opened, server, until):
