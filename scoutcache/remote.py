@@ -152,6 +152,7 @@ class Remote:
         self._follower.watch(self._entrusted)
         core.sure, core.owing = self.sure, self._owing
         self.breaker.on_open.append(lambda: self.channel.beside.say_again(_UNREAD))
+        self.breaker.on_close.append(self.channel.beside.be_uneasy)
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
         with suppress(TierUnavailable):  # the breaker has said so

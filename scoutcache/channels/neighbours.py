@@ -13,7 +13,9 @@ Rule 4: a journal that can't be written, or not soon (a neighbour was stopped wh
         to fail or to wait: the server tells the others.  Only what that can't be told is waited for, as in a directory
         without a server; who can't be told even so has missed something.
 Rule 5: a write is told by the server alone, unless that goes away before a neighbour may have read it: then what was
-        written last is told here as well, or the older values would be served until it is back.
+        written last is told here as well, or the older values would be served until it is back.  So it is told here
+        until all of them have noticed that it is back: what they stored meanwhile and depends on it has no version that
+        could be renewed.
 """
 
 from __future__ import annotations
@@ -45,6 +47,9 @@ _PATIENCE, _POLL = 0.1, 0.002
 
 _COPIES: Final = 10_000
 """Messages whose copies in the stream may be yet to come; of older ones the copy counts."""
+
+_UNEASY: Final = 5.0
+"""Seconds after an outage in which neighbours may have what they stored without versions."""
 
 _WRITTEN: Final = 1_000
 """Messages of writes of this process that are at hand for Rule 5."""
@@ -79,6 +84,8 @@ class Neighbours:
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
+        self._uneasy = float("-inf")
+        """Until when writes are told here as well, by the monotonic clock."""
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
@@ -100,6 +107,7 @@ class Neighbours:
         with self._lock:
             self._own.append(message)
             if message.owed:
+                self.be_uneasy()
                 self._heed(message)
         try:
             if message.owed and wait:
@@ -139,21 +147,29 @@ class Neighbours:
             others = [message for message in messages if not self._is_own(message)]
             for message in others:
                 self._heed(message)
+            if any(message.owed for message in others):
+                self.be_uneasy()
             return others, position
 
     def written(self, message: Message) -> None:
         """The server has what *message* says was written: it may have been owed, by whomever (Rule 3)."""
-        self._written.append((time.monotonic(), message))
-        if not self._owing:
+        now = time.monotonic()
+        self._written.append((now, message))
+        if not self._owing and now >= self._uneasy:
             return
         with self._lock:
             is_paid = any(self._owing.get(ref, message.stamp + 1) <= message.stamp for ref in _refs_of(message))
-        if is_paid:
+        if is_paid or now < self._uneasy:
             with suppress(BlockingIOError):  # then whoever starts takes it for owed
                 self.tell(message, wait=False)
 
+    def be_uneasy(self) -> None:
+        """The server is away, for somebody of this machine, or is just back."""
+        self._uneasy = time.monotonic() + _UNEASY
+
     def say_again(self, seconds: float) -> None:
         """The server has gone: tell of what this process wrote there in the last *seconds* (Rule 5)."""
+        self.be_uneasy()
         since = time.monotonic() - seconds
         lately = [message for at, message in list(self._written) if at > since]
         self._written.clear()

@@ -174,6 +174,7 @@ class Writing:
         equal = Equal(self._world) if awaited else None
         changed = [] if equal is None else (yield from self._changed(awaited, equal))
         renewed = [name for ref in changed if (name := KEY_MARK + ref.key) in versions] if changed else []
+        renewed += self._unheld(rows, versions)
         for row in rows if renewed else ():
             row.renews = name if (name := KEY_MARK + row.header.ref.key) in renewed else None
         missed = Missed() if unstored is not None or (anew and self._world.tells is not None) else None
@@ -202,7 +203,7 @@ class Writing:
             yield from self._renew_dependents(namespace, rows, versions, renewed, equal)
             raise
         self._world.hear()  # that somebody depends on one of them may have come with the answer
-        if equal is not None or self._world.known(namespace, _DEPENDED) != {}:
+        if renewed or equal is not None or self._world.known(namespace, _DEPENDED) != {}:
             yield from self._renew_dependents(namespace, rows, versions, renewed, equal)
         return taken
 
@@ -343,6 +344,12 @@ class Writing:
             for row in rows
             if KEY_MARK + (ref := row.header.ref).key in versions or (watch is not None and watch.watches(ref.key))
         }
+
+    def _unheld(self, rows: Sequence[Row], versions: Mapping[str, int]) -> list[str]:
+        """The implicit tags without a version that something here carries, stored when nobody could be asked."""
+        names = [KEY_MARK + row.header.ref.key for row in rows]
+        namespace = rows[0].header.ref.namespace
+        return [name for name in names if name not in versions and self._world.is_remembered(namespace, name)]
 
     def _changed(self, awaited: Mapping[Ref, Row], equal: Equal) -> Flow[list[Ref]]:
         """Which of those are other values than the stored ones.

@@ -46,6 +46,12 @@ def stream(identity, before, message):
     return identity, [b"p", before, b"m", encode(message)]
 
 
+@pytest.fixture
+def at_ease(monkeypatch):
+    """An outage is over for all as soon as it is over."""
+    monkeypatch.setattr("scoutcache.channels.neighbours._UNEASY", 0.0)
+
+
 def test_what_a_neighbour_said_is_news_once(here, other, said):
     other.tell(said("a"))
     assert here.is_ahead
@@ -342,6 +348,7 @@ def test_a_segment_without_debts_is_not_read(here, other, said, journal, monkeyp
     assert other.lately() == []
 
 
+@pytest.mark.usefixtures("at_ease")
 def test_a_write_that_was_owed_is_told_when_it_is_done_and_once(here, other, said):
     def written(*names):
         return said(*names, kind="written")
@@ -375,6 +382,7 @@ def test_of_a_flood_of_debts_not_all_are_remembered(here, said, monkeypatch):
     assert len(here._owing) == 2
 
 
+@pytest.mark.usefixtures("at_ease")
 @pytest.mark.parametrize("kind", ["key", "written"])
 @pytest.mark.parametrize("how", ["news", "lately"])
 def test_what_somebody_else_owed_is_told_when_it_is_done_and_once(here, other, said, kind, how):
@@ -393,6 +401,7 @@ def test_what_somebody_else_owed_is_told_when_it_is_done_and_once(here, other, s
     assert news(other) == [replace(done, names=("b",))]
 
 
+@pytest.mark.usefixtures("at_ease")
 def test_what_was_removed_after_all_is_not_told_to_be_written(here, other, said):
     here.tell(said("a").owing)
     here.tell(said("a").opening)
@@ -427,4 +436,27 @@ def test_what_was_written_lately_is_said_again_once_as_one(here, other, written_
 def test_of_equal_values_nothing_is_said_again(here, other, written_lately):
     written_lately(5.0, 50, "c", same=("c",))
     here.say_again(1.0)
+    assert not news(other)
+
+
+@pytest.mark.parametrize("how", ["said", "heard", "gone", "back"])
+def test_after_an_outage_writes_are_told_until_all_have_noticed(here, other, said, monkeypatch, how):
+    """What a neighbour stored meanwhile has no version that could be renewed, and the stream is read a moment later."""
+    now = [100.0]
+    monkeypatch.setattr("scoutcache.channels.neighbours.time.monotonic", lambda: now[0])
+    here.written(said("early", kind="written"))
+    if how == "said":
+        here.tell(said("k", kind="written").owing)
+    elif how == "heard":
+        other.tell(said("k", kind="written").owing)
+        news(here)
+    elif how == "gone":
+        here.say_again(0.0)
+    else:
+        here.be_uneasy()
+    news(other)
+    here.written(said("a", kind="written"))
+    assert [message.names for message in news(other)] == [("a",)]
+    now[0] += 6
+    here.written(said("b", kind="written"))
     assert not news(other)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from scoutcache import Cache
+from scoutcache.core import Clocks
+from scoutcache.errors import TierUnavailable
 
 WAYS = {
     "set": lambda one: one.set("source", "new"),
@@ -189,3 +193,35 @@ def test_what_depends_on_what_is_written_ends_for_neighbours_too(neighbours, unt
     until(lambda: not any(one._core.world.doubts), "it is made good", seconds=10)
     assert [one.get("child"), other.get("child")] == [None, None]
     assert [one.get("source"), other.get("source")] == ["new", "new"]
+
+
+@pytest.fixture
+def stored_without_versions(tmp_path, start_redis):
+    """A server that is just back, and two processes of a machine that have in memory what depends on a new key."""
+    server = start_redis()
+    clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)
+    both = [Cache(directory=tmp_path, redis={"url": server.url}, clocks=clocks) for _ in "ab"]
+    for one in both:
+        assert one.set("other", 1)
+    server.pause()
+    for one in both:
+        assert one.get_or_compute("k", lambda: "of the old", depends_on=["source"]) == "of the old"
+    server.resume()
+    yield both
+    for one in both:
+        one.close()
+
+
+@pytest.mark.parametrize("way", ["set", "set_many", "delete", "pattern"])
+def test_it_ends_when_what_it_depends_on_is_changed_before_it_was_given(stored_without_versions, until, way):
+    """Nobody knows of a mark to renew: here it is carried, and elsewhere it is told of in time."""
+    one, other = stored_without_versions
+
+    def answers():
+        one._core.background.turn()
+        return one._core.ports.versions.current("default", ["other"]) is not None
+
+    until(answers, "the server is heard of again", seconds=10, ignoring=(TierUnavailable,))
+    one._core.world.doubts[1].refs.clear()  # it is not given yet
+    WAYS[way](one)
+    assert [one.get("k"), other.get("k")] == [None, None]
