@@ -52,7 +52,7 @@ def test_a_writer_killed_before_it_announced_leaves_nobody_with_the_old_value(op
     cache = open_cache()
     cache.set("k", "old")
     assert cache.get("k") == "old"
-    kill_in(Placing, "tell", lambda: open_cache().set("k", "new"))
+    kill_in(Placing, "_tell", lambda: open_cache().set("k", "new"))
     cache._core.background.turn()
     assert cache.get("k") == "new"
 
