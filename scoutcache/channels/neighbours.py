@@ -158,7 +158,7 @@ class Neighbours:
         if not self._owing and now >= self._uneasy:
             return
         with self._lock:
-            is_paid = any(self._owing.get(ref, message.stamp + 1) <= message.stamp for ref in _refs_of(message))
+            is_paid = any(self._owing.get(ref, message.stamp) < message.stamp for ref in _refs_of(message))
         if is_paid or now < self._uneasy:
             with suppress(BlockingIOError):  # then whoever starts takes it for owed
                 self.tell(message, wait=False)
@@ -189,7 +189,7 @@ class Neighbours:
             if message.owed:
                 if ref in owing or len(owing) < _OWING:
                     owing[ref] = message.stamp
-            elif owing.get(ref, message.stamp + 1) <= message.stamp:
+            elif owing.get(ref, message.stamp) < message.stamp:
                 del owing[ref]
 
     def lately(self) -> Sequence[Message]:

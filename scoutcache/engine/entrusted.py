@@ -180,8 +180,11 @@ def _silent(debts: Mapping[K, _Said], until: float) -> list[K]:
 
 
 def _pay(debts: dict[K, _Said], settled: Iterable[K], stamp: int) -> None:
-    """Let go of those *settled* that are no later than *stamp*; of many each may be paid by itself."""
+    """Let go of those *settled* that are older than *stamp*; of many each may be paid by itself.
+
+    What has the same stamp is the copy of what was owed, as the server was told of it when it answered again.
+    """
     for one in settled:
         debt = debts.get(one)
-        if debt is not None and debt.stamp <= stamp:
+        if debt is not None and debt.stamp < stamp:
             del debts[one]

@@ -91,6 +91,19 @@ def test_what_is_said_again_to_the_server_is_owed_no_longer(entrusted, message):
     assert not entrusted
 
 
+@pytest.mark.parametrize("message", ABOUT_K.values(), ids=ABOUT_K)
+@pytest.mark.parametrize("way", ["apply", "recall"])
+def test_what_the_server_was_told_of_it_all_the_same_settles_nothing(entrusted, lately, message, way):
+    """Who starts later reads of the debt in the journal, and hears that copy in the stream."""
+    entrusted.turn(answers=True)
+    lately += [message, replace(message, owed=False)]
+    for one in lately if way == "apply" else ():
+        entrusted.apply(one)
+    if way == "recall":
+        entrusted.recall()
+    assert entrusted
+
+
 @pytest.mark.parametrize("kind", ["key", "pattern", "mark"])
 @pytest.mark.parametrize("way", ["apply", "recall"])
 def test_what_is_only_marked_stale_is_owed_as_before(entrusted, lately, kind, way):
