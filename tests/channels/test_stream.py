@@ -173,7 +173,7 @@ def test_an_invalidation_that_was_interrupted_ends_there(beside):
     beside.conduit = Answering([[b"0-0", A]])
     at = beside.end()
     beside.broken_off()
-    assert encode(opening.closing) in beside.conduit.sent[0]
+    assert encode(opening.undone) in beside.conduit.sent[0]
     assert beside.since(at)[0] is None
     beside.broken_off()
     assert len(beside.conduit.sent) == 1, "it is over"
