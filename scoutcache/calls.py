@@ -314,8 +314,7 @@ class Calls:
 
     def _end_older(self, unkept: Collection[Ref], start: int) -> Flow[None]:
         """What isn't kept, by its policy or its time to live, ends the entry of its key that was before it."""
-        standing = yield from self.core.writing.standing(list(unkept))
-        ended = [ref for ref in unkept if ref not in standing or standing[ref][0].start <= start]
+        ended = yield from self._not_outrun(list(unkept), start)
         if not ended:
             return
         namespace, keys = ended[0].namespace, [ref.key for ref in ended]
@@ -363,10 +362,14 @@ class Calls:
         """`delete`, unless what stands began after *start*: then a later writer won."""
         core = self.core
         core.follower.sync()
-        standing = (yield from core.writing.standing([ref])) if core.config.enabled else {}
-        if ref in standing and standing[ref][0].start > start:
+        if core.config.enabled and not (yield from self._not_outrun([ref], start)):
             return False
         return (yield from self.delete(ref.key, ref.namespace))
+
+    def _not_outrun(self, refs: Sequence[Ref], start: int) -> Flow[list[Ref]]:
+        """Those of *refs* of which nothing stands that began after *start*."""
+        standing = yield from self.core.writing.standing(refs)
+        return [ref for ref in refs if ref not in standing or standing[ref][0].start <= start]
 
 
 def _anything(_: object) -> bool:
