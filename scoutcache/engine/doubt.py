@@ -54,6 +54,7 @@ class Doubt(Debts[int]):
         """Not asked for anything: what it holds may be older than it may be."""
 
     def __bool__(self) -> bool:
+        # As in `Debts`, without a call of its own: each read asks this of each tier, and it would double it.
         owed = self.refs or self.marks or self.patterns or self.spaces
         return bool(owed or self._tried is not None or self.also or self.shut)
 

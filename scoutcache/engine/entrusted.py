@@ -150,11 +150,11 @@ class Entrusted(Debts[_Said]):
             for ref in _silent(self.refs, until)[:_AT_ONCE]:
                 doubt.inherit(ref, self.refs[ref].stamp)
                 del self.refs[ref]  # only now: no reader must find it owed by nobody
-        for debt in self._silent(until):
+        for debt in self._unsaid(until):
             self._world.owe(debt)
             self.let_go(debt)
 
-    def _silent(self, until: float) -> list[Debt]:
+    def _unsaid(self, until: float) -> list[Debt]:
         """What removes or renews many, and nobody has said anything of."""
         marks = _silent(self.marks, until) if len(self._world.doubts[self.level].marks) < _MOST else []  # Rule 4
         silent: list[Debt] = [Clear(self.level, space) for space in _silent(self.spaces, until)]

@@ -15,13 +15,15 @@ Rule 4: where the authority is owed what is announced, it is owed no longer afte
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from scoutcache import events
 from scoutcache.coherence.messages import Kind, Message
 from scoutcache.engine import effects
+from scoutcache.engine.debts import Debt
+from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.effects import Announce, Clear, Erase, Flow, Remove, RemoveOlder, Renew
 from scoutcache.engine.reading import Found
 from scoutcache.engine.world import World
@@ -32,7 +34,7 @@ from scoutcache.patterns import Pattern
 
 __all__ = ["Removed", "Removing"]
 
-Doom = Remove | RemoveOlder | Erase | Clear | Renew
+Doom = Remove | RemoveOlder | Debt
 
 
 @dataclass(slots=True)
@@ -287,7 +289,7 @@ class Removing:
                     yield doom
                 else:
                     doubt = self._world.doubts[doom.level]
-                    settled = doom.starts if isinstance(doom, RemoveOlder) else doubt.known(_refs_of(doom))
+                    settled = _settled_by(doom, doubt)
                     removed.take(self._world.names[doom.level], (yield from effects.count(doom)))
                     doubt.settle(settled)
             except TierUnavailable as error:
@@ -304,7 +306,7 @@ class Removing:
             doubts[doom.level].about(doom.refs, self._world.stamp())
         elif isinstance(doom, RemoveOlder):
             doubts[doom.level].about_each(doom.starts)
-        elif isinstance(doom, Erase | Clear | Renew):
+        elif isinstance(doom, Debt):
             self._world.owe(doom)
 
     def owe(self, renewal: Renew, error: TierUnavailable) -> dict[str, str]:
@@ -335,8 +337,11 @@ def _keys(marks: Iterable[str]) -> list[str]:
     return [mark[len(KEY_MARK) :] for mark in marks]
 
 
-def _refs_of(doom: Doom) -> Sequence[Ref]:
-    return doom.refs if isinstance(doom, Remove) else ()
+def _settled_by(doom: Doom, doubt: Doubt) -> Mapping[Ref, int]:
+    """What *doubt* is no longer about once *doom* is done: of older entries what was asked for, and nothing later."""
+    if isinstance(doom, RemoveOlder):
+        return doom.starts
+    return doubt.known(doom.refs) if isinstance(doom, Remove) else {}
 
 
 def _renewed(header: Header, now: float, fresh: float) -> Header:
