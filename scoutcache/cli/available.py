@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from scoutcache.config_problems import wrong_settings
+from scoutcache.config.problems import wrong_settings
 from scoutcache.errors import ConfigError
 from scoutcache.policies import CacheStrategy
 
@@ -44,7 +44,7 @@ def _refuse(problems: Iterable[_Problem]) -> None:
 
 
 def _protection(loaded: Loaded) -> Iterator[_Problem]:
-    from scoutcache.keeping import check_protection
+    from scoutcache.core.keeping import check_protection
 
     try:
         check_protection(loaded.config)
@@ -54,7 +54,7 @@ def _protection(loaded: Loaded) -> Iterator[_Problem]:
 
 def _codec(loaded: Loaded) -> Iterator[_Problem]:
     """What entries can't be written with; a serializer of one's own is an application's to register."""
-    from scoutcache.opening import codec_settings, refuse_encryption
+    from scoutcache.assembly.local import codec_settings, refuse_encryption
     from scoutcache.policies import SerializationType
     from scoutcache.wire.codec import Codec
 

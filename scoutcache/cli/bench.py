@@ -13,7 +13,7 @@ from scoutcache.cli.errors import MISSED, Usage, did_you_mean, read
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import STDIN, file_named
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.bench.compression import Samples

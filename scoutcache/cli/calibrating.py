@@ -15,7 +15,7 @@ from scoutcache.cli.streams import file_named, shown_name
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session

@@ -23,15 +23,15 @@ from scoutcache.cli.findings import MOST_VERIFIED, Check
 from scoutcache.cli.state import NO_HOME
 from scoutcache.cli.text import size
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
-from scoutcache.nouns import counted
-from scoutcache.os_errors import is_read_only
 from scoutcache.settings.folders import PARTS
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.os_errors import is_read_only
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
     from scoutcache.cli.state import Session
     from scoutcache.config import CacheConfig
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.tiers.base import Tier
 
 # SQLite can corrupt a database in WAL mode when two connections reset the log at the same moment; fixed in 3.51.3.
@@ -104,7 +104,7 @@ def _configuration(session: Session) -> Check:
 
 def _policies(config: CacheConfig) -> Iterator[Check]:
     if config.policies:
-        from scoutcache.policy_checks import conflicts
+        from scoutcache.policies.checks import conflicts
 
         for conflict in conflicts(config.policies):
             yield Check("policies", "warn", str(conflict), "give one of them another priority")
@@ -227,8 +227,8 @@ def _semantic(session: Session) -> Iterator[Check]:
 
 def _alerts(session: Session) -> Iterator[Check]:
     """The levels of the alerts section that this machine's counters of the last hour pass; tiers were asked above."""
-    from scoutcache.alarms import HOUR, LEAST, figures_of
     from scoutcache.alerts import alerts
+    from scoutcache.core.alarms import HOUR, LEAST, figures_of
     from scoutcache.oplog.totals import collect_stats
 
     if not session.place.is_dir():

@@ -103,7 +103,7 @@ def validate(session: Session) -> None:
     Policies that contradict each other are listed as conflicts; they are not wrong, for the first one wins.
     """
     from scoutcache.cli.available import check_available
-    from scoutcache.policy_checks import conflicts
+    from scoutcache.policies.checks import conflicts
     from scoutcache.settings import sources
 
     loaded = session.loaded

@@ -12,7 +12,7 @@ from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.insight.stats import Stats
     from scoutcache.oplog.elsewhere import Elsewhere
     from scoutcache.oplog.reading import Problems
@@ -46,8 +46,8 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
 def _judge(session: Session, core: Core, found: Stats, asked: Asked,
            usages: Mapping[str, Usage | None]) -> list[Alert]:  # fmt: skip
     """The alerts: counts of the last hour, or of the period where that is shorter."""
-    from scoutcache.alarms import FEWEST, HOUR, figures_of
     from scoutcache.alerts import alerts
+    from scoutcache.core.alarms import FEWEST, HOUR, figures_of
 
     shorter = asked.period is not None and asked.period <= HOUR
     hour = found if shorter else _collect(session, core, Asked(HOUR), usages)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from scoutcache.calls.listing import list_entries
+from scoutcache.calls.ruling import united
 from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
@@ -25,19 +27,17 @@ from scoutcache.cli.state import Session
 from scoutcache.cli.streams import stdin_bytes
 from scoutcache.entry import KEY_MARK, Ref
 from scoutcache.keys import asked_for
-from scoutcache.listing import list_entries
-from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
-from scoutcache.ruling import united
 from scoutcache.ttl import parse_duration
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.calls.walking import Walk
     from scoutcache.cli.waiting import Waited
     from scoutcache.coherence.messages import Action
     from scoutcache.entry import Header
     from scoutcache.models import InvalidationResult
-    from scoutcache.walking import Walk
 
 app = typer.Typer()
 
@@ -261,7 +261,7 @@ class Wanted:
         if not self._depends_on:
             yield cache.invalidate(*self._patterns, keys=self._keys, tags=self._tags, match="all", **how)
             return
-        from scoutcache.targets import target_of
+        from scoutcache.calls.targets import target_of
 
         target = None
         if self._patterns or self._keys or self._tags:
@@ -320,7 +320,7 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
 
 
 def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: str | None) -> None:
-    from scoutcache.drive import run
+    from scoutcache.drive.flows import run
     from scoutcache.oplog.records import dependents_target
 
     core, space, began = cache._core, cache.config.namespace, cache._core.clocks.monotonic_ns()

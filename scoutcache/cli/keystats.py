@@ -12,13 +12,13 @@ from scoutcache.cli.options import command
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
 from scoutcache.cli.unread import read_uses
-from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from scoutcache.walking import Walk
+    from scoutcache.calls.walking import Walk
 
 app = typer.Typer()
 

@@ -18,9 +18,9 @@ from scoutcache.cli.unread import read_uses, tell_log_off, tell_unread
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.calls.walking import Walk
+    from scoutcache.core.core import Core
     from scoutcache.insight.uses import Uses
-    from scoutcache.walking import Walk
 
 app = typer.Typer()
 
@@ -118,7 +118,7 @@ def _rows(
     core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None, walk: Walk,
     uses: Uses | None,
 ) -> Iterator[Any]:  # fmt: skip
-    from scoutcache.listing import list_entries
+    from scoutcache.calls.listing import list_entries
 
     now = core.world.now()
     for entry in list_entries(core, namespace, pattern, tag=tag, tier=tier, unchecked=True, walk=walk):

@@ -11,7 +11,7 @@ from scoutcache.cli.errors import Usage
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.removed import failed, figures
 from scoutcache.cli.state import Session
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.llm import LlmMetrics

@@ -16,9 +16,9 @@ from scoutcache.cli.periods import begin_of
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
-from scoutcache.nouns import counted
 from scoutcache.oplog.records import KINDS, OUTCOMES
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cli.output import Output

@@ -14,13 +14,13 @@ from scoutcache.cache import Cache
 from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks, harvest
+from scoutcache.core.core import Clocks, harvest
+from scoutcache.core.keeping import POLICY_LOG
 from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.keeping import POLICY_LOG
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
 
 _PATIENCE: Final = 2 * GRACE
 _POLL: Final = 0.05

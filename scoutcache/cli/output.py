@@ -30,7 +30,7 @@ from typing import Any, Final, TextIO
 from scoutcache.cli import text
 from scoutcache.cli.errors import CommandError
 from scoutcache.insight.shown import begins_formula
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 SCHEMA_VERSION: Final = 1
 FORMATS: Final = ("table", "json", "jsonl", "csv")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
+from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
 from scoutcache.cli.errors import FAILED, Usage, read
 from scoutcache.cli.listing import check_tier
 from scoutcache.cli.opening import answered, failures
@@ -18,12 +19,11 @@ from scoutcache.cli.removed import failed
 from scoutcache.cli.state import Session
 from scoutcache.cli.text import size
 from scoutcache.errors import TierUnavailable
-from scoutcache.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
 from scoutcache.ttl import parse_duration, parse_size
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.models import InvalidationResult
     from scoutcache.tiers.base import Tier
 

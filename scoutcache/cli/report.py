@@ -16,7 +16,7 @@ from scoutcache.cli.state import Session
 from scoutcache.cli.streams import file_named
 from scoutcache.cli.unread import tell_log_off, tell_unread
 from scoutcache.cli.writing import STDOUT, check_named, is_stdout, write_out
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.config import CacheConfig

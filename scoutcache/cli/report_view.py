@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scoutcache.cli import text
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
 from scoutcache.insight.units import blocks
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -206,7 +206,7 @@ def _all_failed(result: RuleResult) -> bool:
 
 def _standing(session: Session) -> list[tuple[InvalidationRule, Due]]:
     """The rules with their statistics, and whether they are due: known without opening the cache."""
-    from scoutcache.rulebook import RuleBook
+    from scoutcache.core.rulebook import RuleBook
     from scoutcache.schedules import due_by
 
     session.look_for_cache(told=False)
@@ -221,7 +221,7 @@ def _target(pattern: str | None, tags: Sequence[str]) -> str:
 
 def _on(rule: InvalidationRule) -> str:
     """What sets the rule off, in one line."""
-    from scoutcache.rule_checks import texts_of
+    from scoutcache.policies.rule_checks import texts_of
 
     watched = [*texts_of(rule, "keys"), *(f"tag:{tag}" for tag in texts_of(rule, "tags"))]
     return rule.schedule or ", ".join([*rule.event_types, *watched]) or "by hand"

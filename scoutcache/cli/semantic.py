@@ -23,8 +23,8 @@ from scoutcache.cli.semantic_options import (
     scope_of,
 )
 from scoutcache.cli.state import Session
-from scoutcache.nouns import counted
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.findings import MOST_VERIFIED, Check
 from scoutcache.errors import CacheError
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.semantic.rows import Rows
 
 __all__ = ["semantic_checks"]
@@ -148,7 +148,7 @@ def _agreement(session: Session, rows: Rows) -> Check:
 
 
 def _places(core: Core, namespace: str) -> set[tuple[bytes, bytes]]:
-    from scoutcache.listing import list_entries
+    from scoutcache.calls.listing import list_entries
     from scoutcache.meaning.scopes import KEYS, places_of
     from scoutcache.patterns import Pattern
 

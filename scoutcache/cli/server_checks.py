@@ -29,7 +29,7 @@ from scoutcache.server.faults import DOCTOR_ACL, LOOK_CLOSER, Fault, Kind, fault
 from scoutcache.tiers.redis.information import read_info
 
 if TYPE_CHECKING:
-    from scoutcache.config_sections import RedisSection
+    from scoutcache.config.sections import RedisSection
 
 __all__ = ["acl_line", "meet", "server_checks"]
 

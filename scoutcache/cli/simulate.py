@@ -17,7 +17,7 @@ from scoutcache.cli.state import Session
 from scoutcache.cli.streams import STDIN
 from scoutcache.cli.unread import tell_unread, telling_unread
 from scoutcache.cli.writing import is_stdout, write_out
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.insight.simulation.curves import Point

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.settings import Loaded
 
 

@@ -10,7 +10,7 @@ from scoutcache.cli import text
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Mark, same_life
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.entry import Header
 
 _DID: Final = {"invalidate": "invalidated", "delete": "deleted", "set": "written"}

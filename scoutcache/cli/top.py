@@ -18,7 +18,7 @@ from scoutcache.cli.watching import EVERY, Every, at_each, interval_of, show
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
     from scoutcache.cli.output import Output
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.entry import Usage
     from scoutcache.insight.hot_keys import HotKeys, Writer
     from scoutcache.insight.pulse import Look, Pulse, Rates
@@ -244,8 +244,8 @@ class _Watcher:
         return self._looks[0] if self._looks else None
 
     def _judge(self, core: Core, at: float, now: float) -> tuple[Stats, list[Alert]]:
-        from scoutcache.alarms import HOUR, LEAST, figures_of
         from scoutcache.alerts import alerts
+        from scoutcache.core.alarms import HOUR, LEAST, figures_of
         from scoutcache.insight.stats import collect_stats
 
         if self._judged is None or at - self._judged[0] >= JUDGED_EVERY:

@@ -19,7 +19,7 @@ from scoutcache.errors import CacheError
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.insight.uses import Uses
     from scoutcache.oplog.reading import Problems
 

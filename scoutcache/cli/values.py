@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scoutcache.calls.listing import tiers_with
 from scoutcache.cli import filters, removed, text
 from scoutcache.cli.errors import NOT_FOUND, PARTLY, CommandError, Usage, read
 from scoutcache.cli.opening import UNCHECKED, check_absence, failures
@@ -16,7 +17,6 @@ from scoutcache.cli.streams import stdin_bytes
 from scoutcache.cli.writing import print_bytes, write_whole
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import TierUnavailable
-from scoutcache.listing import tiers_with
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache

@@ -43,9 +43,9 @@ def lines_of(session: Session, asked: Asked) -> Iterator[Line]:
 
 def named_lines_of(session: Session, asked: Asked) -> Iterator[Line]:
     """Those whose key is known and matches.  Raises `WarmingError` where the log names none."""
-    from scoutcache.nouns import counted
     from scoutcache.patterns import Pattern
     from scoutcache.warming.sources import Named, check_log_has_keys
+    from scoutcache.wording.nouns import counted
 
     check_log_has_keys(session.config)
     named, pattern = Named(lines_of(session, asked)), Pattern.parse(asked.matching)

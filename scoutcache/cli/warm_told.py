@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from scoutcache.cli.errors import FAILED, PARTLY, USAGE
 from scoutcache.cli.state import Session
 from scoutcache.errors import TierUnavailable
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.warming.records import WarmResult

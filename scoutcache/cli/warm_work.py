@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.channels.locking import held
 from scoutcache.cli.errors import Usage
 from scoutcache.cli.state import Session
 from scoutcache.cli.streams import fifo_woken, shown_name, stdin_bytes, woken
@@ -16,14 +17,13 @@ from scoutcache.cli.unread import tell_unread
 from scoutcache.cli.values import check_lasting
 from scoutcache.cli.warm_asked import Asked
 from scoutcache.cli.warm_predict import lines_of, named_lines_of, predicted, row_of
-from scoutcache.locking import held
-from scoutcache.nouns import counted
 from scoutcache.warming.budget import Budget, Prices
 from scoutcache.warming.fill import fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.lines import Item
 from scoutcache.warming.loaders import by_task, loader_of, web_source
 from scoutcache.warming.sources import cache_items, expiring_keys, frequent_keys
 from scoutcache.warming.tasks import TaskRun, run_tasks
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache

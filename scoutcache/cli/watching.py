@@ -27,7 +27,7 @@ from scoutcache.ttl import parse_duration
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
 
 LEAST: Final = 0.1
 """Seconds: whoever wants it more often wants a profiler."""

@@ -18,8 +18,8 @@ from typing import Any, Final, NamedTuple
 from scoutcache.insight.savings import Savings
 from scoutcache.insight.sections import COUNTERS, LOG, Section
 from scoutcache.insight.units import duration
-from scoutcache.omitted import cause_of, omitted, remedies_of
 from scoutcache.oplog.totals import Stats
+from scoutcache.wording.omitted import cause_of, omitted, remedies_of
 
 __all__ = ["Recommendation", "Seen", "recommendations"]
 

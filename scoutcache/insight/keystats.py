@@ -18,18 +18,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.calls.listing import life, scanned
 from scoutcache.entry import Header, Listed
 from scoutcache.errors import TierUnavailable
 from scoutcache.insight.uses import Uses
 from scoutcache.keys import prefix_of
-from scoutcache.listing import life, scanned
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.tally import OTHER
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.calls.walking import Walk
+    from scoutcache.core.core import Core
     from scoutcache.patterns import Pattern
-    from scoutcache.walking import Walk
 
 __all__ = ["KeyStats", "Spread", "TierKeys", "collect"]
 

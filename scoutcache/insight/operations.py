@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Final, Self
 import msgspec
 
 from scoutcache.errors import ConfigError
-from scoutcache.nouns import counted
 from scoutcache.oplog.columns import Signature, can_parquet, first_line, lines_of, open_sealed
 from scoutcache.oplog.filing import FOLDER, LINES, PARQUET, LogFile, find_files, name_of, present_form
 from scoutcache.oplog.reading import LAST_TIME, LineFile, Problems, is_possible, open_lines, single
 from scoutcache.oplog.records import AHEAD, REQUESTS, Line
 from scoutcache.settings.folders import holds_cache
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,8 +19,8 @@ from scoutcache.insight.charts import charts_of, sparkline
 from scoutcache.insight.sections import SERIES, Report, Section, shown_figure
 from scoutcache.insight.shown import as_html
 from scoutcache.insight.units import figure, label, micros
-from scoutcache.nouns import counted
 from scoutcache.oplog.totals import moment
+from scoutcache.wording.nouns import counted
 
 __all__ = ["LARGEST", "report_html"]
 

@@ -26,12 +26,12 @@ from scoutcache.insight.sections import LOG, Report, Section
 from scoutcache.insight.stats import collect_stats
 from scoutcache.insight.trend import Comparison
 from scoutcache.insight.trouble import Levels
-from scoutcache.omitted import omitted
 from scoutcache.oplog.filing import LogFile
 from scoutcache.oplog.ledger import Counts, read_counts
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import By, Stats
+from scoutcache.wording.omitted import omitted
 
 if TYPE_CHECKING:
     import pandas as pd

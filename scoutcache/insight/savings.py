@@ -19,9 +19,9 @@ from typing import Any, Final
 from scoutcache.chat.prices import BYTES_PER_TOKEN
 from scoutcache.insight.logtable import Log
 from scoutcache.insight.sections import Section
-from scoutcache.nouns import counted
 from scoutcache.oplog.ledger import Counts
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
+from scoutcache.wording.nouns import counted
 
 __all__ = ["BYTES_PER_TOKEN", "Saved", "Savings", "savings"]
 

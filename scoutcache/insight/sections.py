@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from scoutcache.insight import units
-from scoutcache.nouns import counted
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.totals import moment
+from scoutcache.wording.nouns import counted
 
 __all__ = ["COUNTERS", "LOG", "Report", "Section", "plain_rows", "plain_value", "shown_figure"]
 

@@ -9,10 +9,10 @@ import pytest
 
 from scoutcache.cli.server_checks import server_checks
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
+from scoutcache.core.keeping import check_protection
 from scoutcache.errors import PolicyError
 from scoutcache.insight.rights import acl_line
-from scoutcache.keeping import check_protection
 
 from .test_redis import body
 

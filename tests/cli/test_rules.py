@@ -7,7 +7,7 @@ import json
 import pytest
 
 from scoutcache import Cache
-from scoutcache.locking import held
+from scoutcache.channels.locking import held
 
 CONFIG = """
 [[rules]]

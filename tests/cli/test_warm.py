@@ -14,7 +14,7 @@ import pytest
 
 from scoutcache import Cache
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder

@@ -194,7 +194,7 @@ class TestStatsCheck:
     )  # fmt: skip
     def test_each_level_that_is_passed_is_named(self, setting, value, name, level, asked_often, cli, monkeypatch):
         from scoutcache import CacheKey
-        from scoutcache.alarms import LEAST
+        from scoutcache.core.alarms import LEAST
 
         with Cache(directory=asked_often) as cache:
             cache.get(CacheKey("llm", "a"), 1)
@@ -216,7 +216,7 @@ class TestStatsCheck:
         assert out.partition("\nalerts\n")[2].splitlines()[1].split()[:2] == ["WARNING", "hit_rate"]
 
     def test_invalidations_of_long_ago_pass_no_level_of_an_hour(self, workplace, cli, fake_clock, monkeypatch):
-        from scoutcache.core import Clocks
+        from scoutcache.core.core import Clocks
 
         monkeypatch.setenv("SCOUTCACHE_ALERTS__OPERATION", "1h")
         place = workplace / "old"
@@ -258,7 +258,7 @@ class TestStatsCheck:
     )
     def test_doctor_names_what_shows_a_cause_that_is_over(self, name, shows, asked, cli, monkeypatch):
         """Then its other checks find nothing, and ``stats --check`` had sent the reader here."""
-        from scoutcache.alarms import LEAST
+        from scoutcache.core.alarms import LEAST
 
         monkeypatch.setenv(f"SCOUTCACHE_ALERTS__{name.upper()}", "0.000001" if name == "operation" else "1")
         away = {"tiers": ["memory", "redis", "disk"], "redis_url": "redis://127.0.0.1:1"}

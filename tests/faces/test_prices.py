@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.chat.prices import output_rate
-from scoutcache.config_sections import ModelPrice
+from scoutcache.config.sections import ModelPrice
 from scoutcache.insight.operations import Operations
 from scoutcache.insight.report import build_report
 from scoutcache.insight.stats import collect_stats

@@ -138,7 +138,7 @@ def test_a_default_price_counted_at_the_time_is_an_estimate(tmp_path: Path, fake
 
 def test_the_money_of_a_default_price_is_the_same_in_every_section(tmp_path: Path, fake_clock: Any) -> None:
     from scoutcache import Cache
-    from scoutcache.core import Clocks
+    from scoutcache.core.core import Clocks
 
     clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
     with Cache(directory=tmp_path, tiers=["memory"], memory={"max_entries": 50}, costs={"default_call_usd": 0.01},

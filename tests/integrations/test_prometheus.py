@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.errors import CacheError
 from scoutcache.integrations.prometheus import CacheCollector
 
