@@ -5,7 +5,7 @@ An import may only go down this map, and among the faces and the words from left
     edges       cli/ integrations/                             Typer commands; httpx, LangChain, Prometheus
     operations  bench/ warming/ insight/                       what an operator does with a cache
     faces       async_cache cache decorators face              `Cache` and `AsyncCache`, one line each over the calls
-                llm/ answers/ assembly/ idioms/                models' answers, asked by meaning too; opening; patterns of use
+                llm/ answers/ assembly/ idioms/                answers of models, and by meaning; opening; ways of use
                 calls/ core/ drive/                            what each call does; an open cache; how flows are driven
     tiers       tiers/ server/ channels/ queues/ oplog/        where bytes live and events travel: all I/O, all clocks
                 settings/ semantic/
