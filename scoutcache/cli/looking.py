@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.calls.listing import life
-from scoutcache.cli.telling import reasons
+from scoutcache.cli.printing.telling import reasons
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
 

@@ -11,8 +11,8 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from scoutcache.cache import Cache
-from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
+from scoutcache.cli.printing import text
 from scoutcache.config import CacheConfig
 from scoutcache.core.core import Clocks, harvest
 from scoutcache.core.keeping import POLICY_LOG

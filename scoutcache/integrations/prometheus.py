@@ -17,7 +17,7 @@ from scoutcache.core.core import Core, harvest
 from scoutcache.core.telling import tell_what_writes_removed
 from scoutcache.entry import Usage
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.insight.metrics import BOUNDS, Family, Sample, Spread, families
+from scoutcache.insight.live.metrics import BOUNDS, Family, Sample, Spread, families
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -29,7 +29,7 @@ __all__ = ["CacheCollector"]
 class CacheCollector:
     """A collector of one cache's metrics: ``REGISTRY.register(CacheCollector(cache))``.
 
-    *labels* are added to every sample, such as ``{"app": "shop"}``.  `scoutcache.insight.metrics` lists the metrics.
+    *labels* are added to every sample, such as ``{"app": "shop"}``.  See `scoutcache.insight.live.metrics`.
     Raises `CacheError` where prometheus-client is not installed.
     """
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.calls.listing import list_entries
-from scoutcache.insight.operations import end_of, read_operations
+from scoutcache.insight.log.operations import end_of, read_operations
 from scoutcache.patterns import Pattern
 from scoutcache.policies import WarmingTask, is_web
 from scoutcache.warming.functions import named_function

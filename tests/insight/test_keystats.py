@@ -13,7 +13,7 @@ from scoutcache.calls.walking import Walk
 from scoutcache.core.core import Clocks
 from scoutcache.entry import NEVER, Header, Listed, Ref
 from scoutcache.insight.keystats import PREFIXES, SIZES, TIMES, KeyStats, Spread, collect
-from scoutcache.insight.uses import Uses
+from scoutcache.insight.log.uses import Uses
 from scoutcache.oplog.records import Line
 from scoutcache.patterns import Pattern
 
