@@ -1,6 +1,6 @@
 """The sections of the configuration: every setting with its type, its default and what it means.
 
-None means "not set", "off" or "no limit".  How a value is written and read its type says (`config_types`).
+None means "not set", "off" or "no limit".  How a value is written and read its type says (`types`).
 """
 
 from __future__ import annotations

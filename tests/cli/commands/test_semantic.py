@@ -352,7 +352,7 @@ def test_what_takes_long_about_a_model_is_said(workplace, monkeypatch):
 
 def test_nothing_loads_numpy_before_the_model_does():
     """Its threads are started when it is loaded, so that is when it must be told of them."""
-    code = ("import sys\nfrom scoutcache.cli.state import Session\nfrom scoutcache.cli import semantic\n"
+    code = ("import sys\nfrom scoutcache.cli.state import Session\nfrom scoutcache.cli.commands import semantic\n"
             "with Session().cache() as cache: cache.semantic; print('numpy' in sys.modules)")  # fmt: skip
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
