@@ -1,18 +1,23 @@
 """A tiered cache for slow and costly results, and the command line that administers it.
 
-An import may only go down this map (``tests/test_floors.py`` holds it):
+An import may only go down this map, and among the faces and the words from left to right (``tests/test_floors.py``):
 
     edges       cli/ integrations/                             Typer commands; httpx, LangChain, Prometheus
     operations  bench/ warming/ insight/                       what an operator does with a cache
-    faces       cache async_cache decorators drive llm/ …      `Cache` and `AsyncCache`, one line each over the engine
-    tiers       tiers/ channels/ server/ oplog/ semantic/ …    where bytes live and events travel: all I/O, all clocks
+    faces       async_cache cache decorators face              `Cache` and `AsyncCache`, one line each over the calls
+                llm/ answers/ assembly/ idioms/                answers of models, and by meaning; opening; ways of use
+                calls/ core/ drive/                            what each call does; an open cache; how flows are driven
+    tiers       tiers/ server/ channels/ queues/ oplog/        where bytes live and events travel: all I/O, all clocks
+                settings/ semantic/
     engine      engine/                                        every decision, as generators that yield effects
-    parts       eviction/ wire/ rules/ meaning/ chat/ …        pure mechanisms: policies, codecs, messages, plans
-    words       errors config entry keys patterns ttl events models
+    parts       eviction/ wire/ coherence/ rules/ meaning/     pure mechanisms: policies, codecs, messages, plans
+                chat/ alerts
+    words       wording/ models config/ policies/ schedules    the vocabulary
+                patterns/ keys canonical ttl events entry errors
 
-The way of a call: a face hands a flow of `calls` (or `obtaining`, for what computes) to `drive`.  The flow asks the
-engine, which yields effects; `drive` performs them on the tiers (`ports`) and sends the answers back.  A hit in memory
-takes none of these steps (`tiers.memory.hot`).  `assembly` is where a configuration becomes an open cache (`core`).
+The way of a call: a face hands a flow of `calls` to `drive`.  The flow asks the engine, which yields effects; `drive`
+performs them on the tiers (`drive.ports`) and sends the answers back.  A hit in memory takes none of these steps
+(`tiers.memory.hot`).  `assembly` is where a configuration becomes an open cache (`core`).
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-from scoutcache.config_sections import AlertsSection
-from scoutcache.nouns import counted
-from scoutcache.omitted import cause_of, omitted, remedies_of
+from scoutcache.config.sections import AlertsSection
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.omitted import cause_of, omitted, remedies_of
 
 __all__ = ["Alert", "Figures", "Level", "alerts"]
 

@@ -7,27 +7,27 @@ import itertools
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from scoutcache.calls import Key, Options, Position, pairs, several
-from scoutcache.checking import get_checked, get_or_reload
+from scoutcache.calls.calls import Key, Options, Position, pairs, several
+from scoutcache.calls.get_or_compute import How, obtain, obtain_many, options
+from scoutcache.calls.invalidating import Action, Match, clear
+from scoutcache.calls.listing import list_keys
+from scoutcache.calls.preloading import preload_async
+from scoutcache.calls.reckoning import health_of, statistics_of
+from scoutcache.calls.ruling import AsyncRules, emit, invalidate_named
 from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping, refuse_bare
-from scoutcache.drive import arun
+from scoutcache.drive.flows import arun
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
-from scoutcache.fields import AsyncHash
-from scoutcache.invalidating import Action, Match, clear
-from scoutcache.listing import list_keys
+from scoutcache.idioms.checking import get_checked, get_or_reload
+from scoutcache.idioms.fields import AsyncHash
+from scoutcache.idioms.through import AsyncThrough, Source
+from scoutcache.idioms.versioned import AsyncVersioned
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
-from scoutcache.obtaining import How, obtain, obtain_many, options
-from scoutcache.preloading import preload_async
-from scoutcache.reckoning import health_of, statistics_of
-from scoutcache.ruling import AsyncRules, emit, invalidate_named
-from scoutcache.through import AsyncThrough, Source
-from scoutcache.versioned import AsyncVersioned
 
 if TYPE_CHECKING:
     from scoutcache.answers.faces import AsyncSemantic
-    from scoutcache.behind import AsyncBehind
+    from scoutcache.idioms.behind import AsyncBehind
     from scoutcache.llm import AsyncLlm
 
 __all__ = ["AsyncCache"]
@@ -249,7 +249,7 @@ class AsyncCache(Face):
 
         Raises `CacheError` where there can be no queue.
         """
-        from scoutcache.behind import AsyncBehind, Delivery
+        from scoutcache.idioms.behind import AsyncBehind, Delivery
 
         delivery = Delivery.of(
             writer, batch_size, name, attempts,

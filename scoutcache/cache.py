@@ -5,27 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from scoutcache.calls import Key, Options, Position, pairs, several
-from scoutcache.checking import get_checked, get_or_reload
+from scoutcache.calls.calls import Key, Options, Position, pairs, several
+from scoutcache.calls.get_or_compute import How, obtain, obtain_many, options
+from scoutcache.calls.invalidating import Action, Match, clear
+from scoutcache.calls.listing import list_keys
+from scoutcache.calls.preloading import preload
+from scoutcache.calls.reckoning import health_of, statistics_of
+from scoutcache.calls.ruling import Rules, emit, invalidate_named
 from scoutcache.decorators import CachedFunction, Decorator, Keeping, refuse_bare
-from scoutcache.drive import run
+from scoutcache.drive.flows import run
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
-from scoutcache.fields import Hash
-from scoutcache.invalidating import Action, Match, clear
-from scoutcache.listing import list_keys
+from scoutcache.idioms.checking import get_checked, get_or_reload
+from scoutcache.idioms.fields import Hash
+from scoutcache.idioms.through import Source, Through
+from scoutcache.idioms.versioned import Versioned
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
-from scoutcache.obtaining import How, obtain, obtain_many, options
-from scoutcache.preloading import preload
-from scoutcache.reckoning import health_of, statistics_of
-from scoutcache.ruling import Rules, emit, invalidate_named
-from scoutcache.through import Source, Through
-from scoutcache.versioned import Versioned
 
 if TYPE_CHECKING:
     from scoutcache.answers.faces import Semantic
-    from scoutcache.behind import Behind
+    from scoutcache.idioms.behind import Behind
     from scoutcache.llm import Llm
 
 __all__ = ["Cache"]
@@ -265,7 +265,7 @@ class Cache(Face):
 
         Raises `CacheError` where there can be no queue.
         """
-        from scoutcache.behind import Behind, Delivery
+        from scoutcache.idioms.behind import Behind, Delivery
 
         delivery = Delivery.of(
             writer, batch_size, name, attempts,

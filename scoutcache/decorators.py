@@ -15,14 +15,14 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, Self, TypeVar, cast, overload
 
-from scoutcache.callables import Described
-from scoutcache.calls import tag_names
-from scoutcache.drive import running_loop
+from scoutcache.calls.callables import Described
+from scoutcache.calls.calls import tag_names
+from scoutcache.calls.get_or_compute import How, obtain_anew, options
+from scoutcache.drive.flows import running_loop
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_namespace, key_text
-from scoutcache.obtaining import How, obtain_anew, options
 
 if TYPE_CHECKING:
     import asyncio

@@ -10,11 +10,11 @@ from pathlib import Path
 from types import MethodType
 from typing import Any, NoReturn, Self
 
-from scoutcache.assembly import open_core
-from scoutcache.attending import attend
-from scoutcache.calls import Calls, Key, Position
+from scoutcache.assembly.assemble import open_core
+from scoutcache.assembly.attending import attend
+from scoutcache.calls.calls import Calls, Key, Position
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks, Core
+from scoutcache.core.core import Clocks, Core
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.events import Emitted

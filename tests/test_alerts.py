@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoutcache.alerts import EASED, Figures, Level, alerts
-from scoutcache.config_sections import AlertsSection
+from scoutcache.config.sections import AlertsSection
 
 LEVELS = AlertsSection()
 

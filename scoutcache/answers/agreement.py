@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from scoutcache import events
 from scoutcache.answers.readings import Readings
+from scoutcache.calls.listing import list_entries
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.listing import list_entries
 from scoutcache.meaning.scopes import KEYS, key_of, places_of
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Index, Place

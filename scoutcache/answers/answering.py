@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.answers.agreement import Agreement
 from scoutcache.answers.readings import Reading
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.engine.effects import Flow, Spawn, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey, PolicyError

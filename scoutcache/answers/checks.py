@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scoutcache.alone import alone
 from scoutcache.answers.comparing import alike
 from scoutcache.answers.evidence import observe
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
+from scoutcache.idioms.alone import alone
 from scoutcache.meaning.calibration import Interval, wilson
 from scoutcache.meaning.evidence import Observation
 from scoutcache.meaning.scopes import CHECKS

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import events
-from scoutcache.drive import running_loop
+from scoutcache.drive.flows import running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.errors import CacheError
 
@@ -77,8 +77,8 @@ def _told(stored: Any) -> Any:
     """A response as who asked gets it."""
     if not _is_of_llm(stored):
         return stored
+    from scoutcache.chat.stored import opened
     from scoutcache.entry import MISSING
-    from scoutcache.llm.flows import opened
 
     found = opened(stored)
     return stored if found is MISSING else found

@@ -20,14 +20,14 @@ from typing import Any, NamedTuple, Self
 
 import msgspec
 
-from scoutcache.alone import alone
 from scoutcache.answers.answering import Answering
 from scoutcache.answers.readings import Reading
 from scoutcache.answers.state import Served, State
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, InvalidKey
+from scoutcache.idioms.alone import alone
 from scoutcache.meaning.evidence import SAME, Evidence, Observation, read_evidence
 from scoutcache.meaning.scopes import Asked, evidence_key, places_of
 from scoutcache.meaning.verified import Figures, read_figures

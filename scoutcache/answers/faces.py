@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache.answers.answering import Answering, Found
 from scoutcache.answers.evidence import feedback
 from scoutcache.answers.looking import explain, stats
-from scoutcache.calls import Key, Options
+from scoutcache.calls.calls import Key, Options
 
 if TYPE_CHECKING:
     from scoutcache.answers.labelling import Labelled

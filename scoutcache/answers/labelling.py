@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scoutcache.answers.checks import mark_of
 from scoutcache.answers.evidence import evidence_of, observe
 from scoutcache.answers.verifying import keep_labels
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError

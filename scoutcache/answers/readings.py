@@ -11,14 +11,14 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
 from scoutcache.answers.state import State, state_of
-from scoutcache.calls import Calls
+from scoutcache.calls.calls import Calls
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.keys import check_namespace
 from scoutcache.meaning.scopes import Answer, places_of, read_answer
-from scoutcache.os_errors import reason_of
 from scoutcache.semantic.embedding import similarity_of
+from scoutcache.wording.os_errors import reason_of
 
 __all__ = ["Reading", "Readings"]
 

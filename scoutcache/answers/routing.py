@@ -16,12 +16,12 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from scoutcache.answers.answering import Answering
 from scoutcache.answers.state import state_of
-from scoutcache.calls import Calls
-from scoutcache.core import Core
+from scoutcache.calls.calls import Calls
+from scoutcache.core.core import Core
+from scoutcache.core.keeping import is_by_meaning
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING, Ref
 from scoutcache.errors import TierUnavailable
-from scoutcache.keeping import is_by_meaning
 from scoutcache.keys import prefix_of
 from scoutcache.meaning.scopes import NO_MODEL, PREFIX
 
@@ -65,7 +65,7 @@ class Sought(NamedTuple):
 
 
 class Routing:
-    """See `scoutcache.core.ByMeaning`."""
+    """See `scoutcache.core.core.ByMeaning`."""
 
     def __init__(self, core: Core) -> None:
         self._core, self._answering = core, Answering(Calls(core, core.config.namespace))

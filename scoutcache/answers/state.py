@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from scoutcache.core import Core
+from scoutcache.core.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
 from scoutcache.meaning.scopes import is_here, key_of, places_of

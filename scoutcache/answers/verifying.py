@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.alone import alone
 from scoutcache.answers.checks import Passed, count_check, mark_of
 from scoutcache.answers.comparing import alike
 from scoutcache.answers.evidence import evidence_of, observe
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
+from scoutcache.idioms.alone import alone
 from scoutcache.meaning.evidence import Evidence, Observation
 from scoutcache.meaning.presets import Verdict
 from scoutcache.meaning.scopes import POOL

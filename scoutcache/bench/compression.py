@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Final
 
 from scoutcache.bench.samples import synthetic_chats
 from scoutcache.errors import ConfigError
-from scoutcache.nouns import counted
-from scoutcache.os_errors import reason_of
 from scoutcache.wire.compression import LEVELS, Compressed, Compressor, train_dictionary
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache

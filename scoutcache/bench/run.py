@@ -30,11 +30,11 @@ from scoutcache.bench.machine import describe_machine
 from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
 from scoutcache.bench.workload import Workload
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import RedisSection
-from scoutcache.config_types import mask_url
+from scoutcache.config.sections import RedisSection
+from scoutcache.config.types import mask_url
 from scoutcache.errors import TierUnavailable
-from scoutcache.nouns import counted
 from scoutcache.oplog.histogram import Histogram
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,7 +21,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.bench.records import BenchOptions
 from scoutcache.errors import ConfigError
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 __all__ = ["Access", "TraceRow", "Workload", "load_values", "read_trace"]
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 from scoutcache.channels.leases import Lease, Leases
 from scoutcache.entry import Ref
 from scoutcache.server.commands import Batch, Conduit, Plan
-from scoutcache.stepping import astep_through, step_through
+from scoutcache.server.stepping import astep_through, step_through
 
 __all__ = ["Flow", "Rest", "There", "aperform", "perform"]
 

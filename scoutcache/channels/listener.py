@@ -31,7 +31,7 @@ from scoutcache.server.faults import Fault, fault_of, unavailable
 from scoutcache.server.nodes import Looker
 
 if TYPE_CHECKING:
-    from scoutcache.config_sections import RedisSection
+    from scoutcache.config.sections import RedisSection
     from scoutcache.server.cluster import Cluster
     from scoutcache.server.connecting import Source
 

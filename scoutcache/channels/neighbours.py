@@ -9,9 +9,10 @@ Rule 1: an invalidation stands in the journal before it stands in the stream, an
 Rule 2: what can't be told to the server is told here all the same; there that is owed.  So is what the server heard
         of and did not do: nobody is told that it is over, only that it is owed.
 Rule 3: what was owed and is done is told as well: who starts later reads the journal alone (`lately`).
-Rule 4: a journal that can't be written, or not soon (a neighbour was stopped while it spoke), is no reason for anything
-        to fail or to wait: the server tells the others.  Only what that can't be told is waited for, as in a directory
-        without a server; who can't be told even so has missed something.
+Rule 4: a journal that can't be written is no reason for anything to fail: the server tells the others.  One's turn to
+        speak is waited for, on a busy machine it may take a while, but in vain only once: a neighbour that was stopped
+        while it spoke keeps all others from it.  Only what the server can't be told is waited for each time, as in a
+        directory without a server; who can't be told even so has missed something.
 Rule 5: a write is told by the server alone, unless that goes away before a neighbour may have read it: then what was
         written last is told here as well, or the older values would be served until it is back.  So it is told here
         until all of them have noticed that it is back: what they stored meanwhile and depends on it has no version that
@@ -42,7 +43,7 @@ __all__ = ["Neighbours", "said_before", "said_instead"]
 _AT_ONCE: Final = 1 << 20
 """Bytes of messages that are read at a time: a process that slept may find many."""
 
-_PATIENCE, _POLL = 0.1, 0.002
+_PATIENCE, _POLL = 1.0, 0.002
 """Seconds to wait for one's turn to speak, and between two tries."""
 
 _COPIES: Final = 10_000
@@ -86,6 +87,7 @@ class Neighbours:
         self._lock = threading.Lock()
         self._uneasy = float("-inf")
         """Until when writes are told here as well, by the monotonic clock."""
+        self._awaits_turn = True
         self._own: list[Message] = []
         """What this process said, and has not read."""
         self._copies: dict[Message, int] = {}
@@ -113,13 +115,15 @@ class Neighbours:
             if message.owed and wait:
                 self.journal.append(message)
             else:
-                self._append_by(message, time.monotonic() + (_PATIENCE if wait else 0.0))
+                self._append_by(message, time.monotonic() + (_PATIENCE if wait and self._awaits_turn else 0.0))
         except (TierUnavailable, BlockingIOError) as error:
+            self._awaits_turn = self._awaits_turn and not wait
             with self._lock, suppress(ValueError):
                 self._own.remove(message)
             if isinstance(error, BlockingIOError) and not wait:
                 raise
         else:
+            self._awaits_turn = True
             if self._owing and not message.owed:
                 with self._lock:
                     self._heed(message)

@@ -16,7 +16,7 @@ Rule 3: what this process appends is in its buffer when the call returns, so tha
         What can't be appended is noted all the same: this process must not serve what an invalidation names, nor what
         depends on what was written.
 Rule 4: an invalidation that is interrupted ends there: left open, nobody would keep what it names for a minute.  For
-        one that was killed another process of its machine, which alone can tell, ends it (`scoutcache.remote`).
+        one that was killed another process of its machine, which alone can tell, ends it (`assembly.remote`).
 Rule 5: the processes of its machine are told beside the stream (`neighbours`): of an invalidation before it is
         announced, of whatever the server can't be told after that was tried.
 """

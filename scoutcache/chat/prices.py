@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, TypeVar
 
 from scoutcache.chat.answers import DATE, bare
-from scoutcache.config_sections import CostsSection, ModelPrice
+from scoutcache.config.sections import CostsSection, ModelPrice
 
 __all__ = ["BYTES_PER_TOKEN", "cost_by_size", "cost_of", "model_in", "named", "output_rate", "price_of"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from scoutcache.cli.errors import CommandError, Usage
+from scoutcache.cli.printing.streams import file_named, shown_name
 from scoutcache.cli.semantic_options import check_asked, embedding
-from scoutcache.cli.streams import file_named, shown_name
 from scoutcache.meaning.calibration import Pair, Point, curve, lowest_for, measure
 from scoutcache.meaning.gates import closed_by
 from scoutcache.meaning.presets import chosen, lifted
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection
 from typing import Any, Final, TypeVar
 
 from scoutcache import errors
-from scoutcache.cli import text
+from scoutcache.cli.printing import text
 
 T = TypeVar("T")
 

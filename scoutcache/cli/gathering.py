@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.cli.printing.stats import Asked, StatsView
 from scoutcache.cli.state import Session
-from scoutcache.cli.stats_view import Asked, StatsView
 from scoutcache.entry import Usage
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
-    from scoutcache.core import Core
-    from scoutcache.insight.stats import Stats
+    from scoutcache.core.core import Core
+    from scoutcache.insight.live.stats import Stats
     from scoutcache.oplog.elsewhere import Elsewhere
     from scoutcache.oplog.reading import Problems
     from scoutcache.tiers.base import Tier
@@ -33,7 +33,7 @@ def look(session: Session, core: Core, asked: Asked, problems: Problems | None =
 
 def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Usage | None],
              problems: Problems | None = None) -> Stats:  # fmt: skip
-    from scoutcache.insight.stats import collect_stats
+    from scoutcache.insight.live.stats import collect_stats
 
     by: Any = asked.by
     return collect_stats(
@@ -46,8 +46,8 @@ def _collect(session: Session, core: Core, asked: Asked, usages: Mapping[str, Us
 def _judge(session: Session, core: Core, found: Stats, asked: Asked,
            usages: Mapping[str, Usage | None]) -> list[Alert]:  # fmt: skip
     """The alerts: counts of the last hour, or of the period where that is shorter."""
-    from scoutcache.alarms import FEWEST, HOUR, figures_of
     from scoutcache.alerts import alerts
+    from scoutcache.core.alarms import FEWEST, HOUR, figures_of
 
     shorter = asked.period is not None and asked.period <= HOUR
     hour = found if shorter else _collect(session, core, Asked(HOUR), usages)
@@ -100,6 +100,6 @@ def _server(core: Core) -> dict[str, Any] | None:
     tier = core.tier("redis")
     if tier is None:
         return None
-    from scoutcache.insight.server import server_view
+    from scoutcache.insight.live.server import server_view
 
     return server_view(tier)

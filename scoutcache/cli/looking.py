@@ -6,13 +6,13 @@ import math
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.cli.telling import reasons
+from scoutcache.calls.listing import life
+from scoutcache.cli.printing.telling import reasons
 from scoutcache.errors import CorruptEntry, TierUnavailable
-from scoutcache.listing import life
 from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.entry import Header, Life, Ref
     from scoutcache.tiers.base import Tier
     from scoutcache.wire.codec import Opened

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import __version__
 from scoutcache.cli import errors
-from scoutcache.cli.commands import COMMANDS, FLAGS, VALUED
+from scoutcache.cli.printing.streams import prepare_streams
 from scoutcache.cli.state import Session, silence
-from scoutcache.cli.streams import prepare_streams
+from scoutcache.cli.table import COMMANDS, FLAGS, VALUED
 
 if TYPE_CHECKING:
     import typer
@@ -144,7 +144,7 @@ def leading(arguments: Sequence[str]) -> tuple[str | None, Sequence[str]]:
 
 def _boxes(arguments: Sequence[str]) -> bool:
     """Whether help may be drawn with Rich: for people, at a terminal that can, with colours wanted."""
-    from scoutcache.cli.output import is_terminal
+    from scoutcache.cli.printing.output import is_terminal
 
     return is_terminal(sys.stdout) and not os.environ.get("NO_COLOR") and "--no-color" not in arguments
 
@@ -175,7 +175,7 @@ def _add(app: typer.Typer, name: str) -> None:
     from importlib import import_module
 
     entry = COMMANDS[name]
-    module = import_module(f"scoutcache.cli.{entry.module}")
+    module = import_module(f"scoutcache.cli.commands.{entry.module}")
     if entry.group:
         app.add_typer(module.app, name=name)
     else:

@@ -11,16 +11,16 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Final
 
 from scoutcache.cache import Cache
-from scoutcache.cli import text
 from scoutcache.cli.errors import PARTLY, UNREACHABLE, CommandError
+from scoutcache.cli.printing import text
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks, harvest
+from scoutcache.core.core import Clocks, harvest
+from scoutcache.core.keeping import POLICY_LOG
 from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.keeping import POLICY_LOG
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
 
 _PATIENCE: Final = 2 * GRACE
 _POLL: Final = 0.05

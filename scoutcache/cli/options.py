@@ -17,10 +17,10 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from scoutcache.cli.commands import COMMANDS
 from scoutcache.cli.errors import did_you_mean
-from scoutcache.cli.output import FORMATS
+from scoutcache.cli.printing.output import FORMATS
 from scoutcache.cli.state import Session, silence
+from scoutcache.cli.table import COMMANDS
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PANEL: Final = "Global options"

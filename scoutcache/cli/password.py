@@ -70,7 +70,7 @@ def _is_wanted(config: CacheConfig) -> bool:
 
 def _refuses(source: Source, config: CacheConfig) -> bool:
     """Does the server answer nobody who doesn't say who he is?"""
-    from scoutcache.cli.server_checks import meet
+    from scoutcache.cli.checks.server import meet
     from scoutcache.server.faults import Kind
 
     if config.redis.nodes or config.redis.sentinel:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from scoutcache.cli.commands import COMMANDS
+from scoutcache.cli.table import COMMANDS
 
 BEGIN: Final = "<!-- command reference: begin -->"
 END: Final = "<!-- command reference: end -->"

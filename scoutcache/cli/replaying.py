@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from scoutcache.cli.errors import Usage
+from scoutcache.cli.printing.streams import file_named
+from scoutcache.cli.printing.unread import tell_log_off
 from scoutcache.cli.state import Session
-from scoutcache.cli.streams import file_named
-from scoutcache.cli.unread import tell_log_off
-from scoutcache.nouns import counted
-from scoutcache.omitted import omitted, remedy_of
+from scoutcache.wording.nouns import counted
+from scoutcache.wording.omitted import omitted, remedy_of
 
 __all__ = ["assumed_rate", "counted_in", "log_at", "tell_left_out"]
 

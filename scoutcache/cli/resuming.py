@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from scoutcache.calls.walking import Place, Walk
 from scoutcache.cli.errors import INTERRUPTED, Usage, read
 from scoutcache.errors import CacheError
 from scoutcache.keys import asked_for
 from scoutcache.patterns import Pattern
 from scoutcache.ttl import parse_duration
-from scoutcache.walking import Place, Walk
 
 if TYPE_CHECKING:
     from scoutcache.cli.state import Session
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
 
 Cursor = Annotated[
     str | None, typer.Option("--cursor", metavar="C", help="Go on where an interrupted one said it was.")

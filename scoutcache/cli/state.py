@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.cli import text
 from scoutcache.cli.errors import FAILED, UNREACHABLE, CommandError, Usage
-from scoutcache.cli.output import Output, is_terminal
+from scoutcache.cli.printing import text
+from scoutcache.cli.printing.output import Output, is_terminal
 from scoutcache.cli.trust import check_trust
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
     from scoutcache.settings import Loaded
 
 
@@ -285,7 +285,7 @@ class Session:
         With *reading* no directory is made, and nothing of this process is left behind, except, with *counting*, what
         it asked for: a request is one whoever makes it.  Where there is no cache yet that is *told*.
         """
-        from scoutcache.cli.available import check_strategy
+        from scoutcache.cli.checks.available import check_strategy
         from scoutcache.cli.opening import observed, opened
 
         self.trust()

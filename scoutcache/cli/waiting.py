@@ -19,7 +19,7 @@ from scoutcache.oplog.presence import Member, members
 
 if TYPE_CHECKING:
     from scoutcache.channels import members as remote
-    from scoutcache.core import Core
+    from scoutcache.core.core import Core
 
     AnyMember = Member | remote.Member
 

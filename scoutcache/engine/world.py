@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from scoutcache.engine.debts import Debt
     from scoutcache.engine.effects import Flow
     from scoutcache.engine.recipe import Outcome
-    from scoutcache.policy_book import Effective
+    from scoutcache.policies.book import Effective
     from scoutcache.rules.planning import Change
 
 __all__ = ["Warmth", "World"]

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from scoutcache.insight.shown import as_html
 from scoutcache.insight.units import figure, micros, size
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 __all__ = ["COLOURS", "charts_of", "sparkline"]
 

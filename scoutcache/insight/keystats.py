@@ -1,7 +1,7 @@
 """Statistics over the keys that tiers hold: sizes, times left, ages, idle times; the largest and the most used.
 
 Rule 1: entries are looked at as they stream by; what is kept is bounded, whatever their number: histograms, the *top*
-        of each list, `PREFIXES` prefixes, and the hashes of `scoutcache.insight.uses`.
+        of each list, `PREFIXES` prefixes, and the hashes of `scoutcache.insight.log.uses`.
 Rule 2: each tier is looked at by itself, for an entry in two tiers takes room in both.  The memory of other processes
         can't be seen.
 Rule 3: what is past its time, or dead by its tags, takes room as well: it is counted apart, and no key is named for it.
@@ -18,18 +18,18 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.calls.listing import life, scanned
 from scoutcache.entry import Header, Listed
 from scoutcache.errors import TierUnavailable
-from scoutcache.insight.uses import Uses
+from scoutcache.insight.log.uses import Uses
 from scoutcache.keys import prefix_of
-from scoutcache.listing import life, scanned
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.tally import OTHER
 
 if TYPE_CHECKING:
-    from scoutcache.core import Core
+    from scoutcache.calls.walking import Walk
+    from scoutcache.core.core import Core
     from scoutcache.patterns import Pattern
-    from scoutcache.walking import Walk
 
 __all__ = ["KeyStats", "Spread", "TierKeys", "collect"]
 

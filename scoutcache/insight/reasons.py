@@ -28,8 +28,8 @@ from typing import Any, Final, Self
 
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
-from scoutcache.insight.concerning import lines_about
-from scoutcache.insight.operations import Operations
+from scoutcache.insight.log.concerning import lines_about
+from scoutcache.insight.log.operations import Operations
 from scoutcache.oplog.ledger import read_counts
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import (

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from scoutcache.coherence.foreign import CHANNEL
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 
 __all__ = ["COMMANDS", "Right", "acl_line", "command_of", "rights_for", "why_of"]
 

@@ -20,10 +20,11 @@ from typing import Any, Final
 
 from scoutcache.chat.answers import Outline, outline_of, outline_of_chunks, plain
 from scoutcache.chat.sse import events_of, is_whole
+from scoutcache.chat.stored import opened
 from scoutcache.entry import MISSING
 from scoutcache.errors import FactoryTimeout
 from scoutcache.llm.feeds import Recording
-from scoutcache.llm.flows import Making, opened
+from scoutcache.llm.flows import Making
 
 __all__ = [
     "afetching", "asker", "fetching", "is_told_to_bypass", "library", "live_response", "patience", "response_of",

@@ -35,7 +35,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from scoutcache.calls import several
+from scoutcache.calls.calls import several
+from scoutcache.calls.get_or_compute import How
 from scoutcache.canonical import canonical
 from scoutcache.chat.request import DIGITS, canonical_request
 from scoutcache.chat.texts import text_size
@@ -56,7 +57,6 @@ from scoutcache.llm.details import Details
 from scoutcache.llm.feeds import Recorded, afollow, follow
 from scoutcache.llm.flows import Flows, Making
 from scoutcache.llm.question import PREFIX, VERSION, Question
-from scoutcache.obtaining import How
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache

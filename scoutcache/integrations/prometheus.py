@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.alarms import LEAST
 from scoutcache.alerts import alerts
-from scoutcache.core import Core, harvest
+from scoutcache.core.alarms import LEAST
+from scoutcache.core.core import Core, harvest
+from scoutcache.core.telling import tell_what_writes_removed
 from scoutcache.entry import Usage
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.insight.metrics import BOUNDS, Family, Sample, Spread, families
-from scoutcache.telling import tell_what_writes_removed
+from scoutcache.insight.live.metrics import BOUNDS, Family, Sample, Spread, families
 
 if TYPE_CHECKING:
     from scoutcache.async_cache import AsyncCache
@@ -29,7 +29,7 @@ __all__ = ["CacheCollector"]
 class CacheCollector:
     """A collector of one cache's metrics: ``REGISTRY.register(CacheCollector(cache))``.
 
-    *labels* are added to every sample, such as ``{"app": "shop"}``.  `scoutcache.insight.metrics` lists the metrics.
+    *labels* are added to every sample, such as ``{"app": "shop"}``.  See `scoutcache.insight.live.metrics`.
     Raises `CacheError` where prometheus-client is not installed.
     """
 

@@ -21,7 +21,7 @@ Rules.
 
 from __future__ import annotations
 
-from scoutcache.llm.answer import LlmAnswer
+from scoutcache.chat.stored import LlmAnswer
 from scoutcache.llm.async_face import AsyncLlm
 from scoutcache.llm.face import Llm
 from scoutcache.llm.metrics import LlmMetrics

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.calls import Position
+from scoutcache.calls.calls import Position
+from scoutcache.calls.invalidating import Match
+from scoutcache.chat.stored import AsyncReplay, Chunks, LlmAnswer, opened
 from scoutcache.entry import MISSING
-from scoutcache.invalidating import Match
-from scoutcache.llm.answer import AsyncReplay, Chunks, LlmAnswer
 from scoutcache.llm.base import Base, Named
 from scoutcache.llm.calling import astreaming, awhole
 from scoutcache.llm.decorating import decorated_async
 from scoutcache.llm.details import Details
 from scoutcache.llm.feeds import Recorded, afollow
-from scoutcache.llm.flows import opened
 from scoutcache.llm.ledger import ledger_of, written
 from scoutcache.llm.metrics import LlmMetrics
 from scoutcache.models import InvalidationResult

@@ -6,21 +6,21 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.calls import Calls, Position
+from scoutcache.calls.calls import Calls, Position
+from scoutcache.calls.get_or_compute import How, options
+from scoutcache.calls.invalidating import Match
+from scoutcache.calls.ruling import invalidate_named
 from scoutcache.chat.answers import outline_of
 from scoutcache.chat.defaults import provider_of
+from scoutcache.chat.stored import is_stream
+from scoutcache.core.keeping import is_by_meaning
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey, InvalidTTL
-from scoutcache.invalidating import Match
-from scoutcache.keeping import is_by_meaning
-from scoutcache.llm.answer import is_stream
 from scoutcache.llm.details import Details, names, told_model, verdict_of
 from scoutcache.llm.flows import Flows, Making
 from scoutcache.llm.question import Question, bound, question_of, tag_of
 from scoutcache.models import InvalidationResult
-from scoutcache.obtaining import How, options
-from scoutcache.ruling import invalidate_named
 from scoutcache.ttl import parse_duration
 
 if TYPE_CHECKING:

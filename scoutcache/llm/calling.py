@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any
 
+from scoutcache.chat.stored import is_stream
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError
-from scoutcache.llm.answer import is_stream
 from scoutcache.llm.base import Asking
 from scoutcache.llm.feeds import Recording
 

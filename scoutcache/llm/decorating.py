@@ -21,12 +21,12 @@ from contextlib import aclosing
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from scoutcache.callables import identity_of, is_coroutine_function, name_in_keys
+from scoutcache.calls.callables import identity_of, is_coroutine_function, name_in_keys
+from scoutcache.calls.get_or_compute import options
 from scoutcache.chat.request import is_left_out
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.llm.details import Details
-from scoutcache.obtaining import options
 
 if TYPE_CHECKING:
     from scoutcache.llm.async_face import AsyncLlm

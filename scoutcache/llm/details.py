@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from scoutcache.calls import several, tag_names
+from scoutcache.calls.calls import several, tag_names
 from scoutcache.chat.answers import FAULTS, MOST_TOKENS, Outline
 from scoutcache.chat.prices import cost_of
 from scoutcache.config import CacheConfig

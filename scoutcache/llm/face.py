@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from scoutcache.calls import Position
+from scoutcache.calls.calls import Position
+from scoutcache.calls.invalidating import Match
+from scoutcache.chat.stored import Chunks, LlmAnswer, Replay, opened
 from scoutcache.entry import MISSING
-from scoutcache.invalidating import Match
-from scoutcache.llm.answer import Chunks, LlmAnswer, Replay
 from scoutcache.llm.base import Base, Named
 from scoutcache.llm.calling import streaming, whole
 from scoutcache.llm.decorating import decorated
 from scoutcache.llm.details import Details
 from scoutcache.llm.feeds import Recorded, follow
-from scoutcache.llm.flows import opened
 from scoutcache.llm.ledger import ledger_of, written
 from scoutcache.llm.metrics import LlmMetrics
 from scoutcache.models import InvalidationResult

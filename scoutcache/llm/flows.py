@@ -16,19 +16,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
-from scoutcache.calls import Calls, Options, Position
+from scoutcache.calls.calls import Calls, Options, Position
+from scoutcache.calls.get_or_compute import How, obtain, obtain_anew
 from scoutcache.chat.answers import Outline, outline_of, outline_of_chunks
 from scoutcache.chat.prices import cost_of
+from scoutcache.chat.stored import FORM, Chunks, LlmAnswer, opened, pack_chunk, packed, packed_stream, told
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING, NEVER, Ref
-from scoutcache.errors import CorruptEntry, SerializationError
-from scoutcache.llm.answer import FORM, Chunks, LlmAnswer, pack_chunk, packed, packed_stream, told, unpacked
+from scoutcache.errors import SerializationError
 from scoutcache.llm.details import Details, Verdict, verdict_of
 from scoutcache.llm.ledger import Label, ledger_of, read_rows
 from scoutcache.llm.metrics import NOT_KEPT, LlmMetrics, metrics_of
 from scoutcache.llm.question import CHAT, Question
-from scoutcache.obtaining import How, obtain, obtain_anew
-from scoutcache.wire.unknown import UnknownType
 
 __all__ = ["Flows", "Making"]
 
@@ -258,16 +257,6 @@ def _outlined(response: Any) -> Outline:
     outline = outline_of(response)
     outline.finished &= response is not None
     return outline
-
-
-def opened(stored: Any) -> Any:
-    """The answer in *stored*; `MISSING` where there is none that this process could give."""
-    if stored is MISSING:
-        return MISSING
-    try:
-        return unpacked(stored)
-    except (UnknownType, CorruptEntry):
-        return MISSING
 
 
 def _of_response(ask: Callable[[Any], bool] | None) -> Callable[[Any], bool] | None:

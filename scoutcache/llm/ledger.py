@@ -22,14 +22,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 from scoutcache import events
-from scoutcache.calls import Calls
-from scoutcache.core import Core
-from scoutcache.drive import run
+from scoutcache.calls.calls import Calls
+from scoutcache.calls.listing import list_entries
+from scoutcache.core.core import Core
+from scoutcache.drive.flows import run
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
-from scoutcache.listing import list_entries
 from scoutcache.oplog.histogram import Histogram
 
 __all__ = ["NAMESPACE", "PIECE", "Label", "Ledger", "Row", "ledger_of", "read_rows"]

@@ -18,13 +18,14 @@ from typing import Any
 
 from scoutcache.answers.answering import Answering, Found
 from scoutcache.answers.routing import Sought, spared
+from scoutcache.calls.get_or_compute import How
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
-from scoutcache.config_sections import LlmSection
+from scoutcache.chat.stored import opened
+from scoutcache.config.sections import LlmSection
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
-from scoutcache.llm.flows import Making, opened
+from scoutcache.llm.flows import Making
 from scoutcache.meaning.scopes import NO_MODEL
-from scoutcache.obtaining import How
 
 __all__ = ["Near", "sought_in", "sought_in_text"]
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from scoutcache.chat.defaults import provider_of
 from scoutcache.chat.request import canonical_request, model_of, normalised, request_digest
 from scoutcache.chat.texts import composed, text_digest, text_size
-from scoutcache.config_sections import LlmSection
+from scoutcache.config.sections import LlmSection
 from scoutcache.errors import CacheError, InvalidKey
 from scoutcache.keys import CacheKey, check_tag
 

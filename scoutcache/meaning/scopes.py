@@ -43,7 +43,7 @@ CHECKS: Final = f"{PREFIX}:observed"
 
 _KEY: Final = re.compile(rf"{PREFIX}:([0-9a-f]{{32}}):([0-9a-f]{{32}})")
 _HERE: Final = "here:"
-"""Behind the prefix: it leads to an entry that may not stand everywhere, and stays in memory (`policy_book`)."""
+"""Behind the prefix: it leads to an entry that may not stand everywhere, and stays in memory (`policies.book`)."""
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _OPTIONS: Final = {"query": ("get", "add"), "namespace": ("get", "add"), "threshold": ("get",),
                    "without_gates": ("get",), "response": ("add",),

@@ -235,7 +235,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
 
     *usages* names the tiers in the order they are asked, with the sizes the caller can see.  *extra* are segments of
     this process (`Recorder.snapshot`) that count instead of what it last wrote, *elsewhere* is what other machines
-    counted.  *by* ``tag`` is answered by `scoutcache.insight.stats`, for tags stand in the log only.
+    counted.  *by* ``tag`` is answered by `scoutcache.insight.live.stats`, for tags stand in the log only.
     """
     since = None if period_s is None else now - period_s
     away = elsewhere or Elsewhere()

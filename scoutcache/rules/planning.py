@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 from scoutcache.canonical import shown
 from scoutcache.errors import InvalidKey
 from scoutcache.keys import check_tag
-from scoutcache.overlap import overlap
 from scoutcache.patterns import Pattern
+from scoutcache.patterns.overlap import overlap
+from scoutcache.patterns.templates import Template
 from scoutcache.policies import InvalidationRule, TriggerType
-from scoutcache.rule_checks import check_event, texts_of
-from scoutcache.templates import Template
+from scoutcache.policies.rule_checks import check_event, texts_of
 
 __all__ = ["Change", "Planned", "Ruleset", "by_event", "of_rule", "with_dependents"]
 

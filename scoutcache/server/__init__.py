@@ -11,5 +11,6 @@
     cluster      the same two for a cluster
     nodes        which nodes of a cluster answer, and who looks at those that don't
     breaker      keeps calls fast while a server is away
+    stepping     how a plan is driven: blocking, or awaited
     faults       what an error means, and what to do about it
 """

@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 from hiredis import pack_command
 
 from scoutcache.server.faults import fault_of, unavailable
-from scoutcache.stepping import astep_through, step_through
+from scoutcache.server.stepping import astep_through, step_through
 
 __all__ = [
     "APPEND_AFTER", "AsyncConduit", "Batch", "Command", "Conduit", "Plan", "Script", "aperform", "checked", "digest_of",

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from scoutcache.config_sections import RedisSection
-from scoutcache.config_types import URL_IGNORES, mask_url
+from scoutcache.config.sections import RedisSection
+from scoutcache.config.types import URL_IGNORES, mask_url
 from scoutcache.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.config import CacheConfig
-from scoutcache.config_problems import nearest, setting_names
+from scoutcache.config.problems import nearest, setting_names
 from scoutcache.errors import ConfigError
 from scoutcache.settings.files import read_text
 

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from scoutcache.canonical import shown
 from scoutcache.errors import ConfigError
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 __all__ = [
     "ENDINGS", "check_owner", "find_project_file", "find_user_file", "is_file", "passed_over", "placed",

@@ -17,8 +17,8 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from scoutcache.config import CacheConfig
-from scoutcache.config_problems import Place, dotted, wrong_settings
-from scoutcache.config_sections import EXCLUSIVE
+from scoutcache.config.problems import Place, dotted, wrong_settings
+from scoutcache.config.sections import EXCLUSIVE
 from scoutcache.errors import ConfigError
 from scoutcache.settings.environment import CONFIG_VARIABLE, read_dotenv, settings_from
 from scoutcache.settings.files import (

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from scoutcache.canonical import shown
-from scoutcache.config_problems import nearest
+from scoutcache.config.problems import nearest
 from scoutcache.errors import ConfigError
 from scoutcache.settings.files import read_settings
 

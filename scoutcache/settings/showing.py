@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from scoutcache.config_problems import dotted
+from scoutcache.config.problems import dotted
 from scoutcache.policies import SerializationType
 from scoutcache.settings.loading import BUILT_IN, ENVIRONMENT, OPTION, PROFILE, Loaded, leaves
 

@@ -30,12 +30,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import events
 from scoutcache.cache import Cache
-from scoutcache.core import Core
+from scoutcache.calls.listing import list_entries
+from scoutcache.channels.locking import held
+from scoutcache.core.core import Core
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, LockTimeout
-from scoutcache.listing import list_entries
-from scoutcache.locking import held
-from scoutcache.nouns import counted
 from scoutcache.patterns import Pattern
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.fill import fill, state_folder
@@ -44,9 +43,10 @@ from scoutcache.warming.lines import Item
 from scoutcache.warming.loaders import by_task, loader_of
 from scoutcache.warming.records import WarmResult
 from scoutcache.warming.tasks import due_tasks, run_tasks
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
-    from scoutcache.factories import Known
+    from scoutcache.core.factories import Known
 
 __all__ = ["Attendant", "begin"]
 

@@ -17,9 +17,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from scoutcache.channels.locking import held
 from scoutcache.errors import ConfigError, WarmingError
-from scoutcache.locking import held
-from scoutcache.os_errors import reason_of
 from scoutcache.patterns import Pattern
 from scoutcache.settings import directory_of
 from scoutcache.warming.functions import named_function
@@ -28,6 +27,7 @@ from scoutcache.warming.lines import BadLine, Beyond, Item, read_lines
 from scoutcache.warming.records import NoSource, WarmError, WarmResult
 from scoutcache.warming.resume import Record
 from scoutcache.warming.sources import generated, within
+from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from scoutcache.config import CacheConfig
 from scoutcache.entry import Ref
-from scoutcache.insight.operations import in_order, read_operations
+from scoutcache.insight.log.operations import in_order, read_operations
 from scoutcache.oplog.records import Line
 from scoutcache.patterns import Pattern
 from scoutcache.warming.predict import Life, Predicted, predict

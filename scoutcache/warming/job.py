@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from scoutcache.calls.listing import tiers_with
 from scoutcache.entry import MISSING, NAMESPACE_MARK, Ref
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable, WarmingError
-from scoutcache.listing import tiers_with
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.functions import asked
 from scoutcache.warming.lines import BadLine, Beyond, Item

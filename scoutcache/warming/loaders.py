@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Final
 
-from scoutcache.insight.operations import end_of, read_operations
-from scoutcache.listing import list_entries
+from scoutcache.calls.listing import list_entries
+from scoutcache.insight.log.operations import end_of, read_operations
 from scoutcache.patterns import Pattern
 from scoutcache.policies import WarmingTask, is_web
 from scoutcache.warming.functions import named_function

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Final
 
 from scoutcache.errors import ConfigError
-from scoutcache.insight.operations import in_order
+from scoutcache.insight.log.operations import in_order
 from scoutcache.oplog.records import Line
 from scoutcache.warming.predict import LEAST, Life, Predicted, popular, predict
 from scoutcache.warming.predict_history import History, Name, counts

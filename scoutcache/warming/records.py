@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from scoutcache.errors import CacheError, TierUnavailable, WarmingError
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 __all__ = ["NoSource", "NothingTaken", "WarmError", "WarmResult", "said"]
 

@@ -22,9 +22,9 @@ from dataclasses import replace
 from heapq import nsmallest
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.calls.listing import list_entries
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, WarmingError
-from scoutcache.listing import list_entries
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, is_redacted
 from scoutcache.patterns import Pattern
 from scoutcache.warming.lines import BadLine, Beyond, Item, item_of

@@ -21,12 +21,12 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final
 
+from scoutcache.channels.locking import held
 from scoutcache.config import CacheConfig
+from scoutcache.core.run_state import RunState, change_runs, read_runs
 from scoutcache.errors import CacheError, ConfigError, WarmingError
-from scoutcache.locking import held
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
-from scoutcache.run_state import RunState, change_runs, read_runs
 from scoutcache.schedules import due_by
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.loaders import LATELY, gives_values, items_of, loader_of, web_source

@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 

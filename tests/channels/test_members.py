@@ -9,11 +9,11 @@ import pytest
 import redis
 
 from scoutcache import Cache
+from scoutcache.assembly.remote import _this_process
 from scoutcache.channels.heard import id_text, position_of
 from scoutcache.channels.members import AT_ONCE, DEAD, SAY_EVERY, Membership, Process, gone, members
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.oplog.who import numbered_by
-from scoutcache.remote import _this_process
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import perform
 from scoutcache.server.connecting import Source

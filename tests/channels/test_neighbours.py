@@ -304,14 +304,61 @@ def test_a_directory_that_cannot_be_made_anew_is_no_failure(here, journal, said,
     assert not here.journal.replaced()
 
 
-def test_a_neighbour_that_stopped_while_it_spoke_holds_nobody_up(here, journal, said, monkeypatch):
-    def refuse(*_, **__):
-        raise BlockingIOError
+@pytest.fixture
+def slept(monkeypatch):
+    """Seconds that were waited; the clock moves by nothing else."""
+    naps = []
+
+    class Time:
+        monotonic = staticmethod(lambda: sum(naps))
+        sleep = staticmethod(naps.append)
+
+    monkeypatch.setattr("scoutcache.channels.neighbours.time", Time)
+    return naps
+
+
+def busy(journal, monkeypatch, *, times):
+    """Somebody else speaks, for as many tries."""
+    append, left = journal.append, [None] * times
+
+    def refuse(message, *, wait=True):
+        if left:
+            left.pop()
+            raise BlockingIOError
+        return append(message, wait=wait)
 
     monkeypatch.setattr(journal, "append", refuse)
-    monkeypatch.setattr("scoutcache.channels.neighbours._PATIENCE", 0.01)
+
+
+def test_a_busy_neighbour_is_waited_for(here, other, journal, said, slept, monkeypatch):
+    """What an invalidation names is gone for all of the machine when it returns, also where many processes speak."""
+    busy(journal, monkeypatch, times=200)
+    here.tell(said("a"))
+    assert 0.3 < sum(slept) < 0.5
+    assert news(other) == [said("a")]
+
+
+def test_a_neighbour_that_stopped_while_it_spoke_holds_each_up_once(here, other, journal, said, slept, monkeypatch):
+    busy(journal, monkeypatch, times=10_000)
     here.tell(said("a"))
     assert not here._own
+    once = sum(slept)
+    here.tell(said("b"))
+    assert sum(slept) == once < 1.1
+    monkeypatch.undo()
+    here.tell(said("c"))
+    assert news(other) == [said("c")]
+
+
+def test_who_spoke_again_waits_again(here, journal, said, slept, monkeypatch):
+    busy(journal, monkeypatch, times=600)
+    here.tell(said("a"))
+    once = sum(slept)
+    while not here._awaits_turn:
+        here.tell(said("b"))
+    busy(journal, monkeypatch, times=10)
+    here.tell(said("c"))
+    assert sum(slept) > once
 
 
 def test_what_the_server_cannot_be_told_is_waited_for(here, journal, said, monkeypatch):

@@ -18,7 +18,7 @@ from scoutcache.channels.listener import Listener
 from scoutcache.channels.members import Membership, Process
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.entry import Ref
 from scoutcache.errors import FlightCycle, TierUnavailable
 from scoutcache.server.breaker import Breaker

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.chat.prices import cost_by_size, cost_of
-from scoutcache.config_sections import CostsSection
+from scoutcache.config.sections import CostsSection
 
 COSTS = CostsSection(models={"gpt-4o": {"input": 2, "output": 10}, "gpt-4o-2024-05-13": {"input": 5, "output": 15}})
 

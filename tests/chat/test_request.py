@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from scoutcache.chat.defaults import DEFAULTS
 from scoutcache.chat.request import MAX_CHARACTERS, canonical_request, normalised, request_digest
-from scoutcache.config_sections import LlmSection
+from scoutcache.config.sections import LlmSection
 from scoutcache.errors import InvalidKey
 
 IGNORED = LlmSection().ignored_fields

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from scoutcache import AsyncCache, Cache, CacheConfig
-from scoutcache.cli.server_checks import server_checks
+from scoutcache.calls.pruning import prune_dead
+from scoutcache.calls.walking import Walk
+from scoutcache.cli.checks.server import server_checks
 from scoutcache.cli.waiting import wait_for_all
 from scoutcache.errors import CacheError
 from scoutcache.insight.keystats import KeyStats, collect
-from scoutcache.insight.server import server_view
+from scoutcache.insight.live.server import server_view
 from scoutcache.patterns import Pattern
-from scoutcache.pruning import prune_dead
-from scoutcache.walking import Walk
 
 
 def config(section: dict[str, Any], folder: Path, tiers: tuple[str, ...] = ("memory", "redis", "disk")) -> CacheConfig:

@@ -186,7 +186,7 @@ schedule = "61 * * * *"
         assert "CacheStrategy" not in ran.err
 
     def test_the_template_offers_what_there_is(self, cli):
-        from scoutcache.cli.available import strategies
+        from scoutcache.cli.checks.available import strategies
 
         assert f"# {', '.join(strategies())}\n#strategy" in cli("config", "init", "-").out
 

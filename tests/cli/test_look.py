@@ -268,7 +268,7 @@ class TestInspect:
 
     def test_what_had_gone_stale_before_it_was_marked_ended_by_its_time(self, directory, cli, fake_clock):
         from scoutcache import Cache
-        from scoutcache.core import Clocks
+        from scoutcache.core.core import Clocks
 
         clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
         fake_clock.step_wall(time.time() - 30 - fake_clock.wall())

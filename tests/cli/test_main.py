@@ -11,8 +11,8 @@ import pytest
 
 from scoutcache import errors
 from scoutcache.cli import main
-from scoutcache.cli.commands import COMMANDS, FLAGS, VALUED
 from scoutcache.cli.errors import CommandError, Terminated, Usage, exit_code
+from scoutcache.cli.table import COMMANDS, FLAGS, VALUED
 
 HEAVY = {"redis", "pandas", "numpy", "faiss", "torch", "rich", "typer", "pydantic", "yaml", "sqlite3", "asyncio"}
 

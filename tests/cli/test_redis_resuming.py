@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from scoutcache import Cache
+from scoutcache.calls.walking import Place, Walk
 from scoutcache.errors import CacheError
-from scoutcache.walking import Place, Walk
 from tests.servers.waiting import until as wait_until
 
 NUMBER = 4000

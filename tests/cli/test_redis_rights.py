@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.insight.rights import COMMANDS, acl_line, rights_for
 
 from .redis_session import everything

@@ -7,12 +7,12 @@ import subprocess
 
 import pytest
 
-from scoutcache.cli.server_checks import server_checks
+from scoutcache.cli.checks.server import server_checks
 from scoutcache.config import CacheConfig
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
+from scoutcache.core.keeping import check_protection
 from scoutcache.errors import PolicyError
 from scoutcache.insight.rights import acl_line
-from scoutcache.keeping import check_protection
 
 from .test_redis import body
 
@@ -163,7 +163,7 @@ class TestDoctor:
         assert "doesn't do all that it is asked for (noperm: " in ran.err
 
     def test_what_fails_on_a_server_silences_no_warning_of_another_thing(self, cli, redis_url, directory, monkeypatch):
-        monkeypatch.setattr("scoutcache.cli.server_checks.OLDEST", (99, 0))
+        monkeypatch.setattr("scoutcache.cli.checks.server.OLDEST", (99, 0))
         (store,) = directory.rglob("*.db")
         store.write_bytes(b"torn" * 4096)
         ran = cli("doctor", "--json", "--redis-url", redis_url)

@@ -6,8 +6,8 @@ import re
 from pathlib import Path
 
 from scoutcache.cli import reference
-from scoutcache.cli.commands import COMMANDS
 from scoutcache.cli.main import build
+from scoutcache.cli.table import COMMANDS
 from scoutcache.oplog.records import MISS_REASONS
 
 README = Path(__file__).resolve().parents[2] / "README.md"

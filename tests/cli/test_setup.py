@@ -209,7 +209,7 @@ class TestDoctor:
         assert lines[place + 1] == f"      fix: chmod 700 {directory}"
 
     def test_no_mode_helps_on_a_file_system_that_is_read_only(self, directory, cli, monkeypatch):
-        monkeypatch.setattr("scoutcache.cli.checks.is_read_only", lambda place: place == directory)
+        monkeypatch.setattr("scoutcache.cli.checks.local.is_read_only", lambda place: place == directory)
         directory.chmod(0o755)
         lines = cli("doctor").out.splitlines()
         told = f"{directory} is on a file system that is read-only"

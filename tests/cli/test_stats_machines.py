@@ -11,7 +11,7 @@ import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.channels.counts import encode, publish
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.tally import Counted
 from scoutcache.server.breaker import Breaker

@@ -11,7 +11,7 @@ from scoutcache.engine.effects import Current, Read, ReadOne, Remove, Write
 from scoutcache.engine.moments import Moments
 from scoutcache.entry import NAMESPACE_MARK, Sealed
 from scoutcache.errors import CorruptEntry
-from scoutcache.policy_book import Effective
+from scoutcache.policies.book import Effective
 from scoutcache.wire.unknown import UnknownType
 
 

@@ -12,7 +12,7 @@ from scoutcache.engine.moments import Moments
 from scoutcache.engine.writing import Lifetime, lifetime
 from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, NEVER
 from scoutcache.errors import PolicyError, SerializationError, TierUnavailable
-from scoutcache.policy_book import Effective
+from scoutcache.policies.book import Effective
 
 
 def step_names(world):

@@ -17,11 +17,11 @@ import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.answers.faces import AsyncSemantic, Semantic
-from scoutcache.behind import AsyncBehind, Behind
-from scoutcache.core import Clocks
-from scoutcache.fields import AsyncHash, Hash
-from scoutcache.through import AsyncThrough, Through
-from scoutcache.versioned import AsyncVersioned, Versioned
+from scoutcache.core.core import Clocks
+from scoutcache.idioms.behind import AsyncBehind, Behind
+from scoutcache.idioms.fields import AsyncHash, Hash
+from scoutcache.idioms.through import AsyncThrough, Through
+from scoutcache.idioms.versioned import AsyncVersioned, Versioned
 
 from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
 

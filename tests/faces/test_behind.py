@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from scoutcache import MISSING, AsyncCache, Cache
-from scoutcache.delivery import Delivery
 from scoutcache.errors import CacheError, InvalidTTL, SerializationError, TierUnavailable
+from scoutcache.idioms.delivery import Delivery
 from scoutcache.wire.codec import UnknownType
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS
 
 TIERS = {"memory": ["memory"], "memory+disk": ["memory", "disk"], "memory+redis": ["memory", "redis"]}

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.callables import Described
+from scoutcache.calls.callables import Described
 from scoutcache.errors import CacheError, InvalidKey
 
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from scoutcache import Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.errors import TierUnavailable
 
 WAYS = {

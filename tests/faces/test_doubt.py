@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.calls.pruning import prune_dead
 from scoutcache.errors import TierUnavailable
-from scoutcache.pruning import prune_dead
 
 
 @pytest.fixture

@@ -17,11 +17,12 @@ from contextlib import suppress
 
 import pytest
 
-from scoutcache import AsyncCache, Cache, assembly
-from scoutcache.calls import Calls
+from scoutcache import AsyncCache, Cache
+from scoutcache.assembly import assemble as assembly
+from scoutcache.calls.calls import Calls
+from scoutcache.calls.get_or_compute import obtain, options
 from scoutcache.entry import Ref
 from scoutcache.errors import FactoryTimeout, FlightCycle
-from scoutcache.obtaining import obtain, options
 
 PATIENCE = 20.0
 STALE = {"ttl": 10, "stale_ttl": 1000}
@@ -447,7 +448,8 @@ def test_a_value_that_is_refused_is_computed_once_however_many_ask(make):
 def test_a_process_ends_though_a_factory_hangs_beside_the_calls(tmp_path, closed):
     code = f"""
 import threading
-from scoutcache import Cache, assembly
+from scoutcache import Cache
+from scoutcache.assembly import assemble as assembly
 from scoutcache.errors import FactoryTimeout
 assembly.LATE_RESULTS = 0.1
 cache = Cache({{"directory": {str(tmp_path / "c")!r}}})

@@ -8,7 +8,7 @@ from importlib import import_module
 import pytest
 
 
-@pytest.mark.parametrize("name", ["cache", "async_cache", "fields", "versioned"])
+@pytest.mark.parametrize("name", ["cache", "async_cache", "idioms.fields", "idioms.versioned"])
 def test_examples_run(name):
     ran = doctest.testmod(import_module(f"scoutcache.{name}"))
     assert ran.failed == 0

@@ -6,8 +6,8 @@ import asyncio
 import threading
 
 from scoutcache.coherence.messages import Message
+from scoutcache.core.factories import Factories
 from scoutcache.entry import Ref
-from scoutcache.factories import Factories
 
 PATIENCE = 10
 REFRESH = Message("key", "ns", ("a",), 1, "you", None, "refresh")

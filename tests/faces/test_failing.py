@@ -9,9 +9,9 @@ import pytest
 
 from scoutcache import Cache
 from scoutcache.errors import FactoryTimeout
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.insight.reasons import Story
-from scoutcache.insight.report import build_report
+from scoutcache.insight.report.report import build_report
 
 
 def fails():

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.alone import _table_of
-from scoutcache.calls import Options
+from scoutcache.calls.calls import Options
 from scoutcache.errors import CacheError, InvalidKey, SerializationError
+from scoutcache.idioms.alone import _table_of
 
 PROJECT = Path(__file__).resolve().parents[2]
 

@@ -89,7 +89,7 @@ def test_a_cache_stays_where_it_was_opened_when_the_process_goes_elsewhere(tmp_p
 
 
 def test_a_miss_after_the_end_of_an_entry_is_not_called_cold(tmp_path, fake_clock):
-    from scoutcache.core import Clocks
+    from scoutcache.core.core import Clocks
 
     clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
     reasons = []

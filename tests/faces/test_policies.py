@@ -105,7 +105,7 @@ def test_a_computed_value_that_is_too_large_is_returned_unstored(with_policies):
 
 
 def test_the_log_says_why_a_value_was_not_stored(with_policies):
-    from scoutcache.insight.operations import read_operations
+    from scoutcache.insight.log.operations import read_operations
 
     cache = with_policies({"max_entry_size": 100})
     cache.set_many({"a": "x" * 1000, "b": 1})

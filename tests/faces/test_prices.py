@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from scoutcache.chat.prices import output_rate
-from scoutcache.config_sections import ModelPrice
-from scoutcache.insight.operations import Operations
-from scoutcache.insight.report import build_report
-from scoutcache.insight.stats import collect_stats
+from scoutcache.config.sections import ModelPrice
+from scoutcache.insight.live.stats import collect_stats
+from scoutcache.insight.log.operations import Operations
+from scoutcache.insight.report.report import build_report
 
 MODELS = {"big": {"input": 2.5, "output": 10.0}, "own": {"input": 0}, "embedding": {"input": 0.1}}
 RATES = {name: output_rate(ModelPrice.model_validate(price)) for name, price in MODELS.items()}

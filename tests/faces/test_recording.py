@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from scoutcache import CacheKey
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.insight.reasons import Story
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import collect_stats

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.insight.reasons import Story
 from scoutcache.oplog.records import redacted
 

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 import pytest
 
 from scoutcache import Cache, CacheError, InvalidationRule
+from scoutcache.calls.ruling import AsyncRules, Rules
 from scoutcache.errors import ConfigError
-from scoutcache.ruling import AsyncRules, Rules
 
 USERS = {"rule_id": "users", "event_types": ["db.users.*"], "target_pattern": "user:{id}:*"}
 TAGGED = {"rule_id": "tagged", "event_types": ["db.users.deleted"], "target_tags": ["user:{id}"]}

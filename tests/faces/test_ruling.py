@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scoutcache import CacheError
+from scoutcache.channels.locking import held
 from scoutcache.errors import InvalidKey, LockTimeout, TierUnavailable
-from scoutcache.locking import held
 
 USERS = {"rule_id": "users", "event_types": ["db.users.*"], "target_pattern": "user:{id}:*"}
 TAGGED = {"rule_id": "tagged", "event_types": ["db.users.deleted"], "target_tags": ["user:{id}"]}
@@ -122,7 +122,7 @@ class TestEvents:
         assert [one["reason"] for one in map(json.loads, lines.splitlines()) if one.get("reason")] == reasons
 
     def test_one_rule_that_can_t_be_run_keeps_no_other_from_it(self, ruled, monkeypatch):
-        from scoutcache import ruling
+        from scoutcache.calls import ruling
 
         cache = ruled({**USERS, "rule_id": "bad", "priority": 1, "target_pattern": "x:{id}"}, USERS)
         fill(cache, "user:1:a")
@@ -270,7 +270,7 @@ class TestChanges:
         assert set(statistics(cache).values()) == {(1, 0)}
 
     def test_a_rule_that_fails_is_reported_and_the_write_is_done(self, ruled, monkeypatch):
-        from scoutcache import ruling
+        from scoutcache.calls import ruling
 
         cache, told = ruled(RATES), []
         cache.on("trouble", told.append)

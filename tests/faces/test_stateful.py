@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 
 from ..servers.slow import slow_down  # noqa: TID252 - tests are no package
 

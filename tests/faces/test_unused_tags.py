@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache import Cache
-from scoutcache.pruning import forget_unused_tags
+from scoutcache.calls.pruning import forget_unused_tags
 
 
 @pytest.fixture

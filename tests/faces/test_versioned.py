@@ -9,7 +9,8 @@ from uuid import UUID
 
 import pytest
 
-from scoutcache import Cache, CacheKey, pruning
+from scoutcache import Cache, CacheKey
+from scoutcache.calls import pruning
 from scoutcache.errors import InvalidKey, TierUnavailable
 
 PROJECT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scoutcache import Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 
 JUMPS = [-86_400, -3600, -1, 1, 3600, 86_400]
 

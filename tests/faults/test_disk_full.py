@@ -266,7 +266,7 @@ def test_a_disk_that_is_full_at_the_first_use_is_named(small_disk, codec, warned
 
 
 def test_on_a_full_disk_a_filling_holds_its_lock_and_a_machine_has_a_name(small_disk):
-    from scoutcache.locking import held
+    from scoutcache.channels.locking import held
     from scoutcache.tiers.disk.holder import machine_of
 
     _fill(small_disk / "hog")

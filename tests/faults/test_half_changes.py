@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from scoutcache import Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.engine.effects import Announce
 from scoutcache.engine.placing import Placing
 from scoutcache.engine.removing import Removed, Removing

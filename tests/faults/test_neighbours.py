@@ -12,7 +12,7 @@ import time
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.engine.entrusted import GRACE
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import perform
@@ -465,7 +465,7 @@ def test_of_what_is_marked_stale_neighbours_owe_nothing_that_was(opened, monkeyp
     entrusted.turn(answers=True)
     a.set_many({f"k{number}": number for number in range(6)}, tags=["T"])
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr("scoutcache.marking.BATCH", 2)
+        meanwhile.setattr("scoutcache.calls.mark_stale.BATCH", 2)
         meanwhile.setattr(a._core.tiers[1], "write", refuse_once(a._core.tiers[1].write))
         a.invalidate("k*", tags=["T"], match="all", action="mark_stale")
     b.get("other")

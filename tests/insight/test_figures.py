@@ -10,8 +10,8 @@ from typing import Any
 import duckdb
 import pytest
 
-from scoutcache.insight.operations import files_of
-from scoutcache.insight.report import Report, build_report
+from scoutcache.insight.log.operations import files_of
+from scoutcache.insight.report.report import Report, build_report
 from scoutcache.oplog.recorder import Recorder
 
 Say = Callable[..., None]

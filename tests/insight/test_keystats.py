@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scoutcache import Cache
-from scoutcache.core import Clocks
+from scoutcache.calls.walking import Walk
+from scoutcache.core.core import Clocks
 from scoutcache.entry import NEVER, Header, Listed, Ref
 from scoutcache.insight.keystats import PREFIXES, SIZES, TIMES, KeyStats, Spread, collect
-from scoutcache.insight.uses import Uses
+from scoutcache.insight.log.uses import Uses
 from scoutcache.oplog.records import Line
 from scoutcache.patterns import Pattern
-from scoutcache.walking import Walk
 
 NOW = 1_800_000_000.0
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from scoutcache.insight import frame, operations
-from scoutcache.insight.logtable import Log
-from scoutcache.insight.operations import Operations
+from scoutcache.insight.log import frame, operations
+from scoutcache.insight.log.logtable import Log
+from scoutcache.insight.log.operations import Operations
 from scoutcache.insight.reasons import Story
-from scoutcache.insight.report import build_report
+from scoutcache.insight.report.report import build_report
 from scoutcache.oplog.columns import COLUMNS, SIGNATURE, names_in, table_of, writer
 from scoutcache.oplog.recorder import Recorder
 from scoutcache.oplog.records import FORMAT, Line

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.errors import CacheError
 from scoutcache.integrations.prometheus import CacheCollector
 
@@ -67,8 +67,9 @@ def test_an_alert_stands_as_one(cache, scrape):
 
 
 def test_its_own_text_is_what_the_client_writes(cache):
-    from scoutcache.insight.metrics import exposition, families
     from tests.insight.test_metrics import read
+
+    from scoutcache.insight.live.metrics import exposition, families
 
     cache.set('we"ird\\:a', 1)
     cache.get('we"ird\\:a')

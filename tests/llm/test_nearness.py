@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache.config_sections import LlmSection
+from scoutcache.config.sections import LlmSection
 from scoutcache.llm.nearness import sought_in, sought_in_text
 
 from .answers import Model, answer, asking, chunks

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
+from scoutcache.chat.stored import AsyncReplay, Replay
 from scoutcache.llm import feeds
-from scoutcache.llm.answer import AsyncReplay, Replay
 
 from .answers import ASK, STREAM, Model, answer, chunks
 

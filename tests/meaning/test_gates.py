@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scoutcache.config_sections import GateName
+from scoutcache.config.sections import GateName
 from scoutcache.errors import CacheError
 from scoutcache.meaning.gates import GATES, closed_by
 from scoutcache.meaning.presets import PRESETS, check_gates, chosen, judge, lifted

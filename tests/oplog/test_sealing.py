@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from scoutcache.insight.operations import Operations
+from scoutcache.insight.log.operations import Operations
 from scoutcache.oplog import columns, sealing
 from scoutcache.oplog.filing import find_files
 from scoutcache.oplog.linelog import LineLog, LogLimits

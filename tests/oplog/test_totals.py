@@ -173,7 +173,7 @@ def test_reading_statistics_imports_no_heavy_library() -> None:
     import subprocess
     import sys
 
-    code = "import sys, scoutcache.insight.stats as _; print({'pandas', 'numpy', 'rich', 'redis'} & sys.modules.keys())"
+    code = "import sys, scoutcache.insight.live.stats; print({'pandas', 'numpy', 'rich', 'redis'} & sys.modules.keys())"
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "set()"
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from scoutcache import Cache
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.meaning.verified import LEARNING, unpack
 
 from .words import embed

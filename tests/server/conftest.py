@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.connecting import Source

@@ -9,7 +9,7 @@ import pytest
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as NotConnected
 
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.server.commands import Batch
 from scoutcache.server.connecting import Source, server_name

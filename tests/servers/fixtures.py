@@ -117,7 +117,7 @@ def make_remote() -> Iterator[Callable[..., OnServer]]:
 
     Each has a key prefix of its own, unless told; all are closed with the test.
     """
-    from scoutcache.config_sections import RedisSection
+    from scoutcache.config.sections import RedisSection
 
     from .remotes import OnServer
 

@@ -1,4 +1,4 @@
-"""The way to a server as `scoutcache.remote` puts it together, without the cache around it."""
+"""The way to a server as `scoutcache.assembly.remote` puts it together, without the cache around it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from scoutcache.channels.stream import StreamChannel
-from scoutcache.config_sections import RedisSection
+from scoutcache.config.sections import RedisSection
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.cluster import AsyncCluster, Cluster
 from scoutcache.server.coalescing import Coalescing

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 
 from scoutcache.config import CacheConfig
-from scoutcache.config_problems import setting_names
+from scoutcache.config.problems import setting_names
 from scoutcache.settings import explain, needs_trust, sources, template
 
 

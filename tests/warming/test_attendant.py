@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.channels.locking import held
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks
-from scoutcache.locking import held
+from scoutcache.core.core import Clocks
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.oplog.records import redacted
 from scoutcache.warming import attendant as attendants

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from scoutcache.cache import Cache
+from scoutcache.channels.locking import held
 from scoutcache.errors import ConfigError, LockTimeout, WarmingError
-from scoutcache.locking import held
 from scoutcache.warming.fill import state_folder, warm_from
 
 

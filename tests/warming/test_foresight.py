@@ -8,7 +8,7 @@ import pytest
 
 from scoutcache import Cache
 from scoutcache.config import CacheConfig
-from scoutcache.core import Clocks
+from scoutcache.core.core import Clocks
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 from scoutcache.warming.foresight import Foresight, life_in
 from scoutcache.warming.predict import Life

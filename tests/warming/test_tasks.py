@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scoutcache.cache import Cache
+from scoutcache.channels.locking import held
 from scoutcache.config import CacheConfig
 from scoutcache.errors import ConfigError, LockTimeout, WarmingError
-from scoutcache.locking import held
 from scoutcache.models import TaskStatus
 from scoutcache.warming.fill import state_folder
 from scoutcache.warming.tasks import due_tasks, list_tasks, run_tasks

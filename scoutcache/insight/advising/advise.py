@@ -21,10 +21,10 @@ from scoutcache.insight.forks import forked, may_fork
 from scoutcache.insight.simulation.curves import as_rows
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.sources import expect, lines_of
-from scoutcache.nouns import counted
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import moment
+from scoutcache.wording.nouns import counted
 
 __all__ = ["Advised", "advise", "as_profile"]
 

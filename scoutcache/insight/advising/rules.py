@@ -15,7 +15,7 @@ from scoutcache.insight.advising.sizing import Sizing
 from scoutcache.insight.simulation.curves import Point
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.units import percent
-from scoutcache.nouns import counted
+from scoutcache.wording.nouns import counted
 
 __all__ = ["LEAST", "Advice", "advice", "duration_text", "size_text"]
 

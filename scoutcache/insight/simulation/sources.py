@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from scoutcache.errors import CacheError, ConfigError
-from scoutcache.insight.operations import Operations, files_in, in_order
+from scoutcache.insight.log.operations import Operations, files_in, in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.insight.simulation.traces import LIMIT, read_requests

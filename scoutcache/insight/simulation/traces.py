@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 from scoutcache.errors import ConfigError
 from scoutcache.insight.simulation.requests import Requests
 from scoutcache.oplog.records import place_of
-from scoutcache.os_errors import reason_of
+from scoutcache.wording.os_errors import reason_of
 
 __all__ = ["LIMIT", "read_requests"]
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import Final
 
 from scoutcache.errors import CacheError, TierUnavailable
-from scoutcache.os_errors import is_read_only
 from scoutcache.tiers.disk.lock import LOCK_NAME
 from scoutcache.tiers.disk.safe import DATABASE
+from scoutcache.wording.os_errors import is_read_only
 
 __all__ = ["foreign_file", "prepare", "remove_tree", "set_aside"]
 

@@ -37,7 +37,7 @@ _LENGTH: Final = 11
 
 
 class Pace(Protocol):
-    """Who paces scans and takes them up again; see `scoutcache.walking.Walk`."""
+    """Who paces scans and takes them up again; see `scoutcache.calls.walking.Walk`."""
 
     def from_(self, tier: str, what: str, nodes: Sequence[str]) -> tuple[int, str] | None: ...
     def goes_on(self, tier: str, what: str, node: str, at: str) -> bool: ...

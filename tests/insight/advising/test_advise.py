@@ -13,7 +13,7 @@ from scoutcache.insight.advising.evidence import gather
 from scoutcache.insight.advising.repeats import repeats
 from scoutcache.insight.advising.rules import advice, duration_text, size_text
 from scoutcache.insight.advising.sizing import Sizing, sampled
-from scoutcache.insight.operations import read_operations
+from scoutcache.insight.log.operations import read_operations
 from scoutcache.insight.simulation.curves import Point
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from scoutcache.insight.operations import in_order
+from scoutcache.insight.log.operations import in_order
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.policies import POLICIES, simulate_one
 from scoutcache.insight.simulation.requests import DROP, READ, WRITE

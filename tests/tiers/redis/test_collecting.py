@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scoutcache import Cache
+from scoutcache.calls.pruning import forget_unused_tags
 from scoutcache.cli.opening import observed
 from scoutcache.config import CacheConfig
-from scoutcache.pruning import forget_unused_tags
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from scoutcache.assembly.remote import Remote
 from scoutcache.config import CacheConfig
-from scoutcache.remote import Remote
 
 SENTINELS = {"sentinel": ["127.0.0.1:1"], "sentinel_service": "main"}
 CLUSTER = {"nodes": ["127.0.0.1:1"]}

@@ -1,0 +1,230 @@
+"""``keys``, ``inspect``, ``explain``: look at entries without touching them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from scoutcache.cli import filters
+from scoutcache.cli.errors import NOT_FOUND, CommandError, Usage
+from scoutcache.cli.opening import answered, check_absence, failures, part
+from scoutcache.cli.options import command
+from scoutcache.cli.printing.unread import read_uses, tell_log_off, tell_unread
+from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
+from scoutcache.cli.state import Session
+from scoutcache.patterns import Pattern
+
+if TYPE_CHECKING:
+    from scoutcache.calls.walking import Walk
+    from scoutcache.core.core import Core
+    from scoutcache.insight.log.uses import Uses
+
+app = typer.Typer()
+
+COLUMNS: Final = ("key", "tier", "size_bytes", "ttl_s", "tags", "namespace")
+
+
+@command(
+    app,
+    "keys",
+    examples="""
+    scoutcache keys 'llm:*'                         every key that begins with llm:
+    scoutcache keys --filter 'ttl<60s' --json       those about to expire
+    scoutcache keys --sort size:desc --limit 10     the largest
+    scoutcache keys 'tmp:*' -0 | xargs -0 -r scoutcache delete
+    """,
+)
+def keys(
+    session: Session,
+    pattern: Matching = "*",
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only those with this tag.")] = None,
+    tier: HeldBy = None,
+    chosen: Annotated[
+        list[str] | None, typer.Option("--filter", metavar="F", help="ttl, age, size or hits, such as 'ttl<60s'.")
+    ] = None,
+    sort: Annotated[
+        str | None,
+        typer.Option("--sort", metavar="FIELD:asc|desc", help="By key, size, ttl, age, hits, tier, namespace."),
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
+    all_namespaces: Everywhere = False,
+    cursor: Cursor = None,
+    interval: Interval = UNPACED,
+) -> int | None:
+    """List keys that can still be read, each once, from the highest tier that has it.
+
+    Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
+    live, tags and namespace, with tabs between; with --quiet the keys alone. Interrupted, it ends after the batch at
+    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning and exit code 3.
+    Hits are those that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted
+    last.
+    """
+    check_namespaces(session, all_namespaces=all_namespaces)
+    wanted = Pattern.parse(pattern)
+    if null and session.form != "table":
+        raise Usage(f"--null does not go with --format {session.form}", hint="leave one of them out")
+    for text in chosen or ():
+        filters.parse_filter(text)
+    if sort is not None:
+        filters.parse_sort(sort)
+        if cursor is not None:
+            raise Usage("--cursor does not go with --sort", hint="what is sorted is read whole before it is printed")
+    with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
+        check_tier(core, tier)
+        namespace = None if all_namespaces else core.config.namespace
+        check_same(walk, namespace, [pattern])
+        uses = None
+        if filters.ask_for("hits", chosen or (), sort):
+            uses = read_uses(session, core)
+            tell_log_off(session)
+        rows = _rows(core, namespace, wanted, tag, tier, walk, uses)
+        _print(session, filters.select(rows, chosen or (), sort, limit), null=null)
+        code = answered(core, away, tier)
+        if tier == "memory":
+            session.note("the memory of running processes can't be listed from here")
+    return code if walk.place is None else ended(
+        session, walk, "keys", pattern, tag=tag, tier=tier, filter=chosen, null=null, all_namespaces=all_namespaces,
+        interval=interval,
+    )  # fmt: skip
+
+
+def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) -> None:
+    if null:
+        for row in found:
+            session.out.write(f"{row['key']}\0")
+    else:
+        bare = session.quiet and session.form == "table"
+        session.out.listing("keys", found, ("key",) if bare else COLUMNS)
+
+
+def check_namespaces(session: Session, *, all_namespaces: bool) -> None:
+    """Refuse to look at one namespace and at all of them."""
+    if all_namespaces and session.namespace is not None:
+        raise Usage("--all-namespaces does not go with --namespace", hint="leave one of them out")
+
+
+def check_tier(core: Core, tier: str | None) -> None:
+    """Refuse a tier that this cache does not have."""
+    names = [one.name for one in core.tiers]
+    if tier is not None and tier not in names:
+        raise Usage(f"no such tier: {tier}", hint=f"the tiers are {', '.join(names)}")
+
+
+def _rows(
+    core: Core, namespace: str | None, pattern: Pattern, tag: str | None, tier: str | None, walk: Walk,
+    uses: Uses | None,
+) -> Iterator[Any]:  # fmt: skip
+    from scoutcache.calls.listing import list_entries
+
+    now = core.world.now()
+    for entry in list_entries(core, namespace, pattern, tag=tag, tier=tier, unchecked=True, walk=walk):
+        header = entry.header
+        yield {
+            "key": header.ref.key,
+            "tier": entry.tier,
+            "size_bytes": entry.size,
+            "ttl_s": round(header.fresh_until - now, 3) if math.isfinite(header.fresh_until) else math.inf,
+            "tags": header.tags,
+            "namespace": header.ref.namespace,
+            "age_s": now - header.created,
+            "hits": None if uses is None else uses.times(header.ref),
+        }
+
+
+@command(
+    app,
+    "inspect",
+    examples="""
+    scoutcache inspect llm:greeting
+    scoutcache inspect llm:greeting --json
+    """,
+)
+def inspect(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Look only there.")] = None,
+) -> int | None:
+    """Show where a key is, how long it lives, what it depends on, whether it is valid, and if not, why.
+
+    Why names the tag, dependency or clearing that ended it and, as far as the log knows, when and by whom. Stale is
+    what get does not give any more and get_or_compute may. Hits are those that this machine's log tells of. Exit code 4
+    when no tier has it, 3 when some tier could not be asked.
+    """
+    from scoutcache.cli.looking import look_at
+    from scoutcache.entry import Ref
+    from scoutcache.keys import key_text
+
+    ref = Ref(session.config.namespace, key_text(key))
+    with session.core(raising=False) as core, failures(core) as away:
+        check_tier(core, tier)
+        found = look_at(core, ref, tier)
+        if not any(one["present"] for one in found["tiers"]):
+            check_absence(f"{key} is in no tier that can answer", {} if tier == "memory" else away)
+    # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
+    lower = [one for one in found["tiers"] if one["name"] != "memory"]
+    if not any(one["present"] for one in lower) and tier != "memory":
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+    found["hits"] = read_uses(session, core, ref.key).times(ref)
+    if session.form != "json":
+        found["why"] = [one["told"] for one in found["why"]]
+    session.out.record(found)
+    return part(away)
+
+
+_MISSED: Final = ("at", "reason", "op", "error", "by")
+_ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "factory_s", "error", "by")
+
+
+@command(
+    app,
+    "explain",
+    examples="""
+    scoutcache explain llm:greeting
+    scoutcache explain llm:greeting --hits           what was answered, from where, and after what wait
+    scoutcache explain llm:greeting --limit 100 --json
+    """,
+)
+def explain(
+    session: Session,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, the last first.")] = 20,
+    hits: Annotated[bool, typer.Option("--hits", help="The requests that were answered too.")] = False,
+) -> None:
+    """Tell from the operation log why the last misses of a key were misses.
+
+    A miss whose computation failed names the type of the error.
+
+    Reasons: cold (never stored, or nobody knows what became of it), expired, evicted, invalidated (and by whom, where
+    the log knows), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
+    unknown_type (of a class that this process doesn't know), unavailable (a tier that may have it could not be asked),
+    failed (it got the error of another call's computation, one it waited for or one that is kept by error_ttl),
+    bypassed (a condition said no, or the cache was switched off). They are those that stats counts, but that what was
+    counted as cold may be explained by the log: by its time, an invalidation, or evictions since it was stored. With
+    --hits also fresh, stale (served past its time, while it was refreshed or because that failed) and joined (it waited
+    for another caller's computation), each with the tier that answered, how long it took and how much of that was
+    waiting. The log is sampled where the configuration says so; then it knows only what was sampled, but of
+    invalidations all.
+    """
+    from scoutcache.cli.printing.telling import act
+    from scoutcache.insight.reasons import Story
+    from scoutcache.keys import key_text
+    from scoutcache.oplog.reading import Problems
+
+    session.look_for_cache()
+    problems = Problems()
+    story = Story.of(session.place, session.config.namespace, key_text(key), problems, hits=limit if hits else 0)
+    outcomes = story.last(limit, hits=hits)
+    if session.form == "json":
+        session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})
+    else:
+        shown = [{**one, "by": None if one["by"] is None else act(one["by"])} for one in outcomes]
+        session.out.rows("outcomes", shown, _ANSWERED if hits else _MISSED)
+    tell_log_off(session)
+    tell_unread(session, problems, named=False)
+    if not outcomes and not hits:
+        ended = "" if story.by is None else f"; it was taken away at {story.by['at']}: {act(story.by)}"
+        session.note(f"the log knows of no miss of {key}{ended}")

@@ -1,0 +1,226 @@
+"""``clear``, ``prune``, ``verify``: remove what must go, and nothing else.
+
+Rules: what sweeps (`clear`) asks at a terminal and wants ``--yes`` elsewhere.  A dry run removes nothing and counts
+everything.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, cast
+
+import typer
+
+from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
+from scoutcache.cli.commands.keys import check_tier
+from scoutcache.cli.errors import FAILED, Usage, read
+from scoutcache.cli.opening import answered, failures
+from scoutcache.cli.options import command
+from scoutcache.cli.printing.removed import failed
+from scoutcache.cli.printing.text import size
+from scoutcache.cli.state import Session
+from scoutcache.errors import TierUnavailable
+from scoutcache.ttl import parse_duration, parse_size
+
+if TYPE_CHECKING:
+    from scoutcache.cache import Cache
+    from scoutcache.core.core import Core
+    from scoutcache.models import InvalidationResult
+    from scoutcache.tiers.base import Tier
+
+app = typer.Typer()
+
+_COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
+"""What ``prune`` counts, of however few tiers."""
+_YES: Final = typer.Option("--yes", help="Don't ask.")
+
+
+@command(
+    app,
+    "clear",
+    examples="""
+    scoutcache clear --yes                       the whole namespace
+    scoutcache clear --namespace tenant-a
+    scoutcache clear --prefix llm --yes          keys that begin with llm:
+    scoutcache clear --tier disk --yes           one tier only
+    """,
+)
+def clear(
+    session: Session,
+    prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="Only keys that begin with P:.")] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only from this tier.")] = None,
+    yes: Annotated[bool, _YES] = False,
+) -> int | None:
+    """Remove everything from a namespace, from a prefix of it, or from one tier.
+
+    Asks at a terminal; elsewhere it needs --yes. Other programs' keys on the same server are never touched.
+    """
+    prefix = None if prefix is None else _prefix(prefix)
+    _check_clearable(session, tier)
+    session.trust()  # what the configuration may do is asked before what is to be done
+    namespace = session.config.namespace
+    what = f"everything{'' if prefix is None else f' under {prefix}:'} in namespace {namespace}"
+    session.confirm(f"clear {what}{f', tier {tier}' if tier else ''}", yes=yes)
+    with session.cache(raising=False) as cache:
+        result = cache.clear() if prefix is None and tier is None else _clear_part(cache, prefix, tier)
+        session.said.update(result.failed.values())  # it is told below
+    # An entry stands in several tiers: there were at least as many as the fullest of them held.
+    cleared = (
+        max(filter(None, result.by_tier.values()), default=0) if result.invalidated is None else result.invalidated
+    )
+    session.out.record(
+        {"namespace": namespace, "cleared": cleared, "by_tier": dict(result.by_tier), "failed": dict(result.failed)}
+    )
+    return failed(session, result.failed, result.by_tier)
+
+
+def _prefix(text: str) -> str:
+    """The prefix meant: ``llm:`` is ``llm``.  Raises `Usage` for what no key's prefix can be."""
+    prefix = text.removesuffix(":")
+    if not prefix or ":" in prefix:
+        raise Usage(f"{text!r} is no prefix: that is what stands before a key's first colon",
+                    hint="scoutcache invalidate 'a:b:*' goes by any beginning")  # fmt: skip
+    return prefix
+
+
+def _check_clearable(session: Session, tier: str | None) -> None:
+    """Refuse a tier that isn't there, or is this process's own; none is opened for that but those of other makers."""
+    session.look_for_cache()
+    names = session.config.tiers
+    if tier == "memory" and tier in names:
+        raise Usage("memory belongs to each process and can't be cleared from here",
+                    hint="clear without --tier, or invalidate, reaches the memory of every process")  # fmt: skip
+    if tier not in {None, *names}:
+        with session.core() as core:
+            check_tier(core, tier)
+
+
+def _clear_part(cache: Cache, prefix: str | None, tier: str | None) -> InvalidationResult:
+    from scoutcache.models import InvalidationResult
+    from scoutcache.patterns import Pattern
+
+    pattern = None if prefix is None else f"{_literally(prefix)}:*"
+    if tier is None:
+        assert pattern is not None
+        return cache.invalidate(pattern)
+    one = cache._core.tier(tier)
+    assert one is not None  # checked before anything was opened for writing
+    namespace = cache.config.namespace
+    removed = one.clear(namespace) if pattern is None else one.remove_matching(namespace, Pattern.parse(pattern))
+    return InvalidationResult(matched=removed, invalidated=removed, by_tier={tier: removed})
+
+
+def _literally(text: str) -> str:
+    return "".join(f"\\{char}" if char in r"*?[]\^-" else char for char in text)
+
+
+@command(
+    app,
+    "prune",
+    examples="""
+    scoutcache prune                        what is expired, dead or orphaned
+    scoutcache prune --older-than 30d --dry-run
+    scoutcache prune --max-size 500MB
+    scoutcache prune --apply-limit          after disk.max_bytes was changed
+    """,
+)
+def prune(
+    session: Session,
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d; 30 alone is seconds."
+        ),
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option("--max-size", metavar="S", help="Also the least needed beyond this size: 500MB, 2GB.")
+    ] = None,
+    apply_limit: Annotated[
+        bool,
+        typer.Option("--apply-limit", help="Make the configured disk.max_bytes the store's own, and keep to it."),
+    ] = False,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
+) -> int | None:
+    """Remove what is expired, dead or orphaned, tier by tier, and give its space back.
+
+    A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
+    changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
+    asked, 10 when none could.
+    """
+    age = None if older_than is None else read("--older-than", parse_duration, older_than)
+    limit = None if max_size is None else read("--max-size", parse_size, max_size)
+    with session.core(reading=dry_run, raising=False) as core, failures(core) as away:
+        check_tier(core, tier)
+        if apply_limit:
+            before, most = change_limit(core, dry_run=dry_run)
+            limit = most if limit is None else min(limit, most)
+            now = "would be" if dry_run else "is"
+            session.note(f"the limit of the disk tier {now} {size(most)}, it was {size(before)}")
+        dead = prune_dead(core, tier=tier, dry_run=dry_run)
+        counts = [
+            {"name": one.name, "dead": dead[one.name], **found}
+            for one in core.tiers
+            if tier in {None, one.name} and one is not core.memory
+            and (found := _pruned(core, one, older_than=age, max_bytes=limit, dry_run=dry_run)) is not None
+        ]  # fmt: skip
+        code = answered(core, away, tier)
+        tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
+    names = dict.fromkeys([*_COUNTED, *(name for row in counts for name in row if name != "name")])
+    total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
+    session.out.record(
+        {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,
+         **({"failed": dict(away)} if away else {})}
+    )  # fmt: skip
+    return code
+
+
+def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
+    """What was removed, None from a tier that can't answer."""
+    try:
+        return prune_tier(core, tier, **how)
+    except TierUnavailable as error:
+        core.world.down(tier.name, error)
+        return None
+
+
+@command(
+    app,
+    "verify",
+    examples="""
+    scoutcache verify              read and check every entry
+    scoutcache verify --repair     and remove what is damaged
+    """,
+)
+def verify(
+    session: Session,
+    repair: Annotated[bool, typer.Option("--repair", help="Remove what is damaged.")] = False,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
+) -> int | None:
+    """Read every stored entry of every namespace and check that it is whole and its own.
+
+    Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
+    """
+    rows: list[dict[str, Any]] = []
+    with session.core(reading=not repair, raising=False) as core, failures(core) as away:
+        check_tier(core, tier)
+        for one in core.tiers:
+            if tier in {None, one.name} and hasattr(one, "verify"):
+                try:
+                    rows += [{"name": one.name, **one.verify(repair)}]
+                except TierUnavailable as error:
+                    core.world.down(one.name, error)
+        code = answered(core, away, tier)
+    damaged = sum(_damaged(row) for row in rows)
+    removed = sum(row["removed"] for row in rows)
+    session.out.record(
+        {"checked": sum(row["entries"] for row in rows), "damaged": damaged, "removed": removed, "tiers": rows,
+         **({"failed": dict(away)} if away else {})}
+    )  # fmt: skip
+    if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows):
+        return FAILED
+    return code
+
+
+def _damaged(row: dict[str, Any]) -> int:
+    """What is wrong in a tier: entries that are none, and rows that belong to nothing."""
+    return len(row["corrupt"]) + int(row["foreign"]) + int(row["orphaned"]) + int(row["integrity"] != "ok")
