@@ -18,6 +18,7 @@
     hits        hits in memory on their way into it
     reading     one file of it, read
     columns     one file of it, as a table
+    arrays      columns of numbers and text for that
     sealing     how lines become a table
     filing      its files by name
     files       private files that several processes share
