@@ -1,6 +1,7 @@
 """A configuration becomes an open cache.
 
     assemble     the one place that knows how the parts fit together
+    given        what its caller gave, as one configuration
     local        its directory, its journal, how entries are written, tiers of one's own
     remote       its server: the way there, the tier, the stream, who hears it
     background   what the process does for it besides answering

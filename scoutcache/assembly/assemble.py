@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache import events
 from scoutcache.assembly.background import Background
-from scoutcache.assembly.local import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt, warn_of_unused
+from scoutcache.assembly.given import configuration_of
+from scoutcache.assembly.local import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
 from scoutcache.calls.ruling import Dependents
 from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.leases import Leases
 from scoutcache.config import CacheConfig
-from scoutcache.config.sections import PLACES, RedisSection
 from scoutcache.core.core import Clocks, Core, harvest
 from scoutcache.core.factories import Factories
 from scoutcache.core.keeping import keeping_of
@@ -53,7 +53,7 @@ from scoutcache.events import Hooks
 from scoutcache.keys import measure_making
 from scoutcache.oplog.linelog import LogLimits
 from scoutcache.oplog.recorder import OplogSettings, Recorder
-from scoutcache.settings import directory_of, load_config, needs_trust
+from scoutcache.settings import directory_of
 from scoutcache.tiers.base import Tier, Versions
 from scoutcache.tiers.memory import MemoryTier
 from scoutcache.tiers.memory.holder import MemoryHolder
@@ -83,47 +83,11 @@ def open_core(
     clocks: Clocks | None = None,
 ) -> Core:
     """Open a cache.  Raises `ConfigError`, or `CacheError` for a directory that can't be used."""
-    settled = _configuration(config, profile, overrides)
+    settled = configuration_of(config, profile, overrides)
     place = directory_of(settled)
     if settled.directory is not None and settled.directory != place:
         settled = settled.replace(directory=place)  # the same one wherever the process goes
     return Assembly(settled, clocks or REAL_CLOCKS, raise_errors=raise_errors or settled.raise_errors).open()
-
-
-def _configuration(
-    config: CacheConfig | Mapping[str, Any] | None, profile: str | None, overrides: Mapping[str, Any]
-) -> CacheConfig:
-    given = {name: value for name, value in overrides.items() if value is not None}
-    if (url := given.pop("redis_url", None)) is not None:
-        given["redis"] = {**_other_than_place(config), **given.get("redis", {}), "url": url}
-    if config is None:
-        loaded = load_config(profile=profile, overrides=given)
-        warn_of_unused(loaded)
-        if code := needs_trust(loaded):
-            raise ConfigError(
-                "a configuration that was found by searching would run code:", problems=code,
-                hint="if it is yours, name it: Cache(load_config(file=…).config)",
-            )  # fmt: skip
-        return loaded.config
-    if profile is not None:
-        raise ConfigError("config and profile were both given", hint="load_config(profile=…) starts from a profile")
-    if isinstance(config, CacheConfig):
-        return config.replace(**given) if given else config
-    if not isinstance(config, Mapping):
-        raise ConfigError(
-            f"config takes a CacheConfig or a mapping of settings, not {config!r:.200}",
-            hint='a file is read by load_config: Cache(load_config(file="scoutcache.toml").config)',
-        )
-    return CacheConfig(**{**config, **given})
-
-
-def _other_than_place(config: object) -> dict[str, Any]:
-    """What *config* says of a server besides where it is."""
-    section: object = config.redis if isinstance(config, CacheConfig) else None
-    section = config.get("redis") if isinstance(config, Mapping) else section
-    if isinstance(section, RedisSection):
-        section = {name: getattr(section, name) for name in section.model_fields_set}
-    return {name: section[name] for name in section if name not in PLACES} if isinstance(section, Mapping) else {}
 
 
 class Assembly:

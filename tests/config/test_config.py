@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from scoutcache import config as module
-from scoutcache.assembly.assemble import _configuration
+from scoutcache.assembly.given import configuration_of
 from scoutcache.config import CacheConfig
 from scoutcache.errors import ConfigError
 
@@ -356,5 +356,5 @@ def test_reading_from_replicas_of_one_server_has_no_effect_and_that_is_told():
 @pytest.mark.parametrize("place", [{"url": "redis://a"}, {"nodes": ["a:1"]}])
 def test_another_server_leaves_the_rest_of_its_section(made, place):
     given = made({"redis": {**place, "key_prefix": "mine:", "timeout": 1}})
-    redis = _configuration(given, None, {"redis_url": "redis://b"}).redis
+    redis = configuration_of(given, None, {"redis_url": "redis://b"}).redis
     assert (redis.url.get_secret_value(), redis.key_prefix, redis.timeout, redis.nodes) == ("redis://b", "mine:", 1, ())
