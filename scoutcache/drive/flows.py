@@ -1,6 +1,8 @@
 """How a flow of the engine is driven: blocking, or on an event loop.
 
-Rule 1: a driver closes its flow in ``finally``: a cancelled caller must not leave its flight open.
+Rule 1: a driver closes its flow in ``finally``: a cancelled caller must not leave its flight open.  Once a flow calls a
+        factory, or changes something that a thread must do, a task of its own drives the rest of it: what is half done
+        would leave the tiers different from each other, and what others wait for is not called twice (`arun`).
 Rule 2: on an event loop nothing waits for another process's lock.  Writes to a blocking tier go to a thread.  Reads
         are done in place, because a thread hop costs 3 to 10 times the disk read it would hide; only where a tier says
         that this thread isn't ready (its first read, or the store is to be opened anew) another thread reads, and makes
@@ -25,7 +27,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scoutcache.drive.awaiting import awaited
 from scoutcache.drive.ports import BESIDE_LIMIT, Ports
@@ -104,19 +106,49 @@ def run(flow: Flow[T], ports: Ports) -> T:
     raise raised
 
 
-async def arun(flow: Flow[T], ports: Ports, effect: Effect | None = None) -> T:
-    """Drive *flow* to its end on the running event loop.
+class _Rest(Generic[T]):
+    """The rest of *flow*, from *effect* on, which it is at."""
 
-    Once it changes something that a thread must do, the rest of it, from that *effect* on, goes on though the caller is
-    cancelled: what is half done would leave the tiers different from each other.
-    """
-    goes_on, handed_over = effect is not None, False
+    __slots__ = ("effect", "flow", "ports")
+
+    def __init__(self, flow: Flow[T], ports: Ports, effect: Effect) -> None:
+        self.flow, self.ports, self.effect = flow, ports, effect
+
+    async def awaited(self) -> T:
+        """What it returns, for a caller who may be cancelled: then it goes on, but for a call that nobody waits for."""
+        import asyncio
+
+        task = asyncio.ensure_future(arun(self.flow, self.ports, self))
+        try:
+            return await to_its_end(task)
+        except asyncio.CancelledError:
+            call = self.effect
+            if task.done() or type(call) is not Call:
+                raise
+            if call.flight.followers:
+                loop = task.get_loop()
+                call.flight.left_alone = partial(loop.call_soon_threadsafe, self._end, task, call)
+                call.flight.end_if_alone()  # they may have left meanwhile, being threads
+                raise
+            task.cancel()
+            return await task  # the factory may have something to clear away, or go on all the same
+
+    def _end(self, task: asyncio.Future[T], call: Call) -> None:
+        if self.effect is call and not call.flight.followers:
+            task.cancel()
+
+
+async def arun(flow: Flow[T], ports: Ports, rest: _Rest[T] | None = None) -> T:
+    """Drive *flow* to its end on the running event loop; the *rest* of it, if that was begun."""
+    handed_over = False
     try:
-        effect = effect or next(flow)
+        effect = next(flow) if rest is None else rest.effect
         while True:
-            if not goes_on and type(effect) in CHANGES and may_wait(ports, effect):
+            if rest is not None:
+                rest.effect = effect
+            elif type(effect) is Call or (type(effect) in CHANGES and may_wait(ports, effect)):
                 handed_over = True
-                return await to_its_end(arun(flow, ports, effect))
+                return await _Rest(flow, ports, effect).awaited()
             try:
                 answer = await (awaited(ports, effect) or _aperform(ports, effect))
             except Exception as error:  # noqa: BLE001  # the flow decides what to do about it

@@ -2,8 +2,10 @@
 
 Rule 1: whoever puts its flight on the table first leads; everybody else joins.  ``dict.setdefault`` is one C call, so
         no thread can come in between.
-Rule 2: a leader that is cancelled takes its flight off the table *first*, then completes it as abandoned, so that a
-        follower is elected and nobody joins a flight that has ended.
+Rule 2: what a leader has begun goes on though its caller is cancelled, as long as somebody waits for it: it may have
+        been paid for.  Who leaves it alone (`left_alone`) ends it, or one that hangs would keep its key for ever.
+        Where it ends without a value it takes its flight off the table *first*, then completes it as abandoned, so that
+        a follower is elected and nobody joins a flight that has ended.
 Rule 3: a join that would close a circle is refused.  Flights know which flights they wait for: the edge is added
         first and the circle looked for afterwards, so of two threads closing one circle at least one sees it.
 Rule 4: a join on an event loop's own thread is refused when a flight it would wait for needs that loop to go on; while
@@ -18,7 +20,7 @@ started (both inherit the context; a bare ``threading.Thread`` doesn't, and is n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -61,8 +63,8 @@ class Flight:
     """
 
     __slots__ = (
-        "costs", "dropping", "future", "gave_up", "keys", "late", "leases", "loop", "marks", "outdated", "stale",
-        "waits_for",
+        "costs", "dropping", "followers", "future", "gave_up", "keys", "late", "leases", "left_alone", "loop", "marks",
+        "outdated", "stale", "waits_for",
     )  # fmt: skip
 
     def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
@@ -78,9 +80,18 @@ class Flight:
         self.costs: Mapping[Ref, float | None] = {}
         """What its call cost for each value, by whoever was asked or made it; None where nobody said."""
         self.waits_for: list[Flight] = []
+        self.followers: dict[object, None] = {}
+        """Who waits for it now."""
+        self.left_alone: Callable[[], object] | None = None
+        """Ends it, where the caller that leads it was cancelled: called by the last who waited for it."""
         self.future: Future[Mapping[Ref, Live]] = Future()
         # A running future refuses cancel(): a cancelled follower must not take the flight down with it.
         self.future.set_running_or_notify_cancel()
+
+    def end_if_alone(self) -> None:
+        """End it where its caller was cancelled and nobody waits for it."""
+        if self.left_alone is not None and not self.followers and not self.future.done():
+            self.left_alone()
 
     def hold(self, lease: Lease) -> None:
         """Keep *lease* until `give_up`, unless an announcement has named its key already (Rule 5)."""
@@ -196,6 +207,7 @@ class Waiting:
         self._waiters: list[Flight] = []
 
     def __enter__(self) -> None:
+        self._flight.followers[self] = None
         leading = LEADING.get()
         own = leading if self._mine is None else (*leading, self._mine)
         if not own:
@@ -214,6 +226,8 @@ class Waiting:
                 )
 
     def __exit__(self, *_: object) -> None:
+        self._flight.followers.pop(self, None)
+        self._flight.end_if_alone()
         for waiter in self._waiters:
             _forget(waiter, self._flight)
         self._waiters = []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 
 import pytest
 
 from scoutcache import CacheError
+from scoutcache.entry import Ref
 
 PATIENCE = 20.0
 """Seconds after which a hang is called one; nothing here waits so long."""
@@ -189,28 +191,136 @@ def test_an_error_reaches_every_task_that_waited(make_async, turns):
     asyncio.run(main())
 
 
-def test_a_cancelled_leader_lets_the_followers_finish(make_async, turns):
-    calls, started = [], asyncio.Event()
+async def cancelled(*tasks):
+    """Cancel them, one after the other; each has ended when this returns."""
+    for task in tasks:
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, PATIENCE)
 
-    async def factory():
-        calls.append(1)
-        started.set()
-        if len(calls) == 1:
-            await asyncio.Event().wait()
-        return 7
+
+def test_what_a_cancelled_leader_has_begun_goes_on_for_the_followers(make_async, turns):
+    """It may be a call that is paid for: a client that hangs up must not have it made once more for the others."""
+    calls = []
 
     async def main():
         async with make_async() as cache:
+            started, go = asyncio.Event(), asyncio.Event()
+
+            async def factory():
+                calls.append(1)
+                started.set()
+                await go.wait()
+                return 7
+
             leader = asyncio.create_task(cache.get_or_compute("k", factory))
             await started.wait()
             followers = [asyncio.create_task(cache.get_or_compute("k", factory)) for _ in range(20)]
             await turns()
-            leader.cancel()
-            results = await asyncio.wait_for(asyncio.gather(leader, *followers, return_exceptions=True), PATIENCE)
-            assert isinstance(results[0], asyncio.CancelledError)
-            assert results[1:] == [7] * 20
-            assert len(calls) == 2
+            await cancelled(leader, *followers[:10])
+            go.set()
+            assert await asyncio.wait_for(asyncio.gather(*followers[10:]), PATIENCE) == [7] * 10
             assert flights(cache) == 0
+            assert await cache.get("k") == 7
+
+    asyncio.run(main())
+    assert calls == [1]
+
+
+def test_the_last_who_waits_ends_what_a_cancelled_leader_has_begun(make_async, turns):
+    """Or a factory that hangs would keep its key for ever, each caller waiting as long as he cares to."""
+    ended = []
+
+    async def main():
+        async with make_async() as cache:
+            started = asyncio.Event()
+
+            async def factory():
+                started.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.append(1)
+
+            leader = asyncio.create_task(cache.get_or_compute("k", factory))
+            await started.wait()
+            followers = [asyncio.create_task(cache.get_or_compute("k", factory)) for _ in range(3)]
+            await turns()
+            await cancelled(leader, *followers[:2])
+            assert ended == []
+            await cancelled(followers[2])
+            await turns()
+            assert ended == [1]
+            assert await asyncio.wait_for(cache.get_or_compute("k", lambda: 8), PATIENCE) == 8
+            assert flights(cache) == 0
+
+    asyncio.run(main())
+
+
+def test_a_leader_alone_that_is_cancelled_ends_its_factory_before_it_ends(make_async, turns):
+    ended = []
+
+    async def main():
+        async with make_async() as cache:
+            started = asyncio.Event()
+
+            async def factory():
+                started.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    await asyncio.sleep(0)
+                    ended.append(1)
+
+            leader = asyncio.create_task(cache.get_or_compute("k", factory))
+            await started.wait()
+            await cancelled(leader)
+            assert ended == [1]
+            assert flights(cache) == 0
+
+    asyncio.run(main())
+
+
+def test_a_factory_that_goes_on_though_its_only_caller_is_cancelled_is_answered_and_kept(make_async):
+    async def main():
+        async with make_async() as cache:
+            started = asyncio.Event()
+
+            async def factory():
+                started.set()
+                with suppress(asyncio.CancelledError):
+                    await asyncio.Event().wait()
+                return 7
+
+            leader = asyncio.create_task(cache.get_or_compute("k", factory))
+            await started.wait()
+            leader.cancel()
+            assert await asyncio.wait_for(leader, PATIENCE) == 7
+            assert await cache.get("k") == 7
+
+    asyncio.run(main())
+
+
+def test_a_thread_goes_on_waiting_for_what_a_cancelled_task_has_begun(sync, make_async):
+    """Both faces over one directory share what is under way."""
+    async def main():
+        async with make_async() as cache:
+            started, go = asyncio.Event(), asyncio.Event()
+
+            async def factory():
+                started.set()
+                await go.wait()
+                return 7
+
+            leader = asyncio.create_task(cache.get_or_compute("k", factory))
+            await started.wait()
+            flight = cache._core.world.flights.get(Ref("default", "k"))
+            waiting = asyncio.create_task(asyncio.to_thread(sync.get_or_compute, "k", lambda: 8))
+            while not flight.followers:
+                await asyncio.sleep(0)
+            await cancelled(leader)
+            go.set()
+            assert await asyncio.wait_for(waiting, PATIENCE) == 7
 
     asyncio.run(main())
 
