@@ -12,6 +12,7 @@ Rule 3: gates are symmetric, and a text passes all of them against itself.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -175,9 +176,11 @@ def _slots(here: Wording, there: Wording) -> str | None:
     (if and unless, and and or) or a time (is and was), or exclude each other (my and your).
     """
     if len(here.words) == len(there.words):
-        turned = list(islice(((one, two) for one, two in zip(here.words, there.words, strict=True) if one != two), 2))
-        if len(turned) == 1 and _turns(*turned[0]):
+        turned = list(islice(((one, two) for one, two in zip(here.words, there.words, strict=True) if one != two), 3))
+        if 0 < len(turned) < 3 and all(_turns(*pair) for pair in turned):
             return " / ".join(turned[0])
+    if (swapped := _swapped_numbers(here.content, there.content)) is not None:
+        return swapped
     changed = list(_replaced(here.content, there.content))
     if not changed or len(changed) > 2:
         return None
@@ -185,6 +188,22 @@ def _slots(here: Wording, there: Wording) -> str | None:
         if not _alike(one, other):
             return f"{one} / {other}"
     return None
+
+
+def _swapped_numbers(mine: Sequence[str], yours: Sequence[str]) -> str | None:
+    """3x + 2 is not 2x + 3, though the numbers are the same."""
+    if len(mine) != len(yours):
+        return None
+    changed = list(islice(((one, two) for one, two in zip(mine, yours, strict=True) if one != two), 3))
+    if len(changed) != 2 or not all(word[:1].isdecimal() for pair in changed for word in pair):
+        return None
+    (first, other), (second, another) = ([_LEADING.match(word) for word in pair] for pair in changed)
+    if not (first and other and second and another) or first[0] == other[0]:
+        return None
+    return " / ".join(changed[0]) if (first[0], second[0]) == (another[0], other[0]) else None
+
+
+_LEADING: Final = re.compile(r"\d+")
 
 
 def _turns(one: str, other: str) -> bool:

@@ -55,9 +55,10 @@ LIMITS: Final = {
         alleen bara lediglich nur seulement solamente soltanto sólo tylko uniquement только
     """), "only"),
     **dict.fromkeys(_words("almost nearly"), "almost"),
+    "first": "first", "second": "second",
     **dict.fromkeys(_words("partially partly"), "partly"),
 }  # fmt: skip
-"""What limits a sentence in which it stands, and how."""
+"""What limits a sentence in which it stands, and how: to these alone, nearly, or to the first of several."""
 
 _OPPOSITES: Final = """
     buy purchase | sale sell

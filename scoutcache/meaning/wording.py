@@ -46,7 +46,7 @@ class Wording(NamedTuple):
     """The first letters of all words."""
     negated: bool
     limits: frozenset[str]
-    """How it is limited: only, almost, partly."""
+    """How it is limited: only, almost, partly, first, second."""
     language: str | None
     """Known by the commonest words; None for too few of them."""
     script: str
