@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from pydantic import BaseModel
 
@@ -258,10 +258,20 @@ def _used(outline: Outline, usage: Any) -> None:
         return
     for name, keys in (("input_tokens", ("prompt_tokens", "input_tokens")),
                        ("output_tokens", ("completion_tokens", "output_tokens"))):  # fmt: skip
-        found = [n for key in keys if isinstance(n := usage.get(key), int) and not isinstance(n, bool)
-                 and 0 <= n <= MOST_TOKENS]  # fmt: skip
+        found = [n for key in keys if _is_count(n := usage.get(key))]
         if found:
             setattr(outline, name, found[0])
+    cached = [n for key in _BESIDE if _is_count(n := usage.get(key))]
+    if cached and _is_count(plainly := usage.get("input_tokens")):
+        outline.input_tokens = plainly + sum(cached)
+
+
+_BESIDE: Final = ("cache_read_input_tokens", "cache_creation_input_tokens")
+"""What Anthropic counts beside ``input_tokens``; OpenAI's cached tokens are among its ``prompt_tokens``."""
+
+
+def _is_count(number: Any) -> TypeGuard[int]:
+    return isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= MOST_TOKENS
 
 
 def _end(outline: Outline, *reasons: Any) -> None:

@@ -7,11 +7,12 @@ What counts as the same:
 3. A parameter that is left out and its default, or null, but only where the provider that the model's name tells
    documents it (`scoutcache.chat.defaults`).
 4. An image or file as base64, with other line breaks, padding or capitals in its media type: it counts as the digest
-   of its bytes.  One that is named by an address counts as that address.
+   of its bytes.  One that is named by an address counts as that address.  A text that reads like one is a text.
 5. A content that is a text, and one that is a list of that text alone; in OpenAI's responses also an input that is a
    text, and one that is a user's message with it.
 6. What has no part in the answer (``[llm] ignored_fields``: who asks, what is stored at the provider, the price tier),
-   and what a client leaves out by its own sign for that.
+   what a client leaves out by its own sign for that, and of ``extra_headers`` what is known to say nothing of the
+   answer (`scoutcache.chat.headers`).
 
 Everything else matters: the order of messages and tools, blanks, case, parameters that no table knows.  Refused, naming
 the place: what JSON can't hold (bytes, sets, objects, NaN, lone surrogates), circles and depths over 100, and more than
@@ -32,6 +33,7 @@ from pydantic import BaseModel
 
 from scoutcache.canonical import canonical, shown
 from scoutcache.chat.defaults import NULLABLE, NULLABLE_IN_MESSAGE, default_of, provider_of
+from scoutcache.chat.headers import is_harmless
 from scoutcache.chat.texts import composed
 from scoutcache.errors import InvalidKey
 from scoutcache.keys import check_tag
@@ -51,6 +53,9 @@ _DEEPEST: Final = 90
 
 _DATA_URL: Final = re.compile(r"data:([\w.+-]+/[\w.+-]+)?((?:;[\w.+-]+=[^;,]*)*);base64,", re.IGNORECASE)
 _DATA: Final = frozenset({"data:", "DATA:", "Data:"})
+_ADDRESSES: Final = frozenset({"url", "image_url", "audio_url", "video_url", "file_url", "file_data"})
+"""The fields that an image or file in base64 stands in as an address."""
+_HEADERS: Final = "extra_headers"
 _BLANKS: Final = str.maketrans("", "", " \t\r\n\f\v")
 _TEXT_PARTS: Final = ("text", "input_text")
 _BASE64_SLICE: Final = 4 * 16384
@@ -111,6 +116,7 @@ def canonical_request(request: object, ignored: Collection[str] = (), provider: 
     model = model_of(whole)
     provider = provider_of(model) if provider == "" else provider
     given = {name: value for name, value in whole.items() if not _says_nothing(name, value, provider, whole)}
+    _part_by_headers(given)
     for name in ("messages", "input"):
         if isinstance(messages := given.get(name), list):
             given[name] = [_message(message, provider) for message in messages]
@@ -151,6 +157,15 @@ def _says_nothing(name: str, value: Any, provider: str | None, request: Mapping[
         return provider == "openai" and name in NULLABLE
     default = default_of(provider, name, request)
     return default is not ... and type(value) is type(default) and bool(value == default)
+
+
+def _part_by_headers(given: dict[str, Any]) -> None:
+    """Leave of the headers that are sent along only what may have a part in the answer."""
+    headers = given.get(_HEADERS)
+    if isinstance(headers, dict):
+        headers = given[_HEADERS] = {name.lower(): told for name, told in headers.items() if not is_harmless(name)}
+    if not headers:
+        given.pop(_HEADERS, None)
 
 
 def _message(message: Any, provider: str | None) -> Any:
@@ -236,7 +251,7 @@ def _name(key: str, where: Path, reading: _Reading) -> str:
 
 def _text(text: str, where: Path, reading: _Reading) -> Any:
     reading.take(text, where)
-    if text[:5] in _DATA and (head := _DATA_URL.match(text)) is not None:
+    if text[:5] in _DATA and where[1] in _ADDRESSES and (head := _DATA_URL.match(text)) is not None:
         digest = _bytes_of(text, head.end())
         if digest is not None:
             return ((head[1] or "").lower(), head[2].lower(), *digest)

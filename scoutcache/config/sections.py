@@ -287,7 +287,7 @@ class LlmSection(Section):
     """The model that answers to a name of one's own, such as a deployment's."""
     ignored_fields: Names = (
         "user", "safety_identifier", "metadata", "store", "service_tier", "prompt_cache_key", "prompt_cache_retention",
-        "prompt_cache_options", "timeout", "extra_headers",
+        "prompt_cache_options", "timeout",
     )  # fmt: skip
     """What is sent with a request and has no part in its answer."""
 

@@ -4,8 +4,7 @@ Rules.
 
 1. A response is decoded here, so nothing that says how its body travelled goes on with it, but for a coding that the
    library can't read.
-2. Who asks is said by every header but those known to say nothing of it: gateways have names of their own for users,
-   tenants and keys, which no list could hold.
+2. Who asks is said by every header but those known to say nothing of it (`scoutcache.chat.headers`).
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from scoutcache.chat.answers import Outline, outline_of, outline_of_chunks, plain
+from scoutcache.chat.headers import is_harmless
 from scoutcache.chat.sse import events_of, is_whole
 from scoutcache.chat.stored import opened
 from scoutcache.entry import MISSING
@@ -32,20 +32,6 @@ __all__ = [
 
 HEADER: Final = "x-scoutcache"
 
-_HARMLESS: Final = frozenset({
-    # of the connection, and of how the body travels
-    "accept", "accept-charset", "accept-encoding", "connection", "content-encoding", "content-length", "content-type",
-    "expect", "host", "keep-alive", "te", "transfer-encoding", "upgrade-insecure-requests",
-    # of the program that asks, and when
-    "cache-control", "date", "pragma", "user-agent",
-    # of one request among others
-    "idempotency-key", "request-id", "x-amzn-trace-id", "x-client-request-id", "x-cloud-trace-context",
-    "x-correlation-id", "x-request-id",
-    # of tracing
-    "b3", "baggage", "elastic-apm-traceparent", "newrelic", "sentry-trace", "traceparent", "tracestate",
-    "uber-trace-id",
-})  # fmt: skip
-_HARMLESS_BEGINS: Final = ("x-stainless-", "x-b3-", "x-datadog-")
 _HARMLESS_COOKIES: Final = frozenset({"__cf_bm", "__cflb", "__cfruid", "_cfuvid", "AWSALB", "AWSALBCORS", "AWSALBTG",
                                       "AWSALBTGCORS"})  # fmt: skip
 """Set by providers' networks to tell robots and to choose a machine; they change all the time."""
@@ -75,7 +61,7 @@ def _said(headers: Iterable[tuple[str, bytes]]) -> Iterator[tuple[str, bytes]]:
             told = [one for one in pairs if one.partition(b"=")[0].decode("latin-1") not in _HARMLESS_COOKIES]
             if any(told):
                 yield name, b";".join(told)
-        elif name not in _HARMLESS and not name.startswith(_HARMLESS_BEGINS):
+        elif not is_harmless(name):
             yield name, value
 
 

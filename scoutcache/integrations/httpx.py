@@ -5,9 +5,9 @@ It serves ``httpx`` and ``httpx2`` alike, whichever the client is built on, and 
 
 Rules.
 
-1. Looked at are POSTs with a JSON object to ``/v1/chat/completions``, ``/v1/responses``, ``/v1/messages`` and
-   ``/v1/embeddings`` (or *paths*), at any host.  Anything else goes through untouched, and so does everything once the
-   cache is closed.
+1. Looked at are POSTs with a JSON object to paths that end with ``/chat/completions`` (with Azure and Gemini it is not
+   behind ``/v1``), ``/v1/responses``, ``/v1/messages`` and ``/v1/embeddings`` (or *paths*), at any host.  Anything else
+   goes through untouched, and so does everything once the cache is closed.
 2. What is sampled at a temperature other than 0, or an unnamed one, passes the cache by, logged as ``bypassed``, unless
    *any_temperature*: nobody asked for a cache here.  So do requests with the header ``X-Scoutcache: bypass``, which is
    not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; conversations that the provider
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncCachingTransport", "CachingTransport"]
 
-PATHS: Final = ("/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
+PATHS: Final = ("/chat/completions", "/v1/responses", "/v1/messages", "/v1/embeddings")
 
 _HOSTS: Final = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
 

@@ -30,6 +30,10 @@ PATIENCE: Final = 1.0
 """Seconds that a complete recording waits for a slow reader: others may be waiting for it, and it has been paid for."""
 
 
+_OVER: Final = ("value", None)
+"""Said again at the end, for others who read the same stream and wait for its next chunk."""
+
+
 class Recorded(NamedTuple):
     """There is no stream to be heard: this is the value."""
 
@@ -107,16 +111,23 @@ class LiveStream:
     def __iter__(self) -> Iterator[Any]:
         return self
 
+    def _is_over(self) -> bool:
+        return self._over
+
     def __next__(self) -> Any:
-        if self._over:
+        if self._is_over():
             raise StopIteration
         kind, what = self._said.get()
+        if self._is_over():  # by another one who reads it
+            self._said.put(_OVER)
+            raise StopIteration
         if kind == "end":
             self._recording.reached(end=True)
             kind, what = self._said.get()
         if kind == "chunk":
             return self._recording.read(what)
         self._over = True
+        self._said.put(_OVER)
         if kind == "error":
             raise what
         raise StopIteration
@@ -180,16 +191,23 @@ class AsyncLiveStream:
     def __aiter__(self) -> AsyncLiveStream:
         return self
 
+    def _is_over(self) -> bool:
+        return self._over
+
     async def __anext__(self) -> Any:
-        if self._over:
+        if self._is_over():
             raise StopAsyncIteration
         kind, what = await self._said.get()
+        if self._is_over():  # by another one who reads it
+            self._said.put_nowait(_OVER)
+            raise StopAsyncIteration
         if kind == "end":
             self._recording.reached(end=True)
             kind, what = await self._said.get()
         if kind == "chunk":
             return self._recording.read(what)
         self._over = True
+        self._said.put_nowait(_OVER)
         if kind == "error":
             raise what
         raise StopAsyncIteration

@@ -12,6 +12,7 @@ Rule 3: gates are symmetric, and a text passes all of them against itself.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -67,8 +68,10 @@ def _bare(numbers: Iterable[str]) -> list[str]:
 
 
 def _negation(here: Wording, there: Wording) -> str | None:
-    """Both are negated, or neither is."""
-    return None if here.negated == there.negated else "only one of them is negated"
+    """Both are negated, or neither is, and both are limited (only, almost) alike."""
+    if here.negated != there.negated:
+        return "only one of them is negated"
+    return None if here.limits == there.limits else f"{_said(here.limits)} / {_said(there.limits)}"
 
 
 def _antonyms(here: Wording, there: Wording) -> str | None:
@@ -143,6 +146,8 @@ def _order(here: Wording, there: Wording) -> str | None:
     if (here.is_long or there.is_long) and sorted(here.content) == sorted(there.content):
         pairs = zip(here.content, there.content, strict=True)
         return next((f"{one[:_LONGEST]} / {other[:_LONGEST]}" for one, other in pairs if one != other), None)
+    if (passive := _passive(here, there)) is not None:
+        return passive
     mine, yours = dict.fromkeys(here.content), dict.fromkeys(there.content)
     common = mine.keys() & yours.keys()
     if len(common) < max(2, _OVERLAP * max(len(mine), len(yours))):
@@ -155,15 +160,27 @@ _OVERLAP: Final = 0.8
 """Below that order says little: it closes 18 % of true paraphrases, at 0.6 45 %, for as much of what PAWS swaps."""
 
 
+def _passive(here: Wording, there: Wording) -> str | None:
+    """Who was killed by Macbeth is not who killed Macbeth, though the words come in the same order."""
+    said = "by" in here.words, "by" in there.words
+    if said[0] == said[1] or len(here.content) != len(there.content) or len(here.content) < 2:
+        return None
+    same = all(one == other or _alike(one, other) for one, other in zip(here.content, there.content, strict=True))
+    return f"{'by' if said[0] else 'none'} / {'by' if said[1] else 'none'}" if same else None
+
+
 def _slots(here: Wording, there: Wording) -> str | None:
     """No single word stands in the place of another in the same sentence, unless they mean the same.
 
-    Of words that say little by themselves only those count that turn a direction: to and from, on and off.
+    Of words that say little by themselves only those count that turn a direction (to and from, on and off), a condition
+    (if and unless, and and or) or a time (is and was), or exclude each other (my and your).
     """
     if len(here.words) == len(there.words):
-        turned = list(islice(((one, two) for one, two in zip(here.words, there.words, strict=True) if one != two), 2))
-        if len(turned) == 1 and frozenset(turned[0]) in TURNING:
+        turned = list(islice(((one, two) for one, two in zip(here.words, there.words, strict=True) if one != two), 3))
+        if 0 < len(turned) < 3 and all(_turns(*pair) for pair in turned):
             return " / ".join(turned[0])
+    if (swapped := _swapped_numbers(here.content, there.content)) is not None:
+        return swapped
     changed = list(_replaced(here.content, there.content))
     if not changed or len(changed) > 2:
         return None
@@ -171,6 +188,26 @@ def _slots(here: Wording, there: Wording) -> str | None:
         if not _alike(one, other):
             return f"{one} / {other}"
     return None
+
+
+def _swapped_numbers(mine: Sequence[str], yours: Sequence[str]) -> str | None:
+    """3x + 2 is not 2x + 3, though the numbers are the same."""
+    if len(mine) != len(yours):
+        return None
+    changed = list(islice(((one, two) for one, two in zip(mine, yours, strict=True) if one != two), 3))
+    if len(changed) != 2 or not all(word[:1].isdecimal() for pair in changed for word in pair):
+        return None
+    (first, other), (second, another) = ([_LEADING.match(word) for word in pair] for pair in changed)
+    if not (first and other and second and another) or first[0] == other[0]:
+        return None
+    return " / ".join(changed[0]) if (first[0], second[0]) == (another[0], other[0]) else None
+
+
+_LEADING: Final = re.compile(r"\d+")
+
+
+def _turns(one: str, other: str) -> bool:
+    return frozenset((one, other)) in TURNING or stem(other) in _EXCLUDED.get(stem(one), ())
 
 
 def _replaced(mine: Sequence[str], yours: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -1,6 +1,7 @@
-"""The English words that the gates go by: what negates, what excludes what, what says nothing of the subject.
+"""The words that the gates go by: what negates, what excludes what, what says nothing of the subject.
 
-Rule 1: the lists hold general English and no test's vocabulary; a word that means two things stands where it is safer,
+Rule 1: the lists hold general English and no test's vocabulary, and what negates in other languages too, which says the
+        opposite in any; a word that means two things stands where it is safer,
         for a gate that closes in vain costs one hit, and one that stays open a wrong answer.
 Rule 2: of each group in `EXCLUSIVE` one word excludes the others; `OPPOSITES` come in pairs of sides, where every word
         of one side excludes every word of the other.
@@ -27,10 +28,37 @@ def _groups(text: str) -> tuple[frozenset[str], ...]:
 
 
 NEGATIONS: Final = _words("""
-    aint arent cannot cant couldnt didnt doesnt dont except excluding fail failed failing fails hadnt hasnt havent
-    isnt lack lacking lacks n't neither never no nobody none nor not nothing nowhere refuse refused refuses
-    shouldnt stop stopped stops unable wasnt werent without wont wouldnt
+    aint arent barely cannot cant couldnt didnt doesnt dont except excluding fail failed failing fails hadnt hardly
+    hasnt havent isnt lack lacking lacks n't neither never no nobody none nor not nothing nowhere rarely refuse refused
+    refuses scarcely seldom shouldnt stop stopped stops unable wasnt werent without wont wouldnt
+    kein keine keinem keinen keiner keines keins nicht nichts nie niemals niemand ohne weder
+    aucun aucune jamais pas personne sans
+    jamás nada nadie ni ningún ninguna ninguno nunca sin tampoco
+    nessun nessuna nessuno niente non senza
+    nem nenhum nenhuma ninguém não sem
+    geen niemand niet nooit zonder
+    aldri aldrig ikke inga ingen inget inte intet uden utan uten
+    bez není nie nigdy nikdy żaden
+    без не немає нет ни никогда нельзя ні
+    δεν μη μην χωρίς όχι
+    değil yok
+    bukan tanpa tidak
+    אין בלי לא
+    بدون لا لم لن ليس
 """)
+"""What says the opposite: in English, German, French, Spanish, Italian, Portuguese, Dutch, Scandinavian, Polish and
+Czech, Russian and Ukrainian, Greek, Turkish, Indonesian, Hebrew, Arabic."""
+
+LIMITS: Final = {
+    **dict.fromkeys(_words("""
+        exclusively merely only solely
+        alleen bara lediglich nur seulement solamente soltanto sólo tylko uniquement только
+    """), "only"),
+    **dict.fromkeys(_words("almost nearly"), "almost"),
+    "first": "first", "second": "second",
+    **dict.fromkeys(_words("partially partly"), "partly"),
+}  # fmt: skip
+"""What limits a sentence in which it stands, and how: to these alone, nearly, or to the first of several."""
 
 _OPPOSITES: Final = """
     buy purchase | sale sell
@@ -169,6 +197,7 @@ _OPPOSITES: Final = """
     spring | autumn fall
     past | future present
     next | last previous
+    last next previous upcoming | current this
     vegan vegetarian | meat
     mine my | your yours
     bull bullish | bear bearish
@@ -222,7 +251,8 @@ EXCLUSIVE: Final = _groups("""
     advanced beginner expert intermediate
     college elementary kindergarten
     high low medium
-    how what when where which who why
+    how what when where who why
+    how when where which who why
     android ios linux macos windows
     debug error info warning
     bit byte gigabyte kilobyte megabyte terabyte
@@ -252,8 +282,35 @@ TURNING: Final = frozenset(_groups("""
     off on
     in out
     down up
+    and or
+    all any
+    if unless
+    if until
+    when unless
+    when until
+    while until
+    when before
+    when after
+    while before
+    while after
+    until before
+    until after
+    since before
+    since until
+    during before
+    during after
+    can must
+    may must
+    should must
+    could must
+    is was
+    are were
+    do did
+    does did
+    have had
+    has had
 """))
-"""Pairs of words that turn a sentence round where one stands in the other's place."""
+"""Pairs of words that turn a sentence round, or put it in another time, where one stands in the other's place."""
 
 POLITE: Final = _words("please kindly thanks hi hello hey bitte danke hallo merci bonjour gracias hola")
 """What says nothing where a text begins or ends with it."""

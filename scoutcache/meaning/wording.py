@@ -14,10 +14,10 @@ from collections import Counter
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from scoutcache.meaning.lexicon import FUNCTION, NEGATIONS, POLITE, STOPWORDS
+from scoutcache.meaning.lexicon import FUNCTION, LIMITS, NEGATIONS, POLITE, STOPWORDS
 from scoutcache.meaning.numerals import KIN, numbers, operators, plain
 
-__all__ = ["Wording", "read", "same_words", "stem"]
+__all__ = ["DENSE", "FOREIGN", "PIECE", "Wording", "read", "room_of", "same_words", "stem"]
 
 _WORD: Final = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[%$€£#]|\+\+", re.UNICODE)
 _DOTTED: Final = re.compile(r"(?<![\w.])(?:[^\W\d_]\.)+[^\W\d_](?:\.|(?!\w))")
@@ -45,6 +45,8 @@ class Wording(NamedTuple):
     initials: str
     """The first letters of all words."""
     negated: bool
+    limits: frozenset[str]
+    """How it is limited: only, almost, partly, first, second."""
     language: str | None
     """Known by the commonest words; None for too few of them."""
     script: str
@@ -57,7 +59,7 @@ class Wording(NamedTuple):
 def read(text: str) -> Wording:
     """Read *text*; of a long one its first 20,000 characters."""
     text = text[:20_000]
-    is_long = len(text) > _PIECE or (not text.isascii() and sum(one > "\x7f" for one in text) > _DENSE_PIECE)
+    is_long = room_of(text) > PIECE
     text = _undotted(plain(text))
     shouts = text.isupper() and len(text.split()) > 2
     words, names, shorthands, begins = list[str](), set[str](), dict[int, str](), True
@@ -80,10 +82,11 @@ def read(text: str) -> Wording:
         if at in shorthands or (word not in FUNCTION and word not in _SIGNS)
     ]  # fmt: skip
     negated = any(word in NEGATIONS or word.endswith("n't") for word in words)
+    limits = frozenset(LIMITS[word] for word in words if word in LIMITS)
     language, script = _language(words), _script(text)
     return Wording(
         tuple(words), tuple(content), frozenset(stems), tuple(sorted(numbers(text, words))), operators(text),
-        _signs(text), frozenset(names), "".join(word[0] for word in words), negated, language, script, is_long,
+        _signs(text), frozenset(names), "".join(word[0] for word in words), negated, limits, language, script, is_long,
     )  # fmt: skip
 
 
@@ -141,10 +144,28 @@ def _stripped(word: str) -> str:
     return found or word
 
 
-_PIECE: Final = 900
-_DENSE_PIECE: Final = 240
-"""Characters that `semantic.embedding` takes at once, of plain English and of other scripts.  Some letters with accents
-make no long text: what they are cut into is a few sentences."""
+PIECE: Final = 900
+"""Characters of plain English that are embedded at once: some 200 tokens of the 256 that models take."""
+
+FOREIGN: Final = 1.5
+"""What a plain letter takes of a piece in a text that isn't ASCII: other languages have a third more tokens to it, and
+an emoji makes no long text."""
+
+DENSE: Final = 3.75
+"""The same of a character outside ASCII, which may be a token of its own."""
+
+
+def room_of(text: str) -> float:
+    """How much of a piece *text* takes, in characters of plain English.
+
+    >>> [room_of("a" * 900), room_of("ä" + "a" * 100), room_of("東" * 240)]
+    [900, 153.75, 900.0]
+    """
+    if text.isascii():
+        return len(text)
+    letters = len(text.encode("ascii", "ignore"))
+    return letters * FOREIGN + (len(text) - letters) * DENSE
+
 
 _SIGNS: Final = frozenset("%$€£#")
 
@@ -162,7 +183,7 @@ def stem(word: str) -> str:
     """The word without its commonest English endings: enough to meet its own inflections, no linguistics.
 
     >>> [stem(word) for word in ("houses", "house's", "running", "runs", "studies", "played")]
-    ['hous', 'hous', 'run', 'run', 'studi', 'play']
+    ['hous', 'hous', 'run', 'run', 'studi', 'plai']
     """
     word = word.replace("'", "").removesuffix("s") if "'" in word else word
     if len(word) <= 3 or not word.isascii():

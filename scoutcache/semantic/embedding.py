@@ -5,19 +5,23 @@ Rule 1: what comes out is float32 of shape (n, dim), finite and of unit length, 
 Rule 2: threads that ask at once are answered by one batch: whoever gets the model embeds for all that wait.  Of a
         batch that fails each text is tried alone, so that only those who asked for a bad one are told.
 Rule 3: the last texts are remembered, so that a miss and the answer stored after it cost one encoding.
-Rule 4: a long text is embedded in pieces of `PIECE` characters, cut at blanks, and stands for the mean of their vectors
-        (of more than `PIECES` pieces: the first three quarters of so many, and the last), for models take 256 tokens.
+Rule 4: a long text is embedded in pieces of `PIECE` characters (fewer of other scripts, `room_of`), cut at blanks, and
+        stands for the mean of their vectors (of more than `PIECES` pieces: the first three quarters of so many, and the
+        last), for models take 256 tokens.
 """
 
 from __future__ import annotations
 
 import inspect
 import threading
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from scoutcache.errors import CacheError
+from scoutcache.meaning.wording import DENSE, FOREIGN, PIECE, room_of
 from scoutcache.semantic.identity import PROBE, identity_of, is_same
 
 if TYPE_CHECKING:
@@ -28,12 +32,8 @@ if TYPE_CHECKING:
 else:
     Vectors = Any
 
-__all__ = ["PIECE", "PIECES", "Embedder", "Encoding", "Vectors", "pieces", "similarity_of"]
+__all__ = ["PIECES", "Embedder", "Encoding", "Vectors", "pieces", "similarity_of"]
 
-PIECE: Final = 900
-"""Characters of a piece of plain English: some 200 tokens.  Other scripts have more tokens to the character."""
-
-_DENSE_PIECE: Final = 240
 PIECES: Final = 16
 _REMEMBERED: Final = 2048
 _BATCH: Final = 32
@@ -229,15 +229,21 @@ def checked(vectors: Any, count: int, embedder: Embedder) -> Vectors:
 
 def pieces(text: str) -> list[str]:
     """*text* in pieces that a model takes whole (rule 4)."""
-    size = PIECE if text.isascii() else _DENSE_PIECE
-    if len(text) <= size:
+    if room_of(text) <= PIECE:
         return [text]
     found, at = [], 0
     while at < len(text):
-        end = at + size
-        if end < len(text) and (blank := text.rfind(" ", at + size // 2, end)) > 0:
+        end = at + _fitting(text[at : at + PIECE])
+        if end < len(text) and (blank := text.rfind(" ", (at + end) // 2, end)) > 0:
             end = blank
         found.append(text[at:end])
         at = end
     head = PIECES * 3 // 4
     return found if len(found) <= PIECES else [*found[:head], *found[head - PIECES :]]
+
+
+def _fitting(text: str) -> int:
+    """How many characters of *text* are one piece."""
+    if text.isascii():
+        return min(len(text), PIECE)
+    return bisect_right(list(accumulate(DENSE if one > "\x7f" else FOREIGN for one in text)), PIECE)

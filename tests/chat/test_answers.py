@@ -42,6 +42,14 @@ def test_an_answer_says_its_tokens_and_is_kept(answer):
     assert outline.fault(answer["model"]) is None
 
 
+def test_tokens_that_anthropic_took_from_its_cache_or_put_there_were_sent_too():
+    used = {"input_tokens": 10, "cache_read_input_tokens": 500, "cache_creation_input_tokens": None, "output_tokens": 3}
+    assert outline_of(claude(usage=used)).tokens == (510, 3)
+    begin = {"type": "message_start", "message": {"id": "m1", "model": "claude-x", "usage": used}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 5}}
+    assert outline_of_chunks([begin, end, {"type": "message_stop"}]).tokens == (510, 5)
+
+
 @pytest.mark.parametrize(
     ("answer", "fault"),
     [

@@ -236,7 +236,24 @@ def test_a_digest_of_bytes_is_that_of_any_way_to_write_them(data, width):
     text = base64.b64encode(data).decode()
     wrapped = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
     url = "data:a/b;base64,"
-    assert normalised(url + text) == normalised(url + wrapped) == normalised(url + text.rstrip("="))
+    one, *others = [normalised({"url": url + way}) for way in (text, wrapped, text.rstrip("="))]
+    assert [one, one] == others
+
+
+def test_a_text_that_reads_like_a_picture_is_a_text():
+    texts = ["data:text/plain;base64,QQ==", "data:text/plain;base64,QR==", "data:text/plain;base64,Q Q=="]
+    asked = [{"model": "gpt-4o", "messages": [{"role": "user", "content": text}]} for text in texts]
+    assert len(set(map(digest, asked))) == 3
+
+
+def test_headers_part_answers_unless_they_are_known_to_be_harmless():
+    plain = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+    with_ = lambda **headers: {**plain, "extra_headers": headers}  # noqa: E731 - short
+    same = [plain, {**plain, "extra_headers": None}, with_(**{"X-Request-Id": "1"}), with_(traceparent="2")]
+    assert len(set(map(digest, same))) == 1
+    assert digest(with_(**{"X-Tenant": "a"})) == digest(with_(**{"x-tenant": "a", "x-request-id": "3"}))
+    others = [plain, with_(**{"X-Tenant": "a"}), with_(**{"X-Tenant": "b"}), with_(**{"anthropic-beta": "1m"})]
+    assert len(set(map(digest, others))) == 4
 
 
 def test_nothing_that_json_can_hold_looks_like_bytes():

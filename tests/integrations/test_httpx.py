@@ -521,6 +521,15 @@ def test_defaults_count_as_left_out_for_the_providers_own_hosts_only(connect, an
         assert len(handle.asked) == calls
 
 
+@pytest.mark.parametrize("path", ["/openai/deployments/d/chat/completions?api-version=2025-01-01",
+                                  "/v1beta/openai/chat/completions", "/api/v1/chat/completions"])  # fmt: skip
+def test_chats_are_answered_wherever_their_provider_puts_them(connect, answering, path):
+    handle = answering()
+    sent = connect(handle)
+    marks = [sent.post(f"https://example.com{path}").headers["x-scoutcache"] for _ in range(2)]
+    assert (marks, len(handle.asked)) == (["miss", "hit"], 1)
+
+
 def test_options_are_those_of_the_cache(connect, answering):
     sent = connect(answering(), ttl="5m", tags=["mine"], source="web", namespace="tenant", paths=["/ask"])
     sent.post("http://x/ask")

@@ -221,6 +221,47 @@ def test_many_readers_of_one_stream_make_one_call(llm, in_threads):
     assert (llm.metrics().hits, llm.metrics().misses, llm.metrics().calls) == (7, 1, 1)
 
 
+def test_two_who_read_the_same_stream_share_its_chunks_and_both_come_to_its_end(llm, in_threads):
+    """A reader that waited for a chunk when the other had the last one waited for ever."""
+    stop, asking = threading.Event(), threading.Semaphore(0)
+
+    def model(**_):
+        yield from chunks()
+        stop.wait(10)
+
+    if not llm.is_async:
+        stream = llm.driven.cache.llm.get_or_call(STREAM, model)
+
+        def read():
+            asking.release()
+            return list(stream)
+
+        def end():
+            asking.acquire()
+            asking.acquire()
+            stop.set()
+            return []
+
+        parts = in_threads(read, read, end)
+    else:
+
+        async def slowly():
+            for chunk in chunks():
+                yield chunk
+            await asyncio.sleep(0.01)
+
+        async def both():
+            stream = await llm.driven.cache.llm.get_or_call(STREAM, slowly)
+
+            async def one():
+                return [chunk async for chunk in stream]
+
+            return await asyncio.wait_for(asyncio.gather(one(), one()), 10)
+
+        parts = llm.driven.runner.run(both())
+    assert sorted(map(str, [chunk for part in parts for chunk in part])) == sorted(map(str, chunks()))
+
+
 def test_an_asynchronous_stream_needs_an_event_loop(llm):
     async def stream():
         for one in chunks():

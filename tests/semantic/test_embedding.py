@@ -9,7 +9,8 @@ import pytest
 np = pytest.importorskip("numpy", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache.errors import CacheError
-from scoutcache.semantic.embedding import PIECE, PIECES, Encoding, pieces
+from scoutcache.meaning.wording import PIECE, read, room_of
+from scoutcache.semantic.embedding import PIECES, Encoding, pieces
 from scoutcache.semantic.models import Function, is_function, load_embedder
 
 from .words import embed
@@ -84,6 +85,27 @@ def test_long_texts_are_cut_at_blanks_and_bounded():
     one = encoding()
     assert np.linalg.norm(one.one(text)) == pytest.approx(1.0, abs=1e-6)
     assert one.many([text, "short"]).shape == (2, 64)
+
+
+@pytest.mark.parametrize("sign", ["🤗", "’", "é"])
+def test_a_sign_outside_ascii_makes_no_long_text(sign):
+    text = f"{sign} Datasets assigns a fingerprint to the cache file, and keeps track of its state. " * 4
+    assert pieces(text) == [text]
+
+
+@pytest.mark.parametrize("text", ["wörter und noch mehr davon " * 40, "東京の天気" * 100, "привет мир " * 90,
+                                  "é" + "a" * 950])  # fmt: skip
+def test_pieces_have_room_for_their_characters_and_lose_none(text):
+    cut = pieces(text)
+    assert "".join(cut) == text
+    assert len(cut) > 1
+    assert all(room_of(one) <= PIECE for one in cut)
+
+
+@pytest.mark.parametrize("text", ["Ein Satz über Bücher, und noch einer. " * 20, "words of plain English " * 20,
+                                  "слова и ещё слова " * 14, "wörter " * 90])  # fmt: skip
+def test_what_is_embedded_in_pieces_is_long_to_the_gates(text):
+    assert read(text).is_long == (len(pieces(text)) > 1)
 
 
 def test_a_function_is_named_and_loaded(tmp_path):
