@@ -15,7 +15,7 @@ from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
 from scoutcache.face import Face
 from scoutcache.fields import AsyncHash
-from scoutcache.invalidating import Action, Match, clear
+from scoutcache.invalidating import Match, SpelledAction, clear
 from scoutcache.listing import list_keys
 from scoutcache.models import CacheEntry, CacheStatistics, EmitResult, InvalidationResult, WarmedKey
 from scoutcache.obtaining import How, obtain, obtain_many, options
@@ -320,7 +320,7 @@ class AsyncCache(Face):
         cascade: bool = True,
         dry_run: bool = False,
         count: bool = False,
-        action: Action = "delete",
+        action: SpelledAction = "delete",
         reason: str | None = None,
         namespace: str | None = None,
         event: str | None = None,

@@ -22,7 +22,7 @@ from scoutcache.core import Core
 from scoutcache.drive import run
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.errors import CacheError
-from scoutcache.invalidating import SAMPLE, Action, Match, invalidate, target_of
+from scoutcache.invalidating import SAMPLE, Match, SpelledAction, invalidate, target_of
 from scoutcache.locking import held
 from scoutcache.models import EmitResult, InvalidationResult, RuleResult
 from scoutcache.policies import InvalidationRule
@@ -67,7 +67,7 @@ def emit(
 
 def invalidate_named(
     calls: Calls, patterns: Iterable[str], keys: Iterable[Key], tags: Iterable[str], match: Match,
-    namespace: str | None, event: str | None, *, cascade: bool, dry_run: bool, count: bool, action: Action,
+    namespace: str | None, event: str | None, *, cascade: bool, dry_run: bool, count: bool, action: SpelledAction,
     reason: str | None,
 ) -> Flow[InvalidationResult]:  # fmt: skip
     """What the faces' `invalidate` does: what is named, and what the rules say of *event*."""
