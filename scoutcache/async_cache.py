@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from scoutcache.calls.calls import Key, Options, Position, pairs, several
 from scoutcache.calls.get_or_compute import How, obtain, obtain_many, options
-from scoutcache.calls.invalidating import Action, Match, clear
+from scoutcache.calls.invalidating import Match, SpelledAction, clear
 from scoutcache.calls.listing import list_keys
 from scoutcache.calls.preloading import preload_async
 from scoutcache.calls.reckoning import health_of, statistics_of
@@ -320,7 +320,7 @@ class AsyncCache(Face):
         cascade: bool = True,
         dry_run: bool = False,
         count: bool = False,
-        action: Action = "delete",
+        action: SpelledAction = "delete",
         reason: str | None = None,
         namespace: str | None = None,
         event: str | None = None,

@@ -26,8 +26,12 @@ def _missing(*_: object) -> Any:
     return MISSING
 
 
-_LOOKED_AT = frozenset(("condition", "validate", "refresh_ahead", "namespace"))
-"""The options of `get_or_compute` for which a hit in memory is no answer yet, or not by this short way."""
+_UNHEEDED = frozenset((
+    "ttl", "stale_ttl", "tags", "depends_on", "cost", "store_if", "soft_timeout", "hard_timeout", "negative_ttl",
+    "jitter", "error_ttl",
+))  # fmt: skip
+"""The options of `get_or_compute` that a hit in memory doesn't heed.  With any other it is no answer yet, or not by
+this short way, or there is no such option: the caller hears so at once, and not when the entry has expired."""
 
 
 def quick_compute(peek: Callable[[Any, Any], Any], slow: Callable[..., Any]) -> Callable[..., Any]:
@@ -35,7 +39,7 @@ def quick_compute(peek: Callable[[Any, Any], Any], slow: Callable[..., Any]) -> 
 
     @functools.wraps(slow)
     def get_or_compute(key: Key, factory: Callable[..., Any], **how: Any) -> Any:
-        if not how or _LOOKED_AT.isdisjoint(how):
+        if not how or _UNHEEDED.issuperset(how):
             value = peek(key, MISSING)
             if value is not MISSING:
                 return value
@@ -49,7 +53,7 @@ def quick_compute_async(peek: Callable[[Any, Any], Any], slow: Callable[..., Any
 
     @functools.wraps(slow)
     async def get_or_compute(key: Key, factory: Callable[..., Any], **how: Any) -> Any:
-        if not how or _LOOKED_AT.isdisjoint(how):
+        if not how or _UNHEEDED.issuperset(how):
             value = peek(key, MISSING)
             if value is not MISSING:
                 return value

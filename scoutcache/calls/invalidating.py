@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 from scoutcache.calls.calls import Calls
 from scoutcache.calls.mark_stale import mark_stale
@@ -23,9 +23,11 @@ from scoutcache.models import InvalidationResult
 from scoutcache.oplog.records import tag_target
 from scoutcache.rules.planning import Change
 
-__all__ = ["SAMPLE", "Action", "Match", "Target", "clear", "invalidate", "target_of"]
+__all__ = ["SAMPLE", "Match", "SpelledAction", "Target", "clear", "invalidate", "target_of"]
 
-ACTIONS: Final = get_args(Action)
+ACTIONS: Final[tuple[Action, ...]] = get_args(Action)
+SpelledAction = Action | Literal["mark-stale"]
+"""An action as a caller may write it: the command line's spelling will do."""
 
 
 def invalidate(
@@ -35,7 +37,7 @@ def invalidate(
     cascade: bool = True,
     dry_run: bool = False,
     count: bool = False,
-    action: Action = "delete",
+    action: SpelledAction = "delete",
     reason: str | None = None,
     event: str | None = None,
     follow: bool = True,
@@ -44,8 +46,7 @@ def invalidate(
 
     *event* is what set it off, for those who listen; *follow* runs the rules that watch what is hit.
     """
-    if action not in ACTIONS:
-        raise CacheError(f"action is one of {', '.join(ACTIONS)}, not {action!r:.80}")
+    action = _meant(action)
     survey = None
     if dry_run or count:
         survey = yield from perform(Work(lambda: survey_of(calls.core, target)))
@@ -66,6 +67,13 @@ def invalidate(
     if follow:
         yield from calls.core.dependents.changed(target.namespace, Change(keys, target.patterns, target.tags))
     return result
+
+
+def _meant(action: object) -> Action:
+    for known in ACTIONS:
+        if action in (known, known.replace("_", "-")):  # no set: it may be anything
+            return known
+    raise CacheError(f"action is one of {', '.join(ACTIONS)}, not {action!r:.80}")
 
 
 def clear(

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from scoutcache import events
 from scoutcache.calls.calls import Calls, Key, several
-from scoutcache.calls.invalidating import SAMPLE, Action, Match, invalidate, target_of
+from scoutcache.calls.invalidating import SAMPLE, Match, SpelledAction, invalidate, target_of
 from scoutcache.channels.locking import held
 from scoutcache.core.core import Core
 from scoutcache.core.rulebook import RuleBook
@@ -67,7 +67,7 @@ def emit(
 
 def invalidate_named(
     calls: Calls, patterns: Iterable[str], keys: Iterable[Key], tags: Iterable[str], match: Match,
-    namespace: str | None, event: str | None, *, cascade: bool, dry_run: bool, count: bool, action: Action,
+    namespace: str | None, event: str | None, *, cascade: bool, dry_run: bool, count: bool, action: SpelledAction,
     reason: str | None,
 ) -> Flow[InvalidationResult]:  # fmt: skip
     """What the faces' `invalidate` does: what is named, and what the rules say of *event*."""

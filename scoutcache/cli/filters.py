@@ -11,6 +11,7 @@ import heapq
 import math
 import operator
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -80,7 +81,7 @@ def select(rows: Iterable[Row], filters: Sequence[str], sort: str | None, limit:
     tests = [parse_filter(text) for text in filters]
     passing = (row for row in rows if all(test(row) for test in tests))
     if sort is None:
-        return islice(passing, limit)
+        return islice(passing, None if limit is None else min(limit, sys.maxsize))
     field, down = parse_sort(sort)
     return iter(_ordered(passing, field, limit, down=down))
 

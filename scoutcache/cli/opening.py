@@ -17,6 +17,7 @@ from scoutcache.config import CacheConfig
 from scoutcache.core.core import Clocks, harvest
 from scoutcache.core.keeping import POLICY_LOG
 from scoutcache.engine.entrusted import GRACE
+from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
 
 if TYPE_CHECKING:
@@ -85,6 +86,13 @@ def failures(core: Core) -> Iterator[dict[str, str]]:
         yield away
     finally:
         take_off()
+
+
+def unasked(core: Core, key: str) -> dict[str, str]:
+    """The tiers that are not asked for *key*, for what was changed while they were away is not known to them yet."""
+    ref = Ref(core.config.namespace, key)
+    levels = [level for level, doubt in enumerate(core.world.doubts) if doubt and doubt.covers(ref)]
+    return {core.world.names[level]: "what was changed while it was away is yet to be made good" for level in levels}
 
 
 def part(away: Mapping[str, str]) -> int | None:

@@ -16,11 +16,13 @@ from scoutcache.config.types import (
     Count,
     Fraction,
     Names,
+    Number,
     OffPeak,
     PathText,
     Room,
     ServerUrl,
     Wait,
+    Whole,
     split_list,
 )
 from scoutcache.policies import CacheStrategy, CompressionType, Duration, PatternText, SerializationType, Size, Ttl
@@ -145,7 +147,7 @@ class CompressionSection(Section):
 
     type: CompressionType = CompressionType.LZ4
     threshold: Size = 1024
-    level: int | None = None
+    level: Whole | None = None
     """None: the codec's own default."""
     dictionary: PathText | None = None
     """A file with a zstd dictionary.  Entries that were written with another one are misses."""
@@ -181,7 +183,7 @@ class FreshnessSection(Section):
 
     stale_ttl: Ttl = 0.0
     """How long after its ttl an entry may still be served while it is refreshed, or when refreshing fails."""
-    refresh_ahead: Annotated[float, Field(gt=0, lt=1)] | None = None
+    refresh_ahead: Annotated[Number, Field(gt=0, lt=1)] | None = None
     """The fraction of the ttl after which one reader refreshes early."""
     soft_timeout: Annotated[Ttl, Field(gt=0)] | None = None
     """How long to wait for a fresh value before a stale one is served; "never" waits until it comes or fails."""
@@ -190,7 +192,7 @@ class FreshnessSection(Section):
     """Seconds for which a factory that failed isn't asked again while a stale value can be served."""
     negative_ttl: Ttl | None = None
     """How long "nothing" is kept, which is then never served stale; None: like any value."""
-    jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    jitter: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """The part of each ttl that is left to chance, so that entries don't all expire at once."""
 
     @model_validator(mode="after")
@@ -222,7 +224,7 @@ class SemanticSection(Section):
     without_gates: Gates = ()
     """Gates that are switched off, whoever named them."""
     policy: Literal["threshold", "verified"] = "threshold"
-    max_error: Annotated[float, Field(gt=0, lt=1)] = 0.01
+    max_error: Annotated[Number, Field(gt=0, lt=1)] = 0.01
     """What wrong hits of other queries stay under with the verified policy, as a part of requests that no exact answer
     was there for; the very same query again is an ordinary hit."""
     check_share: Fraction = 0.0
@@ -245,14 +247,14 @@ class OplogSection(Section):
 class ModelPrice(Section):
     """Prices of a model, in USD per million tokens."""
 
-    input: Annotated[float, Field(ge=0)]
-    output: Annotated[float, Field(ge=0)] = 0.0
+    input: Annotated[Number, Field(ge=0)]
+    output: Annotated[Number, Field(ge=0)] = 0.0
 
 
 class CostsSection(Section):
     """``[costs]``: what a call costs.  Without a price money is unknown, never guessed."""
 
-    default_call_usd: Annotated[float, Field(ge=0)] | None = None
+    default_call_usd: Annotated[Number, Field(ge=0)] | None = None
     models: dict[str, ModelPrice] = Field(default_factory=dict)
 
 
@@ -275,7 +277,7 @@ class LlmSection(Section):
     """What is set here adds to the built-in ones."""
     text_tiers: Annotated[tuple[Count, ...], BeforeValidator(split_list)] = (500, 5000, 50_000)
     """Lengths in characters that tell small, medium and large texts apart."""
-    hash_above: int = Field(default=1000, ge=0)
+    hash_above: Whole = Field(default=1000, ge=0)
     """Texts of more characters stand in keys as digests, also with *plain_texts*."""
     plain_texts: bool = False
     """True: shorter texts stand in keys as they are, for who wants to read them there."""
@@ -328,8 +330,8 @@ class MemoryLevels(Section):
 class RateLevels(Section):
     """Counts per hour at which to warn, and to call for help."""
 
-    warn: int = Field(default=50, ge=0)
-    critical: int = Field(default=100, ge=0)
+    warn: Whole = Field(default=50, ge=0)
+    critical: Whole = Field(default=100, ge=0)
 
 
 class AlertsSection(Section):
@@ -341,4 +343,4 @@ class AlertsSection(Section):
     invalidations_per_hour: RateLevels = RateLevels()
     hit_rate: Fraction = 0.5
     """A lower one warns."""
-    errors_per_hour: int = Field(default=10, ge=0)
+    errors_per_hour: Whole = Field(default=10, ge=0)

@@ -7,10 +7,11 @@ Secrets show themselves as stars wherever they are printed or serialised; code a
 from __future__ import annotations
 
 import os
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 from urllib.parse import parse_qsl, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, Secret
+from pydantic_core import PydanticKnownError
 
 from scoutcache.policies import Duration, Size
 
@@ -110,11 +111,24 @@ def _off_peak(text: str) -> str:
     return text
 
 
+def _no_switch(kind: Literal["int_type", "float_type"]) -> BeforeValidator:
+    """True counts as 1 in Python; in a configuration it is a slip, as it is for a duration or a size."""
+
+    def check(value: object) -> object:
+        if isinstance(value, bool):
+            raise PydanticKnownError(kind)
+        return value
+
+    return BeforeValidator(check)
+
+
 ServerUrl = Annotated[SecretUrl, AfterValidator(_check_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(split_list)]
 Addresses = Annotated[tuple[Annotated[str, AfterValidator(_host_and_port)], ...], BeforeValidator(split_list)]
 Wait = Annotated[Duration, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
+Whole = Annotated[int, _no_switch("int_type")]
+Number = Annotated[float, _no_switch("float_type")]
+Fraction = Annotated[Number, Field(ge=0, le=1)]
 Room = Annotated[Size, Field(ge=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[Whole, Field(ge=1)]
 OffPeak = Annotated[str, AfterValidator(_off_peak)]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -117,6 +117,11 @@ class RuleAction(StrEnum):
     DELETE = "delete"
     REFRESH = "refresh"
     MARK_STALE = "mark_stale"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """The command line's spelling will do: ``mark-stale``."""
+        return cls.MARK_STALE if value == "mark-stale" else None
 
 
 class TaskStatus(StrEnum):

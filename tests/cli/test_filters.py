@@ -89,3 +89,8 @@ def test_without_an_order_rows_stream():
         raise AssertionError("more was read than asked for")
 
     assert [row["key"] for row in select(rows(), [], None, 1)] == ["a"]
+
+
+@pytest.mark.parametrize("sort", [None, "key:desc"])
+def test_a_limit_may_be_any_number(sort):
+    assert len(keys(sort=sort, limit=10**30)) == len(ROWS)

@@ -84,6 +84,15 @@ class TestOtherTiersAnswer:
         assert [row["reason"] for row in json.loads(away("explain", "a", "--json").out)["outcomes"]] == ["unavailable"]
         assert json.loads(away("stats", "--json").out)["misses_by_reason"]["unavailable"] == 1
 
+    @pytest.mark.parametrize("removal", [("invalidate", "a*"), ("delete", "a"), ("clear", "--yes")])
+    def test_what_was_removed_meanwhile_may_be_there_too(self, removal, away):
+        """Another machine may have written it since; the server isn't even asked for what it has yet to be told of."""
+        assert away(*removal).code == 3
+        ran = away("get", "a")
+        assert (ran.code, ran.out) == (10, "")
+        assert "the redis tier can't answer" in ran.err
+        assert away("inspect", "a").code == 10
+
     @pytest.mark.parametrize("command", [("verify",), ("prune",), ("prune", "--dry-run"), ("invalidate", "a*"),
                                          ("invalidate", "--tag", "t", "--dry-run"), ("clear", "--yes"),
                                          ("delete", "a"), ("delete", "nothing")])  # fmt: skip

@@ -358,3 +358,17 @@ def test_another_server_leaves_the_rest_of_its_section(made, place):
     given = made({"redis": {**place, "key_prefix": "mine:", "timeout": 1}})
     redis = configuration_of(given, None, {"redis_url": "redis://b"}).redis
     assert (redis.url.get_secret_value(), redis.key_prefix, redis.timeout, redis.nodes) == ("redis://b", "mine:", 1, ())
+
+
+@pytest.mark.parametrize(
+    ("section", "name"),
+    [
+        ("memory", "max_entries"), ("redis", "max_entries"), ("placement", "promote_on_hits"), ("compression", "level"),
+        ("oplog", "sample_rate"), ("llm", "hash_above"), ("costs", "default_call_usd"), ("alerts", "hit_rate"),
+        ("alerts", "errors_per_hour"), ("semantic", "threshold"), ("memory", "max_bytes"), ("freshness", "jitter"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("switch", [True, False])
+def test_a_switch_is_no_number(section, name, switch):
+    with pytest.raises(ConfigError, match=rf"{section}\.{name}: .*{switch}"):
+        CacheConfig(**{section: {name: switch}})

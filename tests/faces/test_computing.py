@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from contextlib import suppress
 
 import pytest
 
-from scoutcache import CacheError
+from scoutcache import Cache, CacheError
 from scoutcache.entry import Ref
+from scoutcache.face import _UNHEEDED
 
 PATIENCE = 20.0
 """Seconds after which a hang is called one; nothing here waits so long."""
@@ -38,6 +40,20 @@ def test_its_options_are_those_of_set(cache, fake_clock):
     assert (entry.tags, entry.depends_on, entry.cost) == (("red",), ("db",), 0.25)
     cache.invalidate(tags=["red"], namespace="tenant")
     assert cache.get_or_compute("k", lambda: 2, namespace="tenant") == 2
+
+
+def test_an_option_that_doesnt_exist_is_refused_on_a_hit_too(cache):
+    assert cache.get_or_compute("k", lambda: 1) == 1
+    with pytest.raises(TypeError, match="unexpected keyword argument 'tll'"):
+        cache.get_or_compute("k", lambda: 2, tll=10)
+
+
+def test_no_option_of_a_call_keeps_a_hit_in_memory_from_being_one(cache):
+    own = set(inspect.signature(Cache.get_or_compute).parameters) - {"self", "key", "factory"}
+    assert own - {"condition", "validate", "refresh_ahead", "namespace"} == _UNHEEDED
+    cache.set("k", 1)
+    every = dict.fromkeys(_UNHEEDED) | {"tags": ("red",), "depends_on": ["db"]}
+    assert cache.get_or_compute("k", pytest.fail, **every) == 1
 
 
 def test_a_condition_that_is_false_goes_past_the_cache(cache):

@@ -8,6 +8,7 @@ from concurrent.futures import wait
 
 import pytest
 
+from scoutcache import InvalidationRule
 from scoutcache.errors import CacheError
 
 
@@ -217,3 +218,16 @@ def test_what_expired_on_disk_is_told_from_what_never_was_there(open_cache, fake
     assert other.get_many(["k", "never"]) == {}
     assert other.get_or_compute("k", lambda: "new") == "new"
     assert missed == [("k", "expired"), ("k", "expired"), ("never", "cold"), ("k", "expired")]
+
+
+def test_the_spelling_of_the_command_line_will_do(cache):
+    """The same word in a script, in code and in a rule."""
+    cache.set("a", 1)
+    cache.invalidate("a", action="mark-stale")
+    assert cache.get("a") is None
+    assert cache.get_entry("a").value == 1
+    rule = InvalidationRule(rule_id="r", event_types=["x"], target_pattern="a", action="mark-stale")
+    assert rule.action == "mark_stale"
+    for wrong in ("mark stale", "stale", None, ["delete"]):
+        with pytest.raises(CacheError, match="action is one of delete, mark_stale, refresh, not "):
+            cache.invalidate("a", action=wrong)

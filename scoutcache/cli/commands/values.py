@@ -10,7 +10,7 @@ import typer
 from scoutcache.calls.listing import tiers_with
 from scoutcache.cli import filters
 from scoutcache.cli.errors import NOT_FOUND, PARTLY, CommandError, Usage, read
-from scoutcache.cli.opening import UNCHECKED, check_absence, failures
+from scoutcache.cli.opening import UNCHECKED, check_absence, failures, unasked
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.printing import removed, text
 from scoutcache.cli.printing.streams import stdin_bytes
@@ -54,7 +54,8 @@ def get(
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
-        check_absence(f"{key} can't be read now", away if value is MISSING else {}, UNCHECKED)
+        if value is MISSING:
+            check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
         hint = "the cache is switched off (enabled = false), so that every read misses"
         if session.config.enabled:
