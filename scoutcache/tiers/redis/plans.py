@@ -8,6 +8,8 @@ Rule 1: a write goes through a script that compares the position of the last inv
 Rule 2: a single row's message is appended by its own script.  That of several follows their scripts in the same batch;
         on a cluster it is sent when they were answered, or a reader who hears it would find the old entry still there.
 Rule 3: an entry that is larger than a server takes isn't taken.
+Rule 4: a server that is full takes nothing and still removes: who set a value there ends the older one at least.  That
+        can't be announced, and is owed: what other machines have in memory they go on with.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from typing import Any, Final, Protocol
 
 from scoutcache.coherence.messages import Message, encode
 from scoutcache.entry import NEVER, Header, Ref, Row, Sealed
+from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Batch, Command, Plan, checked, replies
-from scoutcache.server.faults import Kind, fault_of, unavailable
+from scoutcache.server.faults import Kind, fault_of, refusal, unavailable
 from scoutcache.server.layout import Layout, frame, start_text, unexpired
 from scoutcache.tiers.base import AHEAD
 from scoutcache.tiers.redis.scripts import END_OLDER, LOST, MOVED, TAKEN, WRITE
@@ -96,7 +99,12 @@ class RedisPlans:
             if not wanted:
                 yield from self._events.catch_up()  # what forbids it may have ended: who begins anew must know
                 break
-            answers = yield from self._sent(wanted, seen, now, message)
+            try:
+                answers = yield from self._sent(wanted, seen, now, message)
+            except TierUnavailable as error:
+                if refusal(error.reason) is Kind.OOM:
+                    yield from self._remove_replaced(wanted)
+                raise
             if MOVED not in answers and LOST not in answers:
                 return taken + answers.count(TAKEN)
             left = [row for row, answer in zip(wanted, answers, strict=True) if answer in (MOVED, LOST)]
@@ -110,15 +118,19 @@ class RedisPlans:
         return taken
 
     def _end_older(self, rows: Sequence[Row], message: Message | None) -> Plan[None]:
-        rows = [row for row in rows if row.replaces]
-        if not rows:
-            return
-        commands = [END_OLDER.call([self.layout.entry(row.header.ref)], start_text(row.header.start)) for row in rows]
-        yield from replies(*commands)
-        if message is not None:
+        rows = yield from self._remove_replaced(rows)
+        if rows and message is not None:
             named = _naming(message, rows)
             (told,) = yield from replies(self._events.appending(named))
             self._events.wrote(named, *told)
+
+    def _remove_replaced(self, rows: Sequence[Row]) -> Plan[list[Row]]:
+        """Remove what stands in place of those of *rows* that somebody set; which they are."""
+        rows = [row for row in rows if row.replaces]
+        commands = [END_OLDER.call([self.layout.entry(row.header.ref)], start_text(row.header.start)) for row in rows]
+        if commands:
+            yield from replies(*commands)
+        return rows
 
     def _sent(self, rows: Sequence[Row], seen: bytes, now: float, message: Message | None) -> Plan[list[int]]:
         """What became of each row, by the codes of `WRITE`."""

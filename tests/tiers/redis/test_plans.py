@@ -124,6 +124,21 @@ def test_it_ends_nothing_that_began_later(machines, row):
     assert one.there("k") == ["k"]
 
 
+@pytest.mark.parametrize("sharded", [False, True], ids=["server", "shards"])
+@pytest.mark.parametrize("keys", ["k", "kl"], ids=["one", "two"])
+def test_a_full_server_ends_what_somebody_set_and_it_does_not_take(make_remote, start_redis, row, keys, sharded):
+    """Or other machines go on with the older value, also when there is room again."""
+    server = start_redis("--maxmemory-policy", "noeviction")
+    one = Machine(make_remote(server.url), "plans:", sharded=sharded)
+    for key in "kl":
+        one.write(row(key, start=1))
+    server.cli("CONFIG", "SET", "maxmemory", "1")
+    for replaces in (False, True):
+        with pytest.raises(TierUnavailable, match="oom"):
+            one.write(*[row(key, replaces=replaces) for key in keys], message=said("written", *keys))
+        assert one.there("k", "l") == [key for key in "kl" if key not in keys or not replaces]
+
+
 def test_what_is_larger_than_a_server_takes_is_not_sent(machines, row, monkeypatch):
     monkeypatch.setattr(module, "LARGEST", 10)
     one, _ = machines
