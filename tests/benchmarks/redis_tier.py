@@ -176,6 +176,14 @@ def sync_work(server: Server, folder: Path, report: Report, rounds: int) -> None
         for number in range(KEYS):
             tier.write([row(f"k:{number}", VALUES[number])], time.time())
 
+    rows = [row(f"k:{number}", VALUES[number]) for number in range(KEYS)]
+    for one in rows:
+        assert one.sealed.size
+
+    def sealed_set(_: int) -> None:
+        for one in rows:
+            tier.write([one], now)
+
     def told_set(_: int) -> None:
         for number in range(KEYS):
             message = cache._core.world.message("written", "default", [f"k:{number}"])
@@ -190,6 +198,7 @@ def sync_work(server: Server, folder: Path, report: Report, rounds: int) -> None
             raw.set(f"raw:{number}", RAW[number], px=3_600_000)
 
     report.say("set with position check, tier : redis-py SET", compare(tier_set, raw_set, rounds), KEYS, 1.15)
+    report.say("... of an entry that is sealed already", compare(sealed_set, raw_set, rounds), KEYS, 1.15)
     report.say("... announced to others as well", compare(told_set, raw_set, rounds), KEYS, 1.15)
     report.say("set, face : redis-py SET", compare(face_set, raw_set, rounds), KEYS, None)
     cache.close()
