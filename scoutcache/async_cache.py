@@ -15,7 +15,7 @@ from scoutcache.calls.preloading import preload_async
 from scoutcache.calls.reckoning import health_of, statistics_of
 from scoutcache.calls.ruling import AsyncRules, emit, invalidate_named
 from scoutcache.decorators import AsyncCachedFunction, AsyncDecorator, Keeping, refuse_bare
-from scoutcache.drive.flows import arun
+from scoutcache.drive.loops import arun
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING
 from scoutcache.face import Face

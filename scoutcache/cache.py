@@ -13,7 +13,7 @@ from scoutcache.calls.preloading import preload
 from scoutcache.calls.reckoning import health_of, statistics_of
 from scoutcache.calls.ruling import Rules, emit, invalidate_named
 from scoutcache.decorators import CachedFunction, Decorator, Keeping, refuse_bare
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.face import Face

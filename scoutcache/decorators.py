@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, P
 from scoutcache.calls.callables import Described
 from scoutcache.calls.calls import tag_names
 from scoutcache.calls.get_or_compute import How, obtain_anew, options
-from scoutcache.drive.flows import running_loop
+from scoutcache.drive.blocking import running_loop
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import MISSING
 from scoutcache.errors import CacheError, InvalidKey

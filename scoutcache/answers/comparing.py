@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache import events
-from scoutcache.drive.flows import running_loop
+from scoutcache.drive.blocking import running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.errors import CacheError
 

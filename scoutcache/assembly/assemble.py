@@ -35,7 +35,7 @@ from scoutcache.core.telling import (
     tell_what_writes_removed,
     warn_of_trouble,
 )
-from scoutcache.drive.flows import goes_on, running_loop
+from scoutcache.drive.blocking import goes_on, running_loop
 from scoutcache.drive.ports import Ports
 from scoutcache.engine.amends import Amends
 from scoutcache.engine.computing import Computing

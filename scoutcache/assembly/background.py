@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from scoutcache import events
 from scoutcache.core.core import Core
 from scoutcache.core.telling import tell_left, tell_what_writes_removed
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.moments import Here
 from scoutcache.entry import Row
 from scoutcache.errors import CacheError

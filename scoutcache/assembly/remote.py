@@ -28,7 +28,7 @@ from scoutcache.channels.tracking import Sent, Tracked
 from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.entrusted import Entrusted
 from scoutcache.entry import Row

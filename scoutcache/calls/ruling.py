@@ -22,7 +22,7 @@ from scoutcache.calls.invalidating import SAMPLE, Match, SpelledAction, invalida
 from scoutcache.channels.locking import held
 from scoutcache.core.core import Core
 from scoutcache.core.rulebook import RuleBook
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.errors import CacheError
 from scoutcache.models import EmitResult, InvalidationResult, RuleResult

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls.calls import Key, Options, pairs
-from scoutcache.drive.flows import to_its_end
+from scoutcache.drive.loops import to_its_end
 from scoutcache.idioms.delivering import Line
 from scoutcache.idioms.delivery import DeadLetter, Delivery
 

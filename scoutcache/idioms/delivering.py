@@ -34,7 +34,7 @@ from typing import Any, Final
 from scoutcache import events
 from scoutcache.calls.callables import is_coroutine_function
 from scoutcache.calls.calls import Calls, Key, Options, Position, tag_names
-from scoutcache.drive.flows import run, running_loop
+from scoutcache.drive.blocking import run, running_loop
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import MISSING, NEVER, Header, Ref, Sealed
 from scoutcache.errors import CacheError, CorruptEntry, PolicyError, TierUnavailable

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from scoutcache.calls.callables import is_coroutine_function
 from scoutcache.calls.calls import Calls, Key, Options, tag_names
 from scoutcache.calls.get_or_compute import options
-from scoutcache.drive.flows import to_its_end
+from scoutcache.drive.loops import to_its_end
 from scoutcache.engine.effects import Call, Flow, perform
 from scoutcache.engine.flights import Flight
 from scoutcache.entry import MISSING, Ref

@@ -25,7 +25,7 @@ from scoutcache import events
 from scoutcache.calls.calls import Calls
 from scoutcache.calls.listing import list_entries
 from scoutcache.core.core import Core
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.engine.writing import Lifetime
 from scoutcache.entry import Ref

@@ -418,3 +418,39 @@ def test_factories_that_ask_for_others_at_random_end_with_a_value_or_a_circle(tm
         assert not len(cache._core.world.flights)
         assert not len(cache._core.world.refreshes)
         assert not len(cache._core.ports.leases)
+
+
+def test_a_cancelled_batch_that_waits_for_the_key_of_another_goes_no_further(make_async, turns):
+    """Its own part is kept; what it waited for it would compute for nobody, should the other fail."""
+    calls = []
+
+    async def main():
+        async with make_async() as cache:
+            started, go = asyncio.Event(), asyncio.Event()
+
+            async def other():
+                started.set()
+                await go.wait()
+                raise ValueError("it fails")
+
+            async def batch(keys):
+                calls.append(keys)
+                return {key: key.upper() for key in keys}
+
+            leader = asyncio.create_task(cache.get_or_compute("b", other))
+            await started.wait()
+            both = asyncio.create_task(cache.get_or_compute_many(["a", "b"], batch))
+            while await cache.get("a") is None:
+                await asyncio.sleep(0)
+            await turns()
+            both.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(both, PATIENCE)
+            go.set()
+            with pytest.raises(ValueError, match="it fails"):
+                await asyncio.wait_for(leader, PATIENCE)
+            await turns()
+            assert len(cache._core.world.flights) == 0
+
+    asyncio.run(main())
+    assert calls == [["a"]]

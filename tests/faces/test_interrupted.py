@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 
 from scoutcache import AsyncCache, Cache
-from scoutcache.drive.flows import _finishing
+from scoutcache.drive.loops import _finishing
 from scoutcache.errors import TierUnavailable
 from scoutcache.oplog.who import numbered_by
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scoutcache.drive.flows import run
+from scoutcache.drive.blocking import run
 from scoutcache.engine.effects import Erase
 from scoutcache.entry import Ref
 from scoutcache.patterns import Pattern

@@ -320,7 +320,7 @@ def _dependents(cache: Cache, keys: Sequence[str], how: dict[str, Any]) -> Itera
 
 
 def _end_dependents(cache: Cache, keys: Sequence[str], action: Action, reason: str | None) -> None:
-    from scoutcache.drive.flows import run
+    from scoutcache.drive.blocking import run
     from scoutcache.oplog.records import dependents_target
 
     core, space, began = cache._core, cache.config.namespace, cache._core.clocks.monotonic_ns()

@@ -11,7 +11,8 @@ from concurrent.futures import wait as wait_for
 import pytest
 
 from scoutcache.coherence.messages import Message
-from scoutcache.drive.flows import arun, run
+from scoutcache.drive.blocking import run
+from scoutcache.drive.loops import arun
 from scoutcache.drive.ports import Ports
 from scoutcache.engine.effects import (
     Announce,
