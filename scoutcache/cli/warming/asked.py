@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
 _COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
-_NO_TASKS: Final = "no tasks are configured: they stand under [[tasks]] in scoutcache.toml, as scoutcache config init shows"
+_NO_TASKS: Final = "no tasks are configured: [[tasks]] in scoutcache.toml, as scoutcache config init shows"
 _ASKED: Final = "values that a function or --http gives key by key, which a file or a generator doesn't"
 
 
