@@ -105,7 +105,7 @@ class Foreign:
         thread, self._thread = self._thread, None
         connection = self._connection
         if connection is not None and thread is not None and thread is not threading.current_thread():
-            # Else it is connecting, perhaps to a server that hangs: it has begun nothing, and ends when that has failed.
+            # Else it is connecting, to a server that hangs perhaps: nothing is begun, and it ends when that has failed.
             with suppress(RedisError, OSError, AttributeError):
                 connection._sock.shutdown(2)  # or it would wait for the next message
             thread.join()
