@@ -23,7 +23,7 @@ from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import KEY_MARK, Encoded, Header, Live, Ref, Row, Sealed
+from scoutcache.entry import KEY_MARK, Encoded, Header, Live, Ref, Row
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.patterns import Pattern
 from scoutcache.wire.unknown import UnknownType
@@ -131,7 +131,7 @@ class Staling:
         now, rows, unknown = self._world.now(), list[Row](), list[Ref]()
         for ref, sealed in (yield from effects.read(level, refs)).items():
             try:
-                header, live, encoded = self._read(ref, sealed)
+                header, live, encoded = self._world.codec.anew(ref, sealed)
             except CorruptEntry:
                 continue  # nobody can be served it
             except UnknownType:
@@ -140,16 +140,6 @@ class Staling:
             if header.fresh_until > now:
                 rows.append(self._row(header.aged(now), live, encoded))
         return rows, unknown
-
-    def _read(self, ref: Ref, sealed: Sealed) -> tuple[Header, Live, Encoded | None]:
-        """What an entry is to be written again from.  Raises `CorruptEntry`, and `UnknownType` where it can't be."""
-        try:
-            opened = self._world.codec.open(ref, sealed)
-        except UnknownType as error:
-            if error.unread is None or (payload := error.unread.payload) is None:
-                raise
-            return error.unread.header, Live(payload, None, len(payload)), Encoded(error.unread.coding, payload)
-        return opened.header, opened.live, None
 
     def _row(self, header: Header, live: Live, encoded: Encoded | None) -> Row:
         return Row(header, live, lambda: self._world.codec.seal(header, live, encoded))

@@ -217,6 +217,19 @@ class Codec:
 
     # -- bytes to entries
 
+    def anew(self, ref: Ref, sealed: Sealed) -> tuple[Header, Live, Encoded | None]:
+        """What an entry is to be sealed from again, with another header, though its value can't be read here.
+
+        Raises `CorruptEntry`, and `UnknownType` for one that can't be expanded.
+        """
+        try:
+            opened = self.open(ref, sealed)
+        except UnknownType as error:
+            if error.unread is None or (payload := error.unread.payload) is None:
+                raise
+            return error.unread.header, Live(payload, None, len(payload)), Encoded(error.unread.coding, payload)
+        return opened.header, opened.live, None
+
     def header(self, ref: Ref | None, head: bytes) -> Header:
         """The header alone, from a head or a beginning of one that holds it (`envelope.header_length` bytes).
 

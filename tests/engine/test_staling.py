@@ -8,7 +8,6 @@ from scoutcache.engine.effects import Erase, Renew, Write
 from scoutcache.engine.staling import Staling
 from scoutcache.entry import KEY_MARK
 from scoutcache.patterns import Pattern
-from scoutcache.wire.unknown import UnknownType, Unread
 
 
 @pytest.fixture
@@ -100,26 +99,9 @@ def test_where_nobody_can_say_whether_anything_depends_on_a_key_its_mark_is_owed
     assert world.world.doubts[1].owed == [Renew("ns", [KEY_MARK + "k"])]
 
 
-@pytest.fixture
-def foreign(world, monkeypatch):
-    """From now on this process can read no value, and with *expands* False not even its bytes."""
-    real = world.world.codec.open
-
-    def begin(*, expands):
-        def refuse(ref, sealed):
-            opened = real(ref, sealed)
-            error = UnknownType("a class nobody told us of")
-            error.unread = Unread(opened.header, opened.coding, opened.packing, opened.payload if expands else None)
-            raise error
-
-        monkeypatch.setattr(world.world.codec, "open", refuse)
-
-    return begin
-
-
 def test_what_this_process_cannot_read_is_marked_all_the_same(world, staling, kept, foreign, monkeypatch):
     """Rule 6."""
-    foreign(expands=True)
+    foreign(world, expands=True)
     world.drive(staling.mark([kept]))
     row = world.disk.rows[kept]
     monkeypatch.undo()
@@ -129,6 +111,6 @@ def test_what_this_process_cannot_read_is_marked_all_the_same(world, staling, ke
 
 def test_what_can_be_neither_read_nor_written_again_is_removed(world, staling, kept, foreign):
     """Rule 6."""
-    foreign(expands=False)
+    foreign(world, expands=False)
     world.drive(staling.mark([kept]))
     assert kept not in world.disk.rows
