@@ -23,9 +23,12 @@ performs them on the tiers (`drive.ports`) and sends the answers back.  A hit in
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as type checkers know it; `typing` takes a command as long to load as the interpreter itself
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from scoutcache.async_cache import AsyncCache
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig

@@ -45,7 +45,7 @@ class Hit(OfKey, frozen=True):
 
 class Miss(OfKey, frozen=True):
     """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, refused, corrupt,
-    unavailable, failed, bypassed."""
+    unknown_type, unavailable, failed, bypassed."""
 
     name: ClassVar[str] = "miss"
     reason: str

@@ -310,7 +310,7 @@ class Remote:
 
         tracked = None if self._sent is None else Tracked(self.layout, core.memory, self._sent, self.channel.note)
         return Foreign(self.source, self.channel, carry_out=carry_out, heard=self._heard, tracked=tracked,
-                       trouble=trouble)  # fmt: skip
+                       trouble=trouble, is_away=lambda: self.breaker.fault is not None)  # fmt: skip
 
     def _publish(self, message: Message) -> Plan[None]:
         """Tell other applications of an invalidation that is over; who can't be told is no reason for it to fail.

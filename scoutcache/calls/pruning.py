@@ -58,21 +58,27 @@ def prune_tier(
 
 
 def forget_unused_tags(core: Core, *, dry_run: bool = False) -> int:
-    """Let the authority forget the versions that no entry carries any more; how many.  Raises `TierUnavailable`.
+    """Let the authority forget the versions that no entry carries any more; how many.
 
     Announced as the invalidation that it is for whatever carries one all the same, in some process's memory perhaps.
+    Where it can't, or can't be told (a full server takes no announcement), the hooks are told, and the rest stays.
     """
-    authority = _authority(core)
-    if not hasattr(authority, "unused_versions"):
-        return 0
-    number = 0
-    for batch in authority.unused_versions():
+    authority, number = _authority(core), 0
+    try:
+        for namespace, part in _unused(authority):
+            number += len(part) if dry_run else _forget(core, authority, namespace, part)
+    except TierUnavailable as error:
+        core.world.down(error.tier, error)
+    return number
+
+
+def _unused(authority: Any) -> Iterator[tuple[str, dict[str, int]]]:
+    """Versions that no entry carries, some at a time, each time of one namespace."""
+    for batch in authority.unused_versions() if hasattr(authority, "unused_versions") else ():
         for namespace, some in groupby(sorted(batch.items()), key=lambda item: item[0][0]):
             versions = [(name, version) for (_, name), version in some]
             for at in range(0, len(versions), BATCH):
-                part = dict(versions[at : at + BATCH])
-                number += len(part) if dry_run else _forget(core, authority, namespace, part)
-    return number
+                yield namespace, dict(versions[at : at + BATCH])
 
 
 def _forget(core: Core, authority: Any, namespace: str, versions: dict[str, int]) -> int:

@@ -61,7 +61,12 @@ class Recording:
         self, kind: str, ref: Ref, began: int, reasons: Mapping[Ref, str], keygen_us: float | None,
         ended: int | None = None,
     ) -> None:  # fmt: skip
-        """A miss; *reasons* are those that the tiers below memory gave."""
+        """A miss; *reasons* are those that the tiers below memory gave.
+
+        Who only looks need not know the application's classes: what he can't read is there, and no miss.
+        """
+        if self._core.clocks.looking and reasons.get(ref) == "unknown_type":
+            return
         absent = reasons.get(ref) or self._core.world.why_absent(ref)
         reason = absent if self._core.config.enabled else "bypassed"
         self.done(kind, ref, began, outcome="miss", reason=reason, keygen_us=keygen_us, ended=ended)

@@ -59,13 +59,16 @@ class Foreign:
     """Hears others for the cache whose stream is *channel*.
 
     *carry_out* does what was asked for, *heard* applies what was noted in *channel*; what they raise goes to *trouble*.
-    *tracked* judges changes; None where nobody asks for them.
+    *tracked* judges changes; None where nobody asks for them.  *is_away* says whether the server is known to be away,
+    so that nobody need wait for it once more.
     """
 
     def __init__(
         self, source: Source, channel: StreamChannel, *, carry_out: Callable[[Order], object],
         heard: Callable[[], object], tracked: Tracked | None, trouble: Callable[[Exception], object],
+        is_away: Callable[[], bool] = bool,
     ) -> None:  # fmt: skip
+        self._is_away = is_away
         self._source, self._channel, self._tracked = source, channel, tracked
         self._carry_out, self._heard, self._trouble = carry_out, heard, trouble
         self.ignored = 0
@@ -89,6 +92,7 @@ class Foreign:
             return
         if self._tracked is not None:
             self._missed = True
+        if self._tracked is not None and not self._is_away():
             with suppress(RedisError, OSError, TierUnavailable):  # tried again in the thread
                 self._connection = self._connect()
                 self._missed = False
@@ -99,9 +103,11 @@ class Foreign:
         """Stop listening, when what was begun is done; idempotent."""
         self._stop.set()
         thread, self._thread = self._thread, None
-        if thread is not None and thread is not threading.current_thread():
+        connection = self._connection
+        if connection is not None and thread is not None and thread is not threading.current_thread():
+            # Else it is connecting, to a server that hangs perhaps: nothing is begun, and it ends when that has failed.
             with suppress(RedisError, OSError, AttributeError):
-                self._connection._sock.shutdown(2)  # or it would wait for the next message
+                connection._sock.shutdown(2)  # or it would wait for the next message
             thread.join()
 
     def forget(self) -> None:
@@ -121,7 +127,8 @@ class Foreign:
                     pause = RETRY
                     self._connection = self._connect()
                     pause = 0.0
-                self._listen(self._connection, stop)
+                if not stop.is_set():
+                    self._listen(self._connection, stop)
             except (RedisError, OSError) as error:
                 pause = max(pause, 0.01)
                 self._lost(error)

@@ -1,4 +1,8 @@
-"""Labelled pairs, read and measured for ``semantic calibrate``."""
+"""Labelled pairs, read for ``semantic label`` and ``semantic calibrate``, and measured for the latter.
+
+Rule: a line that is no pair costs a label only itself, for the same file again changes nothing.  Nothing is measured
+without it: a rate of a part would pass for one of the whole.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ if TYPE_CHECKING:
     from scoutcache.cli.state import Session
     from scoutcache.semantic.embedding import Encoding
 
-__all__ = ["Calibrated", "calibrated", "chart", "read_pairs"]
+__all__ = ["Calibrated", "Labelled", "calibrated", "chart", "read_pairs"]
 
 _SAME: Final = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
@@ -60,7 +64,11 @@ def calibrated(
     if threshold is not None and precision is not None:
         raise Usage("--threshold and --precision exclude each other")
     check_asked(threshold, without)
-    rows = read_pairs(file)
+    rows, bad = read_pairs(file)
+    if bad:
+        raise CommandError(f"{'; '.join(bad[:_NAMED])}{f' (and {len(bad) - _NAMED} more)' if bad[_NAMED:] else ''}",
+                           hint="nothing is measured without these lines, for rates of a part would mislead: "
+                                "mend them, or take them out")  # fmt: skip
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
     with embedding(session):
         name = encoding.name
@@ -94,28 +102,51 @@ def _embedded(session: Session, encoding: Encoding, texts: Collection[str]) -> d
 
 
 _BATCH: Final = 256
+_NAMED: Final = 20
+"""Bad lines that an error names."""
 
 
-def read_pairs(file: Path) -> list[tuple[str, str, bool]]:
-    """Two queries and whether one answer serves both, of each row.  Raises `CommandError` naming the line."""
-    rows = list(_rows(file_named(file, "PAIRS.csv", ".csv")))
-    if not rows:
+class Labelled(NamedTuple):
+    """What a file holds: two queries and whether one answer serves both, of each row; and the lines that don't say."""
+
+    rows: list[tuple[str, str, bool]]
+    bad: list[str]
+
+
+def read_pairs(file: Path) -> Labelled:
+    """The pairs of *file*.  Raises `CommandError` where it holds none at all, or can't be read."""
+    found = Labelled([], [])
+    for row in _rows(file_named(file, "PAIRS.csv", ".csv")):
+        if isinstance(row, str):
+            found.bad.append(row)
+        else:
+            found.rows.append(row)
+    if not found.rows and not found.bad:
         named = shown_name(str(file))
         raise CommandError(f"{named} holds no pairs", hint="expected rows below the header query,other,same")
-    return rows
+    return found
 
 
-def _rows(file: Path) -> Iterator[tuple[str, str, bool]]:
+def _rows(file: Path) -> Iterator[tuple[str, str, bool] | str]:
+    """Each row, or where it is none what is wrong with it, in words that name the line."""
     reader = csv.DictReader(io.StringIO(_text(file), newline=""))
     lacking = {"query", "other", "same"} - set(reader.fieldnames or ())
     if lacking:
         raise CommandError(f"{file} has no column {', '.join(sorted(lacking))}",
                            hint="expected a CSV file with the header query,other,same")  # fmt: skip
-    for row in reader:
+    while True:
+        try:
+            row = next(reader, None)
+        except csv.Error as error:
+            yield f"{file}, line {reader.reader.line_num}: {error}"
+            continue
+        if row is None:
+            return
         same = _SAME.get((row["same"] or "").strip().lower())
         if same is None or not (row["query"] or "").strip() or not (row["other"] or "").strip():
-            raise CommandError(f"{file}, line {reader.line_num}: expected two texts, and 1 or 0 under same")
-        yield row["query"], row["other"], same
+            yield f"{file}, line {reader.line_num}: expected two texts, and 1 or 0 under same"
+        else:
+            yield row["query"], row["other"], same
 
 
 def _text(file: Path) -> str:

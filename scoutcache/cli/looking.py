@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from scoutcache.calls.listing import life
 from scoutcache.cli.printing.telling import reasons
 from scoutcache.errors import CorruptEntry, TierUnavailable
-from scoutcache.wire.unknown import UnknownType
+from scoutcache.wire.compression import NAMES
+from scoutcache.wire.serializers import name_of
+from scoutcache.wire.unknown import UnknownType, Unread
 
 if TYPE_CHECKING:
     from scoutcache.core.core import Core
@@ -30,7 +32,7 @@ def look_at(core: Core, ref: Ref, tier: str | None = None) -> dict[str, Any]:
     The memory of other processes can't be seen from here: whether it has the key is unknown, not false.
     """
     places = [_in_tier(core, one, ref) for one in core.tiers if tier in {None, one.name}]
-    best = next((opened for _, opened in places if opened is not None), None)
+    best = next((read for _, read in places if read is not None), None)
     return {
         "key": ref.key,
         "namespace": ref.namespace,
@@ -40,7 +42,7 @@ def look_at(core: Core, ref: Ref, tier: str | None = None) -> dict[str, Any]:
     }
 
 
-def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened | None]:
+def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened | Unread | None]:
     shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None}
     if tier is core.memory:
         return shown, None
@@ -54,22 +56,24 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
         return {**shown, "present": False}, None
     shown |= {"present": True, "size_bytes": sealed.size}
     try:
-        opened = core.world.codec.open(ref, sealed)
-    except (CorruptEntry, UnknownType) as error:
+        read: Opened | Unread | None = core.world.codec.open(ref, sealed)
+    except CorruptEntry as error:
         return {**shown, "problem": str(error)}, None
-    return {**shown, "ttl_s": round(opened.header.fresh_until - now, 3)}, opened
+    except UnknownType as error:
+        read, shown["problem"] = error.unread, str(error)
+    return (shown, None) if read is None else ({**shown, "ttl_s": round(read.header.fresh_until - now, 3)}, read)
 
 
-def _described(core: Core, opened: Opened | None) -> dict[str, Any]:
-    if opened is None:
+def _described(core: Core, read: Opened | Unread | None) -> dict[str, Any]:
+    if read is None:
         return {**dict.fromkeys(_DESCRIBED), "why": []}
-    header, now = opened.header, core.world.now()
+    header, now = read.header, core.world.now()
     state = _life(core, header)
     return {
         "tags": header.tags,
         "depends_on": header.depends_on,
-        "serializer": opened.serializer,
-        "compression": opened.compression,
+        "serializer": name_of(read.coding),
+        "compression": NAMES[read.packing],
         "created_at": moment(header.created),
         "fresh_until": moment(header.fresh_until),
         "expires_at": moment(header.expires),

@@ -36,13 +36,15 @@ scoutcache doctor                     when something looks wrong
 """
 
 
-def run() -> int:
-    """Run the command line of this process and give its exit code."""
+def run(*, interruptible: bool = False) -> int:
+    """Run the command line of this process and give its exit code; with *interruptible* SIGINT is made to end it."""
     prepare_streams()
     _terminations.clear()
     signal.signal(signal.SIGTERM, _terminate)
     session = Session()
     try:
+        if interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         code = _run(sys.argv[1:], session)
         sys.stdout.flush()
     except BrokenPipeError:

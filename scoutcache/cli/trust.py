@@ -35,11 +35,11 @@ def check_trust(session: Session, loaded: Loaded) -> None:
     record = _record()
     if marks <= _recorded(record):
         return
-    for line in running:
-        session.note(f"this configuration runs code: {line}")
     if not session.can_ask:
-        raise Usage(f"{', '.join(files)} runs code and was found, not named",
+        raise Usage(f"{', '.join(files)} was found, not named, and runs code: {'; '.join(running)}",
                     hint=f"if you trust it: --config {files[0]}")  # fmt: skip
+    for line in running:
+        session.warn(f"this configuration runs code: {line}")
     session.confirm(f"trust {', '.join(files)} as it is now", yes=False)
     if record is not None:
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -89,8 +89,9 @@ class RuleBook:
         chosen: dict[str, InvalidationRule] = {}
         for name in names:
             if name not in known:
-                there = ", ".join(shown(rule.rule_id)[1:-1] for rule in self.rules) or "none"
-                raise CacheError(f"there is no rule {shown(name)}", hint=f"there are: {there}")
+                there = ", ".join(shown(rule.rule_id)[1:-1] for rule in self.rules)
+                none = "there are none: [[rules]] in the configuration, or cache.rules.add(rule)"
+                raise CacheError(f"there is no rule {shown(name)}", hint=f"there are: {there}" if there else none)
             chosen[known[name].rule_id] = known[name]
         return list(chosen.values())
 

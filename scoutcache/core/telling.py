@@ -43,12 +43,17 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
     hooks.add("tier_down", lambda record: recorder.error(record.tier, CacheError(record.problem)))
     warned: set[str] = set()
 
-    def unkept(record: events.Unstorable | events.Unreadable) -> None:
-        tier = getattr(record, "tier", None)
-        recorder.error(tier, SerializationError(record.problem), namespace=record.namespace, key=record.key)
+    def warn(record: events.Unstorable | events.Unreadable, consequence: str) -> None:
         if record.problem not in warned and len(warned) < WARNED_LIMIT:
             warned.add(record.problem)
-            _log.warning("%s: %s; it is computed anew each time", record.key, record.problem)
+            _log.warning("%s: %s; %s", record.key, record.problem, consequence)
+
+    def unstorable(record: events.Unstorable) -> None:
+        recorder.error(None, SerializationError(record.problem), namespace=record.namespace, key=record.key)
+        warn(record, "it is computed anew each time")
+
+    def unreadable(record: events.Unreadable) -> None:  # no tier failed: it is a miss of its own reason, and no error
+        warn(record, "it is a miss here, and stays for who can read it")
 
     def refused(record: events.Refused) -> None:
         now = clock()
@@ -62,8 +67,8 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
                          "are too large", record.key, record.size_bytes, record.policy)  # fmt: skip
 
     hooks.add("refused", refused)
-    hooks.add("unstorable", unkept)
-    hooks.add("unreadable", unkept)
+    hooks.add("unstorable", unstorable)
+    hooks.add("unreadable", unreadable)
 
 
 def tell_refreshed(recorder: Recorder, clock: Callable[[], int], ref: Ref, outcome: Outcome) -> None:

@@ -25,7 +25,7 @@ from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Header, Live, Mark, Ref, Row, Sealed
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Encoded, Header, Live, Mark, Ref, Row, Sealed
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
 
@@ -151,19 +151,18 @@ class Amends:
                 continue
             for ref, sealed in found.items():
                 try:
-                    opened = world.codec.open(ref, sealed)
+                    header, live, encoded = world.codec.anew(ref, sealed)
                 except (CorruptEntry, UnknownType):
                     continue
-                header, live = opened.header, opened.live
                 if not doubt.is_told_by(header, starts[ref]):
                     continue
                 if not all(mark.version for mark in header.marks):
-                    rows[ref] = yield from self._versioned(header, live)
+                    rows[ref] = yield from self._versioned(header, live, encoded)
                 elif not world.is_owed(ref.namespace, header.marks):
                     rows[ref] = _as_it_is(header, live, sealed)
         return rows
 
-    def _versioned(self, header: Header, live: Live) -> Flow[Row]:
+    def _versioned(self, header: Header, live: Live, encoded: Encoded | None) -> Flow[Row]:
         """What was stored when nobody could tell the versions of its marks, with those of now.
 
         Whatever ended one of them since it began was heard of, and has taken it from where it was found.
@@ -173,7 +172,7 @@ class Amends:
             yield from self._writing.say_depended(namespace)
         versions = yield from effects.current(namespace, names, create=True)
         marked = header._replace(marks=tuple([Mark(name, versions[name]) for name in names]))
-        return Row(marked, live, lambda: self._world.codec.seal(marked, live), replaces=True)
+        return Row(marked, live, lambda: self._world.codec.seal(marked, live, encoded), replaces=True)
 
     def _remove(self, level: int, starts: Mapping[Ref, int], began: int) -> Flow[None]:
         """Remove entries of one namespace, owed before *began*, from one tier, and whatever depends on them.

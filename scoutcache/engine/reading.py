@@ -3,7 +3,7 @@
 Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.  Where
         one was only softened since (`same_life`), the entry is stale.
 Rule 2: bytes that are not an entry are a miss, are reported, and are removed; an entry of a type this process doesn't
-        know is a miss with a warning, and stays.
+        know is a miss with a warning, and stays.  Who asks for no value is told of it as of any other (*unread*).
 Rule 3: a promotion is a write.  What was applied of the channel is noted before the lower tier is read, and the copy
         goes up only if nothing since then names it, be it a write of this very process; otherwise a slow reader would
         bring a dead value back to life.
@@ -85,9 +85,13 @@ class Reading:
         return None if world.is_owed(ref[0], header.marks) else found
 
     def find(
-        self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None, *, promote: bool = True
-    ) -> Flow[dict[Ref, Found]]:
-        """The valid entries among *refs* below memory, in as few round trips as the tiers can do."""
+        self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None, *, promote: bool = True,
+        unread: dict[Ref, Header] | None = None,
+    ) -> Flow[dict[Ref, Found]]:  # fmt: skip
+        """The valid entries among *refs* below memory, in as few round trips as the tiers can do.
+
+        *unread* takes the headers of those whose values this process can't read, for who needs no values.
+        """
         world = self._world
         here = world.here()
         found: dict[Ref, Found] = {}
@@ -95,7 +99,7 @@ class Reading:
         for level in world.lower:
             held = (yield from self._read_level(level, wanted, reasons)) if wanted else {}
             for ref, sealed in held.items():
-                one = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons))
+                one = self._sound(level, ref, sealed) or (yield from self._judge(level, ref, sealed, reasons, unread))
                 if one is not None:
                     stored = sealed
                     if promote and world.sliding is not None:
@@ -129,7 +133,10 @@ class Reading:
             _note(reasons, ref, "unavailable")
         self._world.down(tier, error)
 
-    def _judge(self, level: int, ref: Ref, sealed: Sealed, reasons: dict[Ref, str] | None) -> Flow[Found | None]:
+    def _judge(
+        self, level: int, ref: Ref, sealed: Sealed, reasons: dict[Ref, str] | None,
+        unread: dict[Ref, Header] | None = None,
+    ) -> Flow[Found | None]:  # fmt: skip
         world = self._world
         tier = world.names[level]
         try:
@@ -140,30 +147,35 @@ class Reading:
             yield from self.remove_corrupt(level, ref)
             return None
         except UnknownType as error:
+            if unread is not None and error.unread is not None:
+                header = yield from self._alive(error.unread.header, reasons)
+                unread.update({} if header is None else {ref: header})
+                return None
             _note(reasons, ref, "unknown_type")
             world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
             return None
-        return (yield from self._alive(found, reasons))
+        header = yield from self._alive(found.header, reasons)
+        return found if header is found.header else None if header is None else found._replace(header=header)
 
-    def _alive(self, found: Found, reasons: dict[Ref, str] | None) -> Flow[Found | None]:
-        """What was found, if it may be served, stale perhaps."""
-        world, ref = self._world, found.header.ref
-        if found.header.expires <= world.now():
+    def _alive(self, header: Header, reasons: dict[Ref, str] | None) -> Flow[Header | None]:
+        """The header of what was found, if it may be served, stale perhaps."""
+        world, ref = self._world, header.ref
+        if header.expires <= world.now():
             _note(reasons, ref, "expired")
             return None
-        if world.is_owed(ref.namespace, found.header.marks):
+        if world.is_owed(ref.namespace, header.marks):
             _note(reasons, ref, "unavailable")
             return None
         try:
-            life = yield from self._life(found.header)
+            life = yield from self._life(header)
         except TierUnavailable as error:  # what can't be checked can't be served
             self._missed_out(error, [ref], reasons, error.tier)
             return None
         if life == "current":
-            return found
-        if life == "dead" or found.header.fresh_until > world.now():  # else its time was over before
+            return header
+        if life == "dead" or header.fresh_until > world.now():  # else its time was over before
             _note(reasons, ref, "invalidated")
-        return None if life == "dead" else found._replace(header=found.header.aged(world.now()))
+        return None if life == "dead" else header.aged(world.now())
 
     def remove_corrupt(self, level: int, ref: Ref) -> Flow[None]:
         """Take damaged bytes out of the way; a tier that can't is no reason to fail a read."""

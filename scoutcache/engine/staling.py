@@ -8,6 +8,7 @@ Rule 4: an entry is written again only as long as nothing was announced since it
         again, because others are at the same key, it is removed: that is the stronger word.  So it is in a tier that
         lags, where what is read may have been removed before and would come back.
 Rule 5: so it is where a tier can't be told: the tier isn't believed, and what it has is removed when it answers.
+Rule 6: what this process can't read others may: it is written again as it is, or removed where it can't be.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import KEY_MARK, Header, Live, Ref, Row
+from scoutcache.entry import KEY_MARK, Encoded, Header, Live, Ref, Row
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.patterns import Pattern
 from scoutcache.wire.unknown import UnknownType
@@ -113,26 +114,32 @@ class Staling:
             return
         for _ in range(_ATTEMPTS):
             end = self._world.applied()
-            rows = yield from self._fresh_rows(level, refs)
+            rows, unknown = yield from self._fresh_rows(level, refs)
+            if unknown:
+                yield Remove(level, unknown)
             if not rows:
                 return
             self._world.ended([row.header.ref for row in rows])
             yield from effects.write(level, rows, self._reading.unless_announced(level, end))
             refs = [row.header.ref for row in rows]
-        if rows := (yield from self._fresh_rows(level, refs)):
-            yield Remove(level, [row.header.ref for row in rows])
+        rows, unknown = yield from self._fresh_rows(level, refs)
+        if unknown or rows:
+            yield Remove(level, [*unknown, *(row.header.ref for row in rows)])
 
-    def _fresh_rows(self, level: int, refs: Sequence[Ref]) -> Flow[list[Row]]:
-        """Those that are still fresh, as they are to be."""
-        now, rows = self._world.now(), []
+    def _fresh_rows(self, level: int, refs: Sequence[Ref]) -> Flow[tuple[list[Row], list[Ref]]]:
+        """Those that are still fresh, as they are to be; and those that can't be written again."""
+        now, rows, unknown = self._world.now(), list[Row](), list[Ref]()
         for ref, sealed in (yield from effects.read(level, refs)).items():
             try:
-                opened = self._world.codec.open(ref, sealed)
-            except (CorruptEntry, UnknownType):
+                header, live, encoded = self._world.codec.anew(ref, sealed)
+            except CorruptEntry:
                 continue  # nobody can be served it
-            if opened.header.fresh_until > now:
-                rows.append(self._row(opened.header.aged(now), opened.live))
-        return rows
+            except UnknownType:
+                unknown.append(ref)
+                continue
+            if header.fresh_until > now:
+                rows.append(self._row(header.aged(now), live, encoded))
+        return rows, unknown
 
-    def _row(self, header: Header, live: Live) -> Row:
-        return Row(header, live, lambda: self._world.codec.seal(header, live))
+    def _row(self, header: Header, live: Live, encoded: Encoded | None) -> Row:
+        return Row(header, live, lambda: self._world.codec.seal(header, live, encoded))

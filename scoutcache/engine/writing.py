@@ -255,11 +255,15 @@ class Writing:
 
     def standing(
         self, refs: Sequence[Ref], reasons: dict[Ref, str] | None = None
-    ) -> Flow[dict[Ref, tuple[Header, Live]]]:
-        """What there is of *refs*: in the tiers below memory, or where they don't have it in memory."""
-        world = self._world
-        found = yield from self._reading.find(refs, reasons, promote=False)
-        standing = {ref: (one.header, one.live) for ref, one in found.items()}
+    ) -> Flow[dict[Ref, tuple[Header, Live | None]]]:
+        """What there is of *refs*: in the tiers below memory, or where they don't have it in memory.
+
+        Of a value that this process can't read, None.
+        """
+        world, unread = self._world, dict[Ref, Header]()
+        found = yield from self._reading.find(refs, reasons, promote=False, unread=unread)
+        standing: dict[Ref, tuple[Header, Live | None]] = {ref: (header, None) for ref, header in unread.items()}
+        standing |= {ref: (one.header, one.live) for ref, one in found.items()}
         unseen = [ref for ref in refs if ref not in standing]
         if unseen and world.memory is not None:
             for ref, sealed in (yield from effects.read(world.memory, unseen)).items():
@@ -361,8 +365,10 @@ class Writing:
         equal.refs = {ref for ref in stored if ref in awaited and self._equal(stored[ref][1], awaited[ref].live)}
         return [ref for ref in awaited if ref not in equal.refs]
 
-    def _equal(self, stored: Live, new: Live) -> bool:
-        if type(stored.held) is not type(new.held) or stored.held != new.held:
+    def _equal(self, stored: Live | None, new: Live) -> bool:
+        if stored is None or type(stored.held) is not type(new.held) or stored.held != new.held:
+            return False
+        if stored.decode != new.decode:  # bytes, and what others are serialized as
             return False
         # 1, 1.0 and True are equal, and so are tuples of them, but not as they are stored.
         nested = isinstance(new.held, tuple | frozenset)

@@ -5,7 +5,8 @@
 - A value that a function computes is stored as of the moment the function began: an invalidation that comes meanwhile
   wins over it.
 - A value that stands in the line is stored as it is; *call* is asked only for keys without one.
-- At most *concurrency* keys are worked on at once, and no more lines than that are held in memory.
+- At most *concurrency* keys are worked on at once, and no more lines than that are held in memory; of lines with
+  values, which need no work, so many `batches`.  With a *rate* there are none.
 - A filling that is broken off can go on where it stopped (`resume`).
 """
 
@@ -14,6 +15,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from io import BufferedIOBase
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -21,9 +24,10 @@ from scoutcache.channels.locking import held
 from scoutcache.errors import ConfigError, WarmingError
 from scoutcache.patterns import Pattern
 from scoutcache.settings import directory_of
+from scoutcache.warming.batches import batched, unbatched
 from scoutcache.warming.functions import named_function
-from scoutcache.warming.job import Job, Options, Shared, run_job
-from scoutcache.warming.lines import BadLine, Beyond, Item, read_lines
+from scoutcache.warming.job import Drawn, Job, Options, Shared, run_job
+from scoutcache.warming.lines import WAITING, BadLine, Beyond, Item, Waiting, lines_at_hand, read_lines
 from scoutcache.warming.records import NoSource, WarmError, WarmResult
 from scoutcache.warming.resume import Record
 from scoutcache.warming.sources import generated, within
@@ -66,8 +70,10 @@ def warm_from(
     with _opened(source) as (lines, part):
         read = read_lines(lines, called=options.get("call") is not None, json_lines=_is_json_lines(source))
         matching = Matching(read, wanted)
+        items = matching.items()
+        at_once = batched(items) if options.get("rate") is None else unbatched(items)
         called = [*name, str(source) if isinstance(source, str | Path) else "-", pattern]
-        result = fill(cache, matching.items(), name=called, part=part, **options)
+        result = fill(cache, at_once, name=called, part=part, **options)
         result.unmatched = matching.others
         return result
 
@@ -83,7 +89,7 @@ def warm_generated(cache: Cache, function: Callable[..., Any], *, pattern: str =
         raise ConfigError("a generator makes again what was done, so with a budget it gets no further by resuming",
                           hint="leave out --resume or --budget, or name keys for a function")  # fmt: skip
     matching = Matching(within(budget, generated(function)), Pattern.parse(pattern))
-    result = fill(cache, matching.items(), **options)
+    result = fill(cache, unbatched(matching.items()), **options)
     result.unmatched = matching.others
     return result
 
@@ -91,21 +97,21 @@ def warm_generated(cache: Cache, function: Callable[..., Any], *, pattern: str =
 class Matching:
     """Of *read* what matches *wanted*, and bad lines; *others* counts what doesn't."""
 
-    def __init__(self, read: Iterable[Item | BadLine], wanted: Pattern) -> None:
+    def __init__(self, read: Iterable[Item | BadLine | Waiting], wanted: Pattern) -> None:
         self._read, self._wanted = read, wanted
         self.others = 0
 
-    def items(self) -> Iterator[Item | BadLine]:
+    def items(self) -> Iterator[Item | BadLine | Waiting]:
         """They, one after the other."""
         for item in self._read:
-            if isinstance(item, BadLine | Beyond) or self._wanted.matches(item.key):
+            if isinstance(item, BadLine | Beyond | Waiting) or self._wanted.matches(item.key):
                 yield item
             else:
                 self.others += 1
 
 
 def fill(
-    cache: Cache, items: Iterator[Item | BadLine], *, name: Sequence[str] = (),
+    cache: Cache, items: Iterator[Drawn], *, name: Sequence[str] = (),
     part: Callable[[], float | None] = lambda: None, **options: Any,
 ) -> WarmResult:  # fmt: skip
     """`warm_from` with items that are read already, of a source called *name*, *part* of which has been read."""
@@ -142,9 +148,9 @@ def _name_of(call: Any) -> str | None:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes], Callable[[], float | None]]]:
+def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes | Waiting], Callable[[], float | None]]]:
     if not isinstance(source, str | Path):
-        yield source, lambda: None
+        yield _lines_in(source), lambda: None
         return
     try:
         opened = Path(source).open("rb")  # noqa: SIM115  # what raises beyond this is no fault of the file's name
@@ -156,6 +162,15 @@ def _opened(source: Source) -> Iterator[tuple[Iterable[str | bytes], Callable[[]
         size = os.fstat(file.fileno()).st_size
         seekable = file.seekable()
         yield _lines_of(source, file), lambda: min(file.tell() / size, 1.0) if seekable and size else None
+
+
+def _lines_in(source: Iterable[str | bytes]) -> Iterable[str | bytes | Waiting]:
+    """The lines of what was given; what isn't known to have them at hand may take long for each."""
+    if isinstance(source, list | tuple):
+        return source
+    if isinstance(source, BufferedIOBase):
+        return lines_at_hand(source)
+    return chain.from_iterable((line, WAITING) for line in source)
 
 
 def _lines_of(source: str | Path, file: BinaryIO) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -22,9 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from xxhash import xxh3_64_intdigest
 
+from scoutcache.calls.calls import Options as CallOptions
 from scoutcache.calls.listing import tiers_with
 from scoutcache.entry import MISSING, NAMESPACE_MARK, Ref
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable, WarmingError
+from scoutcache.warming.batches import Batch
 from scoutcache.warming.budget import Budget
 from scoutcache.warming.functions import asked
 from scoutcache.warming.lines import BadLine, Beyond, Item
@@ -73,6 +75,10 @@ class Options:
             raise ConfigError(f"retries: expected 0 or more, not {self.retries}")
 
 
+Drawn = Item | BadLine | Batch
+"""What is worked on at once."""
+
+
 class Shared:
     """An iterator that several threads draw from; it ends early once *going* says no.
 
@@ -80,7 +86,7 @@ class Shared:
     depends on ends the entry.  Whoever draws closes its own iterator, whatever becomes of the work.
     """
 
-    def __init__(self, items: Iterator[Item | BadLine], going: Callable[[], bool] = lambda: True) -> None:
+    def __init__(self, items: Iterator[Drawn], going: Callable[[], bool] = lambda: True) -> None:
         self._items, self._going = items, going
         self._lock = threading.Lock()
         self._changed = threading.Condition()
@@ -88,7 +94,7 @@ class Shared:
         self._drawn = 0
         self.stopped = False
 
-    def __iter__(self) -> Generator[Item | BadLine, None, None]:
+    def __iter__(self) -> Generator[Drawn, None, None]:
         while True:
             with self._lock:
                 ended = self.stopped or not self._going()
@@ -112,7 +118,7 @@ class Shared:
             self.stopped = True
             self._changed.notify_all()
 
-    def _await_turn(self, item: Item | BadLine, number: int) -> bool:
+    def _await_turn(self, item: Drawn, number: int) -> bool:
         if isinstance(item, Item) and item.options.get("depends_on"):
             with self._changed:
                 self._changed.wait_for(lambda: self.stopped or min(self._under_way) == number)
@@ -205,6 +211,21 @@ class Job:
         self._untaken = 0
         self.done(item)
 
+    def store_together(self, items: Sequence[Item]) -> bool:
+        """Store values of equal options by one write; whether that can be told of all of them."""
+        options = items[0].options
+        calls = self.cache._calls
+        try:
+            pairs = [(item.key, item.value) for item in items]
+            taken = self.cache._run(calls.set_many(pairs, CallOptions(**options, since=self.cache.position())))
+        except CacheError:  # which of them failed, each alone tells
+            return False
+        if taken < len(items):
+            return False
+        self._untaken = 0
+        self.done(*items)
+        return True
+
     def _taken_in_part(self, item: Item, problem: TierUnavailable, since: float) -> None:
         """Note that a tier did not take it; raises *problem* where none did, `NothingTaken` where that goes on so."""
         core = self.cache._core
@@ -220,11 +241,12 @@ class Job:
                 raise NothingTaken(problem, self.result.warmed) from problem
         raise problem
 
-    def done(self, item: Item, *, skipped: str | None = None) -> None:
-        """The item is in the cache, by our doing or (*skipped*) not."""
+    def done(self, *items: Item, skipped: str | None = None) -> None:
+        """They are in the cache, by our doing or (*skipped*) not."""
         if self._record is not None:
-            self._record.add(item)
-        self._count(item, skipped=skipped)
+            self._record.add(items)
+        for item in items:
+            self._count(item, skipped=skipped)
 
     def failed(self, item: Item | BadLine, problem: BaseException) -> None:
         """It can't be done."""
@@ -318,9 +340,12 @@ def _stopping(items: Shared) -> Iterator[None]:
         raise
 
 
-def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
+def _work_on(job: Job, items: Iterator[Drawn]) -> None:
     for item in items:
-        try:
+        if isinstance(item, Batch):
+            _work_on_batch(job, item)
+            continue
+        with _failing(job, item):
             job.look()
             if not job.wanted(item):
                 continue
@@ -329,10 +354,32 @@ def _work_on(job: Job, items: Iterator[Item | BadLine]) -> None:
                 job.options.wait(pause)
             since, value = _valued(job, item)
             job.store(item, value, since)
-        except (ConfigError, NothingTaken):
-            raise  # what was asked for can't be done for any key
-        except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
-            job.failed(item, problem)
+
+
+def _work_on_batch(job: Job, batch: Batch) -> None:
+    """Values that need no computing: those that are wanted by one write, or one by one, so that each tells its own."""
+    job.look()
+    wanted = []
+    for item in batch.items:
+        with _failing(job, item):
+            if job.wanted(item):
+                wanted.append(item)
+    if len(wanted) > 1 and job.store_together(wanted):
+        return
+    for item in wanted:
+        with _failing(job, item):
+            job.store(item, item.value, job.cache.position())
+
+
+@contextmanager
+def _failing(job: Job, item: Item | BadLine) -> Iterator[None]:
+    """What is raised is told of that item, but for what can't be done for any key."""
+    try:
+        yield
+    except (ConfigError, NothingTaken):
+        raise
+    except Exception as problem:  # noqa: BLE001  # the user's function raises what it likes: that key failed
+        job.failed(item, problem)
 
 
 def _valued(job: Job, item: Item) -> tuple[Any, Any]:
@@ -391,9 +438,12 @@ async def _work_async(job: Job, items: Shared) -> None:
             drawn.close()
 
 
-async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
+async def _work_on_async(job: Job, items: Iterator[Drawn]) -> None:
     while (item := await asyncio.to_thread(next, items, None)) is not None:
-        try:
+        if isinstance(item, Batch):
+            await asyncio.to_thread(_work_on_batch, job, item)
+            continue
+        with _failing(job, item):
             await asyncio.to_thread(job.look)
             if not await asyncio.to_thread(job.wanted, item):
                 continue
@@ -402,10 +452,6 @@ async def _work_on_async(job: Job, items: Iterator[Item | BadLine]) -> None:
                 await _pause(job, pause)
             since, value = await _valued_async(job, item)
             await asyncio.to_thread(job.store, item, value, since)
-        except (ConfigError, NothingTaken):
-            raise
-        except Exception as problem:  # noqa: BLE001 (the user's function raises what it likes: that key failed)
-            job.failed(item, problem)
 
 
 async def _valued_async(job: Job, item: Item) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from typing import Any, Final, NamedTuple, NoReturn
 
 from scoutcache.entry import MISSING
@@ -21,7 +22,7 @@ from scoutcache.errors import CacheError
 from scoutcache.keys import check_tag, key_text
 from scoutcache.ttl import parse_ttl
 
-__all__ = ["BadLine", "Beyond", "Item", "item_of", "read_lines", "strict_json"]
+__all__ = ["WAITING", "BadLine", "Beyond", "Item", "Waiting", "item_of", "lines_at_hand", "read_lines", "strict_json"]
 
 _FIELDS: Final = frozenset({"key", "value", "ttl", "stale_ttl", "tags", "depends_on", "cost", "namespace"})
 _OPTIONS: Final = _FIELDS - {"key", "value"}
@@ -38,6 +39,8 @@ class Item:
     options: dict[str, Any] = field(default_factory=dict)
     made: bool = False
     """Did a generator give it, so that its value was a call?"""
+    size: int = field(default=0, compare=False)
+    """Characters or bytes of its line."""
 
 
 class Beyond(Item):
@@ -54,15 +57,43 @@ class BadLine(NamedTuple):
     error: str
 
 
+class Waiting:
+    """Stands in a source where nothing more is at hand, and the next line may take long to come."""
+
+
+WAITING: Final = Waiting()
+_AT_ONCE: Final = 1 << 16
+
+
+def lines_at_hand(stream: BufferedIOBase) -> Iterator[bytes | Waiting]:
+    """The lines of *stream*, each as soon as it is there."""
+    begun: list[bytes] = []
+    while data := stream.read1(_AT_ONCE):
+        *lines, rest = data.split(b"\n")
+        if lines:
+            yield b"".join([*begun, lines[0]])
+            yield from lines[1:]
+            begun = []
+        begun.append(rest)
+        yield WAITING
+    if last := b"".join(begun):
+        yield last
+
+
 def read_lines(
-    source: Iterable[str | bytes], *, called: bool = True, json_lines: bool = False
-) -> Iterator[Item | BadLine]:
+    source: Iterable[str | bytes | Waiting], *, called: bool = True, json_lines: bool = False
+) -> Iterator[Item | BadLine | Waiting]:
     """Each line's item, or what is wrong with it; memory stays flat.
 
     *called* says whether a function gives the values of keys that stand alone, *json_lines* that the source is called
     JSON Lines.
     """
-    for number, raw in enumerate(source, 1):
+    number = 0
+    for raw in source:
+        if isinstance(raw, Waiting):
+            yield raw
+            continue
+        number += 1
         key: str | None = None
         try:
             text = (raw.decode("utf-8") if isinstance(raw, bytes) else raw).strip("\r\n")
@@ -74,7 +105,7 @@ def read_lines(
                 json_lines = True
                 data = _object(text)
                 key = data["key"] if isinstance(data.get("key"), str) else None
-                yield item_of(number, data)
+                yield item_of(number, data, len(text))
             elif json_lines and not called:
                 yield BadLine(number, None, _NO_OBJECT)
             else:
@@ -133,7 +164,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def item_of(number: int, data: dict[str, Any]) -> Item:
+def item_of(number: int, data: dict[str, Any], size: int = 0) -> Item:
     """The item that an object with these fields is; raises ValueError or `CacheError` for one that can't be."""
     if unknown := sorted(data.keys() - _FIELDS):
         raise ValueError(f"unknown field {unknown[0]!r:.80}: expected {', '.join(sorted(_FIELDS))}")
@@ -141,7 +172,7 @@ def item_of(number: int, data: dict[str, Any]) -> Item:
         raise ValueError("no field 'key'")
     options = {name: data[name] for name in data.keys() & _OPTIONS if data[name] is not None}
     _check(options)
-    return Item(number, key_text(data["key"]), data.get("value", MISSING), options)
+    return Item(number, key_text(data["key"]), data.get("value", MISSING), options, size=size)
 
 
 def _check(options: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,10 +49,11 @@ class Record:
         """Was *item*, as it is, done before the interruption?"""
         return bool(self._done) and _mark(item) in self._done
 
-    def add(self, item: Item) -> None:
-        """*item* is done."""
+    def add(self, items: Iterable[Item]) -> None:
+        """They are done."""
+        marks = "".join([f"{_mark(item)}\n" for item in items]).encode()
         with self._lock:
-            os.write(self._handle, f"{_mark(item)}\n".encode())
+            os.write(self._handle, marks)
 
     def close(self, *, finished: bool) -> None:
         """Let go of the file; *finished* removes it, for there is nothing to go on with."""

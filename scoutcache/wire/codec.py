@@ -26,7 +26,7 @@ from scoutcache.wire.envelope import NAME, SET_ID, UNREADABLE, Body, check, key_
 from scoutcache.wire.integrity import Keyring
 from scoutcache.wire.resident import ATOMS, resident_size, written_size
 from scoutcache.wire.serializers import Serializers, name_of, number_of, register_serializer
-from scoutcache.wire.unknown import UnknownDictionary, UnknownType
+from scoutcache.wire.unknown import UnknownDictionary, UnknownType, Unread
 
 __all__ = [
     "Codec", "CodecSettings", "Opened", "UnknownDictionary", "UnknownType", "register_serializer", "register_type",
@@ -217,6 +217,19 @@ class Codec:
 
     # -- bytes to entries
 
+    def anew(self, ref: Ref, sealed: Sealed) -> tuple[Header, Live, Encoded | None]:
+        """What an entry is to be sealed from again, with another header, though its value can't be read here.
+
+        Raises `CorruptEntry`, and `UnknownType` for one that can't be expanded.
+        """
+        try:
+            opened = self.open(ref, sealed)
+        except UnknownType as error:
+            if error.unread is None or (payload := error.unread.payload) is None:
+                raise
+            return error.unread.header, Live(payload, None, len(payload)), Encoded(error.unread.coding, payload)
+        return opened.header, opened.live, None
+
     def header(self, ref: Ref | None, head: bytes) -> Header:
         """The header alone, from a head or a beginning of one that holds it (`envelope.header_length` bytes).
 
@@ -254,12 +267,17 @@ class Codec:
             raise CorruptEntry(f"the entry has {raw_size} bytes, more than the {self._max_value} allowed")
         if parts or count:
             payload = chunks.join(Table(payload, count), parts, self._keyring)
-        if compression or len(payload) != raw_size:
-            payload = self._compressor.expand(compression, payload, raw_size, dictionary)
-        decode = self._decoders.get(serializer) or self._serializers.decoder(serializer)
+        expanded = None
         try:
+            if compression or len(payload) != raw_size:
+                payload = self._compressor.expand(compression, payload, raw_size, dictionary)
+            expanded = payload
+            decode = self._decoders.get(serializer) or self._serializers.decoder(serializer)
             value = decode(payload)
-        except (UnknownType, CorruptEntry):
+        except UnknownType as error:
+            error.unread = Unread(header, serializer, compression, expanded)
+            raise
+        except CorruptEntry:
             raise
         except Exception as error:
             # Decoders, registered ones among them, raise what they like (RecursionError and MemoryError too).

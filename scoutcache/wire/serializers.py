@@ -226,8 +226,8 @@ class Serializers:
 
 
 def name_of(number: int) -> str:
-    """The serializer's name for people."""
-    return _NAMES.get(number) or next(each.name for each in _CUSTOM.values() if each.number == number)
+    """The serializer's name for people; its number where it isn't registered here."""
+    return _NAMES.get(number) or next((each.name for each in _CUSTOM.values() if each.number == number), str(number))
 
 
 def number_of(name: str) -> int:

@@ -477,3 +477,22 @@ def test_on_a_cluster_messages_are_heard_from_any_node(
             server.cli("PUBLISH", CHANNEL, b'{"type": "key", "key": "k"}')
             until(lambda: cache.get("k") is None, "it is gone")
         assert not cache.invalidate("k*").failed
+
+
+class TestFrozen:
+    """A server that takes connections and never says a word."""
+
+    @pytest.fixture
+    def mute(self) -> Iterator[str]:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            yield f"redis://127.0.0.1:{listening.getsockname()[1]}/0"
+
+    @pytest.mark.parametrize("tracking", [False, True])
+    def test_neither_opening_nor_closing_waits_for_it_once_more(
+        self, tracking: bool, mute: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(channel_of_others, "QUIET", 20.0)  # what another wait would take
+        began = time.monotonic()
+        with Cache({"redis": {"url": mute, "timeout": 0.25, "tracking": tracking}}, directory=tmp_path) as cache:
+            cache.set("a", 1)
+        assert time.monotonic() - began < 10.0

@@ -373,7 +373,7 @@ def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
     assert (process.returncode, out, err) == (code, "", "")
 
 
-@pytest.mark.parametrize("module", ["scoutcache.cli.collecting", "scoutcache.cli.main"])
+@pytest.mark.parametrize("module", ["scoutcache.cli.collecting", "scoutcache.cli.main", "scoutcache.cli.errors"])
 def test_who_interrupts_a_command_that_is_being_loaded_sees_no_traceback(module):
     script = (
         "import builtins, os, signal\n"
@@ -387,7 +387,28 @@ def test_who_interrupts_a_command_that_is_being_loaded_sees_no_traceback(module)
         "main()\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
-    assert (ran.returncode, ran.stdout, ran.stderr) == (-signal.SIGINT, "", "")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (130, "", "")
+
+
+def test_who_interrupts_a_command_at_its_very_end_sees_no_traceback(directory):
+    script = (
+        "import atexit, os, signal, sys\n"
+        "from scoutcache.__main__ import main\n"
+        "sys.argv = ['scoutcache', 'keys', '--directory', sys.argv[1]]\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "atexit.register(os.kill, os.getpid(), signal.SIGINT)\n"
+        "sys.exit(main())\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, str(directory)], capture_output=True, text=True, timeout=60,
+                         check=False)  # fmt: skip
+    assert (ran.returncode, ran.stderr) == (130, "")
+
+
+def test_nothing_that_takes_long_is_loaded_before_an_interrupt_is_seen_to():
+    script = "import sys; before = set(sys.modules); import scoutcache.__main__; print(set(sys.modules) - before)"
+    ran = subprocess.run([sys.executable, "-S", "-c", f"import sys; sys.path[:0] = {sys.path!r}; {script}"],
+                         capture_output=True, text=True, timeout=60, check=True)  # fmt: skip
+    assert "'typing'" not in ran.stdout
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,25 @@ class TestRefused:
         assert "maxmemory-policy allkeys-lru" in ran.err
         assert ran.err.count("oom: ") == 1
 
+    def test_what_can_be_pruned_is(self, cli, start_redis, workplace, monkeypatch):
+        """A full server removes, and can't be told that a tag is forgotten."""
+        server = start_redis("--maxmemory-policy", "noeviction")
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        for key, tags in (("a", ("dead",)), ("b", ("unused",))):
+            assert cli("set", key, "1", *(word for tag in tags for word in ("--tag", tag))).code == 0
+        assert cli("invalidate", "--tag", "dead").code == 0
+        assert cli("delete", "b").code == 0
+        server.cli("CONFIG", "SET", "maxmemory", "1")
+        ran = cli("prune", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["pruned"], found["unused_tags"]) == (3, 2, 0), ran.err
+        assert list(found["failed"]) == ["redis"]
+        assert ran.err.startswith("warning: the redis tier refused it: oom: ")
+        assert ran.err.count("oom: ") == ran.err.count("hint: ") == 1
+        server.cli("CONFIG", "SET", "maxmemory", "0")
+        assert json.loads(cli("prune", "--json").out)["unused_tags"] > 0
+
 
 COMMANDS = [
     ("stats",), ("keys",), ("inspect", "a"), ("explain", "a"), ("get", "a"), ("set", "a", "1"), ("delete", "a"),

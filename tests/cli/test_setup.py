@@ -266,6 +266,19 @@ class TestTrust:
         assert (ran.code, ran.out) == (2, "")
         assert "nowhere:Tier" in ran.err
         assert "--config" in ran.err
+        assert cli("stats", "--quiet") == ran
+
+    def test_a_task_is_named_with_the_remedy_whatever_the_command(self, cli, workplace):
+        place = workplace / "scoutcache.toml"
+        place.write_text('[[tasks]]\ntask_id = "morning"\npattern = "page:*"\nsource = "pages:load"\n')
+        told = f"error: {place} was found, not named, and runs code: tasks: pages:load ({place})\n"
+        for command in (("get", "page:a"), ("keys", "-q"), ("set", "page:a", "1"), ("invalidate", "page:*", "--quiet")):
+            ran = cli(*command)
+            assert (ran.code, ran.err) == (2, f"{told}hint: if you trust it: --config {place}\n")
+
+    def test_what_is_to_be_trusted_is_said_with_the_question(self, workplace, terminal):
+        (workplace / "scoutcache.toml").write_text(self.CONFIG)
+        assert "nowhere:Tier" in terminal("stats", "--quiet", keys="n\n").out
 
     def test_a_file_that_was_named_is_trusted(self, cli, workplace):
         (workplace / "named.toml").write_text(self.CONFIG)

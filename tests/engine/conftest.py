@@ -37,6 +37,7 @@ from scoutcache.entry import NEVER, Live, Ref, Row, Sealed
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
+from scoutcache.wire.unknown import UnknownType, Unread
 
 NS = "ns"
 
@@ -297,3 +298,21 @@ def shared() -> FakeWorld:
 def make_world():
     """A world of other tiers, or with other settings."""
     return FakeWorld
+
+
+@pytest.fixture
+def foreign(monkeypatch):
+    """From now on a process can read no value, and with *expands* False not even its bytes."""
+
+    def begin(world, *, expands):
+        real = world.world.codec.open
+
+        def refuse(ref, sealed, tier=""):
+            opened = real(ref, sealed, tier)
+            error = UnknownType("a class nobody told us of")
+            error.unread = Unread(opened.header, opened.coding, opened.packing, opened.payload if expands else None)
+            raise error
+
+        monkeypatch.setattr(world.world.codec, "open", refuse)
+
+    return begin

@@ -51,6 +51,14 @@ def test_the_server_is_given_what_it_could_not_take(shared, amends, doubt, serve
     assert [(one.kind, one.names) for one in shared.messages] == [("written", ("k",))]
 
 
+def test_what_this_process_cannot_read_is_given_as_it_is(shared, amends, server, missed, foreign, monkeypatch):
+    """A command makes good what an application owed, and has none of its classes."""
+    foreign(shared, expands=True)
+    shared.drive(amends.make(SERVER))
+    monkeypatch.undo()
+    assert shared.world.codec.open(missed, server.rows[missed].sealed).value == "new"
+
+
 def test_where_its_time_is_over_the_older_entry_goes_with_what_is_given(shared, amends, missed):
     """A row that a script refuses ends what is older only if it says so."""
     shared.drive(amends.make(SERVER))

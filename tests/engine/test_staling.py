@@ -97,3 +97,20 @@ def test_where_nobody_can_say_whether_anything_depends_on_a_key_its_mark_is_owed
     world.authority_down = True
     assert world.drive(staling.dependents("ns", ["k"], "mark_stale", None)) == {"disk": "locked"}
     assert world.world.doubts[1].owed == [Renew("ns", [KEY_MARK + "k"])]
+
+
+def test_what_this_process_cannot_read_is_marked_all_the_same(world, staling, kept, foreign, monkeypatch):
+    """Rule 6."""
+    foreign(world, expands=True)
+    world.drive(staling.mark([kept]))
+    row = world.disk.rows[kept]
+    monkeypatch.undo()
+    assert row.header.fresh_until == world.now
+    assert world.world.codec.open(kept, row.sealed).value == "value"
+
+
+def test_what_can_be_neither_read_nor_written_again_is_removed(world, staling, kept, foreign):
+    """Rule 6."""
+    foreign(world, expands=False)
+    world.drive(staling.mark([kept]))
+    assert kept not in world.disk.rows

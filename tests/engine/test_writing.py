@@ -199,7 +199,9 @@ def test_it_is_not_where_another_value_came_between_the_look_and_the_write(famil
     assert family.put("child", "after", depends_on=["parent"], began=late)
 
 
-@pytest.mark.parametrize(("old", "new"), [(1, 1.0), (1, True), ((1,), (True,)), ((1, (0,)), (1, (0.0,)))])
+@pytest.mark.parametrize(
+    ("old", "new"), [(1, 1.0), (1, True), ((1,), (True,)), ((1, (0,)), (1, (0.0,))), ([1], b"\x91\x01")]
+)
 def test_equal_is_what_is_stored_and_not_what_python_calls_equal(world, old, new):
     world.put("parent", old)
     world.put("child", "derived", depends_on=["parent"])

@@ -67,9 +67,8 @@ def test_an_alert_stands_as_one(cache, scrape):
 
 
 def test_its_own_text_is_what_the_client_writes(cache):
-    from tests.insight.live.test_metrics import read
-
     from scoutcache.insight.live.metrics import exposition, families
+    from tests.insight.live.test_metrics import read
 
     cache.set('we"ird\\:a', 1)
     cache.get('we"ird\\:a')

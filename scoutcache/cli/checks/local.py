@@ -210,7 +210,8 @@ def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
                     yield from _tier(cache._core, tier, lacking=lacking)
             if cache._core.owing():
                 detail = "what was changed while the server was away is yet to be made good there"
-                yield Check("redis debts", "warn", detail, "run anything that may write, scoutcache prune for one")
+                yield Check("redis debts", "warn", detail,
+                            "once it takes writes, run anything that may write, scoutcache prune for one")  # fmt: skip
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 

@@ -13,9 +13,9 @@ import typer
 from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
 from scoutcache.cli.commands.keys import check_tier
 from scoutcache.cli.errors import FAILED, Usage, read
-from scoutcache.cli.opening import answered, failures
+from scoutcache.cli.opening import answered, failures, part
 from scoutcache.cli.options import command
-from scoutcache.cli.printing.removed import failed
+from scoutcache.cli.printing.removed import failed, warn_of
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import Session
 from scoutcache.errors import TierUnavailable
@@ -145,7 +145,7 @@ def prune(
 
     A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
     changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
-    asked, 10 when none could.
+    asked, or did a part of it only (one that is full can't be told which tags are forgotten), 10 when none could.
     """
     age = None if older_than is None else read("--older-than", parse_duration, older_than)
     limit = None if max_size is None else read("--max-size", parse_size, max_size)
@@ -165,12 +165,16 @@ def prune(
         ]  # fmt: skip
         code = answered(core, away, tier)
         tags = forget_unused_tags(core, dry_run=dry_run) if tier is None and not away else 0
+        code = code or part(away)
+        session.said.update(away.values())  # it is told below
     names = dict.fromkeys([*_COUNTED, *(name for row in counts for name in row if name != "name")])
     total: dict[str, Any] = {name: sum(cast("int", row.get(name, 0)) for row in counts) for name in names}
     session.out.record(
         {**total, "pruned": sum(total.values()), "unused_tags": tags, "dry_run": dry_run, "tiers": counts,
          **({"failed": dict(away)} if away else {})}
     )  # fmt: skip
+    for name, reason in away.items():
+        warn_of(session, name, reason)
     return code
 
 

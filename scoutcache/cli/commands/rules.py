@@ -32,6 +32,7 @@ _LISTED: Final = (
     "total_invalidations",
 )  # fmt: skip
 _RAN: Final = ("rule_id", "action", "target", "matched", "invalidated")
+_NONE: Final = "no rules are configured: they stand under [[rules]] in scoutcache.toml, as scoutcache config init shows"
 
 EventName = Annotated[str, typer.Argument(metavar="EVENT", help="What happened, such as db.users.updated.")]
 Fields = Annotated[
@@ -117,8 +118,8 @@ def _check_names(session: Session, names: Sequence[str]) -> None:
     known = [name for rule in session.config.rules for name in (rule.rule_id, rule.name)]
     for name in names:
         if name not in known:
-            rules = f"there are: {', '.join(rule.rule_id for rule in session.config.rules) or 'none'}"
-            raise Usage(f"there is no rule {name!r:.200}", hint=did_you_mean(name, known, rules))
+            rules = f"there are: {', '.join(rule.rule_id for rule in session.config.rules)}"
+            raise Usage(f"there is no rule {name!r:.200}", hint=did_you_mean(name, known, rules if known else _NONE))
 
 
 @command(

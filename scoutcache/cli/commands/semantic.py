@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scoutcache.cli.errors import MISSED, NOT_FOUND, UNREACHABLE, CommandError, Usage
+from scoutcache.cli.errors import MISSED, NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage
 from scoutcache.cli.opening import check_absence, failures
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.semantic_options import (
@@ -236,7 +236,7 @@ def calibrate(
     """Measure precision, recall and false hits among negatives by threshold, with 95 % intervals.
 
     Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
-    no threshold reaches ends with exit code 99.
+    no threshold reaches ends with exit code 99. A file with a line that is no pair isn't measured: exit code 1.
     """
     from scoutcache.cli.calibrating import calibrated, chart
 
@@ -265,23 +265,29 @@ def calibrate(
     scoutcache semantic label pairs.csv.gz -m gpt-4o -s system='be brief' --json
     """,
 )
-def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> None:
+def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> int | None:
     """Take pairs of queries, labelled with whether one answer serves both, as evidence in a scope.
 
     Where one of two that are the same was answered, the other is from now on answered by it. An answer that is wrong
     for the other isn't served to queries as far away or farther. The policy verified learns from all pairs, as if they
-    were requests: give them as they come in your traffic. The same pairs again change nothing.
+    were requests: give them as they come in your traffic. The same pairs again change nothing. Lines that are no pairs
+    are named, and the rest is taken: exit code 3.
     """
     from scoutcache.cli.calibrating import read_pairs
 
-    rows, wanted = read_pairs(pairs), scope_of("label", model, scope)
+    (rows, bad), wanted = read_pairs(pairs), scope_of("label", model, scope)
+    if not rows:
+        raise CommandError(f"{bad[0]}; no line is a pair", hint="expected rows below the header query,other,same")
     with session.cache() as cache:
         with session.working(f"labelling {counted(len(rows), 'pair')}"):
             found = cache.semantic.label(rows, **wanted)
         namespace = cache.config.namespace
     told = f"{counted(found.pairs, 'pair')}, {found.learned:,} of them new: {counted(found.evidence, 'time')} evidence"
     told += f" of an answer, {counted(found.aliases, 'new way')} to ask"
-    session.done(told, {"namespace": namespace, **found._asdict()})
+    session.done(told, {"namespace": namespace, **found._asdict(), "failed": len(bad)})
+    for line in bad:
+        session.warn(line)
+    return PARTLY if bad else None
 
 
 @command(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
 _COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
+_NO_TASKS: Final = "no tasks are configured: [[tasks]] in scoutcache.toml, as scoutcache config init shows"
 _ASKED: Final = "values that a function or --http gives key by key, which a file or a generator doesn't"
 
 
@@ -241,7 +242,7 @@ def _check_tasks(session: Session, names: tuple[str, ...]) -> None:
     known = [name for task in session.config.tasks for name in (task.name, task.task_id) if name]
     for name in names:
         if name not in known:
-            tasks = f"the tasks are {', '.join(dict.fromkeys(known))}" if known else "no tasks are configured"
+            tasks = f"the tasks are {', '.join(dict.fromkeys(known))}" if known else _NO_TASKS
             raise Usage(f"there is no warming task {name!r:.200}", hint=did_you_mean(name, known, tasks))
 
 

@@ -135,6 +135,11 @@ class TestRun:
         assert said in ran.err
         assert left(cli) == before
 
+    def test_where_no_rules_are_configured_that_is_said(self, cli, workplace):
+        ran = cli("rules", "run", "nosuch")
+        assert (ran.code, ran.out) == (2, "")
+        assert "hint: no rules are configured: they stand under [[rules]]" in ran.err
+
     def test_a_configuration_without_time_rules_has_nothing_to_do(self, cli, workplace):
         ran = cli("rules", "run", "--due", "--directory", "nowhere")
         assert ran == (0, "", "no time rules are configured: nothing to do\n")

@@ -150,13 +150,36 @@ def test_calibrate_draws_a_chart(cli, pairs):
     [("a,b\n1,2\n", "no column"), ("query,other,same\n", "holds no pairs"), ("query,other,same\na,b,maybe\n", "line 2"),
      ("query,other,same\n,b,1\n", "line 2")],
 )  # fmt: skip
-def test_calibrate_names_what_is_wrong_with_a_file(cli, workplace, text, said):
+@pytest.mark.parametrize("command", [("calibrate",), ("label", "-m", "gpt")])
+def test_what_is_wrong_with_a_file_of_pairs_is_named(cli, workplace, command, text, said):
     (workplace / "p.csv").write_text(text)
-    ran = cli("semantic", "calibrate", "p.csv")
+    ran = cli("semantic", *command, "p.csv")
     assert (ran.code, ran.out) == (1, "")
     assert said in ran.err
-    absent = cli("semantic", "calibrate", "absent.csv")
+    absent = cli("semantic", *command, "absent.csv")
     assert (absent.code, absent.err.startswith("error: no such file")) == (2, True)
+
+
+BROKEN = f"query,other,same\n{QUERY},{QUERY}?,1\na,b,maybe\n{'x' * 140_000},b,1\n{QUERY},something else,0\n,b,1\n"
+
+
+def test_a_line_that_is_no_pair_costs_a_label_only_itself(cli, workplace):
+    (workplace / "p.csv").write_text(BROKEN)
+    ran = cli("semantic", "label", "p.csv", "-m", "gpt", "--json")
+    assert ran.code == 3
+    assert (json.loads(ran.out)["pairs"], json.loads(ran.out)["failed"]) == (2, 3)
+    assert [line.partition(":")[0] for line in ran.err.splitlines()] == ["warning"] * 3
+    for line in (3, 4, 6):
+        assert f"p.csv, line {line}: " in ran.err
+
+
+def test_nothing_is_measured_without_a_line_and_all_of_them_are_named(cli, workplace):
+    (workplace / "p.csv").write_text(BROKEN)
+    ran = cli("semantic", "calibrate", "p.csv")
+    assert (ran.code, ran.out) == (1, "")
+    for line in (3, 4, 6):
+        assert f"p.csv, line {line}: " in ran.err
+    assert "hint: nothing is measured without these lines, for rates of a part would mislead" in ran.err
 
 
 def test_a_function_needs_no_preparing(cli):
