@@ -13,7 +13,7 @@ import sys
 __all__ = ["main"]
 
 _INTERRUPTED = 130
-"""The exit code of contract; `scoutcache.cli.errors` has it too, and is not loaded yet."""
+"""The exit code of what was interrupted; `scoutcache.cli.errors` has it too, and is not loaded yet."""
 
 
 def main() -> int:
