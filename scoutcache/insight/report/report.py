@@ -23,6 +23,7 @@ from scoutcache.insight.log.operations import Operations, end_of
 from scoutcache.insight.log.recounted import segment_of
 from scoutcache.insight.report import advice, counted, logged, packing, trend, trouble
 from scoutcache.insight.report.ages import ages_needed
+from scoutcache.insight.report.ended import ended_before
 from scoutcache.insight.report.savings import Savings, savings
 from scoutcache.insight.report.sections import LOG, Report, Section
 from scoutcache.insight.report.trend import Comparison
@@ -164,8 +165,9 @@ class _Source:
 
 def _made(found: _Read, acts: list[Line], levels: Levels) -> dict[str, Section]:
     """The sections by name, those about others last."""
-    made = {section.name: section for section in _sections(found, acts, levels)}
-    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made)
+    ended = ended_before(found.log, acts)
+    made = {section.name: section for section in _sections(found, acts, levels, sum(ended.values()))}
+    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made, ended)
     return made | {"recommendations": advice.recommendations(seen), "summary": _summary(found)}
 
 
@@ -180,7 +182,7 @@ def _order(by: By) -> tuple[str, ...]:
             f"by_{by}", *others, *_EXPLAINING)  # fmt: skip
 
 
-def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
+def _sections(found: _Read, acts: list[Line], levels: Levels, ended: int) -> list[Section]:
     counts, namespace, log, steps = found.counts, found.namespace, found.log, found.steps
     took = trouble.own_us(log)
     return [
@@ -188,7 +190,7 @@ def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
         trend.trend(found.periods, log.price),
         trend.movers(found.periods),
         counted.over_time(counts, namespace, steps, log.price),
-        counted.miss_reasons(counts, namespace),
+        counted.miss_reasons(counts, namespace, ended),
         logged.failures(log),
         *_groups(found),
         counted.latency(counts, namespace),
