@@ -10,7 +10,7 @@ import typer
 
 from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing import text
 from scoutcache.cli.printing.unread import tell_unread, telling_unread
 from scoutcache.cli.printing.writing import is_stdout, write_out
@@ -61,7 +61,7 @@ def advise(
     room = _room(budget)
     path = log_at(session, source)
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     memory = session.config.memory
     left_out, problems = Counter[str](), Problems()
     with telling_unread(session, problems):

@@ -11,7 +11,7 @@ import typer
 
 from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing.streams import file_named
 from scoutcache.cli.printing.unread import tell_log_off, tell_unread
 from scoutcache.cli.printing.writing import STDOUT, check_named, is_stdout, write_out
@@ -121,7 +121,7 @@ def _build(
     from scoutcache.insight.report.report import build_report
 
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,

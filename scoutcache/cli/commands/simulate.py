@@ -11,7 +11,7 @@ import typer
 
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing.streams import STDIN
 from scoutcache.cli.printing.unread import tell_unread, telling_unread
 from scoutcache.cli.printing.writing import is_stdout, write_out
@@ -146,7 +146,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     left_out: Counter[str] = Counter()
     problems = Problems()
     with telling_unread(session, problems), session.working("reading"):

@@ -29,7 +29,7 @@ from scoutcache.insight.report.sections import LOG, Report, Section
 from scoutcache.insight.report.trend import Comparison
 from scoutcache.insight.report.trouble import Levels
 from scoutcache.oplog.filing import LogFile
-from scoutcache.oplog.ledger import Counts, read_counts
+from scoutcache.oplog.ledger import Counts, counted_from, read_counts
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import By, Stats
@@ -80,7 +80,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
                  costs: float | None = None, *, now: float, namespace: str | None = None,
                  models: Mapping[str, float | None] | None = None, levels: Levels | None = None,
                  compare: Comparison | None = None, files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
-    """The report on everything since *since* (seconds since the epoch; None: all that is kept).
+    """The report on everything since the minute of *since* (seconds since the epoch; None: all that is kept).
 
     *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
     whose cost was not known when it was saved, *models* the prices in USD per million tokens of output by model, for
@@ -90,7 +90,9 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     counters, which are not looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not
     an error.
     """
-    now = now if since is None else max(now, since)  # of what is to come nothing is known
+    if since is not None:
+        since = counted_from(since, now)
+        now = max(now, since)  # of what is to come nothing is known
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
     until = end_of(since, now)
