@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from scoutcache import Cache
+
 SECRET = "hunter2-secret"
 
 
@@ -66,6 +68,25 @@ class TestOtherTiersAnswer:
         ran = away(*command)
         assert ran.code == 3
         assert ran.out or "m" in command
+        assert ran.err.count("unreachable") == 1
+
+    def test_what_models_were_asked_is_told_as_far_as_this_machine_knows(self, cli, server, workplace, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        with Cache() as cache:
+            cache.llm.record_metrics(model="gpt-4o", input_tokens=10)
+        there = json.loads(cli("llm", "stats", "--json").out)
+        server.kill()
+        ran = cli("llm", "stats", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["calls"], found["models"]) == (3, 1, there["models"])
+        assert ran.err.count("unreachable") == 1
+
+    def test_answers_by_meaning_are_counted_and_not_compared_with_what_cannot_be_asked(self, away):
+        pytest.importorskip("faiss")
+        ran = away("semantic", "stats", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["entries"], found["mended"]) == (3, 0, None)
         assert ran.err.count("unreachable") == 1
 
     def test_an_alert_goes_before_a_part(self, away):
