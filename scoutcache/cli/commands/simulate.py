@@ -71,9 +71,10 @@ def simulate(
 ) -> int | None:
     """Replay requests through other policies and sizes: the hit ratio each would have had.
 
-    Figures are exact. From a log, entries expire and are invalidated as they were, and all processes are taken for one
-    cache. A trace is a CSV with the header timestamp,key,size; of one with more requests than --sample-above, keys are
-    sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
+    Figures are exact. From a log, which is this machine's, entries expire and are invalidated as they were, and all
+    processes are taken for one cache. A trace is a CSV with the header timestamp,key,size; of one with more requests
+    than --sample-above, keys are sampled, and each ratio has its error. opt knows the future: no policy can do better
+    with entries of one size.
     """
     from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, check_sizes, curves, parse_sizes
 

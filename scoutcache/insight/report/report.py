@@ -79,7 +79,8 @@ class _Read:
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
                  models: Mapping[str, float | None] | None = None, levels: Levels | None = None,
-                 compare: Comparison | None = None, files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
+                 compare: Comparison | None = None, files: Sequence[LogFile] | None = None,
+                 one_machine: bool = False) -> Report:  # fmt: skip
     """The report on everything since the minute of *since* (seconds since the epoch; None: all that is kept).
 
     *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
@@ -87,7 +88,8 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
     keys with a tag ``model:NAME``; without either and without costs of entries, money is None.  *levels* are the alert
     levels.  *compare* is what the period is compared with: the one of the same length before it (the default when
     *since* is given), or its own first half with its second.  *files* are read in place of the directory's log and
-    counters, which are not looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not
+    counters, which are not looked at; every figure rests on the log then.  *one_machine* says that others share the
+    cache, whose figures are not in this.  Nothing recorded gives an empty report, not
     an error.
     """
     if since is not None:
@@ -121,7 +123,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
         operations.skipped_files + len(found.stats.unread),
-        dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
+        dict(found.stats.left_out if files is None else operations.left_out), operations.problems, one_machine,
     )  # fmt: skip
 
 
