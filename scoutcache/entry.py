@@ -88,6 +88,10 @@ def life_of(marks: Sequence[Mark], versions: Mapping[str, int]) -> Life:
     return "stale" if all(one is not None and same_life(mine, one) for mine, one in pairs) else "dead"
 
 
+MARKED: Final = "marked stale"
+"""The provenance of an entry that somebody ended before its time; of no other one has anybody said anything yet."""
+
+
 class Header(NamedTuple):
     """What is known of an entry besides its value.
 
@@ -105,8 +109,8 @@ class Header(NamedTuple):
     provenance: str | None = None
 
     def aged(self, now: float) -> Header:
-        """The same, stale from *now* on at the latest."""
-        return self if self.fresh_until <= now else self._replace(fresh_until=now)
+        """The same, stale from *now* on at the latest, and so that whoever misses it knows why."""
+        return self if self.fresh_until <= now else self._replace(fresh_until=now, provenance=MARKED)
 
     @property
     def tags(self) -> tuple[str, ...]:

@@ -77,15 +77,25 @@ class Agreement(Readings):
         return entries
 
     def compare(self, namespace: str) -> Flow[dict[str, int]]:
-        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry."""
+        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry.
+
+        Where a tier can't be asked for all it has, none is taken for gone.
+        """
         index = self.state.index(namespace)
         mark = yield from perform(Work(index.uncompared))
         generation = yield from perform(Work(index.generation))
         before = yield from perform(Work(index.places))
-        keys = yield from perform(Work(lambda: self._keys(namespace)))
+        away: list[object] = []
+        take_off = self.core.hooks.add("tier_down", away.append)
+        try:
+            keys = yield from perform(Work(lambda: self._keys(namespace)))
+        finally:
+            take_off()
         there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
         missing = [key for place, key in there.items() if place not in before]
         yield from self._take_in(namespace, index, missing)
+        if away:
+            return {"entries": len(there), "missing": len(missing), "ghosts": 0}
         # An entry that was being written when the rows were looked at is in neither list, and no ghost.
         ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from scoutcache.answers.comparing import alike
 from scoutcache.answers.evidence import observe
 from scoutcache.calls.calls import Options
+from scoutcache.calls.listing import known
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.idioms.alone import alone
@@ -120,7 +121,7 @@ def count_check(answering: Answering, namespace: str, rule: str, *, right: bool)
 
 def observed(answering: Answering, namespace: str) -> Flow[dict[str, Observed]]:
     """What the checks of each rule found, the latest last."""
-    held = yield from answering.calls.find(CHECKS, namespace)
+    held = yield from known(answering.calls, Ref(namespace, CHECKS))
     return _rules(None if held is None else held.value)
 
 

@@ -6,11 +6,16 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scoutcache.answers.answering import Answering, Judged
+from scoutcache.calls.listing import list_entries
+from scoutcache.core.core import Core
+from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.presets import LONGEST
-from scoutcache.meaning.scopes import asked, check_names
+from scoutcache.meaning.scopes import CHECKS, KEYS, asked, check_names
+from scoutcache.patterns import Pattern
 
 __all__ = ["explain", "stats"]
 
@@ -62,21 +67,29 @@ def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: 
 
 
 def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
-    """How many answers there are, and what decides; index and entries are compared for it, and made to agree."""
+    """How many answers there are, and what decides; index and entries are compared for it, and made to agree.
+
+    Where a tier can't be asked nothing is: what it may have would be taken for gone.
+    """
     from scoutcache.answers.checks import Observed, observed, rule_of
     from scoutcache.meaning.verified import AUDIT
 
     config, name = answering.core.config.semantic, answering.namespace(namespace)
-    yield from answering.settle(name)
-    compared = yield from answering.compare(name)
+    mended: int | None = None
+    if (yield from _all_answer(answering.core, name)):
+        yield from answering.settle(name)
+        compared = yield from answering.compare(name)
+        entries, mended = compared["entries"], compared["missing"] + compared["ghosts"]
+    else:
+        entries = yield from perform(Work(lambda: _held(answering.core, name)))
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))
     preset = answering.preset(None)
     rules = yield from observed(answering, name)
     checks = rules.get(rule_of(answering, preset, about["model"] or ""), Observed(0, 0))
     return {
-        "namespace": name, "entries": compared["entries"], "indexed": about["indexed"], "scopes": about["scopes"],
-        "mended": compared["missing"] + compared["ghosts"], "model": about["model"], "dimensions": about["dim"],
+        "namespace": name, "entries": entries, "indexed": about["indexed"], "scopes": about["scopes"],
+        "mended": mended, "model": about["model"], "dimensions": about["dim"],
         "index_bytes": about["bytes"], "configured_model": config.model, "policy": config.policy,
         "preset": config.preset, "threshold": preset.threshold, "gates": list(preset.gates),
         "max_error": config.max_error if config.policy == "verified" else None,
@@ -87,3 +100,19 @@ def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
              "error_rate_interval": found.interval} for rule, found in rules.items()
         ],
     }  # fmt: skip
+
+
+def _all_answer(core: Core, namespace: str) -> Flow[bool]:
+    """Can every tier below memory be asked now?"""
+    for level in core.world.lower:
+        try:
+            yield from effects.read(level, [Ref(namespace, CHECKS)])
+        except TierUnavailable as error:
+            core.world.down(error.tier, error)
+            return False
+    return True
+
+
+def _held(core: Core, namespace: str) -> int:
+    """How many answers the tiers that can be asked hold, valid or not."""
+    return sum(1 for _ in list_entries(core, namespace, Pattern.parse(KEYS), unchecked=True))

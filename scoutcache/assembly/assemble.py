@@ -167,6 +167,8 @@ class Assembly:
         self._moments.opened = follower.opened.messages
         versions.under_way = follower.opened.__bool__
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
+        if self._disk is not None:
+            self._disk.on_reclaim(world.ended)
         leases = self._make_leases() if world.leased else None
         ports = Ports(tiers, versions, follower.announce, self._clocks.wall, _threads(), leases)
         if self._remote is not None:

@@ -108,7 +108,7 @@ class Calls:
         reasons: dict[Ref, str] = {}
         found = (yield from core.reading.find_one(ref, reasons)) if core.config.enabled else None
         if found is not None and found.header.fresh_until <= core.world.now():
-            reasons.setdefault(ref, core.world.why_stale(ref))
+            reasons.setdefault(ref, core.world.why_stale(found.header))
             found = None
         if found is not None:
             self.recording.found(ref, found, began, making_us(key))
@@ -175,7 +175,7 @@ class Calls:
         now = self.core.world.now()
         stale = [ref for ref, one in found.items() if one.header.fresh_until <= now]
         for ref in stale:
-            reasons.setdefault(ref, self.core.world.why_stale(ref))
+            reasons.setdefault(ref, self.core.world.why_stale(found[ref].header))
             del found[ref]
         return found
 

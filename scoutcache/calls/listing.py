@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from scoutcache.calls.calls import Calls
 from scoutcache.core.core import Core
+from scoutcache.engine import effects
+from scoutcache.engine.effects import Flow
+from scoutcache.engine.reading import Found
 from scoutcache.entry import UNVERSIONED, Header, Life, Listed, Ref, life_of
-from scoutcache.errors import TierUnavailable
+from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.keys import asked_for, check_namespace, check_tag
 from scoutcache.patterns import Pattern
+from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
     from scoutcache.calls.walking import Walk
     from scoutcache.tiers.base import Tier
 
-__all__ = ["is_valid", "life", "list_entries", "list_keys", "scanned", "tiers_with"]
+__all__ = ["is_valid", "known", "life", "list_entries", "list_keys", "scanned", "tiers_with"]
 
 
 def tiers_with(core: Core, ref: Ref, since: float, without: str | None = None) -> list[str]:
@@ -32,6 +36,23 @@ def tiers_with(core: Core, ref: Ref, since: float, without: str | None = None) -
             if sealed is not None and core.world.codec.open(ref, sealed).header.created >= since:
                 found.append(tier.name)
     return found
+
+
+def known(calls: Calls, ref: Ref) -> Flow[Found | None]:
+    """The entry of *ref*; where nobody can say whether it is valid, what the tiers that answer have all the same.
+
+    For counts, which nothing invalidates.
+    """
+    found = yield from calls.find(ref.key, ref.namespace)
+    if found is not None:
+        return found
+    world, reasons = calls.core.world, dict[Ref, str]()
+    yield from calls.core.reading.find_one(ref, reasons, promote=False)
+    for level in world.lower if reasons.get(ref) == "unavailable" else ():
+        with suppress(TierUnavailable, CorruptEntry, UnknownType):
+            if (sealed := (yield from effects.read(level, [ref])).get(ref)) is not None:
+                return world.codec.open(ref, sealed, world.names[level])
+    return None
 
 
 def list_entries(

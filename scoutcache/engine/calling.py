@@ -26,7 +26,7 @@ from scoutcache.engine.writing import Entry, Moment, Writing
 from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
 
-__all__ = ["Calling", "Job", "Results", "Seen"]
+__all__ = ["Calling", "Job", "Results", "Seen", "joined_outcome"]
 
 
 class Results(NamedTuple):
@@ -136,6 +136,7 @@ class Calling:
                     wait_s=waited,
                 )  # fmt: skip
                 job.results.add(ref, one.live, outcome)
+                job.flight.found[ref] = one
 
     def _compute(self, job: Job, refs: Sequence[Ref], waited: float | None = None) -> Flow[None]:
         reasons = {ref: job.seen.reasons.get(ref) or self._world.why_absent(ref) for ref in refs}
@@ -219,6 +220,18 @@ class Calling:
             )
         kept = {entry.ref for entry in entries if taken and entry.lifetime.fresh > 0}
         return made, kept - refused
+
+
+def joined_outcome(flight: Flight, ref: Ref, recipe: Recipe, value: Any, waited: float) -> Outcome:
+    """What joining *flight* gave: of a read, what was found.
+
+    Of a computation it saved what its call cost, or where nobody said so what the own one would have.
+    """
+    one: Found | None = flight.found.get(ref)
+    if one is not None:
+        return Outcome(value, "joined", one.tier, cost=one.header.cost, size=one.raw_size, wait_s=waited)
+    cost = flight.costs.get(ref)
+    return Outcome(value, "joined", cost=recipe.cost if cost is None else cost, wait_s=waited)
 
 
 def _kept(entry: Entry, recipe: Recipe) -> Kept:

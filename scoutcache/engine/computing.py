@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from scoutcache import events
 from scoutcache.coherence.messages import concerns
-from scoutcache.engine.calling import Calling, Job, Results, Seen
+from scoutcache.engine.calling import Calling, Job, Results, Seen, joined_outcome
 from scoutcache.engine.effects import Flow, Join, Spawn, perform
 from scoutcache.engine.flights import Abandoned, Flight, FlightTable, TooSlow, Waiting
 from scoutcache.engine.reading import Found, Reading
@@ -129,7 +129,7 @@ class Computing:
             return None
         if (stale := flight.stale.get(ref)) is not None:
             return (yield from self._follow_stale(ref, stale, recipe))
-        return Outcome(value, "joined", cost=_saved(flight, ref, recipe), wait_s=self._clock() - began)
+        return joined_outcome(flight, ref, recipe, value, self._clock() - began)
 
     def _follow_stale(self, ref: Ref, stale: Found, recipe: Recipe) -> Flow[Outcome]:
         """The leader had a stale value: how long to wait for a fresh one each caller says for itself."""
@@ -206,6 +206,7 @@ class Computing:
             self._world.served(one.header)
         outcome = Outcome(one.value, "hit", one.tier, cost=one.header.cost, **_as_found(one))
         job.results.add(ref, one.live, outcome)
+        job.flight.found[ref] = one
 
     def _part(self, job: Job, missing: Sequence[Ref], stale: Mapping[Ref, Found]) -> None:
         """End the flight with what was found, and go on with the rest (Rule 6)."""
@@ -335,9 +336,7 @@ class Computing:
                 continue
             live = None if self._is_outdated(other, ref) else lives.get(ref)
             if live is not None and job.recipe.accepts(value := live.value()):
-                waited = self._clock() - began
-                cost = _saved(other, ref, job.recipe)
-                job.results.add(ref, live, Outcome(value, "joined", cost=cost, wait_s=waited))
+                job.results.add(ref, live, joined_outcome(other, ref, job.recipe, value, self._clock() - began))
 
     # -- what is missing
 
@@ -387,11 +386,6 @@ class Computing:
 
 _FAILED: Final = Outcome(MISSING, "failed", None, "failed")
 """Of who gets the error of a computation that was another call's: one under way, or one whose error is kept."""
-
-
-def _saved(flight: Flight, ref: Ref, recipe: Recipe) -> float | None:
-    """What joining *flight* saved: what its call cost, or where nobody said so what the own one would have."""
-    return recipe.cost if (cost := flight.costs.get(ref)) is None else cost
 
 
 def _as_found(one: Found) -> dict[str, Any]:

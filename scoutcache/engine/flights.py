@@ -58,13 +58,13 @@ class Flight:
     *marks* are the names of the marks that the entries are going to carry, *leases* what it holds against other
     processes; *gave_up* says that its leader stopped waiting, while the computation goes on elsewhere, and *outdated*
     which of its keys an announcement has named; *dropping* are keys that it announces itself before it computes them.
-    *stale* are those of its values that had outlived their time.  *late* are a position of the channel and marks that
-    the factory chose after it: nobody could know of them before.
+    *found* are those of its values that were there already, *stale* those that had outlived their time.  *late* are a
+    position of the channel and marks that the factory chose after it: nobody could know of them before.
     """
 
     __slots__ = (
-        "costs", "dropping", "followers", "future", "gave_up", "keys", "late", "leases", "left_alone", "loop", "marks",
-        "outdated", "stale", "waits_for",
+        "costs", "dropping", "followers", "found", "future", "gave_up", "keys", "late", "leases", "left_alone", "loop",
+        "marks", "outdated", "stale", "waits_for",
     )  # fmt: skip
 
     def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
@@ -75,6 +75,7 @@ class Flight:
         self.leases: dict[Ref, Lease] = {}
         self.outdated: set[Ref] = set()
         self.dropping: set[Ref] = set()
+        self.found: dict[Ref, Any] = {}
         self.stale: Mapping[Ref, Any] = {}
         self.late: tuple[int, Sequence[str]] | None = None
         self.costs: Mapping[Ref, float | None] = {}

@@ -14,7 +14,7 @@ from scoutcache.engine.effects import Renew
 from scoutcache.engine.failures import Failures
 from scoutcache.engine.flights import FlightTable, Running
 from scoutcache.engine.moments import Here, Moments
-from scoutcache.entry import KEY_MARK, Header, Mark, Ref
+from scoutcache.entry import KEY_MARK, MARKED, Header, Mark, Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.events import Hooks
 from scoutcache.wire.codec import Codec
@@ -211,9 +211,10 @@ class World:
     def _is_doubted(self, ref: Ref) -> bool:
         return any(doubt.covers(ref) and self.allows(level, ref) for level, doubt in enumerate(self.doubts))
 
-    def why_stale(self, ref: Ref) -> str:
-        """Why what was found isn't fresh, where its marks don't say: its time was over, or this process ended it."""
-        return "invalidated" if self.why_gone(ref) == "invalidated" else "expired"
+    def why_stale(self, header: Header) -> str:
+        """Why what was found isn't fresh, where its marks don't say: its time was over, or somebody ended it."""
+        ended = header.provenance == MARKED or self.why_gone(header.ref) == "invalidated"
+        return "invalidated" if ended else "expired"
 
     def ended(self, refs: Iterable[Ref]) -> None:
         """This process removed *refs*, or marked them stale, in some tier: a miss of one is no cold one."""

@@ -4,6 +4,7 @@
     report       where hits come from, what was saved, what is wasted, what to change
     live         what happens now: figures, rates, hot keys, metrics
     reasons      why a key was missed, and who ended an entry
+    meanings     the reasons in words
     keystats     statistics over the keys that tiers hold
     simulation   other sizes and other policies, with the requests that were
     advising     how big, which policy, which times to live

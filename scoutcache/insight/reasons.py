@@ -3,12 +3,13 @@
 Rule 1: a miss has the reason it was recorded with.  Only ``cold`` (nothing was there, and no tier knew why) is looked
         at again: when the last thing the log knows of the key is that it was taken away, that is the reason.
         What was stored before and that nobody took away has expired if its ttl was over; else it was evicted, if a
-        tier has removed any since, of which it notes no names.  Otherwise it is as cold here as it was counted: the
-        disk may have been full, or somebody removed the files.  ``expired`` (past its time) is looked at again too: a
-        key or pattern that was marked stale cut the time of its entries short, and what was taken away may have lain
-        there until its time was over.
+        tier has removed any since, of which it notes why, and no names.  Otherwise it is as cold here as it was
+        counted: the disk may have been full, or somebody removed the files.  ``expired`` (past its time) is looked at
+        again too: a key or pattern that was marked stale cut the time of its entries short, and what was taken away may
+        have lain there until its time was over.
 Rule 2: an invalidation hits a key by its name, by a pattern, by a tag that the key was last written with, or by
-        clearing the namespace, or through a key that it depends on (see Rule 4).
+        clearing the namespace, or through a key that it depends on (see Rule 4).  A set of a value that is not to be
+        kept (a ttl of 0, or too large) ends the one before it.
 Rule 3: the log may be sampled, trimmed and redacted: what it doesn't hold is None, and never made up.
 Rule 4: only the first act after the entry was last known to live, and within its ttl, ended it; later ones found
         nothing.  Writing a key that it depends on ends it only where the value is another one, which the log doesn't
@@ -30,6 +31,7 @@ from scoutcache.entry import KEY_MARK, NAMESPACE_MARK
 from scoutcache.errors import InvalidKey
 from scoutcache.insight.log.concerning import lines_about
 from scoutcache.insight.log.operations import Operations
+from scoutcache.insight.meanings import LEFT
 from scoutcache.oplog.ledger import read_counts
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import (
@@ -60,9 +62,9 @@ class Story:
     """
 
     def __init__(
-        self, namespace: str, key: str, behind: Sequence[str] = (), evicted: Callable[[], float] = lambda: -math.inf
+        self, namespace: str, key: str, behind: Sequence[str] = (), evicted: Callable[[], Mapping[str, float]] = dict
     ) -> None:
-        """*evicted* says until when tiers have removed entries whose names nobody noted."""
+        """*evicted* says for which reasons tiers have removed entries whose names nobody noted, and until when each."""
         self.outcomes: list[dict[str, Any]] = []
         self._hits = _Target(namespace, key)
         self._behind = {one: _changing(namespace, one) for one in behind}
@@ -110,7 +112,8 @@ class Story:
         hit is ``fresh`` or ``stale``, or ``joined``: it waited for another caller's computation.  *wait_us* is how long
         a request waited for that, None where the log doesn't say.  *after* is the last change before it that the log
         knows of this key (``set``, ``delete``, ``evict``, …) as ``{at, op, reason}``; *by* is that of the story then,
-        of a miss that is ``invalidated``; else None.
+        of a miss that is ``invalidated``; of one that is ``evicted`` that somebody asked for it, where since it was
+        stored nothing left a tier for another reason (*at* is the minute then); else None.
         """
         told = [one for one in self.outcomes if hits or one["outcome"] == "miss"]
         return told[: -limit - 1 : -1] if limit > 0 else []
@@ -137,6 +140,8 @@ class Story:
             self._lives(line, _end_of(line))
             self._since = _over(line)  # computing may have taken long
             self._depends_on = line.depends_on
+        elif _keeps_nothing(line):
+            self._ended(line, doubtful=False)
         elif line.op in _TAKEN and line.outcome != "absent":
             if _TAKEN[line.op] == "invalidated":
                 self._ended(line, doubtful=False)
@@ -173,10 +178,18 @@ class Story:
                 reason = self._reason_at(line.time) or reason
             elif reason == "expired" and self._taken == "invalidated":
                 reason = "invalidated"
-            by = self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
-            self._tell(line, reason, by if reason == "invalidated" else None)
+            self._tell(line, reason, self._by(line, reason))
             if reason == "corrupt":  # and is there no more
                 self._taken, self._known = None, False
+
+    def _by(self, line: Line, reason: str) -> dict[str, Any] | None:
+        """What the miss that *line* tells of is put down to, where the log knows."""
+        if reason == "evicted" and self._taken is None and [*(since := self._evicted_since())] == ["older"]:
+            act = {"at": moment(since["older"] - 60), "op": "evict", "what": "older", "reason": LEFT["older"]}
+            return act | dict.fromkeys(("user", "pid", "command", "process"))
+        if reason != "invalidated":
+            return None
+        return self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:
         self.outcomes.append({
@@ -191,14 +204,18 @@ class Story:
             return self._taken
         if time >= self._until:
             return "expired"
-        return "evicted" if self._evicted() >= self._since else None
+        return "evicted" if self._evicted_since() else None
+
+    def _evicted_since(self) -> dict[str, float]:
+        """Why tiers have removed entries without a name since this one was stored, and until when for each reason."""
+        return {why: until for why, until in self._evicted().items() if until >= self._since}
 
 
-def _last_evicted(directory: Path) -> float:
-    """When the minute was over in which a tier last removed entries without a name to make room."""
+def _last_evicted(directory: Path) -> dict[str, float]:
+    """By reason when the minute was over in which a tier last removed entries without a name."""
     counts = read_counts(directory, since=None, now=0.0, by_minute=True)
-    rows = counts.tally.counters.values()
-    return max((60.0 * row.minute + 60 for row in rows if row.kind == "evict" and not row.namespace), default=-math.inf)
+    rows = [row for row in counts.tally.counters.values() if row.kind == "evict" and not row.namespace]
+    return {row.reason: 60.0 * row.minute + 60 for row in sorted(rows, key=lambda row: row.minute)}
 
 
 def _over(line: Line) -> float:
@@ -211,6 +228,11 @@ def _end_of(line: Line) -> float:
     return math.inf if line.ttl is None else line.time + line.ttl
 
 
+def _keeps_nothing(line: Line) -> bool:
+    """Is it a set that stored nothing, and left nothing of what was there?"""
+    return line.op == "set" and line.outcome == "refused" and (line.ttl == 0 or line.reason == "too_large")
+
+
 def _named_by(lines: Sequence[Line]) -> set[str]:
     """The keys that entries are said to depend on."""
     return {name for line in lines for name in line.depends_on}
@@ -220,7 +242,11 @@ def _changing(namespace: str, key: str) -> Callable[[Line], bool]:
     """Says whether a line changes *key*, so that what depends on it ends."""
     target, dependents = _Target(namespace, key), _names(namespace, dependents_target(key))
     changes = {"set", "delete", "invalidate"}
-    return lambda line: (target(line) or line.key in dependents) and line.op in changes and line.outcome != "refused"
+    return lambda line: (
+        (target(line) or line.key in dependents)
+        and line.op in changes
+        and (line.outcome != "refused" or _keeps_nothing(line))
+    )
 
 
 class _Target:

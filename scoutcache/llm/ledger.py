@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache import events
 from scoutcache.calls.calls import Calls
-from scoutcache.calls.listing import list_entries
+from scoutcache.calls.listing import known, list_entries
 from scoutcache.core.core import Core
 from scoutcache.drive.blocking import run
 from scoutcache.engine.effects import Flow, Work, perform
@@ -202,7 +202,7 @@ def read_rows(calls: Calls, since: float) -> Flow[list[Row]]:
     held = ledger_of(core).held()
     pieces: dict[str, Any] = {key: rows for key, rows in held.items() if _begin(key) + PIECE > ends}
     for key in (yield from perform(Work(lambda: _keys(core, since)))) if core.config.enabled else ():
-        if key not in pieces and (found := (yield from calls.find(key, NAMESPACE))) is not None:
+        if key not in pieces and (found := (yield from known(calls, Ref(NAMESPACE, key)))) is not None:
             pieces[key] = found.value
     return [
         row for key, told in pieces.items() for row in _rows(key, told) if row.label.namespace == calls.namespace
@@ -210,7 +210,7 @@ def read_rows(calls: Calls, since: float) -> Flow[list[Row]]:
 
 
 def _keys(core: Core, since: float) -> list[str]:
-    keys = (entry.header.ref.key for entry in list_entries(core, NAMESPACE))
+    keys = (entry.header.ref.key for entry in list_entries(core, NAMESPACE, unchecked=True))
     return [key for key in keys if _begin(key) + PIECE > since]
 
 

@@ -58,7 +58,7 @@ def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: f
     )  # fmt: skip
     took = Counter([event.ended_ns - event.began_ns for event in events if event.ended_ns > event.began_ns])
     if took:
-        tally.spread(of.minute, of.namespace, of.tier, timed_as(of.kind, of.outcome, of.reason)).add_all(took)
+        tally.spread(of.minute, of.namespace, *timed_as(of.tier, of.kind, of.outcome, of.reason)).add_all(took)
     if seconds:
         tally.spread(of.minute, of.namespace, "", "factory").add_all(Counter([int(run * 1e9) for run in seconds]))
 
@@ -77,10 +77,10 @@ def price_of(event: Event, default: float | None) -> float | None:
     return default if event.factory_s is not None or event.outcome in HIT_OUTCOMES else None
 
 
-def timed_as(kind: str, outcome: str, reason: str) -> str:
-    """Which latencies an event of this kind belongs to."""
+def timed_as(tier: str, kind: str, outcome: str, reason: str) -> tuple[str, str]:
+    """Whose latencies an event of this kind belongs to, and which."""
     if kind not in REQUESTS:
-        return kind
-    if reason == "joined":  # the time of another caller's computation, nothing of the cache's
-        return reason
-    return "hit" if outcome in HIT_OUTCOMES else "miss"
+        return tier, kind
+    if reason == "joined":  # the time of another caller's computation or read, nothing of a tier's
+        return "", reason
+    return tier, "hit" if outcome in HIT_OUTCOMES else "miss"

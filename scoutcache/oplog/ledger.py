@@ -16,7 +16,7 @@ from scoutcache.oplog.process import PROCS, Segment, read_segment
 from scoutcache.oplog.records import AHEAD
 from scoutcache.oplog.tally import Counted, Spread, Tally, first_minute_of
 
-__all__ = ["Counts", "read_counts"]
+__all__ = ["Counts", "counted_from", "read_counts"]
 
 
 @dataclass
@@ -81,6 +81,11 @@ def _read(directory: Path | None, empty: Callable[[], Counts], known: set[str], 
         if held or not was_locked(directory / COUNTERS):
             break  # else the first fold ever began meanwhile: read again, under its lock
     return found, files, segments
+
+
+def counted_from(since: float, now: float) -> float:
+    """When the first minute (or hour, of what is older) begins that counts since *since*: there the log begins too."""
+    return _first_minute(since, now) * 60.0
 
 
 def _first_minute(since: float, now: float) -> int:

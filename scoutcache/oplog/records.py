@@ -4,7 +4,8 @@
 kind       outcomes               what it is
 ========== ====================== ============================================================================
 get        hit, stale, miss       a read
-compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run;
+compute    hit, stale, miss       a read that has a factory; reason ``joined``: it waited for another caller's run or
+                                  read;
                                   a miss with an *error*: computing failed, with an error of that type
 refresh    stored, refused,       a computation nobody waited for a value of: beside the calls, or told to be made anew;
            failed                 failed with an *error*
@@ -23,7 +24,7 @@ A record is a request for a value, or changes an entry: `exists`, `ttl`, `get_en
 Others may be used and are counted under their names.  *tier* says whose event it is.  None is the cache as a whole, one
 operation of the caller's: a set into two tiers is one record without a tier, and a miss without a tier is a request
 that nobody answered.  Records of sets, deletes and misses that do name a tier are that tier's share and count for no
-request.  A hit names the tier that answered, unless it joined.
+request.  A hit names the tier that answered, unless it joined a computation of this process.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Rules.
 
 - A request is a ``get`` or a ``compute`` that ended as a hit or as a miss without a tier.  Requests = hits + misses.
-- Every hit saved a call, also one that waited for another caller's computation (reason ``joined``; no tier's hit).
+- Every hit saved a call, also one that waited for another caller's computation (reason ``joined``; a tier's hit only
+  where it turned out to be there).
 - Money is the sum over the hits whose cost is known; without any, it is unknown.
 - What left a tier unnamed (the disk's, many at once) is known for the whole, not for a namespace or a prefix.
 - A tier nobody looked into in the period has no hit figures.  Whatever no higher tier answered was looked for in it.

@@ -18,7 +18,7 @@ The head::
                        created, fresh until, expires: floats
                        array of marks, each an array of a tag's name and its version (unsigned)
                        cost, float or nil
-                       provenance, text or nil
+                       provenance, text or nil: "marked stale" where its fresh until was brought forward
                  5: serializer: 1 MessagePack, 2 MessagePack with extension types, 3 JSON, 4 JSON with tagged objects,
                     5 pickle, 64-255 custom
                  6: compression: 0 none, 1 lz4 (block), 2 zstd (frame), 3 gzip

@@ -243,6 +243,15 @@ def test_prune_tells_what_it_removed_by_tier(directory, cli):
     assert left(cli) == []
 
 
+@pytest.mark.parametrize("part", [[], ["--prefix", "job"]], ids=["whole", "prefix"])
+def test_what_was_cleared_from_a_tier_is_put_down_to_that(part, directory, cli):
+    assert cli("set", "job:3", "x").code == 0
+    assert cli("clear", "--tier", "disk", "--yes", *part).code == 0
+    assert cli("get", "job:3").code == 4
+    (missed,) = body(cli("explain", "job:3", "--json"))["outcomes"]
+    assert (missed["reason"], missed["by"]["reason"]) == ("invalidated", "tier disk alone")
+
+
 def test_what_prune_removed_is_counted(directory, cli, monkeypatch):
     monkeypatch.setenv("SCOUTCACHE_TIERS", '["disk"]')  # memory may see it expire as well, and counts its own
     assert cli("set", "job:3", "x", "--ttl", "1ms").code == 0

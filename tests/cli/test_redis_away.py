@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
+from scoutcache import Cache
+
 SECRET = "hunter2-secret"
+WORDS = Path(__file__).resolve().parents[1] / "semantic"
 
 
 @pytest.fixture
@@ -67,6 +71,35 @@ class TestOtherTiersAnswer:
         assert ran.code == 3
         assert ran.out or "m" in command
         assert ran.err.count("unreachable") == 1
+
+    def test_what_models_were_asked_is_told_as_far_as_this_machine_knows(self, cli, server, workplace, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        with Cache() as cache:
+            cache.llm.record_metrics(model="gpt-4o", input_tokens=10)
+        there = json.loads(cli("llm", "stats", "--json").out)
+        server.kill()
+        ran = cli("llm", "stats", "--json")
+        found = json.loads(ran.out)
+        assert (ran.code, found["calls"], found["models"]) == (3, 1, there["models"])
+        assert ran.err.count("unreachable") == 1
+
+    def test_answers_by_meaning_are_counted_and_none_is_taken_for_gone(self, cli, server, workplace, monkeypatch):
+        pytest.importorskip("faiss")
+        monkeypatch.syspath_prepend(str(WORDS))
+        monkeypatch.setenv("SCOUTCACHE_SEMANTIC__MODEL", "words:embed")
+        monkeypatch.setenv("SCOUTCACHE_REDIS__URL", server.url)
+        monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+        assert cli("semantic", "add", "How do I reset my password", "x", "-m", "gpt").code == 0
+        server.kill()
+        for _ in range(2):
+            ran = cli("semantic", "stats", "--json")
+            found = json.loads(ran.out)
+            assert (ran.code, found["entries"], found["indexed"], found["mended"]) == (3, 1, 1, None)
+            assert ran.err.count("unreachable") == 1
+            with Cache() as cache:  # which compares its index with what it can ask
+                assert cache.semantic.get("How do I reset my password please", model="gpt") is None
+                cache.semantic.stats()
 
     def test_an_alert_goes_before_a_part(self, away):
         ran = away("stats", "--check", "--json")

@@ -240,6 +240,18 @@ def test_who_joins_saves_what_the_call_cost_as_its_factory_said(world):
     assert [world.finish(*follower).cost for follower in followers] == [0.25, 0.25]
 
 
+@pytest.mark.parametrize(("stated", "asked"), [(0.25, None), (0.25, 1.0), (None, 1.0)])
+def test_who_joins_a_read_saves_what_the_entry_says_as_who_reads_it(world, stated, asked):
+    answer(world, "k", cost=stated)
+    world.memory.rows.clear()
+    leader = world.compute("k", pytest.fail, cost=asked)
+    read, follower = next(leader), world.compute("k", pytest.fail, cost=asked)
+    join = next(follower)
+    outcomes = [world.finish(leader, read), world.finish(follower, join)]
+    assert [outcome.how for outcome in outcomes] == ["hit", "joined"]
+    assert [(one.tier, one.cost, one.size) for one in outcomes] == [("disk", stated, outcomes[0].size)] * 2
+
+
 @pytest.mark.parametrize(
     ("kind", "name"),
     [("key", "k"), ("mark", "red"), ("pattern", "k*"), ("namespace", ""), ("written", "k"), ("key", "db")],

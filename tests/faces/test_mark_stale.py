@@ -10,6 +10,7 @@ import pytest
 
 from scoutcache import InvalidationRule
 from scoutcache.errors import CacheError
+from scoutcache.oplog.totals import collect_stats
 
 
 def serve(cache, key="k", factory=None):
@@ -231,3 +232,34 @@ def test_the_spelling_of_the_command_line_will_do(cache):
     for wrong in ("mark stale", "stale", None, ["delete"]):
         with pytest.raises(CacheError, match="action is one of delete, mark_stale, refresh, not "):
             cache.invalidate("a", action=wrong)
+
+
+def missed_for(cache):
+    return dict(collect_stats(cache.core.directory, now=cache.core.world.now(),
+                              extra=[cache.core.recorder.snapshot()]).total.misses_by_reason)  # fmt: skip
+
+
+def test_who_opens_the_cache_later_misses_it_as_invalidated(open_cache, named, fake_clock):
+    with_disk = ["memory", "disk"]
+    first = open_cache(with_disk)
+    first.set("k", "old", ttl=100, stale_ttl=100, tags=["red"])
+    first.set("late", "old", ttl=1, stale_ttl=100)
+    mark(first, named)
+    fake_clock.advance(2)
+    first.close()
+    later = open_cache(with_disk)
+    assert [later.get("k"), later.get_many(["k", "late"])] == [None, {}]
+    assert missed_for(later) == {"invalidated": 2, "expired": 1}
+
+
+@pytest.mark.parametrize("cleaned", [False, True])
+def test_what_died_by_its_tag_is_missed_as_invalidated_also_when_it_was_cleaned_away(open_cache, cleaned):
+    first = open_cache(["memory", "disk"])
+    first.set("k", "old", tags=["red"])
+    later = open_cache(["memory", "disk"])  # and has never seen it
+    first.invalidate(tags=["red"])
+    if cleaned:
+        later.turn()
+        assert later.core.tier("disk").usage().entries == 0
+    assert later.get("k") is None
+    assert missed_for(later) == {"invalidated": 1}

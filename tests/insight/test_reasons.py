@@ -127,6 +127,37 @@ def test_where_no_tier_removed_any_without_a_name_it_is_as_cold_as_it_was_counte
     assert [one["reason"] for one in explain(directory, "default", "llm:1")] == ["cold"]
 
 
+def test_what_was_pruned_on_request_is_put_down_to_that(recorder: Recorder, say: Say, directory: Path) -> None:
+    say("set", "stored")
+    recorder.left("disk", "older", 1)
+    say("get", "miss", reason="cold")
+    recorder.flush({})
+    (miss,) = explain(directory, "default", "llm:1")
+    assert (miss["reason"], miss["by"]["op"], miss["by"]["what"]) == ("evicted", "evict", "older")
+    recorder.left("disk", "oversize", 1)
+    recorder.close({})
+    assert last(directory) == ("evicted", None)  # one or the other
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ({"ttl": 0.0}, "invalidated"), ({"reason": "too_large", "ttl": 60.0}, "invalidated"),
+        ({"reason": "bypassed", "ttl": 60.0}, "cold"), ({"ttl": 60.0}, "cold"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("key", ["llm:1", "source"])
+def test_a_set_of_what_is_not_to_be_kept_ends_what_was_there(
+    how: dict[str, Any], reason: str, key: str, recorder: Recorder, say: Say, directory: Path
+) -> None:
+    say("set", "stored", depends_on=("source",))
+    say("set", "refused", key, **how)
+    say("get", "miss", reason="cold")
+    recorder.close({})
+    (miss,) = explain(directory, "default", "llm:1")
+    assert (miss["reason"], miss["by"] and miss["by"]["what"]) == (reason, key if reason == "invalidated" else None)
+
+
 def test_what_was_damaged_is_there_no_more(recorder: Recorder, say: Say, directory: Path) -> None:
     say("set", "stored")
     say("get", "miss", reason="corrupt")

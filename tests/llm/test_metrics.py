@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 
-from scoutcache import Cache
+from scoutcache import AsyncCache, Cache
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.llm.ledger import NAMESPACE, PIECE, ledger_of
 
@@ -34,6 +35,20 @@ def test_requests_calls_tokens_and_money_are_counted(llm, fake_clock):
     assert found.p95_latency == pytest.approx(2.0, rel=0.02)
     assert set(found.by_model) == {"gpt-4o"}
     assert found.by_provider["openai"].hits == found.by_operation["chat"].hits == found.by_size["small"].hits == 4
+
+
+def test_who_joins_the_read_of_an_answer_saves_its_price_as_all_figures_say(tmp_path):
+    settings = {"directory": tmp_path, "costs": {"models": {"gpt-4o": {"input": 2, "output": 10}}}}
+
+    async def ask(times):
+        async with AsyncCache(**settings) as cache:
+            await asyncio.gather(*[cache.llm.get_or_call(ASK, Model()) for _ in range(times)])
+            return (await cache.llm.metrics()).cost_saved_usd, await cache.stats()
+
+    asyncio.run(ask(1))
+    saved, stats = asyncio.run(ask(10))  # a new process: the answer lies on disk
+    assert (saved, stats.api_calls_saved, stats.stats_by_tier["disk"]["hits"]) == (pytest.approx(0.03), 10, 10)
+    assert [stats.estimated_cost_saved, stats.stats_by_prefix["llm"]["cost_saved_usd"]] == [pytest.approx(saved)] * 2
 
 
 def test_money_is_unknown_without_a_price(open_llm):

@@ -10,7 +10,7 @@ import typer
 
 from scoutcache.cli.errors import Usage, read
 from scoutcache.cli.options import command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing import text
 from scoutcache.cli.printing.unread import tell_unread, telling_unread
 from scoutcache.cli.printing.writing import is_stdout, write_out
@@ -49,7 +49,8 @@ def advise(
     """Say how big memory should be, which strategy and times to live suit, what isn't worth caching, and why.
 
     Each piece of advice has the figures it rests on and the change to expect. Sizes and strategies are replayed from
-    the log, as simulate does, with all processes taken for one cache; beyond 500,000 operations keys are sampled, and
+    the log of this machine, as simulate does, with all its processes taken for one cache, and held against the limit of
+    memory that binds, of bytes or of entries; beyond 500,000 operations keys are sampled, and
     the errors said. The log holds keys and no texts: how much nearly repeats is known only where keys are readable.
     """
     from scoutcache.insight.advising.advise import advise as ask
@@ -61,7 +62,7 @@ def advise(
     room = _room(budget)
     path = log_at(session, source)
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     memory = session.config.memory
     left_out, problems = Counter[str](), Problems()
     with telling_unread(session, problems):

@@ -194,12 +194,13 @@ def explain(
     limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, the last first.")] = 20,
     hits: Annotated[bool, typer.Option("--hits", help="The requests that were answered too.")] = False,
 ) -> None:
-    """Tell from the operation log why the last misses of a key were misses.
+    """Tell from the operation log of this machine why the last misses of a key were misses.
 
     A miss whose computation failed names the type of the error.
 
-    Reasons: cold (never stored, or nobody knows what became of it), expired, evicted, invalidated (and by whom, where
-    the log knows), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
+    Reasons: cold (never stored, or nobody knows what became of it), expired, evicted (or pruned on request),
+    invalidated (and by whom, where the log knows; marked stale, replaced by what is not kept and cleared from a tier
+    are that as well), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
     unknown_type (of a class that this process doesn't know), unavailable (a tier that may have it could not be asked),
     failed (it got the error of another call's computation, one it waited for or one that is kept by error_ttl),
     bypassed (a condition said no, or the cache was switched off). They are those that stats counts, but that what was

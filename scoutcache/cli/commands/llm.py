@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from scoutcache.cli.errors import Usage
+from scoutcache.cli.opening import failures, part
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.printing.removed import failed, figures
 from scoutcache.cli.state import Session
@@ -49,10 +50,12 @@ def stats(
     session: Session,
     hours: Annotated[float, typer.Option("--hours", metavar="N", help="Of the last N hours.")] = 24.0,
     by: Annotated[str, choices(tuple(_BY), "--by", help="What to tell apart.")] = "model",
-) -> None:
+) -> int | None:
     """Show what models were asked by way of the cache: requests, hits, calls, tokens and money, of all processes.
 
-    To ten minutes, and for as long as llm.metrics_ttl keeps counts. Money is unknown for models without a price in
+    To ten minutes, and for as long as llm.metrics_ttl keeps counts; while a server is away, of what this machine has,
+    with exit code 3. Requests that went past the cache are bypassed, and here neither hits nor misses, as they are
+    misses in scoutcache stats. Money is unknown for models without a price in
     costs.models; sums leave those out, and say of how many calls and hits. JSON holds all groupings.
     """
     if not 0 < hours < float("inf"):
@@ -61,7 +64,7 @@ def stats(
 
     if hours > LONGEST:
         raise Usage(f"--hours is at most {LONGEST:,}, not {hours:g}", hint="counts are kept for [llm] metrics_ttl")
-    with session.cache(reading=True) as cache:
+    with session.cache(reading=True, raising=False) as cache, failures(cache._core) as away:
         metrics = cache.llm.metrics(hours)
     shown = {"hours": hours, "period_start": metrics.period_start, "period_end": metrics.period_end,
              **metrics.figures()}  # fmt: skip
@@ -77,6 +80,7 @@ def stats(
         session.note("money is unknown without prices in [costs.models]")
     elif metrics.unpriced_calls or metrics.unpriced_hits:
         session.note(_least(metrics))
+    return part(away)
 
 
 def _least(metrics: LlmMetrics) -> str:

@@ -18,6 +18,7 @@ from scoutcache.cli.options import command
 from scoutcache.cli.printing.removed import failed, warn_of
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import Session
+from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.ttl import parse_duration, parse_size
 
@@ -104,8 +105,14 @@ def _clear_part(cache: Cache, prefix: str | None, tier: str | None) -> Invalidat
         return cache.invalidate(pattern)
     one = cache._core.tier(tier)
     assert one is not None  # checked before anything was opened for writing
-    namespace = cache.config.namespace
+    core, namespace = cache._core, cache.config.namespace
+    began = core.clocks.monotonic_ns()
     removed = one.clear(namespace) if pattern is None else one.remove_matching(namespace, Pattern.parse(pattern))
+    # Named by its tier: no message tells of it, for what others hold in memory lives on.
+    cache._calls.recording.done(
+        "invalidate", Ref(namespace, pattern or "*"), began, tier=tier, reason=f"tier {tier} alone",
+        outcome="cleared" if pattern is None else "invalidated",
+    )  # fmt: skip
     return InvalidationResult(matched=removed, invalidated=removed, by_tier={tier: removed})
 
 

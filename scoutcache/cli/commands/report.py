@@ -11,7 +11,7 @@ import typer
 
 from scoutcache.cli.errors import CommandError, Usage
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing.streams import file_named
 from scoutcache.cli.printing.unread import tell_log_off, tell_unread
 from scoutcache.cli.printing.writing import STDOUT, check_named, is_stdout, write_out
@@ -63,7 +63,8 @@ def report(
 ) -> int | None:
     """Report from the counters and the operation log: savings, advice, trends, misses, keys, latencies, trouble.
 
-    Nothing recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
+    Where machines share a server it is of this one alone, and says so; scoutcache stats counts all of them. Nothing
+    recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
     an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
     is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
     holds; a folder that holds none is refused. What of a log can't be read is left out and named on stderr; where logs
@@ -121,12 +122,13 @@ def _build(
     from scoutcache.insight.report.report import build_report
 
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     config = session.config
     return build_report(
         session.place, start, by, config.costs.default_call_usd, now=now, namespace=session.namespace,
         models={name: output_rate(price) for name, price in config.costs.models.items()}, levels=_levels(config),
         compare=compare, files=files_of([file_named(one, "LOG") for one in logs]) if logs else None,
+        one_machine="redis" in config.tiers and not logs,
     )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from scoutcache.cli.errors import MISSED, NOT_FOUND, PARTLY, UNREACHABLE, CommandError, Usage
-from scoutcache.cli.opening import check_absence, failures
+from scoutcache.cli.opening import check_absence, failures, part
 from scoutcache.cli.options import choices, command, group
 from scoutcache.cli.semantic_options import (
     Model,
@@ -48,13 +48,15 @@ app = group(
     scoutcache semantic stats --json | jq .entries
     """,
 )
-def stats(session: Session) -> None:
+def stats(session: Session) -> int | None:
     """Show answers, scopes and what decides of hits in this namespace.
 
-    Index and entries are compared for it: rows without an entry are taken out, entries without a row put in.
+    Index and entries are compared for it: rows without an entry are taken out, entries without a row put in. While a
+    server is away nothing is compared, and what is shown is what this machine has, with exit code 3.
     """
-    with session.cache(reading=True) as cache:
+    with session.cache(reading=True, raising=False) as cache, failures(cache._core) as away:
         session.out.record(cache.semantic.stats())
+    return part(away)
 
 
 @command(

@@ -11,7 +11,7 @@ import typer
 
 from scoutcache.cli.errors import Usage, did_you_mean
 from scoutcache.cli.options import choices, command
-from scoutcache.cli.periods import begin_of
+from scoutcache.cli.periods import counted_since
 from scoutcache.cli.printing.streams import STDIN
 from scoutcache.cli.printing.unread import tell_unread, telling_unread
 from scoutcache.cli.printing.writing import is_stdout, write_out
@@ -71,9 +71,10 @@ def simulate(
 ) -> int | None:
     """Replay requests through other policies and sizes: the hit ratio each would have had.
 
-    Figures are exact. From a log, entries expire and are invalidated as they were, and all processes are taken for one
-    cache. A trace is a CSV with the header timestamp,key,size; of one with more requests than --sample-above, keys are
-    sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
+    Figures are exact. From a log, which is this machine's, entries expire and are invalidated as they were, and all
+    processes are taken for one cache. A trace is a CSV with the header timestamp,key,size; of one with more requests
+    than --sample-above, keys are sampled, and each ratio has its error. opt knows the future: no policy can do better
+    with entries of one size.
     """
     from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, check_sizes, curves, parse_sizes
 
@@ -146,7 +147,7 @@ def _requests(session: Session, source: str | None, since: str | None, limit: in
     if since is not None and not is_log(path):
         raise Usage("--since is for a log; a trace is simulated as a whole")
     now = time.time()
-    start = begin_of(since, now)
+    start = counted_since(since, now)
     left_out: Counter[str] = Counter()
     problems = Problems()
     with telling_unread(session, problems), session.working("reading"):

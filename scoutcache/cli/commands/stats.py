@@ -69,6 +69,11 @@ def stats(
     server, its replicas' lag and the nodes of a cluster included. While it can't be asked the figures are this
     machine's, with exit code 3.
 
+    A miss is counted with what whoever asked knew: cold says that nothing is known of the entry there, that it was
+    never stored, or was removed before that process began; explain KEY and report know more, from the log. Requests
+    that went past the cache are misses, as bypassed. The entries and bytes of a tier are those that take room: what is
+    past its time, or died by a tag, is among them until it is cleaned away, and is not in keys.
+
     By tag, figures are what this machine's log holds: a request counts for every tag that its key was last written with
     in the period, so tags overlap, and their sums are no totals; a hit saved what is said of it or of its key's calls,
     else the default price.

@@ -53,6 +53,7 @@ def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
     until = text.human("at", _iso(report.until))
     line = f"scoutcache report, {since} to {until}; {counted(report.records, 'log record')}"
+    line += "; of this machine alone" if report.one_machine else ""
     return f"{line}; skipped {report.skipped}" if report.skipped else line
 
 

@@ -66,7 +66,7 @@ def advise(path: Path, *, max_bytes: int, max_entries: int, strategy: str, budge
             raise ConfigError(f"{path}: the operation log holds no requests",
                               hint="use the cache with [oplog] enabled first")  # fmt: skip
         expect(requests, logged, counted)
-        sizing = find_size(requests, max_bytes=max_bytes, strategy=strategy, budget=budget)
+        sizing = find_size(requests, max_bytes=max_bytes, max_entries=max_entries, strategy=strategy, budget=budget)
     finally:
         if collecting:
             gc.enable()

@@ -89,14 +89,43 @@ def _error(sizing: Sizing) -> str:
 
 
 def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advice]:
-    now, best, everything = sizing.now, sizing.best, sizing.everything
+    now, best = sizing.now, sizing.best
     gain = _at_least(sizing).hit_ratio - now.hit_ratio
     needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
-    evidence = (
-        f"replay of {counted(requests.count, 'request')}: {percent(now.hit_ratio)} hits with {size_text(now.capacity)} "
+    if sizing.by_bytes is not None and gain > 0.01:
+        more = needed if needed > max_entries else round(requests.distinct / requests.rate * 1.1) + 1
+        yield _entries(sizing, requests, more, gain)
+        if best.capacity <= sizing.by_bytes.capacity:
+            return
+        needed = max_entries  # it is said already
+    yield _bytes(sizing, requests, gain)
+    if needed > max_entries:
+        text = f"Allow memory {counted(needed, 'entry')}: their number would bind before their bytes do."
+        average = requests.distinct_bytes // max(requests.distinct, 1)
+        evidence = f"{counted(requests.distinct, 'key')} of {counted(average, 'byte')} on average"
+        yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
+
+
+def _replayed(sizing: Sizing, requests: Requests) -> str:
+    """What the replay gave, for evidence."""
+    now, best, everything = sizing.now, sizing.best, sizing.everything
+    size = size_text(now.capacity) if now.unit == "bytes" else f"{counted(now.capacity, 'entry')} (max_entries)"
+    return (
+        f"replay of {counted(requests.count, 'request')}: {percent(now.hit_ratio)} hits with {size} "
         f"({now.policy}), {percent(best.hit_ratio)} with {size_text(best.capacity)} ({best.policy}), "
         f"{percent(everything.hit_ratio)} with {size_text(everything.capacity)}{_error(sizing)}"
     )
+
+
+def _entries(sizing: Sizing, requests: Requests, more: int, gain: float) -> Advice:
+    """Memory has room for more bytes, but may not hold more entries."""
+    text = f"Allow memory {counted(more, 'entry')}: it is their number that binds."
+    return Advice("size", "memory", text, _replayed(sizing, requests), f"hit ratio {100 * gain:+.1f} points",
+                  "memory.max_entries", more)  # fmt: skip
+
+
+def _bytes(sizing: Sizing, requests: Requests, gain: float) -> Advice:
+    now, best, everything = sizing.by_bytes or sizing.now, sizing.best, sizing.everything
     if best.capacity <= now.capacity and abs(gain) <= 0.01:
         loss = "and lose a point of hits at most" if gain < -0.0005 else "without losing hits"
         text = f"Memory is large enough; it could be smaller {loss}."
@@ -107,13 +136,8 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
         why = "it is all that the budget allows" if less else "more buys less than a point"
         text = f"Give memory {size_text(max(best.capacity, LEAST))}: {why}."
         expected = f"hit ratio {100 * gain:+.1f} points"
-    yield Advice("size", "memory", text, evidence, expected, "memory.max_bytes",
-                 size_text(max(best.capacity, LEAST)))  # fmt: skip
-    if needed > max_entries:
-        text = f"Allow memory {counted(needed, 'entry')}: their number would bind before their bytes do."
-        average = requests.distinct_bytes // max(requests.distinct, 1)
-        evidence = f"{counted(requests.distinct, 'key')} of {counted(average, 'byte')} on average"
-        yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
+    return Advice("size", "memory", text, _replayed(sizing, requests), expected, "memory.max_bytes",
+                  size_text(max(best.capacity, LEAST)))  # fmt: skip
 
 
 def _at_least(sizing: Sizing) -> Point:

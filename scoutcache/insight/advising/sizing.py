@@ -2,7 +2,8 @@
 
 Rule 1: enough is the smallest size within one point of what the largest one gives: room beyond it buys nothing.
 Rule 2: another policy than the default is advised only where it is better by half a point: less is noise.
-Rule 3: more than `LIMIT` events are sampled by key, and then the errors are said.
+Rule 3: of the two limits of memory the one that leaves fewer hits is the present one.
+Rule 4: more than `LIMIT` events are sampled by key, and then the errors are said.
 """
 
 from __future__ import annotations
@@ -24,13 +25,17 @@ _CANDIDATES: Final = ("lru", "tinylfu", "gdsf", "s3fifo", "sieve")
 
 
 class Sizing(NamedTuple):
-    """What was found.  *now* is the configured size and policy, *best* what is advised; *points* are all curves."""
+    """What was found.  *now* is the configured size and policy, *best* what is advised; *points* are all curves.
+
+    *now* is in entries where their number binds; then *by_bytes* is what their bytes alone would allow.
+    """
 
     now: Point
     best: Point
     everything: Point
     points: list[Point]
     rate: float
+    by_bytes: Point | None = None
 
 
 def sampled(requests: Requests, limit: int) -> Requests:
@@ -52,21 +57,26 @@ def sampled(requests: Requests, limit: int) -> Requests:
     )  # fmt: skip
 
 
-def find_size(requests: Requests, *, max_bytes: int, strategy: str, budget: int | None, limit: int = LIMIT) -> Sizing:
-    """Replay *requests* with the configured *max_bytes* and *strategy*, and look for what suits within *budget*."""
+def find_size(requests: Requests, *, max_bytes: int, max_entries: int, strategy: str, budget: int | None,
+              limit: int = LIMIT) -> Sizing:  # fmt: skip
+    """Replay *requests* with the configured limits and *strategy*, and look for what suits within *budget*."""
     requests = sampled(requests, limit)
     everything = max(1, round(requests.distinct_bytes / requests.rate))
     most = everything if budget is None else min(everything, budget)
     strategy = strategy if strategy in {*_CANDIDATES, _DEFAULT, "lfu"} else {"ttl": "fifo"}.get(strategy, _DEFAULT)
     wanted = {round(share * everything) for share in _SHARES if 1 <= round(share * everything) <= most} | {most}
     sizes = [Size(str(capacity), capacity, "bytes", capacity / everything) for capacity in sorted(wanted)]
-    present = Size("now", max_bytes, "bytes", max_bytes / everything)
-    points = curves(requests, [_DEFAULT], [*sizes, present])
+    present, entries = [Size("now", max_bytes, "bytes", max_bytes / everything)], requests.distinct / requests.rate
+    if max_entries < entries:
+        present.append(Size("now", max_entries, "entries", max_entries / entries))
+    points = curves(requests, [_DEFAULT], [*sizes, *present])
     ratio = points[len(sizes) - 1].hit_ratio
     enough = next(size for size, point in zip(sizes, points, strict=False) if point.hit_ratio >= ratio - _ENOUGH)
     others = curves(requests, [*_CANDIDATES, "opt"], [enough])
     at_enough = points[sizes.index(enough)]
     best = max(others[:-1], key=lambda point: point.hit_ratio)
     best = best if best.hit_ratio > at_enough.hit_ratio + _BETTER else at_enough
-    now = points[-1] if strategy == _DEFAULT else curves(requests, [strategy], [present])[0]
-    return Sizing(now, best, points[len(sizes) - 1], [*points[:-1], *others], requests.rate)
+    own = points[len(sizes) :] if strategy == _DEFAULT else curves(requests, [strategy], present)
+    now = min(own, key=lambda point: point.hit_ratio)
+    return Sizing(now, best, points[len(sizes) - 1], [*points[: len(sizes)], *others], requests.rate,
+                  None if now is own[0] else own[0])  # fmt: skip

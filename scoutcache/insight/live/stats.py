@@ -21,6 +21,7 @@ from typing import Any
 from scoutcache.entry import Usage
 from scoutcache.oplog import totals
 from scoutcache.oplog.elsewhere import Elsewhere
+from scoutcache.oplog.ledger import counted_from
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Line, tag_of, tells_tags
@@ -46,7 +47,7 @@ def collect_stats(directory: Path | None, *, now: float, period_s: float | None 
         return found
     from scoutcache.insight.log.operations import Operations, end_of
 
-    since = None if period_s is None else now - period_s
+    since = None if period_s is None else counted_from(now - period_s, now)  # as the counters have it
     operations = Operations(directory, since, until=end_of(since, now))
     groups = _by_tag(operations, namespace, found.unnamed, price)
     if problems is not None:

@@ -88,8 +88,8 @@ def _time(tally: Tally, log: Log, numbers: npt.NDArray[Any], kinds: list[tuple[A
         begins = [*np.flatnonzero(np.diff(numbers[order], prepend=-1)).tolist(), len(order)]
         for begin, end in pairwise(begins):
             minute, space, tier, op, outcome, reason = kinds[numbers[order[begin]]]
-            into = tally.spread(minute, space, "" if what else tier, what or timed_as(op, outcome, reason))
-            into.merge(_histogram(values[order[begin:end]].astype("int64")))
+            whose = ("", what) if what else timed_as(tier, op, outcome, reason)
+            tally.spread(minute, space, *whose).merge(_histogram(values[order[begin:end]].astype("int64")))
 
 
 def _histogram(values: npt.NDArray[np.int64]) -> Histogram:

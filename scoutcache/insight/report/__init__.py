@@ -9,6 +9,7 @@
     trend      two periods, one after the other
     packing    what serializing and compressing does
     ages       what a longer ttl would have answered
+    ended      what was cold to who asked, and had been invalidated
     advice     a table of rules, each with the number that it rests on
     page       one page of HTML
     export     as files

@@ -50,7 +50,8 @@ class Recommendation(NamedTuple):
 class Seen:
     """What the rules look at: figures of the whole and of prefixes, money, and the rows of sections.
 
-    *ages* is by prefix the ttl that most requests for expired entries would have needed.
+    *ages* is by prefix the ttl that most requests for expired entries would have needed, *ended* how many misses that
+    were cold to whoever asked the log puts down to an invalidation.
     """
 
     stats: Stats
@@ -58,10 +59,17 @@ class Seen:
     savings: Savings
     ages: Mapping[str, float] = field(default_factory=dict)
     sections: Mapping[str, Section] = field(default_factory=dict)
+    ended: Mapping[str, int] = field(default_factory=dict)
 
     def rows(self, name: str) -> Rows:
         """The rows of a section."""
         return self.sections[name].rows if name in self.sections else ()
+
+    def missed(self, group: Mapping[str, Any], reason: str) -> int:
+        """How many misses of a prefix were for *reason*, as far as the counters and the log know."""
+        counted: Mapping[str, int] = group["misses_by_reason"]
+        ended = min(self.ended.get(group["prefix"], 0), counted.get("cold", 0))
+        return counted.get(reason, 0) + {"cold": -ended, "invalidated": ended}.get(reason, 0)
 
     def place(self, row: Mapping[str, Any]) -> str:
         """The prefix of a row, and its namespace where there are several."""
@@ -158,7 +166,7 @@ def _invalidated(seen: Seen) -> Iterator[Recommendation]:
 def _shares(seen: Seen, reason: str) -> Iterator[tuple[str, int, float]]:
     """The prefixes of which more than three misses in ten are for *reason*, with how many and their share."""
     for group in seen.prefixes.groups:
-        count = group["misses_by_reason"].get(reason, 0)
+        count = seen.missed(group, reason)
         share = _share(count, group["misses"])
         if share > 0.3:
             yield group["prefix"], count, share
@@ -166,7 +174,7 @@ def _shares(seen: Seen, reason: str) -> Iterator[tuple[str, int, float]]:
 
 def _cold(seen: Seen) -> Iterator[Recommendation]:
     for group in seen.prefixes.groups:
-        rate, cold = group["hit_rate"], group["misses_by_reason"].get("cold", 0)
+        rate, cold = group["hit_rate"], seen.missed(group, "cold")
         if rate is not None and rate < 0.2 and group["requests"] >= ENOUGH and _share(cold, group["misses"]) > 0.8:
             text = "Hardly any key of this prefix is asked for twice: warm it, widen its keys, or don't cache it."
             yield Recommendation(text, _of(group["prefix"]), "hit rate", rate, "share", cold,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from scoutcache.config import TIERS
+from scoutcache.insight.meanings import LEFT, MEANINGS
 from scoutcache.insight.report.sections import LOG, SERIES, Section
 from scoutcache.oplog.histogram import Histogram
 from scoutcache.oplog.ledger import Counts
@@ -32,25 +33,6 @@ COUNTS: Final = (
     "requests", "hits", "misses", "hit_rate", SERIES, "sets", "deletes", "evictions", "errors", "calls_saved",
     "cost_saved_usd",
 )  # fmt: skip
-MEANINGS: Final = {
-    "cold": "never stored, or so long ago that nobody remembers: warm it, or accept it",
-    "expired": "stored once, but its ttl was over: a longer ttl or a stale_ttl would have answered",
-    "evicted": "stored once, but there was no room to keep it: more room would have answered",
-    "invalidated": "stored once, but declared outdated",
-    "refused": "what was stored did not pass a check (validate, exists), and was removed",
-    "corrupt": "stored bytes were damaged, or the database they may have been in: run scoutcache verify",
-    "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
-    "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
-    "failed": "another call's computation had failed, under way or kept (error_ttl): nothing was computed",
-    "bypassed": "a condition said no, or the cache was switched off",
-}
-LEFT: Final = {
-    "entries": "the tier held as many entries as it may (max_entries)",
-    "bytes": "the tier held as many bytes as it may (max_bytes)",
-    "oversize": "the tier was over its size limit (max_bytes)",
-    "older": "removed on request, by scoutcache prune --older-than",
-    "orphaned": "remains of entries that nothing refers to any more",
-}
 
 
 @dataclass(frozen=True)
@@ -197,8 +179,11 @@ def _tier_steps(counts: Counts, namespace: str | None, width: int,
     return found
 
 
-def miss_reasons(counts: Counts, namespace: str | None) -> Section:
-    """Why what was asked for was not there, and where that happened most."""
+def miss_reasons(counts: Counts, namespace: str | None, ended: int) -> Section:
+    """Why what was asked for was not there, and where that happened most.
+
+    *ended* is how many of those that were cold to who asked had been ended before, as the log says.
+    """
     found: Counter[tuple[str, str]] = Counter()
     for row in _requests(counts, namespace):
         if row.outcome == "miss" and not row.tier:
@@ -211,7 +196,8 @@ def miss_reasons(counts: Counts, namespace: str | None) -> Section:
         })  # fmt: skip
     columns = ("reason", "count", "share", "mostly_prefix", "mostly_share", "meaning")
     about = "What a miss was for. Only cold misses are news; the others were computed before, and paid for again."
-    return Section("miss_reasons", "Why requests missed", columns, rows, about=about)
+    note = f"Of {ended} that were cold to whoever asked the log says that the entry had been invalidated." * bool(ended)
+    return Section("miss_reasons", "Why requests missed", columns, rows, note=note, about=about)
 
 
 def evictions(counts: Counts, namespace: str | None) -> Section:

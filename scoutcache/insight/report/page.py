@@ -107,6 +107,7 @@ def report_html(report: Report) -> str:
 def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
     told = f"{begins} to {_when(report.until)} UTC. {counted(report.records, 'record')} of the operation log"
+    told += ", of this machine alone" if report.one_machine else ""
     told += f"; skipped {report.skipped}" if report.skipped else ""
     filled = [section for section in report.sections if section.rows]
     if report.empty:

@@ -23,12 +23,13 @@ from scoutcache.insight.log.operations import Operations, end_of
 from scoutcache.insight.log.recounted import segment_of
 from scoutcache.insight.report import advice, counted, logged, packing, trend, trouble
 from scoutcache.insight.report.ages import ages_needed
+from scoutcache.insight.report.ended import ended_before
 from scoutcache.insight.report.savings import Savings, savings
 from scoutcache.insight.report.sections import LOG, Report, Section
 from scoutcache.insight.report.trend import Comparison
 from scoutcache.insight.report.trouble import Levels
 from scoutcache.oplog.filing import LogFile
-from scoutcache.oplog.ledger import Counts, read_counts
+from scoutcache.oplog.ledger import Counts, counted_from, read_counts
 from scoutcache.oplog.process import Segment
 from scoutcache.oplog.records import Line
 from scoutcache.oplog.totals import By, Stats
@@ -78,18 +79,22 @@ class _Read:
 def build_report(directory: Path, since: float | None = None, by: By = "namespace",
                  costs: float | None = None, *, now: float, namespace: str | None = None,
                  models: Mapping[str, float | None] | None = None, levels: Levels | None = None,
-                 compare: Comparison | None = None, files: Sequence[LogFile] | None = None) -> Report:  # fmt: skip
-    """The report on everything since *since* (seconds since the epoch; None: all that is kept).
+                 compare: Comparison | None = None, files: Sequence[LogFile] | None = None,
+                 one_machine: bool = False) -> Report:  # fmt: skip
+    """The report on everything since the minute of *since* (seconds since the epoch; None: all that is kept).
 
     *by* is the grouping that stands first (namespace, prefix, tier or tag).  *costs* is the price in USD of a call
     whose cost was not known when it was saved, *models* the prices in USD per million tokens of output by model, for
     keys with a tag ``model:NAME``; without either and without costs of entries, money is None.  *levels* are the alert
     levels.  *compare* is what the period is compared with: the one of the same length before it (the default when
     *since* is given), or its own first half with its second.  *files* are read in place of the directory's log and
-    counters, which are not looked at; every figure rests on the log then.  Nothing recorded gives an empty report, not
+    counters, which are not looked at; every figure rests on the log then.  *one_machine* says that others share the
+    cache, whose figures are not in this.  Nothing recorded gives an empty report, not
     an error.
     """
-    now = now if since is None else max(now, since)  # of what is to come nothing is known
+    if since is not None:
+        since = counted_from(since, now)
+        now = max(now, since)  # of what is to come nothing is known
     compare = compare or ("halves" if since is None else "previous")
     before = since if since is None or compare == "halves" else max(0.0, since - (now - since))
     until = end_of(since, now)
@@ -118,7 +123,7 @@ def build_report(directory: Path, since: float | None = None, by: By = "namespac
         found.stats.period_start, now, len(log),
         tuple(_with_source(section, found, counters=files is None) for section in ordered), operations.skipped_lines,
         operations.skipped_files + len(found.stats.unread),
-        dict(found.stats.left_out if files is None else operations.left_out), operations.problems,
+        dict(found.stats.left_out if files is None else operations.left_out), operations.problems, one_machine,
     )  # fmt: skip
 
 
@@ -164,8 +169,9 @@ class _Source:
 
 def _made(found: _Read, acts: list[Line], levels: Levels) -> dict[str, Section]:
     """The sections by name, those about others last."""
-    made = {section.name: section for section in _sections(found, acts, levels)}
-    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made)
+    ended = ended_before(found.log, acts)
+    made = {section.name: section for section in _sections(found, acts, levels, sum(ended.values()))}
+    seen = advice.Seen(found.stats, found.by["prefix"], found.savings, ages_needed(found.log), made, ended)
     return made | {"recommendations": advice.recommendations(seen), "summary": _summary(found)}
 
 
@@ -180,7 +186,7 @@ def _order(by: By) -> tuple[str, ...]:
             f"by_{by}", *others, *_EXPLAINING)  # fmt: skip
 
 
-def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
+def _sections(found: _Read, acts: list[Line], levels: Levels, ended: int) -> list[Section]:
     counts, namespace, log, steps = found.counts, found.namespace, found.log, found.steps
     took = trouble.own_us(log)
     return [
@@ -188,7 +194,7 @@ def _sections(found: _Read, acts: list[Line], levels: Levels) -> list[Section]:
         trend.trend(found.periods, log.price),
         trend.movers(found.periods),
         counted.over_time(counts, namespace, steps, log.price),
-        counted.miss_reasons(counts, namespace),
+        counted.miss_reasons(counts, namespace, ended),
         logged.failures(log),
         *_groups(found),
         counted.latency(counts, namespace),

@@ -51,6 +51,7 @@ class Report:
     """A report on the time from *since* to *until* (seconds since the epoch; *since* None when nothing is kept).
 
     *records* is how many operations of the log it rests on; *empty* is True when there was nothing to report on.
+    *one_machine* says that it is of one machine of several that may share the cache.
     """
 
     since: float | None
@@ -62,6 +63,7 @@ class Report:
     left_out: dict[str, int] = field(default_factory=dict)
     problems: Problems = field(default_factory=Problems)
     """What of the log could not be read, with names and lines."""
+    one_machine: bool = False
 
     @property
     def empty(self) -> bool:
@@ -82,7 +84,8 @@ class Report:
         """The report as JSON shows it: the sections under their names."""
         return {
             "period_start": None if self.since is None else moment(self.since), "period_end": moment(self.until),
-            "records": self.records, "skipped_lines": self.skipped_lines, "skipped_files": self.skipped_files,
+            "records": self.records, "this_machine_only": self.one_machine,
+            "skipped_lines": self.skipped_lines, "skipped_files": self.skipped_files,
             "left_out": dict(self.left_out), **{section.name: section.rows for section in self.sections},
         }  # fmt: skip
 

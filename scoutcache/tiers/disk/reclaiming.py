@@ -16,11 +16,11 @@ Rules.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from scoutcache.entry import Header, Mark, life_of
+from scoutcache.entry import Header, Mark, Ref, life_of
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.removing import Removing
 from scoutcache.tiers.disk.rows import BYTES, PLAIN, TAG, header_of
@@ -50,10 +50,17 @@ _BEGINNING: Final = -(1 << 62)
 _Row = tuple[int, bytes, float]
 
 
+class _Dead(NamedTuple):
+    """An entry that died by its marks, and its row."""
+
+    row: _Row
+    ref: Ref
+
+
 class _Seen(NamedTuple):
     """What was found dead, and the number of the last row looked at; None at the end of the table."""
 
-    dead: list[_Row]
+    dead: list[_Dead]
     last: int | None
 
 
@@ -63,6 +70,8 @@ class Reclaiming:
     def __init__(self, database: Database, removing: Removing) -> None:
         self._database, self._removing = database, removing
         self._uncounted = 0
+        self.told: Callable[[Sequence[Ref]], object] = lambda _: None
+        """Is told which entries `turn` is going to remove: who misses one afterwards would else not know why."""
 
     def turn(self) -> int:
         """Go on with the pass that is under way, or begin one if it is due; how many rows were removed.
@@ -77,6 +86,7 @@ class Reclaiming:
             if store.get(_DONE, 0) == renewals:
                 break
             seen = self._look(store.get(_AT, _BEGINNING))
+            self.told([one.ref for one in seen.dead])
             gone = self._removing.batch(partial(_advance, seen, store), _PATIENCE)
             removed, self._uncounted = removed + gone, self._uncounted + gone
             if not seen.dead or seen.last is None:
@@ -103,7 +113,7 @@ class Reclaiming:
         return number
 
     def _look(self, last: int) -> _Seen:
-        dead: list[_Row] = []
+        dead: list[_Dead] = []
         for _ in range(_LOOKS):
             with self._database.link() as con:
                 con.execute("BEGIN")
@@ -120,7 +130,7 @@ class Reclaiming:
         return _Seen(dead, last)
 
 
-def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int, bytes, float, object]], list[_Row]]:
+def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int, bytes, float, object]], list[_Dead]]:
     sql = (f"SELECT rowid, CAST(key AS BLOB), store_time, {TAG} FROM Cache WHERE rowid > ? AND {PLAIN}"
            f" AND typeof(key) = 'text' ORDER BY rowid LIMIT {_AT_ONCE}")  # fmt: skip
     rows = con.execute(sql, (last,)).fetchall()
@@ -130,8 +140,7 @@ def _dead_after(con: sqlite3.Connection, last: int) -> tuple[Sequence[tuple[int,
         names.setdefault(namespace, set()).update([mark.name for mark in marks])
     lives: _Lives = {}
     versions = {space: found_versions(con, space, sorted(some)) for space, some in names.items()}
-    dead = [row for row, header in headers if _is_dead(header, versions, lives)]
-    return rows, [row[:3] for row in dead]
+    return rows, [_Dead(row[:3], header.ref) for row, header in headers if _is_dead(header, versions, lives)]
 
 
 _Lives = dict[tuple[str, tuple[Mark, ...]], bool]
@@ -165,9 +174,9 @@ def _finish(con: sqlite3.Connection, renewals: int) -> None:
     _note(con, {_DONE: renewals})
 
 
-def _remove(rows: Sequence[_Row], con: sqlite3.Connection) -> int:
+def _remove(dead: Sequence[_Dead], con: sqlite3.Connection) -> int:
     sql = f"DELETE FROM Cache WHERE rowid = ? AND key = {BYTES} AND store_time IS ?"
-    return con.executemany(sql, rows).rowcount if rows else 0
+    return con.executemany(sql, [one.row for one in dead]).rowcount if dead else 0
 
 
 def _note(con: sqlite3.Connection, values: dict[str, int]) -> None:

@@ -263,6 +263,10 @@ class DiskTier:
         """Judge no marks in `maintain`: another tier is the authority over versions."""
         self._upkeep.judges = False
 
+    def on_reclaim(self, hook: Callable[[Sequence[Ref]], object]) -> None:
+        """Tell *hook* of the entries that died by their marks, before `maintain` removes them."""
+        self._upkeep.reclaiming.told = hook
+
     def on_reopen(self, hook: Callable[[], None]) -> None:
         """Call *hook* when another database may stand where the old one stood: what is remembered of that is void."""
         self._database.reopened = hook

@@ -249,3 +249,15 @@ def test_a_folder_of_figures_that_takes_nothing_is_named(cli, directory, workpla
 )  # fmt: skip
 def test_what_was_skipped_is_counted_as_far_as_there_was_any(lines, files, told):
     assert Report(0.0, 1.0, 0, skipped_lines=lines, skipped_files=files).skipped == told
+
+
+def test_where_a_server_is_named_it_says_that_it_is_of_one_machine(cli, start_redis, workplace, monkeypatch):
+    monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "cache"))
+    assert cli("set", "k", "x").code == 0
+    alone = [cli("report"), cli("report", "--json"), cli("report", "--html", "-")]
+    monkeypatch.setenv("SCOUTCACHE_REDIS__URL", start_redis().url)
+    shared = [cli("report"), cli("report", "--json"), cli("report", "--html", "-")]
+    of_files = cli("report", str(workplace / "cache" / "oplog"), "--json")
+    assert ["of this machine alone" in ran.out for ran in (*alone, *shared)] == [False] * 3 + [True, False, True]
+    told = [json.loads(ran.out)["this_machine_only"] for ran in (alone[1], shared[1], of_files)]
+    assert told == [False, True, False]

@@ -14,9 +14,10 @@ from scoutcache.insight.advising.repeats import repeats
 from scoutcache.insight.advising.rules import advice, duration_text, size_text
 from scoutcache.insight.advising.sizing import Sizing, sampled
 from scoutcache.insight.log.operations import read_operations
-from scoutcache.insight.simulation.curves import Point
+from scoutcache.insight.simulation.curves import Point, curves, parse_sizes
 from scoutcache.insight.simulation.history import as_requests
 from scoutcache.insight.simulation.requests import Requests
+from scoutcache.insight.units import percent
 from scoutcache.oplog.records import Line, kept_at
 from scoutcache.ttl import parse_duration, parse_size
 
@@ -115,6 +116,27 @@ def test_memory_is_sized_within_the_budget(busy):
 
 def test_more_entries_are_allowed_where_their_number_would_bind(busy):
     assert [one.value for one in of(ask(busy, max_entries=3), "size") if one.setting == "memory.max_entries"]
+
+
+@pytest.mark.parametrize("strategy", ["adaptive", "lru"])
+def test_of_both_limits_of_memory_the_one_that_binds_is_the_present_one(
+    strategy, recorder, say, fake_clock, directory
+):
+    dice = random.Random(3)
+    for _ in range(3000):
+        say("get", "hit", f"llm:{dice.randrange(1000)}", tier="disk", size=500)
+    recorder.close({})
+    requests = as_requests(list(read_operations(directory)))
+    (truth,) = curves(requests, [strategy], parse_sizes(["200"], requests))
+    few, enough = (ask(directory, max_entries=number, strategy=strategy) for number in (200, 5000))
+    (size,) = of(few, "size")
+    assert (size.setting, size.value >= 1000) == ("memory.max_entries", True)
+    assert f"{percent(truth.hit_ratio)} hits with 200 entries (max_entries) ({strategy})" in size.evidence
+    assert "large enough" not in size.advice
+    assert "Memory is large enough" in of(enough, "size")[0].advice
+    both = of(ask(directory, max_entries=200, max_bytes=10_000, strategy=strategy), "size")
+    assert [one.setting for one in both] == ["memory.max_bytes", "memory.max_entries"]
+    assert "with 10KB" in both[0].evidence
 
 
 def test_the_profile_is_a_configuration_that_is_right(busy, tmp_path):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from scoutcache.insight.live.stats import collect_stats
 from scoutcache.insight.report.report import Report, build_report
 from scoutcache.oplog.recorder import OplogSettings, Recorder
 
@@ -194,3 +195,47 @@ def test_recommendations_carry_the_number_they_rest_on(
 
 def test_few_events_make_no_advice(report: Report) -> None:
     assert [row["figure"] for row in report.section("recommendations").rows] == []
+
+
+@pytest.mark.parametrize(
+    ("op", "outcome", "what"),
+    [
+        ("invalidate", "invalidated", "llm:*"), ("invalidate", "invalidated", "tag:t"), ("invalidate", "cleared", "*"),
+        ("delete", "deleted", None), ("invalidate", "invalidated", None), ("invalidate", "invalidated", "job:*"),
+        ("delete", "absent", None),
+    ],
+)  # fmt: skip
+def test_what_the_log_says_was_invalidated_is_not_to_be_warmed(
+    op: str, outcome: str, what: str | None, recorder: Recorder, say: Say, directory: Path, fake_clock: Any
+) -> None:
+    keys = [f"llm:{number}" for number in range(120)]
+    for key in keys:
+        say("set", "stored", key, tags=("t",))
+    for key in [what] if what else keys:
+        say(op, outcome, key)
+    for key in keys:
+        say("compute", "miss", key, reason="cold", factory_s=0.1)
+        say("set", "stored", key, tags=("t",))
+    say("get", "miss", "llm:new", reason="cold")
+    recorder.close({})
+    found = build_report(directory, now=fake_clock.wall())
+    advice = " ".join(row["advice"] for row in found.section("recommendations").rows)
+    ended = what != "job:*" and outcome != "absent"
+    assert ("warm it" in advice) is not ended
+    assert ("Invalidate this prefix more narrowly" in advice) is ended
+    assert ("Of 120 that were cold" in found.section("miss_reasons").note) is ended
+
+
+def test_the_log_begins_where_the_counters_do(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:
+    for number in range(30):  # a request each second, in two minutes
+        say("set", "stored", f"llm:{number}", tags=("t",))
+        say("get", "hit", f"llm:{number}", tier="disk", cost=1.0)
+    recorder.close({})
+    now = fake_clock.wall()
+    for since in (now - 5, now - 40):
+        found = build_report(directory, since, now=now)
+        (tag,), (summary,) = found.section("by_tag").rows, found.section("summary").rows
+        assert (tag["hits"], tag["cost_saved_usd"]) == (summary["hits"], summary["cost_saved_usd"])
+        assert found.records == summary["hits"] + summary["sets"] > 0
+        by_tag = collect_stats(directory, now=now, period_s=now - since, by="tag").groups
+        assert [one["hits"] for one in by_tag] == [summary["hits"]]
