@@ -168,13 +168,23 @@ def _settle(draft: Path, into: Path, status: os.stat_result) -> None:
 
 
 def _parquet(path: Path, draft: Path, rest: Callable[[], object]) -> int:
-    """`_write_parquet`, after which pyarrow keeps no memory: 35 MB, till the next file is full."""
+    """`_write_parquet`, which leaves no memory to pyarrow's pool and to the C library's till the next file is full."""
     import pyarrow as pa
 
     try:
         return _write_parquet(path, draft, rest)
     finally:
         pa.default_memory_pool().release_unused()
+        _trim()
+
+
+def _trim() -> None:
+    """Have the C library give back what was freed: where it is glibc, which keeps what a thread of its own had used."""
+    import ctypes
+
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def _write_parquet(path: Path, draft: Path, rest: Callable[[], object]) -> int:

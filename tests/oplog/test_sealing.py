@@ -363,7 +363,7 @@ def test_problems_are_named_by_line(directory: Path) -> None:
 
 
 def test_what_a_full_file_took_to_seal_is_given_back(tmp_path):
-    """Or each process of an application holds it for good: pyarrow keeps what it has freed."""
+    """Or each process of an application holds it for good: pyarrow keeps what it has freed, and so does glibc."""
     dice = random.Random(1)
     lines = [Line(NOW + number, "get", f"m:{dice.randrange(20_000)}", "default", outcome="hit", tier="memory",
                   latency_us=10 * dice.random()) for number in range(100_000)]  # fmt: skip
@@ -385,4 +385,4 @@ print(sealed(sys.argv[2]) - before)
 """
     ran = subprocess.run([sys.executable, "-c", code, *map(str, paths)], check=True, capture_output=True, text=True)
     assert [path.exists() for path in paths] == [False, False]
-    assert float(ran.stdout) < 25, "it was 40"
+    assert float(ran.stdout) < 20, "it was 40"
