@@ -15,7 +15,8 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
+__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "Unasked", "fault_of", "refusal", "remedy",
+           "unavailable"]  # fmt: skip
 
 
 class Kind(Enum):
@@ -241,6 +242,10 @@ def _reason(kind: Kind, error: BaseException) -> str:
     return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
 
 
-def unavailable(fault: Fault) -> TierUnavailable:
+class Unasked(TierUnavailable):
+    """It was known to be away, and was sent nothing: of any other error one can't tell what is still carried out."""
+
+
+def unavailable(fault: Fault, kind: type[TierUnavailable] = TierUnavailable) -> TierUnavailable:
     """What to raise for a fault."""
-    return TierUnavailable("redis", fault.reason, hint=fault.hint)
+    return kind("redis", fault.reason, hint=fault.hint)
