@@ -84,7 +84,9 @@ class IntegrityError(CorruptEntry):
 
 
 class TierUnavailable(CacheError):
-    """A tier can't answer now."""
+    """A tier can't answer now.  Where it was *asked* nobody can tell what it has done, or will yet do, of that."""
+
+    asked = True
 
     def __init__(self, tier: str, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"the {tier} tier can't answer: {reason}", hint=hint)

@@ -21,7 +21,6 @@ from scoutcache.channels.lease_doubts import Doubts, Named
 from scoutcache.channels.lease_plans import LeasePlans, Owned
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Conduit, perform, replies
-from scoutcache.server.faults import Unasked
 
 __all__ = ["RENEWED_EVERY", "Keeper", "Keeps"]
 
@@ -165,7 +164,7 @@ class Keeper:
             answers = perform(self._plans.renew(held), self._conduit)
         except TierUnavailable as error:
             for lease in held:
-                lease.unsure |= not isinstance(error, Unasked)
+                lease.unsure |= error.asked
             raise
         for lease, ours in zip(held, answers, strict=True):
             if not ours:

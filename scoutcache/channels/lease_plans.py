@@ -26,7 +26,6 @@ from scoutcache.channels.stream import StreamChannel
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Command, Plan, Script, replies
-from scoutcache.server.faults import Unasked
 from scoutcache.server.layout import Layout
 
 __all__ = ["LIFE", "LeasePlans", "Looked", "Owned"]
@@ -126,8 +125,8 @@ class LeasePlans:
     def take(self, name: bytes, token: bytes, *, waits: bool, instead_of: bytes = b"") -> Plan[float | None]:
         """None when it is taken (Rule 3), else the seconds that another owner's has left; *waits* to be woken then.
 
-        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Raises `Unasked` where it can't be
-        taken, and any other `TierUnavailable` where it may be.
+        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Where it raises `TierUnavailable`
+        though it was asked, it may be taken.
         """
         sharded, channel = self._layout.sharded, self._channel
         keys = [name] if sharded else [name, self._layout.events]
@@ -137,8 +136,9 @@ class LeasePlans:
         if sharded or position_of(said) > channel.end():
             try:
                 yield from channel.catch_up()
-            except Unasked as error:  # by now: it was asked for the lease, and gave it
-                raise TierUnavailable(error.tier, error.reason, hint=error.hint) from None
+            except TierUnavailable as error:
+                error.asked = True  # for the lease, which it gave
+                raise
         return None
 
     def free(self, owned: Sequence[tuple[bytes, bytes]]) -> Plan[None]:

@@ -40,7 +40,6 @@ from scoutcache.channels.leasing import Held
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Conduit, Plan
-from scoutcache.server.faults import Unasked
 
 __all__ = ["RemoteLease", "RemoteLeases"]
 
@@ -226,8 +225,7 @@ class RemoteLeases:
                 yield from self._plans.free([(lease.name, old)])
             left = yield from self._plans.take(lease.name, lease.token, waits=waits, instead_of=machine)
         except TierUnavailable as error:  # Rule 4
-            left, lease.asked = None, not isinstance(error, Unasked)
-            lease.unsure = lease.asked
+            left, lease.asked, lease.unsure = None, error.asked, error.asked
         except BaseException:  # the caller was cancelled: it may be ours
             self._keeper.free(lease.name, lease.token, unsure=True)
             raise

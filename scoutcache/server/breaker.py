@@ -17,7 +17,7 @@ import threading
 from collections.abc import Callable, Collection
 from typing import Final
 
-from scoutcache.server.faults import Fault, Kind, Unasked, unavailable
+from scoutcache.server.faults import Fault, Kind, unavailable
 
 __all__ = ["QUIET", "WITHOUT_IT", "Breaker"]
 
@@ -76,7 +76,7 @@ class Breaker:
         return next((kind for kind, refusal in list(self.refused.items()) if not refusal.is_over(now)), None)
 
     def check(self) -> None:
-        """Raise `Unasked` unless a call may be tried."""
+        """Raise `TierUnavailable` unless a call may be tried: then nothing was asked."""
         fault = self._fault
         if fault is None:
             return
@@ -85,7 +85,9 @@ class Breaker:
             if self._fault is None or now - self._probed >= self._rest(fault):
                 self._probed = now
                 return
-        raise unavailable(fault, Unasked)
+        error = unavailable(fault)
+        error.asked = False
+        raise error
 
     def _rest(self, fault: Fault) -> float:
         """Seconds between two probes."""

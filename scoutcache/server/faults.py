@@ -15,8 +15,7 @@ from redis import exceptions as told
 
 from scoutcache.errors import TierUnavailable
 
-__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "Unasked", "fault_of", "refusal", "remedy",
-           "unavailable"]  # fmt: skip
+__all__ = ["DOCTOR_ACL", "LOOK_CLOSER", "Fault", "Kind", "fault_of", "refusal", "remedy", "unavailable"]
 
 
 class Kind(Enum):
@@ -242,10 +241,6 @@ def _reason(kind: Kind, error: BaseException) -> str:
     return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
 
 
-class Unasked(TierUnavailable):
-    """It was known to be away, and was sent nothing: of any other error one can't tell what is still carried out."""
-
-
-def unavailable(fault: Fault, kind: type[TierUnavailable] = TierUnavailable) -> TierUnavailable:
+def unavailable(fault: Fault) -> TierUnavailable:
     """What to raise for a fault."""
-    return kind("redis", fault.reason, hint=fault.hint)
+    return TierUnavailable("redis", fault.reason, hint=fault.hint)
