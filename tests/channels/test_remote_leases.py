@@ -496,13 +496,32 @@ class TestWithoutTheServer:
         for ref in (A, B):
             until(lambda ref=ref: (taken := other.leases.try_take(ref)) is not None and taken.held, "it is free")
 
+    def frozen_in_the_middle(self, one, server_of, until):
+        """Take the lease of A of a server that is frozen when it was just sent the request, and let it go."""
+        one.leases.try_take(C).release()  # there is a connection, and the server knows the script
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(C)), "the keeper has ended with it")
+        server_of.pause()
+        lease = one.leases.try_take(A)
+        assert lease.held
+        lease.release()
+
+    async def frozen_in_the_middle_on_a_loop(self, one, server_of, until):
+        (await one.leases.try_take_async(C)).release()
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(C)), "the keeper has ended with it")
+        server_of.pause()
+        lease = await one.leases.try_take_async(A)
+        assert lease.held
+        lease.release()
+        for conduit in one._loops.values():
+            await conduit.close()
+
     @pytest.mark.parametrize("on_a_loop", [False, True])
     def test_a_request_that_is_carried_out_when_it_is_back_leaves_no_lease(self, apart, server_of, until, on_a_loop):
         one, other = apart
-        server_of.pause()
-        lease = asyncio.run(one.leases.try_take_async(A)) if on_a_loop else one.leases.try_take(A)
-        assert lease.held
-        lease.release()
+        if on_a_loop:
+            asyncio.run(self.frozen_in_the_middle_on_a_loop(one, server_of, until))
+        else:
+            self.frozen_in_the_middle(one, server_of, until)
         resumed_and_known(apart, server_of, until)
         began = time.monotonic()
         assert other.leases.wait(A, timeout=SOON).held
@@ -522,12 +541,12 @@ class TestWithoutTheServer:
     def test_a_request_that_is_carried_out_after_it_was_taken_back(self, apart, server_of, until):
         """As if the two came by connections of which the older one was slower."""
         one, _ = apart
-        server_of.pause()
-        lease = one.leases.try_take(A)
-        lease.release()
+        tokens, take = [], one.leases._plans.take
+        one.leases._plans.take = lambda name, token, **how: tokens.append(token) or take(name, token, **how)
+        self.frozen_in_the_middle(one, server_of, until)
         resumed_and_known(apart, server_of, until)
         until(lambda: not server_of.cli("EXISTS", one.layout.lease(A)), "it is free", seconds=LIFE / 3)
-        perform(one.leases._plans.take(lease.name, lease.token, waits=False), one.conduit)
+        perform(take(one.leases._plans.name(A), tokens[-1], waits=False), one.conduit)
         until(lambda: not server_of.cli("EXISTS", one.layout.lease(A)), "it is free again", seconds=LIFE / 2)
 
     def test_a_note_that_could_not_be_wiped_is_when_it_is_back(self, apart, server_of, until):
