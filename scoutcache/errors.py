@@ -84,9 +84,9 @@ class IntegrityError(CorruptEntry):
 
 
 class TierUnavailable(CacheError):
-    """A tier can't answer now.  Where it was *asked* nobody can tell what it has done, or will yet do, of that."""
+    """A tier can't answer now.  While it is *uncertain*, what it was asked for may be done, or yet be, all the same."""
 
-    asked = True
+    uncertain = True
 
     def __init__(self, tier: str, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"the {tier} tier can't answer: {reason}", hint=hint)

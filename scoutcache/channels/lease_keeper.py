@@ -164,7 +164,7 @@ class Keeper:
             answers = perform(self._plans.renew(held), self._conduit)
         except TierUnavailable as error:
             for lease in held:
-                lease.unsure |= error.asked
+                lease.unsure |= error.uncertain
             raise
         for lease, ours in zip(held, answers, strict=True):
             if not ours:

@@ -25,7 +25,7 @@ from scoutcache.channels.heard import position_of
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
-from scoutcache.server.commands import Command, Plan, Script, replies
+from scoutcache.server.commands import Batch, Command, Plan, Script, replies
 from scoutcache.server.layout import Layout
 
 __all__ = ["LIFE", "LeasePlans", "Looked", "Owned"]
@@ -125,8 +125,8 @@ class LeasePlans:
     def take(self, name: bytes, token: bytes, *, waits: bool, instead_of: bytes = b"") -> Plan[float | None]:
         """None when it is taken (Rule 3), else the seconds that another owner's has left; *waits* to be woken then.
 
-        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Where it raises `TierUnavailable`
-        though it was asked, it may be taken.
+        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Where it raises `TierUnavailable` that
+        says whether it may be taken all the same.
         """
         sharded, channel = self._layout.sharded, self._channel
         keys = [name] if sharded else [name, self._layout.events]
@@ -137,13 +137,16 @@ class LeasePlans:
             try:
                 yield from channel.catch_up()
             except TierUnavailable as error:
-                error.asked = True  # for the lease, which it gave
+                error.uncertain = True  # it has given the lease
                 raise
         return None
 
     def free(self, owned: Sequence[tuple[bytes, bytes]]) -> Plan[None]:
-        """Let leases go, named with their owners' tokens; what is another one's stays."""
-        answers = yield from replies(*[_FREE.call([name, *self._near], token, _WAKES) for name, token in owned])
+        """Let leases go, named with their owners' tokens; what is another one's stays.
+
+        What a server refuses to let go of ends of itself.
+        """
+        answers = yield Batch([_FREE.call([name, *self._near], token, _WAKES) for name, token in owned])
         if self._layout.sharded:
             waited = [name for (name, _), answer in zip(owned, answers, strict=True) if answer == 2]
             if waited:

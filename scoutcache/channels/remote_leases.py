@@ -225,7 +225,7 @@ class RemoteLeases:
                 yield from self._plans.free([(lease.name, old)])
             left = yield from self._plans.take(lease.name, lease.token, waits=waits, instead_of=machine)
         except TierUnavailable as error:  # Rule 4
-            left, lease.asked, lease.unsure = None, error.asked, error.asked
+            left, lease.asked, lease.unsure = None, error.uncertain, error.uncertain
         except BaseException:  # the caller was cancelled: it may be ours
             self._keeper.free(lease.name, lease.token, unsure=True)
             raise

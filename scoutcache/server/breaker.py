@@ -86,7 +86,7 @@ class Breaker:
                 self._probed = now
                 return
         error = unavailable(fault)
-        error.asked = False
+        error.uncertain = False
         raise error
 
     def _rest(self, fault: Fault) -> float:
