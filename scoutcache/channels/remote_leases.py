@@ -239,12 +239,14 @@ class RemoteLeases:
 
     def _let_go(self, lease: RemoteLease) -> None:
         with self._lock:
-            if stands := lease.stands:
+            stood = lease.stands and lease.asked
+            if lease.stands:
                 del self._held[lease.name]
-            if stands and lease.asked:
+            if stood:
                 self._leaving[lease.name] = lease.token
-                self._keeper.free(lease.name, lease.token, unsure=lease.unsure)
         lease.here.release()
+        if stood:  # last: the keeper that is woken takes the interpreter
+            self._keeper.free(lease.name, lease.token, unsure=lease.unsure)
 
     # -- circles
 
