@@ -84,7 +84,9 @@ class IntegrityError(CorruptEntry):
 
 
 class TierUnavailable(CacheError):
-    """A tier can't answer now."""
+    """A tier can't answer now.  While it is *uncertain*, what it was asked for may be done, or yet be, all the same."""
+
+    uncertain = True
 
     def __init__(self, tier: str, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"the {tier} tier can't answer: {reason}", hint=hint)

@@ -338,9 +338,10 @@ class Remote:
             self._end_for_the_dead()
 
     def make_leases(self, here: Leases) -> RemoteLeases:
-        """The leases on this server; *here* are the machine's own, for when it is away."""
+        """The leases on this server; *here* are the machine's own."""
         assert self.tier is not None
-        leases = RemoteLeases(LeasePlans(self.layout, self.channel), self.conduit, self.tier.on_loop, here)
+        plans = LeasePlans(self.layout, self.channel)
+        leases = RemoteLeases(plans, self.conduit, self.tier.on_loop, here, self.machine)
         self.breaker.on_open.append(leases.server_changed)
         self.breaker.on_close.append(leases.server_changed)
         self._leases = leases

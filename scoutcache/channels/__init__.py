@@ -22,6 +22,7 @@
     remote_leases  those of a server
     lease_plans    what they are there
     lease_keeper   the thread that renews them
+    lease_doubts   those that may stand for nobody
     lease_flows    how what is done about them is driven
     circles        who waits for whom
     locking        a lock that its holder's death gives up

@@ -33,7 +33,7 @@ class Known(Owned, Protocol):
     @property
     def ref(self) -> Ref: ...
     @property
-    def held(self) -> bool: ...
+    def stands(self) -> bool: ...
 
 
 class Circles:
@@ -54,7 +54,7 @@ class Circles:
 
     def refuse(self, ref: Ref, own: Sequence[Known]) -> Flow[None]:
         """Raise `FlightCycle` where the owner of *own* would wait for itself."""
-        keys = {lease.name: lease for lease in own if lease.held}
+        keys = {lease.name: lease for lease in own if lease.stands}
         before: dict[bytes, _Beat] = {}
         while keys and (found := (yield from self._find(self._plans.name(ref), set(keys)))) is not None:
             end, beats = found

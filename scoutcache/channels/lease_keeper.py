@@ -2,9 +2,9 @@
 
 Rule 1: whoever releases a lease only says so: the way to the server is this thread's, and what came meanwhile leaves
         together.
-Rule 2: what can't be let go because the server is away isn't tried again: it is renewed no more, and so it ends.
-Rule 3: when the server is away what is held becomes the machine's own business, at once: its other processes have
-        nothing else to go by.
+Rule 2: what could not be let go of because the server is away, or of which it isn't known whether it was ever taken,
+        is let go of when that is back (`scoutcache.channels.lease_doubts`).
+Rule 3: what is held goes on being held while the server is away, and is there again when that is back.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, Final, NamedTuple
 
+from scoutcache.channels.lease_doubts import Doubts, Named
 from scoutcache.channels.lease_plans import LeasePlans, Owned
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import Conduit, perform, replies
@@ -33,17 +34,17 @@ CLOSING: Final = 1.0
 
 
 class Keeps(NamedTuple):
-    """What a keeper asks and tells: the leases *held*, each *freed* or *lost*, and that the server is *away*."""
+    """What a keeper asks and tells: the leases *held*, of which it asks the server now, and each *freed* or *lost*."""
 
     held: Callable[[], Sequence[Owned]]
     freed: Callable[[bytes, bytes], None]
     lost: Callable[[Owned], None]
-    away: Callable[[], None]
 
 
 class _Freed(NamedTuple):
     name: bytes
     token: bytes
+    unsure: bool
 
 
 class _Wiped(NamedTuple):
@@ -69,6 +70,7 @@ class Keeper:
     def forget(self) -> None:
         """In a forked child: the thread is the parent's, and so is what it was told."""
         self._told: SimpleQueue[Any] = SimpleQueue()
+        self._doubts = Doubts(time.monotonic)
         self._thread: threading.Thread | None = None
         self._starting = threading.RLock()
         self._closed = False
@@ -88,9 +90,9 @@ class Keeper:
                     raise TierUnavailable("redis", f"nobody can renew a lease: {error}") from error
                 self._thread = thread
 
-    def free(self, name: bytes, token: bytes) -> None:
-        """Let this lease go."""
-        self._told.put(_Freed(name, token))
+    def free(self, name: bytes, token: bytes, *, unsure: bool) -> None:
+        """Let this lease go; *unsure* says that the server may yet carry out something that makes it."""
+        self._told.put(_Freed(name, token, unsure))
 
     def wipe(self, names: Sequence[bytes], word: bytes) -> None:
         """Their owner waits no longer for what it noted so."""
@@ -115,11 +117,11 @@ class Keeper:
             works = _taken(told, max(0.0, due - time.monotonic()))
             self._safely(self._carry_out, [one for one in works if isinstance(one, _Freed | _Wiped)])
             if _End in works:
-                held = self._keeps.held()
-                self._safely(self._carry_out, [_Freed(one.name, one.token) for one in held])
+                self._safely(self._free, self._doubts.all() + [(one.name, one.token) for one in self._keeps.held()])
                 return
             if _Now in works or time.monotonic() >= due:
                 due = time.monotonic() + RENEWED_EVERY
+                self._safely(self._free, self._doubts.all())
                 self._safely(self._renew, self._keeps.held())
 
     def _safely(self, work: Callable[[Any], None], what: Sequence[Any]) -> None:
@@ -128,12 +130,15 @@ class Keeper:
             if what:
                 work(what)
         except TierUnavailable:
-            self._keeps.away()
+            pass  # the breaker has said so
         except Exception:  # noqa: BLE001  # the next turn must come
             _log.exception("leases could not be looked after")
 
     def _carry_out(self, works: Iterable[_Freed | _Wiped]) -> None:
         freed = [one for one in works if isinstance(one, _Freed)]
+        for one in freed:
+            if one.unsure:
+                self._doubts.add((one.name, one.token))
         wiped = [command for one in works if isinstance(one, _Wiped)
                  for command in self._plans.wipe(one.names, one.word)]  # fmt: skip
         try:
@@ -141,13 +146,27 @@ class Keeper:
                 with suppress(TierUnavailable):
                     perform(replies(*wiped), self._conduit)
             if freed:
-                perform(self._plans.free(freed), self._conduit)
+                self._free([(one.name, one.token) for one in freed])
+        except TierUnavailable:
+            for one in freed:
+                self._doubts.add((one.name, one.token))
+            raise
         finally:
             for one in freed:
                 self._keeps.freed(one.name, one.token)
 
+    def _free(self, leases: Sequence[Named]) -> None:
+        perform(self._plans.free(leases), self._conduit)
+        self._doubts.let_go(leases)
+
     def _renew(self, held: Sequence[Owned]) -> None:
-        for lease, ours in zip(held, perform(self._plans.renew(held), self._conduit), strict=True):
+        try:
+            answers = perform(self._plans.renew(held), self._conduit)
+        except TierUnavailable as error:
+            for lease in held:
+                lease.unsure |= error.uncertain
+            raise
+        for lease, ours in zip(held, answers, strict=True):
             if not ours:
                 self._keeps.lost(lease)
 

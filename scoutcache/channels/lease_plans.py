@@ -9,8 +9,11 @@ A lease is a hash with a time to live, so that it ends with its owner, however t
 
 Rule 1: every command may be carried out twice without harm (`scoutcache.server.commands`, rule 4).
 Rule 2: a lease that is gone without its owner knowing (expired while it was paused, lost with its server) is made anew
-        when the owner renews it, unless somebody else has it by now.
+        when the owner renews it, unless somebody else has it by now.  What it waits for is said anew each time: what
+        was said, or taken back, while the server was away is not known there.
 Rule 3: whoever gets a lease has heard all that was announced before: what the last owner stored must be found.
+Rule 4: a token begins with its owner's machine where that holds the machine's own lease as well.  So whoever has that
+        by now takes from such an owner: it is dead, or has let go and the server has yet to hear so.
 """
 
 from __future__ import annotations
@@ -21,7 +24,8 @@ from typing import Any, Final, NamedTuple, Protocol
 from scoutcache.channels.heard import position_of
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.entry import Ref
-from scoutcache.server.commands import Command, Plan, Script, replies
+from scoutcache.errors import TierUnavailable
+from scoutcache.server.commands import Batch, Command, Plan, Script, replies
 from scoutcache.server.layout import Layout
 
 __all__ = ["LIFE", "LeasePlans", "Looked", "Owned"]
@@ -35,22 +39,34 @@ _WAKES: Final = 1000
 _TAKE: Final = Script("""
 local owner = redis.call('HGET', KEYS[1], 'o')
 if owner and owner ~= ARGV[1] then
-  if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'q', '1') end
-  return {0, redis.call('PTTL', KEYS[1])}
+  if ARGV[4] == '' or string.sub(owner, 1, #ARGV[4]) ~= ARGV[4] then
+    if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'q', '1') end
+    return {0, redis.call('PTTL', KEYS[1])}
+  end
+  local waited = redis.call('HEXISTS', KEYS[1], 'q')
+  redis.call('DEL', KEYS[1])
+  if waited == 1 then redis.call('HSET', KEYS[1], 'q', '1') end
 end
 redis.call('HSET', KEYS[1], 'o', ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 local last = KEYS[2] and redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 return {1, last and last[1] and last[1][1] or '0-0'}
 """)
-"""Take a lease: 1 and the last id of the events, or 0 and the milliseconds that another one's has left."""
+"""Take a lease, from an owner too whose token begins so: 1 and the last id of the events, or 0 and the milliseconds
+that another one's has left."""
 
 _RENEW: Final = Script("""
 local owner = redis.call('HGET', KEYS[1], 'o')
 if owner and owner ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'o', ARGV[1], 'n', ARGV[3])
-if not owner then
-  for at = 4, #ARGV, 2 do redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1]) end
+local noted = {}
+for at = 4, #ARGV, 2 do
+  redis.call('HSET', KEYS[1], ARGV[at], ARGV[at + 1])
+  noted[ARGV[at]] = true
+end
+local fields = redis.call('HGETALL', KEYS[1])
+for at = 1, #fields, 2 do
+  if string.sub(fields[at], 1, 2) == 'w:' and not noted[fields[at]] then redis.call('HDEL', KEYS[1], fields[at]) end
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
@@ -76,13 +92,14 @@ return 1
 class Owned(Protocol):
     """A lease of this process: its name on the server, its owner's token, and by a random word what that waits for.
 
-    *beats* is how often it was renewed.
+    *beats* is how often it was renewed; it is *unsure* once something was asked about it and not answered.
     """
 
     name: bytes
     token: bytes
     notes: dict[bytes, bytes]
     beats: int
+    unsure: bool
 
 
 class Looked(NamedTuple):
@@ -105,20 +122,31 @@ class LeasePlans:
         """The name of a key's lease."""
         return self._layout.lease(ref).encode("utf-8", "surrogatepass")
 
-    def take(self, name: bytes, token: bytes, *, waits: bool) -> Plan[float | None]:
-        """None when it is taken (Rule 3), else the seconds that another owner's has left; *waits* to be woken then."""
+    def take(self, name: bytes, token: bytes, *, waits: bool, instead_of: bytes = b"") -> Plan[float | None]:
+        """None when it is taken (Rule 3), else the seconds that another owner's has left; *waits* to be woken then.
+
+        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Where it raises `TierUnavailable` that
+        says whether it may be taken all the same.
+        """
         sharded, channel = self._layout.sharded, self._channel
         keys = [name] if sharded else [name, self._layout.events]
-        ((taken, said),) = yield from replies(_TAKE.call(keys, token, _ms(LIFE), int(waits)))
+        ((taken, said),) = yield from replies(_TAKE.call(keys, token, _ms(LIFE), int(waits), instead_of))
         if not taken:
             return float(max(0, said)) / 1000
         if sharded or position_of(said) > channel.end():
-            yield from channel.catch_up()
+            try:
+                yield from channel.catch_up()
+            except TierUnavailable as error:
+                error.uncertain = True  # it has given the lease
+                raise
         return None
 
     def free(self, owned: Sequence[tuple[bytes, bytes]]) -> Plan[None]:
-        """Let leases go, named with their owners' tokens; what is another one's stays."""
-        answers = yield from replies(*[_FREE.call([name, *self._near], token, _WAKES) for name, token in owned])
+        """Let leases go, named with their owners' tokens; what is another one's stays.
+
+        What a server refuses to let go of ends of itself.
+        """
+        answers = yield Batch([_FREE.call([name, *self._near], token, _WAKES) for name, token in owned])
         if self._layout.sharded:
             waited = [name for (name, _), answer in zip(owned, answers, strict=True) if answer == 2]
             if waited:

@@ -127,7 +127,7 @@ class Leases:
         """
         until = None if timeout is None else time.monotonic() + timeout
         with self.waiting(ref, holding) as told:
-            return self._take(ref, lambda fd: _lock_by(fd, until)) if told else self._none(ref)
+            return self._take(ref, lambda fd: _lock_by(fd, until)) if told else self.none(ref)
 
     async def wait_async(
         self, ref: Ref, holding: Sequence[Lease] = (), timeout: float | None = None  # noqa: ASYNC109  # as `wait`
@@ -138,7 +138,7 @@ class Leases:
         until = time.monotonic() + (float("inf") if timeout is None else timeout)
         with self.waiting(ref, holding) as told:
             if not told:
-                return self._none(ref)
+                return self.none(ref)
             step = _SHORTEST
             while (lease := self.try_take(ref)) is None and (left := until - time.monotonic()) > 0:
                 await asyncio.sleep(min(step, left))
@@ -248,9 +248,9 @@ class Leases:
             finally:
                 if not lease.held:
                     _descriptors.close(fd)
-        return self._none(ref)
+        return self.none(ref)
 
-    def _none(self, ref: Ref) -> Lease:
+    def none(self, ref: Ref) -> Lease:
         """A lease that holds nothing (Rule 5)."""
         return Lease(self, ref, "", -1)
 

@@ -90,6 +90,8 @@ class Calling:
         if not self._world.leased:
             yield from self._compute(job, refs)
             return job.results
+        if self._world.tells is not None:  # a server, which may go
+            yield from self._writing.learn(refs[0].namespace)
         free: list[Ref] = []
         try:
             for ref in refs:

@@ -76,7 +76,7 @@ class Breaker:
         return next((kind for kind, refusal in list(self.refused.items()) if not refusal.is_over(now)), None)
 
     def check(self) -> None:
-        """Raise `TierUnavailable` unless a call may be tried."""
+        """Raise `TierUnavailable` unless a call may be tried: then nothing was asked."""
         fault = self._fault
         if fault is None:
             return
@@ -85,7 +85,9 @@ class Breaker:
             if self._fault is None or now - self._probed >= self._rest(fault):
                 self._probed = now
                 return
-        raise unavailable(fault)
+        error = unavailable(fault)
+        error.uncertain = False
+        raise error
 
     def _rest(self, fault: Fault) -> float:
         """Seconds between two probes."""

@@ -91,7 +91,9 @@ def checked(answers: list[Any]) -> list[Any]:
     """*answers*, which hold no error.  Raises `TierUnavailable`."""
     for answer in answers:
         if isinstance(answer, Exception):
-            raise unavailable(fault_of(answer))
+            error = unavailable(fault_of(answer))
+            error.uncertain = False  # it was refused
+            raise error
     return answers
 
 

@@ -7,16 +7,18 @@ import os
 import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 import redis
 
+from scoutcache.channels import remote_leases
 from scoutcache.channels.lease_keeper import RENEWED_EVERY
 from scoutcache.channels.lease_plans import LIFE, LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener
 from scoutcache.channels.members import Membership, Process
-from scoutcache.channels.remote_leases import RemoteLeases
+from scoutcache.channels.remote_leases import LOOK, RemoteLeases
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.config.sections import RedisSection
 from scoutcache.entry import Ref
@@ -50,7 +52,7 @@ class Machine:
         perform(self.channel.open_plan(), self.conduit)
         plans = LeasePlans(self.layout, self.channel)
         self.here = Leases(directory)
-        self.leases = RemoteLeases(plans, self.conduit, self.on_loop, self.here)
+        self.leases = RemoteLeases(plans, self.conduit, self.on_loop, self.here, directory.parent.name)
         self.breaker.on_open.append(self.leases.server_changed)
         self.breaker.on_close.append(self.leases.server_changed)
         end, invalidated = self.channel.end, self.channel.invalidated
@@ -86,8 +88,14 @@ def clustered(tmp_path, redis_cluster):
     yield from started(RedisSection(nodes=nodes), tmp_path)
 
 
-def started(section, tmp_path):
-    both = [Machine(section, tmp_path / name / "leases") for name in "ab"]
+@pytest.fixture
+def neighbours(tmp_path, redis_url):
+    """Two processes of one machine."""
+    yield from started(RedisSection(url=redis_url), tmp_path, "aa")
+
+
+def started(section, tmp_path, names="ab"):
+    both = [Machine(section, tmp_path / name / "leases") for name in names]
     yield both
     for machine in both:
         machine.close()
@@ -101,6 +109,17 @@ def server(redis_server):
 
 def keys_of(server):
     return server.keys("*lease:*")
+
+
+def keys_in(server_of, name):
+    return [str(field) for field in server_of.cli("HKEYS", name)]
+
+
+def resumed_and_known(machines, server_of, until):
+    """The frozen server goes on, and the machines know that it does."""
+    until(lambda: all(machine.breaker.fault for machine in machines), "they know that it is away")
+    server_of.resume()
+    until(lambda: not any(machine.breaker.fault for machine in machines), "they know that it is back")
 
 
 def in_thread(work):
@@ -305,8 +324,11 @@ def test_an_owner_notices_that_another_has_its_lease(machines, server, until):
     lease = one.leases.try_take(A)
     server.delete(one.layout.lease(A))
     assert other.leases.try_take(A).held
-    until(lambda: not lease.held, "it knows")
+    until(lambda: not lease.stands, "it knows")
+    assert lease.held, "the machine's own lease still keeps its neighbours out"
+    lease.release()
     assert len(one.leases) == 0
+    assert server.exists(one.layout.lease(A)), "it is another one's"
 
 
 def test_a_lease_that_the_server_lost_is_made_anew_with_its_notes(machines, server, until):
@@ -406,11 +428,12 @@ class TestWithoutTheServer:
     @pytest.fixture
     def pair(self, tmp_path, server_of):
         """Two processes of one machine."""
-        section = RedisSection(url=server_of.url)
-        both = [Machine(section, tmp_path / "leases") for _ in "ab"]
-        yield both
-        for machine in both:
-            machine.close()
+        yield from started(RedisSection(url=server_of.url), tmp_path, "aa")
+
+    @pytest.fixture
+    def apart(self, tmp_path, server_of):
+        """Two machines."""
+        yield from started(RedisSection(url=server_of.url), tmp_path)
 
     def test_the_machines_own_lease_counts(self, pair, server_of):
         one, other = pair
@@ -422,36 +445,122 @@ class TestWithoutTheServer:
         lease.release()
         assert other.leases.try_take(A).held
 
-    def test_who_waits_when_it_goes_waits_for_the_owner_on_this_machine(self, pair, server_of, until):
+    @pytest.mark.parametrize("go", ["kill", "pause"])
+    def test_who_waits_when_it_goes_waits_for_the_owner_on_this_machine(self, pair, server_of, until, go):
         one, other = pair
         lease = one.leases.try_take(A)
-        result = in_thread(lambda: other.leases.wait(A))
-        until(lambda: server_of.cli("HEXISTS", one.layout.lease(A), "q"), "somebody waits")
-        server_of.kill()
-        until(lambda: lease.here is not None, "the owner has the machine's lease")
+        result = in_thread(lambda: other.leases.wait(A, timeout=SOON))
+        getattr(server_of, go)()
+        until(lambda: one.breaker.fault and other.breaker.fault, "both know")
+        with pytest.raises(AssertionError, match="hangs"):
+            result(2 * LOOK)
         lease.release()
-        assert result().held
+        assert result(2 * LOOK).held
+        server_of.resume()
 
-    def test_who_waits_for_an_owner_elsewhere_goes_on(self, tmp_path, server_of, until):
-        machines = started(RedisSection(url=server_of.url), tmp_path)
-        one, other = next(machines)
+    @pytest.mark.parametrize("go", ["kill", "pause"])
+    def test_who_waits_for_an_owner_elsewhere_goes_on_at_once(self, apart, server_of, until, go):
+        one, other = apart
         one.leases.try_take(A)
         result = in_thread(lambda: other.leases.wait(A))
         until(lambda: server_of.cli("HEXISTS", one.layout.lease(A), "q"), "somebody waits")
-        server_of.kill()
-        assert result().held
-        assert next(machines, None) is None
+        getattr(server_of, go)()
+        assert result(LOOK + 0.25 + 0.5).held, "a look, the server's timeout, and time to spare"
+        server_of.resume()
 
-    def test_when_it_is_back_leases_are_there_again(self, pair, server_of, until):
-        one, other = pair
+    def test_on_an_event_loop_too(self, apart, server_of):
+        one, other = apart
+        one.leases.try_take(A)
+
+        async def main():
+            waiting = asyncio.ensure_future(other.leases.wait_async(A))
+            while not server_of.cli("HEXISTS", one.layout.lease(A), "q"):
+                await asyncio.sleep(0.01)
+            server_of.pause()
+            return await asyncio.wait_for(waiting, LOOK + 0.25 + 0.5)
+
+        assert asyncio.run(main()).held
+        server_of.resume()
+
+    def test_when_it_is_back_leases_are_there_again(self, apart, server_of, until):
+        one, other = apart
         lease = one.leases.try_take(A)
         server_of.kill()
-        until(lambda: lease.here is not None, "it fell back")
+        until(lambda: one.breaker.fault, "it has gone")
+        later = one.leases.try_take(B)
         server_of.restart()
-        until(lambda: server_of.cli("EXISTS", one.layout.lease(A)), "it is renewed")
+        until(lambda: server_of.cli("EXISTS", *map(one.layout.lease, (A, B))) == 2, "they are renewed")
         assert other.leases.try_take(A) is None
+        assert other.leases.try_take(B) is None, "it was taken while the server was away"
+        lease.release(), later.release()
+        for ref in (A, B):
+            until(lambda ref=ref: (taken := other.leases.try_take(ref)) is not None and taken.held, "it is free")
+
+    def frozen_in_the_middle(self, one, server_of, until):
+        """Take the lease of A of a server that is frozen when it was just sent the request, and let it go."""
+        one.leases.try_take(C).release()  # there is a connection, and the server knows the script
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(C)), "the keeper has ended with it")
+        server_of.pause()
+        lease = one.leases.try_take(A)
+        assert lease.held
         lease.release()
-        until(lambda: (taken := other.leases.try_take(A)) is not None and taken.held, "it is free")
+
+    async def frozen_in_the_middle_on_a_loop(self, one, server_of, until):
+        (await one.leases.try_take_async(C)).release()
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(C)), "the keeper has ended with it")
+        server_of.pause()
+        lease = await one.leases.try_take_async(A)
+        assert lease.held
+        lease.release()
+        for conduit in one._loops.values():
+            await conduit.close()
+
+    @pytest.mark.parametrize("on_a_loop", [False, True])
+    def test_a_request_that_is_carried_out_when_it_is_back_leaves_no_lease(self, apart, server_of, until, on_a_loop):
+        one, other = apart
+        if on_a_loop:
+            asyncio.run(self.frozen_in_the_middle_on_a_loop(one, server_of, until))
+        else:
+            self.frozen_in_the_middle(one, server_of, until)
+        resumed_and_known(apart, server_of, until)
+        began = time.monotonic()
+        assert other.leases.wait(A, timeout=SOON).held
+        assert time.monotonic() - began < LIFE / 3, "it would last so long"
+
+    def test_what_could_not_be_let_go_is_when_it_is_back(self, apart, server_of, until):
+        one, other = apart
+        lease = one.leases.try_take(A)
+        result = in_thread(lambda: other.leases.wait(A, timeout=SOON))
+        until(lambda: server_of.cli("HEXISTS", one.layout.lease(A), "q"), "somebody waits")
+        server_of.pause()
+        lease.release()
+        result().release()
+        resumed_and_known(apart, server_of, until)
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(A)), "it is free", seconds=LIFE / 3)
+
+    def test_a_request_that_is_carried_out_after_it_was_taken_back(self, apart, server_of, until):
+        """As if the two came by connections of which the older one was slower."""
+        one, _ = apart
+        tokens, take = [], one.leases._plans.take
+        one.leases._plans.take = lambda name, token, **how: tokens.append(token) or take(name, token, **how)
+        self.frozen_in_the_middle(one, server_of, until)
+        resumed_and_known(apart, server_of, until)
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(A)), "it is free", seconds=LIFE / 3)
+        perform(take(one.leases._plans.name(A), tokens[-1], waits=False), one.conduit)
+        until(lambda: not server_of.cli("EXISTS", one.layout.lease(A)), "it is free again", seconds=LIFE / 2)
+
+    def test_a_note_that_could_not_be_wiped_is_when_it_is_back(self, apart, server_of, until):
+        """Or who asks for it later would see a circle where none is."""
+        one, _ = apart
+        lease = one.leases.try_take(A)
+        with one.leases.waiting(B, [lease]):
+            assert len(server_of.cli("HKEYS", one.layout.lease(A))) > 1
+            server_of.pause()
+            until(lambda: one.breaker.fault, "it is away")
+        resumed_and_known([one], server_of, until)
+        until(lambda: lease.beats and not [1 for field in keys_in(server_of, one.layout.lease(A)) if "w:" in field],
+              "it waits for nothing")  # fmt: skip
+        assert lease.stands
 
     def test_a_server_that_is_frozen_blocks_a_release_for_nobody(self, pair, server_of):
         one, _ = pair
@@ -477,23 +586,150 @@ class TestWithoutTheServer:
             one.leases._keeper.begin()
 
 
-def test_a_killed_owner_is_succeeded_when_its_lease_has_run_out(machines, server, until):
-    one, _ = machines
+def killed_with(machine, ref):
+    """A process like *machine* that holds the lease of *ref*; what is returned kills it."""
     ready, tell = os.pipe()
     pid = os.fork()
     if pid == 0:
         signal.alarm(30)
         try:
-            if one.leases.try_take(A).held:
+            if machine.leases.try_take(ref).held:
                 os.write(tell, b"x")
             signal.pause()
         finally:
             os._exit(1)
     assert os.read(ready, 1) == b"x"
-    result = waits(one, A, server, until)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    os.close(ready), os.close(tell)
+
+    def kill():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+    return kill
+
+
+def test_a_killed_owner_is_succeeded_when_its_lease_has_run_out(machines, server, until):
+    one, other = machines
+    kill = killed_with(one, A)
+    result = waits(other, A, server, until)
+    kill()
     began = time.monotonic()
     assert result().held
     assert time.monotonic() - began <= LIFE + 1
-    os.close(ready), os.close(tell)
+
+
+def test_a_killed_owner_is_succeeded_at_once_on_its_own_machine(machines, server, until):
+    one, other = machines
+    kill = killed_with(one, A)
+    elsewhere = waits(other, A, server, until)
+    result = in_thread(lambda: one.leases.wait(A, timeout=SOON))
+    kill()
+    began = time.monotonic()
+    lease = result()
+    assert lease.held
+    assert time.monotonic() - began < LIFE / 3
+    lease.release()
+    assert elsewhere(LIFE / 3).held, "who waits elsewhere is woken by the successor"
+
+
+def test_of_one_machine_one_process_asks_the_server(neighbours, server, until):
+    one, other = neighbours
+    lease = one.leases.try_take(A)
+    assert other.leases.try_take(A) is None
+    result = in_thread(lambda: other.leases.wait(A, timeout=SOON))
+    with pytest.raises(AssertionError, match="hangs"):
+        result(0.2)
+    assert not server.hexists(one.layout.lease(A), "q"), "nobody waits at the server"
+    lease.release()
+    taken = result()
+    assert server.hget(one.layout.lease(A), "o") == taken.token
+    taken.release()
+    until(lambda: not keys_of(server), "it is free")
+
+
+def test_who_waits_at_the_server_lets_a_neighbour_wait_and_wakes_it(tmp_path, redis_url, server, until):
+    for machines in started(RedisSection(url=redis_url), tmp_path, "aab"):
+        one, other, elsewhere = machines
+        lease = elsewhere.leases.try_take(A)
+        given_up = waits(one, A, server, until, timeout=0.3)
+        result = in_thread(lambda other=other: other.leases.wait(A, timeout=SOON))
+        assert given_up() is None
+        lease.release()
+        assert result(LIFE / 3).held
+
+
+def test_a_circle_of_one_machine_is_refused_at_once(neighbours):
+    one, other = neighbours
+    a, b = one.leases.try_take(A), other.leases.try_take(B)
+    with one.leases.waiting(B, [a]):
+        began = time.monotonic()
+        with pytest.raises(FlightCycle, match="'b' asks for 'a'"):
+            other.leases.wait(A, [b])
+        assert time.monotonic() - began < 0.5
+
+
+def test_a_circle_over_a_neighbour_and_another_machine_is_refused(tmp_path, redis_url):
+    """a1 waits for b on its machine, a2 for c at the server, whose owner waits for a."""
+    for machines in started(RedisSection(url=redis_url), tmp_path, "aab"):
+        held = [machine.leases.try_take(ref) for machine, ref in zip(machines, (A, B, C), strict=True)]
+        results = [
+            in_thread(lambda how=how: leads_and_asks(*how)) for how in zip(machines, held, (B, C, A), strict=True)
+        ]
+        said = [result() for result in results]
+        assert any("neither could ever end" in line for line in said), said
+
+
+def test_where_no_file_can_be_made_the_server_decides(tmp_path, redis_url, server, until):
+    (tmp_path / "a").write_text("it is no folder")
+    for one, other in started(RedisSection(url=redis_url), tmp_path, "aa"):
+        lease = one.leases.try_take(A)
+        assert lease.held
+        assert not lease.here.held
+        assert other.leases.try_take(A) is None, "it may be alive, whose machine it is nobody can tell"
+        result = waits(other, A, server, until, timeout=SOON)
+        lease.release()
+        assert result().held
+
+
+def test_a_batch_of_many_keys_has_not_as_many_files_open(machines, monkeypatch):
+    one, other = machines
+    monkeypatch.setattr(remote_leases, "FILES", 2)
+    held = [one.leases.try_take(Ref("default", f"k{n}")) for n in range(4)]
+    assert [lease.here.held for lease in held] == [True, True, False, False]
+    assert all(lease.held for lease in held)
+    assert len(one.leases) == 4
+    assert [other.leases.try_take(lease.ref) for lease in held] == [None] * 4
+    for lease in held:
+        lease.release()
+    assert len(one.leases) == 0
+
+
+def test_an_interrupted_waiter_leaves_nothing_on_its_machine(machines, server, until):
+    one, other = machines
+    other.leases.try_take(A)
+
+    async def main():
+        waiting = asyncio.ensure_future(one.leases.wait_async(A))
+        while not server.hexists(one.layout.lease(A), "q"):
+            await asyncio.sleep(0.01)
+        assert len(one.here) == 1
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        for conduit in one._loops.values():
+            await conduit.close()
+
+    asyncio.run(main())
+    assert len(one.here) == 0
+    one.leases._conduit = SimpleNamespace(execute=interrupted)
+    for take in (one.leases.try_take, one.leases.wait):
+        with pytest.raises(Interrupted):
+            take(B)
+    assert len(one.here) == 0
+
+
+class Interrupted(BaseException):
+    """As a signal handler may raise it."""
+
+
+def interrupted(_):
+    raise Interrupted

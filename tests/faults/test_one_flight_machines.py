@@ -13,6 +13,8 @@ import pytest
 import redis
 
 from scoutcache import Cache
+from scoutcache.channels.lease_keeper import RENEWED_EVERY
+from scoutcache.channels.lease_plans import LIFE
 
 CALLERS = """
 import os, sys, threading, time
@@ -29,13 +31,13 @@ def factory():
         time.sleep(0.005)
     return {"by": os.getpid()}
 
-def waits(*asked, refuse=cache._core.ports.leases._circles.refuse):
+def waits(*asked, wait=cache._core.ports.leases.wait):
     # called by who has been told that another one holds the lease
     with (folder / "waits").open("a") as file:
         file.write(f"{os.getpid()}\\n")
-    return refuse(*asked)
+    return wait(*asked)
 
-cache._core.ports.leases._circles.refuse = waits
+cache._core.ports.leases.wait = waits
 answers, asking = [], threading.Barrier(callers + 1)
 
 def ask():
@@ -172,6 +174,64 @@ def test_when_the_leader_is_killed_another_machine_takes_over(code, tmp_path, ow
     assert calls() == [killed, successor]
     assert [process.wait(30) for process in left] == [0] * 3
     assert leases_of(own_server) == []
+
+
+@pytest.mark.parametrize("code", [CALLERS, TASKS], ids=["threads", "tasks"])
+def test_on_the_machine_of_a_killed_leader_another_process_takes_over_at_once(
+    code, tmp_path, own_server, run_python, calls
+):  # fmt: skip
+    """Not when its lease on the server has run out: the other machine would have waited for that."""
+    processes = started(run_python, code, tmp_path, own_server, "aa")
+    (killed,) = calls(1)
+    began = time.monotonic()
+    os.kill(killed, signal.SIGKILL)
+    calls(2)
+    assert time.monotonic() - began < LIFE - RENEWED_EVERY, "it had at least so long to run"
+    (tmp_path / "go").touch()
+    left = [process for process in processes if process.pid != killed]
+    assert [process.stdout.readline() for process in left] == [f"250 {left[0].pid} 0 0\n"]
+    assert [process.wait(30) for process in left] == [0]
+
+
+@pytest.mark.parametrize("go", ["kill", "pause"])
+@pytest.mark.parametrize("code", [CALLERS, TASKS], ids=["threads", "tasks"])
+def test_when_the_server_goes_who_waits_for_a_neighbour_gets_what_that_computes(
+    code, tmp_path, own_server, run_python, calls, until, go
+):  # fmt: skip
+    processes = started(run_python, code, tmp_path, own_server, "aaa")
+    (leader,) = calls(1)
+    time.sleep(0.5)  # on an event loop nothing tells that others have begun to wait
+    getattr(own_server, go)()
+    time.sleep(3.0)  # for whoever would lose patience, or take a lease that has run out
+    (tmp_path / "go").touch()
+    assert [process.stdout.readline() for process in processes] == [f"250 {leader} 0 0\n"] * 3
+    assert calls() == [leader]
+    own_server.resume()
+    assert [process.wait(30) for process in processes] == [0] * 3
+
+
+def test_a_server_that_was_frozen_keeps_nobody_waiting_for_who_gave_up(tmp_path, own_server, until, monkeypatch):
+    """What it finds in its sockets it carries out when it goes on: what asks for a lease, too."""
+    with (
+        Cache(directory=tmp_path / "a", redis_url=own_server.url) as one,
+        Cache(directory=tmp_path / "b", redis_url=own_server.url) as other,
+    ):
+        one.get_or_compute("warm", lambda: "it knows the scripts")
+        plans = one._core.ports.leases._plans
+        breakers = [cache._core.ports.leases._conduit.breaker for cache in (one, other)]
+
+        def taking(*asked, take=plans.take, **how):
+            own_server.pause()
+            return (yield from take(*asked, **how))
+
+        monkeypatch.setattr(plans, "take", taking)
+        assert one.get_or_compute("k", lambda: "one", store_if=lambda _: False) == "one"
+        until(lambda: all(breaker.fault for breaker in breakers), "both know")
+        own_server.resume()
+        until(lambda: not any(breaker.fault for breaker in breakers), "both know that it is back")
+        began = time.monotonic()
+        assert other.get_or_compute("k", lambda: "other") == "other"
+        assert time.monotonic() - began < LIFE / 3
 
 
 def test_when_the_server_is_killed_each_machine_goes_on_by_itself(tmp_path, own_server, run_python, calls, until):
