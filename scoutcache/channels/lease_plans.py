@@ -12,7 +12,9 @@ Rule 2: a lease that is gone without its owner knowing (expired while it was pau
         when the owner renews it, unless somebody else has it by now.  What it waits for is said anew each time: what
         was said, or taken back, while the server was away is not known there.
 Rule 3: whoever gets a lease has heard all that was announced before: what the last owner stored must be found.
-Rule 4: a token begins with its owner's machine where that holds the machine's own lease as well.  So whoever has that
+Rule 4: a lease without an end would stand for ever: where a server refuses to set that, the lease goes, and who finds
+        one takes it.
+Rule 5: a token begins with its owner's machine where that holds the machine's own lease as well.  So whoever has that
         by now takes from such an owner: it is dead, or has let go and the server has yet to hear so.
 """
 
@@ -36,26 +38,38 @@ LIFE: Final = 3.0
 _WAKES: Final = 1000
 """Wakes that the stream keeps: who misses one looks for itself half a second later."""
 
-_TAKE: Final = Script("""
+_END: Final = """
+local function refused_to_end()
+  local ends = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
+  if type(ends) ~= 'table' then return nil end
+  redis.call('DEL', KEYS[1])
+  return ends
+end
+"""
+"""For scripts that hold a lease: give it ARGV[2] milliseconds; the error where that is refused (Rule 4)."""
+
+_TAKE: Final = Script(_END + """
 local owner = redis.call('HGET', KEYS[1], 'o')
 if owner and owner ~= ARGV[1] then
-  if ARGV[4] == '' or string.sub(owner, 1, #ARGV[4]) ~= ARGV[4] then
+  local left = redis.call('PTTL', KEYS[1])
+  if left ~= -1 and (ARGV[4] == '' or string.sub(owner, 1, #ARGV[4]) ~= ARGV[4]) then
     if ARGV[3] == '1' then redis.call('HSET', KEYS[1], 'q', '1') end
-    return {0, redis.call('PTTL', KEYS[1])}
+    return {0, left}
   end
   local waited = redis.call('HEXISTS', KEYS[1], 'q')
   redis.call('DEL', KEYS[1])
   if waited == 1 then redis.call('HSET', KEYS[1], 'q', '1') end
 end
 redis.call('HSET', KEYS[1], 'o', ARGV[1])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local refused = refused_to_end()
+if refused then return refused end
 local last = KEYS[2] and redis.call('XREVRANGE', KEYS[2], '+', '-', 'COUNT', 1)
 return {1, last and last[1] and last[1][1] or '0-0'}
 """)
 """Take a lease, from an owner too whose token begins so: 1 and the last id of the events, or 0 and the milliseconds
 that another one's has left."""
 
-_RENEW: Final = Script("""
+_RENEW: Final = Script(_END + """
 local owner = redis.call('HGET', KEYS[1], 'o')
 if owner and owner ~= ARGV[1] then return 0 end
 redis.call('HSET', KEYS[1], 'o', ARGV[1], 'n', ARGV[3])
@@ -68,8 +82,7 @@ local fields = redis.call('HGETALL', KEYS[1])
 for at = 1, #fields, 2 do
   if string.sub(fields[at], 1, 2) == 'w:' and not noted[fields[at]] then redis.call('HDEL', KEYS[1], fields[at]) end
 end
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
+return refused_to_end() or 1
 """)
 
 _FREE: Final = Script("""
@@ -125,7 +138,7 @@ class LeasePlans:
     def take(self, name: bytes, token: bytes, *, waits: bool, instead_of: bytes = b"") -> Plan[float | None]:
         """None when it is taken (Rule 3), else the seconds that another owner's has left; *waits* to be woken then.
 
-        It is taken from an owner whose token begins with *instead_of* (Rule 4).  Where it raises `TierUnavailable` that
+        It is taken from an owner whose token begins with *instead_of* (Rule 5).  Where it raises `TierUnavailable` that
         says whether it may be taken all the same.
         """
         sharded, channel = self._layout.sharded, self._channel

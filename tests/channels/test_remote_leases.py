@@ -733,3 +733,25 @@ class Interrupted(BaseException):
 
 def interrupted(_):
     raise Interrupted
+
+
+def test_a_lease_without_an_end_stands_for_nobody(machines, server):
+    """A server may refuse to set one, and who asked may be gone when it does."""
+    one, _ = machines
+    server.hset(one.layout.lease(A), "o", "somebody")
+    lease = one.leases.try_take(A)
+    assert lease is not None
+    assert 0 < server.pttl(one.layout.lease(A)) <= LIFE * 1000
+    lease.release()
+
+
+def test_where_a_server_refuses_an_end_no_lease_is_left(machines, server, redis_server):
+    one, other = machines
+    redis_server.cli("ACL", "SETUSER", "default", "-pexpire")
+    try:
+        here = one.leases.try_take(A)  # its machine's own alone
+        here.release()
+        assert not server.exists(one.layout.lease(A))
+    finally:
+        redis_server.cli("ACL", "SETUSER", "default", "+pexpire")
+    assert other.leases.try_take(A) is not None
