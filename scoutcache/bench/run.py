@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from scoutcache import __version__
 from scoutcache.bench.clients import Plans, Tally, overhead_ns, run_tasks, run_threads, rush_tasks, rush_threads
+from scoutcache.bench.interrupts import held_back
 from scoutcache.bench.machine import describe_machine
 from scoutcache.bench.records import METRICS, BenchOptions, BenchResult, BenchRow
 from scoutcache.bench.workload import Workload
@@ -170,12 +171,15 @@ class _SyncSetup:
 def _sync_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     from scoutcache.cache import Cache
 
-    cache = Cache(config, raise_errors=True)
+    caches: list[Cache] = []
     try:
-        yield _SyncSetup(cache, options.rate)
+        with held_back():
+            caches.append(Cache(config, raise_errors=True))
+        yield _SyncSetup(caches[0], options.rate)
     finally:
-        cache.close()
-        _sweep(cache)
+        for cache in caches:
+            cache.close()
+            _sweep(cache)
 
 
 class _AsyncSetup:

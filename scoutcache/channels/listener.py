@@ -116,10 +116,12 @@ class Listener:
         connection = self._connection
         if thread is None or thread is threading.current_thread():
             return
-        if connection is not None:  # else it is connecting, and ends when it has
+        if connection is not None:
             with suppress(RedisError, OSError, AttributeError):
                 connection._sock.shutdown(2)  # or it would wait for the next message
             thread.join()
+        elif self.fault is None:  # it is connecting, and ends when it has; to a server that is away that takes long
+            thread.join(self._source.section.timeout)
         with suppress(TierUnavailable):  # then it is taken for dead half a minute later
             perform(self.member.leave(), self._channel.conduit)
 

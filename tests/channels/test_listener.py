@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 
 import pytest
 import redis
 
 from scoutcache import Cache
-from scoutcache.channels.listener import RETRY
+from scoutcache.channels.listener import RETRY, Listener
 from scoutcache.entry import Ref
 from scoutcache.server.faults import Fault, Kind
 
@@ -69,6 +70,26 @@ def test_a_connection_that_is_lost_as_soon_as_it_is_made_is_made_anew_after_a_pa
     listener._connection._sock.shutdown(2)
     until(lambda: len(tries) >= 3, "it tries again")
     assert tries[2] - tries[0] >= 2 * RETRY * 0.9
+
+
+def test_nothing_follows_the_end_of_a_cache_that_is_closed_while_it_connects(opened, redis_url, monkeypatch, until):
+    connecting, closing, never = threading.Event(), threading.Event(), threading.Event()
+    connect = Listener._connect
+
+    def when_closing(listener):
+        connecting.set()
+        assert closing.wait(30.0)
+        never.wait(0.05)  # it takes its time, as on a network
+        return connect(listener)
+
+    monkeypatch.setattr(Listener, "_connect", when_closing)
+    cache = opened("memory", "redis", url=redis_url)
+    listener = remote_of(cache)._listener
+    until(connecting.is_set, "it connects")
+    thread, stop = listener._thread, listener._stop.set
+    listener._stop.set = lambda: (stop(), closing.set())
+    cache.close()
+    assert not thread.is_alive()
 
 
 @pytest.mark.parametrize("held", ["disk", "breaker", "stream", "follower"])

@@ -125,7 +125,7 @@ class TestWalk:
 
 
 def test_a_benchmark_that_is_interrupted_leaves_nothing(redis_url, redis_server, workplace):
-    found = lambda: redis_server.cli("KEYS", "scoutcache:bench:*e:*")  # noqa: E731
+    found = lambda: redis_server.cli("KEYS", "scoutcache:bench:*:e:*")  # noqa: E731
     code, _, _ = interrupted("bench", "--tier", "redis", "--redis-url", redis_url, "--duration", "30", begun=found)
     assert code == 130
     assert redis_server.cli("KEYS", "*") == []
