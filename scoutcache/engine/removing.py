@@ -16,6 +16,7 @@ Rule 4: where the authority is owed what is announced, it is owed no longer afte
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -142,9 +143,23 @@ class Removing:
     def _end_dependents(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[Removed]:
         """Whatever depends on a key that matches is dead."""
         keys, ended = yield from self.depended_on_or_known(namespace)
+        if ended.failed:
+            yield from self._owe_pattern(namespace, pattern, reason)
         names = [KEY_MARK + key for key in keys if pattern.matches(key)]
         ended.add((yield from self.renew(namespace, names, reason)))
         return ended
+
+    def _owe_pattern(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[None]:
+        """The authority did what was asked for, and then nobody could say what depends on that.
+
+        It is owed as if nothing had been done, and neighbours hear so: they drop what may depend on it.
+        """
+        world, untold = self._world, self._world.untold
+        if world.authority is None or (untold is not None and (namespace, pattern.text) in untold.patterns):
+            return
+        world.owe(Erase(world.authority, namespace, pattern))
+        with suppress(TierUnavailable):
+            yield Announce(world.message("pattern", namespace, [pattern.text], reason).owing)
 
     def tags(
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
@@ -196,10 +211,7 @@ class Removing:
         return [*tags, DEPENDED_MARK, *self._world.remembered(namespace, KEY_MARK)]
 
     def depended_on_or_known(self, namespace: str) -> Flow[tuple[list[str], Removed]]:
-        """The keys of `depended_on`; where nobody can be asked those that this process knows of, and what failed.
-
-        Of the others what is owed by then takes care.
-        """
+        """The keys of `depended_on`; where nobody can be asked those that this process knows of, and what failed."""
         try:
             return (yield from self.depended_on(namespace)), Removed()
         except TierUnavailable as error:

@@ -211,15 +211,19 @@ class Writing:
         self, namespace: str, rows: Sequence[Row], versions: Mapping[str, int], renewed: list[str],
         equal: Equal | None,
     ) -> Flow[None]:  # fmt: skip
+        doubtful = () if equal is None else equal.doubtful
+        renewed += [name for ref in doubtful if (name := KEY_MARK + ref.key) in versions]
+        unsure = False
         try:
-            doubtful = () if equal is None else equal.doubtful
-            renewed += [name for ref in doubtful if (name := KEY_MARK + ref.key) in versions]
             renewed += yield from self._late_dependents(namespace, rows, versions)
+        except TierUnavailable:  # neighbours must hear of all that may have any
+            renewed += _unversioned(rows, versions)
+            unsure = True
+        try:
             if renewed:
-                yield from self.renew(namespace, renewed)
-        except TierUnavailable as error:
-            if renewed:  # what depends on them is in doubt
-                self._world.owe(Renew(namespace, renewed))
+                yield from self.renew(namespace, renewed, standing=unsure)
+        except TierUnavailable as error:  # what depends on them is in doubt
+            self._world.owe(Renew(namespace, renewed))
             self._world.down(error.tier, error)
 
     def _tell_watch(self, namespace: str, changed: Sequence[Ref]) -> Flow[None]:
@@ -361,9 +365,8 @@ class Writing:
 
     def _unheld(self, rows: Sequence[Row], versions: Mapping[str, int]) -> list[str]:
         """The implicit tags without a version that something here carries, stored when nobody could be asked."""
-        names = [KEY_MARK + row.header.ref.key for row in rows]
         namespace = rows[0].header.ref.namespace
-        return [name for name in names if name not in versions and self._world.is_remembered(namespace, name)]
+        return [name for name in _unversioned(rows, versions) if self._world.is_remembered(namespace, name)]
 
     def _changed(self, awaited: Mapping[Ref, Row], equal: Equal) -> Flow[list[Ref]]:
         """Which of those are other values than the stored ones.
@@ -386,10 +389,9 @@ class Writing:
 
     def _late_dependents(self, namespace: str, rows: Sequence[Row], versions: Mapping[str, int]) -> Flow[list[str]]:
         """The implicit tags that came into being while *rows* were written: who made them may know the old values."""
-        names = [name for row in rows if (name := KEY_MARK + row.header.ref.key) not in versions]
         if not (yield from self._current(namespace, [DEPENDED_MARK])):
             return []
-        return list((yield from effects.current(namespace, names)))
+        return list((yield from effects.current(namespace, _unversioned(rows, versions))))
 
     def renew(
         self, namespace: str, names: Sequence[str], reason: str | None = None, action: Action = "delete", *,
@@ -426,6 +428,11 @@ class Writing:
         with self._world.changing():
             equal = Equal(self._world, [row.header.ref for row in rows], always=True)  # they keep value and start
             return (yield from self.placing.write(rows, end, equal=equal))
+
+
+def _unversioned(rows: Sequence[Row], versions: Mapping[str, int]) -> list[str]:
+    """The implicit tags of *rows* that *versions* has nothing of."""
+    return [name for row in rows if (name := KEY_MARK + row.header.ref.key) not in versions]
 
 
 def lifetime(ttl: float, stale: float | None) -> Lifetime:

@@ -405,6 +405,64 @@ def test_what_depends_on_what_a_neighbour_changed_is_not_served_while_the_server
     assert b.get("k") is None
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_what_depends_on_what_was_written_as_the_server_went_is_not_served(opened, server, monkeypatch, late):
+    """It took the write, and could not be asked any more what depends on that."""
+    a, b = opened(deaf=True), opened(deaf=True)
+    b.set("parent", 1)
+
+    def depend():
+        b.set("k", "old", depends_on=["parent"])
+        kept(b)
+
+    if not late:
+        depend()
+    write = a._core.tiers[1].write
+
+    def and_go(*given):
+        if late:  # by then it has been asked for the last time
+            depend()
+        taken = write(*given)
+        server.pause()
+        return taken
+
+    monkeypatch.setattr(a._core.ports.versions, "under_way", lambda: True)  # so it remembers nothing that it asks
+    monkeypatch.setattr(a._core.tiers[1], "write", and_go)
+    a.set("parent", 2)
+    assert b.get("k") is None
+
+
+REMOVALS = {"key": lambda cache: cache.delete("parent"), "pattern": lambda cache: cache.invalidate("par*"),
+            "mark": lambda cache: cache.invalidate(tags=["T"])}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REMOVALS)
+def test_what_depends_on_what_was_removed_as_the_server_went_is_not_served(opened, server, until, monkeypatch, kind):
+    """That was announced and done, and then nobody could be asked what depends on it."""
+    a, b = opened(), opened(deaf=True)
+    b.set("parent", 1, tags=["T"])
+    b.set("k", "old", depends_on=["parent"])
+    kept(b)
+    append = a._core.journal.append
+
+    def and_go(message, **named):
+        positions = append(message, **named)
+        if message.kind == kind and not message.opens:
+            server.pause()
+        return positions
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(a._core.ports.versions, "under_way", lambda: True)
+        meanwhile.setattr(a._core.follower._journal, "append", and_go)
+        REMOVALS[kind](a)
+    assert b.get("k") is None
+    server.resume()
+    until(lambda: a.health()["healthy"], "it has it back")
+    until(lambda: a._core.background.turn() or a._core.world.untold is None, "it is made good")
+    for cache in (b, opened(deaf=True)):
+        assert cache.get("k") is None
+
+
 @pytest.mark.parametrize("end", [lambda cache: cache.delete("parent"), lambda cache: cache.invalidate("par*"),
                                  lambda cache: cache.set("parent", 2)], ids=["delete", "pattern", "set"])  # fmt: skip
 def test_what_was_stored_while_nobody_told_versions_dies_with_what_it_depends_on(opened, server, until, end):
