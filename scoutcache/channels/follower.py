@@ -1,8 +1,8 @@
 """How one process keeps up with the journal: what others announced is applied to what this process holds.
 
 Rule 1: `seen` moves only after everything up to it has been applied.
-Rule 2: what this process announced is applied here too, at once, except its own writes: the engine puts those into
-        memory itself.
+Rule 2: what this process announced is applied here too, at once.  Of its own writes only what depends on them goes: the
+        engine puts those into memory itself, and perhaps beside it, computed from the old values, what depends on them.
 Rule 3: a gap drops everything held in memory: a missed message might have named any of it.
 Rule 4: what a computation or a read is to note is `noted`: an invalidation that is under way counts as not begun.
 Rule 5: *moved* hears -1, which is no position, while hits in memory must not be answered without asking: while a
@@ -206,8 +206,6 @@ class Follower:
         for watcher in self._watchers:
             watcher.apply(message)
         if message.kind == "written" and message.source == self.source:
-            if not message.owed:
-                return
             message = message.dependents
         for holder in self._holders:
             holder.apply(message)

@@ -149,16 +149,19 @@ class Heard:
         """Messages of the stream in their order, as XREAD and XRANGE give them; whether any was not known yet."""
         self.end()  # before its copies come
         with self._lock:
-            known = self._last
-            for identity, fields in entries:
-                if parts_of(identity) <= parts_of(self._last):
-                    continue
-                position = position_of(identity)
-                if position > self._end:
-                    self._take(identity, position, field_of(fields, b"p"), field_of(fields, b"m"))
-                else:  # more of them in a millisecond than there are positions
-                    self._gap(identity, self._end + 1)
-            return self._last != known
+            return self._feed(entries)
+
+    def _feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
+        known = self._last
+        for identity, fields in entries:
+            if parts_of(identity) <= parts_of(self._last):
+                continue
+            position = position_of(identity)
+            if position > self._end:
+                self._take(identity, position, field_of(fields, b"p"), field_of(fields, b"m"))
+            else:  # more of them in a millisecond than there are positions
+                self._gap(identity, self._end + 1)
+        return self._last != known
 
     def _take(self, identity: bytes, position: int, before: bytes, payload: bytes) -> None:
         message = None
@@ -256,17 +259,36 @@ class Heard:
         self.beside.written(message)
 
     def begin(self, identity: bytes, before: Sequence[tuple[bytes, Any]]) -> None:
-        """Stand behind the message called *identity*, with those *before* it at hand."""
+        """Stand behind the message called *identity*, with those *before* it at hand.
+
+        What was noted until now, while the server was away, stays behind it: running computations count from there.
+        """
         first = field_of(before[0][1], b"p") if before else b""
+        start = first if first and first != LOST else identity
+        self.end()
         with self._lock:
-            if first and first != LOST:
-                self._gap(first, position_of(first))
-            else:
-                self._gap(identity, position_of(identity))
-        self.feed(before)
-        with self._lock:
+            last, end, base = self._last, self._end, self._base
+            after = bisect_right(self._positions, position_of(last))
+            noted = list(zip(self._positions[after:], self._messages[after:], strict=True))
+            self._gap(start, position_of(start))
+            self._feed(before)
             if self._last != identity:  # what is known was trimmed away, and perhaps more
                 self._gap(identity, position_of(identity))
+            if last == identity:
+                self._stand_behind(noted, end, base)
+            elif position_of(last) < end < self._end:  # it stood behind another one
+                self._base = max(self._base, end + 1)
+
+    def _stand_behind(self, noted: Sequence[tuple[int, Message]], end: int, base: int) -> None:
+        """Have at hand again what was *noted* behind the stream's last message, up to *end*, with any gap in it."""
+        for position, message in noted:
+            self._positions.append(position)
+            self._messages.append(message)
+            self._advance(self._last, position, invalidates=message.is_invalidation)
+        if end > self._end:  # the last of it was a gap
+            self._advance(self._last, end, invalidates=True)
+        if base > position_of(self._last):
+            self._base = base
 
     def renew_mutex(self) -> None:
         """Called in a forked child.  What a thread of the parent's was about to keep is half done here, for good."""

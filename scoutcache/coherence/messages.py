@@ -79,9 +79,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def unrenewed(self) -> list[str]:
         """The marks of what depends on what was written, where nobody could renew them: the server wasn't told."""
-        if not self.owed or self.kind != "written":
-            return []
-        return [KEY_MARK + key for key in self.names if key not in self.same]
+        return list(self.dependents.names) if self.owed and self.kind == "written" else []
 
     @property
     def is_unresolved(self) -> bool:
@@ -106,7 +104,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     @property
     def dependents(self) -> Message:
         """A message about what depends on what was written, and not about that."""
-        return Message("mark", self.namespace, tuple(self.unrenewed), self.stamp, self.source)
+        marks = tuple([KEY_MARK + key for key in self.names if key not in self.same])
+        return Message("mark", self.namespace, marks, self.stamp, self.source)
 
     @property
     def is_invalidation(self) -> bool:

@@ -109,18 +109,18 @@ class Amends:
                 except TierUnavailable as error:
                     world.down(error.tier, error)
                     return False
-                # What was refused there is later, or was invalidated since: right in both cases.
                 if (yield from self._removing.cascade(namespace, keys, None)).failed:
                     return False
-                doubt.settle({row.header.ref: known[row.header.ref] for row in mine})
+                doubt.settle({row.header.ref: known[row.header.ref] for row in mine if row.header.ref not in left})
         return True
 
     def _hand_over(
         self, level: int, rows: Sequence[Row], began: int, end: int, noted: Known | None
     ) -> Flow[list[Ref]]:
-        """Write *rows* of one namespace, read after *began*; those of which the tier has nothing even so.
+        """Write *rows* of one namespace, read after *began*; those of which the tier has nothing as late even so.
 
-        Others that make good what they owe have it refuse whole batches, until they are through.
+        Others that make good what they owe have it refuse whole batches, until they are through; and what was
+        invalidated since is refused each time.
         """
         for _ in range(_ATTEMPTS):
             refs = [row.header.ref for row in rows]
@@ -129,10 +129,17 @@ class Amends:
             if (yield from effects.write(level, rows, allow, message)) == len(rows):
                 return []
             standing = yield from effects.read(level, refs)
-            rows = [row for row in rows if row.header.ref not in standing]
+            rows = [row for row in rows if self._is_later(row, standing.get(row.header.ref))]
             if not rows:
                 return []
         return [row.header.ref for row in rows]
+
+    def _is_later(self, row: Row, standing: Sealed | None) -> bool:
+        """Did *row* begin after what stands there?"""
+        try:
+            return standing is None or self._world.codec.header(row.header.ref, standing.head).start < row.header.start
+        except CorruptEntry:
+            return True
 
     def _held_beside(self, level: int, starts: Mapping[Ref, int]) -> Flow[dict[Ref, Row]]:
         """What could not be told at *starts*, as the tiers beside *level* have it, from the highest down.

@@ -227,6 +227,53 @@ def test_it_begins_where_it_is_told_to_though_that_was_trimmed_away(channel):
     assert channel.heard() == C
 
 
+@pytest.fixture
+def waiting():
+    """It knows of the stream up to B, and its server is away."""
+    return Heard(Neighbours(PrivateJournal()), kept=50_000, known=B)
+
+
+def names_after(channel, position):
+    found = channel.since(position)[0]
+    return None if found is None else [message.names[0] for message in found]
+
+
+def test_what_was_noted_before_it_began_stays_where_it_was(waiting):
+    """Else who noted a position while the server was away would not hear of what came behind it."""
+    seen = []
+    for name in "vwx":
+        waiting.note(said(name))
+        seen.append(waiting.end())
+    invalidated = waiting.invalidated()
+    waiting.begin(B, [entry(A, b"0-0", said("a")), entry(B, A, said("b"))])
+    assert (waiting.end(), waiting.invalidated()) == (seen[-1], invalidated)
+    waiting.note(said("y"))
+    waiting.feed([entry(C, B, said("c"))])
+    assert [names_after(waiting, position) for position in seen] == [["w", "x", "y", "c"], ["x", "y", "c"], ["y", "c"]]
+    assert names_after(waiting, position_of(A)) == ["b", "v", "w", "x", "y", "c"]
+
+
+def test_what_was_missed_before_it_began_stays_missed(waiting):
+    waiting.note(said("v"))
+    position = waiting.end()
+    waiting.miss()
+    after = waiting.end()
+    waiting.begin(B, [entry(B, A, said("b"))])
+    assert waiting.end() == waiting.invalidated() == after
+    assert [names_after(waiting, one) for one in (position_of(B), position, after)] == [None, None, []]
+
+
+@pytest.mark.parametrize("before", [[entry(A, b"0-0", said("a")), entry(B, A, said("b"))], []])
+def test_who_noted_a_position_before_anything_was_known_has_missed_something(channel, before):
+    channel.note(said("v"))
+    position = channel.end()
+    channel.note(said("w"))
+    channel.begin(B, before)
+    channel.feed([entry(C, B, said("c"))])
+    assert names_after(channel, position) is None
+    assert names_after(channel, position_of(B)) == ["c"]
+
+
 def test_a_stream_that_began_anew_behind_what_was_heard_was_missed(channel):
     channel.feed([entry(C, b"0-0", said("c"))])
     seen = channel.end()

@@ -167,7 +167,7 @@ def test_what_nobody_has_goes_unless_a_later_writer_put_it_there(shared, amends,
 def test_what_a_later_writer_put_there_is_left_alone(shared, amends, doubt, server, missed):
     row = server.rows[missed]
     later = row.header._replace(start=shared.world.stamp())
-    server.rows[missed] = type(row)(later, row.live, lambda: row.sealed)
+    server.rows[missed] = type(row)(later, row.live, lambda: shared.world.codec.seal(later, row.live))
     shared.drive(amends.make(SERVER))
     assert server.rows[missed].header == later
     assert not doubt.is_owing
@@ -182,6 +182,23 @@ def test_what_the_server_refuses_all_the_time_nobody_keeps(shared, amends, doubt
     shared.drive(amends.make(SERVER))
     assert missed not in shared.memory.rows
     assert missed not in shared.disk.rows
+    assert not doubt.is_owing
+
+
+def test_what_it_goes_on_to_refuse_leaves_no_older_one_there(shared, amends, doubt, server, missed, monkeypatch):
+    monkeypatch.setattr(server, "write", lambda *_: 0)
+    shared.drive(amends.make(SERVER))
+    assert live(server, missed) is None
+    assert missed not in shared.memory.rows
+    assert not doubt.is_owing
+
+
+def test_where_others_have_it_refuse_a_batch_it_is_given_again(shared, amends, doubt, server, missed, monkeypatch):
+    """And what stands there is the older one: nothing says that this is right."""
+    write, refusals = server.write, iter([0, 0])
+    monkeypatch.setattr(server, "write", lambda *given: write(*given) if next(refusals, None) is None else 0)
+    shared.drive(amends.make(SERVER))
+    assert live(server, missed) == "new"
     assert not doubt.is_owing
 
 

@@ -141,6 +141,43 @@ def test_what_was_computed_after_it_is_kept_though_the_server_tells_of_it_later(
     assert b.get("k") == "new"
 
 
+def hears(cache, until):
+    """Wait until one without a thread has heard the server again."""
+    until(lambda: cache._core.background._keep_up(cache._core) is None, "it hears", ignoring=(TierUnavailable,))
+
+
+def test_what_was_computed_before_an_invalidation_in_an_outage_is_not_kept_after_it(opened, server, until):
+    """By a process that was opened in the outage, and has the stream's history only now."""
+    with opened() as first:
+        first.set("k", "old")
+    server.pause()
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.delete_many([f"other{number}" for number in range(3)])
+    assert b.get("other") is None
+    began = b.position()
+    a.delete("k")
+    assert b.get("k") is None
+    server.resume()
+    hears(b, until)
+    for number in range(20):
+        a.delete(f"more{number}")
+    b.set("k", "old", since=began)
+    assert b.get("k") is None
+
+
+def test_who_was_opened_in_an_outage_keeps_what_its_machine_has(opened, server, until):
+    with opened() as first:
+        first.set("k", "kept")
+    server.pause()
+    a, b = opened(deaf=True), opened(deaf=True)
+    a.delete("other")
+    assert b.get("other") is None
+    server.resume()
+    hears(b, until)
+    disk = b._core.tier("disk")
+    assert disk.read(b._calls.ref("k", None), time.time()) is not None
+
+
 def test_what_another_machine_says_is_heard_beside_it(opened, tmp_path):
     a, b, far = opened(), opened(deaf=True), opened(directory=tmp_path / "far")
     for key in ("k", "l"):
@@ -476,12 +513,34 @@ def test_what_was_stored_while_nobody_told_versions_dies_with_what_it_depends_on
     until(lambda: a.health()["healthy"], "the other one has it back")
     end(a)
     if b._core.journal.end() == b._core.follower.seen:  # a write is heard by the stream alone
-        until(lambda: b._core.background._keep_up(b._core) is None, "it hears", ignoring=(TierUnavailable,))
+        hears(b, until)
     assert b.get("k") is None
 
 
 def refuse(*_, **__):
     raise TierUnavailable("redis", "no answer in time")
+
+
+def test_what_is_stored_without_versions_while_its_source_is_written_is_not_served(opened, monkeypatch):
+    """By two threads of one process: neither can know of the other when it asks."""
+    cache = opened(deaf=True)
+    cache.set("other", 1, depends_on=["parent"])  # so whoever writes there asks what depends on it
+    cache.set("source", 1)
+    tier, versions = cache._core.tiers[1], cache._core.ports.versions
+    write = tier.write
+
+    def meanwhile(*given):
+        monkeypatch.setattr(tier, "write", write)
+        with monkeypatch.context() as away:
+            away.setattr(versions, "current", refuse)
+            away.setattr(versions, "answers", lambda *_, **__: False)
+            cache.set("k", "old", depends_on=["source"])
+        assert cache.get("k") == "old"
+        return write(*given)
+
+    monkeypatch.setattr(tier, "write", meanwhile)
+    cache.set("source", 2)
+    assert cache.get("k") is None
 
 
 def refuse_once(method):
