@@ -3,29 +3,44 @@
 Rule 1: what a process died over is settled when the index is opened, and looked at: the entries are asked.
 Rule 2: an index that is new to this process, or that was marked, is compared with all entries; and so it is, beside the
         calls, when its rows have doubled, for entries expire and are evicted without telling it.
+Rule 3: while a tier can't be asked for what it has, nothing is taken for gone; when all answer it is looked at again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from scoutcache import events
 from scoutcache.answers.readings import Readings
 from scoutcache.calls.listing import list_entries
+from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import CacheError
-from scoutcache.meaning.scopes import KEYS, key_of, places_of
+from scoutcache.errors import CacheError, TierUnavailable
+from scoutcache.meaning.scopes import CHECKS, KEYS, key_of, places_of
 from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Index, Place
 from scoutcache.semantic.rows import LIVE
 
-__all__ = ["Agreement"]
+__all__ = ["Agreement", "Compared"]
 
 _NEVER: Final = "-"
 """No generation of an index."""
+
+
+class Compared(NamedTuple):
+    """How many entries there are, how many the index lacked, and how many of its rows had no entry.
+
+    Where a tier can't be asked for all it has, it isn't the *whole*, and no row is taken for such a ghost.
+    """
+
+    entries: int
+    missing: int
+    ghosts: int
+    whole: bool
 
 
 class Agreement(Readings):
@@ -46,13 +61,15 @@ class Agreement(Readings):
     def opened(self, namespace: str) -> Flow[Index]:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
         state, index = self.state, self.state.index(namespace)
-        if namespace not in state.settled:
-            yield from self.settle(namespace)
+        if namespace in state.in_part and (yield from self._all_answer(namespace)):
+            state.settled.pop(namespace, None)
+        agrees = namespace in state.settled or (yield from self.settle(namespace))
         if state.settled.get(namespace, _NEVER) != index.seen:
             whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
             if not whole:
-                yield from self.compare(namespace)
+                agrees &= (yield from self.compare(namespace)).whole
             state.settled[namespace] = index.seen
+            (state.in_part.discard if agrees else state.in_part.add)(namespace)
         written = state.heard(namespace)
         if written is None:
             yield from self.compare(namespace)
@@ -76,33 +93,36 @@ class Agreement(Readings):
                 entries.append((Place(*found), vector))
         return entries
 
-    def compare(self, namespace: str) -> Flow[dict[str, int]]:
-        """Compare index and entries, all of them, and make them agree; how many there are, lacked and had no entry.
+    @contextmanager
+    def _noting_outages(self) -> Iterator[list[object]]:
+        """What is told of tiers that can't be asked meanwhile: what they have must not be taken for gone."""
+        away: list[object] = []
+        take_off = self.core.hooks.add("tier_down", away.append)
+        try:
+            yield away
+        finally:
+            take_off()
 
-        Where a tier can't be asked for all it has, none is taken for gone.
-        """
+    def compare(self, namespace: str) -> Flow[Compared]:
+        """Compare index and entries, all of them, and make them agree."""
         index = self.state.index(namespace)
         mark = yield from perform(Work(index.uncompared))
         generation = yield from perform(Work(index.generation))
         before = yield from perform(Work(index.places))
-        away: list[object] = []
-        take_off = self.core.hooks.add("tier_down", away.append)
-        try:
+        with self._noting_outages() as away:
             keys = yield from perform(Work(lambda: self._keys(namespace)))
-        finally:
-            take_off()
         there = {Place(*found): key for key in keys if (found := places_of(key)) is not None}
         missing = [key for place, key in there.items() if place not in before]
         yield from self._take_in(namespace, index, missing)
         if away:
-            return {"entries": len(there), "missing": len(missing), "ghosts": 0}
+            return Compared(len(there), len(missing), ghosts=0, whole=False)
         # An entry that was being written when the rows were looked at is in neither list, and no ghost.
         ghosts = {place: row for place, (row, state) in before.items() if state == LIVE and place not in there}
         if ghosts:
             yield from perform(Work(lambda: index.amend((), ghosts, generation)))
         if mark is not None:
             yield from perform(Work(partial(index.was_compared, mark)))
-        return {"entries": len(there), "missing": len(missing), "ghosts": len(ghosts)}
+        return Compared(len(there), len(missing), len(ghosts), whole=True)
 
     def _compared(self, namespace: str) -> Flow[None]:
         """Rid the index, beside the calls, of what has expired and was evicted."""
@@ -124,17 +144,30 @@ class Agreement(Readings):
         yield from perform(Work(lambda: index.replace(entries)))
         compared = yield from self.compare(name)  # what others wrote meanwhile went into the file that was replaced
         self.state.settled[name] = index.seen
-        return compared["entries"]
+        return compared.entries
 
-    def settle(self, namespace: str) -> Flow[None]:
-        """Settle what processes died over."""
+    def _all_answer(self, namespace: str) -> Flow[bool]:
+        """Can every tier below memory be asked now?"""
+        try:
+            for level in self.core.world.lower:
+                yield from effects.read(level, [Ref(namespace, CHECKS)])
+        except TierUnavailable:
+            return False
+        return True
+
+    def settle(self, namespace: str) -> Flow[bool]:
+        """Settle what processes died over; whether every tier could be asked for it."""
         index = self.state.index(namespace)
-        yield from self._settle(index, namespace, (yield from self._work(index.unsettled, [])))
+        return (yield from self._settle(index, namespace, (yield from self._work(index.unsettled, []))))
 
-    def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[None]:
-        """Look whether there are entries at *places*, and tell the index."""
+    def _settle(self, index: Index, namespace: str, places: Sequence[Place], *, here: bool = False) -> Flow[bool]:
+        """Look whether there are entries at *places*, and tell the index; whether every tier could be asked."""
         there = {}
-        for place in places:
-            there[place] = (yield from self._read(Ref(namespace, key_of(*place, here=here)), {})) is not None
+        with self._noting_outages() as away:
+            for place in places:
+                there[place] = (yield from self._read(Ref(namespace, key_of(*place, here=here)), {})) is not None
+        if away:
+            there = {place: is_there for place, is_there in there.items() if is_there}
         if there:
             yield from self._work(lambda: index.settle(there))
+        return not away

@@ -8,13 +8,11 @@ from typing import Any
 from scoutcache.answers.answering import Answering, Judged
 from scoutcache.calls.listing import list_entries
 from scoutcache.core.core import Core
-from scoutcache.engine import effects
 from scoutcache.engine.effects import Flow, Work, perform
 from scoutcache.entry import Ref
-from scoutcache.errors import TierUnavailable
 from scoutcache.meaning.gates import GATES, Closed, closed_by
 from scoutcache.meaning.presets import LONGEST
-from scoutcache.meaning.scopes import CHECKS, KEYS, asked, check_names
+from scoutcache.meaning.scopes import KEYS, asked, check_names
 from scoutcache.patterns import Pattern
 
 __all__ = ["explain", "stats"]
@@ -69,18 +67,16 @@ def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: 
 def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     """How many answers there are, and what decides; index and entries are compared for it, and made to agree.
 
-    Where a tier can't be asked nothing is: what it may have would be taken for gone.
+    Where a tier can't be asked what it has isn't known to be gone: then what others hold is counted.
     """
     from scoutcache.answers.checks import Observed, observed, rule_of
     from scoutcache.meaning.verified import AUDIT
 
     config, name = answering.core.config.semantic, answering.namespace(namespace)
-    mended: int | None = None
-    if (yield from _all_answer(answering.core, name)):
-        yield from answering.settle(name)
-        compared = yield from answering.compare(name)
-        entries, mended = compared["entries"], compared["missing"] + compared["ghosts"]
-    else:
+    yield from answering.settle(name)
+    compared = yield from answering.compare(name)
+    entries, mended = compared.entries, compared.missing + compared.ghosts if compared.whole else None
+    if not compared.whole:
         entries = yield from perform(Work(lambda: _held(answering.core, name)))
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))
@@ -100,17 +96,6 @@ def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
              "error_rate_interval": found.interval} for rule, found in rules.items()
         ],
     }  # fmt: skip
-
-
-def _all_answer(core: Core, namespace: str) -> Flow[bool]:
-    """Can every tier below memory be asked now?"""
-    for level in core.world.lower:
-        try:
-            yield from effects.read(level, [Ref(namespace, CHECKS)])
-        except TierUnavailable as error:
-            core.world.down(error.tier, error)
-            return False
-    return True
 
 
 def _held(core: Core, namespace: str) -> int:

@@ -74,6 +74,8 @@ class State:
         """Requests that were not served."""
         self.settled: dict[str, str | None] = {}
         """The namespaces whose index this process found whole or made so, with its generation."""
+        self.in_part: set[str] = set()
+        """Those of them of which a tier could not be asked."""
         self.rests_until = 0.0
         """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()

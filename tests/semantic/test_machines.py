@@ -7,6 +7,8 @@ import pytest
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache import Cache
+from scoutcache.meaning.scopes import places_of
+from scoutcache.semantic.index import Place
 
 from .words import embed
 
@@ -38,3 +40,27 @@ def test_an_answer_of_one_machine_serves_another(machine, until):
     one.semantic.remove(key)
     until(lambda: other.semantic.get("What is the answer?", model="m") is None)
     until(lambda: third.semantic.get("What is the answer?", model="m") is None)
+
+
+@pytest.mark.parametrize("middle", ["adding", "removing"])
+def test_what_a_process_died_over_is_not_taken_for_gone_while_the_server_is_away(start_redis, tmp_path, until, middle):
+    server, text = start_redis(), "what is the answer"
+
+    def opened():
+        cache = Cache(directory=tmp_path, tiers=["memory", "redis"], redis={"url": server.url, "timeout": 1.0})
+        cache.semantic.use(embed, "words")
+        return cache
+
+    with opened() as cache:
+        key = cache.semantic.add(text, 42, model="m")
+        index, place = cache.semantic._flows.state.index("default"), Place(*places_of(key))
+        if middle == "adding":
+            index.adding(place, cache.semantic._flows.state.encoding.one(text))
+        else:
+            index.removing([place])
+    server.pause()
+    with opened() as cache:
+        assert cache.semantic.get("What is the answer?", model="m") is None
+        server.resume()
+        until(lambda: cache.health()["healthy"], "the server is back")
+        assert cache.semantic.get("What is the answer?", model="m").response == 42
