@@ -150,6 +150,7 @@ class Remote:
         world.takes_writes = self.tier.takes_writes
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
+        self._follower.of_written = self._entrusted.without_later
         core.sure, core.owing = self.sure, self._owing
         self.breaker.on_open.append(lambda: self.channel.beside.say_again(_UNREAD))
         self.breaker.on_close.append(self.channel.beside.be_uneasy)

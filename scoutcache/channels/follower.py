@@ -83,6 +83,8 @@ class Follower:
         self._listeners: weakref.WeakKeyDictionary[Any, Callable[[Any], None]] = weakref.WeakKeyDictionary()
         self.applied: Callable[[int], object] = _nobody
         """Told of each position in the directory's journal (`here`), whoever watches hits."""
+        self.of_written: Callable[[Message], Message] = lambda message: message
+        """What of another process's write concerns what is held here."""
         self._lock = threading.RLock()
         self._advance(journal.end())
         self.look_back()
@@ -205,8 +207,8 @@ class Follower:
         self.opened.apply(message, self.seen)
         for watcher in self._watchers:
             watcher.apply(message)
-        if message.kind == "written" and message.source == self.source:
-            message = message.dependents
+        if message.kind == "written":
+            message = message.dependents if message.source == self.source else self.of_written(message)
         for holder in self._holders:
             holder.apply(message)
 

@@ -9,6 +9,8 @@ Rule 2: who owed it first makes it good first, else all processes of the machine
 Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
         may have been computed before.
         Nor does what is marked stale: what is there may be what was to go.
+        What this process owes itself is settled so as well: of two that computed a key apart the first that gives its
+        own has done it for both.
 Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a process that owes too many of them clears
         their namespace, and here the outage of one machine would clear it for all.
 """
@@ -18,6 +20,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, TypeVar
+
+from msgspec.structs import replace as replace_fields
 
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.debts import Debt, Debts, in_spaces
@@ -75,9 +79,25 @@ class Entrusted(Debts[_Said]):
         if message.owed:
             with self._lock:
                 self._take(message)
-        elif self and self._is_back and _settles(message):
+            return
+        if self and self._is_back and _settles(message):
             with self._lock:
                 self._settle(message)
+        if message.kind == "written" and message.source != self._world.source and self._is_here(message):
+            self._settle_own(message)
+
+    def without_later(self, message: Message) -> Message:
+        """What was written, but for keys of which this machine owes the server a later write: what it has is later."""
+        own, stamp = self._world.doubts[self.level].refs, message.stamp
+        if not own and not self.refs:
+            return message
+        refs = [Ref(message.namespace, key) for key in message.names]
+        later = {
+            ref.key
+            for ref in refs
+            if own.get(ref, 0) > stamp or ((debt := self.refs.get(ref)) is not None and debt.stamp > stamp)
+        }
+        return replace_fields(message, names=tuple([key for key in message.names if key not in later]))
 
     def recall(self) -> None:
         """Take on what is left of what neighbours said was owed, before this process was there or unheard by it.
@@ -131,7 +151,7 @@ class Entrusted(Debts[_Said]):
             case "key":
                 _pay(self.refs, [Ref(space, key) for key in names], stamp)
             case "written":
-                if message.source.rpartition(".")[0] == self._machine:  # Rule 3
+                if self._is_here(message):  # Rule 3
                     _pay(self.refs, [Ref(space, key) for key in names], stamp)
             case "mark":
                 _pay(self.marks, [(space, name) for name in names], stamp)
@@ -142,6 +162,15 @@ class Entrusted(Debts[_Said]):
                 _pay(self.marks, [mark for mark in self.marks if mark[0] == space], stamp)
                 _pay(self.patterns, [pattern for pattern in self.patterns if pattern[0] == space], stamp)
                 _pay(self.spaces, [space], stamp)
+
+    def _is_here(self, message: Message) -> bool:
+        """Is it of a process of this machine?"""
+        return message.source.rpartition(".")[0] == self._machine
+
+    def _settle_own(self, message: Message) -> None:
+        doubt = self._world.doubts[self.level]
+        known = doubt.known([Ref(message.namespace, key) for key in message.names])
+        doubt.settle({ref: start for ref, start in known.items() if start < message.stamp})
 
     def _make_own(self, until: float) -> None:
         """Make its own what nobody has said anything of since *until* (Rule 2)."""

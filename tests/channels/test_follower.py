@@ -6,6 +6,7 @@ import shutil
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.journal import Journal
@@ -93,13 +94,22 @@ def test_its_own_announcement_waits_for_what_came_before(follower, journal, hold
 
 
 def test_its_own_writes_are_left_to_the_engine_but_watchers_hear_of_them(journal, holding, said):
+    """And of what depends on them all hear."""
     watching = Holding()
     follower = Follower(journal, "me", [holding], lambda _: None, watchers=[watching])
     follower.announce(said("a", source="me", kind="written"))
     journal.append(said("b", source="you", kind="written"))
     follower.sync()
-    assert holding.told == ["b"]
+    assert holding.told == [KEY_MARK + "a", "b"]
     assert watching.told == ["a", "b"]
+
+
+def test_of_anothers_writes_only_what_concerns_what_is_held_is_applied(follower, journal, holding, said):
+    follower.of_written = lambda message: replace(message, names=message.names[1:])
+    journal.append(said("mine", source="you"))
+    journal.append(replace(said("mine", source="you", kind="written"), names=("mine", "yours")))
+    follower.sync()
+    assert holding.told == ["mine", "yours"]
 
 
 def test_the_position_moves_only_after_everything_was_applied(journal, said):

@@ -261,6 +261,38 @@ def test_a_write_of_another_machine_settles_nothing(entrusted):
     assert not entrusted
 
 
+def elsewhere(*names, stamp):
+    return replace(said("written", *names, stamp=stamp), source="there.other")
+
+
+def test_of_what_others_wrote_all_concerns_who_owes_nothing(entrusted):
+    message = elsewhere("k", stamp=7)
+    assert entrusted.without_later(message) is message
+
+
+@pytest.mark.parametrize("whose", ["own", "neighbours"])
+def test_what_is_owed_later_than_others_wrote_it_is_kept(entrusted, world, whose):
+    """It is going to be given to the server, where the later one stays."""
+    if whose == "own":
+        world.doubts[SERVER].about([K], 5)
+    else:
+        entrusted.apply(owed("written", "k"))
+    assert entrusted.without_later(elsewhere("j", "k", stamp=4)).names == ("j",)
+    assert entrusted.without_later(elsewhere("j", "k", stamp=6)).names == ("j", "k")
+
+
+def test_what_a_neighbour_gave_the_server_is_owed_no_longer_though_it_is_its_own(entrusted, world):
+    """Of two that computed a key apart one has done it for both."""
+    own = world.doubts[SERVER]
+    own.about([K], 5)
+    for message in (elsewhere("k", stamp=7), said("written", "k", stamp=5), owed("written", "k", stamp=7),
+                    replace(said("written", "k", stamp=7), source=world.source)):  # fmt: skip
+        entrusted.apply(message)
+        assert own.covers(K)
+    entrusted.apply(said("written", "k", stamp=7))
+    assert not own.covers(K)
+
+
 def test_of_many_patterns_none_is_tried(entrusted):
     for n in range(101):
         entrusted.apply(owed("pattern", f"p{n}:*"))

@@ -178,6 +178,53 @@ def test_who_was_opened_in_an_outage_keeps_what_its_machine_has(opened, server, 
     assert disk.read(b._calls.ref("k", None), time.time()) is not None
 
 
+def hung(monkeypatch, *caches):
+    """For these the server is away."""
+    def ask(_):
+        raise TierUnavailable("redis", "no answer in time")
+
+    for cache in caches:
+        monkeypatch.setattr(cache._core.journal.conduit, "execute", ask)
+
+
+def test_of_two_writes_that_were_made_apart_the_later_one_stays(opened, monkeypatch, tmp_path):
+    """Though it hears of the other before it can give its own."""
+    here, beside, far = opened(deaf=True), opened(deaf=True), opened(deaf=True, directory=tmp_path / "far")
+    far.set("k", "old")
+    assert [cache.get("k") for cache in (here, beside)] == ["old", "old"]
+    with monkeypatch.context() as meanwhile:
+        hung(meanwhile, here, beside)
+        far.set("k", "theirs")
+        here.set("k", "later")
+        assert beside.get("k") == "later"
+    for cache in (beside, here, far):
+        cache._core.background._keep_up(cache._core)
+        cache._core.background._make_good(cache._core)
+    assert [cache.get("k") for cache in (here, beside, far)] == ["later"] * 3
+    with monkeypatch.context() as meanwhile:
+        hung(meanwhile, here)
+        here.set("k", "ours")
+        far.set("k", "last")
+    for cache in (here, beside, far):
+        cache._core.background._keep_up(cache._core)
+        cache._core.background._make_good(cache._core)
+    assert [cache.get("k") for cache in (here, beside, far)] == ["last"] * 3
+
+
+def test_of_what_two_computed_apart_one_is_kept(opened, monkeypatch):
+    """With a tag that was new, so that neither could let the other have it."""
+    both = opened(deaf=True), opened(deaf=True)
+    with monkeypatch.context() as meanwhile:
+        hung(meanwhile, *both)
+        for number, cache in enumerate(both):
+            assert cache.get_or_compute("k", lambda number=number: number, tags=["new"]) == number
+    for _ in range(2):
+        for cache in both:
+            cache._core.background._keep_up(cache._core)
+            cache._core.background._make_good(cache._core)
+    assert both[0].get("k") == both[1].get("k") is not None
+
+
 def test_what_another_machine_says_is_heard_beside_it(opened, tmp_path):
     a, b, far = opened(), opened(deaf=True), opened(directory=tmp_path / "far")
     for key in ("k", "l"):
