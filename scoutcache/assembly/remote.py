@@ -230,13 +230,14 @@ class Remote:
                     follower.announce(message.undone)
 
     def _end_late_ones(self) -> None:
-        """End what this process began and the server, which hung, carried out when that had failed.
+        """End what this process began at the server, and could not end there, or not before that had carried it out.
 
         First what failed is made good.  Open, it keeps all from storing what it names.  Neighbours know of its end.
         """
         owed, channel, follower = self._owed, self.channel, self._follower
-        open_ones = [one for one in follower.opened.messages() if one.source == follower.source]
-        late = {message for message in open_ones if not channel.is_under_way(message)}
+        open_ones = (*follower.opened.messages(), *channel.under_way.messages())
+        own = {message for message in open_ones if message.source == follower.source}
+        late = {message for message in own if not channel.is_under_way(message)}
         for message in late & self._late if not (owed.is_owing or owed.is_trying) else ():  # else it is just ending
             ended = message.closing
             follower.announced(ended, *perform(channel.announce(ended), self.conduit))

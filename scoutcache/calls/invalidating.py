@@ -153,17 +153,24 @@ def _union(calls: Calls, target: Target, cascade: bool, reason: str | None) -> F
 
 
 def _intersection(calls: Calls, target: Target, cascade: bool, reason: str | None) -> Flow[Removed]:
-    """It is announced as one, for what is being computed and not stored yet, and then by its keys."""
+    """It is announced as one, for what is being computed and not stored yet, and then by its keys.
+
+    Where a tier can't be searched for them, or lets none go, all of a `wider` target goes: that can be owed.
+    """
     core, names = calls.core, intersection([one.text for one in target.patterns], target.keys, target.tags)
-    message = core.world.message("all", target.namespace, names, reason)
+    message, unsearched = core.world.message("all", target.namespace, names, reason), dict[str, str]()
     with core.world.changing():
         removed = yield from core.removing.announce(message.opening)
         try:
-            while keys := (yield from perform(Work(lambda: some_keys(core, target)))):
+            while keys := (yield from perform(Work(lambda: some_keys(core, target, failed=unsearched)))):
                 gone = yield from core.removing.keys(target.namespace, keys, cascade=cascade, reason=reason)
                 removed.add(gone)
                 if not gone.count:
+                    unsearched.update(gone.failed)
                     break  # what can't be removed would be found for ever
+            if unsearched:
+                removed.failed |= unsearched
+                removed.add((yield from _union(calls, target.wider, cascade, reason)))
         except TierUnavailable:
             with suppress(TierUnavailable):
                 yield from core.removing.announce(message)

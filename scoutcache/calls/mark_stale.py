@@ -54,6 +54,8 @@ def _united(
         if unasked.failed:
             marked.add(unasked)
             awaited = list(dict.fromkeys([*awaited, *target.keys]))
+            for pattern in target.patterns:
+                yield from core.removing.owe_pattern(namespace, pattern, reason, action)
         hit = [key for key in awaited if key in target.keys or any(one.matches(key) for one in target.patterns)]
         marked.failed |= yield from staling.dependents(namespace, hit, action, reason)
     if target.tags:
@@ -68,7 +70,8 @@ def _each(
     names = intersection([one.text for one in target.patterns], target.keys, target.tags)
     whole = [core.world.message("all", namespace, names, reason, action)]
     marked.failed |= yield from staling.announce(whole)
-    keys = fresh_keys(core, target, marked.failed)
+    unread = dict[str, str]()
+    keys = fresh_keys(core, target, unread)
     while batch := (yield from perform(Work(lambda: _batch(keys)))):
         message = core.world.message("key", namespace, batch, reason, action)
         failed = yield from staling.announce([message])
@@ -76,6 +79,9 @@ def _each(
         marked.failed |= failed | (yield from staling.announce([message], failed))
         if cascade:
             marked.failed |= yield from staling.dependents(namespace, batch, action, reason)
+    if unread:  # what can be owed
+        marked.failed |= unread
+        yield from _united(core, target.wider, action, marked, cascade=cascade, reason=reason)
     marked.failed |= yield from staling.announce(whole)
 
 

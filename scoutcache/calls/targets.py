@@ -48,6 +48,15 @@ class Target(NamedTuple):
     tags: tuple[str, ...]
     match: Match
 
+    @property
+    def wider(self) -> Target:
+        """Of an intersection one part, which can be told to a tier that nobody can search for all of them."""
+        if self.keys:
+            return self._replace(patterns=(), tags=(), match="any")
+        if self.tags:
+            return self._replace(patterns=(), tags=self.tags[:1], match="any")
+        return self._replace(patterns=self.patterns[:1], match="any")
+
     def takes(self, header: Header) -> bool:
         """Is this entry one of them?"""
         key = header.ref.key
@@ -94,10 +103,10 @@ def target_of(
     return target
 
 
-def some_keys(core: Core, target: Target, most: int = BATCH) -> list[str]:
-    """At most so many keys of entries of *target*."""
+def some_keys(core: Core, target: Target, most: int = BATCH, failed: dict[str, str] | None = None) -> list[str]:
+    """At most so many keys of entries of *target*; *failed* takes the tiers that could not be searched, and why."""
     keys: dict[str, None] = {}
-    for _, header in _matching(core, target, {}, unchecked=True):
+    for _, header in _matching(core, target, {} if failed is None else failed, unchecked=True):
         keys[header.ref.key] = None
         if len(keys) == most:
             break

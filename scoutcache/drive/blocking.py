@@ -236,4 +236,5 @@ def leading(flight: Flight) -> Iterator[None]:
     try:
         yield
     finally:
-        LEADING.reset(token)
+        with suppress(ValueError):  # what a loop that was closed left behind ends in another context
+            LEADING.reset(token)

@@ -33,7 +33,7 @@ from scoutcache.engine.effects import (
     Spawn,
     Take,
 )
-from scoutcache.engine.flights import LEADING, Flight, TooSlow
+from scoutcache.engine.flights import LEADING, TooSlow
 from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
@@ -51,30 +51,57 @@ _WAITING: Final = frozenset({Call, Take, Join})
 class _Rest(Generic[T]):
     """The rest of *flow*, from *effect* on, which it is at; *flight* is what it leads, from its first call on."""
 
-    __slots__ = ("effect", "flight", "flow", "ports")
+    __slots__ = ("_is_left", "effect", "flight", "flow", "ports")
 
     def __init__(self, flow: Flow[T], ports: Ports, effect: Effect) -> None:
         self.flow, self.ports, self.effect = flow, ports, effect
-        self.flight: Flight | None = None
+        self.flight = effect.flight if isinstance(effect, Call) else None
+        self._is_left = False
+        """Was its caller cancelled?"""
 
     async def awaited(self) -> T:
         """What it returns, for a caller who may be cancelled: then it goes on, but with what nobody else waits for."""
         import asyncio
 
         task = asyncio.ensure_future(arun(self.flow, self.ports, self))
+        task.add_done_callback(self._close)
         try:
             return await to_its_end(task)
         except asyncio.CancelledError:
+            if task.done():  # what it gave is too late
+                raise
             if self._is_alone():
                 task.cancel()
                 return await task  # the factory may have something to clear away, or go on all the same
+            self._is_left = True
             if self.flight is not None:
                 self.flight.left_alone = partial(self._leave, task)
                 self.flight.end_if_alone()  # threads may have left meanwhile
             raise
 
+    def reaches(self, effect: Effect) -> None:
+        """It goes on with *effect*; raises `CancelledError` where nobody waits for that any more."""
+        self.effect = effect
+        if isinstance(effect, Call):
+            self.flight = effect.flight
+        if self._is_left:
+            self._go_on_for_others()
+
+    def _go_on_for_others(self) -> None:
+        import asyncio
+
+        task = asyncio.current_task()
+        if self.flight is not None and task is not None:
+            self.flight.left_alone = partial(self._leave, task)
+        if self._is_alone():
+            raise asyncio.CancelledError
+
     def _is_alone(self) -> bool:
-        return type(self.effect) in _WAITING and self.flight is not None and not self.flight.followers
+        flight = self.flight
+        return type(self.effect) in _WAITING and flight is not None and (flight.future.done() or not flight.followers)
+
+    def _close(self, _: asyncio.Future[T]) -> None:
+        self.flow.close()  # a task that is cancelled before its first step runs nothing at all
 
     def _leave(self, task: asyncio.Future[T]) -> None:
         with suppress(RuntimeError):  # the loop was closed, and with it everything on it has ended
@@ -88,9 +115,7 @@ async def arun(flow: Flow[T], ports: Ports, rest: _Rest[T] | None = None) -> T:
         effect = next(flow) if rest is None else rest.effect
         while True:
             if rest is not None:
-                rest.effect = effect
-                if type(effect) is Call:
-                    rest.flight = effect.flight
+                rest.reaches(effect)
             elif type(effect) is Call or (type(effect) in CHANGES and may_wait(ports, effect)):
                 handed_over = True
                 return await _Rest(flow, ports, effect).awaited()

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from scoutcache import events
-from scoutcache.coherence.messages import Kind, Message
+from scoutcache.coherence.messages import Action, Kind, Message
 from scoutcache.engine import effects
 from scoutcache.engine.debts import Debt
 from scoutcache.engine.doubt import Doubt
@@ -144,12 +144,14 @@ class Removing:
         """Whatever depends on a key that matches is dead."""
         keys, ended = yield from self.depended_on_or_known(namespace)
         if ended.failed:
-            yield from self._owe_pattern(namespace, pattern, reason)
+            yield from self.owe_pattern(namespace, pattern, reason)
         names = [KEY_MARK + key for key in keys if pattern.matches(key)]
         ended.add((yield from self.renew(namespace, names, reason)))
         return ended
 
-    def _owe_pattern(self, namespace: str, pattern: Pattern, reason: str | None) -> Flow[None]:
+    def owe_pattern(
+        self, namespace: str, pattern: Pattern, reason: str | None, action: Action = "delete"
+    ) -> Flow[None]:
         """The authority did what was asked for, and then nobody could say what depends on that.
 
         It is owed as if nothing had been done, and neighbours hear so: they drop what may depend on it.
@@ -159,7 +161,7 @@ class Removing:
             return
         world.owe(Erase(world.authority, namespace, pattern))
         with suppress(TierUnavailable):
-            yield Announce(world.message("pattern", namespace, [pattern.text], reason).owing)
+            yield Announce(world.message("pattern", namespace, [pattern.text], reason, action).owing)
 
     def tags(
         self, namespace: str, tags: Sequence[str], *, cascade: bool = True, reason: str | None = None
@@ -175,8 +177,12 @@ class Removing:
             names = yield from self.late_dependents(namespace, keys)
         except TierUnavailable as error:
             failed.add(self._failed(error))
-            names = self.unresolved(namespace, tags)
-        failed.add((yield from self.renew(namespace, names, reason)))
+            ended = yield from self.renew(namespace, self.unresolved(namespace, tags), reason)
+            if not ended.failed:
+                yield from self.tell_unresolved(namespace, tags, reason)
+            failed.add(ended)
+        else:
+            failed.add((yield from self.renew(namespace, names, reason)))
         return failed
 
     def late_dependents(self, namespace: str, keys: Sequence[str]) -> Flow[list[str]]:
@@ -209,6 +215,16 @@ class Removing:
         """
         self.doubt(Renew(namespace, [*tags, DEPENDED_MARK]))
         return [*tags, DEPENDED_MARK, *self._world.remembered(namespace, KEY_MARK)]
+
+    def tell_unresolved(
+        self, namespace: str, tags: Sequence[str], reason: str | None, action: Action = "delete"
+    ) -> Flow[None]:
+        """What is `unresolved` is owed though the authority, which answers again, renewed *tags*: neighbours hear so.
+
+        Else they would believe what it has of whatever depends on a key.
+        """
+        with suppress(TierUnavailable):
+            yield Announce(self._world.message("mark", namespace, [*tags, DEPENDED_MARK], reason, action).owing)
 
     def depended_on_or_known(self, namespace: str) -> Flow[tuple[list[str], Removed]]:
         """The keys of `depended_on`; where nobody can be asked those that this process knows of, and what failed."""

@@ -62,7 +62,10 @@ class Staling:
             failed |= yield from self._renew(namespace, names, action, reason)
             names = yield from removing.late_dependents(namespace, keys)
         except TierUnavailable:
-            names = removing.unresolved(namespace, tags)
+            unmarked = yield from self._renew(namespace, removing.unresolved(namespace, tags), action, reason)
+            if not unmarked:
+                yield from removing.tell_unresolved(namespace, tags, reason, action)
+            return failed | unmarked
         return failed | (yield from self._renew(namespace, names, action, reason))
 
     def dependents(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractContextManager, aclosing, closing, nullcontext
 from typing import Any
 
 from scoutcache.chat.stored import is_stream
@@ -84,9 +84,12 @@ def astreaming(asking: Asking, recording: Recording) -> Callable[..., Any]:
             response = await _acalled(asking.call)
             if streams := is_stream(response):
                 recording.begin()
-                async for chunk in _each(response):
-                    chunks.append(chunk)
-                    recording.chunk(chunk)
+                async with aclosing(_each(response)) as each:
+                    async for chunk in each:
+                        if recording.abandoned:  # others wait for it, or it had been cancelled
+                            return asking.making.abandoned()
+                        chunks.append(chunk)
+                        recording.chunk(chunk)
         if not streams:
             return _kept(asking, ctx, asking.making.whole(ctx, response))
         try:
@@ -139,7 +142,7 @@ def _ending(stream: Any) -> AbstractContextManager[Any]:
     return closing(stream) if hasattr(stream, "close") else nullcontext()
 
 
-async def _each(stream: Any) -> AsyncIterator[Any]:
+async def _each(stream: Any) -> AsyncGenerator[Any, None]:
     """The chunks of a stream of either kind, which is let go of in the end."""
     try:
         if hasattr(stream, "__aiter__"):

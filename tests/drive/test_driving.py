@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import pytest
 
 from scoutcache.coherence.messages import Message
 from scoutcache.drive.blocking import run
-from scoutcache.drive.loops import arun
+from scoutcache.drive.loops import _Rest, arun
 from scoutcache.drive.ports import Ports
 from scoutcache.engine.effects import (
     Announce,
@@ -181,6 +182,27 @@ def test_a_cancelled_task_closes_its_flow(make_ports):
 
     asyncio.run(main())
     assert closed == [True]
+
+
+def test_what_a_closed_loop_left_behind_is_closed_and_raises_nothing_else(make_ports):
+    """It ends when it is collected, in the context of whoever does that."""
+    raised = []
+
+    def flow():
+        try:
+            yield Call(asyncio.Event().wait, Flight([REF], None))
+        except BaseException as error:
+            raised.append(type(error))
+            raise
+
+    async def begin(effect_of):
+        driven = arun(effect_of, make_ports(), _Rest(effect_of, make_ports(), next(effect_of)))
+        contextvars.Context().run(driven.send, None)
+        return driven
+
+    driven = asyncio.run(begin(flow()))
+    driven.close()
+    assert raised == [GeneratorExit]
 
 
 def test_around_a_factory_the_context_says_what_is_led(drive):

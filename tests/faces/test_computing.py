@@ -317,6 +317,91 @@ def test_a_factory_that_goes_on_though_its_only_caller_is_cancelled_is_answered_
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("stored", [False, True])
+def test_a_cancellation_is_not_lost_while_the_value_is_on_its_way(make_async, turns, stored):
+    """What was computed may have come to its end already, and its caller not have been woken."""
+    async def main():
+        async with make_async(tiers=["memory"]) as cache:
+            for late in range(12):
+                done = asyncio.Event()
+                asking = cache.get_or_compute(f"k{late}", done.wait, store_if=lambda _: stored)
+                caller = asyncio.create_task(asking)
+                await turns(5)
+                done.set()
+                await turns(late)
+                if not caller.done():
+                    await cancelled(caller)
+
+    asyncio.run(main())
+
+
+def test_what_is_not_begun_when_its_only_caller_is_cancelled_is_not_begun_at_all(make_async, monkeypatch):
+    """He was cancelled while a value that he refuses was removed, before the factory's turn."""
+    async def main():
+        async with make_async() as cache:
+            await cache.set("k", "refused")
+            disk, removing, go = cache._core.tier("disk"), threading.Event(), threading.Event()
+            remove, called = disk.remove, []
+
+            def slowly(refs):
+                removing.set()
+                assert go.wait(PATIENCE)
+                return remove(refs)
+
+            monkeypatch.setattr(disk, "remove", slowly)
+            asking = cache.get_or_compute("k", lambda: called.append(1), validate=lambda value: value != "refused")
+            caller = asyncio.create_task(asking)
+            await asyncio.to_thread(removing.wait, PATIENCE)
+            await cancelled(caller)
+            go.set()
+            while flights(cache):
+                await asyncio.sleep(0.001)
+            assert not called
+            assert await cache.get("k") is None
+
+    asyncio.run(main())
+
+
+def test_who_was_cancelled_waits_for_nobody_when_his_own_part_is_stored(make_async, monkeypatch, turns):
+    """Else he would be one who waits for the other part, and that would go on though nobody wants it."""
+    async def main():
+        async with make_async() as cache:
+            started, ended = asyncio.Event(), asyncio.Event()
+
+            async def factory():
+                started.set()
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    ended.set()
+
+            other = asyncio.create_task(cache.get_or_compute("other", factory))
+            await started.wait()
+            disk, writing, go = cache._core.tier("disk"), threading.Event(), threading.Event()
+            write = disk.write
+
+            def slowly(*given):
+                writing.set()
+                assert go.wait(PATIENCE)
+                return write(*given)
+
+            monkeypatch.setattr(disk, "write", slowly)
+            asking = cache.get_or_compute_many(["own", "other"], lambda keys: dict.fromkeys(keys, 1))
+            caller = asyncio.create_task(asking)
+            await asyncio.to_thread(writing.wait, PATIENCE)
+            await cancelled(caller)
+            go.set()
+            while flights(cache) > 1:
+                await asyncio.sleep(0.001)
+            await turns(5)
+            await cancelled(other)
+            await asyncio.wait_for(ended.wait(), PATIENCE)
+            assert flights(cache) == 0
+            assert await cache.get("own") == 1
+
+    asyncio.run(main())
+
+
 def test_a_thread_goes_on_waiting_for_what_a_cancelled_task_has_begun(sync, make_async):
     """Both faces over one directory share what is under way."""
     async def main():

@@ -841,6 +841,31 @@ def test_what_a_hung_server_was_asked_to_end_is_kept_again_when_that_is_over(ope
         until(lambda cache=cache: cache.set("k", "new") and cache.get("k") == "new", "it is kept", seconds=10)
 
 
+@pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear"])
+def test_what_had_begun_as_the_server_went_is_kept_again_when_it_is_back(
+    opened, server, until, tmp_path, monkeypatch, way
+):  # fmt: skip
+    """It had told all that an invalidation begins, and could not be told that it was over."""
+    a, far = opened(), opened(directory=tmp_path / "far")
+    a.set("k", "old", tags=["T"])
+    append = a._core.journal.append
+
+    def and_go(message, **named):
+        positions = append(message, **named)
+        if message.opens:
+            server.pause()
+        return positions
+
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(a._core.follower._journal, "append", and_go)
+        INVALIDATIONS[way](a)
+    server.resume()
+    until(lambda: not a._core.world.doubts[1], "it is made good", seconds=15)
+    for cache in (a, far):
+        until(lambda cache=cache: cache.set("k", "new", tags=["T"]) and cache.get("k") == "new", "it is kept",
+              seconds=10)  # fmt: skip
+
+
 def test_a_disk_above_the_server_is_believed_no_sooner(server, tmp_path):
     """What depends on a tagged key lies there, too, with the versions that the server has not renewed."""
     clocks = Clocks(time.time, time.monotonic, time.monotonic_ns, ticking=False)

@@ -303,6 +303,38 @@ def test_a_reader_that_is_cancelled_ends_the_call(llm):
     assert llm.driven.left() == []
 
 
+def test_a_stream_whose_reader_stops_is_not_read_on_for_those_who_wait(llm):
+    """They could not be given it, and would make the call only when it had come to its end."""
+    if not llm.is_async:
+        pytest.skip("only tasks are cancelled")
+
+    async def both():
+        read, go = [], asyncio.Event()
+
+        async def call():
+            mine = len(read)
+            read.append(0)
+            for chunk in chunks():
+                read[mine] += 1
+                yield chunk
+                await go.wait()
+
+        cache = llm.driven.cache
+        first = await cache.llm.get_or_call(STREAM, call)
+        await anext(first)
+        second = asyncio.create_task(cache.llm.get_or_call(STREAM, call))
+        while not any(flight.followers for flight in cache._core.world.flights._flights.values()):
+            await asyncio.sleep(0)
+        await first.aclose()
+        go.set()
+        heard = [chunk async for chunk in await second]
+        return read, len(heard)
+
+    read, heard = llm.driven.runner.run(both())
+    assert read[0] <= 2
+    assert read[1:] == [heard]
+
+
 def test_a_stale_recording_is_replayed_while_a_fresh_one_is_made(llm, fake_clock):
     model = streaming("old", "new")
     how = {"ttl": 10, "stale_ttl": 1000}
