@@ -58,6 +58,9 @@ _log = logging.getLogger("scoutcache")
 _BEGUN = 1000
 """Invalidations under way at once that are remembered; those beyond are not published."""
 
+_REDONE = 2_000
+"""Names that are invalidated once more where a server has lost them; of more everything ends."""
+
 _UNREAD = 1.0
 """Seconds within which a neighbour has read the stream, unless the server went away first."""
 
@@ -93,6 +96,8 @@ class Remote:
         self._listener: Listener | None = None
         self._leases: RemoteLeases | None = None
         self._away_since: float | None = None
+        self._is_outdated = False
+        """Is what stands on the server older than what was heard of it, and nobody knows by what?"""
         self._sent = Sent() if section.tracking else None
         if section.publish:
             self.channel.publishing = self._publish
@@ -151,6 +156,7 @@ class Remote:
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         self._follower.of_written = self._entrusted.without_later
+        self.channel.went_back = self._distrust
         core.sure, core.owing = self.sure, self._owing
         self.breaker.on_open.append(lambda: self.channel.beside.say_again(_UNREAD))
         self.breaker.on_close.append(self.channel.beside.be_uneasy)
@@ -165,6 +171,23 @@ class Remote:
         self._entrusted.turn(answers=self.channel.opened)
         with suppress(TierUnavailable):  # it stays in doubt, and is done later
             self._heard()
+
+    def _distrust(self, lost: Sequence[Message] | None) -> None:
+        """The server has *lost* what it had done: that is owed to it; where it is unknown or much, everything ends."""
+        if lost is not None and sum(len(message.names) + 1 for message in lost) <= _REDONE:
+            self._entrusted.lost(lost)
+            follows = "what was changed since is invalidated"
+        else:
+            self._owed.shut = self._is_outdated = True
+            follows = "all of it ends, for nobody knows what was invalidated since"
+        _log.warning("%s came back with less than it had taken: %s", self.breaker.server, follows)
+
+    def _end_all(self) -> None:
+        """End whatever stands on the server: what of it was invalidated nobody knows."""
+        assert self.tier is not None
+        self.tier.drop_versions()
+        self._follower.drop()
+        self._owed.shut = self._is_outdated = False
 
     def sure(self) -> bool:
         """May memory answer without asking the server?
@@ -188,6 +211,8 @@ class Remote:
         self._entrusted.restart(threading.Lock())
 
     def _heard(self) -> None:
+        if self._is_outdated:
+            self._end_all()
         self._follower.sync()
         # A server that never answered, its name misspelt perhaps, is no reason to remove anything.
         if self.disk is not None and self.channel.opened:

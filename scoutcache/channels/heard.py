@@ -9,6 +9,9 @@ Rule 1: each message names the id before it.  Whoever reads one that doesn't con
         memory is dropped.
 Rule 2: `end` moves only after the message it covers is in the buffer, so that `since` finds it; and what a write names
         as heard (`seen`) moves last.
+        Where the one before it is older than what was heard, the server itself has lost that: it was restarted with an
+        older snapshot, or a replica took its place that had not been given all.  What was invalidated since is there
+        again, so who knows of it says what it was (`went_back`).
 Rule 3: what neighbours say (`neighbours`) is noted as soon as anybody asks for the end.  The word by which they are
         heard, which hits in memory compare, doesn't move with the stream: hits go the long way from when something is
         heard until it has been applied (`settle`).
@@ -73,6 +76,8 @@ class Heard:
         self._end = self._invalidated = self._stream_gap = 0
         self.under_way = Opened(time.monotonic)
         """The invalidations that are, as far as the stream has told: neighbours may know of an end that it doesn't."""
+        self.went_back: Callable[[Sequence[Message] | None], object] = _nobody
+        """Told what was heard and the server has lost; None where that isn't known."""
         self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
@@ -169,6 +174,8 @@ class Heard:
             with contextlib.suppress(CorruptEntry):
                 message = decode(payload)
         if message is None:  # Rule 1; what can't be read might have named anything
+            if before not in (LOST, b""):
+                self._look_back(before)
             self._gap(identity, position)
             return
         self.under_way.apply(message, position)
@@ -176,6 +183,14 @@ class Heard:
             self._advance(identity, position, invalidates=False)
         else:
             self._keep(identity, position, message)
+
+    def _look_back(self, newest: bytes) -> None:
+        """Has the server lost what came after *newest*?  One that is empty has nothing that could be old."""
+        if not 0 < position_of(newest) < position_of(self._last):
+            return
+        after = position_of(newest)
+        lost = self._messages[bisect_right(self._positions, after) :] if after >= self._base else None
+        self.went_back(lost)
 
     def _keep(self, identity: bytes, position: int, message: Message) -> None:
         if len(self._messages) >= self._kept:
@@ -298,7 +313,7 @@ class Heard:
             self._gap(self._last, self._end + 1)
 
 
-def _nobody(_: int) -> None:
+def _nobody(_: object) -> None:
     """Before anybody follows."""
 
 

@@ -82,7 +82,10 @@ class StreamChannel(Heard, Placeless):
         yield from self._found_positions()
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
-        if known is None or position_of(known) > position_of(newest):  # or the server has lost it
+        if known is not None and position_of(known) > position_of(newest):
+            with self._lock:
+                self._look_back(newest)
+        if known is None or position_of(known) > position_of(newest):
             known = newest
         (entries,) = yield from replies(("XREVRANGE", self.layout.events, known, "-", "COUNT", _BACK))
         self._opened = True
@@ -120,6 +123,8 @@ class StreamChannel(Heard, Placeless):
         last, *there = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1), *looked)
         newest = last[0][0] if last else b"0-0"
         if parts_of(newest) < parts_of(heard):
+            with self._lock:
+                self._look_back(newest)
             yield from self._begin_anew()
         elif there == [0]:
             yield from self.lose(self.layout.positions[0])

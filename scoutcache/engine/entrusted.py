@@ -17,7 +17,7 @@ Rule 4: at most `_MOST` keys are taken on, and few at a time made its own: a pro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -111,6 +111,12 @@ class Entrusted(Debts[_Said]):
                 elif self and _settles(message):
                     self._settle(message)
 
+    def lost(self, messages: Sequence[Message]) -> None:
+        """Take on what the server did and has lost, whoever asked for it: nobody else is left to say it again."""
+        with self._lock:
+            for message in messages:
+                self._take_on(message)
+
     def drop(self) -> None:
         """A message was missed: what is owed is owed all the same, and there may be more."""
         self.recall()
@@ -131,8 +137,10 @@ class Entrusted(Debts[_Said]):
                 self._make_own(until)
 
     def _take(self, message: Message) -> None:
-        if message.source == self._world.source:
-            return
+        if message.source != self._world.source:
+            self._take_on(message)
+
+    def _take_on(self, message: Message) -> None:
         space, debt = message.namespace, _Said(message.stamp, self._now())
         match message.kind:  # of an intersection ("all") each key is named by itself
             case "key" | "written":

@@ -143,7 +143,14 @@ class Listing:
 
     def erase(self, node: Any) -> Plan[int]:
         """Remove whatever begins with the cache's prefix on one node: entries, versions, the stream; how much."""
-        glob, cursor, number = f"{escape(self.layout.prefix)}*", 0, 0
+        return (yield from self._erase(f"{escape(self.layout.prefix)}*", node))
+
+    def drop_versions(self, node: Any) -> Plan[int]:
+        """Remove the versions that stand on one node; of how many namespaces."""
+        return (yield from self._erase(f"{escape(self.layout.versions_of_all)}[0-9]*", node))
+
+    def _erase(self, glob: str, node: Any) -> Plan[int]:
+        cursor = number = 0
         while True:
             cursor, names = yield from self.step(cursor, glob, node)
             if names:

@@ -170,6 +170,11 @@ class RedisTier:
         """Remove all that this cache has on the server, its stream and versions too; nobody may use it meanwhile."""
         return sum(self.do(self._listing.erase(node)) for node in self.conduit.nodes())
 
+    def drop_versions(self) -> None:
+        """Remove all versions, so that whatever carries one is dead."""
+        for node in self.conduit.nodes():
+            self.do(self._listing.drop_versions(node))
+
     def _remove(self, namespace: str | None, pattern: Pattern | None) -> int:
         """On every node that answers; that another didn't is raised when the rest is done."""
         removed: list[int] = []

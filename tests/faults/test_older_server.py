@@ -1,0 +1,97 @@
+"""A server that comes back with less than it had taken: an older snapshot, or a replica that was behind."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from scoutcache import Cache
+
+TIERS = ["memory", "redis", "disk"]
+KEYS = ["deleted", "matched", "tagged", "overwritten", "child", "other"]
+
+
+@pytest.fixture
+def server(start_redis):
+    return start_redis("--dbfilename", "snapshot.rdb")
+
+
+@pytest.fixture
+def opened(server, tmp_path):
+    caches, numbers = [], itertools.count()
+
+    def open_one(directory=None):
+        caches.append(Cache(tiers=TIERS, directory=directory or tmp_path / str(next(numbers)), redis={"url": server.url}))
+        return caches[-1]
+
+    yield open_one
+    for cache in caches:
+        cache.close()
+
+
+def goes_back(server, change):
+    """It is restarted as it was before *change*."""
+    server.cli("SAVE")
+    change()
+    server.kill()
+    server.restart()
+
+
+def fill(cache):
+    for key in KEYS[:4]:
+        cache.set(key, "old", tags=["T"] if key == "tagged" else ())
+    cache.set("child", "old", depends_on=["deleted"])
+    cache.set("other", "kept")
+
+
+def invalidate(cache):
+    cache.delete("deleted")
+    cache.invalidate("match*")
+    cache.invalidate(tags=["T"])
+    cache.set("overwritten", "new")
+
+
+@pytest.mark.parametrize("others", [False, True])
+def test_what_was_invalidated_since_is_invalidated_again(opened, server, until, others):
+    one, far = opened(), opened()
+    fill(one)
+    assert far.get_many(KEYS[:5]) == dict.fromkeys(KEYS[:5], "old")
+    goes_back(server, lambda: invalidate(far if others else one))
+    for cache in (one, far):
+        until(lambda cache=cache: cache.health()["healthy"], "it has it back")
+    for cache in (one, far, opened()):
+        until(lambda cache=cache: not cache._core.world.untold, "it is made good")
+        found = cache.get_many(KEYS)
+        assert found.pop("overwritten", "new") == "new"
+        assert found in ({}, {"other": "kept"})
+    assert found == {"other": "kept"}, "what nobody invalidated stays"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_where_nobody_knows_any_more_what_it_was_everything_ends(opened, server, until, tmp_path, alone):
+    """But that something was is known: the disk had heard of it."""
+    first = opened(tmp_path / "known")
+    fill(first)
+
+    def change():
+        invalidate(first)
+        until(lambda: not first._core.sure.__self__.disk, "the disk has heard of it")
+        first.close()
+
+    goes_back(server, change)
+    cache = opened(tmp_path / "known")
+    assert cache.get_many(KEYS) == {}
+    assert (cache if alone else opened()).get_many(KEYS) == {}
+    assert cache.set("k", 1)
+    assert cache.get("k") == 1
+
+
+def test_an_emptied_server_is_none_of_these(opened, server, until):
+    cache = opened()
+    cache.set("k", 1)
+    server.cli("FLUSHALL")
+    until(lambda: cache.get("k") is None, "it has heard")
+    assert cache.set("k", 2)
+    assert cache.get("k") == 2
+    assert not cache._core.world.untold
