@@ -91,7 +91,7 @@ class Calling:
             yield from self._compute(job, refs)
             return job.results
         if self._world.tells is not None:  # a server, which may go
-            yield from self._writing.learn(refs[0].namespace)
+            yield from self._writing.learn(refs[0].namespace, job.recipe.tags)
         free: list[Ref] = []
         try:
             for ref in refs:
@@ -108,8 +108,13 @@ class Calling:
 
     def _obtain_after(self, job: Job, ref: Ref) -> Flow[None]:
         """Once the other process has ended with *ref*: what it stored, or the own computation."""
-        began = self._clock()
-        if (lease := (yield from effects.take(ref, wait=True, timeout=left(job.recipe.until, began)))) is not None:
+        began, awaited = self._clock(), job.flight.awaited
+        awaited.add(ref)
+        try:
+            lease = yield from effects.take(ref, wait=True, timeout=left(job.recipe.until, began))
+        finally:
+            awaited.discard(ref)
+        if lease is not None:
             job.flight.hold(lease)
         elif job.recipe.until != NEVER:
             raise job.recipe.timeout(ref)
@@ -145,6 +150,7 @@ class Calling:
         self._world.hear()  # what came with the lease was before it
         depends_on = job.recipe.depends_on
         with self._writing.computing(refs, depends_on) as began:
+            job.flight.began = began.start
             if depends_on:
                 sources = yield from self._writing.look_at_sources(refs[0].namespace, depends_on, began.heard)
                 job.flight.marks = [*job.flight.marks, *sources]  # who asks after one of them ended joins it no more

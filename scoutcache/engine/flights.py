@@ -12,7 +12,9 @@ Rule 4: a join on an event loop's own thread is refused when a flight it would w
         one is under way, the flights that need the loop wait for what it waits for.
 Rule 5: a flight that an announcement names goes on for those who joined it, but leaves the table and gives up its
         lease: who asks after an invalidation has returned must neither be answered by a computation that began before
-        it, nor wait for one.
+        it, nor wait for one.  What only tells of a write ends none that waits for another process, for that looks
+        again, nor the very one whose value was written: given up before all tiers have it, its lease would go to who
+        finds nothing there.
 
 Which flights the caller itself leads is kept in a context variable, because a factory may ask from a task or thread it
 started (both inherit the context; a bare ``threading.Thread`` doesn't, and is not seen).
@@ -59,12 +61,13 @@ class Flight:
     processes; *gave_up* says that its leader stopped waiting, while the computation goes on elsewhere, and *outdated*
     which of its keys an announcement has named; *dropping* are keys that it announces itself before it computes them.
     *found* are those of its values that were there already, *stale* those that had outlived their time.  *late* are a
-    position of the channel and marks that the factory chose after it: nobody could know of them before.
+    position of the channel and marks that the factory chose after it: nobody could know of them before.  *began* is the
+    stamp of its computation, *awaited* are keys that another process computes.
     """
 
     __slots__ = (
-        "costs", "dropping", "followers", "found", "future", "gave_up", "keys", "late", "leases", "left_alone", "loop",
-        "marks", "outdated", "stale", "waits_for",
+        "awaited", "began", "costs", "dropping", "followers", "found", "future", "gave_up", "keys", "late", "leases",
+        "left_alone", "loop", "marks", "outdated", "stale", "waits_for",
     )  # fmt: skip
 
     def __init__(self, keys: Sequence[Ref], loop: object | None, marks: Sequence[str] = ()) -> None:
@@ -75,6 +78,8 @@ class Flight:
         self.leases: dict[Ref, Lease] = {}
         self.outdated: set[Ref] = set()
         self.dropping: set[Ref] = set()
+        self.awaited: set[Ref] = set()
+        self.began = 0
         self.found: dict[Ref, Any] = {}
         self.stale: Mapping[Ref, Any] = {}
         self.late: tuple[int, Sequence[str]] | None = None
@@ -180,7 +185,7 @@ class FlightTable:
     def apply(self, message: Message) -> None:
         """Nobody else joins the flights that *message* names (Rule 5)."""
         for key, flight in list(self._flights.items()) if self._flights else ():
-            if key not in flight.dropping and concerns(message, key, flight.marks):
+            if concerns(message, key, flight.marks) and not _leaves(message, key, flight):
                 self._outdate(key, flight)
 
     def drop(self) -> None:
@@ -273,6 +278,13 @@ def _refuse_own_loop(flight: Flight, loop: object) -> None:
                 "neither could ever end",
                 hint="use AsyncCache on an event loop, or call the blocking cache in a thread",
             )
+
+
+def _leaves(message: Message, key: Ref, flight: Flight) -> bool:
+    """Does what *message* tells of leave the flight as good as it was?"""
+    if message.kind == "written" and (key in flight.awaited or message.stamp == flight.began):
+        return True
+    return key in flight.dropping
 
 
 def _forget(leader: Flight, flight: Flight) -> None:

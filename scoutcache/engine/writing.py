@@ -311,15 +311,15 @@ class Writing:
             yield from self.say_depended(namespace)
         return own | (yield from self._current(namespace, names, create=True))
 
-    def learn(self, namespace: str) -> Flow[None]:
-        """Know what is asked for every entry of *namespace*, while somebody can say it.
+    def learn(self, namespace: str, tags: Iterable[str]) -> Flow[None]:
+        """Know what is asked for every entry of *namespace* with *tags*, while somebody can say it.
 
         Else what a neighbour computes while the server is away could not be judged by who had nothing to do with the
         namespace before, nor be kept by it for the others.
         """
         with suppress(TierUnavailable):
             yield from self._current(namespace, [DEPENDED_MARK])
-            yield from self._current(namespace, [NAMESPACE_MARK], create=True)
+            yield from self._current(namespace, [NAMESPACE_MARK, *tags], create=True)
 
     def say_depended(self, namespace: str) -> Flow[None]:
         """From now on whoever changes a key of *namespace* asks whether anything depends on it."""

@@ -201,3 +201,26 @@ def test_what_a_flight_announces_itself_before_it_computes_does_not_end_it(table
     flight.dropping.add(A)
     table.apply(Message("pattern", "ns", ("*",), 1, "me"))
     assert (table.get(A), table.get(B)) == (flight, None)
+
+
+def test_that_it_was_written_does_not_end_the_flight_whose_value_that_is(table):
+    """Its lease stays until all tiers have the value."""
+    flight, _ = table.board([A], None)
+    flight.began = 7
+    flight.hold(lease := Leased(A))
+    table.apply(Message("written", "ns", ("a",), 7, "me"))
+    assert table.get(A) is flight
+    assert not lease.released
+    table.apply(Message("written", "ns", ("a",), 8, "you"))
+    assert table.get(A) is None
+    assert lease.released
+
+
+def test_that_it_was_written_does_not_end_who_waits_for_another_process(table):
+    """He looks again; what an invalidation names ends as ever."""
+    flight, _ = table.board([A, B], None)
+    flight.awaited.add(A)
+    table.apply(Message("written", "ns", ("a", "b"), 7, "you"))
+    assert (table.get(A), table.get(B)) == (flight, None)
+    table.apply(Message("key", "ns", ("a",), 8, "you"))
+    assert table.get(A) is None

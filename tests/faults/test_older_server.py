@@ -22,7 +22,8 @@ def opened(server, tmp_path):
     caches, numbers = [], itertools.count()
 
     def open_one(directory=None):
-        caches.append(Cache(tiers=TIERS, directory=directory or tmp_path / str(next(numbers)), redis={"url": server.url}))
+        directory = directory or tmp_path / str(next(numbers))
+        caches.append(Cache(tiers=TIERS, directory=directory, redis={"url": server.url}))
         return caches[-1]
 
     yield open_one

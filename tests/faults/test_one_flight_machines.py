@@ -42,7 +42,7 @@ answers, asking = [], threading.Barrier(callers + 1)
 
 def ask():
     asking.wait()
-    answers.append(cache.get_or_compute("k", factory)["by"])
+    answers.append(cache.get_or_compute("k", factory, tags=["T"])["by"])
 
 threads = [threading.Thread(target=ask) for _ in range(callers)]
 for thread in threads:
@@ -71,7 +71,7 @@ async def factory():
 
 async def main():
     async with AsyncCache(directory=folder / name, redis_url=url) as cache:
-        tasks = [asyncio.ensure_future(cache.get_or_compute("k", factory)) for _ in range(callers)]
+        tasks = [asyncio.ensure_future(cache.get_or_compute("k", factory, tags=["T"])) for _ in range(callers)]
         await asyncio.sleep(0)
         print("asking", flush=True)
         answers = [answer["by"] for answer in await asyncio.gather(*tasks)]
@@ -232,6 +232,23 @@ def test_a_server_that_was_frozen_keeps_nobody_waiting_for_who_gave_up(tmp_path,
         began = time.monotonic()
         assert other.get_or_compute("k", lambda: "other") == "other"
         assert time.monotonic() - began < LIFE / 3
+
+
+def test_the_lease_stays_until_the_disk_has_the_value(tmp_path, own_server, monkeypatch):
+    """Or a neighbour whom the server does not answer just now would find nothing there, and compute it again."""
+    with Cache(directory=tmp_path, redis_url=own_server.url) as cache:
+        disk, held = cache._core.tier("disk"), []
+        write = disk.write
+
+        def watched(*given):
+            cache._core.follower.sync()
+            held.append(len(cache._core.ports.leases))
+            return write(*given)
+
+        monkeypatch.setattr(disk, "write", watched)
+        assert cache.get_or_compute("k", lambda: 1) == 1
+        assert held == [1]
+        assert len(cache._core.ports.leases) == 0
 
 
 def test_when_the_server_is_killed_each_machine_goes_on_by_itself(tmp_path, own_server, run_python, calls, until):
