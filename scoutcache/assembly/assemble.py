@@ -157,7 +157,7 @@ class Assembly:
                 tier.leave_marks()
         carried = None if self._memory is None else self._memory.carried
         local = LocalVersions(lambda: secrets.randbits(63), carried if len(tiers) == 1 else None)
-        versions = RememberedVersions(authority or local, self._journal.end, carried=carried)
+        versions = RememberedVersions(authority or local, self._journal.end, self._journal.since, carried=carried)
         if (on_reopen := getattr(authority, "on_reopen", None)) is not None:
             on_reopen(versions.drop)
         shared = len(tiers) > (self._memory is not None)
@@ -165,7 +165,7 @@ class Assembly:
         failures, factories = Failures(self._clocks.monotonic), Factories()
         follower = self._make_follower(versions, [running.flights, running.refreshes, failures, factories])
         self._moments.opened = follower.opened.messages
-        versions.under_way = follower.opened.__bool__
+        versions.under_way = follower.opened.messages
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
         if self._disk is not None:
             self._disk.on_reclaim(world.ended)

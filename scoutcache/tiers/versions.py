@@ -3,10 +3,11 @@
 Rule 1: versions are random and never reused, so a marker that was lost revives nothing.  Their low bits count the
         times that what carries them was marked stale (`scoutcache.entry.SOFT_BITS`).
 Rule 2: a remembered version is dropped when a message names it.  One read from the authority is remembered only if
-        nothing was announced between noting the position and having the answer.
+        nothing that may renew it was announced between noting the position and having the answer; where others write
+        all the time something always is.  Of an implicit tag, which any change of its key renews, nothing at all.
 Rule 3: that a version does *not* exist is remembered only of `DEPENDED_MARK`, whose maker announces it; of any other
         name another process may make one and tell nobody.
-        Nor while an invalidation is under way: the authority's answer may be the one that is about to change.
+        Nor while such an invalidation is under way: the authority's answer may be the one that is about to change.
 Rule 4: where everything that carries a mark is at hand, what nothing carries needs no version: it is forgotten now and
         then.  One that was forgotten while its first entry was on its way is found again by that entry, or whoever
         writes what the entry depends on would believe that nothing does.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, NAMESPACE_MARK, VERSION_MARK, Mark, softened
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, VERSION_MARK, Mark, softened
 from scoutcache.tiers.base import Versions
 
 __all__ = ["LocalVersions", "RememberedVersions", "stays"]
@@ -103,19 +104,21 @@ class LocalVersions:
 class RememberedVersions:
     """An authority and what this process remembers of it, at most *capacity* versions.
 
-    *carried* is what it has in memory, by namespace and the name of each mark: what came there while the authority
-    could not be asked carries marks that nobody has told a version of.
+    *end* and *since* are the channel's (`scoutcache.channels.follower.Channel`).  *carried* is what it has in memory, by
+    namespace and the name of each mark: what came there while the authority could not be asked carries marks that
+    nobody has told a version of.
     """
 
     def __init__(
-        self, authority: Versions, end: Callable[[], int], capacity: int = 100_000,
+        self, authority: Versions, end: Callable[[], int],
+        since: Callable[[int], tuple[Sequence[Message] | None, int]], capacity: int = 100_000,
         carried: Mapping[tuple[str, str], object] | None = None,
     ) -> None:  # fmt: skip
-        self._authority, self._end, self._capacity = authority, end, capacity
+        self._authority, self._end, self._since, self._capacity = authority, end, since, capacity
         self._carried = {} if carried is None else carried
         self._known: dict[tuple[str, str], int] = {}
-        self.under_way: Callable[[], bool] = lambda: False
-        """Has this process heard of an invalidation that has not ended?"""
+        self.under_way: Callable[[], Sequence[Message]] = tuple
+        """The invalidations that have not ended, as far as this process has heard."""
         self._lock = threading.Lock()
 
     def remembered(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
@@ -166,14 +169,23 @@ class RememberedVersions:
         return self._end()
 
     def keep(self, begun: int, namespace: str, names: Sequence[str], answer: Mapping[str, int]) -> None:
-        """Remember the authority's *answer*, unless something was announced since it was asked (Rule 2)."""
+        """Remember the authority's *answer*, unless it may have been renewed since it was asked (Rule 2)."""
         with self._lock:
-            if self._end() == begun and not self.under_way():
+            if self._is_certain(begun, namespace, names):
                 if len(self._known) > self._capacity:
                     self._known.clear()
                 self._known.update({(namespace, name): version for name, version in answer.items()})
                 if DEPENDED_MARK in names and DEPENDED_MARK not in answer:
                     self._known[namespace, DEPENDED_MARK] = _ABSENT
+
+    def _is_certain(self, begun: int, namespace: str, names: Sequence[str]) -> bool:
+        messages: Sequence[Message] | None = () if self._end() == begun else self._since(begun)[0]
+        if messages is None:  # some are gone
+            return False
+        messages = [*messages, *self.under_way()]
+        if messages and any(name.startswith(KEY_MARK) for name in names):
+            return False
+        return not any(_may_renew(message, namespace, names) for message in messages)
 
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`; asks the authority each time."""
@@ -210,3 +222,12 @@ class RememberedVersions:
         """Forget everything: a message was missed."""
         with self._lock:
             self._known.clear()
+
+
+def _may_renew(message: Message, namespace: str, names: Sequence[str]) -> bool:
+    """Does *message* tell of new versions of one of *names*, which are no implicit tags?"""
+    if message.namespace != namespace:
+        return False
+    if message.kind == "namespace":
+        return NAMESPACE_MARK in names
+    return message.kind == "mark" and not set(message.names).isdisjoint(names)

@@ -12,8 +12,10 @@ import time
 import pytest
 
 from scoutcache import AsyncCache, Cache
+from scoutcache.coherence.messages import Message
 from scoutcache.core.core import Clocks
 from scoutcache.engine.entrusted import GRACE
+from scoutcache.entry import DEPENDED_MARK
 from scoutcache.errors import TierUnavailable
 from scoutcache.server.commands import perform
 
@@ -489,6 +491,10 @@ def test_what_depends_on_what_a_neighbour_changed_is_not_served_while_the_server
     assert b.get("k") is None
 
 
+MAKING = Message("mark", "default", (DEPENDED_MARK,), 1, "somebody")
+"""Somebody is making it known that anything depends on a key."""
+
+
 @pytest.mark.parametrize("late", [False, True])
 def test_what_depends_on_what_was_written_as_the_server_went_is_not_served(opened, server, monkeypatch, late):
     """It took the write, and could not be asked any more what depends on that."""
@@ -510,7 +516,7 @@ def test_what_depends_on_what_was_written_as_the_server_went_is_not_served(opene
         server.pause()
         return taken
 
-    monkeypatch.setattr(a._core.ports.versions, "under_way", lambda: True)  # so it remembers nothing that it asks
+    monkeypatch.setattr(a._core.ports.versions, "under_way", lambda: [MAKING])  # so it doesn't remember that
     monkeypatch.setattr(a._core.tiers[1], "write", and_go)
     a.set("parent", 2)
     assert b.get("k") is None
@@ -536,7 +542,7 @@ def test_what_depends_on_what_was_removed_as_the_server_went_is_not_served(opene
         return positions
 
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(a._core.ports.versions, "under_way", lambda: True)
+        meanwhile.setattr(a._core.ports.versions, "under_way", lambda: [MAKING])
         meanwhile.setattr(a._core.follower._journal, "append", and_go)
         REMOVALS[kind](a)
     assert b.get("k") is None

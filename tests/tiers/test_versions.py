@@ -103,8 +103,18 @@ def authority(numbers):
 
 @pytest.fixture
 def channel():
-    """Its end."""
+    """Its end, and what was announced before it."""
     return [0]
+
+
+@pytest.fixture
+def since(channel):
+    return lambda position: (channel[1 + position :], channel[0])
+
+
+def announce(channel, kind, *names, namespace="ns"):
+    channel.append(Message(kind, namespace, names, 1, "you"))
+    channel[0] += 1
 
 
 @pytest.fixture
@@ -113,8 +123,8 @@ def carried():
 
 
 @pytest.fixture
-def remembered(authority, channel, carried):
-    return RememberedVersions(authority, lambda: channel[0], carried=carried)
+def remembered(authority, channel, since, carried):
+    return RememberedVersions(authority, lambda: channel[0], since, carried=carried)
 
 
 def asks(remembered, authority, *names):
@@ -132,19 +142,33 @@ def test_what_it_was_told_it_remembers_until_that_is_renewed(remembered, authori
     assert remembered.current("ns", [PARENT]) != given
 
 
-def test_what_was_announced_while_it_asked_may_have_been_that(remembered, authority, channel):
-    """Rule 2."""
+MARKS = [NAMESPACE_MARK, DEPENDED_MARK, "red"]
+UNTOUCHED = [("written", "parent"), ("key", "k"), ("pattern", "*"), ("mark", "blue", PARENT), ("all", "pk*", "tred")]
+RENEWING = [("mark", "blue", "red"), ("mark", DEPENDED_MARK), ("namespace",)]
+
+
+@pytest.mark.parametrize("message", [*UNTOUCHED, *RENEWING])
+@pytest.mark.parametrize("how", ["while it asked", "under way"])
+def test_what_may_have_been_renewed_is_not_remembered(remembered, channel, message, how):
+    """Rules 2 and 3."""
     begun = remembered.begun()
-    channel[0] += 1
+    announce(channel, *message)
+    announce(channel, *message, namespace="elsewhere")
+    if how == "under way":
+        begun, remembered.under_way = remembered.begun(), lambda: channel[1:]
+    versions = dict.fromkeys(MARKS, 5)
+    remembered.keep(begun, "ns", MARKS, versions)
+    assert remembered.remembered("ns", MARKS) == (versions if message in UNTOUCHED else None)
     remembered.keep(begun, "ns", [PARENT], {PARENT: 5})
-    assert remembered.remembered("ns", [PARENT]) is None
+    assert remembered.remembered("ns", [PARENT]) is None, "any change of its key renews it"
 
 
-def test_while_an_invalidation_is_under_way_nothing_is_remembered(remembered):
-    """Rule 3: what the authority says may be about to change."""
-    remembered.under_way = lambda: True
-    remembered.current("ns", [PARENT], create=True)
-    assert remembered.remembered("ns", [PARENT]) is None
+def test_where_nobody_can_say_what_was_announced_nothing_is_remembered(authority, channel):
+    remembered = RememberedVersions(authority, lambda: channel[0], lambda _: (None, channel[0]))
+    begun = remembered.begun()
+    announce(channel, "written", "k")
+    remembered.keep(begun, "ns", ["red"], {"red": 5})
+    assert remembered.remembered("ns", ["red"]) is None
 
 
 def test_that_there_is_none_is_remembered_of_one_name_alone(remembered, authority):
@@ -154,8 +178,8 @@ def test_that_there_is_none_is_remembered_of_one_name_alone(remembered, authorit
     assert remembered.current("ns", [DEPENDED_MARK], create=True).keys() == {DEPENDED_MARK}
 
 
-def test_it_remembers_no_more_than_it_may(authority, channel):
-    remembered = RememberedVersions(authority, lambda: channel[0], capacity=10)
+def test_it_remembers_no_more_than_it_may(authority, channel, since):
+    remembered = RememberedVersions(authority, lambda: channel[0], since, capacity=10)
     for number in range(100):
         remembered.current("ns", [f"tag{number}"], create=True)
     assert len(remembered._known) <= 11
