@@ -104,8 +104,8 @@ class LocalVersions:
 class RememberedVersions:
     """An authority and what this process remembers of it, at most *capacity* versions.
 
-    *end* and *since* are the channel's (`scoutcache.channels.follower.Channel`).  *carried* is what it has in memory, by
-    namespace and the name of each mark: what came there while the authority could not be asked carries marks that
+    *end* and *since* are the channel's (`scoutcache.channels.follower.Channel`).  *carried* is what it has in memory,
+    by namespace and the name of each mark: what came there while the authority could not be asked carries marks that
     nobody has told a version of.
     """
 
