@@ -109,6 +109,39 @@ def test_a_server_that_greets_bit_by_bit_is_waited_for(coalescing):
     asyncio.run(work())
 
 
+@pytest.mark.parametrize("face", ["threads", "loop"])
+def test_a_cluster_that_is_stopped_altogether_is_waited_for_once_by_each_of_many(
+    start_cluster, make_remote, stopped, in_threads, face
+):
+    """Nobody asks after another for the map of slots, which no node gives; a thread asks three nodes in turn."""
+    cluster = start_cluster()
+    remote = make_remote(cluster, timeout=TIMEOUT, connect_timeout=10.0)
+    batch = Batch([("GET", f"k{n}") for n in range(50)])
+
+    async def on_loop():
+        conduit = remote.on_loop()
+        await conduit.execute(batch)
+        began = stop()
+        answers = await asyncio.gather(*[conduit.execute(batch) for _ in range(10)], return_exceptions=True)
+        took = time.monotonic() - began
+        await conduit.close()
+        return answers, took
+
+    def in_many():
+        remote.conduit.execute(batch)
+        began = stop()
+        return in_threads(*[lambda: remote.conduit.execute(batch)] * 10), time.monotonic() - began
+
+    def stop():
+        for server in (*cluster.masters(), *cluster.replicas()):
+            stopped(server)
+        return time.monotonic()
+
+    answers, took = in_many() if face == "threads" else asyncio.run(on_loop())
+    assert {type(answer) for answer in answers} == {TierUnavailable}
+    assert took < (3 * ENOUGH if face == "threads" else ENOUGH)
+
+
 # -- whole calls
 
 
