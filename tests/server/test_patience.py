@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.errors import TierUnavailable
+from scoutcache.server.breaker import Breaker
+from scoutcache.server.cluster import AsyncCluster
 from scoutcache.server.coalescing import Coalescing
 from scoutcache.server.commands import Batch
 from scoutcache.server.direct import Direct
+from scoutcache.server.nodes import Breakers
 from scoutcache.server.patience import Patience
 
 TIMEOUT = 0.4
@@ -140,6 +144,24 @@ def test_a_cluster_that_is_stopped_altogether_is_waited_for_once_by_each_of_many
     answers, took = in_many() if face == "threads" else asyncio.run(on_loop())
     assert {type(answer) for answer in answers} == {TierUnavailable}
     assert took < (3 * ENOUGH if face == "threads" else ENOUGH)
+
+
+def test_who_waits_for_room_behind_one_that_finds_a_node_away_does_not_find_out_again(source, breaker):
+    breakers = Breakers(breaker, lambda name: Breaker(name, breaker.now, lambda said: None))
+    node = SimpleNamespace(name="a node that nobody can ask")
+
+    async def work():
+        conduit = AsyncCluster(source(None, nodes=["localhost:1"], max_connections=1), breakers)
+        async with conduit._room(node):
+            asking = asyncio.create_task(conduit._at(None, node, [("GET", "k")]))
+            async with asyncio.timeout(20):
+                while not conduit._rooms[node.name]._waiters:
+                    await asyncio.sleep(0)
+            breakers.failed(node, TimeoutError())
+        with pytest.raises(TierUnavailable, match="no answer in time"):
+            await asking
+
+    asyncio.run(work())
 
 
 # -- whole calls
