@@ -6,6 +6,7 @@
     direct       performs plans for threads, one connection each
     room         how many connections there are at a time
     coalescing   performs plans on an event loop: one batch in flight, the rest buffers
+    patience     how long an event loop waits for a server
     joining      makes one call of a script of those that leave together
     replicas     the same two where what only reads goes to a replica
     cluster      the same two for a cluster

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final
 from redis.crc import key_slot
 from redis.exceptions import (
     AskError,
-    MaxConnectionsError,
     MovedError,
     RedisClusterException,
     RedisError,
@@ -109,18 +108,21 @@ class Cluster:
         Raises `TierUnavailable`.
         """
         client = self.client
-        if (fault := self._learn(client)) is not None:
+        if (fault := self._learn(client, anew=True)) is not None:
             raise unavailable(fault)
         try:
             return client.get_node_from_key(name)
         except _LOST as error:  # nobody serves it
             raise unavailable(fault_of(error)) from None
 
-    def _learn(self, client: Any) -> Fault | None:
-        """Ask for the map of slots anew; what is wrong where nobody has it."""
+    def _learn(self, client: Any, *, anew: bool = False) -> Fault | None:
+        """Ask for the map of slots, unless somebody does, whose map will do (but for *anew*); what is wrong where
+        nobody has it.
+        """
         try:
-            with self.breakers.asking(client.nodes_manager):
-                client.nodes_manager.initialize()
+            with self.breakers.asking(client.nodes_manager) as first:
+                if first or anew:
+                    client.nodes_manager.initialize()
         except _LOST as error:
             fault = fault_of(error)
             self.breaker.failed(fault)
@@ -193,7 +195,7 @@ class Cluster:
     def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         """A node doesn't answer: another may have taken its place."""
         failure = self.breakers.failed(node, error)
-        if not isinstance(error, MaxConnectionsError):
+        if self.breakers.is_to_be_replaced(error):
             self._learn(client)
         return failure
 
@@ -262,10 +264,11 @@ class AsyncCluster:
         return list(client.get_primaries())
 
     async def _learn(self, client: Any) -> None:
-        """Ask for the map of slots anew."""
+        """Ask for the map of slots, unless somebody does."""
         try:
-            with self._breakers.asking(client.nodes_manager):
-                await client.nodes_manager.initialize()
+            with self._breakers.asking(client.nodes_manager) as first:
+                if first:
+                    await client.nodes_manager.initialize()
         except _LOST as error:
             self.breaker.failed(fault_of(error))
 
@@ -296,23 +299,29 @@ class AsyncCluster:
 
     async def _at(self, client: Any, node: Any, commands: Sequence[Command]) -> list[Any]:
         self._breakers.of(node).check()
-        async with self._room(node):
+        async with self._room(node) as waited:
+            if waited:  # maybe behind who found that it is away
+                self._breakers.of(node).check()
             return await self._exchange(client, node, commands)
 
     @asynccontextmanager
-    async def _room(self, node: Any) -> AsyncIterator[None]:
-        """Room for one more connection to *node*.  Raises `TierUnavailable` where none comes free in time."""
+    async def _room(self, node: Any) -> AsyncIterator[bool]:
+        """Room for one more connection to *node*, and whether it was waited for.
+
+        Raises `TierUnavailable` where none comes free in time.
+        """
         room = self._rooms.get(node.name)
         if room is None:
             room = self._rooms[node.name] = asyncio.Semaphore(self._most)
+        waits = room.locked()
         try:
-            async with asyncio.timeout(self._patience if room.locked() else None):
+            async with asyncio.timeout(self._patience if waits else None):
                 await room.acquire()
         except TimeoutError:
             reason = f"all {self._most} connections to {node.name} are in use"
             raise unavailable(Fault(Kind.POOL, reason, None, away=False)) from None
         try:
-            yield
+            yield waits
         finally:
             room.release()
 
@@ -351,7 +360,7 @@ class AsyncCluster:
 
     async def _lost(self, client: Any, node: Any, error: Exception) -> Exception:
         failure = self._breakers.failed(node, error)
-        if not isinstance(error, MaxConnectionsError):
+        if self._breakers.is_to_be_replaced(error):
             await self._learn(client)
         return failure
 

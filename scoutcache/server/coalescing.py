@@ -9,12 +9,8 @@ Rule 4: a connection that failed, or whose caller was cancelled, in the middle o
         be sent to a server that takes nothing must neither stay here nor arrive long after its caller was told.
 Rule 5: a batch as each turn of the loop ends would be slower than no batches as soon as callers drift apart (measured
         0.64 times); one in flight gains in both cases.
-Rule 6: where the loop itself was busy for so long that the time is over, the answer may lie there unread: it is waited
-        for once more, or an application that computes would believe its server away.
-Rule 7: the time begins anew with whatever arrives, be it a part of a reply: a server that sends is there, however much
-        was asked of it.
-Rule 8: the breaker outlives loops, and holds no conduit.
-Rule 9: a connection that the server closed while nobody used it (its ``timeout``, a balancer's) is made anew, and is no
+Rule 6: the breaker outlives loops, and holds no conduit.
+Rule 7: a connection that the server closed while nobody used it (its ``timeout``, a balancer's) is made anew, and is no
         failure: it says nothing of whether the server is there.
 """
 
@@ -35,6 +31,7 @@ from scoutcache.server.commands import Batch, Command, packed, text_of
 from scoutcache.server.direct import note
 from scoutcache.server.faults import as_greeted, fault_of, unavailable
 from scoutcache.server.joining import Calls
+from scoutcache.server.patience import Patience, heard, patient
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -55,9 +52,6 @@ _PER_SECOND: Final = 20_000_000
 """Bytes a second that a way to a server should carry: so much longer may it take to send a larger batch."""
 
 _TEXTS: Final = (bytes, str)
-
-_LATE: Final = 0.02
-"""Seconds by which a timer that goes off later shows that the loop was busy."""
 
 
 class _Waiting(NamedTuple):
@@ -81,7 +75,7 @@ class Coalescing:
     ) -> None:
         # This module says how long to wait, once for a batch and not for each reply.
         kind, options = source.connection_kind(asynchronous=True, timeout=None, replica=replica)
-        self._connection, self._writer = kind(**options), None
+        self._connection, self._writer = patient(kind, source.section.timeout)(**options), None
         self.breaker, self._timeout = breaker, source.section.timeout
         self._connect_timeout, self._rest = source.section.connect_timeout, source.section.health_check_interval
         self._encrypts = source.encrypts
@@ -225,7 +219,7 @@ class Coalescing:
             if not connection.is_connected or self._stale or hung_up(connection) or self._has_rested():
                 await self._connect(connection)
             self._check_open()
-            async with _Patience(self._timeout + size / _PER_SECOND, self._heard):
+            async with Patience(self._timeout + size / _PER_SECOND, lambda: heard(connection)):
                 calls = Calls(commands)
                 await connection.send_packed_command([packed(calls.sent)], check_health=False)
                 answers = calls.spread([await self._reply(connection) for _ in calls.sent])
@@ -245,22 +239,17 @@ class Coalescing:
         self._stale = False
         if connection.is_connected:
             await self._disconnect()
-        async with _Patience(self._connect_timeout):  # redis-py itself would wait for ever to be greeted
+        async with Patience(self._connect_timeout):
             try:
                 await connection.connect()
             except (ConnectionResetError, RedisError) as error:
                 raise (as_greeted(error) if self._encrypts else error) from None
         self._writer = connection._writer
-        if type(connection._reader) is asyncio.StreamReader:
-            connection._reader.__class__ = _Reader
 
     def _has_rested(self) -> bool:
         """Was nothing heard for so long that somebody on the way may have forgotten the connection?"""
-        heard = self._heard()
-        return heard > 0 and 0 < self._rest < asyncio.get_running_loop().time() - heard
-
-    def _heard(self) -> float:
-        return getattr(self._connection._reader, "heard", 0.0)
+        latest = heard(self._connection)
+        return latest > 0 and 0 < self._rest < asyncio.get_running_loop().time() - latest
 
     async def _reply(self, connection: Any) -> Any:
         try:
@@ -327,46 +316,6 @@ def _weakly(method: weakref.WeakMethod[Callable[[], None]]) -> Callable[[], None
             found()
 
     return call
-
-
-class _Reader(asyncio.StreamReader):
-    """Notes when something arrived."""
-
-    heard = 0.0
-
-    def feed_data(self, data: Any) -> None:
-        self.heard = asyncio.get_running_loop().time()
-        super().feed_data(data)
-
-
-class _Patience:
-    """Raises `TimeoutError` after *seconds* in which nothing was *heard* and the loop was not busy (Rules 6 and 7)."""
-
-    def __init__(self, seconds: float, heard: Callable[[], float] = lambda: 0.0) -> None:
-        self._seconds, self._heard = seconds, heard
-        self._loop = asyncio.get_running_loop()
-        self._due, self._excused = self._loop.time() + seconds, False
-        self._limit = asyncio.timeout(None)
-
-    async def __aenter__(self) -> None:
-        await self._limit.__aenter__()
-        self._timer = self._loop.call_at(self._due, self._end)
-
-    async def __aexit__(self, *raised: Any) -> None:  # noqa: PYI036  # as they come
-        self._timer.cancel()
-        await self._limit.__aexit__(*raised)
-
-    def _end(self) -> None:
-        now, anew = self._loop.time(), self._heard() + self._seconds
-        late = now - self._due > _LATE
-        if anew > self._due:
-            self._due, self._excused = anew, False
-        if self._due <= now and late and not self._excused:
-            self._due, self._excused = now + self._seconds, True
-        if self._due > now:
-            self._timer = self._loop.call_at(self._due, self._end)
-        else:
-            self._limit.reschedule(now)
 
 
 def _size(commands: Sequence[Command]) -> int:

@@ -152,7 +152,7 @@ class Source:
         options = self.options(timeout, **more)
         addresses = [_address(one) for one in section.sentinel]
         asked = {name: value for name, value in options.items() if name not in {"username", "password"}}
-        asked["socket_timeout"] = section.connect_timeout
+        asked["socket_timeout"] = section.timeout
         make: Any = kinds  # which has no types
         sentinel = make.Sentinel(addresses, sentinel_kwargs=asked)
         pool = make.SentinelConnectionPool(section.sentinel_service, sentinel, is_master=not replica,

@@ -79,9 +79,10 @@ class Direct:
 
     def _in_room(self, commands: Sequence[Command], *, again: bool = True) -> list[Any]:
         """`_carry_out`, once more where the server takes no more connections than others here have."""
-        self._room.enter()
-        has_left = False
+        waited, has_left = self._room.enter(), False
         try:
+            if waited:  # maybe behind who found that it is away
+                self.breaker.check()
             return self._carry_out(commands)
         except _Crowded as crowded:
             has_left = again and self._room.narrow(len(self._idle))

@@ -15,13 +15,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from redis.exceptions import AskError, MovedError, RedisError, TryAgainError
+from redis.exceptions import AskError, MaxConnectionsError, MovedError, RedisError, TryAgainError
 
 from scoutcache.errors import CacheError
 from scoutcache.server.breaker import Breaker
 from scoutcache.server.commands import Command
 from scoutcache.server.direct import note
-from scoutcache.server.faults import Fault, fault_of, unavailable
+from scoutcache.server.faults import Fault, Kind, fault_of, unavailable
 
 if TYPE_CHECKING:
     from scoutcache.server.connecting import Source
@@ -72,6 +72,13 @@ class Breakers:
         self.of(node).failed(fault)
         return unavailable(fault)
 
+    def is_to_be_replaced(self, error: Exception) -> bool:
+        """Is it worth asking the others at once who serves in place of one that met *error*?
+
+        One that let its caller wait was waited for: the next call asks (`to_be_asked`).
+        """
+        return not isinstance(error, MaxConnectionsError) and fault_of(error).kind is not Kind.TIMEOUT
+
     def answered(self, node: Any, commands: Sequence[Command], answers: Sequence[Any]) -> None:
         """A node answered, and maybe refused."""
         here = [at for at, answer in enumerate(answers) if not isinstance(answer, ELSEWHERE)]
@@ -88,21 +95,24 @@ class Breakers:
         return away and self.whole.now() - self._asked >= ASK_AGAIN
 
     @contextmanager
-    def asking(self, manager: Any) -> Iterator[None]:
-        """Meanwhile redis-py's *manager* of nodes asks for the map of slots only those that answer, if any do."""
+    def asking(self, manager: Any) -> Iterator[bool]:
+        """Meanwhile redis-py's *manager* of nodes asks for the map of slots only those that answer, if any do.
+
+        Gives whether nobody else is asking them by now.
+        """
         self._asked = self.whole.now()
         with self._lock:
-            if first := manager not in self._asking:  # who comes meanwhile waits for the same map
+            if first := manager not in self._asking:
                 self._asking.append(manager)
         if not first:
-            yield
+            yield False
             return
         known = manager.startup_nodes
         away = {node.name for node, _ in self.away()}
         asked = {name: node for name, node in known.items() if name not in away} or known
         manager.startup_nodes = asked
         try:
-            yield
+            yield True
         finally:
             if manager.startup_nodes is asked:  # else it was replaced by what was found
                 asked.update((name, node) for name, node in known.items() if name in away)

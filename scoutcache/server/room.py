@@ -38,18 +38,19 @@ class Room:
         """For how many there is room now."""
         return self._free
 
-    def enter(self) -> None:
-        """Take room for one; `leave` must follow.  Raises `TierUnavailable`."""
+    def enter(self) -> bool:
+        """Take room for one; `leave` must follow.  Was it waited for?  Raises `TierUnavailable`."""
         with self._lock:
             if self._free:
                 self._free -= 1
-                return
+                return False
             if self._size < self._most and self._is_widened():
-                return
+                return False
             turn = threading.Lock()
             turn.acquire()
             self._waiting.append(turn)
         self._wait(turn)
+        return True
 
     def leave(self) -> None:
         """Give it back."""

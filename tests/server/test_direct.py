@@ -288,6 +288,24 @@ def test_a_forked_child_has_connections_of_its_own(direct, redis_url, redis_serv
     conduit._room.leave()
 
 
+def test_who_gets_room_from_one_that_found_nobody_there_does_not_find_out_again(
+    direct, redis_url, breaker, in_threads, until
+):
+    conduit = direct(redis_url, max_connections=1)
+    conduit._room.enter()
+
+    def give_up():
+        until(lambda: conduit._room._waiting, "somebody waits for room")
+        breaker.failed(module.Fault(Kind.TIMEOUT, "no answer in time", None, away=True))
+        conduit._room.leave()
+
+    error, _ = in_threads(lambda: get(conduit, "k"), give_up)
+    assert isinstance(error, TierUnavailable)
+    assert not error.uncertain
+    assert not conduit._idle
+    assert conduit._room.free() == 1
+
+
 def test_threads_get_their_own_answers(direct, redis_url):
     conduit = direct(redis_url, max_connections=3)
 
