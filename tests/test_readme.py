@@ -8,12 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from scoutcache.settings import load_config
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+
+SCOUTCACHE = f'scoutcache() {{ "{sys.executable}" -m scoutcache "$@"; }}'
 
 
 def blocks(language):
@@ -37,9 +40,22 @@ def test_the_commands_run_one_after_the_other(tmp_path):
     assert tour.count("scoutcache ") > 15
     # Half a second each is what a reader should measure; here it is enough that they run.
     tour = tour.replace("--duration 0.5", "--duration 0.02 --warmup 0 --runs 2 --keys 200")
-    done = run(["bash", "-euc", f'scoutcache() {{ "{sys.executable}" -m scoutcache "$@"; }}\n{tour}'], tmp_path)
+    done = run(["bash", "-euc", f"{SCOUTCACHE}\n{tour}"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Good morning" in done.stdout
+
+
+def test_what_the_log_is_asked_for_is_there_after_the_commands_above_it(tmp_path, monkeypatch):
+    for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        monkeypatch.delenv(name)
+    (shown,) = [block for block in blocks("sh") if "scoutcache log convert" in block]
+    lines = [line for line in shown.splitlines() if line.startswith("scoutcache ") and "--follow" not in line]
+    asked = [SCOUTCACHE, "scoutcache set page:a hi", "scoutcache get page:a", *lines]
+    done = run(["bash", "-euc", "\n".join(asked)], tmp_path)
+    assert done.returncode == 0, done.stderr
+    monkeypatch.chdir(tmp_path)
+    (query,) = blocks("sql")
+    assert [row[:2] for row in duckdb.sql(query).fetchall()] == [("hit", 1)]
 
 
 def test_no_function_makes_the_answers_of_cache_llm_whose_keys_are_digests():

@@ -81,7 +81,8 @@ class Background:
     def __init__(self, core: Core, shut: Callable[[], None], listener: Listening | None = None) -> None:
         self._core, self._shut, self._listener = weakref.ref(core), shut, listener
         self._recorder, self._tiers = core.recorder, core.tiers
-        self._presence = Presence(core.directory, lambda: secrets.token_hex(8))
+        # By the name that a server knows it by, so that who is known in both places is counted once.
+        self._presence = Presence(core.directory, lambda: self.heard_as or secrets.token_hex(8))
         self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
         self._stop = threading.Event()

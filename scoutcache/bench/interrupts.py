@@ -1,4 +1,4 @@
-"""Let Ctrl-C wait while something is opened, so that whoever has to close it gets hold of it."""
+"""Let Ctrl-C wait while something is opened or closed, so that whoever has to close it gets hold of it, and ends it."""
 
 from __future__ import annotations
 

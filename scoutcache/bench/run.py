@@ -1,7 +1,7 @@
 """A benchmark of the tiers: what is measured against what, how often, and what the figures are worth.
 
 - Every tier is measured in a cache of its own in a private temporary folder, never in the user's; on a server under a
-  key prefix of its own, which is cleared afterwards.
+  key prefix of its own, which is cleared afterwards, however often it is interrupted (`leavings`: and if it is killed).
 - Runs are interleaved (run 1 of every tier, then run 2 …, each time beginning with another tier), so that a machine
   that grows slower or busier meanwhile is not blamed on one tier.  A figure is the median over the runs.
 - ``hybrid`` is memory over the lower tiers with room in memory for a tenth of the keys, else it would be memory alone.
@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
@@ -25,6 +24,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from scoutcache import __version__
+from scoutcache.bench import leavings
 from scoutcache.bench.clients import Plans, Tally, overhead_ns, run_tasks, run_threads, rush_tasks, rush_threads
 from scoutcache.bench.interrupts import held_back
 from scoutcache.bench.machine import describe_machine
@@ -44,6 +44,9 @@ __all__ = ["run_bench"]
 
 _UNSTABLE: Final = 0.15
 """Medians of runs further apart than this share are called unstable; quiet machines stay well under a tenth."""
+
+_NAMESPACE: Final = "bench"
+
 
 class _Run(NamedTuple):
     """One run of one tier.  *rushed* is operations per second by operation; empty in an open loop."""
@@ -67,15 +70,19 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
     tell = _Progress(progress, total=len(options.tiers) * (options.runs + 1))
     measured: dict[str, list[_Run]] = {name: [] for name in options.tiers}
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="scoutcache-bench-")))
+        folder = stack.enter_context(_folder())
         setups = {name: stack.enter_context(_setup(options, _config(name, options, workload, base, folder)))
                 for name in options.tiers}  # fmt: skip
+        server = next((one.server for one in setups.values() if one.server is not None), None)
+        stack.enter_context(leavings.cleared(server, (base or CacheConfig()).redis.key_prefix))
         for name, setup in setups.items():
             tell(f"{name}: filling")
+            setup.limit()
             setup.fill(workload)
         for number in range(options.runs):
             for name in _rotated(options.tiers, number):
                 tell(f"{name}: run {number + 1} of {options.runs}")
+                setups[name].limit()
                 if options.warmup:
                     setups[name].measure(plans, options.warmup)
                 measured[name].append(setups[name].measure(plans, options.duration))
@@ -83,6 +90,18 @@ def run_bench(options: BenchOptions, *, base: CacheConfig | None = None,
     return BenchResult(results=rows, machine=machine, version=__version__, seed=options.seed, options=_shown(options),
                        started_at=started.isoformat(timespec="seconds"), overhead_ns=overhead_ns(),
                        notes=tuple(_notes(rows, options, machine)))  # fmt: skip
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A temporary one that is gone afterwards."""
+    with held_back():
+        made = tempfile.TemporaryDirectory(prefix="scoutcache-bench-")
+    try:
+        yield Path(made.name)
+    finally:
+        with held_back():
+            made.cleanup()
 
 
 def _shown(options: BenchOptions) -> dict[str, Any]:
@@ -115,8 +134,10 @@ def _config(name: str, options: BenchOptions, workload: Workload, base: CacheCon
     hybrid = ("memory", "redis", "disk") if options.redis_url else ("memory", "disk")
     # Room for everything, so that a tier is measured and not its eviction, except where that is the point.
     entries = max(1, workload.distinct // 10) if name == "hybrid" else workload.distinct + 1000
+    tiers = layers.get(name, hybrid)
     return base.replace(
-        enabled=True, tiers=layers.get(name, hybrid), directory=folder / name, namespace="bench", default_ttl="never",
+        enabled=True, tiers=tiers, directory=folder / name, namespace=_NAMESPACE, ttl={},
+        default_ttl=leavings.lasting(options) if "redis" in tiers else "never",
         memory={"max_entries": entries, "max_bytes": "8GiB", "strategy": base.memory.strategy},
         disk={"max_bytes": "64GiB", "timeout": base.disk.timeout}, raise_errors=True,
         rules=(), tasks=(), policies=(), **({"redis": _server(options, base.redis)} if options.redis_url else {}),
@@ -125,7 +146,7 @@ def _config(name: str, options: BenchOptions, workload: Workload, base: CacheCon
 
 def _server(options: BenchOptions, section: RedisSection) -> RedisSection:
     """The configured server, or the one that *options* name, under a key prefix of the benchmark's own."""
-    own = {"key_prefix": f"{section.key_prefix}bench:{secrets.token_hex(8)}:", "max_bytes": None, "max_entries": None}
+    own = {"key_prefix": leavings.prefix_of(section.key_prefix), "max_bytes": None, "max_entries": None}
     if section.configured:
         return section.model_copy(update=own)
     return RedisSection(url=options.redis_url, **own)  # type: ignore[arg-type]  # it takes text
@@ -141,8 +162,11 @@ def _sweep(cache: Any) -> None:
 
 
 class _Setup(Protocol):
-    """A cache under test."""
+    """A cache under test; *server* is its tier there, None without one."""
 
+    @property
+    def server(self) -> Any: ...
+    def limit(self) -> None: ...
     def fill(self, workload: Workload) -> None: ...
     def measure(self, plans: Plans, seconds: float) -> _Run: ...
 
@@ -151,10 +175,22 @@ def _setup(options: BenchOptions, config: CacheConfig) -> AbstractContextManager
     return _async_setup(options, config) if options.use_async else _sync_setup(options, config)
 
 
-class _SyncSetup:
-    def __init__(self, cache: Any, rate: float | None) -> None:
-        self._cache, self._rate = cache, rate
+class _Limited:
+    """A cache whose keys on a server end by themselves (`leavings`)."""
 
+    def __init__(self, cache: Any, options: BenchOptions) -> None:
+        self._cache, self._rate, self._lasting = cache, options.rate, leavings.lasting(options)
+
+    @property
+    def server(self) -> Any:
+        return self._cache._core.tier("redis")
+
+    def limit(self) -> None:
+        if self.server is not None:
+            leavings.limit(self.server, _NAMESPACE, self._lasting)
+
+
+class _SyncSetup(_Limited):
     def fill(self, workload: Workload) -> None:
         for chunk in _chunks(workload):
             self._cache.set_many(chunk)
@@ -175,16 +211,18 @@ def _sync_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]:
     try:
         with held_back():
             caches.append(Cache(config, raise_errors=True))
-        yield _SyncSetup(caches[0], options.rate)
+        yield _SyncSetup(caches[0], options)
     finally:
-        for cache in caches:
-            cache.close()
-            _sweep(cache)
+        with held_back():
+            for cache in caches:
+                cache.close()
+                _sweep(cache)
 
 
-class _AsyncSetup:
-    def __init__(self, runner: asyncio.Runner, cache: Any, rate: float | None) -> None:
-        self._runner, self._cache, self._rate = runner, cache, rate
+class _AsyncSetup(_Limited):
+    def __init__(self, runner: asyncio.Runner, cache: Any, options: BenchOptions) -> None:
+        super().__init__(cache, options)
+        self._runner = runner
 
     def fill(self, workload: Workload) -> None:
         async def fill() -> None:
@@ -218,11 +256,12 @@ def _async_setup(options: BenchOptions, config: CacheConfig) -> Iterator[_Setup]
     with asyncio.Runner() as runner:
         try:
             runner.run(open_one())
-            yield _AsyncSetup(runner, caches[0], options.rate)
+            yield _AsyncSetup(runner, caches[0], options)
         finally:
-            for cache in caches:
-                runner.run(cache.close())
-                _sweep(cache)
+            with held_back():
+                for cache in caches:
+                    runner.run(cache.close())
+                    _sweep(cache)
 
 
 def _alone(plans: Plans) -> dict[str, Plans]:

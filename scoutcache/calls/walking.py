@@ -64,6 +64,11 @@ class Walk:
         self._stopping = True
 
     @property
+    def stopping(self) -> bool:
+        """Was it asked to end, be it that there was nothing left?"""
+        return self._stopping
+
+    @property
     def stopped(self) -> bool:
         """Was it ended before its end?"""
         return self.place is not None

@@ -64,10 +64,11 @@ def cost_of(
 
 
 def cost_by_size(costs: CostsSection, tags: Iterable[str], size: int) -> float | None:
-    """What a call cost at least whose answer has *size* bytes, by the model that one of its *tags* names.
+    """What a call cost whose answer has *size* bytes as written, by the model that one of its *tags* names.
 
-    Nobody said how many tokens were asked: they count nothing.  None without a model that has a price, and where only
-    what is asked has one: what isn't known is not 0.
+    Nobody said how many tokens were asked: they count nothing.  Of plain text it is a lower bound; of other values what
+    stands around the text, the frames of a recorded stream above all, counts as if it were text.  None without a model
+    that has a price, and where only what is asked has one: what isn't known is not 0.
 
     >>> costs = CostsSection(models={"big": {"input": 2.5, "output": 10}})
     >>> cost_by_size(costs, ["model:big"], 4000), cost_by_size(costs, ["team:a"], 4000)

@@ -1,9 +1,9 @@
 """Which processes live with a cache, and up to where each has applied what was announced.
 
-A process owns ``present/<random>``: claimed while it lives, and one page long, which it maps.  Its words are what the
-file is and the *position* up to which everything in the journal was applied to what the process holds; behind them
-stands who it is.  Saying a position costs a store into memory, so it is said whenever it moves, and whoever waits for
-it (``invalidate --wait``) needn't ask the process.  A process that does nothing applies twice a second.
+A process owns ``present/<name>``, drawn at random: claimed while it lives, and one page long, which it maps.  Its words
+are what the file is and the *position* up to which everything in the journal was applied to what the process holds;
+behind them stands who it is.  Saying a position costs a store into memory, so it is said whenever it moves, and whoever
+waits for it (``invalidate --wait``) needn't ask the process.  A process that does nothing applies twice a second.
 
 Rule 1: the page is written whole, not sparse: a full disk is an error here and not a SIGBUS at a store.  (To have it
         allocated instead takes four times as long, and at times milliseconds, of which opening a cache has few.)
@@ -46,7 +46,7 @@ class Member(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The random name of its file."""
+        """The name of its file, which is the one that a server knows it by, where there is one."""
         return self.path.name
 
     def again(self) -> Member | None:
@@ -65,7 +65,7 @@ class Presence:
 
     @property
     def name(self) -> str | None:
-        """The random name of our file, None while there is none."""
+        """The name of our file, None while there is none."""
         return None if self._path is None else self._path.name
 
     def begin(self, position: int) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import tempfile
 import threading
 
 import pytest
@@ -9,6 +10,7 @@ from scoutcache.assembly.remote import Remote
 from scoutcache.bench.interrupts import held_back
 from scoutcache.bench.records import BenchOptions
 from scoutcache.bench.run import run_bench
+from scoutcache.tiers.redis.tier import RedisTier
 
 
 @pytest.fixture
@@ -71,3 +73,27 @@ def test_a_benchmark_that_is_interrupted_while_it_opens_leaves_nothing(
     with pytest.raises(KeyboardInterrupt):
         run_bench(BenchOptions(tiers=("redis",), redis_url=redis_url, keys=10, duration=0.1, use_async=use_async))
     assert redis_server.cli("KEYS", "*") == []
+
+
+@pytest.mark.parametrize("use_async", [False, True])
+@pytest.mark.parametrize("tiers", [("redis",), ("redis", "hybrid")])
+def test_one_that_is_interrupted_again_while_it_clears_up_leaves_nothing(
+    tiers, use_async, interruptible, redis_url, redis_server, monkeypatch, isolated_environment, tmp_path
+):
+    erase = RedisTier.erase
+
+    def erases(tier):
+        signal.raise_signal(signal.SIGINT)
+        return erase(tier)
+
+    def interrupts(what, _done, _of):
+        if "run 1" in what:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(RedisTier, "erase", erases)
+    options = BenchOptions(tiers=tiers, redis_url=redis_url, keys=10, duration=0.1, use_async=use_async)
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(options, progress=interrupts)
+    assert redis_server.cli("KEYS", "*") == []
+    assert list(tmp_path.glob("scoutcache-bench-*")) == []

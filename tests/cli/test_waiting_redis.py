@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from scoutcache.cli.waiting import _OnServer
+
 LIVING = """
 import sys
 from scoutcache import Cache
@@ -37,11 +39,11 @@ def server(start_redis, workplace: Path, monkeypatch: pytest.MonkeyPatch):
 
 @pytest.fixture
 def living(server, workplace: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:
-    """Start a process on a machine of its own that lives with the cache and holds ``llm:a`` in memory."""
+    """Start a process that lives with the cache and holds ``llm:a`` in memory, on a machine of its own or *here*."""
     started: list[subprocess.Popen[str]] = []
 
-    def start() -> subprocess.Popen[str]:
-        directory = workplace / f"machine-{len(started)}"
+    def start(*, here: bool = False) -> subprocess.Popen[str]:
+        directory = workplace / ("here" if here else f"machine-{len(started)}")
         process = subprocess.Popen([sys.executable, "-c", LIVING, str(directory)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True)  # fmt: skip
         started.append(process)
@@ -86,6 +88,45 @@ def test_one_that_is_stopped_is_named_and_it_ends_with_3(living, cli):
     again = cli("invalidate", "llm:*", "--wait", "30", "--json")
     assert (again.code, json.loads(again.out)["behind"]) == (0, [])
     assert asked(stopped) == "None\n"
+
+
+def forgotten(server):
+    """Let the server forget who lives, as it does with whoever is silent for half a minute."""
+    server.cli("DEL", "scoutcache:{events}:members")
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_one_of_this_machine_that_is_silent_for_long_is_waited_for(when, server, living, cli, monkeypatch):
+    stopped, other = living(here=True), living(here=True)
+    stopped.send_signal(signal.SIGSTOP)
+    if when == "before":
+        forgotten(server)
+    else:
+        again = _OnServer.again
+        monkeypatch.setattr(_OnServer, "again", lambda *given: (forgotten(server), again(*given))[1])
+    ran = cli("invalidate", "llm:*", "--wait", "3", "--json")
+    found = json.loads(ran.out)
+    assert (ran.code, found["processes"]) == (3, 2)
+    (behind,) = found["behind"]
+    assert (behind["pid"], bool(behind["host"])) == (stopped.pid, True)
+    assert f"warning: process {stopped.pid} ({behind['command']}) on {behind['host']} has not applied it" in ran.err
+    stopped.send_signal(signal.SIGCONT)
+    again = cli("invalidate", "llm:*", "--wait", "30", "--json")
+    assert (again.code, json.loads(again.out)["processes"], json.loads(again.out)["behind"]) == (0, 2, [])
+    assert [asked(process) for process in (stopped, other)] == ["None\n", "None\n"]
+
+
+def test_a_broken_off_wait_names_who_has_not_applied_it(living, cli, monkeypatch):
+    stopped = living()
+    stopped.send_signal(signal.SIGSTOP)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_OnServer, "again", interrupted)
+    ran = cli("invalidate", "llm:*", "--wait", "60", "--json")
+    assert (ran.code, [one["pid"] for one in json.loads(ran.out)["behind"]]) == (130, [stopped.pid])
+    assert "it was invalidated; the waiting was broken off" in ran.err
 
 
 def test_one_that_ended_is_not_waited_for(living, cli):

@@ -18,7 +18,7 @@ import typer
 
 from scoutcache.calls.listing import list_entries
 from scoutcache.calls.ruling import united
-from scoutcache.cli.errors import FAILED, PARTLY, UNREACHABLE, CommandError, Usage, read
+from scoutcache.cli.errors import FAILED, INTERRUPTED, PARTLY, UNREACHABLE, CommandError, Usage, read
 from scoutcache.cli.opening import failures
 from scoutcache.cli.options import choices, command
 from scoutcache.cli.printing.removed import failed, figures
@@ -131,18 +131,21 @@ def invalidate(
     resumes = _resumes(wanted, cursor, counts=dry_run or count or most is not None)
     if wanted.is_empty():
         return _nothing(session, keys_from)
-    with session.cache(raising=False) as cache, walking(cursor, interval, catching=resumes) as walk:
-        check_same(walk, cache.config.namespace, named)
-        if everything and not dry_run:
-            session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
-        _check_most(session, cache, wanted, most)
-        pace(cache._core, walk)
-        result = _performed(session, cache, wanted, dry_run=dry_run, count=count)
+    with session.cache(raising=False) as cache:
+        with walking(cursor, interval, catching=resumes) as walk:
+            check_same(walk, cache.config.namespace, named)
+            if everything and not dry_run:
+                session.confirm(f"invalidate everything in namespace {cache.config.namespace}", yes=yes)
+            _check_most(session, cache, wanted, most)
+            pace(cache._core, walk)
+            result = _performed(session, cache, wanted, dry_run=dry_run, count=count)
         session.said.update(result.failed.values())  # it is told below
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
-        waited = _wait(session, cache, seconds) if seconds is not None else None
-    code = _told(session, result, waited, dry_run=dry_run)
+        waited = None if seconds is None or walk.stopped else _wait(session, cache, 0.0 if walk.stopping else seconds)
+        if waited is not None and waited.behind and walk.stopping:
+            waited = waited._replace(broken_off=True)
+        code = _told(session, result, waited, dry_run=dry_run)  # before it is closed: a signal may break that off
     left = _left(named, walk, cache.config.namespace)
     if left is None:
         return code
@@ -376,6 +379,9 @@ def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:
     session.out.record(figures(result, dry_run=dry_run) | ({} if waited is None else waited.as_dict()))
     code = failed(session, result.failed, result.by_tier)
+    if waited is not None and waited.broken_off:
+        session.warn(_broken_off(waited))
+        return INTERRUPTED
     if waited is None or not (waited.behind or waited.unknown):
         return code
     from scoutcache.cli.waiting import named
@@ -386,3 +392,14 @@ def _told(session: Session, result: InvalidationResult, waited: Waited | None, *
     for member in waited.behind:
         session.warn(f"{named(member)} has not applied it after {waited.seconds:.1f} s")
     return code or PARTLY
+
+
+def _broken_off(waited: Waited) -> str:
+    """It was done all the same; who has not applied it, as far as that is known."""
+    from scoutcache.cli.waiting import named
+
+    told = f"it was invalidated; the waiting was broken off after {waited.seconds:.1f} s"
+    if waited.unknown is not None:
+        return f"{told}, before it was known who has yet to apply it"
+    names = ", ".join(named(member) for member in waited.behind)
+    return f"{told}, and {names} {'has' if len(waited.behind) == 1 else 'have'} not applied it" if names else told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -15,6 +15,7 @@ from scoutcache.cli.state import Session
 from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
+    from scoutcache.config.sections import CostsSection
     from scoutcache.llm import LlmMetrics
 
 app = group(
@@ -31,7 +32,7 @@ _SHOWN: Final = (
 )  # fmt: skip
 
 NAMED: Final = 5
-"""Models without a price that are named."""
+"""Models that are named where something is missing for what they cost."""
 
 Names = list[str] | None
 
@@ -79,17 +80,35 @@ def stats(
     elif metrics.hits and metrics.cost_saved_usd is None:
         session.note("money is unknown without prices in [costs.models]")
     elif metrics.unpriced_calls or metrics.unpriced_hits:
-        session.note(_least(metrics))
+        session.note(_least(metrics, session.config.costs))
     return part(away)
 
 
-def _least(metrics: LlmMetrics) -> str:
-    """Of what the money of all tells nothing, and which models want a price."""
-    models = [name for name, one in metrics.by_model.items() if one.unpriced_calls or one.unpriced_hits]
-    some = ", ".join([*models[:NAMED], *(["…"] if len(models) > NAMED else [])])
-    return (f"money is at least that much: no price is known of {metrics.unpriced_calls} of "
-            f"{counted(metrics.calls, 'call')} and {metrics.unpriced_hits} of {counted(metrics.hits, 'hit')}"
-            f"{f' ({some})' if some else ''}")  # fmt: skip
+def _least(metrics: LlmMetrics, costs: CostsSection) -> str:
+    """Of what the money of all tells nothing, and what is missing for it."""
+    missing = "; ".join(_missing(metrics, costs))
+    return (f"money is at least that much: it leaves out {metrics.unpriced_calls} of {counted(metrics.calls, 'call')} "
+            f"and {metrics.unpriced_hits} of {counted(metrics.hits, 'hit')} ({missing})")  # fmt: skip
+
+
+def _missing(metrics: LlmMetrics, costs: CostsSection) -> Iterator[str]:
+    from scoutcache.chat.prices import price_of
+
+    named = {name: one for name, one in metrics.by_model.items() if one.unpriced_calls or one.unpriced_hits}
+    priced = [name for name in named if price_of(costs, name) is not None]
+    if unpriced := [name for name in named if name not in priced]:
+        yield f"no price is known of {_some(unpriced)}"
+    if priced:  # by today's prices: which there were then nobody wrote down
+        yield f"no token counts, or no price yet, with answers of {_some(priced)}"
+    calls = metrics.unpriced_calls - sum(one.unpriced_calls for one in named.values())
+    hits = metrics.unpriced_hits - sum(one.unpriced_hits for one in named.values())
+    if calls or hits:
+        told = [counted(number, noun) for number, noun in ((calls, "call"), (hits, "hit")) if number]
+        yield f"no model was named with {' and '.join(told)}"
+
+
+def _some(models: Sequence[str]) -> str:
+    return ", ".join([*models[:NAMED], *(["…"] if len(models) > NAMED else [])])
 
 
 def _picked(shown: dict[str, Any]) -> dict[str, Any]:

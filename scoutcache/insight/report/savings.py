@@ -6,7 +6,8 @@ Rule 2: every figure that was not measured says so.  Costs said with entries are
         default price, or with a model's, is *estimated*.  The log writes the default with what it counts for, so a cost
         of a run whose write says none was the default then.
 Rule 3: of a model's price the log knows neither the tokens asked nor those answered.  The answer's bytes divided by
-        `BYTES_PER_TOKEN` stand for tokens of output, and nothing for those of input, so this is a lower bound.
+        `BYTES_PER_TOKEN` stand for tokens of output, and nothing for those of input: of text a lower bound, of other
+        values not, for what stands around their text (fields, the chunks of a stream) counts as well.
 Rule 4: time saved is an estimate: each hit saved what computing took on average for its namespace and prefix.
 """
 

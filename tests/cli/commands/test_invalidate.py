@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -255,6 +256,88 @@ class TestWait:
     def test_a_wait_that_is_no_time_is_refused(self, seconds, directory, cli):
         assert cli("invalidate", "llm:*", "--wait", seconds).code == 2
         assert len(left(cli)) == 4
+
+
+WAITING = """
+import signal, sys
+from scoutcache.__main__ import main
+from scoutcache.cli import waiting
+again = waiting._Here.again
+def look(self, behind):
+    print("waiting", file=sys.stderr, flush=True)
+    waiting._Here.again = again
+    return again(self, behind)
+waiting._Here.again = look
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.exit(main())
+"""
+
+
+class TestBrokenOff:
+    """A signal that comes while it waits; what it did is told all the same."""
+
+    @pytest.fixture
+    def stopped(self, directory, living):
+        """A living process that applies nothing."""
+        return living("stuck")
+
+    def broken_off(self, sent, *arguments):
+        """Send the command a signal while it waits."""
+        command = [sys.executable, "-c", WAITING, "invalidate", *arguments, "--wait", "60"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            try:
+                assert process.stderr.readline() == "waiting\n"
+                process.send_signal(sent)
+                out, err = process.communicate(timeout=30)
+            finally:
+                process.kill()
+        return process.returncode, out, err
+
+    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize("named", [("llm:*",), ("--tag", "model:small")])
+    def test_it_says_what_it_did_and_who_has_not_applied_it(self, named, sent, code, stopped, cli):
+        ended, out, err = self.broken_off(sent, *named, "--json")
+        found = json.loads(out)
+        assert (ended, found["processes"], [one["pid"] for one in found["behind"]]) == (code, 1, [stopped.pid])
+        who = rf"process {stopped.pid} \(\S+\)"
+        told = r"warning: it was invalidated; the waiting was broken off after \d+\.\d s, and "
+        assert re.fullmatch(rf"{told}{who} has not applied it\n", err)
+        assert "llm:a" not in left(cli)
+
+    def test_the_table_is_printed_too(self, stopped):
+        code, out, _ = self.broken_off(signal.SIGINT, "llm:*")
+        assert code == 130
+        assert re.search(r"^processes +1$", out, re.MULTILINE)
+
+    def test_one_that_comes_with_the_last_batch_ends_the_waiting_too(self, stopped, cli, monkeypatch):
+        """It is caught for the removal's sake, which has nothing left to be broken off."""
+        from scoutcache.cli.commands import invalidate
+
+        performed = invalidate._performed
+
+        def with_a_signal(*arguments, **more):
+            result = performed(*arguments, **more)
+            signal.raise_signal(signal.SIGINT)
+            return result
+
+        monkeypatch.setattr(invalidate, "_performed", with_a_signal)
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            ran = cli("invalidate", "llm:*", "--wait", "60", "--json")
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert (ran.code, json.loads(ran.out)["processes"]) == (130, 1)
+
+    def test_before_anybody_was_looked_for_it_is_not_known_who(self, directory, cli, monkeypatch):
+        from scoutcache.cli import waiting
+
+        def interrupted(*_):
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(waiting, "members", interrupted)
+        ran = cli("invalidate", "llm:*", "--wait", "60", "--json")
+        assert (ran.code, json.loads(ran.out)["not_waited_for"]) == (130, "it was broken off")
+        assert ran.err.endswith("before it was known who has yet to apply it\n")
 
 
 def test_a_long_scan_says_on_a_terminal_how_long_it_takes(directory, terminal, monkeypatch, capsys):

@@ -82,8 +82,19 @@ class TestStats:
         ran = cli("llm", "stats", "--json")
         told = body(ran)
         assert (told["unpriced_calls"], told["unpriced_hits"]) == (2, 0)
-        assert "money is at least that much: no price is known of 2 of 3 calls and 0 of 4 hits (llama3)" in ran.err
+        left_out = "money is at least that much: it leaves out 2 of 3 calls and 0 of 4 hits "
+        assert left_out + "(no price is known of llama3; no model was named with 1 call)" in ran.err
         assert {row["model"]: row["unpriced_calls"] for row in told["models"]} == {"gpt-4o": 0, "llama3": 1}
+
+    def test_of_a_model_that_has_a_price_token_counts_are_missing(self, asked, cli, workplace, monkeypatch):
+        monkeypatch.setenv("SCOUTCACHE_COSTS__MODELS", json.dumps(PRICES["models"]))
+        with Cache(directory=asked, costs=PRICES) as cache:
+            untold = {**ASK, "messages": []}
+            cache.llm.get_or_call(untold, lambda: {**answer(), "usage": None})
+            cache.llm.get_or_call(untold, answer)
+        missing = ("no price is known of llama3; no token counts, or no price yet, with answers of gpt-4o; "
+                   "no model was named with 1 call")  # fmt: skip
+        assert f"it leaves out 3 of 4 calls and 1 of 5 hits ({missing})" in cli("llm", "stats").err
 
     @pytest.mark.parametrize("arguments", [("--hours", "0"), ("--hours", "nan"), ("--hours", "soon"), ("--by", "day")])
     def test_what_can_not_be_meant_is_a_mistake_in_usage(self, cli, arguments):
