@@ -20,6 +20,7 @@ Rule 3: what neighbours say (`neighbours`) is noted as soon as anybody asks for 
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from bisect import bisect_right
@@ -36,6 +37,8 @@ __all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "positio
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
 _BITS, _SEQUENCE, _OWN = 40, 10, 30
+
+_ID: Final = re.compile(rb"\d+-\d+")
 
 AMONG: Final = -1
 """In place of the position before a message: it has been heard, others perhaps beside it."""
@@ -174,8 +177,7 @@ class Heard:
             with contextlib.suppress(CorruptEntry):
                 message = decode(payload)
         if message is None:  # Rule 1; what can't be read might have named anything
-            if before not in (LOST, b""):
-                self._look_back(before)
+            self._look_back(payload if before == LOST else before)
             self._gap(identity, position)
             return
         self.under_way.apply(message, position)
@@ -186,9 +188,9 @@ class Heard:
 
     def _look_back(self, newest: bytes) -> None:
         """Has the server lost what came after *newest*?  One that is empty has nothing that could be old."""
-        if not 0 < position_of(newest) < position_of(self._last):
+        after = position_of(newest) if _ID.fullmatch(newest) else 0
+        if not 0 < after < position_of(self._last):
             return
-        after = position_of(newest)
         lost = self._messages[bisect_right(self._positions, after) :] if after >= self._base else None
         self.went_back(lost)
 

@@ -61,7 +61,7 @@ return text(append('lost', '', ARGV[1]))
 """)
 """Say that what was announced before may be lost, unless somebody else has: the position, or 0."""
 
-BREAK: Final = Script(_FORMAT + """
-return append('lost', '', ARGV[1])
+BREAK: Final = Script(_FORMAT + APPEND_AFTER + """
+return append('lost', newest(KEYS[1], KEYS[2]), ARGV[1])
 """)
-"""Say that what was announced before is lost."""
+"""Say that what was announced after the id that it names is lost."""

@@ -301,3 +301,36 @@ def test_what_was_half_kept_at_a_fork_is_a_gap_for_the_child(channel, in_child):
 
 def test_the_word_for_lost_is_no_id():
     assert not LOST[:1].isdigit()
+
+
+# -- a server that has lost what it had taken
+
+
+LATER = b"1800000000009-0"
+
+
+@pytest.mark.parametrize("how", ["another's message", "said so"])
+def test_what_was_heard_and_the_server_has_lost_is_told(waiting, how):
+    """It goes on from A, and had given B and C."""
+    told = []
+    waiting.went_back = told.append
+    waiting.begin(A, [entry(A, b"0-0", said("a"))])
+    waiting.feed([entry(B, A, said("b")), entry(C, B, said("c"))])
+    waiting.feed([entry(LATER, A, said("d")) if how == "another's message" else (LATER, [b"p", LOST, b"m", A])])
+    assert [[message.names[0] for message in lost] for lost in told] == [["b", "c"]]
+    assert waiting.since(position_of(C))[0] is None, "and a gap it is"
+
+
+def test_of_what_was_heard_too_long_ago_nobody_can_say_what_it_was(waiting):
+    told = []
+    waiting.went_back = told.append
+    waiting.feed([entry(C, A, said("c"))])
+    assert told == [None]
+
+
+@pytest.mark.parametrize("payload", [b"0-0", b"", B, C, b"x"])
+def test_who_lost_nothing_older_is_told_nothing(waiting, payload):
+    told = []
+    waiting.went_back = told.append
+    waiting.feed([(LATER, [b"p", LOST, b"m", payload])])
+    assert told == []
