@@ -75,8 +75,10 @@ def stats(answering: Answering, namespace: str | None) -> Flow[dict[str, Any]]:
     config, name = answering.core.config.semantic, answering.namespace(namespace)
     yield from answering.settle(name)
     compared = yield from answering.compare(name)
-    entries, mended = compared.entries, compared.missing + compared.ghosts if compared.whole else None
-    if not compared.whole:
+    entries, mended = compared.entries, None
+    if compared.whole:
+        mended = compared.missing + compared.ghosts
+    else:
         entries = yield from perform(Work(lambda: _held(answering.core, name)))
     index = answering.state.index(name)
     about = yield from perform(Work(index.about))

@@ -82,9 +82,8 @@ class StreamChannel(Heard, Placeless):
         yield from self._found_positions()
         (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
         newest = last[0][0] if last else b"0-0"
-        if known is not None and position_of(known) > position_of(newest):
-            with self._lock:
-                self._look_back(newest)
+        with self._lock:
+            self._look_back(newest)
         if known is None or position_of(known) > position_of(newest):
             known = newest
         (entries,) = yield from replies(("XREVRANGE", self.layout.events, known, "-", "COUNT", _BACK))

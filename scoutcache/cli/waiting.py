@@ -6,8 +6,7 @@ twice a second, one at work at its next request, so half a second is what a wait
 and it takes some milliseconds.  One that is stopped, or blocked for longer, is named.  A process that starts meanwhile
 begins after the announcement, and one that ends has nothing more to serve.  Who is silent is forgotten by the server
 and not by its own machine: of those that share the directory a kernel says which live, however long they do nothing.
-A signal ends the waiting and not the
-command: what it did before is yet to be told.
+A signal ends the waiting and not the command: what it did before is yet to be told.
 """
 
 from __future__ import annotations

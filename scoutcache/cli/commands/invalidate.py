@@ -142,9 +142,7 @@ def invalidate(
         session.said.update(result.failed.values())  # it is told below
         if event is not None and not _listened(cache, event):
             session.note(f"no rule listens to {event}")
-        waited = None if seconds is None or walk.stopped else _wait(session, cache, 0.0 if walk.stopping else seconds)
-        if waited is not None and waited.behind and walk.stopping:
-            waited = waited._replace(broken_off=True)
+        waited = None if seconds is None or walk.stopped else _wait(session, cache, walk, seconds)
         code = _told(session, result, waited, dry_run=dry_run)  # before it is closed: a signal may break that off
     left = _left(named, walk, cache.config.namespace)
     if left is None:
@@ -369,11 +367,13 @@ def _size_of(cache: Cache) -> str:
     return "the store" if known is None else counted(known, "entry")
 
 
-def _wait(session: Session, cache: Cache, seconds: float) -> Waited:
+def _wait(session: Session, cache: Cache, walk: Walk, seconds: float) -> Waited:
+    """An interrupt in the last step of *walk*, which had come to its end, breaks off the waiting."""
     from scoutcache.cli.waiting import wait_for_all
 
     with session.working("waiting for other processes"):
-        return wait_for_all(cache._core, seconds)
+        waited = wait_for_all(cache._core, 0.0 if walk.stopping else seconds)
+    return waited._replace(broken_off=True) if walk.stopping and waited.behind else waited
 
 
 def _told(session: Session, result: InvalidationResult, waited: Waited | None, *, dry_run: bool) -> int | None:

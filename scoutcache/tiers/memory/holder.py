@@ -30,7 +30,8 @@ class MemoryHolder:
             return
         if dependents:
             tier.remove(dependents)
-        tier.drop_marked(namespace, self._doubtful(message))
+        if message.is_unresolved:
+            tier.drop_marked(namespace, self._doubtful(message))
         match message.kind:
             case "key" | "written":
                 refs = [Ref(namespace, key) for key in message.names]
@@ -46,14 +47,13 @@ class MemoryHolder:
                 tier.clear(namespace)
 
     def _doubtful(self, message: Message) -> list[str]:
-        """The marks of what may depend on what *message* names, where nobody could say what does."""
-        if not message.is_unresolved:
-            return []
+        """The marks of what may depend on what *message* names, of which nobody could say what does."""
         return [name for name in self._tier.marks(message.namespace) if message.may_end(name)]
 
     def _age(self, message: Message) -> None:
         tier, namespace = self._tier, message.namespace
-        tier.age_marked(namespace, self._doubtful(message))
+        if message.is_unresolved:
+            tier.age_marked(namespace, self._doubtful(message))
         match message.kind:
             case "key":
                 tier.age([Ref(namespace, key) for key in message.names])
