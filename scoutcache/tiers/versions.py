@@ -187,6 +187,31 @@ class RememberedVersions:
             return False
         return not any(_may_renew(message, namespace, names) for message in messages)
 
+    def known(self) -> dict[str, dict[str, int]]:
+        """All that is remembered, by namespace and name, for `take_over`."""
+        with self._lock:
+            pairs = list(self._known.items())
+        spaces: dict[str, dict[str, int]] = {}
+        for (namespace, name), version in pairs:
+            spaces.setdefault(namespace, {})[name] = version
+        return spaces
+
+    def take_over(
+        self, known: Mapping[str, Mapping[str, int]], since: Callable[[], Sequence[Message] | None]
+    ) -> None:
+        """Remember what another process knew, unless one of the messages *since* then renewed it; None: some are gone.
+
+        They are asked for while nothing that comes after them can be applied.
+        """
+        with self._lock:
+            messages = since()
+            if messages is None or len(self._known) > self._capacity:
+                return
+            taken = {(space, name): version for space, names in known.items() for name, version in names.items()}
+            for message in messages:
+                _forget_renewed(taken, message)
+            self._known = {**taken, **self._known}
+
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`; asks the authority each time."""
         return self._authority.names(namespace, prefix)
@@ -199,20 +224,12 @@ class RememberedVersions:
     def forget(self, namespace: str, names: Sequence[str]) -> None:
         """They were renewed."""
         with self._lock:
-            for name in names:
-                self._known.pop((namespace, name), None)
+            _forget(self._known, namespace, names)
 
     def apply(self, message: Message) -> None:
         """Forget what *message* renewed."""
-        if message.is_unresolved:
-            known = [name for space, name in list(self._known) if space == message.namespace]
-            self.forget(message.namespace, [name for name in known if message.may_end(name)])
-        if message.kind == "mark":
-            self.forget(message.namespace, message.names)
-        elif message.kind == "namespace":
-            self.forget(message.namespace, [NAMESPACE_MARK])
-        elif message.owed:
-            self.forget(message.namespace, message.unrenewed)
+        with self._lock:
+            _forget_renewed(self._known, message)
 
     def renew_lock(self) -> None:
         """Called in a forked child."""
@@ -222,6 +239,24 @@ class RememberedVersions:
         """Forget everything: a message was missed."""
         with self._lock:
             self._known.clear()
+
+
+def _forget(known: dict[tuple[str, str], int], namespace: str, names: Iterable[str]) -> None:
+    for name in names:
+        known.pop((namespace, name), None)
+
+
+def _forget_renewed(known: dict[tuple[str, str], int], message: Message) -> None:
+    """Take what *message* renewed out of *known*."""
+    namespace = message.namespace
+    if message.is_unresolved:
+        _forget(known, namespace, [name for space, name in known if space == namespace and message.may_end(name)])
+    if message.kind == "mark":
+        _forget(known, namespace, message.names)
+    elif message.kind == "namespace":
+        _forget(known, namespace, [NAMESPACE_MARK])
+    elif message.owed:
+        _forget(known, namespace, message.unrenewed)
 
 
 def _may_renew(message: Message, namespace: str, names: Sequence[str]) -> bool:
