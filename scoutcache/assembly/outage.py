@@ -7,9 +7,10 @@ Rule 2: who starts meanwhile goes by what its neighbours knew when the server we
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final
 
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.handed_on import HandedOn, Knowledge
@@ -26,13 +27,6 @@ __all__ = ["Outage"]
 _ANEW: Final = 60.0
 """Seconds after which what is handed on is written anew, where neighbours go on talking: the journal lets go of what
 they said before that."""
-
-
-class _Certain(NamedTuple):
-    """The id of the stream and the position in the journal up to which everything has been applied."""
-
-    heard: bytes
-    position: int
 
 
 class Outage:
@@ -86,6 +80,7 @@ class Outage:
             return
         self._is_over, self._since, self._seen, self._due = True, None, None, float("-inf")
         self._shut(False)
+        self._versions.stand_ins.drop()
         self._handed_on.remove()
 
     def tell_disk(self) -> None:
@@ -106,43 +101,55 @@ class Outage:
         with self._handed_on.locked():
             found = self._handed_on.read()
             self._take_over(found)
-            certain = self._certain()
-            known = self._versions.known()
-            if certain is not None and known and self._adds(found, certain, known):
-                self._handed_on.write(*certain, self._answered(), known)
-            if certain is not None:
-                self._seen, self._due = self._handed_on.state, now + _ANEW
+            mine = self._knowledge()
+            if mine is None:
+                return
+            if self._adds(found, mine):
+                self._handed_on.write(mine)
+            self._seen, self._due = self._handed_on.state, now + _ANEW
 
     def _take_over(self, found: Knowledge | None) -> None:
         away = 0.0 if found is None else max(0.0, self._wall() - found.answered)
         if found is None or self._is_too_long(away):
             return
-        self._versions.take_over(found.versions, lambda: self._news_since(found))
+        self._versions.take_over(found.versions, lambda: self._news_since(found) if self._may_use(found) else None)
+        shared = self._versions.stand_ins.shared
+        if shared is None or shared[0] != found.token:
+            self._versions.share(found.token, found.renewed, lambda: self._news_since(found))
         since = self._monotonic() - away
         self._since = since if self._since is None else min(since, self._since)
 
+    def _may_use(self, found: Knowledge) -> bool:
+        """Has this process heard no more of the stream than whoever knew that?"""
+        return parts_of(self._channel.heard()) <= parts_of(found.heard)
+
     def _news_since(self, found: Knowledge) -> Sequence[Message] | None:
-        """What neighbours said since it was written; None where this process has heard more of the stream."""
-        if parts_of(self._channel.heard()) > parts_of(found.heard):
-            return None
+        """What neighbours have said since it was written."""
         return self._channel.beside.journal.since(found.position)[0]
 
-    def _certain(self) -> _Certain | None:
-        """Up to where what this process knows is certain; None where there is more that it has yet to apply."""
+    def _knowledge(self) -> Knowledge | None:
+        """What this process knows; None where there is something that it has yet to apply."""
         self._follower.sync()
         heard = id_text(self._follower.seen).encode()
-        position = self._follower.here()
-        return None if position < 0 else _Certain(heard, position)
+        position = self._follower.here()  # before it is looked at what there is: what is later is in that as well
+        if position < 0:
+            return None
+        if self._versions.stand_ins.shared is None:
+            self._versions.stand_ins.share(secrets.token_bytes(16))
+        token, renewed = self._versions.stand_ins.shared or (b"", [])
+        return Knowledge(
+            self._handed_on.server, heard, position, self._answered(), self._versions.known(), token, renewed
+        )
 
-    def _adds(self, found: Knowledge | None, certain: _Certain, known: dict[str, dict[str, int]]) -> bool:
+    def _adds(self, found: Knowledge | None, mine: Knowledge) -> bool:
         """Would others know more by what this process knows?"""
-        if found is None or parts_of(found.heard) < parts_of(certain.heard):
+        if found is None or parts_of(found.heard) != parts_of(mine.heard):
+            return found is None or parts_of(found.heard) < parts_of(mine.heard)
+        if found.position != mine.position and self._handed_on.age(self._wall()) >= _ANEW:
             return True
-        if parts_of(found.heard) > parts_of(certain.heard):
-            return False
-        if found.position != certain.position and self._handed_on.age(self._wall()) >= _ANEW:
+        if found.token != mine.token:
             return True
-        return any(names.keys() - found.versions.get(space, {}).keys() for space, names in known.items())
+        return any(names.keys() - found.versions.get(space, {}).keys() for space, names in mine.versions.items())
 
     def _answered(self) -> float:
         """When the server did so last; seconds since the epoch."""

@@ -169,6 +169,8 @@ class Remote:
             perform(self.channel.open_plan(), self.conduit)
         except TierUnavailable:  # the breaker has said so
             self._outage.begin()
+        else:
+            self._outage.end()
         self._entrusted.recall()
         if core.clocks.looking:
             self._follower.sync()

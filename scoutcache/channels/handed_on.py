@@ -38,6 +38,10 @@ class Knowledge(msgspec.Struct, frozen=True, array_like=True):
     """When the server gave its last sign of life; seconds since the epoch."""
     versions: dict[str, dict[str, int]]
     """By namespace and name."""
+    token: bytes
+    """What stand-ins for unknown ones follow from (`scoutcache.tiers.stand_ins`)."""
+    renewed: list[tuple[str, str]]
+    """The namespaces and names that were renewed since it was drawn."""
     format: int = _FORMAT
 
 
@@ -53,7 +57,7 @@ class HandedOn:
     """The file in *directory* in which the processes of one machine hand on what they know of *server*."""
 
     def __init__(self, directory: Path, server: str) -> None:
-        self._path, self._server = directory / "versions", server
+        self._path, self.server = directory / "versions", server
         self._decoder = msgspec.msgpack.Decoder(Knowledge)
         self._encoder = msgspec.msgpack.Encoder()
 
@@ -77,11 +81,10 @@ class HandedOn:
             known = self._decoder.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return known if known.format == _FORMAT and known.server == self._server else None
+        return known if known.format == _FORMAT and known.server == self.server else None
 
-    def write(self, heard: bytes, position: int, answered: float, versions: dict[str, dict[str, int]]) -> None:
-        """Put it there, in the place of what stands there.  Raises `OSError`."""
-        known = Knowledge(self._server, heard, position, answered, versions)
+    def write(self, known: Knowledge) -> None:
+        """Put *known* there, in the place of what stands there.  Raises `OSError`."""
         replace(self._path, self._encoder.encode(known))
 
     def remove(self) -> None:

@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, VERSION_MARK, Mark, softened
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, STAND_INS, VERSION_MARK, Mark, softened
 from scoutcache.tiers.base import Versions
+from scoutcache.tiers.stand_ins import StandIns
 
 __all__ = ["LocalVersions", "RememberedVersions", "stays"]
 
@@ -119,6 +120,7 @@ class RememberedVersions:
         self._known: dict[tuple[str, str], int] = {}
         self.under_way: Callable[[], Sequence[Message]] = tuple
         """The invalidations that have not ended, as far as this process has heard."""
+        self.stand_ins = StandIns(capacity)
         self._lock = threading.Lock()
 
     def remembered(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
@@ -137,8 +139,26 @@ class RememberedVersions:
         known = self._known
         if len(marks) == 1:  # the namespace's alone: most entries
             ((name, version),) = marks
-            return known.get((namespace, name)) == version
-        return all([known.get((namespace, name)) == version for name, version in marks])  # noqa: C419  # a list is faster here
+            return known.get((namespace, name)) == version or self._stands_in(namespace, name, version)
+        if all([known.get((namespace, name)) == version for name, version in marks]):  # noqa: C419  # a list is faster here
+            return True
+        return all(
+            known.get((namespace, name)) == version or self._stands_in(namespace, name, version)
+            for name, version in marks
+        )
+
+    def _stands_in(self, namespace: str, name: str, version: int) -> bool:
+        return version >= STAND_INS and version == self.stand_ins.of(namespace, name)
+
+    def without_authority(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
+        """What this machine's processes go by while nobody can be asked; None where that isn't all of *names*."""
+        answer = dict[str, int]()
+        for name in names:
+            version = self._known.get((namespace, name)) or self.stand_ins.of(namespace, name)
+            if version is None or version == _ABSENT:
+                return None
+            answer[name] = version
+        return answer
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """See `Versions`; raises what the authority raises."""
@@ -201,11 +221,11 @@ class RememberedVersions:
     ) -> None:
         """Remember what another process knew, unless one of the messages *since* then renewed it; None: some are gone.
 
-        They are asked for while nothing that comes after them can be applied.
+        They are asked for while none that comes after them is applied.
         """
         with self._lock:
             messages = since()
-            if messages is None or len(self._known) > self._capacity:
+            if messages is None:
                 return
             taken = {(space, name): version for space, names in known.items() for name, version in names.items()}
             for message in messages:
@@ -230,6 +250,19 @@ class RememberedVersions:
         """Forget what *message* renewed."""
         with self._lock:
             _forget_renewed(self._known, message)
+            self.stand_ins.apply(message)
+
+    def share(
+        self, token: bytes, renewed: Iterable[tuple[str, str]], since: Callable[[], Sequence[Message] | None]
+    ) -> None:
+        """Go by the stand-ins of *token* as another process does; *since* as for `take_over`."""
+        with self._lock:
+            messages = since()
+            if messages is None:
+                return
+            self.stand_ins.share(token, renewed)
+            for message in messages:
+                self.stand_ins.apply(message)
 
     def renew_lock(self) -> None:
         """Called in a forked child."""
@@ -239,6 +272,7 @@ class RememberedVersions:
         """Forget everything: a message was missed."""
         with self._lock:
             self._known.clear()
+            self.stand_ins.drop()
 
 
 def _forget(known: dict[tuple[str, str], int], namespace: str, names: Iterable[str]) -> None:
