@@ -39,6 +39,10 @@ def softened(version: int) -> int:
 UNVERSIONED: Final = 0
 """The version of a mark when the authority can't be asked; no authority ever gives it."""
 
+STAND_INS: Final = 1 << 63
+"""Versions from there on are no authority's either: the processes of one machine go by them where nobody there knows
+the version, and nobody can say it (`scoutcache.tiers.versions.stand_in`)."""
+
 VERSION_MARK: Final = "\0version:"
 """What the name of a version of keys begins with (`versioned`): no entry carries it, and it must not be forgotten."""
 

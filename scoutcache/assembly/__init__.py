@@ -4,6 +4,7 @@
     given        what its caller gave, as one configuration
     local        its directory, its journal, how entries are written, tiers of one's own
     remote       its server: the way there, the tier, the stream, who hears it
+    outage       what a machine may go by while that is away
     background   what the process does for it besides answering
     attending    what the configuration asks to be done beside the calls
 """

@@ -201,6 +201,7 @@ class Assembly:
             hooks=self._hooks, source=self._source, now=self._clocks.wall, stamp=_stamps(self._clocks.wall),
             end=self._journal.end, invalidated=self._journal.invalidated, since=self._journal.since,
             hear=follower.sync, applied=follower.noted, known=versions.remembered, is_current=versions.are_current,
+            without_authority=versions.without_authority,
             remembered=versions.remembered_names, is_remembered=versions.is_remembered,
             why_gone=self._why_gone, note_ended=(lambda _: None) if self._memory is None else self._memory.note_ended,
             price=self._price(),

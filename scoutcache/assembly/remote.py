@@ -11,12 +11,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.assembly.outage import Outage
 from scoutcache.calls.calls import Calls
 from scoutcache.calls.invalidating import invalidate, target_of
 from scoutcache.channels.counts import SharedCounts
 from scoutcache.channels.follower import Follower, Holder
 from scoutcache.channels.foreign import Foreign
-from scoutcache.channels.heard import id_text
+from scoutcache.channels.handed_on import HandedOn
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
@@ -29,7 +30,6 @@ from scoutcache.coherence.foreign import CHANNEL, Order, texts_for
 from scoutcache.coherence.messages import Message
 from scoutcache.config import CacheConfig
 from scoutcache.drive.blocking import run
-from scoutcache.engine.doubt import Doubt
 from scoutcache.engine.entrusted import Entrusted
 from scoutcache.entry import Row
 from scoutcache.errors import ConfigError, TierUnavailable
@@ -92,10 +92,8 @@ class Remote:
                                      known=self._heard_before, beside=neighbours)  # fmt: skip
         self.tier: RedisTier | None = None
         self.disk: DiskHolder | None = None
-        self._doubts: Sequence[Doubt] = ()
         self._listener: Listener | None = None
         self._leases: RemoteLeases | None = None
-        self._away_since: float | None = None
         self._is_outdated = False
         """Is what stands on the server older than what was heard of it, and nobody knows by what?"""
         self._sent = Sent() if section.tracking else None
@@ -103,6 +101,7 @@ class Remote:
             self.channel.publishing = self._publish
         self._begun: dict[int, None] = {}
         self._late = set[Message]()
+        self._handed_on = HandedOn(directory, f"{server_name(section)} {section.key_prefix}")
         self.counts = SharedCounts(self.layout, self.conduit, self.machine, lambda: self._name, monotonic)
 
     def _breaker(self, server: str) -> Breaker:
@@ -144,9 +143,13 @@ class Remote:
         The disk drops what it missed before anybody reads it.
         """
         world, self._follower = core.world, core.follower
-        self._doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
-        for doubt in self._doubts:
+        doubts = [world.doubts[level] for level in world.lower if core.tiers[level] is not self.tier]
+        for doubt in doubts:
             doubt.also = self.disk
+        self._outage = Outage(
+            self.channel, self._follower, core.ports.versions, self.disk, doubts, self._handed_on,
+            most=self.source.section.max_offline, wall=core.clocks.wall, monotonic=self._monotonic,
+        )  # fmt: skip
         assert self.tier is not None
         level = core.tiers.index(self.tier)
         self._entrusted = Entrusted(world, level, self._monotonic, threading.Lock(), self.channel.beside.lately)
@@ -162,8 +165,12 @@ class Remote:
         self.breaker.on_close.append(self.channel.beside.be_uneasy)
         core.at_fork.append(self.after_fork)
         core.recorder.sharing, core.others = self.counts, self.counts.ask
-        with suppress(TierUnavailable):  # the breaker has said so
+        try:
             perform(self.channel.open_plan(), self.conduit)
+        except TierUnavailable:  # the breaker has said so
+            self._outage.begin()
+        else:
+            self._outage.end()
         self._entrusted.recall()
         if core.clocks.looking:
             self._follower.sync()
@@ -214,30 +221,19 @@ class Remote:
         if self._is_outdated:
             self._end_all()
         self._follower.sync()
-        # A server that never answered, its name misspelt perhaps, is no reason to remove anything.
-        if self.disk is not None and self.channel.opened:
-            self.disk.work(lambda: id_text(self._follower.seen).encode())
+        self._outage.tell_disk()
 
     def _turn(self, answers: bool) -> None:
-        """About twice a second: is what this machine keeps too old to be served without the server?"""
+        """About twice a second: what is due, with the server there or away."""
         self._entrusted.turn(answers=answers)
-        if answers:
-            self._away_since = None
-            self._shut(False)
-            self._heard()
-            self._end_for_the_dead()
-            self._end_late_ones()
-            self.counts.turn()
+        if not answers:
+            self._outage.go_on()
             return
-        now, most = self._monotonic(), self.source.section.max_offline
-        if self._away_since is None:
-            self._away_since = self.channel.heard_at
-        if most is not None and now - self._away_since > most:
-            self._away_since = now  # what is kept from now on may be as old again
-            self._follower.drop()
-            if self.disk is not None:
-                self.disk.drop()
-            self._shut(True)
+        self._outage.end()
+        self._heard()
+        self._end_for_the_dead()
+        self._end_late_ones()
+        self.counts.turn()
 
     def _end_for_the_dead(self) -> None:
         """End the invalidations of processes of this machine that were killed.
@@ -273,10 +269,6 @@ class Remote:
         """This process among the members."""
         assert self._listener is not None
         return self._listener.member.name
-
-    def _shut(self, shut: bool) -> None:
-        for doubt in self._doubts:
-            doubt.shut = shut
 
     def make_tier(self, codec: Codec) -> RedisTier:
         """The tier on this server."""

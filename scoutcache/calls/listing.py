@@ -174,6 +174,8 @@ def life(core: Core, header: Header) -> Life:
     """What the authority says of the entry's marks; memory may have one that it was never asked about."""
     if any(mark.version == UNVERSIONED for mark in header.marks):
         return "current"  # what ended it would have been heard of, and have taken it from there
+    if core.ports.versions.are_current(header.ref.namespace, header.marks):
+        return "current"
     versions = core.ports.versions.current(header.ref.namespace, [mark.name for mark in header.marks])
     return life_of(header.marks, versions)
 

@@ -12,6 +12,7 @@
     stream_scripts what must happen at once there
     heard          what was heard of it
     neighbours     the processes of one machine beside their server
+    handed_on      what they know of it, for those that start while it is away
     listener       the thread that hears the stream
     foreign        the thread that hears other applications
     tracking       what a server tells of entries that somebody changed

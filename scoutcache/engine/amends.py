@@ -25,7 +25,19 @@ from scoutcache.engine.reading import Reading
 from scoutcache.engine.removing import Removed, Removing
 from scoutcache.engine.world import World
 from scoutcache.engine.writing import Writing
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, Encoded, Header, Live, Mark, Ref, Row, Sealed
+from scoutcache.entry import (
+    DEPENDED_MARK,
+    KEY_MARK,
+    STAND_INS,
+    UNVERSIONED,
+    Encoded,
+    Header,
+    Live,
+    Mark,
+    Ref,
+    Row,
+    Sealed,
+)
 from scoutcache.errors import CorruptEntry, TierUnavailable
 from scoutcache.wire.unknown import UnknownType
 
@@ -163,8 +175,9 @@ class Amends:
                     continue
                 if not doubt.is_told_by(header, starts[ref]):
                     continue
-                if not all(mark.version for mark in header.marks):
-                    rows[ref] = yield from self._versioned(header, live, encoded)
+                if not all(UNVERSIONED < mark.version < STAND_INS for mark in header.marks):
+                    if other == world.memory:
+                        rows[ref] = yield from self._versioned(header, live, encoded)
                 elif not world.is_owed(ref.namespace, header.marks):
                     rows[ref] = _as_it_is(header, live, sealed)
         return rows
@@ -172,7 +185,7 @@ class Amends:
     def _versioned(self, header: Header, live: Live, encoded: Encoded | None) -> Flow[Row]:
         """What was stored when nobody could tell the versions of its marks, with those of now.
 
-        Whatever ended one of them since it began was heard of, and has taken it from where it was found.
+        Whatever ended one of them since it began was heard of, and has taken it from memory, though not from elsewhere.
         """
         namespace, names = header.ref.namespace, [mark.name for mark in header.marks]
         if header.depends_on and not (yield from effects.current(namespace, [DEPENDED_MARK])):

@@ -27,7 +27,7 @@ from scoutcache.engine.equal import Equal
 from scoutcache.engine.moments import Known
 from scoutcache.engine.reading import Reading, Watch
 from scoutcache.engine.world import World
-from scoutcache.entry import Header, Ref, Row
+from scoutcache.entry import STAND_INS, Header, Ref, Row
 from scoutcache.errors import TierUnavailable
 
 __all__ = ["Missed", "Placing"]
@@ -97,7 +97,7 @@ class Placing:
         Where it *lasts*, which their marks say, the tiers of this machine keep it.  Else what they have is older: it
         goes, or they aren't believed about it, and only memory keeps it.  Of that others are told if it replaces what
         they have; what was computed is as good as what they computed, and dropping that they would compute it once
-        more, and have it dropped here, time and again.
+        more, and have it dropped here, time and again.  So of what carries stand-ins, which not all may go by yet.
         """
         world, refs = self._world, [row.header.ref for row in rows]
         taken: dict[int, int] = {}
@@ -106,7 +106,8 @@ class Placing:
             if level != world.tells:
                 kept = lasts and level != world.authority
                 taken[level] = yield from self._write_or_remove(level, rows if kept else (), refs, end, heard)
-        if world.shared and (rows[0].replaces or any(taken.values())):
+        for_all = all(mark.version < STAND_INS for mark in rows[0].header.marks)
+        if world.shared and (rows[0].replaces or (for_all and any(taken.values()))):
             yield from self._tell(rows)
         if world.memory is not None:
             allowed = [row for row in rows if world.allows(world.memory, row.header.ref)]

@@ -69,6 +69,9 @@ class World:
     """The versions of names, as far as there are any, if this process knows that without asking the authority."""
     is_current: Callable[[str, Sequence[Mark]], bool]
     """Does this process know, without asking the authority, that every one of these marks is current?"""
+    without_authority: Callable[[str, Sequence[str]], dict[str, int] | None] = lambda _, __: None
+    """What the processes of this machine go by in place of the versions of names where the authority can't be asked;
+    None where they have nothing to go by."""
     remembered: Callable[[str, str], list[str]] = lambda _, __: []
     """The names of marks that begin with a text, as far as this process knows them without asking the authority."""
     is_remembered: Callable[[str, str], bool] = lambda _, __: False

@@ -280,14 +280,13 @@ class Writing:
     ) -> Flow[int]:
         """Store what the authority can't be told of, nor asked what depends on it.
 
-        Without the versions of its marks only memory may keep it, which is told of each event.
+        Where this machine has nothing to go by in their place, only memory may keep it, which is told of each event.
         """
         refs, namespace = [entry.ref for entry in entries], entries[0].ref.namespace
-        versions = self._world.known(namespace, names) or {}
-        lasts = all(name in versions for name in names)
-        marks = tuple([Mark(name, versions[name] if lasts else UNVERSIONED) for name in names])
+        versions = self._world.without_authority(namespace, names)
+        marks = tuple([Mark(name, UNVERSIONED if versions is None else versions[name]) for name in names])
         rows = [self._row(entry, began, marks, replaces) for entry in entries]
-        taken = yield from self.placing.write_apart(rows, began.end, began.heard, lasts=lasts)
+        taken = yield from self.placing.write_apart(rows, began.end, began.heard, lasts=versions is not None)
         awaited = [name for ref in refs if self._world.is_remembered(namespace, name := KEY_MARK + ref.key)]
         if any(name.startswith(KEY_MARK) for name in names) and self._world.known(namespace, _DEPENDED) == {}:
             awaited.append(DEPENDED_MARK)  # or who is asked what depends on anything goes on to say that nothing does

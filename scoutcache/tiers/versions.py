@@ -20,8 +20,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
-from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, VERSION_MARK, Mark, softened
+from scoutcache.entry import DEPENDED_MARK, KEY_MARK, NAMESPACE_MARK, STAND_INS, VERSION_MARK, Mark, softened
 from scoutcache.tiers.base import Versions
+from scoutcache.tiers.stand_ins import StandIns
 
 __all__ = ["LocalVersions", "RememberedVersions", "stays"]
 
@@ -119,6 +120,7 @@ class RememberedVersions:
         self._known: dict[tuple[str, str], int] = {}
         self.under_way: Callable[[], Sequence[Message]] = tuple
         """The invalidations that have not ended, as far as this process has heard."""
+        self.stand_ins = StandIns(capacity)
         self._lock = threading.Lock()
 
     def remembered(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
@@ -137,8 +139,26 @@ class RememberedVersions:
         known = self._known
         if len(marks) == 1:  # the namespace's alone: most entries
             ((name, version),) = marks
-            return known.get((namespace, name)) == version
-        return all([known.get((namespace, name)) == version for name, version in marks])  # noqa: C419  # a list is faster here
+            return known.get((namespace, name)) == version or self._stands_in(namespace, name, version)
+        if all([known.get((namespace, name)) == version for name, version in marks]):  # noqa: C419  # a list is faster here
+            return True
+        return all(
+            known.get((namespace, name)) == version or self._stands_in(namespace, name, version)
+            for name, version in marks
+        )
+
+    def _stands_in(self, namespace: str, name: str, version: int) -> bool:
+        return version >= STAND_INS and version == self.stand_ins.of(namespace, name)
+
+    def without_authority(self, namespace: str, names: Sequence[str]) -> dict[str, int] | None:
+        """What this machine's processes go by while nobody can be asked; None where that isn't all of *names*."""
+        answer = dict[str, int]()
+        for name in names:
+            version = self._known.get((namespace, name)) or self.stand_ins.of(namespace, name)
+            if version is None or version == _ABSENT:
+                return None
+            answer[name] = version
+        return answer
 
     def current(self, namespace: str, names: Sequence[str], *, create: bool = False) -> dict[str, int]:
         """See `Versions`; raises what the authority raises."""
@@ -187,6 +207,31 @@ class RememberedVersions:
             return False
         return not any(_may_renew(message, namespace, names) for message in messages)
 
+    def known(self) -> dict[str, dict[str, int]]:
+        """All that is remembered, by namespace and name, for `take_over`."""
+        with self._lock:
+            pairs = list(self._known.items())
+        spaces: dict[str, dict[str, int]] = {}
+        for (namespace, name), version in pairs:
+            spaces.setdefault(namespace, {})[name] = version
+        return spaces
+
+    def take_over(
+        self, known: Mapping[str, Mapping[str, int]], since: Callable[[], Sequence[Message] | None]
+    ) -> None:
+        """Remember what another process knew, unless one of the messages *since* then renewed it; None: some are gone.
+
+        They are asked for while none that comes after them is applied.
+        """
+        with self._lock:
+            messages = since()
+            if messages is None:
+                return
+            taken = {(space, name): version for space, names in known.items() for name, version in names.items()}
+            for message in messages:
+                _forget_renewed(taken, message)
+            self._known = {**taken, **self._known}
+
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`; asks the authority each time."""
         return self._authority.names(namespace, prefix)
@@ -199,20 +244,25 @@ class RememberedVersions:
     def forget(self, namespace: str, names: Sequence[str]) -> None:
         """They were renewed."""
         with self._lock:
-            for name in names:
-                self._known.pop((namespace, name), None)
+            _forget(self._known, namespace, names)
 
     def apply(self, message: Message) -> None:
         """Forget what *message* renewed."""
-        if message.is_unresolved:
-            known = [name for space, name in list(self._known) if space == message.namespace]
-            self.forget(message.namespace, [name for name in known if message.may_end(name)])
-        if message.kind == "mark":
-            self.forget(message.namespace, message.names)
-        elif message.kind == "namespace":
-            self.forget(message.namespace, [NAMESPACE_MARK])
-        elif message.owed:
-            self.forget(message.namespace, message.unrenewed)
+        with self._lock:
+            _forget_renewed(self._known, message)
+            self.stand_ins.apply(message)
+
+    def share(
+        self, token: bytes, renewed: Iterable[tuple[str, str]], since: Callable[[], Sequence[Message] | None]
+    ) -> None:
+        """Go by the stand-ins of *token* as another process does; *since* as for `take_over`."""
+        with self._lock:
+            messages = since()
+            if messages is None:
+                return
+            self.stand_ins.share(token, renewed)
+            for message in messages:
+                self.stand_ins.apply(message)
 
     def renew_lock(self) -> None:
         """Called in a forked child."""
@@ -222,6 +272,25 @@ class RememberedVersions:
         """Forget everything: a message was missed."""
         with self._lock:
             self._known.clear()
+            self.stand_ins.drop()
+
+
+def _forget(known: dict[tuple[str, str], int], namespace: str, names: Iterable[str]) -> None:
+    for name in names:
+        known.pop((namespace, name), None)
+
+
+def _forget_renewed(known: dict[tuple[str, str], int], message: Message) -> None:
+    """Take what *message* renewed out of *known*."""
+    namespace = message.namespace
+    if message.is_unresolved:
+        _forget(known, namespace, [name for space, name in known if space == namespace and message.may_end(name)])
+    if message.kind == "mark":
+        _forget(known, namespace, message.names)
+    elif message.kind == "namespace":
+        _forget(known, namespace, [NAMESPACE_MARK])
+    elif message.owed:
+        _forget(known, namespace, message.unrenewed)
 
 
 def _may_renew(message: Message, namespace: str, names: Sequence[str]) -> bool:

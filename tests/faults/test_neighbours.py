@@ -214,12 +214,12 @@ def test_of_two_writes_that_were_made_apart_the_later_one_stays(opened, monkeypa
 
 
 def test_of_what_two_computed_apart_one_is_kept(opened, monkeypatch):
-    """With a tag that was new, so that neither could let the other have it."""
+    """They depend on a key that nothing depended on before, so that neither could let the other have it."""
     both = opened(deaf=True), opened(deaf=True)
     with monkeypatch.context() as meanwhile:
         hung(meanwhile, *both)
         for number, cache in enumerate(both):
-            assert cache.get_or_compute("k", lambda number=number: number, tags=["new"]) == number
+            assert cache.get_or_compute("k", lambda number=number: number, depends_on=["new"]) == number
     for _ in range(2):
         for cache in both:
             cache._core.background._keep_up(cache._core)
