@@ -3,6 +3,7 @@
     assemble     the one place that knows how the parts fit together
     given        what its caller gave, as one configuration
     local        its directory, its journal, how entries are written, tiers of one's own
+    strangers    processes that use its directory and not its server
     remote       its server: the way there, the tier, the stream, who hears it
     outage       what a machine may go by while that is away
     background   what the process does for it besides answering

@@ -19,6 +19,7 @@ from scoutcache import events
 from scoutcache.assembly.background import Background
 from scoutcache.assembly.given import configuration_of
 from scoutcache.assembly.local import claim, codec_settings, custom_tier, open_journal, refuse_unbuilt
+from scoutcache.assembly.strangers import tell_strangers
 from scoutcache.calls.ruling import Dependents
 from scoutcache.channels.follower import Channel, Follower, Holder
 from scoutcache.channels.leases import Leases
@@ -121,7 +122,9 @@ class Assembly:
         tiers = [self._make_tier(name) for name in self._config.tiers]
         core = self._assemble(tiers, raise_errors=self._raise_errors)
         if self._remote is not None:
+            core.place = self._remote.place
             self._remote.open(core)
+        core.strangers = tell_strangers(self._directory, core.place, self._remote)
         core.dependents = core.world.watch = Dependents(core)
         core.background = Background(
             core, partial(_shut, core.recorder, core.ports, core.journal, core.rulebook), self._make_listener(core)

@@ -82,7 +82,7 @@ class Background:
         self._core, self._shut, self._listener = weakref.ref(core), shut, listener
         self._recorder, self._tiers = core.recorder, core.tiers
         # By the name that a server knows it by, so that who is known in both places is counted once.
-        self._presence = Presence(core.directory, lambda: self.heard_as or secrets.token_hex(8))
+        self._presence = Presence(core.directory, lambda: self.heard_as or secrets.token_hex(8), core.place)
         self._shutting = threading.Lock()
         self._ticking = core.clocks.ticking
         self._stop = threading.Event()

@@ -21,7 +21,7 @@ from scoutcache.channels.handed_on import HandedOn
 from scoutcache.channels.lease_plans import LeasePlans
 from scoutcache.channels.leases import Leases
 from scoutcache.channels.listener import Listener, longest_round
-from scoutcache.channels.members import Membership, Process, gone
+from scoutcache.channels.members import Membership, Process, gone, members
 from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
 from scoutcache.channels.remote_leases import RemoteLeases
 from scoutcache.channels.stream import StreamChannel
@@ -101,7 +101,8 @@ class Remote:
             self.channel.publishing = self._publish
         self._begun: dict[int, None] = {}
         self._late = set[Message]()
-        self._handed_on = HandedOn(directory, f"{server_name(section)} {section.key_prefix}")
+        self.place = (server_name(section), section.key_prefix)
+        self._handed_on = HandedOn(directory, " ".join(self.place))
         self.counts = SharedCounts(self.layout, self.conduit, self.machine, lambda: self._name, monotonic)
 
     def _breaker(self, server: str) -> Breaker:
@@ -195,6 +196,10 @@ class Remote:
         self.tier.drop_versions()
         self._follower.drop()
         self._owed.shut = self._is_outdated = False
+
+    def members(self) -> set[str]:
+        """The names of the processes that live with the cache there.  Raises `TierUnavailable`."""
+        return {one.name for one in perform(members(self.layout), self.conduit)}
 
     def sure(self) -> bool:
         """May memory answer without asking the server?
@@ -308,8 +313,8 @@ class Remote:
 
     def listen(self, trouble: Callable[[Exception], None]) -> Listener:
         """Who hears the stream; to be started with the cache's background."""
-        follower, heard = self._follower, self.channel.invalidated
-        member = Membership(self.layout, _this_process, lambda: follower.seen, heard, self._monotonic,
+        follower, announced = self._follower, self.channel.announced
+        member = Membership(self.layout, _this_process, lambda: follower.seen, announced, self._monotonic,
                             name=lambda: _name_in(follower.source))  # fmt: skip
         self._listener = Listener(
             self.source, self.channel, self.breaker, heard=self._heard, released=self._released, turn=self._turn,

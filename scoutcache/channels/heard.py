@@ -76,7 +76,7 @@ class Heard:
 
     def __init__(self, beside: Neighbours, *, kept: int, known: bytes | None) -> None:
         self.beside, self._kept = beside, kept
-        self._end = self._invalidated = self._stream_gap = 0
+        self._end = self._invalidated = self._repeated = self._stream_gap = 0
         self.under_way = Opened(time.monotonic)
         """The invalidations that are, as far as the stream has told: neighbours may know of an end that it doesn't."""
         self.went_back: Callable[[Sequence[Message] | None], object] = _nobody
@@ -128,6 +128,10 @@ class Heard:
         """The position after the last invalidation among those."""
         self.end()
         return self._invalidated
+
+    def announced(self) -> int:
+        """The same, counting what neighbours had said before the stream did: for who waits there for all to hear it."""
+        return max(self.invalidated(), self._repeated)
 
     def seen(self) -> bytes:
         """How far this process has heard, as the scripts of a write compare it."""
@@ -183,6 +187,7 @@ class Heard:
         self.under_way.apply(message, position)
         if self.beside.has_heard(message):
             self._advance(identity, position, invalidates=False)
+            self._repeated = position if message.is_invalidation else self._repeated
         else:
             self._keep(identity, position, message)
 

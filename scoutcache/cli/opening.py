@@ -91,7 +91,7 @@ def failures(core: Core) -> Iterator[dict[str, str]]:
 def unasked(core: Core, key: str) -> dict[str, str]:
     """The tiers that are not asked for *key*, for what was changed while they were away is not known to them yet."""
     ref = Ref(core.config.namespace, key)
-    levels = [level for level, doubt in enumerate(core.world.doubts) if doubt and doubt.covers(ref)]
+    levels = [level for level, doubt in enumerate(core.world.doubts) if doubt and doubt.may_have(ref)]
     return {core.world.names[level]: "what was changed while it was away is yet to be made good" for level in levels}
 
 

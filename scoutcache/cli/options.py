@@ -17,7 +17,7 @@ from typing import Annotated, Any, Final, TypeVar
 
 import typer
 
-from scoutcache.cli.errors import did_you_mean
+from scoutcache.cli.errors import PARTLY, did_you_mean
 from scoutcache.cli.printing.output import FORMATS
 from scoutcache.cli.state import Session, silence
 from scoutcache.cli.table import COMMANDS
@@ -99,7 +99,7 @@ def with_globals(function: Callable[..., Any]) -> Callable[..., None]:
         if function is _nothing or context.invoked_subcommand:
             return
         try:
-            code = function(session, **own)
+            code = function(session, **own) or (PARTLY if session.is_unheard else None)
             session.out.flush()
         except BrokenPipeError:
             # `| head` has seen enough: that is no failure, and there is nobody left to tell.

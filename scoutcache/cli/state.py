@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -59,6 +59,9 @@ class Session:
         self._trusted = False
         self.said: set[str] = set()
         """Warnings that were given, and reasons that were named: nothing is said twice."""
+
+        self.is_unheard = False
+        """Is there a process in the directory that doesn't hear of what was changed?"""
 
     def update(self, given: Mapping[str, Any]) -> None:
         """Take over the global options that were given at one place of the command line."""
@@ -297,18 +300,17 @@ class Session:
         counts = counting and "redis" in self.config.tiers  # a request to a server counts wherever it is made
         if not reading:
             with opened(self.config, **speaks) as cache:
+                self.is_unheard = bool(cache._core.strangers)
                 yield cache
         elif self.look_for_cache(told=told) or counts:
             with observed(self.config, counting=counting, **speaks) as cache:
                 yield cache
         else:
-            from tempfile import TemporaryDirectory
-
             # Where no cache has been yet, an empty one elsewhere answers as it would.
-            with TemporaryDirectory(prefix="scoutcache-") as empty:
-                elsewhere = self.config.replace(directory=empty)
-                with observed(elsewhere, **speaks) as cache:
-                    yield cache
+            with _empty_folder() as empty, observed(
+                self.config if empty is None else self.config.replace(directory=empty), **speaks
+            ) as cache:
+                yield cache
 
     def _say_where(self) -> None:
         """With ``--verbose``, once: where the cache is when it is nowhere one would look for it."""
@@ -321,3 +323,16 @@ class Session:
         """What the cache is made of, for the commands that look at tiers one by one."""
         with self.cache(reading=reading, raising=raising) as cache:
             yield cache._core
+
+
+@contextmanager
+def _empty_folder() -> Iterator[str | None]:
+    """A folder for as long as it is needed; None where none can be made, so that a cache will make nothing either."""
+    from tempfile import TemporaryDirectory
+
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(TemporaryDirectory(prefix="scoutcache-"))
+        except OSError:
+            folder = None
+        yield folder

@@ -93,18 +93,26 @@ def wait_for_all(
     return Waited(clock() - began, len(found), behind)
 
 
+def _hears(member: Member, place: tuple[str, ...]) -> bool:
+    """Does what is announced at *place* reach it?  One with another server or none goes on as that knows it."""
+    return member.place is None or member.place == place
+
+
 class _Here:
     """The other processes of this machine."""
 
     def __init__(self, core: Core) -> None:
-        self._directory, self.position = core.directory, core.journal.end()
+        self._directory, self.position, self._place = core.directory, core.journal.end(), core.place
         self._own = getattr(core.background, "present_as", None)
 
     def all(self) -> list[Any]:
-        return [member for member in members(self._directory) if member.name != self._own]
+        return [self._heard(member) for member in members(self._directory) if member.name != self._own]
 
     def again(self, behind: Sequence[Any]) -> list[Any]:
-        return [now for member in behind if (now := member.again()) is not None]
+        return [self._heard(now) for member in behind if (now := member.again()) is not None]
+
+    def _heard(self, member: Member) -> Member:
+        return member if _hears(member, self._place) else member._replace(position=0)
 
 
 class _OnServer:
@@ -119,7 +127,7 @@ class _OnServer:
         # What only this process was told nobody else can apply.
         self.position = position_of(id_text(stream.invalidated()).encode())
         self._own = getattr(core.background, "heard_as", None)
-        self._directory = core.directory
+        self._directory, self._place = core.directory, core.place
 
     def all(self) -> list[Any]:
         from scoutcache.channels import members as remote
@@ -139,7 +147,8 @@ class _OnServer:
         from scoutcache.channels import members as remote
 
         who = None if one.who is None else remote.Process(one.who.pid, gethostname(), one.who.user, one.who.command)
-        return remote.Member(one.name, self.position if one.position >= (self._here or 0) else 0, who)
+        has_applied = _hears(one, self._place) and one.position >= (self._here or 0)
+        return remote.Member(one.name, self.position if has_applied else 0, who)
 
     def again(self, behind: Sequence[Any]) -> list[Any]:
         names = {one.name for one in behind}

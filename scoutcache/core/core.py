@@ -104,6 +104,10 @@ class Core:
     """The alerts that stand in this process."""
     by_meaning: ByMeaning | None = None
     """None where no policy says ``strategy = "semantic"``."""
+    place: tuple[str, ...] = ()
+    """The shared server and the prefix there; empty without one."""
+    strangers: Sequence[str] = ()
+    """Processes that use the directory and another place, as the cache was opened: neither hears of the other."""
     others: Ask | None = None
     """Asks a shared server for what other machines counted."""
     closed: bool = False

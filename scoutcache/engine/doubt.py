@@ -33,7 +33,9 @@ _RENEWED_AT_ONCE: Final = 500
 
 
 class Also(Protocol):
-    """Somebody else who knows what is not to be believed."""
+    """Somebody else who knows what is not to be believed; *is_sure* that it is over, and only has yet to be removed."""
+
+    is_sure: bool
 
     def __bool__(self) -> bool: ...
     def covers(self, ref: Ref) -> bool: ...
@@ -74,6 +76,11 @@ class Doubt(Debts[int]):
         if self.shut or super().covers(ref) or (tried is not None and tried.covers(ref)):
             return True
         return also is not None and also.covers(ref)
+
+    def may_have(self, ref: Ref) -> bool:
+        """Is it not asked for this entry, and might have it?"""
+        also = self.also
+        return self.covers(ref) and (self.shut or also is None or not also.is_sure or not also.covers(ref))
 
     def owes(self, namespace: str, names: Sequence[str]) -> bool:
         """Can one of the marks *names* not be judged by the versions that this tier has (Rule 5)?"""

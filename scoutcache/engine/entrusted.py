@@ -63,6 +63,7 @@ class Entrusted(Debts[_Said]):
         lately: Callable[[], Iterable[Message]] = tuple,
     ) -> None:  # fmt: skip
         super().__init__()
+        self.is_sure = False
         self._world, self.level, self._now, self._lock, self._lately = world, level, now, lock, lately
         self._machine = world.source.rpartition(".")[0]
         self._is_back = False

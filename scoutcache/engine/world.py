@@ -212,7 +212,7 @@ class World:
         return self.why_gone(ref) or ("unavailable" if self._is_doubted(ref) else "cold")
 
     def _is_doubted(self, ref: Ref) -> bool:
-        return any(doubt.covers(ref) and self.allows(level, ref) for level, doubt in enumerate(self.doubts))
+        return any(doubt.may_have(ref) and self.allows(level, ref) for level, doubt in enumerate(self.doubts))
 
     def why_stale(self, header: Header) -> str:
         """Why what was found isn't fresh, where its marks don't say: its time was over, or somebody ended it."""

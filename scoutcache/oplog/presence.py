@@ -2,7 +2,8 @@
 
 A process owns ``present/<name>``, drawn at random: claimed while it lives, and one page long, which it maps.  Its words
 are what the file is and the *position* up to which everything in the journal was applied to what the process holds;
-behind them stands who it is.  Saying a position costs a store into memory, so it is said whenever it moves, and whoever
+behind them stand who it is and its *place*, the server and the prefix by which it hears of other machines (both in
+JSON).  Saying a position costs a store into memory, so it is said whenever it moves, and whoever
 waits for it (``invalidate --wait``) needn't ask the process.  A process that does nothing applies twice a second.
 
 Rule 1: the page is written whole, not sparse: a full disk is an error here and not a SIGBUS at a store.  (To have it
@@ -20,7 +21,7 @@ import mmap
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -38,11 +39,15 @@ _WHO: Final = 64
 
 
 class Member(NamedTuple):
-    """A living process.  *position* is up to where it applied the journal; *who* is None where that is unreadable."""
+    """A living process.  *position* is up to where it applied the journal; *who* is None where that is unreadable.
+
+    So is *place*: the server and the prefix, empty where it has none.
+    """
 
     path: Path
     position: int
     who: Who | None
+    place: tuple[str, ...] | None = None
 
     @property
     def name(self) -> str:
@@ -55,10 +60,10 @@ class Member(NamedTuple):
 
 
 class Presence:
-    """This process's own file.  `say` may be called from any thread, the rest from one at a time."""
+    """This process's own file, with its *place*.  `say` may be called from any thread, the rest from one at a time."""
 
-    def __init__(self, directory: Path, token: Callable[[], str]) -> None:
-        self._folder, self._token = directory / FOLDER, token
+    def __init__(self, directory: Path, token: Callable[[], str], place: tuple[str, ...] = ()) -> None:
+        self._folder, self._token, self._place = directory / FOLDER, token, place
         self._claim: Claim | None = None
         self._path: Path | None = None
         self._words = _nowhere()
@@ -79,7 +84,7 @@ class Presence:
                 path.unlink(missing_ok=True)
         claim, path = self._claimed()
         try:
-            words = _map(path)
+            words = _map(path, self._place)
         except BaseException:
             path.unlink(missing_ok=True)
             claim.release()
@@ -125,8 +130,9 @@ def _nowhere() -> memoryview:
     return memoryview(bytearray(_WHO)).cast("Q")
 
 
-def _map(path: Path) -> memoryview:
-    page = (bytes(_WHO) + msgspec.json.encode(this_process()) + b"\n").ljust(mmap.PAGESIZE, b"\0")
+def _map(path: Path, place: tuple[str, ...]) -> memoryview:
+    said = b"".join(msgspec.json.encode(one) + b"\n" for one in (this_process(), place))
+    page = (bytes(_WHO) + said)[: mmap.PAGESIZE].ljust(mmap.PAGESIZE, b"\0")
     fd = open_private(path, os.O_RDWR)
     try:
         if os.pwrite(fd, page, 0) != mmap.PAGESIZE:  # Rule 1
@@ -161,11 +167,12 @@ def _member(path: Path) -> Member | None:
     words = memoryview(page[:_WHO].ljust(_WHO, b"\0")).cast("Q")
     if words[_MAGIC] != _FORMAT:
         return Member(path, 0, None)
-    return Member(path, words[_POSITION], _who(page[_WHO:]))
+    who, place, *_ = [*page[_WHO:].split(b"\n", 2), b""]
+    return Member(path, words[_POSITION], _read(who, Who), _read(place, tuple[str, ...]))
 
 
-def _who(text: bytes) -> Who | None:
+def _read(text: bytes, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(text.partition(b"\n")[0], type=Who)
+        return msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, ValueError):
         return None

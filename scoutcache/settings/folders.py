@@ -50,8 +50,12 @@ def default_directory() -> Path:
 
 
 def temporary_directory() -> Path:
-    """Where the cache of a process without a home lives."""
-    return Path(tempfile.gettempdir()) / f"scoutcache-{os.getuid()}"
+    """Where the cache of a process without a home lives; where it can't live either is told when it is opened."""
+    try:
+        place = tempfile.gettempdir()
+    except FileNotFoundError:  # a container whose root is read-only
+        place = "/tmp"  # noqa: S108  # nothing can be written there
+    return Path(place) / f"scoutcache-{os.getuid()}"
 
 
 def user_folder() -> Path | None:

@@ -200,6 +200,7 @@ def test_a_copy_alone_moves_the_position_and_forbids_nothing(heard, other, said)
     invalidated = heard.end()
     heard.feed([stream(A, b"0-0", said("a"))])
     assert (heard.end(), heard.invalidated(), heard.heard()) == (position_of(A), invalidated, A)
+    assert heard.announced() == position_of(A), "who waits at the server is told at once"
 
 
 def test_the_stream_is_not_heard_before_the_neighbour_whom_it_repeats(heard, other, said):

@@ -11,6 +11,7 @@ import pytest
 
 from scoutcache import CacheConfig
 from scoutcache.settings import default_directory, directory_of, user_folder
+from scoutcache.settings.folders import temporary_directory
 
 
 def test_the_cache_lives_in_the_users_cache_folder(home):
@@ -46,3 +47,12 @@ def test_a_process_without_a_home_keeps_its_cache_below_the_temporary_folder_and
     monkeypatch.setattr(platformdirs, "user_config_path", platform)
     assert default_directory() == Path(tempfile.gettempdir()) / f"scoutcache-{os.getuid()}"
     assert user_folder() is None
+
+
+def test_where_no_temporary_folder_can_be_written_there_is_a_name_for_it_all_the_same(monkeypatch):
+    """A container whose root is read-only: opening a cache of memory alone, or beside a server, must not fail."""
+    def none():
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.gettempdir", none)
+    assert temporary_directory() == Path(f"/tmp/scoutcache-{os.getuid()}")

@@ -81,6 +81,7 @@ class DiskHolder:
 
     def __init__(self, tier: Tier, directory: Path, machine: str) -> None:
         self._tier, self._path, self._own = tier, directory / _HEARD, f"{machine}."
+        self.is_sure = True
         self._lock = threading.Lock()
         self._working = threading.Lock()
         self._pending: list[Message] = []
