@@ -9,6 +9,7 @@ import sys
 import pytest
 
 import scoutcache
+from scoutcache import errors
 
 CONTRACT = [
     "Cache", "AsyncCache", "CacheConfig", "CacheKey", "CacheEntry", "CacheStatistics", "CacheOperation", "CachePolicy",
@@ -31,6 +32,12 @@ def modules_after(code: str) -> set[str]:
 def test_every_name_of_the_contract_can_be_imported(name):
     assert getattr(scoutcache, name) is not None
     assert name.startswith("__") or name in scoutcache.__all__
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_can_be_imported_where_the_cache_is(name):
+    assert getattr(scoutcache, name) is getattr(errors, name)
+    assert name in scoutcache.__all__
 
 
 @pytest.mark.parametrize("name", scoutcache.__all__)
