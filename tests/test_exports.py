@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -92,3 +94,11 @@ def test_the_version_is_a_version():
     from packaging.version import Version
 
     assert Version(scoutcache.__version__)
+
+
+def test_each_extra_can_be_asked_for_and_all_brings_those_of_users():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert {"semantic", "prometheus", "langchain", "top", "all", "test"} <= set(extras)
+    users = ",".join(name for name in extras if name not in {"all", "test", "bench"})
+    assert extras["all"] == [f"scoutcache[{users}]"]
