@@ -33,7 +33,25 @@ if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
     from scoutcache.entry import MISSING
-    from scoutcache.errors import CacheError
+    from scoutcache.errors import (
+        CacheError,
+        ConfigError,
+        CorruptEntry,
+        FactoryTimeout,
+        FlightCycle,
+        IntegrityError,
+        InvalidDeclaration,
+        InvalidKey,
+        InvalidSize,
+        InvalidTTL,
+        LockTimeout,
+        PolicyError,
+        SerializationError,
+        TierUnavailable,
+        TransferError,
+        Unprotected,
+        WarmingError,
+    )
     from scoutcache.keys import CacheKey
     from scoutcache.models import (
         CacheBackend,
@@ -60,16 +78,24 @@ __version__ = "0.1.0"
 
 __all__ = [
     "MISSING", "AsyncCache", "Cache", "CacheBackend", "CacheConfig", "CacheEntry", "CacheError", "CacheKey",
-    "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType", "EmitResult",
-    "InvalidationResult", "InvalidationRule", "RuleResult", "SemanticCacheEntry", "SerializationType", "Tier",
-    "WarmedKey", "WarmingTask", "register_type",
+    "CacheOperation", "CachePolicy", "CacheStatistics", "CacheStrategy", "CacheTier", "CompressionType", "ConfigError",
+    "CorruptEntry", "EmitResult", "FactoryTimeout", "FlightCycle", "IntegrityError", "InvalidDeclaration", "InvalidKey",
+    "InvalidSize", "InvalidTTL", "InvalidationResult", "InvalidationRule", "LockTimeout", "PolicyError", "RuleResult",
+    "SemanticCacheEntry", "SerializationError", "SerializationType", "Tier", "TierUnavailable", "TransferError",
+    "Unprotected", "WarmedKey", "WarmingError", "WarmingTask", "register_type",
 ]  # fmt: skip
 
+_ERRORS = (
+    "CacheError", "ConfigError", "CorruptEntry", "FactoryTimeout", "FlightCycle", "IntegrityError",
+    "InvalidDeclaration", "InvalidKey", "InvalidSize", "InvalidTTL", "LockTimeout", "PolicyError", "SerializationError",
+    "TierUnavailable", "TransferError", "Unprotected", "WarmingError",
+)  # fmt: skip
+
 _HOMES = {
+    **dict.fromkeys(_ERRORS, "errors"),
     "AsyncCache": "async_cache",
     "Cache": "cache",
     "CacheConfig": "config",
-    "CacheError": "errors",
     "CacheKey": "keys",
     "MISSING": "entry",
     "Tier": "tiers.base",

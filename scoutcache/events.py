@@ -100,7 +100,7 @@ class Removed(OfKey, frozen=True):
 
 
 class Evicted(OfKey, frozen=True):
-    """An entry left *tier* to make room.  *reason*: entries, bytes; oversize, older.
+    """An entry left *tier* to make room.  *reason*: entries, bytes; oversize, older; pruned (from memory, on request).
 
     The disk tier removes many at once and notes no names: one record tells of *count* of them, with an empty namespace
     and key, within a second after they left.

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import scoutcache
+from scoutcache import errors
 
 CONTRACT = [
     "Cache", "AsyncCache", "CacheConfig", "CacheKey", "CacheEntry", "CacheStatistics", "CacheOperation", "CachePolicy",
@@ -31,6 +34,12 @@ def modules_after(code: str) -> set[str]:
 def test_every_name_of_the_contract_can_be_imported(name):
     assert getattr(scoutcache, name) is not None
     assert name.startswith("__") or name in scoutcache.__all__
+
+
+@pytest.mark.parametrize("name", errors.__all__)
+def test_every_error_can_be_imported_where_the_cache_is(name):
+    assert getattr(scoutcache, name) is getattr(errors, name)
+    assert name in scoutcache.__all__
 
 
 @pytest.mark.parametrize("name", scoutcache.__all__)
@@ -85,3 +94,11 @@ def test_the_version_is_a_version():
     from packaging.version import Version
 
     assert Version(scoutcache.__version__)
+
+
+def test_each_extra_can_be_asked_for_and_all_brings_those_of_users():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    assert {"semantic", "prometheus", "langchain", "top", "all", "test"} <= set(extras)
+    users = ",".join(name for name in extras if name not in {"all", "test", "bench"})
+    assert extras["all"] == [f"scoutcache[{users}]"]

@@ -290,7 +290,9 @@ class Assembly:
 
     def _evicted(self, ref: Ref, reason: str, size: int) -> None:
         self._recorder.evicted(ref.namespace, ref.key, reason, size, "memory")
-        self._hooks.emit(events.Evicted(*ref, "memory", reason))
+        self._hooks.emit(
+            events.Expired(*ref, "memory") if reason == "expired" else events.Evicted(*ref, "memory", reason)
+        )
 
     def _why_gone(self, ref: Ref) -> str | None:
         why = None if self._memory is None else self._memory.why_absent(ref)

@@ -55,8 +55,8 @@ def read_trace(path: str | Path) -> Iterator[TraceRow]:
     try:
         with _open_text(Path(path)) as file:
             reader = csv.DictReader(file)
-            missing = {"timestamp", "key", "size"} - set(reader.fieldnames or ())
-            if missing:
+            reader.fieldnames = [name.strip() for name in reader.fieldnames or ()]
+            if not {"timestamp", "key", "size"} <= set(reader.fieldnames):
                 raise ConfigError(f"{path}: not a trace: expected a first line timestamp,key,size")
             for row in reader:
                 line = reader.line_num
@@ -69,7 +69,7 @@ def read_trace(path: str | Path) -> Iterator[TraceRow]:
 
 def _open_text(path: Path) -> Any:
     opener = gzip.open if path.suffix == ".gz" else open
-    return opener(path, "rt", encoding="utf-8", newline="")
+    return opener(path, "rt", encoding="utf-8-sig", newline="")  # spreadsheets begin with a byte order mark
 
 
 def load_values(path: str | Path) -> list[Any]:

@@ -25,6 +25,7 @@ from scoutcache.engine.world import World
 from scoutcache.engine.writing import Entry, Moment, Writing
 from scoutcache.entry import MISSING, NEVER, Live, Ref
 from scoutcache.errors import CacheError, SerializationError
+from scoutcache.keys import CacheKey
 
 __all__ = ["Calling", "Job", "Results", "Seen", "joined_outcome"]
 
@@ -249,4 +250,5 @@ def _kept(entry: Entry, recipe: Recipe) -> Kept:
 def _many(answer: Any, refs: Sequence[Ref]) -> dict[Ref, Any]:
     if not isinstance(answer, Mapping):
         raise CacheError(f"a factory of many returns a mapping of keys to values, not {type(answer).__name__}")
-    return {ref: answer[ref.key] for ref in refs if ref.key in answer}
+    made = {key.generate(): key for key in answer if type(key) is not str and isinstance(key, CacheKey)}
+    return {ref: answer[made.get(ref.key, ref.key)] for ref in refs if ref.key in made or ref.key in answer}

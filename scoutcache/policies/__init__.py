@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -141,6 +141,13 @@ def _pattern_text(text: str) -> str:
     return Pattern.parse(text).text
 
 
+def _with_prefix(text: str) -> Iterator[Pattern]:
+    pattern = Pattern.parse(text)
+    yield pattern
+    if pattern.literal is not None and ":" not in pattern.literal:
+        yield Pattern.parse(f"{text}:*")
+
+
 def _template_pattern(text: str) -> str:
     Template.pattern(text)
     return text
@@ -219,6 +226,7 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     """What it is called by; where only a name is given, the name."""
     name: str = ""
     applies_to: Annotated[tuple[PatternText, ...], BeforeValidator(_listed)] = ("*",)
+    """Patterns of keys.  A plain name without a colon is a prefix as well: "llm" is the key llm and all of llm:*."""
     namespaces: Annotated[tuple[NamespaceText, ...], BeforeValidator(_listed)] = ()
     """None named is all of them."""
     priority: int = 0
@@ -252,6 +260,11 @@ class CachePolicy(BaseModel, metaclass=_Declaring):
     """Refuses to open with a Redis tier that has neither a password nor a client certificate."""
     require_tls: bool = False
     """Refuses to open with a Redis tier whose connections are not encrypted."""
+
+    @property
+    def patterns(self) -> tuple[Pattern, ...]:
+        """What *applies_to* means."""
+        return tuple(pattern for text in self.applies_to for pattern in _with_prefix(text))
 
     @model_validator(mode="before")
     @classmethod

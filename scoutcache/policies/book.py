@@ -1,7 +1,7 @@
 """What the policies together say of an entry.
 
 Rule 1: a policy speaks of the entries whose namespace is among its *namespaces* (none named: of all) and whose key
-        matches one of its patterns.
+        matches one of its patterns, or has one of them, a plain name, for its prefix.
 Rule 2: it says only what is set in it.  Each setting is taken from the policy of the highest priority that says it; of
         equal ones the first in the configuration wins, and `policy_checks.conflicts` tells where that decides.
 Rule 3: what is required (encryption, authentication, TLS, compression) holds as soon as one policy requires it: a
@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from scoutcache.entry import MISSING, Ref
-from scoutcache.patterns import Pattern
 from scoutcache.policies import CacheBackend, CachePolicy
 
 __all__ = ["CONFINED", "REQUIREMENTS", "SETTINGS", "Effective", "PolicyBook", "by_precedence", "says"]
@@ -107,7 +106,7 @@ class PolicyBook:
 
     def __init__(self, policies: Sequence[CachePolicy]) -> None:
         self.policies = tuple(by_precedence(policies))
-        self._patterns = [[Pattern.parse(text) for text in policy.applies_to] for policy in self.policies]
+        self._patterns = [policy.patterns for policy in self.policies]
         self._known: dict[Ref, Effective | None] = {}
         self._made: dict[tuple[int, ...], Effective] = {}
 

@@ -15,7 +15,6 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 from scoutcache.entry import MISSING
-from scoutcache.patterns import Pattern
 from scoutcache.patterns.overlap import overlap
 from scoutcache.policies import CachePolicy
 from scoutcache.policies.book import SETTINGS, by_precedence, says
@@ -64,8 +63,8 @@ def _common(one: CachePolicy, other: CachePolicy) -> tuple[str, str] | None:
     """A pattern of each that have keys in common, None when the policies have no entry in common."""
     if one.namespaces and other.namespaces and set(one.namespaces).isdisjoint(other.namespaces):
         return None
-    pairs = ((mine, theirs) for mine in one.applies_to for theirs in other.applies_to)
-    return next(((a, b) for a, b in pairs if overlap(Pattern.parse(a), Pattern.parse(b))), None)
+    pairs = ((mine, theirs) for mine in one.patterns for theirs in other.patterns)
+    return next(((a.text, b.text) for a, b in pairs if overlap(a, b)), None)
 
 
 def policy_problems(

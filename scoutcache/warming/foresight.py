@@ -14,7 +14,6 @@ from scoutcache.config import CacheConfig
 from scoutcache.entry import Ref
 from scoutcache.insight.log.operations import in_order, read_operations
 from scoutcache.oplog.records import Line
-from scoutcache.patterns import Pattern
 from scoutcache.warming.predict import Life, Predicted, predict
 from scoutcache.warming.predict_history import History, Name, counts
 from scoutcache.warming.quiet import is_off_peak
@@ -53,7 +52,7 @@ class Foresight:
     def __init__(self, config: CacheConfig, directory: Path) -> None:
         self._config, self._directory = config, directory
         self._policies = [
-            (frozenset(policy.namespaces), [Pattern.parse(text) for text in policy.applies_to])
+            (frozenset(policy.namespaces), policy.patterns)
             for policy in config.policies
             if policy.strategy == "predictive"
         ]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scoutcache.bench.records import BenchOptions
 from scoutcache.bench.workload import TraceRow, Workload, load_values, read_trace
 from scoutcache.errors import ConfigError
+from scoutcache.insight.simulation.traces import read_requests
 
 
 def test_the_same_seed_gives_the_same_operations_and_another_seed_others():
@@ -62,6 +63,14 @@ def test_traces_are_read_plain_and_compressed(tmp_path):
     (tmp_path / "t.csv").write_text(text)
     (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
     assert list(read_trace(tmp_path / "t.csv")) == list(read_trace(tmp_path / "t.csv.gz")) == [TraceRow(0.5, "k", 10)]
+
+
+@pytest.mark.parametrize("header", [b"\xef\xbb\xbftimestamp,key,size\r\n", b"timestamp, key, size\n"])
+def test_what_simulate_reads_can_be_replayed_too(tmp_path, header):
+    path = tmp_path / "t.csv"
+    path.write_bytes(header + b"0.5,k,10\n")
+    assert read_requests(path).keys == [0]
+    assert list(read_trace(path)) == [TraceRow(0.5, "k", 10)]
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_keys_are_texts_or_cache_keys(cache, upper):
     assert cache.get(key) == str(key).upper()
 
 
+def test_the_factory_may_answer_by_the_keys_that_were_asked_for(cache):
+    key, other = CacheKey("llm", "x", {"a": 1}), CacheKey("llm", "y")
+    assert cache.get_or_compute_many([key, "a"], lambda _: {key: 1, "a": 2, other: 3}) == {str(key): 1, "a": 2}
+    assert (cache.get(key), cache.get(other)) == (1, None)
+
+
 def test_keys_that_the_factory_leaves_out_are_left_out_and_asked_for_again(cache, upper):
     assert cache.get_or_compute_many(["a", "b"], lambda keys: {"a": 1, "unasked": 2}) == {"a": 1}
     assert cache.get("unasked") is None

@@ -145,3 +145,13 @@ def test_expirations_of_the_disk_are_told_with_their_number(open_cache, fake_clo
     cache.turn()
     assert [(one.tier, one.count, one.key) for one in told] == [("disk", 2, "")]
     assert cache.stats().expirations == 2
+
+
+def test_what_expired_in_memory_is_told_and_counted_as_that(open_cache, fake_clock):
+    cache, told = open_cache(["memory"]), []
+    cache.on("expired", told.append), cache.on("evicted", told.append)
+    cache.set("k", 1, ttl=1)
+    fake_clock.advance(2)
+    assert cache.get("k") is None
+    assert [(record.name, record.key, record.tier) for record in told] == [("expired", "k", "memory")]
+    assert (cache.stats().expirations, cache.stats().eviction_count) == (1, 0)

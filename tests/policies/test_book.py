@@ -35,6 +35,20 @@ def test_a_policy_speaks_of_its_patterns_in_its_namespaces():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("applies_to", "spoken_of", "others"),
+    [
+        ("llm", ["llm", "llm:", "llm:a", "llm:a:b"], ["llmx", "llmx:a", "x:llm", "LLM:a"]),
+        (r"a\*", ["a*", "a*:b"], ["ab", "ab:c", r"a\*"]),
+        ("llm:a", ["llm:a"], ["llm:a:b", "llm:b"]),
+        ("llm?", ["llmx"], ["llm:a", "llmx:a"]),
+    ],
+)
+def test_a_plain_name_is_a_prefix_as_well(applies_to, spoken_of, others):
+    book = PolicyBook([policy(applies_to=["job:*", applies_to], ttl_seconds=5)])
+    assert [key for key in spoken_of + others if book.of(Ref("default", key)) is not None] == spoken_of
+
+
 def test_each_setting_comes_from_the_highest_priority_that_says_it():
     found = of(
         [

@@ -97,13 +97,18 @@ def test_a_conflict_names_both_what_they_say_and_where_they_meet():
     assert "'b', the first, wins" in str(found)
 
 
+def test_a_prefix_meets_the_pattern_of_its_keys():
+    [found] = conflicts([policy("a", applies_to="llm", ttl_seconds=1), policy("b", applies_to="llm:*", ttl_seconds=2)])
+    assert found.pattern == ("llm:*", "llm:*")
+
+
 _SCOPES = {
     "applies_to": st.lists(st.sampled_from(["*", "a*", "*b", "?", "ab", "c[ab]"]), min_size=1, max_size=2),
     "namespaces": st.lists(st.sampled_from("st"), max_size=2),
     "priority": st.integers(0, 1),
 }
 _SAID = {"ttl_seconds": st.integers(1, 2), "refresh_on_access": st.booleans()}
-_REFS = [Ref(namespace, key) for namespace in "stu" for key in ("", "a", "b", "ab", "ca", "cb", "axb", "zzb", "zz")]
+_REFS = [Ref(namespace, key) for namespace in "stu" for key in ("", "a", "b", "ab", "ca", "cb", "axb", "zzb", "ab:")]
 
 
 @given(st.lists(st.fixed_dictionaries(_SCOPES, optional=_SAID), min_size=2, max_size=3))

@@ -11,7 +11,7 @@ from typing import Final
 
 from scoutcache.entry import Ref
 
-__all__ = ["FEWEST", "Departed"]
+__all__ = ["FEWEST", "MOST", "Departed"]
 
 FEWEST: Final = 250
 MOST: Final = 2500

@@ -15,8 +15,9 @@ import math
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import islice
 from time import perf_counter_ns
 from typing import Final, Protocol, cast
 
@@ -25,7 +26,7 @@ from scoutcache.eviction import DEFAULT, make_policy
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Allow, outranks
 from scoutcache.tiers.memory import hot
-from scoutcache.tiers.memory.departed import FEWEST, Departed
+from scoutcache.tiers.memory.departed import FEWEST, MOST, Departed
 from scoutcache.tiers.memory.slot import Detail, Slot
 from scoutcache.tiers.memory.tables import Harvest, Tables, excess_of, sorted_out
 
@@ -125,14 +126,23 @@ class MemoryTier:
         return {ref: row.sealed for ref, row in self.rows(refs).items()}
 
     def rows(self, refs: Iterable[Ref]) -> dict[Ref, Row]:
-        """Those that are there with their live values, stale ones too.  No hits: whoever serves one calls `served`."""
+        """Those that are there with their live values, stale ones too.  No hits: whoever serves one calls `served`.
+
+        Those that are found past their time are removed.
+        """
         now = self._monotonic()
-        found = {}
+        found, over = {}, set()
         with self._lock:
             for ref in refs:
                 slot = self._tables.get(*ref)
-                if slot is not None and not slot.expired(now):
+                if slot is None:
+                    continue
+                if slot.expired(now):
+                    over.add(slot)
+                else:
                     found[ref] = self._row(slot)
+            self._expire(over)
+        self._tell((slot, "expired") for slot in over)
         return found
 
     def look(self, ref: Ref) -> Row | None:
@@ -149,13 +159,19 @@ class MemoryTier:
                 self._hit(slot)
 
     def live(self, ref: Ref) -> Live | None:
-        """The fresh value as it is held, None when there is none.  Counts as a hit."""
+        """The fresh value as it is held, None when there is none.  Counts as a hit.  One past its time is removed."""
+        now = self._monotonic()
         with self._lock:
             slot = self._tables.get(*ref)
-            if slot is None or slot.until <= self._monotonic():
+            if slot is None:
                 return None
-            self._hit(slot)
-            return slot.live
+            if slot.until > now:
+                self._hit(slot)
+                return slot.live
+            over = [slot] if slot.expired(now) else []
+            self._expire(over)
+        self._tell((slot, "expired") for slot in over)
+        return None
 
     def _hit(self, slot: Slot) -> None:
         slot.hits += 1
@@ -370,6 +386,13 @@ class MemoryTier:
             number += 1
         return number
 
+    def _expire(self, slots: Collection[Slot]) -> None:
+        """Drop them, whose time is over."""
+        self._drop(slots)
+        for slot in islice(slots, MOST):
+            if self._departed.why(slot.ref) is None:  # what was marked stale before is gone for that reason
+                self._departed.note(slot.ref, "expired")
+
     # -- maintenance -----------------------------------------------------------------------------------------------
 
     def prune(self, now: float, *, older_than: float | None = None, max_bytes: int | None = None,
@@ -382,7 +405,8 @@ class MemoryTier:
             nodes = cast("Iterator[Slot]", self._policy.nodes())
             excess = [] if max_bytes is None else excess_of(rest, nodes, max_bytes)
             if not dry_run:
-                self._drop([*expired, *older, *excess])
+                self._expire(expired)
+                self._drop([*older, *excess])
                 self._tables.sweep()
         if not dry_run:
             self._tell([*((slot, "expired") for slot in expired), *((slot, "pruned") for slot in [*older, *excess])])

@@ -36,6 +36,24 @@ class TestLimits:
         world.put("b")
         assert [(ref.key, why) for ref, why, _ in world.evicted] == [("a", "expired")]
 
+    @pytest.mark.parametrize("asked", ["live", "look"])
+    def test_who_is_found_past_its_time_leaves_as_expired(self, world, asked):
+        world.put("stale", ttl=1, stale=100)
+        world.put("over", ttl=1)
+        world.clock.advance(2)
+        refs = [Ref("default", key) for key in ("stale", "over", "over")]
+        assert [getattr(world.tier, asked)(ref) is None for ref in refs[1:]] == [True, True]
+        getattr(world.tier, asked)(refs[0])
+        assert [(ref.key, why) for ref, why, _ in world.evicted] == [("over", "expired")]
+        assert world.tier.why_absent(refs[1]) == "expired"
+        assert world.keys() == ["stale"]
+
+    def test_who_was_pruned_for_its_time_is_known_to_have_expired(self, world):
+        world.put("a", ttl=1)
+        world.clock.advance(2)
+        world.tier.prune(world.clock.wall())
+        assert world.tier.why_absent(Ref("default", "a")) == "expired"
+
     def test_what_is_larger_than_the_tier_is_refused_and_ends_its_older_entry(self, make_world):
         world = make_world(max_bytes=100)
         world.sized("a", 10)
