@@ -205,6 +205,21 @@ def test_answers_of_models_are_compared_without_what_each_has_anew(tmp_path):
         assert (stats["checked"], stats["checked_wrong"]) == (2, 1)
 
 
+def test_ids_within_an_answer_make_it_no_other_one_and_an_id_that_was_asked_for_does(tmp_path):
+    def response(number):
+        return {"id": f"r-{number}", "object": "response", "status": "completed", "model": "m", "created_at": number,
+                "output": [{"type": "message", "id": f"m-{number}",
+                            "content": [{"type": "output_text", "text": "Paris"}]}]}  # fmt: skip
+
+    with Cache(directory=tmp_path, semantic={"check_share": 1.0}) as cache:
+        cache.semantic.use(embed, "words")
+        for operation, answer, wrong in (("qa", response, 0), ("qa of ids", lambda number: {"id": number}, 1)):
+            for number, text in enumerate((ASKED, ALIKE)):
+                asked = {"text": text, "operation": operation, "semantic": True}
+                cache.llm.get_or_call(call=lambda n=number, make=answer: make(n), **asked)
+            assert cache.semantic.stats()["checked_wrong"] == wrong
+
+
 @pytest.mark.parametrize("value", [None, 3, {}, {"v": 1}, {"v": 1, "rules": []}, {"v": 1, "rules": {"a": [1, 2]}},
                                    {"v": 1, "rules": {"a": [1, -1]}}, {"v": 1, "rules": {"a": ["1", 0]}},
                                    {"v": 2, "rules": {"a": [1, 1]}}])  # fmt: skip
