@@ -301,4 +301,4 @@ _schemas: Final[WeakKeyDictionary[type, str]] = WeakKeyDictionary()
 
 
 def _dumped(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)

@@ -134,9 +134,10 @@ def _packed(value: Any) -> list[Any]:
     if not is_findable(kind):
         raise SerializationError(f"{kind.__name__} can't be found by its name, so it could not be rebuilt",
                                  hint="define it in a module, or store response.model_dump()")  # fmt: skip
+    beside = _beside(value)
     for build, taken in _WAYS.items():
         try:
-            body = [taken(value), [kind.__module__, kind.__qualname__, build]]
+            body = [taken(value), [kind.__module__, kind.__qualname__, build, *([beside] if beside else [])]]
             if _unpacked(body) == value:
                 return body
         except (ValueError, TypeError, AttributeError):
@@ -153,6 +154,18 @@ def _named(kind: type[BaseModel]) -> type[BaseModel]:
     generic = kind.__pydantic_generic_metadata__
     origin = generic["origin"]
     return kind if origin is None or not all(isinstance(one, TypeVar) for one in generic["args"]) else origin
+
+
+def _beside(value: BaseModel) -> dict[str, Any]:
+    """What a client notes on its models beside their fields, such as the id of the request."""
+    return {name: one for name, one in vars(value).items() if _is_beside(name) and type(one) in _NOTED}
+
+
+def _is_beside(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+_NOTED: Final = (str, int, type(None))
 
 
 def _dumped(value: BaseModel) -> Any:
@@ -206,7 +219,10 @@ def _unpacked(body: Any) -> Any:
     kind = find(name[0], name[1])
     if not issubclass(kind, BaseModel):
         raise UnknownType(f"{name[0]}.{name[1]} is no model of pydantic in this process")
-    return _built(kind, data, name[2])
+    made = _built(kind, data, name[2])
+    for beside in name[3:]:
+        vars(made).update((key, one) for key, one in beside.items() if _is_beside(key))
+    return made
 
 
 def unpacked(stored: Any) -> Any:

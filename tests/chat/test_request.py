@@ -313,6 +313,13 @@ def test_a_class_without_a_schema_is_refused_by_name():
         digest({"response_format": Strange})
 
 
+def test_an_answer_that_was_parsed_may_stand_in_a_request(recwarn):
+    parsed = pytest.importorskip("openai.types.chat.parsed_chat_completion", reason="needs the client of OpenAI")
+    said = parsed.ParsedChatCompletionMessage.construct(role="assistant", content="{}", parsed=Person(name="Ann"))
+    assert digest({"messages": [said]}) == digest({"messages": [said.model_dump(exclude_unset=True, warnings=False)]})
+    assert not recwarn.list
+
+
 def test_what_a_client_leaves_out_is_left_out():
     openai = pytest.importorskip("openai", reason="needs the client of OpenAI")
     assert digest({**ASK, "top_p": openai.NOT_GIVEN, "stop": openai.omit}) == digest(ASK)

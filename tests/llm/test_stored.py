@@ -94,6 +94,14 @@ def test_what_openais_client_parses_is_kept(llm):
     assert found.choices[0].message.parsed == Person(name="Ann", born=date(2000, 1, 2))
 
 
+def test_what_a_client_notes_on_its_answer_comes_back(llm):
+    types = pytest.importorskip("openai.types.chat", reason="needs the client of OpenAI")
+    whole = types.ChatCompletion.construct(**answer())
+    whole._request_id = "req-7"
+    llm.set(ASK, whole)
+    assert llm.get(ASK)._request_id == "req-7"
+
+
 def test_what_the_user_taught_the_cache_is_stored_so(llm):
     class Local(BaseModel):
         text: str
@@ -174,7 +182,8 @@ def test_whatever_is_unpacked_is_an_answer_or_none(stored):
 
 @pytest.mark.parametrize("name", [["os", "system", "validate"], ["subprocess", "Popen", "construct"],
                                   ["builtins", "eval", "validate"], ["os", "system", "fields"],
-                                  [__name__, "Model", "x"]])  # fmt: skip
+                                  [__name__, "Model", "x"], [__name__, "Said", "fields", {"__class__": 1}],
+                                  [__name__, "Said", "construct", 3]])  # fmt: skip
 def test_a_stored_name_runs_nothing(name):
     with pytest.raises((CorruptEntry, UnknownType)):
         unpacked({"llm": 1, "whole": ["echo hacked", name], "meta": {}})
