@@ -153,7 +153,7 @@ _OPPOSITES: Final = """
     strong | weak
     rich | poor
     full | empty
-    expensive | cheap
+    expensive | cheap cheapest
     public | private
     domestic | foreign international
     local | global remote
