@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, pairwise
 from typing import Final, NamedTuple
+from unicodedata import category, normalize
 
 from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS, TURNING
 from scoutcache.meaning.quantities import NUMBERS
@@ -233,12 +234,20 @@ def _turns(one: str, other: str) -> bool:
 
 
 def _replaced(mine: Sequence[str], yours: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The words that differ between two texts of the same number of words and else the same."""
-    if len(mine) != len(yours) or len(mine) < 2:
+    """The words that differ between two texts of the same number of words and else the same.
+
+    Where there is but one it says what is asked about, which the vector shows, unless nothing but its accents differ.
+    """
+    if len(mine) != len(yours) or (len(mine) == 1 and _unaccented(mine[0]) != _unaccented(yours[0])):
         return
     changed = [(one, other) for one, other in zip(mine, yours, strict=True) if one != other]
     if len(changed) <= max(1, len(mine) // 3):
         yield from changed
+
+
+def _unaccented(word: str) -> str:
+    """As the default model reads it."""
+    return word if word.isascii() else "".join(c for c in normalize("NFD", word) if category(c) != "Mn")
 
 
 def _alike(one: str, other: str) -> bool:
