@@ -12,6 +12,7 @@ pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.answers.checks import _rules
+from scoutcache.core.core import Clocks
 from scoutcache.errors import CacheError
 
 from .words import embed
@@ -88,6 +89,36 @@ def test_what_a_check_found_wrong_is_served_to_nobody_as_far_away(cache):
     assert {one["query"]: one["reason"][:31] for one in told if not one["serves"]} == {
         ASKED: "reported wrong for a query with"
     }
+
+
+def test_what_was_reported_wrong_is_so_for_as_long_as_its_answer_lives(fake_clock, tmp_path):
+    clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+    with Cache(directory=tmp_path, clocks=clocks) as cache:
+        cache.semantic.use(embed, "words")
+        key = cache.semantic.add(ASKED, "Paris", model="m", ttl=10)
+        assert cache.semantic.feedback(cache.semantic.get(ALIKE, model="m").hit_id, correct=False)
+        assert cache.touch(key, 100)
+        fake_clock.advance(50)
+        assert cache.semantic.get(ASKED, model="m") is not None
+        assert cache.semantic.get(ALIKE, model="m") is None
+
+
+def test_what_is_wrong_for_a_query_that_the_model_takes_for_the_same_is_right_for_its_own(tmp_path):
+    with Cache(directory=tmp_path) as cache:
+        cache.semantic.use(lambda texts: embed(["same" for _ in texts]), "one")
+        cache.semantic.add(ASKED, "Paris", model="m")
+        near = cache.semantic.get(ALIKE, model="m")
+        assert near.similarity == 1.0
+        assert cache.semantic.feedback(near.hit_id, correct=False)
+        exact = cache.semantic.get(ASKED, model="m")
+        assert exact is not None
+        assert cache.semantic.get(ALIKE, model="m") is None
+        assert cache.semantic.explain(ASKED, model="m")["exact"]
+        assert cache.semantic.feedback(exact.hit_id, correct=False)
+        assert cache.semantic.get(ASKED, model="m") is None
+        explained = cache.semantic.explain(ASKED, model="m")
+        assert (explained["serves"], explained["exact"]) == (False, False)
+        assert "reported wrong" in explained["reason"]
 
 
 def test_what_is_gone_by_then_is_no_check(cache):
