@@ -27,6 +27,7 @@ from scoutcache.patterns import Pattern
 from scoutcache.semantic.index import Candidate, Index, Place
 
 if TYPE_CHECKING:
+    from scoutcache.meaning.evidence import Evidence
     from scoutcache.meaning.verified import Figures
 
 __all__ = ["Answering", "Found", "Judged"]
@@ -111,7 +112,7 @@ class Answering(Agreement):
 
     def _exact(self, one: Asked, namespace: str, reasons: dict[Ref, str]) -> Flow[Found | None]:
         found = yield from self.read(Ref(namespace, one.key), reasons)
-        if found is None or not (yield from self._unless_reported(found, Verdict(True, 1.0, "the same query"))).serves:
+        if found is None or (yield from self.known_of(found)).wrong_itself:
             return None
         return Found(found, 1.0, True, self.hit_id(found, 1.0, one))
 
@@ -179,13 +180,17 @@ class Answering(Agreement):
 
     def _unless_reported(self, reading: Reading, verdict: Verdict) -> Flow[Verdict]:
         """*verdict*, unless the answer was reported wrong for a query that was as near."""
-        from scoutcache.answers.evidence import evidence_of
-
-        known = yield from evidence_of(self, reading.target, reading.answer.birth)
+        known = yield from self.known_of(reading)
         if verdict.similarity > known.wrong_up_to:
             return verdict
         reason = f"reported wrong for a query with similarity {known.wrong_up_to:.3f}"
         return verdict._replace(serves=False, reason=reason)
+
+    def known_of(self, reading: Reading) -> Flow[Evidence]:
+        """What was seen of the answer."""
+        from scoutcache.answers.evidence import evidence_of
+
+        return (yield from evidence_of(self, reading.target, reading.answer.birth))
 
     def _candidate(
         self, one: Asked, namespace: str, index: Index, candidate: Candidate

@@ -1,7 +1,7 @@
 """Whether two responses are the same: by equality, by a function of the user's, or by a judge who sees the query too.
 
 Rule 1: responses of `cache.llm` are compared as the caller knows them; by equality without what every answer has anew
-        (its id, its time, its tokens).
+        (`scoutcache.chat.sameness`).
 Rule 2: a function runs where it holds up no event loop: an asynchronous cache calls it in a thread.  One that is a
         coroutine function is awaited on the loop of the call.
 Rule 3: who can't judge says nothing: what a function raises is reported as trouble, and nothing is learned of it.
@@ -10,8 +10,8 @@ Rule 3: who can't judge says nothing: what a function raises is reported as trou
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from scoutcache import events
 from scoutcache.drive.blocking import running_loop
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from scoutcache.answers.answering import Answering
 
 __all__ = ["alike"]
-
-_ANEW: Final = frozenset({"id", "created", "created_at", "usage", "system_fingerprint", "service_tier", "request_id"})
 
 
 def alike(answering: Answering, query: str, one: Any, other: Any) -> Flow[bool | None]:
@@ -88,14 +86,7 @@ def _lasting(stored: Any, told: Any) -> Any:
     """What of a response stays the same when it is made again."""
     if not _is_of_llm(stored):
         return told
-    from scoutcache.chat.answers import plain
+    from scoutcache.chat.sameness import lasting, lasting_of_chunks
+    from scoutcache.chat.stored import Chunks
 
-    if isinstance(told, list):
-        return [_without(plain(one), one) for one in told]
-    return _without(plain(told), told)
-
-
-def _without(said: Any, otherwise: Any) -> Any:
-    if not isinstance(said, Mapping):
-        return otherwise
-    return {name: value for name, value in said.items() if name not in _ANEW}
+    return lasting_of_chunks(told) if isinstance(told, Chunks) else lasting(told)

@@ -29,6 +29,8 @@ def explain(
     told: dict[str, Any] = {"query": query, "scope": one.scope, "namespace": name, "policy": answering.policy,
                             "threshold": preset.threshold, "gates": list(preset.gates), "gates_off": off}  # fmt: skip
     exact = yield from answering.read(Ref(name, one.key), {})
+    if exact is not None and (yield from answering.known_of(exact)).wrong_itself:
+        exact = None
     judged: list[Judged] = []
     if len(query) <= LONGEST and answering.core.config.enabled:
         judged = yield from answering.judged(one, name, preset, count, all_=True)

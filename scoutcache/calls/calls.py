@@ -27,6 +27,9 @@ Key = str | CacheKey
 
 _LISTS: Final = frozenset({list, tuple})
 
+_OF_ANSWERS: Final = "semantic:"
+"""What the keys of answers by meaning begin with."""
+
 
 class Position(NamedTuple):
     """A moment to hand to ``set(since=…)``: when a computation outside the cache began."""
@@ -329,13 +332,20 @@ class Calls:
         fresh, began_ns = self.lifetime(ref, ttl).fresh, self.core.clocks.monotonic_ns()
         if fresh == 0:
             return (yield from self.delete(key, namespace))
-        self.core.follower.sync()  # or what was announced before it would seem to have come after
-        began = self.core.writing.moment()
-        found = yield from self._fresh(ref.key, ref.namespace)
-        touched = None if found is None else (yield from self.core.removing.touch(found, fresh, began))
+        touched = yield from self._touch(ref, fresh)
+        if touched is not None and ref.key.startswith(_OF_ANSWERS):
+            from scoutcache.meaning.scopes import evidence_key
+
+            yield from self._touch(Ref(ref.namespace, evidence_key(ref.key)), fresh)  # it lives as long as the answer
         outcome = "absent" if touched is None else "done"
         self.recording.done("touch", ref, began_ns, outcome=outcome, keygen_us=made.get(ref), ttl=touched)
         return touched is not None
+
+    def _touch(self, ref: Ref, fresh: float) -> Flow[float | None]:
+        self.core.follower.sync()  # or what was announced before it would seem to have come after
+        began = self.core.writing.moment()
+        found = yield from self._fresh(ref.key, ref.namespace)
+        return None if found is None else (yield from self.core.removing.touch(found, fresh, began))
 
     # -- removing
 

@@ -5,7 +5,7 @@ content, Bedrock's Converse; each whole or as the events of a stream.  A stream 
 Chunks that somebody else made or picked out (deltas alone: neither ``object`` nor ``finish_reason`` in any, no
 ``message_start``, no ``response.created``) say nothing of an end, and the end of the iteration is theirs.
 Of Gemini the model and the end are read, of Bedrock the end, of neither the tokens.  Anything else is an answer that
-says nothing of itself, and may be kept.
+says nothing of itself but whether it failed or was cut off, and may be kept.
 
 Not kept, by the name that is counted:
 
@@ -154,7 +154,8 @@ def outline_of_chunks(chunks: Iterable[object]) -> Outline:
 
 def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
     outline.failed |= bool(said.get("error")) or said.get("type") == "error"
-    _named(outline, said)
+    if _is_documented(said):
+        _named(outline, said)
     _used(outline, said.get("usage"))
     _end(outline, *(said.get(name) for name in ("finish_reason", "stop_reason", "stopReason", "status")))
     outline.refused |= said.get("amazon-bedrock-guardrailAction") == "INTERVENED"
@@ -170,6 +171,17 @@ def _whole(outline: Outline, said: Mapping[str, Any]) -> None:
     for item in _mappings(said.get("output")):
         for part in _mappings(item.get("content")):
             outline.refused |= part.get("type") == "refusal"
+
+
+def _is_documented(said: Mapping[str, Any]) -> bool:
+    """Has it a provider's shape?  Of another one the model may be a car's, that was asked for."""
+    return any(isinstance(said.get(name), kind) for name, kind in _MARKS)
+
+
+_MARKS: Final = (
+    *((name, list | tuple) for name in ("choices", "output", "content", "candidates", "data")),
+    ("usage", Mapping), ("object", str),
+)  # fmt: skip
 
 
 def _chunk(outline: Outline, said: Mapping[str, Any]) -> tuple[bool, bool]:

@@ -10,7 +10,8 @@ What counts as the same:
    of its bytes.  One that is named by an address counts as that address.  A text that reads like one is a text.
 5. A content that is a text, and one that is a list of that text alone; in OpenAI's responses also an input that is a
    text, and one that is a user's message with it.
-6. What has no part in the answer (``[llm] ignored_fields``: who asks, what is stored at the provider, the price tier),
+6. A class that the answer is to be read as (``response_format=Person``), by its name and its JSON schema.
+7. What has no part in the answer (``[llm] ignored_fields``: who asks, what is stored at the provider, the price tier),
    what a client leaves out by its own sign for that, and of ``extra_headers`` what is known to say nothing of the
    answer (`scoutcache.chat.headers`).
 
@@ -26,12 +27,14 @@ import hashlib
 import math
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import is_dataclass
 from enum import Enum
 from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
-from pydantic import BaseModel
+from pydantic import BaseModel, PydanticUserError, TypeAdapter
 
-from scoutcache.canonical import canonical, shown
+from scoutcache.canonical import canonical, digest, shown
 from scoutcache.chat.defaults import NULLABLE, NULLABLE_IN_MESSAGE, default_of, provider_of
 from scoutcache.chat.headers import is_harmless
 from scoutcache.chat.texts import composed
@@ -222,6 +225,8 @@ def _simple(value: object, where: Path, reading: _Reading) -> Any:
         return _text(str(value), where, reading)
     if isinstance(value, int):
         return int(value)
+    if isinstance(value, type) and (issubclass(value, BaseModel) or is_dataclass(value)):
+        return _class(value, where)
     raise InvalidKey(f"{_words(where)} is of type {type(value).__name__}, which JSON can't hold",
                      hint="a request is what is sent: text, numbers, lists and mappings; files in base64")  # fmt: skip
 
@@ -278,5 +283,22 @@ def _bytes_of(text: str, begin: int = 0) -> tuple[str, str] | None:
     return "bytes", sha.hexdigest()
 
 
+def _class(kind: type, where: Path) -> tuple[str, str, str, str]:
+    """A class that the answer is read as: its name, and a digest of the schema that is sent for it.
+
+    A tuple, as above.
+    """
+    if (known := _schemas.get(kind)) is None:
+        try:
+            known = _schemas[kind] = digest(TypeAdapter(kind).json_schema())
+        except PydanticUserError as error:
+            raise InvalidKey(f"{_words(where)} is the class {kind.__qualname__}, which has no JSON schema: "
+                             f"{error.message.partition(chr(10))[0]}") from None  # fmt: skip
+    return "class", kind.__module__, kind.__qualname__, known
+
+
+_schemas: Final[WeakKeyDictionary[type, str]] = WeakKeyDictionary()
+
+
 def _dumped(model: BaseModel) -> dict[str, Any]:
-    return model.model_dump(mode="json", by_alias=True, exclude_unset=True)
+    return model.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)

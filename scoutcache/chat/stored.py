@@ -8,16 +8,16 @@ Rule 2: bytes that were stored by something else, or by a later version, are no 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeVar
 
 from pydantic import BaseModel
 
 from scoutcache.entry import MISSING
 from scoutcache.errors import CorruptEntry, SerializationError
-from scoutcache.wire.classes import find, is_findable
+from scoutcache.wire.classes import find, is_findable, registered
 from scoutcache.wire.unknown import UnknownType
 
 __all__ = [
@@ -128,19 +128,19 @@ def packed_stream(chunks: Iterable[Any], meta: Mapping[str, Any]) -> dict[str, A
 
 def _packed(value: Any) -> list[Any]:
     """The value and the name of its class, None for what stores itself."""
-    if not isinstance(value, BaseModel):
+    if not isinstance(value, BaseModel) or registered(type(value)) is not None:
         return [value, None]
-    kind = type(value)
+    kind = _named(type(value))
     if not is_findable(kind):
         raise SerializationError(f"{kind.__name__} can't be found by its name, so it could not be rebuilt",
-                                 hint="store response.model_dump()")  # fmt: skip
-    name = [kind.__module__, kind.__qualname__]
-    data = value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
-    for build in ("validate", "construct"):
+                                 hint="define it in a module, or store response.model_dump()")  # fmt: skip
+    beside = _beside(value)
+    for build, taken in _WAYS.items():
         try:
-            if _built(kind, data, build) == value:
-                return [data, [*name, build]]
-        except ValueError:
+            body = [taken(value), [kind.__module__, kind.__qualname__, build, *([beside] if beside else [])]]
+            if _unpacked(body) == value:
+                return body
+        except (ValueError, TypeError, AttributeError):
             continue
     raise SerializationError(f"a {kind.__name__} would come back different from what it is",
                              hint="store response.model_dump()")  # fmt: skip
@@ -149,20 +149,80 @@ def _packed(value: Any) -> list[Any]:
 pack_chunk = _packed
 
 
+def _named(kind: type[BaseModel]) -> type[BaseModel]:
+    """The class that *kind* is found by: of a generic one whose parameters stand for nothing, that without them."""
+    generic = kind.__pydantic_generic_metadata__
+    origin = generic["origin"]
+    return kind if origin is None or not all(isinstance(one, TypeVar) for one in generic["args"]) else origin
+
+
+def _beside(value: BaseModel) -> dict[str, Any]:
+    """What a client notes on its models beside their fields, such as the id of the request."""
+    return {name: one for name, one in vars(value).items() if _is_beside(name) and type(one) in _NOTED}
+
+
+def _is_beside(name: object) -> bool:
+    return isinstance(name, str) and name.startswith("_") and not name.startswith("__")
+
+
+_NOTED: Final = (str, int, type(None))
+
+
+def _dumped(value: BaseModel) -> Any:
+    return value.model_dump(mode="json", by_alias=True, exclude_unset=True, warnings=False)
+
+
+def _fields(value: BaseModel) -> Any:
+    """Each by itself: what was parsed for the user is of a class that the field doesn't tell."""
+    given = {name: getattr(value, name) for name in type(value).model_fields if name in value.model_fields_set}
+    return {name: _part(one) for name, one in {**given, **(value.model_extra or {})}.items()}
+
+
+def _part(value: Any) -> list[Any]:
+    if type(value) is list:
+        return [[_part(one) for one in value], _LIST]
+    if type(value) is dict:
+        return [{name: _part(one) for name, one in value.items()}, _DICT]
+    return _packed(value)
+
+
+_LIST: Final = "list"
+_DICT: Final = "dict"
+_WAYS: Final[Mapping[str, Callable[[BaseModel], Any]]] = {"validate": _dumped, "construct": _dumped, "fields": _fields}
+"""How a model may be taken apart, by the way in which it is built again."""
+
+
+_construct: Final = vars(BaseModel)["model_construct"].__func__
+"""Pydantic's own: that of a client would look into what is whole."""
+
+
 def _built(kind: type[BaseModel], data: Any, how: str) -> BaseModel:
     # Clients make their models without checks, since a provider may say more than they know; theirs does so all the way
     # down, pydantic's own for the outermost only.
-    return kind.model_validate(data) if how == "validate" else kind.model_construct(**data)
+    if how == "validate":
+        return kind.model_validate(data)
+    if how == "fields":
+        parts = {name: _unpacked(part) for name, part in data.items()}
+        made: BaseModel = _construct(kind, **parts)
+        return made
+    return kind.model_construct(**data)
 
 
 def _unpacked(body: Any) -> Any:
     data, name = body
     if name is None:
         return data
+    if name == _LIST:
+        return [_unpacked(one) for one in data]
+    if name == _DICT:
+        return {key: _unpacked(one) for key, one in data.items()}
     kind = find(name[0], name[1])
     if not issubclass(kind, BaseModel):
         raise UnknownType(f"{name[0]}.{name[1]} is no model of pydantic in this process")
-    return _built(kind, data, name[2])
+    made = _built(kind, data, name[2])
+    for beside in name[3:]:
+        vars(made).update((key, one) for key, one in beside.items() if _is_beside(key))
+    return made
 
 
 def unpacked(stored: Any) -> Any:
@@ -174,7 +234,7 @@ def unpacked(stored: Any) -> Any:
         raise CorruptEntry("that is no answer of a model")
     try:
         return _unpacked(stored["whole"]) if "whole" in stored else Chunks(map(_unpacked, stored["chunks"]))
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptEntry(f"that is no answer of a model: {type(error).__name__}") from None
 
 

@@ -10,8 +10,8 @@ Rules.
    goes through untouched, and so does everything once the cache is closed.
 2. What is sampled at a temperature other than 0, or an unnamed one, passes the cache by, logged as ``bypassed``, unless
    *any_temperature*: nobody asked for a cache here.  So do requests with the header ``X-Scoutcache: bypass``, which is
-   not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; conversations that the provider
-   keeps, for their state is not in the request; and all while the cache is switched off.
+   not sent on, or ``Cache-Control: no-store`` or ``no-cache``; work in the background; conversations and containers
+   that the provider keeps, for their state is not in the request; and all while the cache is switched off.
 3. The key is the host, the path, the request in its canonical form, and the headers by rule 4.  Defaults are left out
    only for the providers' own hosts.
 4. Who asks, and for whom, is part of the key by a digest of all headers of the request, cookies too, but those that are
@@ -139,7 +139,7 @@ class _Transport:
         return Wanted(question, bypass or not config.enabled or not self._may_be_kept(operation, body))
 
     def _may_be_kept(self, operation: str, body: Mapping[str, Any]) -> bool:
-        if body.get("background") is True or body.get("conversation") is not None:
+        if body.get("background") is True or _stands_on_kept_state(body):
             return False
         temperature = body.get("temperature")
         settled = isinstance(temperature, int | float) and not isinstance(temperature, bool) and temperature == 0
@@ -149,6 +149,27 @@ class _Transport:
         making = Making(self._flows, wanted.question, self._details, None)
         making.bypassed = wanted.bypass  # a cache that is switched off doesn't ask for the condition
         return making, self._how._replace(condition=(lambda: False) if wanted.bypass else None)
+
+
+def _stands_on_kept_state(body: Mapping[str, Any]) -> bool:
+    """Does the answer depend on what the provider keeps, and other requests change?
+
+    That is a conversation, or a container with its files, named for the request or for one of its tools.
+    """
+    tools = body.get("tools")
+    return body.get("conversation") is not None or any(
+        _names_container(one) for one in (body, *(tools if isinstance(tools, list) else ()))
+    )
+
+
+def _names_container(asked: Any) -> bool:
+    if not isinstance(asked, Mapping):
+        return False
+    container, environment = asked.get("container"), asked.get("environment")
+    inside = container.get("id") if isinstance(container, Mapping) else container
+    if isinstance(environment, Mapping):
+        inside = inside or environment.get("container_id")
+    return isinstance(inside, str)
 
 
 class CachingTransport(_Transport):

@@ -15,8 +15,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Final, NamedTuple
+from unicodedata import category, normalize
 
 from scoutcache.meaning.lexicon import EXCLUSIVE, FUNCTION, NEGATIONS, OPPOSITES, SYNONYMS, TURNING
 from scoutcache.meaning.quantities import NUMBERS
@@ -91,13 +92,16 @@ _DENYING: Final = ("un", "in", "im", "il", "ir", "dis", "non", "de", "anti", "mi
 
 
 def _denial(word: str, yours: frozenset[str]) -> str | None:
-    """The word of *yours* that is *word* with a prefix that denies it, or without one."""
+    """The word of *yours* that is *word* with a prefix or an ending that denies it, or without one."""
     for prefix in _DENYING:
         if len(word) > 3 and prefix + word in yours:
             return prefix + word
         bare = word.removeprefix(prefix)
         if bare != word and len(bare) > 3 and bare in yours:
             return bare
+    for ending, denied in (("ful", "less"), ("less", "ful")):
+        if word.endswith(ending) and (other := word.removesuffix(ending) + denied) in yours:
+            return other
     return None
 
 
@@ -117,13 +121,22 @@ def _missing(names: frozenset[str], there: Wording) -> list[str]:
     left = (
         name
         for name in sorted(missing)
-        if not (_stands(name, words, there) or name.lower() in runs or name in begun or _continues(name, there.names))
+        if not (_stands(name, words, there) or name.lower() in runs
+                or (not _counts(name) and (name in begun or _continues(name, there.names))))
     )
     return list(islice(left, _FEW + 1))
 
 
 _LONGEST: Final = 40
 """Letters of a name that are compared with the beginnings of others."""
+
+
+def _counts(name: str) -> bool:
+    """Is it a Roman number?  VII begins VIII and is another."""
+    return _ROMAN.fullmatch(name) is not None
+
+
+_ROMAN: Final = re.compile("(?=.)(?:x{0,3})(?:i[xv]|v?i{0,3})")
 
 
 def _stands(name: str, words: frozenset[str], there: Wording) -> bool:
@@ -140,7 +153,10 @@ def _continues(name: str, names: frozenset[str]) -> bool:
 
 
 def _order(here: Wording, there: Wording) -> str | None:
-    """What both say of the subject comes in the same order, where they are made of nearly the same words."""
+    """What both say of the subject comes in the same order, where they are made of nearly the same words.
+
+    My manager's manager is not my manager.
+    """
     if here.signs != there.signs and sorted(here.signs) == sorted(there.signs):
         return next(f"{one} / {other}" for one, other in zip(here.signs, there.signs, strict=True) if one != other)
     if (here.is_long or there.is_long) and sorted(here.content) == sorted(there.content):
@@ -150,10 +166,17 @@ def _order(here: Wording, there: Wording) -> str | None:
         return passive
     mine, yours = dict.fromkeys(here.content), dict.fromkeys(there.content)
     common = mine.keys() & yours.keys()
+    if (first := _own(here.words)) != (second := _own(there.words)):
+        return f"{_said(first)} / {_said(second)}"
     if len(common) < max(2, _OVERLAP * max(len(mine), len(yours))):
         return None
     first, second = [word for word in mine if word in common], [word for word in yours if word in common]
     return next((f"{one} / {other}" for one, other in zip(first, second, strict=True) if one != other), None)
+
+
+def _own(words: Sequence[str]) -> list[str]:
+    """Whose own kind is spoken of: the manager's manager."""
+    return [one for one, two in pairwise(words) if one.endswith("'s") and stem(one) == stem(two)]
 
 
 _OVERLAP: Final = 0.8
@@ -211,12 +234,20 @@ def _turns(one: str, other: str) -> bool:
 
 
 def _replaced(mine: Sequence[str], yours: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The words that differ between two texts of the same number of words and else the same."""
-    if len(mine) != len(yours) or len(mine) < 2:
+    """The words that differ between two texts of the same number of words and else the same.
+
+    Where there is but one it says what is asked about, which the vector shows, unless nothing but its accents differ.
+    """
+    if len(mine) != len(yours) or (len(mine) == 1 and _unaccented(mine[0]) != _unaccented(yours[0])):
         return
     changed = [(one, other) for one, other in zip(mine, yours, strict=True) if one != other]
     if len(changed) <= max(1, len(mine) // 3):
         yield from changed
+
+
+def _unaccented(word: str) -> str:
+    """As the default model reads it."""
+    return word if word.isascii() else "".join(c for c in normalize("NFD", word) if category(c) != "Mn")
 
 
 def _alike(one: str, other: str) -> bool:

@@ -153,7 +153,7 @@ _OPPOSITES: Final = """
     strong | weak
     rich | poor
     full | empty
-    expensive | cheap
+    expensive | cheap cheapest
     public | private
     domestic | foreign international
     local | global remote
@@ -309,8 +309,27 @@ TURNING: Final = frozenset(_groups("""
     does did
     have had
     has had
+    a desde
+    para desde
+    hacia desde
+    pour depuis
+    vers depuis
+    à depuis
+    per da
+    a da
+    para de
+    nach von
+    nach aus
+    zu von
+    naar van
+    naar vanuit
+    till från
+    til fra
+    do od
+    do z
 """))
-"""Pairs of words that turn a sentence round, or put it in another time, where one stands in the other's place."""
+"""Pairs of words that turn a sentence round, or put it in another time, where one stands in the other's place.  From
+and to in other languages too."""
 
 POLITE: Final = _words("please kindly thanks hi hello hey bitte danke hallo merci bonjour gracias hola")
 """What says nothing where a text begins or ends with it."""

@@ -3,7 +3,7 @@
 Rule 1: a comma groups thousands only before exactly three digits, and never behind a leading zero; else one comma is a
         decimal comma, and several part numbers of a list.  Nothing is rounded: 3.1 and 3.10 are two versions.
 Rule 2: an operator counts where it stands between operands; a hyphen, a slash and a per cent sign between words don't,
-        for there they are punctuation.
+        for there they are punctuation.  An option of a command (-v, +x, --hard) counts as it is written.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import unicodedata
 from itertools import pairwise
 from typing import Final
 
-from scoutcache.meaning.quantities import NUMBERS, UNITS
+from scoutcache.meaning.quantities import CASED, NUMBERS, UNITS
 
 __all__ = ["KIN", "numbers", "operators", "plain"]
 
@@ -94,7 +94,7 @@ def _unit(text: str, start: int, end: int) -> str:
     if before in {"$", "€", "£"}:
         return f" {UNITS[before]}"
     behind = _BEHIND.match(text, end)
-    unit = UNITS.get(behind[1].lower()) if behind is not None else None
+    unit = None if behind is None else CASED.get(behind[1]) or UNITS.get(behind[1].lower())
     return "" if unit is None else f" {unit}"
 
 
@@ -107,8 +107,11 @@ def operators(text: str) -> tuple[str, ...]:
     found = list(_OPERATOR.finditer(text))
     if len(found) > _MANY:
         return tuple(one[0] for one in found)
-    return tuple(_cut(one[0]) for one in found if _stands_between(text, one.start(), one.end()))
+    between = [_cut(one[0]) for one in found if _stands_between(text, one.start(), one.end())]
+    return (*between, *_OPTION.findall(text))
 
+
+_OPTION: Final = re.compile(r"(?<![^\s(\[{`'\"])(?:[+-][A-Za-z]{1,3}|--[a-z][\w-]*)(?![\w-])")
 
 _MANY: Final = 500
 """More signs than that are no prose, and all count."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-__all__ = ["NUMBERS", "UNITS"]
+__all__ = ["CASED", "NUMBERS", "UNITS"]
 
 
 def _named(text: str) -> dict[str, str]:
@@ -56,6 +56,17 @@ UNITS: Final = _named("""
     px: px pixel pixels
 """)
 """What stands behind a number, by each way of writing it."""
+
+def _cased() -> dict[str, str]:
+    bits = {f"{size}b": f"{size.lower()}bit" for size in "KMGT"}
+    rates = {f"{size}{unit}ps": f"{size.lower()}{unit}ps" for size in "kKMGT" for unit in "bB"}
+    watts = {f"{size}{unit}": f"{size}{unit}" for size in "mM" for unit in ("W", "Wh", "Hz", "V", "A", "J", "Pa")}
+    return {**bits, **rates, **watts}
+
+
+CASED: Final = _cased()
+"""Units that are others in other letters, by how those write them who know: Mb and MB, mW and MW.  MB in small letters
+is MB to most."""
 
 NUMBERS: Final = _named("""
     2: two twice

@@ -102,6 +102,12 @@ def test_what_is_no_good_answer_has_a_fault(answer, fault):
         assert outline_of(answer).fault(asked, keep=[fault]) is None
 
 
+def test_a_model_that_was_asked_for_is_not_the_one_that_answered():
+    """What was read out of a text, say: an answer of no provider's shape."""
+    outline = outline_of({"id": "VIN1", "model": "Corolla", "year": 2020})
+    assert (outline.model, outline.request_id, outline.fault("gpt-4o")) == (None, None, None)
+
+
 def test_the_worst_fault_is_told_and_keeping_one_keeps_no_other():
     both = outline_of(chat("length", model="gpt-4o-mini"))
     assert both.fault("gpt-4o") == "truncated"

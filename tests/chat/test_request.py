@@ -7,13 +7,15 @@ import copy
 import json
 import math
 import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
 
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, create_model
 
 from scoutcache.chat.defaults import DEFAULTS
 from scoutcache.chat.request import MAX_CHARACTERS, canonical_request, normalised, request_digest
@@ -276,6 +278,46 @@ def test_models_of_pydantic_and_enums_stand_for_their_data():
     said = Message(role="user", content="hello")
     assert digest({**ASK, "messages": [said]}) == digest(ASK)
     assert normalised({"a": Colour.RED}) == {"a": "red"}
+
+
+class Person(BaseModel):
+    name: str
+
+
+@dataclass
+class Place:
+    name: str
+
+
+def _another(kind: type, called: str = "Person") -> type[BaseModel]:
+    return create_model(called, __module__=__name__, name=(kind, ...))
+
+
+def test_a_class_that_the_answer_is_read_as_parts_answers_by_its_name_and_its_schema():
+    digests = {
+        digest({"model": "gpt-4o", "response_format": shape})
+        for shape in (Person, Place, _another(int), _another(str, "Someone"), {"type": "text"},
+                      Person.model_json_schema(), ["class", __name__, "Person", ""])
+    }  # fmt: skip
+    assert len(digests) == 7
+    assert digest({"response_format": Person}) == digest({"response_format": _another(str)})
+
+
+def test_a_class_without_a_schema_is_refused_by_name():
+    class Strange(BaseModel):
+        model_config = ConfigDict(arbitrary_types_allowed=True)
+        of: object
+        call: Callable[[], int]
+
+    with pytest.raises(InvalidKey, match=r"request\['response_format'\] is the class .*Strange, which has no"):
+        digest({"response_format": Strange})
+
+
+def test_an_answer_that_was_parsed_may_stand_in_a_request(recwarn):
+    parsed = pytest.importorskip("openai.types.chat.parsed_chat_completion", reason="needs the client of OpenAI")
+    said = parsed.ParsedChatCompletionMessage.construct(role="assistant", content="{}", parsed=Person(name="Ann"))
+    assert digest({"messages": [said]}) == digest({"messages": [said.model_dump(exclude_unset=True, warnings=False)]})
+    assert not recwarn.list
 
 
 def test_what_a_client_leaves_out_is_left_out():

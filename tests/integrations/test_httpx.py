@@ -230,7 +230,12 @@ def test_another_host_or_query_is_another_question(connect, models):
 @pytest.mark.parametrize(
     ("more", "calls"),
     [({}, 1), ({"temperature": 0.0}, 1), ({"temperature": 0.7}, 2), ({"temperature": None}, 2),
-     ({"temperature": False}, 2), ({"background": True}, 2), ({"conversation": "conv_1"}, 2)],
+     ({"temperature": False}, 2), ({"background": True}, 2), ({"conversation": "conv_1"}, 2),
+     ({"container": "container_1"}, 2), ({"container": {"id": "container_1", "skills": []}}, 2),
+     ({"container": {"skills": []}}, 1), ({"container": {"id": None}}, 1),
+     ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, 2),
+     ({"tools": [{"type": "code_interpreter", "container": {"type": "auto"}}, 3]}, 1),
+     ({"tools": [{"type": "shell", "environment": {"type": "container_reference", "container_id": "cntr_1"}}]}, 2)],
 )  # fmt: skip
 def test_what_is_sampled_or_kept_at_the_provider_passes_the_cache_by(connect, models, more, calls):
     sent = connect()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Generic, TypeVar
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, Field
 
+from scoutcache import register_type
 from scoutcache.chat.stored import Chunks, is_stream, pack_chunk, packed, packed_stream, unpacked
 from scoutcache.errors import CorruptEntry, SerializationError
 from scoutcache.wire.unknown import UnknownType
@@ -32,6 +35,80 @@ def test_a_model_of_pydantic_comes_back_as_it_was(llm):
     found = llm.get(ASK)
     assert (type(found), found) == (Said, said)
     assert found.model_fields_set == said.model_fields_set
+
+
+class Person(BaseModel):
+    name: str
+    born: date
+
+
+@dataclass(frozen=True)
+class Point:
+    x: int
+
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Part(BaseModel, Generic[T]):
+    model_config = ConfigDict(extra="allow")
+
+    parsed: T | None = None
+    n: int = 0
+
+
+class Parsed(BaseModel, Generic[T]):
+    parts: list[Part[T]]
+
+
+@pytest.mark.parametrize("parsed", [Person(name="Ann", born=date(2000, 1, 2)), [Person(name="A", born=date.min)],
+                                    {"a": Person(name="A", born=date.max)}, Point(3), {"name": "Ann"}])  # fmt: skip
+def test_what_was_parsed_for_the_user_comes_back_in_the_users_class(llm, parsed):
+    """As clients give it, in a class whose parameter stands for nothing."""
+    part = Part[U].model_construct(parsed=parsed, more=Person(name="", born=date.max))
+    said = Parsed[U].model_construct(parts=[part])
+    llm.get_or_call(ASK, lambda: said)
+    found = llm.get(ASK)
+    assert found == said
+    assert isinstance(found, Parsed)
+    assert type(found.parts[0].parsed) is type(parsed)
+    assert found.parts[0].model_fields_set == part.model_fields_set
+
+
+def test_a_class_made_for_a_type_is_not_taken_for_another(llm):
+    llm.get_or_call(ASK, lambda: Part[int](parsed=1))
+    assert llm.get(ASK) is None
+
+
+def test_what_openais_client_parses_is_kept(llm):
+    pytest.importorskip("openai", reason="needs the client of OpenAI")
+    from openai.lib._parsing import parse_chat_completion
+    from openai.types.chat import ChatCompletion
+
+    whole = ChatCompletion.construct(**answer('{"name": "Ann", "born": "2000-01-02"}'))
+    parsed = parse_chat_completion(response_format=Person, input_tools=[], chat_completion=whole)
+    llm.get_or_call({**ASK, "response_format": Person}, lambda: parsed)
+    found = llm.get({**ASK, "response_format": Person})
+    assert found == parsed
+    assert found.choices[0].message.parsed == Person(name="Ann", born=date(2000, 1, 2))
+
+
+def test_what_a_client_notes_on_its_answer_comes_back(llm):
+    types = pytest.importorskip("openai.types.chat", reason="needs the client of OpenAI")
+    whole = types.ChatCompletion.construct(**answer())
+    whole._request_id = "req-7"
+    llm.set(ASK, whole)
+    assert llm.get(ASK)._request_id == "req-7"
+
+
+def test_what_the_user_taught_the_cache_is_stored_so(llm):
+    class Local(BaseModel):
+        text: str
+
+    register_type(Local, lambda one: one.text, lambda text: Local(text=text))
+    llm.set(ASK, Local(text="x"))
+    assert llm.get(ASK) == Local(text="x")
 
 
 def test_where_its_class_is_not_known_the_model_is_asked_anew(llm, monkeypatch):
@@ -104,7 +181,9 @@ def test_whatever_is_unpacked_is_an_answer_or_none(stored):
 
 
 @pytest.mark.parametrize("name", [["os", "system", "validate"], ["subprocess", "Popen", "construct"],
-                                  ["builtins", "eval", "validate"], [__name__, "Model", "x"]])  # fmt: skip
+                                  ["builtins", "eval", "validate"], ["os", "system", "fields"],
+                                  [__name__, "Model", "x"], [__name__, "Said", "fields", {"__class__": 1}],
+                                  [__name__, "Said", "construct", 3]])  # fmt: skip
 def test_a_stored_name_runs_nothing(name):
     with pytest.raises((CorruptEntry, UnknownType)):
         unpacked({"llm": 1, "whole": ["echo hacked", name], "meta": {}})

@@ -103,6 +103,10 @@ def test_evidence_is_of_one_answer_counted_once_and_bounded():
         for at in range(MOST):
             known = known.with_(Observation(0.5, True, str(at)))
     assert len(known.seen) == MOST
+    known = known.with_(Observation(0.9, False, "w"))
+    for at in range(2 * MOST):
+        known = known.with_(Observation(0.95, True, f"praise {at}")).with_(Observation(0.3, False, f"far {at}"))
+    assert (len(known.seen), known.wrong_up_to) == (MOST, 0.9)
     for seen in ("x", 7, [[2.0, True, "m"], 7], [[0.5, "yes", "m"]]):
         assert read_evidence({"v": 1, "birth": "b", "seen": seen}, "b").seen == ()
     for stranger in (None, 3, {"birth": "b"}):

@@ -12,6 +12,7 @@ pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic
 
 from scoutcache import AsyncCache, Cache
 from scoutcache.answers.checks import _rules
+from scoutcache.core.core import Clocks
 from scoutcache.errors import CacheError
 
 from .words import embed
@@ -88,6 +89,36 @@ def test_what_a_check_found_wrong_is_served_to_nobody_as_far_away(cache):
     assert {one["query"]: one["reason"][:31] for one in told if not one["serves"]} == {
         ASKED: "reported wrong for a query with"
     }
+
+
+def test_what_was_reported_wrong_is_so_for_as_long_as_its_answer_lives(fake_clock, tmp_path):
+    clocks = Clocks(fake_clock.wall, fake_clock.monotonic, fake_clock.monotonic_ns, ticking=False)
+    with Cache(directory=tmp_path, clocks=clocks) as cache:
+        cache.semantic.use(embed, "words")
+        key = cache.semantic.add(ASKED, "Paris", model="m", ttl=10)
+        assert cache.semantic.feedback(cache.semantic.get(ALIKE, model="m").hit_id, correct=False)
+        assert cache.touch(key, 100)
+        fake_clock.advance(50)
+        assert cache.semantic.get(ASKED, model="m") is not None
+        assert cache.semantic.get(ALIKE, model="m") is None
+
+
+def test_what_is_wrong_for_a_query_that_the_model_takes_for_the_same_is_right_for_its_own(tmp_path):
+    with Cache(directory=tmp_path) as cache:
+        cache.semantic.use(lambda texts: embed(["same" for _ in texts]), "one")
+        cache.semantic.add(ASKED, "Paris", model="m")
+        near = cache.semantic.get(ALIKE, model="m")
+        assert near.similarity == 1.0
+        assert cache.semantic.feedback(near.hit_id, correct=False)
+        exact = cache.semantic.get(ASKED, model="m")
+        assert exact is not None
+        assert cache.semantic.get(ALIKE, model="m") is None
+        assert cache.semantic.explain(ASKED, model="m")["exact"]
+        assert cache.semantic.feedback(exact.hit_id, correct=False)
+        assert cache.semantic.get(ASKED, model="m") is None
+        explained = cache.semantic.explain(ASKED, model="m")
+        assert (explained["serves"], explained["exact"]) == (False, False)
+        assert "reported wrong" in explained["reason"]
 
 
 def test_what_is_gone_by_then_is_no_check(cache):
@@ -203,6 +234,21 @@ def test_answers_of_models_are_compared_without_what_each_has_anew(tmp_path):
             cache.llm.get_or_call(request(question), lambda t=text, n=number: answer(t, n), semantic=True)
         stats = cache.semantic.stats()
         assert (stats["checked"], stats["checked_wrong"]) == (2, 1)
+
+
+def test_ids_within_an_answer_make_it_no_other_one_and_an_id_that_was_asked_for_does(tmp_path):
+    def response(number):
+        return {"id": f"r-{number}", "object": "response", "status": "completed", "model": "m", "created_at": number,
+                "output": [{"type": "message", "id": f"m-{number}",
+                            "content": [{"type": "output_text", "text": "Paris"}]}]}  # fmt: skip
+
+    with Cache(directory=tmp_path, semantic={"check_share": 1.0}) as cache:
+        cache.semantic.use(embed, "words")
+        for operation, answer, wrong in (("qa", response, 0), ("qa of ids", lambda number: {"id": number}, 1)):
+            for number, text in enumerate((ASKED, ALIKE)):
+                asked = {"text": text, "operation": operation, "semantic": True}
+                cache.llm.get_or_call(call=lambda n=number, make=answer: make(n), **asked)
+            assert cache.semantic.stats()["checked_wrong"] == wrong
 
 
 @pytest.mark.parametrize("value", [None, 3, {}, {"v": 1}, {"v": 1, "rules": []}, {"v": 1, "rules": {"a": [1, 2]}},
