@@ -44,7 +44,7 @@ from scoutcache.server.layout import Layout
 from scoutcache.server.nodes import Breakers
 from scoutcache.server.replicas import AsyncSplit, Split
 from scoutcache.tiers.base import Tier
-from scoutcache.tiers.disk.holder import DiskHolder, heard_before, machine_of
+from scoutcache.tiers.disk.holder import Before, DiskHolder, heard_before, machine_of
 from scoutcache.tiers.redis import RedisTier
 
 if TYPE_CHECKING:
@@ -88,8 +88,9 @@ class Remote:
         self._breakers = Breakers(self.breaker, self._breaker)
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
         self.conduit = self._for_threads()
+        known, name = self._heard_before or (None, b"")
         self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
-                                     known=self._heard_before, beside=neighbours)  # fmt: skip
+                                     known=known, name=name, beside=neighbours)  # fmt: skip
         self.tier: RedisTier | None = None
         self.disk: DiskHolder | None = None
         self._doubts: Sequence[Doubt] = ()
@@ -183,10 +184,10 @@ class Remote:
         _log.warning("%s came back with less than it had taken: %s", self.breaker.server, follows)
 
     def _end_all(self) -> None:
-        """End whatever stands on the server: what of it was invalidated nobody knows."""
+        """End whatever stands on the server, and what others remember of it: what was invalidated nobody knows."""
         assert self.tier is not None
         self.tier.drop_versions()
-        self._follower.drop()
+        perform(self.channel.end_all(), self.conduit)
         self._owed.shut = self._is_outdated = False
 
     def sure(self) -> bool:
@@ -211,12 +212,14 @@ class Remote:
         self._entrusted.restart(threading.Lock())
 
     def _heard(self) -> None:
-        if self._is_outdated:
-            self._end_all()
-        self._follower.sync()
+        try:
+            if self._is_outdated:
+                self._end_all()
+        finally:
+            self._follower.sync()
         # A server that never answered, its name misspelt perhaps, is no reason to remove anything.
         if self.disk is not None and self.channel.opened:
-            self.disk.work(lambda: id_text(self._follower.seen).encode())
+            self.disk.work(lambda: Before(id_text(self._follower.seen).encode(), self.channel.name))
 
     def _turn(self, answers: bool) -> None:
         """About twice a second: is what this machine keeps too old to be served without the server?"""
