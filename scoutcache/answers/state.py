@@ -5,7 +5,7 @@ Rule 2: entries that lie in this process's memory alone have an index of their o
         other processes keep in the directory is not for them, nor the other way round.
         Where a policy keeps entries off the disk, so is what leads to them: their index lies in memory.
 Rule 3: where a server is shared, what other machines write is heard of in their announcements and added here; after a
-        gap in those everything is compared once (`heard`).
+        gap in those everything is compared once (`heard`), as it is where they wrote much and nobody asked.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Served", "State", "state_of"]
 
 _SERVED: Final = 4096
+_MANY: Final = 10_000
+"""Keys that others wrote and nobody has asked for: those of more are compared with all entries instead."""
 
 
 class Served(NamedTuple):
@@ -174,16 +176,20 @@ class _Heard:
         self._core = weakref.ref(core)
         self._keys: dict[str, list[str]] = {}
         self._compared: set[str] = set()
-        """The namespaces that were compared since the last gap."""
+        """The namespaces that were compared since the last gap: of others nothing need be noted."""
 
     def apply(self, message: Message) -> None:
         """Note the keys of answers that another machine wrote."""
         core = self._core()
         if core is None or message.kind != "written" or _machine(message.source) == _machine(core.world.source):
             return
-        keys = [key for key in message.names if places_of(key) is not None and not is_here(key)]
-        if keys:
-            self._keys.setdefault(message.namespace, []).extend(keys)
+        if message.namespace not in self._compared:
+            return
+        noted = self._keys.setdefault(message.namespace, [])
+        noted += [key for key in message.names if places_of(key) is not None and not is_here(key)]
+        if len(noted) > _MANY:
+            self._compared.discard(message.namespace)
+            noted.clear()
 
     def drop(self) -> None:
         """There was a gap."""
@@ -193,9 +199,11 @@ class _Heard:
         """The keys that were noted, None after a gap."""
         if namespace not in self._compared:
             self._compared.add(namespace)
-            self._keys.pop(namespace, None)
             return None
-        return self._keys.pop(namespace, [])
+        noted = self._keys.get(namespace, [])
+        taken = noted[:]
+        del noted[: len(taken)]  # in place: more may be coming
+        return taken
 
 
 def _machine(source: str) -> str:

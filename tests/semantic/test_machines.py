@@ -7,6 +7,7 @@ import pytest
 pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic]'")
 
 from scoutcache import Cache
+from scoutcache.answers import state
 from scoutcache.meaning.scopes import places_of
 from scoutcache.semantic.index import Place
 
@@ -64,3 +65,30 @@ def test_what_a_process_died_over_is_not_taken_for_gone_while_the_server_is_away
         server.resume()
         until(lambda: cache.health()["healthy"], "the server is back")
         assert cache.semantic.get("What is the answer?", model="m").response == 42
+
+
+def noted(cache):
+    return cache.semantic._flows.state._heard._keys
+
+
+def test_what_nobody_asks_for_is_not_noted(machine, until):
+    """A process may never ask for what others answer in a namespace of theirs."""
+    one, other = machine("one"), machine("other")
+    assert other.semantic.get("what is the answer", model="m") is None
+    one.semantic.add("what is the answer", 42, model="m", namespace="theirs")
+    one.semantic.add("what is the answer", 42, model="m")
+    until(lambda: noted(other).get("default"), "it has heard")
+    assert "theirs" not in noted(other)
+    assert other.semantic.get("What is the answer?", model="m", namespace="theirs").response == 42
+    assert other.semantic.get("What is the answer?", model="m").response == 42
+
+
+def test_of_much_that_nobody_asked_for_the_names_are_not_kept(machine, until, monkeypatch):
+    monkeypatch.setattr(state, "_MANY", 2)
+    one, other = machine("one"), machine("other")
+    assert other.semantic.get("what is the answer", model="m") is None
+    for number in range(3):
+        one.semantic.add(f"what is the answer {number}", number, model="m")
+    until(lambda: other._core.journal.heard() == one._core.journal.heard(), "it has heard")
+    until(lambda: noted(other) == {"default": []}, "and forgotten")
+    assert other.semantic.get("What is the answer 1", model="m").response == 1

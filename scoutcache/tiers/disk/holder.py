@@ -110,8 +110,9 @@ class DiskHolder:
         with self._lock:
             self._pending.append(message)
             self._named.add(message)
-            if len(self._pending) > MANY:
+            if len(self._pending) > MANY:  # as everything goes, what they are need not be kept
                 self._drops += 1
+                self._pending, self._named = [], _Named([])
 
     def drop(self) -> None:
         """Everything is to be removed: a message was missed."""
@@ -138,7 +139,7 @@ class DiskHolder:
         else:
             self._remove_named(messages)
         with self._lock:
-            del self._pending[: len(messages)]
+            del self._pending[: len(messages)]  # perhaps of others, where these gave way to one more drop
             self._named = _Named(self._pending)  # who asks the old one meanwhile believes less, not more
             self._drops -= drops
 

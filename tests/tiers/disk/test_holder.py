@@ -8,6 +8,8 @@ import pytest
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
+from scoutcache.errors import TierUnavailable
+from scoutcache.tiers.disk import holder as noting
 from scoutcache.tiers.disk.holder import Before, DiskHolder
 
 MANY = 2000
@@ -99,5 +101,28 @@ def test_what_was_missed_while_everything_is_removed_is_to_be_removed_again(hold
     monkeypatch.undo()
     assert covered(holder, "k") == ["k"]
     holder.work(lambda: Before(b"1-2", b"name"))
+    assert not holder
+    assert not list(disk.scan(None))
+
+
+def test_while_nothing_can_be_removed_no_more_is_kept_than_matters(holder, disk, put, monkeypatch):
+    """On a disk that takes no writes others may invalidate for hours."""
+
+    def refuse(*_):
+        raise TierUnavailable("disk", "read-only")
+
+    monkeypatch.setattr(noting, "MANY", MANY)
+    monkeypatch.setattr(disk, "clear", refuse)
+    monkeypatch.setattr(disk, "remove", refuse)
+    put(disk, "k", 1)
+    for number in range(3 * MANY):
+        holder.apply(message("key", f"k{number}"))
+        if number % MANY == 0:
+            with pytest.raises(TierUnavailable):
+                holder.work(lambda: Before(b"1-1", b"name"))
+    assert len(holder._pending) <= MANY
+    assert covered(holder, "k", "k0") == ["k", "k0"]
+    monkeypatch.undo()
+    holder.work(lambda: Before(b"1-1", b"name"))
     assert not holder
     assert not list(disk.scan(None))
