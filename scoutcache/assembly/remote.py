@@ -175,7 +175,7 @@ class Remote:
 
     def _distrust(self, lost: Sequence[Message] | None) -> None:
         """The server has *lost* what it had done: that is owed to it; where it is unknown or much, everything ends."""
-        if lost is not None and sum(len(message.names) + 1 for message in lost) <= _REDONE:
+        if lost is not None and _are_few(lost):
             self._entrusted.lost(lost)
             follows = "what was changed since is invalidated"
         else:
@@ -429,6 +429,16 @@ class Together:
         """End, first who may be changing something; idempotent."""
         self._foreign.close()
         self._listener.close()
+
+
+def _are_few(lost: Sequence[Message]) -> bool:
+    """Do they name no more than can be invalidated again?  Most names come twice, as what begins and what is over."""
+    names = set[tuple[str, str]]()
+    for message in lost:
+        names.update([(message.namespace, name) for name in message.names])
+        if len(names) > _REDONE:
+            return False
+    return True
 
 
 def _name_in(source: str) -> str:

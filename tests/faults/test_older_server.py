@@ -152,3 +152,14 @@ def test_who_goes_on_hears_that_everything_ended(opened, server, until, tmp_path
     assert second.get("k") == 3
     assert second.set("k", 4)
     until(lambda: far.get("k") == 4, "and the other way round")
+
+
+def test_each_name_counts_once_of_all_that_was_said_of_it(opened, server, until):
+    """A removal is said when it begins and when it is over: of many that are too many by half everything would end."""
+    one, keys = opened(), [f"k{number}" for number in range(600)]
+    one.set_many(dict.fromkeys(keys, "old"))
+    one.set("other", "kept")
+    back = goes_back(server, lambda: [one.delete(key) for key in keys])
+    until(lambda: int(one._core.journal.heard().split(b"-")[0]) >= int(back * 1000), "it has heard")
+    until(lambda: not one._core.world.untold and not opened().get_many(keys), "it is made good")
+    assert one.get("other") == "kept"
