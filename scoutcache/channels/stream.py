@@ -89,8 +89,7 @@ class StreamChannel(Heard, Placeless):
         newest = last[0][0] if last else b"0-0"
         is_same = yield from self._is_named(name)
         if is_same:
-            with self._lock:
-                self._look_back(newest)
+            self.look_back(newest)
         if known is None or not is_same or position_of(known) > position_of(newest):
             known = newest
         (entries,) = yield from replies(("XREVRANGE", self.layout.events, known, "-", "COUNT", _BACK))
@@ -148,8 +147,7 @@ class StreamChannel(Heard, Placeless):
                 self._gap(newest, position_of(newest) + 1)
         elif parts_of(newest) < parts_of(heard):
             if is_same:
-                with self._lock:
-                    self._look_back(newest)
+                self.look_back(newest)
             yield from self._begin_anew()
         elif there == [0]:
             yield from self.lose(self.layout.positions[0])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 
 import pytest
@@ -163,3 +164,29 @@ def test_each_name_counts_once_of_all_that_was_said_of_it(opened, server, until)
     until(lambda: int(one._core.journal.heard().split(b"-")[0]) >= int(back * 1000), "it has heard")
     until(lambda: not one._core.world.untold and not opened().get_many(keys), "it is made good")
     assert one.get("other") == "kept"
+
+
+class Asking(logging.Handler):
+    """Asks the cache whether it has told of this lately."""
+
+    def __init__(self, cache):
+        super().__init__()
+        self.cache, self.told = cache, []
+
+    def emit(self, record):
+        if self.cache.set(f"told:{record.getMessage()}", 1, ttl="1h"):
+            self.told.append(record.getMessage())
+
+
+def test_who_is_told_of_it_may_use_the_cache(opened, server, until):
+    cache = opened()
+    handler = Asking(cache)
+    logging.getLogger("scoutcache").addHandler(handler)
+    try:
+        cache.set("k", 1)
+        goes_back(server, lambda: cache.delete("k"))
+        until(lambda: any("came back with less" in text for text in handler.told), "it is told")
+        until(lambda: not cache._core.world.untold, "it is made good")
+    finally:
+        logging.getLogger("scoutcache").removeHandler(handler)
+    assert cache.get("k") is None
