@@ -53,7 +53,7 @@ class State:
 
     def __init__(self, core: Core) -> None:
         config = core.config.semantic
-        self._directory, self._now, self._kind = core.directory, core.clocks.monotonic, config.index
+        self._directory, self.now, self._kind = core.directory, core.clocks.monotonic, config.index
         self._model = config.model
         self._is_brief = core.clocks.looking
         """A command that looks into the cache embeds a query, and is over."""
@@ -76,8 +76,8 @@ class State:
         """Requests that were not served."""
         self.settled: dict[str, str | None] = {}
         """The namespaces whose index this process found whole or made so, with its generation."""
-        self.in_part: set[str] = set()
-        """Those of them of which a tier could not be asked."""
+        self.in_part: dict[str, float] = {}
+        """Those of them of which a tier could not be asked, and when by the monotonic clock it may be again."""
         self.rests_until = 0.0
         """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()
@@ -131,7 +131,7 @@ class State:
             found = self._indexes.get(namespace)
             if found is None:
                 folder = self._folder / folder_name(namespace) if self._may_lie_on_disk(namespace) else None
-                found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
+                found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self.now)
             return found
 
     def _may_lie_on_disk(self, namespace: str) -> bool:
@@ -142,7 +142,7 @@ class State:
         """The index of what must stay in memory; None until something was, unless it is to be made."""
         with self._lock:
             if make and namespace not in self._here:
-                self._here[namespace] = Index(None, self.encoding, self._kind, self._now)
+                self._here[namespace] = Index(None, self.encoding, self._kind, self.now)
             return self._here.get(namespace)
 
     def note_served(self, hit_id: str, served: Served) -> None:

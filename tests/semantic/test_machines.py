@@ -8,6 +8,7 @@ pytest.importorskip("faiss", reason="needs pip install 'scoutcache[test,semantic
 
 from scoutcache import Cache
 from scoutcache.answers import state
+from scoutcache.answers.agreement import Agreement
 from scoutcache.meaning.scopes import places_of
 from scoutcache.semantic.index import Place
 
@@ -92,3 +93,25 @@ def test_of_much_that_nobody_asked_for_the_names_are_not_kept(machine, until, mo
     until(lambda: other._core.journal.heard() == one._core.journal.heard(), "it has heard")
     until(lambda: noted(other) == {"default": []}, "and forgotten")
     assert other.semantic.get("What is the answer 1", model="m").response == 1
+
+
+def test_what_can_be_looked_at_in_part_is_not_looked_at_by_each_call(start_redis, tmp_path, until, monkeypatch):
+    """Entries can be read and not listed, as when of a cluster one node is away."""
+    server, compared = start_redis(), []
+    server.cli("ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all", "-scan")
+    compare = Agreement.compare
+    monkeypatch.setattr(Agreement, "compare", lambda *given: compared.append(given) or compare(*given))
+
+    def opened(name, **redis):
+        cache = Cache(directory=tmp_path / name, tiers=["memory", "redis"], redis={"url": server.url, **redis})
+        cache.semantic.use(embed, "words")
+        return cache
+
+    with opened("one") as one, opened("other", username="u", password="p") as other:
+        one.semantic.add("what is the answer", 42, model="m")
+        compared.clear()
+        for _ in range(5):
+            assert other.semantic.get("What is the answer?", model="m") is None
+        assert len(compared) <= 2
+        server.cli("ACL", "SETUSER", "u", "+scan")
+        until(lambda: other.semantic.get("What is the answer?", model="m") is not None, "it is looked at again")
