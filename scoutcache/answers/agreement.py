@@ -71,19 +71,18 @@ class Agreement(Readings):
         if again:
             state.settled.pop(namespace, None)
         agrees = namespace in state.settled or (yield from self.settle(namespace))
-        if state.settled.get(namespace, _NEVER) != index.seen:
-            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
+        if written is None or state.settled.get(namespace, _NEVER) != index.seen:
+            whole = written is not None and not again
+            if whole:
+                whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
             if not whole:
                 agrees &= (yield from self.compare(namespace)).whole
-                written = written or []
             state.settled[namespace] = index.seen
             state.in_part.pop(namespace, None)
             if not agrees:
                 now = state.now()
                 state.in_part[namespace] = now + (_REST + _SHARE * (now - began) if again else 0.0)
-        if written is None:
-            yield from self.compare(namespace)
-        elif written:
+        if written:
             yield from self._take_in(namespace, index, written)
         return index
 

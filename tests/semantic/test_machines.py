@@ -115,3 +115,24 @@ def test_what_can_be_looked_at_in_part_is_not_looked_at_by_each_call(start_redis
         assert len(compared) <= 2
         server.cli("ACL", "SETUSER", "u", "+scan")
         until(lambda: other.semantic.get("What is the answer?", model="m") is not None, "it is looked at again")
+
+
+def test_after_a_gap_it_is_compared_until_all_could_be_asked(start_redis, tmp_path, until):
+    server = start_redis()
+    server.cli("ACL", "SETUSER", "u", "on", ">p", "~*", "&*", "+@all")
+
+    def opened(name, **redis):
+        cache = Cache(directory=tmp_path / name, tiers=["memory", "redis"], redis={"url": server.url, **redis})
+        cache.semantic.use(embed, "words")
+        return cache
+
+    with opened("one") as one, opened("other", username="u", password="p") as other:
+        assert other.semantic.get("what is the answer", model="m") is None
+        server.cli("ACL", "SETUSER", "u", "-scan")
+        one.semantic.add("what is the answer", 42, model="m")
+        until(lambda: noted(other).get("default"), "it has heard")
+        other.semantic._flows.state._heard.drop()
+        for _ in range(3):
+            assert other.semantic.get("What is the answer?", model="m") is None
+        server.cli("ACL", "SETUSER", "u", "+scan")
+        until(lambda: other.semantic.get("What is the answer?", model="m") is not None, "it is looked at again")
