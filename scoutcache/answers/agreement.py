@@ -3,7 +3,8 @@
 Rule 1: what a process died over is settled when the index is opened, and looked at: the entries are asked.
 Rule 2: an index that is new to this process, or that was marked, is compared with all entries; and so it is, beside the
         calls, when its rows have doubled, for entries expire and are evicted without telling it.
-Rule 3: while a tier can't be asked for what it has, nothing is taken for gone; when all answer it is looked at again.
+Rule 3: while a tier can't be asked for what it has, nothing is taken for gone; when all answer it is looked at again,
+        though not by each call where that fails: of a cluster another node may be away than the one that was asked.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ __all__ = ["Agreement", "Compared"]
 
 _NEVER: Final = "-"
 """No generation of an index."""
+
+_FOREVER: Final = float("inf")
+_REST, _SHARE = 1.0, 9.0
+"""Seconds, and how often as long as it took, until a look that failed though all answer is tried again."""
 
 
 class Compared(NamedTuple):
@@ -61,19 +66,23 @@ class Agreement(Readings):
     def opened(self, namespace: str) -> Flow[Index]:
         """The index, agreeing with the entries as far as can be known without looking at all of them."""
         state, index = self.state, self.state.index(namespace)
-        if namespace in state.in_part and (yield from self._all_answer(namespace)):
+        began, written = state.now(), state.heard(namespace)
+        again = began >= state.in_part.get(namespace, _FOREVER) and (yield from self._all_answer(namespace))
+        if again:
             state.settled.pop(namespace, None)
         agrees = namespace in state.settled or (yield from self.settle(namespace))
-        if state.settled.get(namespace, _NEVER) != index.seen:
-            whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
+        if written is None or state.settled.get(namespace, _NEVER) != index.seen:
+            whole = written is not None and not again
+            if whole:
+                whole = yield from self._work(lambda: index.exists() and index.uncompared() is None, otherwise=True)
             if not whole:
                 agrees &= (yield from self.compare(namespace)).whole
             state.settled[namespace] = index.seen
-            (state.in_part.discard if agrees else state.in_part.add)(namespace)
-        written = state.heard(namespace)
-        if written is None:
-            yield from self.compare(namespace)
-        elif written:
+            state.in_part.pop(namespace, None)
+            if not agrees:
+                now = state.now()
+                state.in_part[namespace] = now + (_REST + _SHARE * (now - began) if again else 0.0)
+        if written:
             yield from self._take_in(namespace, index, written)
         return index
 

@@ -5,7 +5,7 @@ Rule 2: entries that lie in this process's memory alone have an index of their o
         other processes keep in the directory is not for them, nor the other way round.
         Where a policy keeps entries off the disk, so is what leads to them: their index lies in memory.
 Rule 3: where a server is shared, what other machines write is heard of in their announcements and added here; after a
-        gap in those everything is compared once (`heard`).
+        gap in those everything is compared once (`heard`), as it is where they wrote much and nobody asked.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["Served", "State", "state_of"]
 
 _SERVED: Final = 4096
+_MANY: Final = 10_000
+"""Keys that others wrote and nobody has asked for: those of more are compared with all entries instead."""
 
 
 class Served(NamedTuple):
@@ -51,7 +53,7 @@ class State:
 
     def __init__(self, core: Core) -> None:
         config = core.config.semantic
-        self._directory, self._now, self._kind = core.directory, core.clocks.monotonic, config.index
+        self._directory, self.now, self._kind = core.directory, core.clocks.monotonic, config.index
         self._model = config.model
         self._is_brief = core.clocks.looking
         """A command that looks into the cache embeds a query, and is over."""
@@ -74,8 +76,8 @@ class State:
         """Requests that were not served."""
         self.settled: dict[str, str | None] = {}
         """The namespaces whose index this process found whole or made so, with its generation."""
-        self.in_part: set[str] = set()
-        """Those of them of which a tier could not be asked."""
+        self.in_part: dict[str, float] = {}
+        """Those of them of which a tier could not be asked, and when by the monotonic clock it may be again."""
         self.rests_until = 0.0
         """Nothing is asked by meaning before that time of the monotonic clock, but by who calls `cache.semantic`."""
         self._lock = threading.Lock()
@@ -129,7 +131,7 @@ class State:
             found = self._indexes.get(namespace)
             if found is None:
                 folder = self._folder / folder_name(namespace) if self._may_lie_on_disk(namespace) else None
-                found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self._now)
+                found = self._indexes[namespace] = Index(folder, self.encoding, self._kind, self.now)
             return found
 
     def _may_lie_on_disk(self, namespace: str) -> bool:
@@ -140,7 +142,7 @@ class State:
         """The index of what must stay in memory; None until something was, unless it is to be made."""
         with self._lock:
             if make and namespace not in self._here:
-                self._here[namespace] = Index(None, self.encoding, self._kind, self._now)
+                self._here[namespace] = Index(None, self.encoding, self._kind, self.now)
             return self._here.get(namespace)
 
     def note_served(self, hit_id: str, served: Served) -> None:
@@ -174,16 +176,20 @@ class _Heard:
         self._core = weakref.ref(core)
         self._keys: dict[str, list[str]] = {}
         self._compared: set[str] = set()
-        """The namespaces that were compared since the last gap."""
+        """The namespaces that were compared since the last gap: of others nothing need be noted."""
 
     def apply(self, message: Message) -> None:
         """Note the keys of answers that another machine wrote."""
         core = self._core()
         if core is None or message.kind != "written" or _machine(message.source) == _machine(core.world.source):
             return
-        keys = [key for key in message.names if places_of(key) is not None and not is_here(key)]
-        if keys:
-            self._keys.setdefault(message.namespace, []).extend(keys)
+        if message.namespace not in self._compared:
+            return
+        noted = self._keys.setdefault(message.namespace, [])
+        noted += [key for key in message.names if places_of(key) is not None and not is_here(key)]
+        if len(noted) > _MANY:
+            self._compared.discard(message.namespace)
+            noted.clear()
 
     def drop(self) -> None:
         """There was a gap."""
@@ -193,9 +199,11 @@ class _Heard:
         """The keys that were noted, None after a gap."""
         if namespace not in self._compared:
             self._compared.add(namespace)
-            self._keys.pop(namespace, None)
             return None
-        return self._keys.pop(namespace, [])
+        noted = self._keys.get(namespace, [])
+        taken = noted[:]
+        del noted[: len(taken)]  # in place: more may be coming
+        return taken
 
 
 def _machine(source: str) -> str:

@@ -194,6 +194,8 @@ class Background:
 
     def _tidy_up(self, core: Core) -> None:
         self._make_good(core)
+        for table in (core.world.flights, core.world.refreshes):
+            table.forsake_left()
         core.factories.begin_due(lambda error: core.hooks.emit(events.Trouble("refresh", repr(error))))
         if self._turns % JOURNAL_EVERY == 0:
             core.journal.trim()

@@ -19,7 +19,7 @@ from scoutcache.channels.stream import StreamChannel
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.doubt import Doubt
 from scoutcache.errors import CacheError
-from scoutcache.tiers.disk.holder import DiskHolder
+from scoutcache.tiers.disk.holder import Before, DiskHolder
 from scoutcache.tiers.versions import RememberedVersions
 
 __all__ = ["Outage"]
@@ -87,7 +87,7 @@ class Outage:
         """Let the disk remove what was announced.  Raises `TierUnavailable`."""
         # A server that never answered, its name misspelt perhaps, is no reason to remove anything.
         if self._disk is not None and self._channel.opened:
-            self._disk.work(lambda: id_text(self._follower.seen).encode())
+            self._disk.work(lambda: Before(id_text(self._follower.seen).encode(), self._channel.name))
 
     def _is_too_long(self, seconds: float) -> bool:
         return self._most is not None and seconds > self._most
@@ -120,8 +120,8 @@ class Outage:
         self._since = since if self._since is None else min(since, self._since)
 
     def _may_use(self, found: Knowledge) -> bool:
-        """Has this process heard no more of the stream than whoever knew that?"""
-        return parts_of(self._channel.heard()) <= parts_of(found.heard)
+        """Has this process heard no more of the same stream than whoever knew that?"""
+        return self._channel.name == found.stream and parts_of(self._channel.heard()) <= parts_of(found.heard)
 
     def _news_since(self, found: Knowledge) -> Sequence[Message] | None:
         """What neighbours have said since it was written."""
@@ -138,13 +138,16 @@ class Outage:
             self._versions.stand_ins.share(secrets.token_bytes(16))
         token, renewed = self._versions.stand_ins.shared or (b"", [])
         return Knowledge(
-            self._handed_on.server, heard, position, self._answered(), self._versions.known(), token, renewed
-        )
+            self._handed_on.server, self._channel.name, heard, position, self._answered(), self._versions.known(),
+            token, renewed,
+        )  # fmt: skip
 
     def _adds(self, found: Knowledge | None, mine: Knowledge) -> bool:
         """Would others know more by what this process knows?"""
-        if found is None or parts_of(found.heard) != parts_of(mine.heard):
-            return found is None or parts_of(found.heard) < parts_of(mine.heard)
+        if found is None or found.stream != mine.stream:
+            return True
+        if parts_of(found.heard) != parts_of(mine.heard):
+            return parts_of(found.heard) < parts_of(mine.heard)
         if found.position != mine.position and self._handed_on.age(self._wall()) >= _ANEW:
             return True
         if found.token != mine.token:

@@ -88,8 +88,9 @@ class Remote:
         self._breakers = Breakers(self.breaker, self._breaker)
         self.layout = Layout(section.key_prefix, sharded=self.source.is_cluster)
         self.conduit = self._for_threads()
+        known, name = self._heard_before or (None, b"")
         self.channel = StreamChannel(self.layout, self.conduit, most=section.max_events, now=monotonic,
-                                     known=self._heard_before, beside=neighbours)  # fmt: skip
+                                     known=known, name=name, beside=neighbours)  # fmt: skip
         self.tier: RedisTier | None = None
         self.disk: DiskHolder | None = None
         self._listener: Listener | None = None
@@ -182,7 +183,7 @@ class Remote:
 
     def _distrust(self, lost: Sequence[Message] | None) -> None:
         """The server has *lost* what it had done: that is owed to it; where it is unknown or much, everything ends."""
-        if lost is not None and sum(len(message.names) + 1 for message in lost) <= _REDONE:
+        if lost is not None and _are_few(lost):
             self._entrusted.lost(lost)
             follows = "what was changed since is invalidated"
         else:
@@ -191,10 +192,10 @@ class Remote:
         _log.warning("%s came back with less than it had taken: %s", self.breaker.server, follows)
 
     def _end_all(self) -> None:
-        """End whatever stands on the server: what of it was invalidated nobody knows."""
+        """End whatever stands on the server, and what others remember of it: what was invalidated nobody knows."""
         assert self.tier is not None
         self.tier.drop_versions()
-        self._follower.drop()
+        perform(self.channel.end_all(), self.conduit)
         self._owed.shut = self._is_outdated = False
 
     def members(self) -> set[str]:
@@ -223,9 +224,11 @@ class Remote:
         self._entrusted.restart(threading.Lock())
 
     def _heard(self) -> None:
-        if self._is_outdated:
-            self._end_all()
-        self._follower.sync()
+        try:
+            if self._is_outdated:
+                self._end_all()
+        finally:
+            self._follower.sync()
         self._outage.tell_disk()
 
     def _turn(self, answers: bool) -> None:
@@ -423,6 +426,16 @@ class Together:
         """End, first who may be changing something; idempotent."""
         self._foreign.close()
         self._listener.close()
+
+
+def _are_few(lost: Sequence[Message]) -> bool:
+    """Do they name no more than can be invalidated again?  Most names come twice, as what begins and what is over."""
+    names = set[tuple[str, str]]()
+    for message in lost:
+        names.update([(message.namespace, name) for name in message.names])
+        if len(names) > _REDONE:
+            return False
+    return True
 
 
 def _name_in(source: str) -> str:

@@ -53,7 +53,8 @@ def lasting(options: BenchOptions) -> float:
 def limit(tier: Any, namespace: str, seconds: float) -> None:
     """Give what lies beside the entries of *tier* so long to live; a server that refuses that is measured as well."""
     layout: Layout = tier.layout
-    names = [layout.events, layout.last, layout.wakes, *layout.positions, layout.versions(namespace)]
+    beside = (layout.last, layout.name, layout.wakes)
+    names = [layout.events, *beside, *layout.positions, layout.versions(namespace)]
     with suppress(TierUnavailable):
         _answers(tier, *[("PEXPIRE", name, round(seconds * 1000)) for name in names])
 

@@ -30,8 +30,10 @@ class Knowledge(msgspec.Struct, frozen=True, array_like=True):
     """What was known."""
 
     server: str
+    stream: bytes
+    """Its name."""
     heard: bytes
-    """The id of the stream up to which everything had been applied."""
+    """The id there up to which everything had been applied."""
     position: int
     """The same in the machine's journal."""
     answered: float

@@ -80,7 +80,9 @@ class Heard:
         self.under_way = Opened(time.monotonic)
         """The invalidations that are, as far as the stream has told: neighbours may know of an end that it doesn't."""
         self.went_back: Callable[[Sequence[Message] | None], object] = _nobody
-        """Told what was heard and the server has lost; None where that isn't known."""
+        """Told what was heard and the server has lost; None where that isn't known.  No lock is held meanwhile."""
+        self._lost: list[Sequence[Message] | None] = []
+        """What it is yet to be told."""
         self._moved: Callable[[int], object] = _nobody
         self._lock = threading.Lock()
         self._positions: list[int] = []
@@ -161,7 +163,9 @@ class Heard:
         """Messages of the stream in their order, as XREAD and XRANGE give them; whether any was not known yet."""
         self.end()  # before its copies come
         with self._lock:
-            return self._feed(entries)
+            is_news = self._feed(entries)
+        self._tell_lost()
+        return is_news
 
     def _feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
         known = self._last
@@ -191,13 +195,25 @@ class Heard:
         else:
             self._keep(identity, position, message)
 
+    def look_back(self, newest: bytes) -> None:
+        """The stream that was heard has *newest* as its last: has it lost anything?"""
+        with self._lock:
+            self._look_back(newest)
+        self._tell_lost()
+
     def _look_back(self, newest: bytes) -> None:
         """Has the server lost what came after *newest*?  One that is empty has nothing that could be old."""
         after = position_of(newest) if _ID.fullmatch(newest) else 0
         if not 0 < after < position_of(self._last):
             return
-        lost = self._messages[bisect_right(self._positions, after) :] if after >= self._base else None
-        self.went_back(lost)
+        self._lost.append(self._messages[bisect_right(self._positions, after) :] if after >= self._base else None)
+
+    def _tell_lost(self) -> None:
+        while self._lost:
+            with self._lock:
+                lost, self._lost = self._lost, []
+            for one in lost:
+                self.went_back(one)
 
     def _keep(self, identity: bytes, position: int, message: Message) -> None:
         if len(self._messages) >= self._kept:
@@ -300,6 +316,7 @@ class Heard:
                 self._stand_behind(noted, end, base)
             elif position_of(last) < end < self._end:  # it stood behind another one
                 self._base = max(self._base, end + 1)
+        self._tell_lost()
 
     def _stand_behind(self, noted: Sequence[tuple[int, Message]], end: int, base: int) -> None:
         """Have at hand again what was *noted* behind the stream's last message, up to *end*, with any gap in it."""

@@ -12,6 +12,8 @@ Rule 2: a position that was lost (evicted, emptied) is no position: who finds th
         invalidation is forgotten that comes in between: a mark of one's own in its place, the message, and its id for
         the mark if that still stands.  Who is to raise a position finds the mark and takes it away, so that the next
         writer begins again; and makes none where there is none.
+        A stream has a random name, so that another one, behind the same address or for the same directory, is not
+        taken for one that has lost something: it has other messages, and who comes to it begins there.
 Rule 3: what this process appends is in its buffer when the call returns, so that what it begins after it comes after.
         What can't be appended is noted all the same: this process must not serve what an invalidation names, nor what
         depends on what was written.
@@ -28,7 +30,7 @@ import secrets
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Any, Final
 
 from scoutcache.channels.heard import AMONG, Heard, parts_of, position_of
 from scoutcache.channels.neighbours import Neighbours, said_before, said_instead
@@ -58,10 +60,13 @@ class StreamChannel(Heard, Placeless):
     """
 
     def __init__(self, layout: Layout, conduit: Conduit, *, most: int, now: Callable[[], float],
-                 kept: int = 50_000, known: bytes | None = None, beside: Neighbours | None = None) -> None:  # fmt: skip
+                 kept: int = 50_000, known: bytes | None = None, name: bytes = b"",
+                 beside: Neighbours | None = None) -> None:  # fmt: skip
         super().__init__(beside or Neighbours(PrivateJournal()), kept=kept, known=known)
         self.layout, self.conduit, self._most, self._now = layout, conduit, most, now
         self._known, self._opened = known, False
+        self.name = name
+        """The stream's own, in which the id was *known*; empty where it isn't known."""
         self.heard_at = now()
         """When the server gave the last sign of life."""
         self._begun: dict[tuple[str, int], tuple[object, Message]] = {}
@@ -80,17 +85,32 @@ class StreamChannel(Heard, Placeless):
         """Begin at the stream's end, or after the id that was *known*, where what came since is still there."""
         known = self._known
         yield from self._found_positions()
-        (last,) = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1))
+        last, name = yield from self._newest_and_name()
         newest = last[0][0] if last else b"0-0"
-        with self._lock:
-            self._look_back(newest)
-        if known is None or position_of(known) > position_of(newest):
+        is_same = yield from self._is_named(name)
+        if is_same:
+            self.look_back(newest)
+        if known is None or not is_same or position_of(known) > position_of(newest):
             known = newest
         (entries,) = yield from replies(("XREVRANGE", self.layout.events, known, "-", "COUNT", _BACK))
         self._opened = True
         self.begin(known, entries[::-1])
         if known != newest:
             yield from self.catch_up()
+
+    def _newest_and_name(self, *more: Command) -> Plan[list[Any]]:
+        newest = ("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1)
+        return (yield from replies(newest, ("GET", self.layout.name), *more))
+
+    def _is_named(self, name: bytes | None) -> Plan[bool]:
+        """Is a stream of this *name* the one that was heard?  One without gets one, and isn't known to be."""
+        is_same = name == self.name
+        if name is None:
+            drawn = secrets.token_hex(8)
+            with contextlib.suppress(TierUnavailable):  # it may take no writes
+                _, name = yield from replies(("SET", self.layout.name, drawn, "NX"), ("GET", self.layout.name))
+        self.name = name or b""
+        return is_same
 
     def _found_positions(self) -> Plan[None]:
         """See that each position is there: nought where nothing was ever announced, else it was lost (Rule 2)."""
@@ -119,11 +139,15 @@ class StreamChannel(Heard, Placeless):
         heard = self._last  # first: ids only grow
         # The positions of a cluster lie on all its nodes: there, who writes or opens looks.
         looked = [] if self.layout.sharded else [("EXISTS", self.layout.positions[0])]
-        last, *there = yield from replies(("XREVRANGE", self.layout.events, "+", "-", "COUNT", 1), *looked)
+        last, name, *there = yield from self._newest_and_name(*looked)
         newest = last[0][0] if last else b"0-0"
-        if parts_of(newest) < parts_of(heard):
+        is_same = yield from self._is_named(name)
+        if name and not is_same:
             with self._lock:
-                self._look_back(newest)
+                self._gap(newest, position_of(newest) + 1)
+        elif parts_of(newest) < parts_of(heard):
+            if is_same:
+                self.look_back(newest)
             yield from self._begin_anew()
         elif there == [0]:
             yield from self.lose(self.layout.positions[0])
@@ -133,12 +157,22 @@ class StreamChannel(Heard, Placeless):
     def _begin_anew(self) -> Plan[None]:
         """The stream that was heard is gone: say so in the new one, whose ids are smaller where the clock is behind."""
         positions, heard = self.layout.positions, self._last
-        keys = [self.layout.events, self.layout.last, *([] if self.layout.sharded else positions)]
-        (newest,) = yield from replies(BREAK.call(keys, self._most))
+        newest = yield from self._break()
         if self.layout.sharded and parts_of(newest) < parts_of(heard):  # Rule 2: each is made anew by who needs it
             yield from replies(*[("UNLINK", name) for name in positions])
         with self._lock:  # one further: within the same millisecond the new stream may give an id that was heard before
             self._gap(newest, position_of(newest) + 1)
+
+    def _break(self) -> Plan[bytes]:
+        """Append what is a gap for everybody; its id."""
+        keys = [self.layout.events, self.layout.last, *([] if self.layout.sharded else self.layout.positions)]
+        (identity,) = yield from replies(BREAK.call(keys, self._most))
+        return identity  # type: ignore[no-any-return]  # as the script says
+
+    def end_all(self) -> Plan[None]:
+        """Have everybody drop what he holds and remembers, this process too."""
+        yield from self._break()
+        yield from self.catch_up()
 
     def announce(self, message: Message) -> Plan[tuple[int, int]]:
         """Append *message*; the positions before (or `AMONG`) and after it.  Raises `TierUnavailable`."""

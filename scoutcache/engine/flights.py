@@ -173,6 +173,12 @@ class FlightTable:
         for key in flight.keys:
             self._outdate(key, flight)
 
+    def forsake_left(self) -> None:
+        """Forsake what event loops led that were closed since: other processes would wait for it for ever."""
+        for flight in set(self._flights.copy().values()):
+            if getattr(flight.loop, "is_closed", bool)():
+                self.forsake(flight)
+
     def _outdate(self, key: Ref, flight: Flight) -> None:
         self._leave(key, flight)
         flight.outdated.add(key)

@@ -7,6 +7,7 @@ Everything begins with the cache's *prefix*, so that caches and other applicatio
     versions:<namespace>   a hash: name of a mark to its version, ``life.count``
     {events}               the stream of what was announced
     {events}:last          the id of its last message
+    {events}:name          its random name, by which it is told from another server's, or another prefix's
     {events}:wakes         the stream of leases that were released
     position               the position of the last invalidation, as `position_text`
     lease:<physical key>   who computes a key
@@ -63,6 +64,7 @@ class Layout:
         self.prefix, self.sharded = prefix, sharded
         self.events = f"{prefix}{{events}}"
         self.last = f"{prefix}{{events}}:last"
+        self.name = f"{prefix}{{events}}:name"
         self.wakes = f"{prefix}{{events}}:wakes"
         self.members = f"{prefix}{{events}}:members"
         self.probe = f"{prefix}{{events}}:probe"
@@ -112,7 +114,8 @@ class Layout:
         if rest == name and self.prefix:
             return None
         exact = {self.events: "stream", self.wakes: "stream", self.members: "hash", self.counts: "zset",
-                 self.last: "string", self.probe: "string", **dict.fromkeys(self.positions, "string")}  # fmt: skip
+                 self.last: "string", self.name: "string", self.probe: "string",
+                 **dict.fromkeys(self.positions, "string")}  # fmt: skip
         if name in exact:
             return exact[name]
         # A name goes on with the length of a namespace: what another cache's prefix makes begin like ours doesn't.

@@ -35,7 +35,7 @@ class Process:
         self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0))
         self.versions.take_over({"ns": known}, list)
         journal = SimpleNamespace(since=machine.since)
-        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, opened=False,
+        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, name=b"s", opened=False,
                                   heard_at=machine.clock.monotonic())  # fmt: skip
         disk = SimpleNamespace(drop=lambda: None)
         self.outage = Outage(channel, self, self.versions, disk, [], HandedOn(machine.directory, "server"), most=most,

@@ -12,8 +12,8 @@ from scoutcache.errors import LockTimeout
 
 
 def knowledge(server="server", **changes):
-    known = {"heard": b"1-0", "position": 5, "answered": 9.5, "versions": {"ns": {"T": 7}}, "token": b"t",
-             "renewed": [("ns", "U")]}  # fmt: skip
+    known = {"stream": b"s", "heard": b"1-0", "position": 5, "answered": 9.5, "versions": {"ns": {"T": 7}},
+             "token": b"t", "renewed": [("ns", "U")]}  # fmt: skip
     return Knowledge(server=server, **known | changes)
 
 

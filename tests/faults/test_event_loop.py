@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -57,3 +58,40 @@ def test_a_first_read_waits_for_the_lock_and_the_loop_doesnt(cache, in_new_threa
         return await cache.get("k")
 
     assert in_new_thread(read()) == "value"
+
+
+ASK = """
+from scoutcache import Cache
+settings = {"tiers": ["redis"], "redis": {"url": sys.argv[2]}} if sys.argv[2:] else {"tiers": ["disk"]}
+with Cache(directory=sys.argv[1], **settings) as cache:
+    print(cache.get_or_compute("k", lambda: "another's"), flush=True)
+"""
+
+
+@pytest.mark.parametrize("where", ["machine", "server"])
+@pytest.mark.parametrize("how", ["computing", "refreshing"])
+def test_what_a_closed_loop_left_behind_keeps_no_other_process_from_computing(
+    tmp_path, run_python, request, where, how
+):
+    url = request.getfixturevalue("redis_url") if where == "server" else None
+    settings = {"tiers": ["redis"], "redis": {"url": url}} if url else {"tiers": ["disk"]}
+    cache, loop = AsyncCache(directory=tmp_path / "one", **settings), asyncio.new_event_loop()
+
+    async def hang():
+        await asyncio.sleep(3600)
+
+    async def begin():
+        if how == "refreshing":
+            await cache.set("k", "stale", ttl=0.01, stale_ttl=1.0)
+            await asyncio.sleep(0.05)
+        asking = asyncio.create_task(cache.get_or_compute("k", hang, stale_ttl="1h"))
+        await asyncio.sleep(0.2)
+        return asking
+
+    left = loop.run_until_complete(begin())
+    loop.close()
+    time.sleep(1 if how == "refreshing" else 0)  # till it is too old
+    other = run_python(ASK, tmp_path / ("two" if url else "one"), *([url] if url else []))
+    assert other.communicate(timeout=20)[0] == "another's\n"
+    del left
+    asyncio.run(cache.close())

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
@@ -28,7 +28,7 @@ from scoutcache.errors import TierUnavailable
 from scoutcache.patterns import Pattern
 from scoutcache.tiers.base import Tier
 
-__all__ = ["DiskHolder", "heard_before", "machine_of"]
+__all__ = ["Before", "DiskHolder", "heard_before", "machine_of"]
 
 MANY: Final = 10_000
 """Messages to be noted before everything is to be removed instead."""
@@ -66,14 +66,21 @@ def _known(path: Path) -> str | None:
     return text if len(text) == 16 and text.isalnum() else None
 
 
-def heard_before(directory: Path) -> bytes | None:
-    """The id up to which the disk in *directory* was told everything; None where that isn't known."""
+class Before(NamedTuple):
+    """Up to which *identity* of the *stream* named so the disk was told everything."""
+
+    identity: bytes
+    stream: bytes
+
+
+def heard_before(directory: Path) -> Before | None:
+    """Up to where the disk in *directory* was told everything; None where that isn't known."""
     try:
-        identity = (directory / _HEARD).read_bytes()
+        identity, _, stream = (directory / _HEARD).read_bytes().partition(b" ")
     except OSError:
         return None
     first, dash, second = identity.partition(b"-")
-    return identity if dash and first.isdigit() and second.isdigit() else None
+    return Before(identity, stream) if dash and first.isdigit() and second.isdigit() else None
 
 
 class DiskHolder:
@@ -88,7 +95,7 @@ class DiskHolder:
         self._named = _Named([])
         self._drops = 0
         """How often everything was to be removed, since it was."""
-        self._recorded: bytes | None = None
+        self._recorded: Before | None = None
 
     def __bool__(self) -> bool:
         return bool(self._drops or self._pending)
@@ -104,25 +111,26 @@ class DiskHolder:
         with self._lock:
             self._pending.append(message)
             self._named.add(message)
-            if len(self._pending) > MANY:
+            if len(self._pending) > MANY:  # as everything goes, what they are need not be kept
                 self._drops += 1
+                self._pending, self._named = [], _Named([])
 
     def drop(self) -> None:
         """Everything is to be removed: a message was missed."""
         with self._lock:
             self._drops += 1
 
-    def work(self, heard: Callable[[], bytes]) -> None:
-        """Remove what was noted; *heard* gives the id of the last message that has been applied.
+    def work(self, heard: Callable[[], Before]) -> None:
+        """Remove what was noted; *heard* gives the last message that has been applied.
 
         May wait for another process's write.  Raises `TierUnavailable`; then it stays noted.
         """
         with self._working:
-            identity = heard()  # first: what is applied after it is in the next turn
+            before = heard()  # first: what is applied after it is in the next turn
             if self:
                 self._remove()
-            if identity != self._recorded:
-                self._record(identity)
+            if before != self._recorded:
+                self._record(before)
 
     def _remove(self) -> None:
         with self._lock:
@@ -132,7 +140,7 @@ class DiskHolder:
         else:
             self._remove_named(messages)
         with self._lock:
-            del self._pending[: len(messages)]
+            del self._pending[: len(messages)]  # perhaps of others, where these gave way to one more drop
             self._named = _Named(self._pending)  # who asks the old one meanwhile believes less, not more
             self._drops -= drops
 
@@ -147,16 +155,16 @@ class DiskHolder:
             elif message.kind == "namespace":
                 self._tier.clear(message.namespace)
 
-    def _record(self, identity: bytes) -> None:
+    def _record(self, before: Before) -> None:
         draft = self._path.with_name(f"{_HEARD}.{secrets.token_hex(4)}")
         try:
             fd = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "wb") as file:
-                file.write(identity)
+                file.write(b" ".join(before))
             draft.replace(self._path)
         except OSError as error:
             raise TierUnavailable("disk", f"{self._path} can't be written: {error.strerror}") from error
-        self._recorded = identity
+        self._recorded = before
 
     def renew_lock(self) -> None:
         """Called in a forked child."""

@@ -8,7 +8,9 @@ import pytest
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Ref
-from scoutcache.tiers.disk.holder import DiskHolder
+from scoutcache.errors import TierUnavailable
+from scoutcache.tiers.disk import holder as noting
+from scoutcache.tiers.disk.holder import Before, DiskHolder
 
 MANY = 2000
 
@@ -57,7 +59,7 @@ def test_what_is_named_is_not_believed_until_it_is_removed(holder, put, disk, ki
     holder.apply(message(kind, *names))
     assert covered(holder, *keys) == expected
     assert covered(holder, *keys, namespace="elsewhere") == []
-    holder.work(lambda: b"1-1")
+    holder.work(lambda: Before(b"1-1", b"name"))
     assert covered(holder, *keys) == []
     assert sorted(listed.header.ref.key for listed in disk.scan("default")) == [
         key for key in keys if key not in expected
@@ -68,9 +70,9 @@ def test_what_comes_while_the_rest_is_removed_stays_noted(holder, disk, monkeypa
     remove = disk.remove
     monkeypatch.setattr(disk, "remove", lambda refs: holder.apply(message("pattern", "later*")) or remove(refs))
     holder.apply(message("key", "k"))
-    holder.work(lambda: b"1-1")
+    holder.work(lambda: Before(b"1-1", b"name"))
     assert covered(holder, "k", "later:1") == ["later:1"]
-    holder.work(lambda: b"1-2")
+    holder.work(lambda: Before(b"1-2", b"name"))
     assert not holder
     assert covered(holder, "k", "later:1") == []
 
@@ -95,9 +97,32 @@ def test_what_was_missed_while_everything_is_removed_is_to_be_removed_again(hold
 
     holder.drop()
     monkeypatch.setattr(disk, "clear", clearing)
-    holder.work(lambda: b"1-1")
+    holder.work(lambda: Before(b"1-1", b"name"))
     monkeypatch.undo()
     assert covered(holder, "k") == ["k"]
-    holder.work(lambda: b"1-2")
+    holder.work(lambda: Before(b"1-2", b"name"))
+    assert not holder
+    assert not list(disk.scan(None))
+
+
+def test_while_nothing_can_be_removed_no_more_is_kept_than_matters(holder, disk, put, monkeypatch):
+    """On a disk that takes no writes others may invalidate for hours."""
+
+    def refuse(*_):
+        raise TierUnavailable("disk", "read-only")
+
+    monkeypatch.setattr(noting, "MANY", MANY)
+    monkeypatch.setattr(disk, "clear", refuse)
+    monkeypatch.setattr(disk, "remove", refuse)
+    put(disk, "k", 1)
+    for number in range(3 * MANY):
+        holder.apply(message("key", f"k{number}"))
+        if number % MANY == 0:
+            with pytest.raises(TierUnavailable):
+                holder.work(lambda: Before(b"1-1", b"name"))
+    assert len(holder._pending) <= MANY
+    assert covered(holder, "k", "k0") == ["k", "k0"]
+    monkeypatch.undo()
+    holder.work(lambda: Before(b"1-1", b"name"))
     assert not holder
     assert not list(disk.scan(None))
