@@ -62,7 +62,8 @@ from scoutcache.tiers.versions import LocalVersions, RememberedVersions
 from scoutcache.wire.codec import Codec
 
 if TYPE_CHECKING:
-    from scoutcache.assembly.remote import Remote, Together
+    from scoutcache.assembly.remote import Remote
+    from scoutcache.assembly.together import Together
     from scoutcache.channels.leasing import Leasing
     from scoutcache.tiers.disk import DiskTier
 
@@ -142,7 +143,7 @@ class Assembly:
     def _make_listener(self, core: Core) -> Together | None:
         if self._remote is None:
             return None
-        from scoutcache.assembly.remote import Together
+        from scoutcache.assembly.together import Together
 
         hooks = self._hooks
 

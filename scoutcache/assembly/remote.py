@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from scoutcache.assembly.losses import Losses
 from scoutcache.assembly.outage import Outage
 from scoutcache.calls.calls import Calls
 from scoutcache.calls.invalidating import invalidate, target_of
@@ -51,15 +52,12 @@ if TYPE_CHECKING:
     from scoutcache.core.core import Core
     from scoutcache.wire.codec import Codec
 
-__all__ = ["Remote", "Together"]
+__all__ = ["Remote"]
 
 _log = logging.getLogger("scoutcache")
 
 _BEGUN = 1000
 """Invalidations under way at once that are remembered; those beyond are not published."""
-
-_REDONE = 2_000
-"""Names that are invalidated once more where a server has lost them; of more everything ends."""
 
 _UNREAD = 1.0
 """Seconds within which a neighbour has read the stream, unless the server went away first."""
@@ -95,8 +93,6 @@ class Remote:
         self.disk: DiskHolder | None = None
         self._listener: Listener | None = None
         self._leases: RemoteLeases | None = None
-        self._is_outdated = False
-        """Is what stands on the server older than what was heard of it, and nobody knows by what?"""
         self._sent = Sent() if section.tracking else None
         if section.publish:
             self.channel.publishing = self._publish
@@ -161,7 +157,8 @@ class Remote:
         self.tier.version_plans.owed = self._entrusted.owes
         self._follower.watch(self._entrusted)
         self._follower.of_written = self._entrusted.without_later
-        self.channel.went_back = self._distrust
+        self._losses = Losses(self.breaker.server, self._entrusted, self._owed, self._end_all)
+        self.channel.went_back = self._losses.heard_of
         core.sure, core.owing = self.sure, self._owing
         self.breaker.on_open.append(lambda: self.channel.beside.say_again(_UNREAD))
         self.breaker.on_close.append(self.channel.beside.be_uneasy)
@@ -181,22 +178,11 @@ class Remote:
         with suppress(TierUnavailable):  # it stays in doubt, and is done later
             self._heard()
 
-    def _distrust(self, lost: Sequence[Message] | None) -> None:
-        """The server has *lost* what it had done: that is owed to it; where it is unknown or much, everything ends."""
-        if lost is not None and _are_few(lost):
-            self._entrusted.lost(lost)
-            follows = "what was changed since is invalidated"
-        else:
-            self._owed.shut = self._is_outdated = True
-            follows = "all of it ends, for nobody knows what was invalidated since"
-        _log.warning("%s came back with less than it had taken: %s", self.breaker.server, follows)
-
     def _end_all(self) -> None:
-        """End whatever stands on the server, and what others remember of it: what was invalidated nobody knows."""
+        """End whatever stands on the server, and what others remember of it."""
         assert self.tier is not None
         self.tier.drop_versions()
         perform(self.channel.end_all(), self.conduit)
-        self._owed.shut = self._is_outdated = False
 
     def members(self) -> set[str]:
         """The names of the processes that live with the cache there.  Raises `TierUnavailable`."""
@@ -225,8 +211,7 @@ class Remote:
 
     def _heard(self) -> None:
         try:
-            if self._is_outdated:
-                self._end_all()
+            self._losses.make_good()
         finally:
             self._follower.sync()
         self._outage.tell_disk()
@@ -400,42 +385,6 @@ class _OfStream:
         """Something was missed: of the stream?"""
         if self._missed():
             self._disk.drop()
-
-
-class Together:
-    """Who hears the stream and who hears others, as one that the background starts and ends."""
-
-    def __init__(self, listener: Listener, foreign: Foreign) -> None:
-        self._listener, self._foreign, self.member = listener, foreign, listener.member
-
-    def start(self) -> None:
-        """Begin."""
-        self._listener.start()
-        self._foreign.start()
-
-    def hear(self) -> None:
-        """Hear the stream now; what others publish is heard by a thread or not at all."""
-        self._listener.hear()
-
-    def forget(self) -> None:
-        """In a forked child: the threads are the parent's."""
-        self._listener.forget()
-        self._foreign.forget()
-
-    def close(self) -> None:
-        """End, first who may be changing something; idempotent."""
-        self._foreign.close()
-        self._listener.close()
-
-
-def _are_few(lost: Sequence[Message]) -> bool:
-    """Do they name no more than can be invalidated again?  Most names come twice, as what begins and what is over."""
-    names = set[tuple[str, str]]()
-    for message in lost:
-        names.update([(message.namespace, name) for name in message.names])
-        if len(names) > _REDONE:
-            return False
-    return True
 
 
 def _name_in(source: str) -> str:
