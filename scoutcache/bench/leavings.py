@@ -32,9 +32,6 @@ _MORE: Final = 3600.0
 _FOR_EACH_KEY: Final = 0.01
 """Seconds in which any tier is filled with one key."""
 
-_COUNT: Final = 1000
-"""Keys that a server looks at in one step of a scan."""
-
 _TOKEN_BYTES: Final = 8
 _PREFIX: Final = re.compile(rf"bench:[0-9a-f]{{{2 * _TOKEN_BYTES}}}:")
 
@@ -96,18 +93,19 @@ def _prefix_in(name: bytes, key_prefix: str) -> str | None:
 
 def _batches(tier: Any, key_prefix: str) -> Iterator[list[bytes]]:
     """The names of benchmarks on all nodes."""
-    glob = f"{escape(f'{key_prefix}bench:')}*"
+    from scoutcache.tiers.redis.listing import Listing
+
+    listing, glob = Listing(tier.layout), f"{escape(f'{key_prefix}bench:')}*"
     for node in tier.conduit.nodes():
-        cursor = 0
-        while True:
-            ((cursor, names),) = _answers(tier, ("SCAN", int(cursor), "MATCH", glob, "COUNT", _COUNT), node=node)
+        cursor, goes_on = 0, True
+        while goes_on:
+            cursor, names = tier.do(listing.step(cursor, glob, node))
             yield names
-            if not int(cursor):
-                break
+            goes_on = bool(cursor)
 
 
-def _answers(tier: Any, *commands: Command, node: Any = None) -> list[Any]:
+def _answers(tier: Any, *commands: Command) -> list[Any]:
     from scoutcache.server.commands import replies  # not before there is a server: it takes its time
 
-    answers: list[Any] = tier.do(replies(*commands, node=node))
+    answers: list[Any] = tier.do(replies(*commands))
     return answers
