@@ -49,3 +49,12 @@ def test_who_only_looks_is_told_too(cli, directory):
     result = cli("--directory", str(directory), "keys")
     assert result.code == 0
     assert "neither hears what the other changes" in result.err
+
+
+def test_doctor_names_the_process_and_what_to_do(cli, directory):
+    result = cli("--directory", str(directory), "doctor", "--json")
+    assert result.code == 1
+    (found,) = [check for check in json.loads(result.out)["checks"] if check["name"] == "processes"]
+    assert found["status"] == "fail"
+    assert found["detail"].startswith("process ")
+    assert "--redis-url" in found["fix"]

@@ -208,6 +208,10 @@ def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
             for tier in cache._core.tiers:
                 if not (away and tier.name == "redis"):
                     yield from _tier(cache._core, tier, lacking=lacking)
+            if cache._core.strangers:
+                detail = f"{', '.join(cache._core.strangers)}: with another server or prefix than this command, or none"
+                fix = "name the application's --redis-url or --config: what one changes the other doesn't hear"
+                yield Check("processes", "fail", detail, fix)
             if cache._core.owing():
                 detail = "what was changed while the server was away is yet to be made good there"
                 yield Check("redis debts", "warn", detail,
