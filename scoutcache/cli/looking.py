@@ -43,7 +43,8 @@ def look_at(core: Core, ref: Ref, tier: str | None = None) -> dict[str, Any]:
 
 
 def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened | Unread | None]:
-    shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None}
+    shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None,
+                             "remedy": None}  # fmt: skip
     if tier is core.memory:
         return shown, None
     now = core.world.now()
@@ -61,6 +62,7 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
         return {**shown, "problem": str(error)}, None
     except UnknownType as error:
         read, shown["problem"] = error.unread, str(error)
+        shown["remedy"] = error.remedy
     return (shown, None) if read is None else ({**shown, "ttl_s": round(read.header.fresh_until - now, 3)}, read)
 
 

@@ -20,10 +20,12 @@ from scoutcache import __version__
 from scoutcache.alerts import Level
 from scoutcache.cli.checks.available import check_available
 from scoutcache.cli.checks.findings import MOST_VERIFIED, Check
+from scoutcache.cli.printing.telling import unverified
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import NO_HOME
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.settings.folders import PARTS
+from scoutcache.wire.unknown import Unverified
 from scoutcache.wording.nouns import counted
 from scoutcache.wording.os_errors import is_read_only
 
@@ -291,4 +293,6 @@ def _integrity(tier: Any, entries: int | None) -> Check:
     if damaged:
         what = f"damaged: {damaged:,} of {counted(entries or 0, 'entry')}"
         return Check(name, "fail", what, "scoutcache verify --repair")
+    if kept := found.get("unverified", 0):
+        return Check(name, "warn", f"not checked: {unverified(kept)}", Unverified.remedy)
     return Check(name, "ok", f"{counted(found['entries'], 'whole entry')}")

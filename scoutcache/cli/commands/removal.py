@@ -16,11 +16,13 @@ from scoutcache.cli.errors import FAILED, Usage, read
 from scoutcache.cli.opening import answered, failures, part
 from scoutcache.cli.options import command
 from scoutcache.cli.printing.removed import failed, warn_of
+from scoutcache.cli.printing.telling import unverified
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import Session
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.ttl import parse_duration, parse_size
+from scoutcache.wire.unknown import Unverified
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -209,7 +211,8 @@ def verify(
 ) -> int | None:
     """Read every stored entry of every namespace and check that it is whole and its own.
 
-    Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
+    What is signed with a key that isn't configured here, or unsigned where one is, can't be checked: it is told, and
+    stays. Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
     """
     rows: list[dict[str, Any]] = []
     with session.core(reading=not repair, raising=False) as core, failures(core) as away:
@@ -227,6 +230,9 @@ def verify(
         {"checked": sum(row["entries"] for row in rows), "damaged": damaged, "removed": removed, "tiers": rows,
          **({"failed": dict(away)} if away else {})}
     )  # fmt: skip
+    if kept := sum(row.get("unverified", 0) for row in rows):
+        session.warn(f"not checked: {unverified(kept)}")
+        session.say_hint(Unverified.remedy)
     if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows):
         return FAILED
     return code

@@ -21,6 +21,7 @@ from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.events import Unreadable
     from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
@@ -52,14 +53,13 @@ def get(
     if raw and output in {None, "-"} and session.form != "table":
         raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
-        unread: list[str] = []
-        cache.on("unreadable", lambda record: unread.append(record.problem))
+        unread: list[Unreadable] = []
+        cache.on("unreadable", unread.append)
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
         if value is MISSING and unread:
-            raise CommandError(f"{key} is there, but can't be read here: {unread[0]}",
-                               hint="read it in Python, with its module imported or its type registered; "
-                                    f"{session.again('inspect', key)} shows the rest")  # fmt: skip
+            raise CommandError(f"{key} is there, but can't be read here: {unread[0].problem}",
+                               hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest")
         if value is MISSING:
             check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
