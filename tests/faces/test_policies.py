@@ -203,6 +203,31 @@ def test_a_write_to_memory_only_ends_the_copies_of_other_processes(with_policies
     assert (cache.get("a"), other.get("a")) == (None, 2)
 
 
+def test_computing_what_only_memory_keeps_leaves_the_copies_of_other_processes(with_policies):
+    """They computed theirs as well, and would drop each other's with every computation."""
+    policy = {"applies_to": "secret:*", "allowed_backends": ["memory"]}
+    caches, computed = [with_policies(policy) for _ in range(3)], []
+    keys = ["secret:1", "secret:2", "plain"]
+    for cache in caches * 3:
+        cache.get_or_compute("secret:0", lambda: computed.append("secret:0") or 0)
+        cache.get_or_compute_many(keys, lambda wanted: computed.extend(wanted) or dict.fromkeys(wanted, 1))
+    assert sorted(computed) == sorted(["secret:0", "secret:1", "secret:2"] * 3 + ["plain"])
+
+
+def test_what_another_process_has_replaced_is_no_cold_miss(with_policies):
+    policy = {"applies_to": "secret:*", "allowed_backends": ["memory"]}
+    cache, other = with_policies(policy), with_policies(policy)
+    missed = []
+    cache.on("miss", missed.append)
+    cache.set("secret:a", 1)
+    cache.set("plain", 1)
+    other.set("secret:a", 2)
+    other.set("plain", 2)
+    other.tier("disk").remove([ref("plain")])
+    assert cache.get_many(["secret:a", "secret:b", "plain"]) == {}
+    assert [miss.reason for miss in missed] == ["invalidated", "cold", "cold"]
+
+
 def test_demotion_goes_only_where_the_policy_allows(with_policies, fake_clock):
     cache = with_policies({"applies_to": "here:*", "allowed_backends": ["memory"]}, placement={"demote_after": "60s"})
     cache.set("here:a", 1, ttl="1h")
