@@ -56,6 +56,9 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
     if sealed is None:
         return {**shown, "present": False}, None
     shown |= {"present": True, "size_bytes": sealed.size}
+    if (said := None if core.world.policy is None else core.world.policy(ref)) and not said.allows(tier.name):
+        shown["problem"] = f"the policy {said.sources['allowed_backends']!r} keeps it out of here, so it is not read"
+        return {**shown, "remedy": "scoutcache prune removes it"}, None
     try:
         read: Opened | Unread | None = core.world.codec.open(ref, sealed)
     except CorruptEntry as error:

@@ -6,7 +6,8 @@ Rule 1: the lowest tier first, memory last: what memory has, the tiers below it 
 Rule 2: whoever holds an older copy is told after the shared tiers have the new one; a tier that can tells them with
         the write itself.  What was computed, and only memory may keep, says nothing of what others hold: it is as good
         as what they computed, and who dropped that would compute it anew, and have it dropped here, time and again.
-Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
+Rule 3: a tier that isn't allowed is never read here, but an older entry there, from before its policy, is read by who
+        goes by none: whoever sets a value looks for it, and removes it.  Who computes one leaves it till it expires.
 Rule 4: a tier that can't take what it should is not believed about it from then on, until it takes what is no older.
 Rule 5: where the authority can't be asked what depends on what is written, it isn't given it either: back by then, it
         would tell others, who believe it from then on, of what depends on the old values as well.
@@ -81,7 +82,9 @@ class Placing:
         if concerned and (unwritten or ended or any(taken.values())) and not (told and self._may_tell_with(equal)):
             yield from self._tell(concerned, () if equal is None else equal.settled())
         if unwritten:
-            yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
+            levels = [level for level in world.lower if len(placed[level]) < len(rows)]
+            yield from self._end_older(rows, levels)
+            yield from self._end_forbidden(rows, levels)
         if world.memory is not None:
             yield from self._write_memory(world.memory, rows, placed, taken, forbidden[world.memory], end, heard)
         if len(concerned) < len(rows) and world.moments is not None:
@@ -217,6 +220,17 @@ class Placing:
                 start = max([row.header.start for row in rows])
                 world.doubts[level].about(refs, start)
                 world.down(world.names[level], error)
+
+    def _end_forbidden(self, rows: Sequence[Row], levels: Sequence[int]) -> Flow[None]:
+        """Remove from *levels* what they have of those *rows* that may not be there (Rule 3).
+
+        Hardly ever is anything there, so it is looked for first: that takes no lock.
+        """
+        for level in levels:
+            refs = [row.header.ref for row in rows if not (row.computed or self._world.allows(level, row.header.ref))]
+            with suppress(TierUnavailable):  # nobody here reads it
+                if refs and (there := (yield from effects.read(level, refs))):
+                    yield Remove(level, list(there))
 
     def _say_stored(self, rows: Sequence[Row], taken: Mapping[int, int]) -> None:
         world = self._world

@@ -194,6 +194,27 @@ def test_what_a_tier_had_before_the_policy_is_not_read_from_it(with_policies, op
     assert cache.get("secret:a") is None
 
 
+def test_who_sets_a_value_removes_what_lies_where_the_policy_keeps_it_out(with_policies, open_cache):
+    """A process that goes by no such policy would go on reading the older one there."""
+    before = open_cache(BOTH)
+    cache = with_policies({"applies_to": "secret:*", "allowed_backends": ["memory"]})
+    before.set_many({"secret:a": "in plain", "secret:b": "in plain", "secret:c": "in plain"})
+    cache.set("secret:a", "new")
+    cache.set_many({"secret:b": "new", "other": "new"})
+    cache.get_or_compute("secret:c", lambda: "computed")
+    assert before.get_many(["secret:a", "secret:b", "secret:c"]) == {"secret:c": "in plain"}
+    assert cache.get_many(["secret:a", "secret:b", "secret:c"]) == {
+        "secret:a": "new", "secret:b": "new", "secret:c": "computed"}  # fmt: skip
+
+
+def test_what_lies_where_the_policy_keeps_it_out_is_not_listed(with_policies, open_cache):
+    before = open_cache(BOTH)
+    before.set_many({"secret:a": "in plain", "other": 1})
+    before.close()
+    cache = with_policies({"applies_to": "secret:*", "allowed_backends": ["memory"]})
+    assert list(cache.keys()) == ["other"]
+
+
 def test_a_write_to_memory_only_ends_the_copies_of_other_processes(with_policies):
     """They can't see the new value, but must not serve the older one."""
     policy = {"allowed_backends": ["memory"]}

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
+from scoutcache.calls.listing import forbidden
 from scoutcache.cli.checks.available import check_available
 from scoutcache.cli.checks.findings import MOST_VERIFIED, Check
 from scoutcache.cli.printing.telling import unverified
@@ -273,6 +274,15 @@ def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:
         yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
     if hasattr(tier, "verify"):
         yield _integrity(tier, usage.entries)
+    if core.world.policy is not None and (usage.entries or 0) <= MOST_VERIFIED:
+        yield from _forbidden(core, tier)
+
+
+def _forbidden(core: Core, tier: Tier) -> Iterator[Check]:
+    found = list(forbidden(core, tier))
+    if found:
+        what = f"{counted(len(found), 'entry')} that a policy keeps out of here, such as {found[0].key}"
+        yield Check(f"{tier.name} policies", "warn", f"from before: {what}", "scoutcache prune removes them")
 
 
 def _lacks_right(error: TierUnavailable) -> bool:

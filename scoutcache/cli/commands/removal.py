@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
+from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_forbidden, prune_tier
 from scoutcache.cli.commands.keys import check_tier
 from scoutcache.cli.errors import FAILED, Usage, read
 from scoutcache.cli.opening import answered, failures, part
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
+_COUNTED: Final = ("dead", "forbidden", "expired", "older", "oversize", "orphaned")
 """What ``prune`` counts, of however few tiers."""
 _YES: Final = typer.Option("--yes", help="Don't ask.")
 
@@ -126,7 +126,7 @@ def _literally(text: str) -> str:
     app,
     "prune",
     examples="""
-    scoutcache prune                        what is expired, dead or orphaned
+    scoutcache prune                        what is expired, dead, orphaned or forbidden
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
     scoutcache prune --apply-limit          after disk.max_bytes was changed
@@ -150,8 +150,9 @@ def prune(
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
 ) -> int | None:
-    """Remove what is expired, dead or orphaned, tier by tier, and give its space back.
+    """Remove what is expired, dead, orphaned or forbidden, tier by tier, and give its space back.
 
+    Forbidden is what lies in a tier that a policy (allowed_backends) keeps it out of, since before that policy.
     A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
     changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
     asked, or did a part of it only (one that is full can't be told which tags are forgotten), 10 when none could.
@@ -190,7 +191,7 @@ def prune(
 def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
     """What was removed, None from a tier that can't answer."""
     try:
-        return prune_tier(core, tier, **how)
+        return {"forbidden": prune_forbidden(core, tier, dry_run=how["dry_run"]), **prune_tier(core, tier, **how)}
     except TierUnavailable as error:
         core.world.down(tier.name, error)
         return None

@@ -183,14 +183,14 @@ def _lower(cache: Cache, without: str | None = None) -> list[Tier]:
 def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) -> dict[str, Any]:
     """Make sure that a tier which outlives this command has taken the value; what it is kept as."""
     ref = Ref(cache.config.namespace, key)
-    lower = _lower(cache, without)
+    lower = [tier for tier in _lower(cache, without) if _allows(cache, tier, ref)]
     found = {tier.name: sealed for tier in lower if (sealed := tier.read(ref, now)) is not None}
     if found:
         world, sealed = cache._core.world, next(iter(found.values()))
         left = world.codec.open(ref, sealed).header.fresh_until - world.now()
         return {"tiers": list(found), "size_bytes": sealed.size, "ttl_s": filters.finite(left)}
     said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
-    if said is not None and not any(said.allows(tier.name) for tier in lower):
+    if said is not None and not lower:
         raise CommandError(
             f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
             " memory ends with it",
@@ -201,6 +201,10 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
         hint="store a smaller value, or raise the limit (max_bytes of the tier's section)",
     )
+
+
+def _allows(cache: Cache, tier: Tier, ref: Ref) -> bool:
+    return cache._core.world.allows(cache._core.tiers.index(tier), ref)
 
 
 def ttl_of(session: Session, given: str | None) -> float | None:
