@@ -177,6 +177,8 @@ class Row:
     """A mark to be given a new version by whoever stores this and is the authority, in the same transaction."""
     replaces: bool = False
     """Somebody set it: where an announcement forbids it, an older entry of its key goes all the same."""
+    computed: bool = False
+    """Nobody set it: it is as good as what others computed."""
     _sealed: Sealed | None = field(default=None, repr=False)
 
     @property

@@ -45,7 +45,7 @@ class Hit(OfKey, frozen=True):
 
 class Miss(OfKey, frozen=True):
     """A lookup found nothing fresh.  *reason*: cold, expired, evicted, invalidated, refused, corrupt,
-    unknown_type, unavailable, failed, bypassed."""
+    unknown_type, unverified, unavailable, failed, bypassed."""
 
     name: ClassVar[str] = "miss"
     reason: str
@@ -145,11 +145,15 @@ class Corrupt(OfKey, frozen=True):
 
 
 class Unreadable(OfKey, frozen=True):
-    """A whole entry that this process can't read, such as one of a class it doesn't know; a miss, and it stays."""
+    """An entry that this process can't read, such as one of a class it doesn't know; a miss, and it stays.
+
+    *remedy* says what whoever wants to read it can do.
+    """
 
     name: ClassVar[str] = "unreadable"
     tier: str
     problem: str
+    remedy: str
 
 
 class Unstorable(OfKey, frozen=True):

@@ -167,10 +167,13 @@ class Assembly:
         shared = len(tiers) > (self._memory is not None)
         running = _running_in(self._directory) if shared else Running()
         failures, factories = Failures(self._clocks.monotonic), Factories()
-        follower = self._make_follower(versions, [running.flights, running.refreshes, failures, factories])
+        copies = [] if self._memory is None else [MemoryHolder(self._memory)]
+        follower = self._make_follower([versions, *copies], [running.flights, running.refreshes, failures, factories])
         self._moments.opened = follower.opened.messages
         versions.under_way = follower.opened.messages
         world = self._make_world(tiers, versions, running, failures, follower, raise_errors=raise_errors)
+        for copy in copies:
+            copy.lasts = world.may_lie_below
         if self._disk is not None:
             self._disk.on_reclaim(world.ended)
         leases = self._make_leases() if world.leased else None
@@ -228,11 +231,10 @@ class Assembly:
 
         return partial(cost_by_size, self._config.costs)
 
-    def _make_follower(self, versions: RememberedVersions, watchers: Sequence[Holder]) -> Follower:
+    def _make_follower(self, holders: Sequence[Holder], watchers: Sequence[Holder]) -> Follower:
         memory = self._memory
-        holders: list[Holder] = [versions] if memory is None else [versions, MemoryHolder(memory)]
         if self._remote is not None:
-            holders += self._remote.holders
+            holders = [*holders, *self._remote.holders]
         return Follower(
             self._journal, self._source, holders, (lambda _: None) if memory is None else memory.seen,
             watchers=[*watchers, self._moments], settled=self._moments.applied,

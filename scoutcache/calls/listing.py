@@ -1,4 +1,7 @@
-"""What the tiers of a cache hold, listed as a user sees it: valid entries only, each key once."""
+"""What the tiers of a cache hold, listed as a user sees it: valid entries only, each key once.
+
+What a policy keeps out of the tier it lies in, which it may from before that policy, is not read there, nor listed.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
     from scoutcache.calls.walking import Walk
     from scoutcache.tiers.base import Tier
 
-__all__ = ["is_valid", "known", "life", "list_entries", "list_keys", "scanned", "tiers_with"]
+__all__ = ["forbidden", "is_valid", "known", "life", "list_entries", "list_keys", "scanned", "tiers_with"]
 
 
 def tiers_with(core: Core, ref: Ref, since: float, without: str | None = None) -> list[str]:
@@ -80,14 +83,16 @@ def list_entries(
     for one in core.tiers:
         if tier not in {None, one.name} or (walk is not None and not walk.enters(one.name, names)):
             continue
-        last = one is core.tiers[-1]
-        above = [other for other in core.tiers[: names.index(one.name)] if other is not core.memory]
+        last, level = one is core.tiers[-1], names.index(one.name)
+        above = [other for other in core.tiers[:level] if other is not core.memory]
         try:
             for batch in _batches(scanned(one, namespace, pattern, walk), 500 if resumed and above else 1):
                 there = _listed_before(core, above, batch) if resumed and tier is None else listed
                 for entry in batch:
                     ref = entry.header.ref
-                    if ref not in there and ref not in listed and wanted(entry.header):
+                    if ref in there or ref in listed or not core.world.allows(level, ref):
+                        continue
+                    if wanted(entry.header):
                         if not last:
                             listed.add(ref)
                         yield entry
@@ -106,6 +111,14 @@ def scanned(tier: Tier, namespace: str | None, pattern: Pattern | None, walk: Wa
         yield from _disk_pages(tier, namespace, pattern, walk)
     else:
         yield from tier.scan(namespace, pattern)
+
+
+def forbidden(core: Core, tier: Tier) -> Iterator[Ref]:
+    """What *tier* holds though its policy keeps it out of there, from before that policy.  Raises `TierUnavailable`."""
+    level = core.tiers.index(tier)
+    for entry in () if core.world.policy is None or tier is core.memory else tier.scan(None):
+        if not core.world.allows(level, entry.header.ref):
+            yield entry.header.ref
 
 
 def _disk_pages(tier: Any, namespace: str | None, pattern: Pattern | None, walk: Walk) -> Iterator[Listed]:

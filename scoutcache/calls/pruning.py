@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
 
-from scoutcache.calls.listing import is_valid
+from scoutcache.calls.listing import forbidden, is_valid
 from scoutcache.core.core import Core
 from scoutcache.core.telling import tell_left
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.base import Tier, Versions
 
-__all__ = ["change_limit", "forget_unused_tags", "prune_dead", "prune_tier"]
+__all__ = ["change_limit", "forget_unused_tags", "prune_dead", "prune_forbidden", "prune_tier"]
 
 BATCH = 500
 """Entries removed at a time, so that memory stays flat and no lock is held for long."""
@@ -36,6 +36,11 @@ def prune_dead(core: Core, *, tier: str | None = None, dry_run: bool = False) ->
             except TierUnavailable as error:  # the tier, or the authority that would know what is dead in it
                 core.world.down(error.tier, error)
     return pruned
+
+
+def prune_forbidden(core: Core, tier: Tier, *, dry_run: bool = False) -> int:
+    """Remove what the policies keep out of *tier*; how many.  Raises `TierUnavailable`."""
+    return sum(len(refs) if dry_run else tier.remove(refs) for refs in _batches(forbidden(core, tier)))
 
 
 def _authority(core: Core) -> Any:

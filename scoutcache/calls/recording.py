@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scoutcache import events
 from scoutcache.engine.reading import Found
 from scoutcache.entry import Ref
+from scoutcache.oplog.records import UNREAD
 
 if TYPE_CHECKING:
     from scoutcache.core.core import Core
@@ -65,7 +66,7 @@ class Recording:
 
         Who only looks need not know the application's classes: what he can't read is there, and no miss.
         """
-        if self._core.clocks.looking and reasons.get(ref) == "unknown_type":
+        if self._core.clocks.looking and reasons.get(ref) in UNREAD:
             return
         absent = reasons.get(ref) or self._core.world.why_absent(ref)
         reason = absent if self._core.config.enabled else "bypassed"

@@ -43,7 +43,8 @@ def look_at(core: Core, ref: Ref, tier: str | None = None) -> dict[str, Any]:
 
 
 def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened | Unread | None]:
-    shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None}
+    shown: dict[str, Any] = {"name": tier.name, "present": None, "ttl_s": None, "size_bytes": None, "problem": None,
+                             "remedy": None}  # fmt: skip
     if tier is core.memory:
         return shown, None
     now = core.world.now()
@@ -55,12 +56,16 @@ def _in_tier(core: Core, tier: Tier, ref: Ref) -> tuple[dict[str, Any], Opened |
     if sealed is None:
         return {**shown, "present": False}, None
     shown |= {"present": True, "size_bytes": sealed.size}
+    if (said := None if core.world.policy is None else core.world.policy(ref)) and not said.allows(tier.name):
+        shown["problem"] = f"the policy {said.sources['allowed_backends']!r} keeps it out of here, so it is not read"
+        return {**shown, "remedy": "scoutcache prune removes it"}, None
     try:
         read: Opened | Unread | None = core.world.codec.open(ref, sealed)
     except CorruptEntry as error:
         return {**shown, "problem": str(error)}, None
     except UnknownType as error:
         read, shown["problem"] = error.unread, str(error)
+        shown["remedy"] = error.remedy
     return (shown, None) if read is None else ({**shown, "ttl_s": round(read.header.fresh_until - now, 3)}, read)
 
 

@@ -225,8 +225,9 @@ class Calling:
         taken = 0
         if entries:
             taken = yield from self._writing.store(
-                entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused
-            )
+                entries, began, tags=recipe.tags, depends_on=recipe.depends_on, refused=refused, unstored=refused,
+                computed=True,
+            )  # fmt: skip
         kept = {entry.ref for entry in entries if taken and entry.lifetime.fresh > 0}
         return made, kept - refused
 

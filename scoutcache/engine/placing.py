@@ -4,8 +4,10 @@ Rule 1: the lowest tier first, memory last: what memory has, the tiers below it 
         others share, and that announces what it takes, goes before those of this machine: it alone knows of every
         invalidation and every writer.  Where a tier may not take it, it loses what it has.
 Rule 2: whoever holds an older copy is told after the shared tiers have the new one; a tier that can tells them with
-        the write itself.
-Rule 3: a tier that isn't allowed is never read, so there the older entry may stay until it expires.
+        the write itself.  What was computed, and only memory may keep, says nothing of what others hold: it is as good
+        as what they computed, and who dropped that would compute it anew, and have it dropped here, time and again.
+Rule 3: a tier that isn't allowed is never read here, but an older entry there, from before its policy, is read by who
+        goes by none: whoever sets a value looks for it, and removes it.  Who computes one leaves it till it expires.
 Rule 4: a tier that can't take what it should is not believed about it from then on, until it takes what is no older.
 Rule 5: where the authority can't be asked what depends on what is written, it isn't given it either: back by then, it
         would tell others, who believe it from then on, of what depends on the old values as well.
@@ -76,14 +78,17 @@ class Placing:
         unwritten = world.policy is not None and any(len(placed[level]) < len(rows) for level in world.lower)
         told = world.tells is not None and taken.get(world.tells) == len(rows)
         ended = rows[0].replaces and any(taken[level] < len(placed[level]) for level in taken)
-        if world.shared and (unwritten or ended or any(taken.values())) and not (told and self._may_tell_with(equal)):
-            yield from self._tell(rows, () if equal is None else equal.settled())
+        concerned = self._concerning_others(rows)
+        if concerned and (unwritten or ended or any(taken.values())) and not (told and self._may_tell_with(equal)):
+            yield from self._tell(concerned, () if equal is None else equal.settled())
         if unwritten:
-            yield from self._end_older(rows, [level for level in world.lower if len(placed[level]) < len(rows)])
+            levels = [level for level in world.lower if len(placed[level]) < len(rows)]
+            yield from self._end_older(rows, levels)
+            yield from self._end_forbidden(rows, levels)
         if world.memory is not None:
             yield from self._write_memory(world.memory, rows, placed, taken, forbidden[world.memory], end, heard)
-        if not world.shared and world.moments is not None:
-            world.moments.wrote_here([row.header.ref for row in rows])
+        if len(concerned) < len(rows) and world.moments is not None:
+            world.moments.wrote_here({row.header.ref for row in rows} - {row.header.ref for row in concerned})
         self._say_stored(rows, taken)
         if missed is not None:
             self._note_missed(missed, rows, placed, taken, forbidden)
@@ -96,8 +101,7 @@ class Placing:
 
         Where it *lasts*, which their marks say, the tiers of this machine keep it.  Else what they have is older: it
         goes, or they aren't believed about it, and only memory keeps it.  Of that others are told if it replaces what
-        they have; what was computed is as good as what they computed, and dropping that they would compute it once
-        more, and have it dropped here, time and again.  So of what carries stand-ins, which not all may go by yet.
+        they have (Rule 2); so of what carries stand-ins, which not all may go by yet.
         """
         world, refs = self._world, [row.header.ref for row in rows]
         taken: dict[int, int] = {}
@@ -173,6 +177,14 @@ class Placing:
             self._world.doubts[level].about(refs, rows[0].header.start)
             self._world.down(error.tier, error)
 
+    def _concerning_others(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """Those of *rows* that others are to hear of (Rule 2)."""
+        if not self._world.shared:
+            return ()
+        if self._world.policy is None or not rows[0].computed:
+            return rows
+        return [row for row in rows if self._world.may_lie_below(row.header.ref)]
+
     def _may_tell_with(self, equal: Equal | None) -> bool:
         """May others be told by the write itself?  Not where it shows only after it which keys kept their values."""
         return equal is None or not equal.refs
@@ -209,6 +221,17 @@ class Placing:
                 world.doubts[level].about(refs, start)
                 world.down(world.names[level], error)
 
+    def _end_forbidden(self, rows: Sequence[Row], levels: Sequence[int]) -> Flow[None]:
+        """Remove from *levels* what they have of those *rows* that may not be there (Rule 3).
+
+        Hardly ever is anything there, so it is looked for first: that takes no lock.
+        """
+        for level in levels:
+            refs = [row.header.ref for row in rows if not (row.computed or self._world.allows(level, row.header.ref))]
+            with suppress(TierUnavailable):  # nobody here reads it
+                if refs and (there := (yield from effects.read(level, refs))):
+                    yield Remove(level, list(there))
+
     def _say_stored(self, rows: Sequence[Row], taken: Mapping[int, int]) -> None:
         world = self._world
         if not world.hooks.wants("stored"):
@@ -223,7 +246,8 @@ class Placing:
 
     def _tell(self, rows: Sequence[Row], same: Sequence[str] = ()) -> Flow[None]:
         """Announce that *rows* were written, or are owed; those keys that are the *same* kept their values."""
-        message = replace_fields(self._written(rows), same=tuple(same))
+        message = self._written(rows)
+        message = replace_fields(message, same=tuple([key for key in same if key in message.names]))
         if not self._are_there([row.header.ref for row in rows]):
             message = replace_fields(message.owing, stamp=self._world.stamp())
         try:

@@ -3,7 +3,8 @@
 Rule 1: an entry answers only if it is whole, unexpired, and every mark it carries is current at the authority.  Where
         one was only softened since (`same_life`), the entry is stale.
 Rule 2: bytes that are not an entry are a miss, are reported, and are removed; an entry of a type this process doesn't
-        know is a miss with a warning, and stays.  Who asks for no value is told of it as of any other (*unread*).
+        know, or signed with a key it hasn't, is a miss with a warning, and stays.  Who asks for no value is told of it
+        as of any other (*unread*).
 Rule 3: a promotion is a write.  What was applied of the channel is noted before the lower tier is read, and the copy
         goes up only if nothing since then names it, be it a write of this very process; otherwise a slow reader would
         bring a dead value back to life.
@@ -151,8 +152,8 @@ class Reading:
                 header = yield from self._alive(error.unread.header, reasons)
                 unread.update({} if header is None else {ref: header})
                 return None
-            _note(reasons, ref, "unknown_type")
-            world.hooks.emit(events.Unreadable(*ref, tier, str(error)))
+            _note(reasons, ref, error.reason)
+            world.hooks.emit(events.Unreadable(*ref, tier, str(error), error.remedy))
             return None
         header = yield from self._alive(found.header, reasons)
         return found if header is found.header else None if header is None else found._replace(header=header)

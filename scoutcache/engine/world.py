@@ -202,6 +202,10 @@ class World:
         said = None if self.policy is None else self.policy(ref)
         return said is None or said.allows(self.names[level])
 
+    def may_lie_below(self, ref: Ref) -> bool:
+        """May any tier but memory have the entry?"""
+        return any(self.allows(level, ref) for level in self.lower)
+
     def writes_to(self, level: int, ref: Ref) -> bool:
         """Does a write put the entry into a tier?"""
         said = None if self.policy is None else self.policy(ref)

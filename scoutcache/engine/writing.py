@@ -139,12 +139,14 @@ class Writing:
     def store(
         self, entries: Sequence[Entry], began: Moment, *, tags: Iterable[str] = (), depends_on: Sequence[str] = (),
         refused: set[Ref] | None = None, unstored: set[Ref] | None = None, anew: bool = False, replaces: bool = False,
+        computed: bool = False,
     ) -> Flow[int]:  # fmt: skip
         """Store *entries* of one namespace; return how many some tier took.  A lifetime of 0 is: do not store.
 
         *refused* collects those that a policy forbids, *unstored* those that an announcement forbade in every tier;
         with *anew* those begin anew once (Rule 5).  Where they *replace* what is older, that goes even if they are
-        forbidden.  Raises `PolicyError` for what must not be written in plain.
+        forbidden.  What was *computed* need not end what others computed.  Raises `PolicyError` for what must not be
+        written in plain.
         """
         kept = [entry for entry in entries if entry.lifetime.fresh > 0]
         if self._world.policy is not None:
@@ -169,7 +171,7 @@ class Writing:
                 yield from self._tell_watch(namespace, [entry.ref for entry in kept])
             return taken
         marks = tuple([Mark(name, versions[name]) for name in names])
-        rows = [self._row(entry, began, marks, replaces) for entry in kept]
+        rows = [self._row(entry, began, marks, replaces, computed) for entry in kept]
         awaited = self._awaited(rows, versions)
         equal = Equal(self._world) if awaited else None
         changed = [] if equal is None else (yield from self._changed(awaited, equal))
@@ -186,7 +188,9 @@ class Writing:
             unstored |= missed.everywhere
         if missed is not None and anew and missed.announced:
             left = [entry for entry in kept if entry.ref in missed.announced]
-            taken += yield from self.store(left, self.moment(), tags=tags, depends_on=depends_on, replaces=replaces)
+            taken += yield from self.store(
+                left, self.moment(), tags=tags, depends_on=depends_on, replaces=replaces, computed=computed
+            )
         return taken
 
     def _write_and_renew(
@@ -332,7 +336,9 @@ class Writing:
             return known
         return (yield from effects.current(namespace, names, create=create))
 
-    def _row(self, entry: Entry, began: Moment, marks: tuple[Mark, ...], replaces: bool = False) -> Row:
+    def _row(
+        self, entry: Entry, began: Moment, marks: tuple[Mark, ...], replaces: bool = False, computed: bool = False
+    ) -> Row:
         now = self._world.now()
         own = KEY_MARK + entry.ref.key  # in a circle of dependencies an entry would die of its own write
         if len(marks) > 1:
@@ -350,7 +356,7 @@ class Writing:
         )
         return Row(
             header, entry.live, lambda: self._world.codec.seal(header, entry.live, entry.encoded, entry.handled),
-            replaces=replaces,
+            replaces=replaces, computed=computed,
         )  # fmt: skip
 
     def _awaited(self, rows: Sequence[Row], versions: Mapping[str, int]) -> dict[Ref, Row]:

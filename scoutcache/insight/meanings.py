@@ -15,6 +15,8 @@ MEANINGS: Final = {
     "refused": "what was stored did not pass a check (validate, exists), and was removed",
     "corrupt": "stored bytes were damaged, or the database they may have been in: run scoutcache verify",
     "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
+    "unverified": "signed with a key that this process wasn't given, or unsigned where one is configured: [security] "
+                  "signing_keys",
     "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
     "failed": "another call's computation had failed, under way or kept (error_ttl): nothing was computed",
     "bypassed": "a condition said no, or the cache was switched off",

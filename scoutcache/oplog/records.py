@@ -36,9 +36,9 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = [
-    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "Event", "Line",
-    "dependents_target", "is_redacted", "kept_at", "names_no_key", "place_of", "redacted", "tag_of", "tag_target",
-    "tells_tags",
+    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "UNREAD",
+    "Event", "Line", "dependents_target", "is_redacted", "kept_at", "names_no_key", "place_of", "redacted",
+    "tag_of", "tag_target", "tells_tags",
 ]  # fmt: skip
 
 KINDS: Final = (
@@ -53,9 +53,11 @@ REQUESTS: Final = frozenset({"get", "compute"})
 NOT_LOOKED: Final = frozenset({"bypassed"})
 """Reasons of misses for which no tier was asked."""
 MISS_REASONS: Final = (
-    "cold", "expired", "evicted", "invalidated", "refused", "corrupt", "unknown_type", "unavailable", "bypassed",
-    "failed",
+    "cold", "expired", "evicted", "invalidated", "refused", "corrupt", "unknown_type", "unverified", "unavailable",
+    "bypassed", "failed",
 )  # fmt: skip
+UNREAD: Final = frozenset({"unknown_type", "unverified"})
+"""Reasons of misses for which an entry was there, and stayed."""
 _HASHES: Final = 1 << 64
 AHEAD: Final = 60.0
 """Seconds by which the clocks of machines may differ.  What is dated further ahead of now has no true time: it is in no

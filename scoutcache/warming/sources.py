@@ -16,7 +16,7 @@ import asyncio
 import inspect
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from heapq import nsmallest
@@ -33,6 +33,7 @@ from scoutcache.warming.records import said
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
     from scoutcache.config import CacheConfig
+    from scoutcache.events import Corrupt, Unreadable
     from scoutcache.warming.budget import Budget
 
 __all__ = [
@@ -102,20 +103,34 @@ def cache_items(other: Cache, pattern: str = "*") -> Iterator[Item | BadLine]:
     # All keys first: what is being read may be what is being written.  What others depend on comes before them.
     found = list_entries(other._core, other._calls.namespace, Pattern.parse(pattern))
     headers = sorted((entry.header for entry in found), key=lambda header: len(header.depends_on))
-    for key in [header.ref.key for header in headers]:
-        try:
-            entry = other.get_entry(key)
-            left = other.ttl(key)
-        except CacheError as problem:
-            yield BadLine(None, key, str(problem))
-            continue
-        if entry is None or left is None or left <= 0:
-            continue  # its time was over meanwhile
-        options: dict[str, Any] = {"ttl": "never" if left == math.inf else left, "tags": list(entry.tags)}
-        if entry.fresh_until is not None and entry.expires_at is not None:
-            options["stale_ttl"] = max((entry.expires_at - entry.fresh_until).total_seconds(), 0.0)
-        options |= {"depends_on": list(entry.depends_on), "cost": entry.cost}
-        yield Item(None, key, entry.value, {name: value for name, value in options.items() if value is not None})
+    unread: list[Unreadable | Corrupt] = []
+    take_off = [other.on(name, unread.append) for name in ("unreadable", "corrupt")]
+    try:
+        for key in [header.ref.key for header in headers]:
+            unread.clear()
+            if (item := _copied(other, key, unread)) is not None:
+                yield item
+    finally:
+        for off in take_off:
+            off()
+
+
+def _copied(other: Cache, key: str, unread: Sequence[Unreadable | Corrupt]) -> Item | BadLine | None:
+    """The entry of *key*; None where its time was over meanwhile.  *unread* is told of what can't be read."""
+    try:
+        entry = other.get_entry(key)
+        left = other.ttl(key)
+    except CacheError as problem:
+        return BadLine(None, key, str(problem))
+    if entry is None and unread:
+        return BadLine(None, key, f"it can't be read here: {unread[0].problem}")
+    if entry is None or left is None or left <= 0:
+        return None
+    options: dict[str, Any] = {"ttl": "never" if left == math.inf else left, "tags": list(entry.tags)}
+    if entry.fresh_until is not None and entry.expires_at is not None:
+        options["stale_ttl"] = max((entry.expires_at - entry.fresh_until).total_seconds(), 0.0)
+    options |= {"depends_on": list(entry.depends_on), "cost": entry.cost}
+    return Item(None, key, entry.value, {name: value for name, value in options.items() if value is not None})
 
 
 def is_generator(function: Callable[..., Any]) -> bool:

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple
 from scoutcache.errors import CorruptEntry
 from scoutcache.wire.envelope import CHUNK_FIXED, SET_ID, SIGNED
 from scoutcache.wire.integrity import Keyring
+from scoutcache.wire.unknown import Unverified
 
 __all__ = ["Table", "join", "set_id", "split"]
 
@@ -73,7 +74,10 @@ def _part(table: Table, index: int, chunk: bytes, keyring: Keyring) -> memoryvie
     start = CHUNK_FIXED.size + key_length
     if magic != _MAGIC or flags & ~SIGNED or start + keyring.size > len(chunk):
         raise CorruptEntry(f"chunk {index} is not a chunk")
-    keyring.verify(chunk, chunk[CHUNK_FIXED.size : start] if flags else None)
+    try:
+        keyring.verify(chunk, chunk[CHUNK_FIXED.size : start] if flags else None)
+    except Unverified as error:  # the head is known to be ours
+        raise CorruptEntry(f"chunk {index} is not signed as the entry is") from error
     if place != [table.name, index, table.total]:
         raise CorruptEntry(f"chunk {index} belongs elsewhere")
     return memoryview(chunk)[start : -keyring.size]

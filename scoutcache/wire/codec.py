@@ -3,7 +3,8 @@
 Rules of `Codec.open`, for bytes that anybody may have written:
 - the order is verify, parse, compare the name, join, expand, decode; each step trusts only what the ones before proved;
 - whatever the bytes, the outcome is a value, `CorruptEntry` (of which `IntegrityError` is one), or, for a sound entry
-  that this process hasn't the means to read, `UnknownType`.
+  that this process hasn't the means to read, `UnknownType`;
+- what no key here can verify (`Unverified`) is looked at only for its form, and nothing of its payload goes further.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from xxhash import xxh3_64_digest
 
 from scoutcache.entry import Encoded, Handled, Header, Live, Ref, Sealed
 from scoutcache.errors import ConfigError, CorruptEntry, IntegrityError, SerializationError
-from scoutcache.wire import chunks, envelope
+from scoutcache.wire import chunks, envelope, unverified
 from scoutcache.wire.chunks import Table
 from scoutcache.wire.classes import register_type
 from scoutcache.wire.compression import NAMES, NONE, Compressor, train_dictionary
@@ -26,7 +27,7 @@ from scoutcache.wire.envelope import NAME, SET_ID, UNREADABLE, Body, check, key_
 from scoutcache.wire.integrity import Keyring
 from scoutcache.wire.resident import ATOMS, resident_size, written_size
 from scoutcache.wire.serializers import Serializers, name_of, number_of, register_serializer
-from scoutcache.wire.unknown import UnknownDictionary, UnknownType, Unread
+from scoutcache.wire.unknown import UnknownDictionary, UnknownType, Unread, Unverified
 
 __all__ = [
     "Codec", "CodecSettings", "Opened", "UnknownDictionary", "UnknownType", "register_serializer", "register_type",
@@ -245,14 +246,14 @@ class Codec:
         """The entry of that name, out of bytes that nobody vouches for; *tier* says where they lay.
 
         Raises `CorruptEntry` or `IntegrityError` for anything that is wrong with them, and `UnknownType` for a sound
-        entry of which this process lacks the class, the serializer or the dictionary.
+        entry of which this process lacks the class, the serializer, the dictionary or the signing key.
         """
         # One function, and the cheap case of each step in place: every Python frame is a twentieth of a hit.
         began = self.clock()
         head, parts = sealed
         covered = head[self._covered]
         if (signed := self._signed) or xxh3_64_digest(covered) != head[-8:]:
-            self._keyring.verify(head, key_id(head))
+            self._verify(ref, sealed, key_id(head))
         try:
             fields = parse_head(covered)
         except UNREADABLE as error:
@@ -262,7 +263,7 @@ class Codec:
         if name != NAME or header[0] != ref or not header[2] + header[3] + header[4] > 0:
             check(head, fields, ref)
         if signer and not signed:
-            self._keyring.verify(head, signer)
+            self._verify(ref, sealed, signer)
         if raw_size > self._max_value:
             raise CorruptEntry(f"the entry has {raw_size} bytes, more than the {self._max_value} allowed")
         if parts or count:
@@ -286,3 +287,10 @@ class Codec:
         size = sealed.size if parts else len(head)
         took = self.clock() - began
         return _new(Opened, (header, value, payload, decode, serializer, compression, size, tier, took))
+
+    def _verify(self, ref: Ref, sealed: Sealed, signer: bytes | None) -> None:
+        try:
+            self._keyring.verify(sealed.head, signer)
+        except Unverified as error:
+            error.unread = unverified.unread(ref, sealed, signer)
+            raise

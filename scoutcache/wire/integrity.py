@@ -2,7 +2,8 @@
 
 Rules:
 - The algorithm is this module's, never the entry's: xxh3-64 without keys, HMAC-SHA256 with.
-- With keys, what is unsigned is refused; without, what is signed is refused, for nobody here can check it.
+- With keys, what is unsigned is refused; without, what is signed is refused, for nobody here can check it.  Neither is
+  damage: another process, upgraded sooner or later, may have the key or need none (`Unverified`).
 - Several keys may be configured, one is active: all are tried by id for reading, the active one signs.
 """
 
@@ -15,11 +16,12 @@ import xxhash
 
 from scoutcache.errors import ConfigError, IntegrityError
 from scoutcache.wire.envelope import SIGNED
+from scoutcache.wire.unknown import Unverified
 
-__all__ = ["Keyring"]
+__all__ = ["SIGNATURE", "Keyring"]
 
 _CHECKSUM: Final = 8
-_SIGNATURE: Final = 32
+SIGNATURE: Final = 32
 _SHORTEST_KEY: Final = 16
 
 
@@ -37,7 +39,7 @@ class Keyring:
         self._keys = {name.encode(): bytes(key) for name, key in keys.items()}
         self.active = (active or next(iter(keys), "")).encode()
         self.flag = SIGNED if keys else 0
-        self.size = _SIGNATURE if keys else _CHECKSUM
+        self.size = SIGNATURE if keys else _CHECKSUM
         if keys:
             import hmac  # hashlib behind it costs start-up time, and only signed caches need it
 
@@ -53,7 +55,7 @@ class Keyring:
     def verify(self, data: bytes, signer: bytes | None) -> None:
         """Check the integrity field at the end of *data*; *signer* None: it says it is unsigned.
 
-        Raises `IntegrityError`.
+        Raises `IntegrityError`, and `Unverified` for what no key of these can tell.
         """
         if signer is not None or self.flag:
             self._verify_signature(data, signer)
@@ -62,13 +64,13 @@ class Keyring:
 
     def _verify_signature(self, data: bytes, signer: bytes | None) -> None:
         if signer is None:
-            raise IntegrityError("the entry is unsigned, and a signing key is configured")
+            raise Unverified("it is unsigned, and a signing key is configured")
         if not self.flag:
-            raise IntegrityError("the entry is signed, and no signing key is configured")
+            raise Unverified("it is signed, and no signing key is configured")
         key = self._keys.get(signer)
         if key is None:
-            raise IntegrityError(f"the entry is signed with a key that isn't configured: {signer!r:.80}")
-        if not self._equal(self._hmac(key, memoryview(data)[:-_SIGNATURE], "sha256"), data[-_SIGNATURE:]):
+            raise Unverified(f"it is signed with a key that isn't configured: {signer.decode(errors='replace')!a:.80}")
+        if not self._equal(self._hmac(key, memoryview(data)[:-SIGNATURE], "sha256"), data[-SIGNATURE:]):
             raise IntegrityError("the entry's signature is wrong")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 
 from scoutcache.engine.effects import Announce, Remove, Write
+from scoutcache.engine.moments import Moments
 from scoutcache.engine.writing import Lifetime
 from scoutcache.errors import TierUnavailable
+from scoutcache.policies.book import Effective
 
 SERVER, DISK = 1, 2
 
@@ -110,6 +114,17 @@ def test_who_replaces_what_is_older_tells_of_it_though_nobody_took_it(shared, re
     entry = made(shared, 1)
     shared.drive(shared.writing.store([entry], began, replaces=replaces))
     assert len(written(shared)) == replaces
+
+
+@pytest.mark.parametrize("computed", [False, True])
+def test_what_only_memory_may_keep_is_told_to_others_unless_it_was_computed(shared, computed):
+    allowed = Effective(sources={}, allowed_backends=frozenset({"memory"}))
+    shared.world.policy = lambda _: allowed
+    moments = shared.world.moments = Moments(nullcontext())
+    heard, began = moments.begin([shared.ref("k")]), shared.writing.moment()
+    assert shared.drive(shared.writing.store([made(shared, 1)], began, computed=computed)) == 1
+    assert len(written(shared)) == (not computed)
+    assert heard.wrote_here([shared.ref("k")]) is computed, "else the message says it"
 
 
 def test_where_it_shows_only_afterwards_which_are_the_same_others_are_told_then(shared):

@@ -194,6 +194,27 @@ def test_what_a_tier_had_before_the_policy_is_not_read_from_it(with_policies, op
     assert cache.get("secret:a") is None
 
 
+def test_who_sets_a_value_removes_what_lies_where_the_policy_keeps_it_out(with_policies, open_cache):
+    """A process that goes by no such policy would go on reading the older one there."""
+    before = open_cache(BOTH)
+    cache = with_policies({"applies_to": "secret:*", "allowed_backends": ["memory"]})
+    before.set_many({"secret:a": "in plain", "secret:b": "in plain", "secret:c": "in plain"})
+    cache.set("secret:a", "new")
+    cache.set_many({"secret:b": "new", "other": "new"})
+    cache.get_or_compute("secret:c", lambda: "computed")
+    assert before.get_many(["secret:a", "secret:b", "secret:c"]) == {"secret:c": "in plain"}
+    assert cache.get_many(["secret:a", "secret:b", "secret:c"]) == {
+        "secret:a": "new", "secret:b": "new", "secret:c": "computed"}  # fmt: skip
+
+
+def test_what_lies_where_the_policy_keeps_it_out_is_not_listed(with_policies, open_cache):
+    before = open_cache(BOTH)
+    before.set_many({"secret:a": "in plain", "other": 1})
+    before.close()
+    cache = with_policies({"applies_to": "secret:*", "allowed_backends": ["memory"]})
+    assert list(cache.keys()) == ["other"]
+
+
 def test_a_write_to_memory_only_ends_the_copies_of_other_processes(with_policies):
     """They can't see the new value, but must not serve the older one."""
     policy = {"allowed_backends": ["memory"]}
@@ -201,6 +222,31 @@ def test_a_write_to_memory_only_ends_the_copies_of_other_processes(with_policies
     cache.set("a", 1)
     other.set("a", 2)
     assert (cache.get("a"), other.get("a")) == (None, 2)
+
+
+def test_computing_what_only_memory_keeps_leaves_the_copies_of_other_processes(with_policies):
+    """They computed theirs as well, and would drop each other's with every computation."""
+    policy = {"applies_to": "secret:*", "allowed_backends": ["memory"]}
+    caches, computed = [with_policies(policy) for _ in range(3)], []
+    keys = ["secret:1", "secret:2", "plain"]
+    for cache in caches * 3:
+        cache.get_or_compute("secret:0", lambda: computed.append("secret:0") or 0)
+        cache.get_or_compute_many(keys, lambda wanted: computed.extend(wanted) or dict.fromkeys(wanted, 1))
+    assert sorted(computed) == sorted(["secret:0", "secret:1", "secret:2"] * 3 + ["plain"])
+
+
+def test_what_another_process_has_replaced_is_no_cold_miss(with_policies):
+    policy = {"applies_to": "secret:*", "allowed_backends": ["memory"]}
+    cache, other = with_policies(policy), with_policies(policy)
+    missed = []
+    cache.on("miss", missed.append)
+    cache.set("secret:a", 1)
+    cache.set("plain", 1)
+    other.set("secret:a", 2)
+    other.set("plain", 2)
+    other.tier("disk").remove([ref("plain")])
+    assert cache.get_many(["secret:a", "secret:b", "plain"]) == {}
+    assert [miss.reason for miss in missed] == ["invalidated", "cold", "cold"]
 
 
 def test_demotion_goes_only_where_the_policy_allows(with_policies, fake_clock):

@@ -24,6 +24,8 @@ from scoutcache.wire.codec import (
     train_dictionary,
 )
 from scoutcache.wire.compression import NUMBERS
+from scoutcache.wire.envelope import header_length
+from scoutcache.wire.unknown import Unread, Unverified
 
 KEY = b"k" * 32
 OLD_KEY = b"o" * 32
@@ -151,12 +153,12 @@ def test_threads_share_a_codec(header, ref):
 
 def test_with_a_key_configured_an_unsigned_entry_is_refused(header, ref):
     unsigned = put(make(), header, "text")
-    with pytest.raises(IntegrityError, match="unsigned"):
+    with pytest.raises(Unverified, match="unsigned"):
         make(signing_keys={"now": KEY}).open(ref, unsigned)
 
 
 def test_without_a_key_a_signed_entry_is_refused(header, ref):
-    with pytest.raises(IntegrityError, match="no signing key"):
+    with pytest.raises(Unverified, match="no signing key"):
         make().open(ref, put(make(signing_keys={"now": KEY}), header, "text"))
 
 
@@ -166,7 +168,7 @@ def test_keys_rotate_and_the_active_one_signs(header, ref):
     new = make(signing_keys={"new": KEY})
     sealed = put(old, header, "text")
     assert both.open(ref, sealed).value == "text"
-    with pytest.raises(IntegrityError, match="isn't configured"):
+    with pytest.raises(Unverified, match="'old'"):
         new.open(ref, sealed)
     assert put(both, header, "text") == put(new, header, "text")
 
@@ -174,6 +176,48 @@ def test_keys_rotate_and_the_active_one_signs(header, ref):
 def test_another_key_under_the_same_id_gives_no_entry(header, ref):
     with pytest.raises(IntegrityError, match="signature"):
         make(signing_keys={"k": KEY}).open(ref, put(make(signing_keys={"k": OLD_KEY}), header, "text"))
+
+
+STRANGERS = {"without a key": ({"k": KEY}, {}), "unsigned": ({}, {"k": KEY}), "another key": ({"k": KEY}, {"l": KEY})}
+
+
+@pytest.mark.parametrize("length", [10, 5000], ids=["whole", "in chunks"])
+@pytest.mark.parametrize(("writes", "reads"), STRANGERS.values(), ids=STRANGERS)
+def test_what_no_key_here_can_tell_shows_all_but_its_value_and_is_not_sealed_anew(writes, reads, length, header, ref):
+    options = {"chunk_size": 1024, "compression": "none"}
+    sealed = put(make(signing_keys=writes, **options), header, "x" * length)
+    stranger = make(signing_keys=reads, **options)
+    with pytest.raises(Unverified) as told:
+        stranger.open(ref, sealed)
+    assert told.value.unread == Unread(header, 1, 0, None)
+    with pytest.raises(Unverified):
+        stranger.anew(ref, sealed)
+
+
+@pytest.mark.parametrize(("writes", "reads"), STRANGERS.values(), ids=STRANGERS)
+def test_what_no_key_here_can_tell_is_corrupt_where_its_form_shows_it(writes, reads, header, ref):
+    sealed = put(make(signing_keys=writes, compression="none"), header, "text" * 10)
+    stranger = make(signing_keys=reads)
+    head, length = sealed.head, header_length(sealed.head[:20])
+    flipped = [head[:at] + bytes([head[at] ^ 0x41]) + head[at + 1 :] for at in range(length)]
+    cut = [head[:at] for at in range(len(head))]
+    for wrong in [*flipped, *cut, *([head[:-1] + b"!"] if not writes else [])]:
+        with pytest.raises(CorruptEntry):
+            stranger.open(ref, Sealed(wrong))
+    with pytest.raises(CorruptEntry):
+        stranger.open(ref, Sealed(head, (b"stray",)))
+    with pytest.raises(IntegrityError, match="another key"):
+        stranger.open(Ref("default", "other"), sealed)
+
+
+def test_a_chunk_that_is_not_signed_as_its_head_is_corrupt(header, ref):
+    signed, plain = (
+        put(Codec(CodecSettings(signing_keys=keys, chunk_size=1024, compression="none"), token=bytes), header,
+            "x" * 2000)
+        for keys in ({"k": KEY}, {})
+    )  # fmt: skip
+    with pytest.raises(CorruptEntry, match="chunk 0"):
+        make(signing_keys={"k": KEY}).open(ref, Sealed(signed.head, plain.chunks[: len(signed.chunks)]))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +291,7 @@ def test_pickle_needs_the_switch_and_a_key_for_writing_and_for_reading(header, r
 
 def test_an_unsigned_pickle_is_never_loaded(header, ref, forge, outcome):
     payload = b"cbuiltins\nexit\n."
-    with pytest.raises(IntegrityError):
+    with pytest.raises(Unverified):
         make(serializer="pickle", signing_keys={"k": KEY}, allow_pickle=True).open(ref, forge(header, 5, payload))
     assert outcome(make(), ref, forge(header, 5, payload)) == "corrupt"
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from scoutcache.errors import IntegrityError
 from scoutcache.wire.integrity import Keyring
+from scoutcache.wire.unknown import Unverified
 
 KEY = b"k" * 32
 
@@ -34,7 +35,7 @@ def test_the_algorithms_are_the_documented_ones():
 
 def test_an_entry_cannot_choose_the_weaker_check():
     keyring = Keyring({"a": KEY}, None)
-    with pytest.raises(IntegrityError, match="unsigned"):
+    with pytest.raises(Unverified, match="unsigned"):
         keyring.verify(b"data" + xxhash.xxh3_64_digest(b"data"), None)
 
 
@@ -52,6 +53,6 @@ def test_the_only_key_is_active_and_of_several_the_one_named():
 
 
 def test_an_unknown_key_id_is_named_without_control_codes():
-    with pytest.raises(IntegrityError) as caught:
+    with pytest.raises(Unverified) as caught:
         Keyring({"a": KEY}, None).verify(bytes(64), b"\x1b]52;evil")
     assert "\x1b" not in str(caught.value)

@@ -18,12 +18,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from scoutcache import __version__
 from scoutcache.alerts import Level
+from scoutcache.calls.listing import forbidden
 from scoutcache.cli.checks.available import check_available
 from scoutcache.cli.checks.findings import MOST_VERIFIED, Check
+from scoutcache.cli.printing.telling import unverified
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import NO_HOME
 from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.settings.folders import PARTS
+from scoutcache.wire.unknown import Unverified
 from scoutcache.wording.nouns import counted
 from scoutcache.wording.os_errors import is_read_only
 
@@ -271,6 +274,15 @@ def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:
         yield Check(f"{tier.name} limits", "warn", difference, "scoutcache prune --apply-limit")
     if hasattr(tier, "verify"):
         yield _integrity(tier, usage.entries)
+    if core.world.policy is not None and (usage.entries or 0) <= MOST_VERIFIED:
+        yield from _forbidden(core, tier)
+
+
+def _forbidden(core: Core, tier: Tier) -> Iterator[Check]:
+    found = list(forbidden(core, tier))
+    if found:
+        what = f"{counted(len(found), 'entry')} that a policy keeps out of here, such as {found[0].key}"
+        yield Check(f"{tier.name} policies", "warn", f"from before: {what}", "scoutcache prune removes them")
 
 
 def _lacks_right(error: TierUnavailable) -> bool:
@@ -291,4 +303,6 @@ def _integrity(tier: Any, entries: int | None) -> Check:
     if damaged:
         what = f"damaged: {damaged:,} of {counted(entries or 0, 'entry')}"
         return Check(name, "fail", what, "scoutcache verify --repair")
+    if kept := found.get("unverified", 0):
+        return Check(name, "warn", f"not checked: {unverified(kept)}", Unverified.remedy)
     return Check(name, "ok", f"{counted(found['entries'], 'whole entry')}")

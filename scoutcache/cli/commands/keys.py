@@ -171,7 +171,10 @@ def inspect(
     found["hits"] = read_uses(session, core, ref.key).times(ref)
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]
+    remedies = dict.fromkeys(one.pop("remedy") for one in found["tiers"])
     session.out.record(found)
+    for remedy in filter(None, remedies):
+        session.say_hint(remedy)
     return part(away)
 
 
@@ -201,7 +204,8 @@ def explain(
     Reasons: cold (never stored, or nobody knows what became of it), expired, evicted (or pruned on request),
     invalidated (and by whom, where the log knows; marked stale, replaced by what is not kept and cleared from a tier
     are that as well), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
-    unknown_type (of a class that this process doesn't know), unavailable (a tier that may have it could not be asked),
+    unknown_type (of a class that this process doesn't know), unverified (signed with a key that it wasn't given, or
+    unsigned where it has one), unavailable (a tier that may have it could not be asked),
     failed (it got the error of another call's computation, one it waited for or one that is kept by error_ttl),
     bypassed (a condition said no, or the cache was switched off). They are those that stats counts, but that what was
     counted as cold may be explained by the log: by its time, an invalidation, or evictions since it was stored. With

@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, cast
 
 import typer
 
-from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_tier
+from scoutcache.calls.pruning import change_limit, forget_unused_tags, prune_dead, prune_forbidden, prune_tier
 from scoutcache.cli.commands.keys import check_tier
 from scoutcache.cli.errors import FAILED, Usage, read
 from scoutcache.cli.opening import answered, failures, part
 from scoutcache.cli.options import command
 from scoutcache.cli.printing.removed import failed, warn_of
+from scoutcache.cli.printing.telling import unverified
 from scoutcache.cli.printing.text import size
 from scoutcache.cli.state import Session
 from scoutcache.entry import Ref
 from scoutcache.errors import TierUnavailable
 from scoutcache.ttl import parse_duration, parse_size
+from scoutcache.wire.unknown import Unverified
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-_COUNTED: Final = ("dead", "expired", "older", "oversize", "orphaned")
+_COUNTED: Final = ("dead", "forbidden", "expired", "older", "oversize", "orphaned")
 """What ``prune`` counts, of however few tiers."""
 _YES: Final = typer.Option("--yes", help="Don't ask.")
 
@@ -124,7 +126,7 @@ def _literally(text: str) -> str:
     app,
     "prune",
     examples="""
-    scoutcache prune                        what is expired, dead or orphaned
+    scoutcache prune                        what is expired, dead, orphaned or forbidden
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
     scoutcache prune --apply-limit          after disk.max_bytes was changed
@@ -148,8 +150,9 @@ def prune(
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
 ) -> int | None:
-    """Remove what is expired, dead or orphaned, tier by tier, and give its space back.
+    """Remove what is expired, dead, orphaned or forbidden, tier by tier, and give its space back.
 
+    Forbidden is what lies in a tier that a policy (allowed_backends) keeps it out of, since before that policy.
     A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
     changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
     asked, or did a part of it only (one that is full can't be told which tags are forgotten), 10 when none could.
@@ -188,7 +191,7 @@ def prune(
 def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
     """What was removed, None from a tier that can't answer."""
     try:
-        return prune_tier(core, tier, **how)
+        return {"forbidden": prune_forbidden(core, tier, dry_run=how["dry_run"]), **prune_tier(core, tier, **how)}
     except TierUnavailable as error:
         core.world.down(tier.name, error)
         return None
@@ -209,7 +212,8 @@ def verify(
 ) -> int | None:
     """Read every stored entry of every namespace and check that it is whole and its own.
 
-    Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
+    What is signed with a key that isn't configured here, or unsigned where one is, can't be checked: it is told, and
+    stays. Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
     """
     rows: list[dict[str, Any]] = []
     with session.core(reading=not repair, raising=False) as core, failures(core) as away:
@@ -227,6 +231,9 @@ def verify(
         {"checked": sum(row["entries"] for row in rows), "damaged": damaged, "removed": removed, "tiers": rows,
          **({"failed": dict(away)} if away else {})}
     )  # fmt: skip
+    if kept := sum(row.get("unverified", 0) for row in rows):
+        session.warn(f"not checked: {unverified(kept)}")
+        session.say_hint(Unverified.remedy)
     if (damaged and not repair) or any(row["integrity"] != "ok" for row in rows):
         return FAILED
     return code

@@ -21,6 +21,7 @@ from scoutcache.errors import TierUnavailable
 
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
+    from scoutcache.events import Unreadable
     from scoutcache.tiers.base import Tier
 
 app = typer.Typer()
@@ -52,14 +53,13 @@ def get(
     if raw and output in {None, "-"} and session.form != "table":
         raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
-        unread: list[str] = []
-        cache.on("unreadable", lambda record: unread.append(record.problem))
+        unread: list[Unreadable] = []
+        cache.on("unreadable", unread.append)
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
         if value is MISSING and unread:
-            raise CommandError(f"{key} is there, but can't be read here: {unread[0]}",
-                               hint="read it in Python, with its module imported or its type registered; "
-                                    f"{session.again('inspect', key)} shows the rest")  # fmt: skip
+            raise CommandError(f"{key} is there, but can't be read here: {unread[0].problem}",
+                               hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest")
         if value is MISSING:
             check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
@@ -183,14 +183,14 @@ def _lower(cache: Cache, without: str | None = None) -> list[Tier]:
 def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) -> dict[str, Any]:
     """Make sure that a tier which outlives this command has taken the value; what it is kept as."""
     ref = Ref(cache.config.namespace, key)
-    lower = _lower(cache, without)
+    lower = [tier for tier in _lower(cache, without) if _allows(cache, tier, ref)]
     found = {tier.name: sealed for tier in lower if (sealed := tier.read(ref, now)) is not None}
     if found:
         world, sealed = cache._core.world, next(iter(found.values()))
         left = world.codec.open(ref, sealed).header.fresh_until - world.now()
         return {"tiers": list(found), "size_bytes": sealed.size, "ttl_s": filters.finite(left)}
     said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
-    if said is not None and not any(said.allows(tier.name) for tier in lower):
+    if said is not None and not lower:
         raise CommandError(
             f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
             " memory ends with it",
@@ -201,6 +201,10 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
         hint="store a smaller value, or raise the limit (max_bytes of the tier's section)",
     )
+
+
+def _allows(cache: Cache, tier: Tier, ref: Ref) -> bool:
+    return cache._core.world.allows(cache._core.tiers.index(tier), ref)
 
 
 def ttl_of(session: Session, given: str | None) -> float | None:

@@ -1,4 +1,4 @@
-"""Words for what ended an entry, and for who did it."""
+"""Words for what ended an entry, and for who did it; and for what can't be checked."""
 
 from __future__ import annotations
 
@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.cli.printing import text
 from scoutcache.entry import KEY_MARK, NAMESPACE_MARK, Mark, same_life
+from scoutcache.wording.nouns import counted
 
 if TYPE_CHECKING:
     from scoutcache.core.core import Core
     from scoutcache.entry import Header
 
 _DID: Final = {"invalidate": "invalidated", "delete": "deleted", "set": "written"}
+
+
+def unverified(count: int) -> str:
+    """Entries that no key of this process can tell."""
+    return f"{counted(count, 'entry')}, signed with a key that isn't configured here or unsigned where one is"
 
 
 def act(by: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ Source = Annotated[
     str | None, typer.Option("--from", metavar="FILE|-|URL", help="JSON Lines with values, or keys for --call.")
 ]
 FromCache = Annotated[
-    str | None, typer.Option("--from-cache", metavar="DIR|URL", help="The entries of another cache or server.")
+    str | None,
+    typer.Option("--from-cache", metavar="DIR|URL", help="The entries of another cache or server, of one namespace."),
 ]
 Frequent = Annotated[
     int | None, typer.Option("--frequent", metavar="N", min=1, help="The keys asked for most often, by the log.")

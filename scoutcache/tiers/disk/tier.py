@@ -276,7 +276,8 @@ class DiskTier:
 
         A database that SQLite finds damaged is set aside as a whole by *repair*.
         Returns ``integrity`` (``"ok"`` or what SQLite found), ``entries``, ``corrupt`` (the keys), ``foreign``,
-        ``orphaned``, ``removed``.  Raises `TierUnavailable`.
+        ``orphaned``, ``unverified`` (how many are signed with a key that isn't here, or unsigned where one is),
+        ``removed``.  Raises `TierUnavailable`.
         """
         from scoutcache.tiers.disk.verifying import verify
 

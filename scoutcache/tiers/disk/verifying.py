@@ -2,7 +2,8 @@
 
 Rule 1: what the columns say of an entry must be what its envelope says: a row that was copied onto another key, or
         whose expiry was moved, is corrupt.
-Rule 2: an entry that this process only lacks the means to read (a class, a dictionary) is sound.
+Rule 2: an entry that this process only lacks the means to read (a class, a dictionary) is sound; one that it has no key
+        for is counted as unverified, and stays.
 """
 
 # ruff: noqa: S608  # statements are put together from this package's constants; every value is bound
@@ -15,12 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from scoutcache.entry import NEVER, Sealed
-from scoutcache.errors import CorruptEntry, SerializationError
 from scoutcache.keys import physical_key
 from scoutcache.tiers.disk.database import Database
 from scoutcache.tiers.disk.listing import remove_rows
 from scoutcache.tiers.disk.removing import Removing
 from scoutcache.tiers.disk.rows import FOREIGN, ORPHANED, PLAIN, TAG, VALUE, header_of, key_bytes, read_whole
+from scoutcache.tiers.judging import Judged, judge
 
 if TYPE_CHECKING:
     from scoutcache.wire.codec import Codec
@@ -36,9 +37,11 @@ def verify(database: Database, removing: Removing, codec: Codec, *, repair: bool
         integrity = "; ".join(text for (text,) in con.execute("PRAGMA integrity_check(20)"))
         foreign = con.execute(f"SELECT count(*) FROM Cache WHERE {FOREIGN}").fetchone()[0]
         orphaned = con.execute(f"SELECT count(*) FROM Chunks WHERE {ORPHANED}").fetchone()[0]
-    entries, removed, corrupt = 0, 0, []
+    entries, removed, unverified, corrupt = 0, 0, 0, []
     for batch in _batches(database):
-        bad = [row for row in batch if not _is_sound(database, codec, row)]
+        judged = [_judged(database, codec, row) for row in batch]
+        bad = [row for row, found in zip(batch, judged, strict=True) if found == "corrupt"]
+        unverified += judged.count("unverified")
         entries += len(batch)
         corrupt += [_key_of(row) for row in bad]
         if repair and bad:
@@ -50,7 +53,7 @@ def verify(database: Database, removing: Removing, codec: Codec, *, repair: bool
         removed += removing.where(FOREIGN, ())
         removing.batch(lambda con: con.execute(f"DELETE FROM Chunks WHERE {ORPHANED}").rowcount)
     return {"integrity": integrity, "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": orphaned,
-            "removed": removed}  # fmt: skip
+            "unverified": unverified, "removed": removed}  # fmt: skip
 
 
 _Found = tuple[int, str, object, object, float | None, float, int]
@@ -75,22 +78,18 @@ def _key_of(row: _Found) -> str:
     return key_bytes(row[1]).decode(errors="replace") if listed is None else listed.ref.key
 
 
-def _is_sound(database: Database, codec: Codec, row: _Found) -> bool:
+def _judged(database: Database, codec: Codec, row: _Found) -> Judged:
     _, key, head, tag, expires, start, chunks = row
     listed = header_of(tag)
     if listed is None or type(head) is not bytes or physical_key(listed.ref) != key:
-        return False
+        return "corrupt"
     sealed = Sealed(head)
     if chunks:
         with database.link() as con:
             whole = read_whole(con, key, -math.inf)
         if whole is None or whole.head != head:
-            return True  # another one by now
+            return "sound"  # another one by now
         sealed = whole
-    try:
-        header = codec.open(listed.ref, sealed).header
-    except CorruptEntry:
-        return False
-    except SerializationError:
-        header = codec.header(listed.ref, head)
-    return header == listed and (NEVER if expires is None else expires, start) == (header.expires, header.start / 1e9)
+    header, judged = judge(codec, listed.ref, sealed)
+    as_listed = (NEVER if expires is None else expires, start) == (listed.expires, listed.start / 1e9)
+    return judged if header == listed and as_listed else "corrupt"

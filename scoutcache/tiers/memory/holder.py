@@ -6,6 +6,8 @@ key by its name: whoever changes it knows of no mark to renew.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from scoutcache.coherence.messages import Message, concerns_source
 from scoutcache.entry import Ref
 from scoutcache.patterns import Pattern
@@ -19,6 +21,8 @@ class MemoryHolder:
 
     def __init__(self, tier: MemoryTier) -> None:
         self._tier = tier
+        self.lasts: Callable[[Ref], bool] = lambda _: True
+        """May what replaces an entry be found below memory?  Else that has ended here."""
 
     def apply(self, message: Message) -> None:
         """Drop what *message* names, or mark it stale."""
@@ -35,7 +39,9 @@ class MemoryHolder:
         match message.kind:
             case "key" | "written":
                 refs = [Ref(namespace, key) for key in message.names]
-                tier.remove(refs, superseded=message.kind == "written")
+                superseded = [ref for ref in refs if self.lasts(ref)] if message.kind == "written" else []
+                tier.remove(superseded, superseded=True)
+                tier.remove(refs)
                 if message.owed:
                     tier.drop_marked(namespace, message.unrenewed)
             case "pattern":

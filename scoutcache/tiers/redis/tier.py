@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from scoutcache.coherence.messages import Message
 from scoutcache.entry import Listed, Ref, Row, Sealed, Usage
-from scoutcache.errors import CorruptEntry, TierUnavailable
+from scoutcache.errors import TierUnavailable
 from scoutcache.keys import asked_for
 from scoutcache.patterns import Pattern
 from scoutcache.server.commands import AsyncConduit, Conduit, Plan, aperform, perform, replies
 from scoutcache.server.faults import fault_of, unavailable
 from scoutcache.server.layout import Layout, unexpired, unframe
 from scoutcache.tiers.base import Allow
+from scoutcache.tiers.judging import Judged, judge
 from scoutcache.tiers.redis.information import run_of
 from scoutcache.tiers.redis.listing import Listing, Pace, Stored, Unpaced, listed
 from scoutcache.tiers.redis.plans import Events, RedisPlans
 from scoutcache.tiers.redis.versions import RedisVersions
-from scoutcache.wire.unknown import UnknownType
 
 if TYPE_CHECKING:
     from scoutcache.wire.codec import Codec
@@ -316,14 +316,15 @@ class RedisTier:
         """Open every envelope, and see that each name of the cache's holds what it should; *repair* removes the rest.
 
         Returns ``integrity``, ``entries``, ``corrupt`` (the keys, and names under which another type lies),
-        ``foreign``, ``orphaned``, ``removed``.  Raises `TierUnavailable`.
+        ``foreign``, ``orphaned``, ``unverified``, ``removed``.  Raises `TierUnavailable`.
         """
         corrupt: list[str] = []
-        entries = foreign = removed = 0
+        entries = foreign = unverified = removed = 0
         for one in self._stored(None, None):
             entries += 1
             ref = None if one.header is None else one.header.ref
-            if ref is not None and self._is_sound(ref):
+            if ref is not None and (judged := self._judged(ref)) != "corrupt":
+                unverified += judged == "unverified"
                 continue
             foreign += ref is None
             if ref is not None:
@@ -336,19 +337,13 @@ class RedisTier:
             if repair:
                 removed += self.do(self.plans.unlink([name for name, _, _ in wrong]))
         return {"integrity": "ok", "entries": entries, "corrupt": corrupt, "foreign": foreign, "orphaned": 0,
-                "removed": removed}  # fmt: skip
+                "unverified": unverified, "removed": removed}  # fmt: skip
 
-    def _is_sound(self, ref: Ref) -> bool:
+    def _judged(self, ref: Ref) -> Judged:
         (value,) = self.do(replies(("GET", self.layout.entry(ref))))
         if value is None:
-            return True  # gone meanwhile
-        try:
-            self._codec.open(ref, unframe(value))
-        except CorruptEntry:
-            return False
-        except UnknownType:
-            return True  # this process doesn't know its type; it is sound all the same
-        return True
+            return "sound"  # gone meanwhile
+        return judge(self._codec, ref, unframe(value))[1]
 
     def close(self) -> None:
         """Let go of the connections of threads and of loops that were closed; idempotent."""

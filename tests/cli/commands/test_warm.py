@@ -401,6 +401,20 @@ class TestSources:
         assert shown["tags"] == ["t"]
         assert all(tier["ttl_s"] <= 1800 for tier in shown["tiers"] if tier["present"])
 
+    def test_what_can_not_be_read_there_has_failed_by_its_name(self, directory, cli, workplace):
+        with Cache(directory=workplace / "other") as other:
+            other.set_many({"a": 1, "b": 2})
+            other.namespace("tenant").set("c", 3)
+        with Cache(directory=workplace / "other", security={"signing_keys": {"k": "0123456789abcdef"}}) as other:
+            other.set("signed", 3)
+        ran = cli("warm", "--from-cache", "other", "--json")
+        assert (ran.code, counts(json.loads(ran.out))) == (3, (3, 2, 0, 1))
+        problem = "it can't be read here: it is signed, and no signing key is configured"
+        assert [(row["key"], row["error"]) for row in json.loads(ran.out)["errors"]] == [("signed", problem)]
+        assert f"signed: {problem}" in ran.err
+        assert cli("get", "signed").code == cli("get", "c", "--namespace", "tenant").code == 4
+        assert cli("warm", "--from-cache", "other", "--pattern", "signed").code == 1
+
     def test_a_server_is_a_source_that_is_left_as_it_is(self, cli, redis_url, redis_server, workplace, monkeypatch):
         with Cache(redis_url=redis_url, directory=workplace / "theirs", tiers=["redis"]) as other:
             other.set("llm:far", {"n": 1}, ttl="30m", tags=["t"])

@@ -251,7 +251,8 @@ def test_verify_finds_and_repairs_what_was_changed_behind_its_back(disk, put, ge
         put(disk, key, key)
     put(disk, "large", large("x"))
     put(disk, "torn", large("y"))
-    assert disk.verify() == {"integrity": "ok", "entries": 7, "corrupt": [], "foreign": 0, "orphaned": 0, "removed": 0}
+    assert disk.verify() == {"integrity": "ok", "entries": 7, "corrupt": [], "foreign": 0, "orphaned": 0,
+                             "unverified": 0, "removed": 0}  # fmt: skip
     raw_sql(
         "UPDATE Cache SET value = substr(value, 1, length(value) - 3) || x'010203' WHERE key = '7:default:flipped'",
         "UPDATE Cache SET key = '7:default:elsewhere' WHERE key = '7:default:moved'",
@@ -263,7 +264,8 @@ def test_verify_finds_and_repairs_what_was_changed_behind_its_back(disk, put, ge
     assert sorted(found["corrupt"]) == ["extended", "flipped", "moved", "torn"]
     assert (found["foreign"], found["removed"]) == (1, 0)
     assert disk.verify(repair=True)["removed"] == 5
-    assert disk.verify() == {"integrity": "ok", "entries": 2, "corrupt": [], "foreign": 0, "orphaned": 0, "removed": 0}
+    assert disk.verify() == {"integrity": "ok", "entries": 2, "corrupt": [], "foreign": 0, "orphaned": 0,
+                             "unverified": 0, "removed": 0}  # fmt: skip
     assert get(disk, "good") == "good"
 
 

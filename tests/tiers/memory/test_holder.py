@@ -73,3 +73,11 @@ def test_what_depends_on_a_write_that_is_owed_goes_with_it(world, holder):
 def test_what_was_written_anew_elsewhere_has_not_ended(world, holder, kind, why):
     holder.apply(Message(kind, "default", ("tagged",), 1, "you"))
     assert world.tier.why_absent(Ref("default", "tagged")) == why
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_what_was_replaced_and_may_lie_nowhere_below_has_ended(world, holder, lasts):
+    holder.lasts = lambda _: lasts
+    holder.apply(Message("written", "default", ("tagged", "never here"), 1, "you"))
+    told = [world.tier.why_absent(Ref("default", key)) for key in ("tagged", "never here")]
+    assert told == [None if lasts else "invalidated", None]
