@@ -234,7 +234,7 @@ def rotate(
     from scoutcache.oplog.filing import FOLDER, PARQUET, listed
 
     session.look_for_cache()
-    folder, now = session.place / FOLDER, time.time()
+    folder, now = session.own_place() / FOLDER, time.time()
     rows, failed = [], False
     for file in sorted(listed(folder), key=lambda one: one.changed):
         if file.form == PARQUET:

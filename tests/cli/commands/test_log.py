@@ -44,6 +44,35 @@ def big(directory: Path, name: str = "a.jsonl") -> Path:
     return put(directory, [line(number, f"llm:{number:040}") for number in range(1000)], name)
 
 
+# -- whose it is
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize(
+    "command",
+    ["log rotate", "log rotate --dry-run", "semantic prepare", "set k:1 1", "invalidate k:*", "prune", "clear --yes"],
+)
+def test_nothing_is_written_to_the_cache_of_another_user(cli, directory, command):
+    """Root could; but the files would be root's, and the owner would have lost them."""
+    big(directory)
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, 12345, 12345)
+    done = cli(*command.split(), "--directory", str(directory))
+    assert done.code == 10
+    assert "belongs to user 12345, not to 0" in done.err
+    assert "hint: run it as user 12345, whose cache it is" in done.err
+    assert sorted(path.name for path in directory.rglob("*")) == ["a.jsonl", "oplog"]
+    assert {path.stat().st_uid for path in directory.rglob("*")} == {12345}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_the_owner_is_named_where_that_one_has_a_name(cli, directory):
+    os.chown(directory, 1, 1)
+    for command in ("prune", "doctor"):
+        done = cli(command, "--directory", str(directory))
+        assert "run it as daemon (uid 1)" in done.out + done.err
+
+
 # -- tail
 
 
