@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.calls.callables import is_coroutine_function
 from scoutcache.calls.calls import Calls, Key, several, source_names, tag_names
-from scoutcache.core.telling import codec_figures, tell_stored
+from scoutcache.core.telling import codec_figures, elsewhere_s, tell_stored
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Live, Ref
@@ -78,6 +78,7 @@ def obtain(
         outcomes = yield from _obtained(calls, [ref], recipe, began)
         yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], making_us(key))
+    record_stored(calls, began, outcomes)
     yield from _keep(calls, key, ref, outcomes[ref], recipe)
     return outcomes[ref].value
 
@@ -124,7 +125,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
     calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
                  factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
                  keygen_us=making_us(key))  # fmt: skip
-    record_stored(calls, ref, began, outcome)
+    record_stored(calls, began, {ref: outcome})
     yield from _keep(calls, key, ref, outcome, recipe)
     return outcome.value
 
@@ -148,6 +149,7 @@ def obtain_many(
         yield from calls.renew(_in_memory(outcomes))
     for ref in refs:
         _record(calls, ref, began, outcomes[ref], made.get(ref))
+    record_stored(calls, began, outcomes)
     return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
 
 
@@ -163,6 +165,7 @@ def _obtained(
     except Exception as error:
         for ref in refs:
             _record(calls, ref, began, outcomes.get(ref) or Outcome(MISSING, "failed", None, "bypassed"), None, error)
+        record_stored(calls, began, outcomes)
         raise
 
 
@@ -274,10 +277,12 @@ def _record(
         error=type(error).__name__ if error is not None and outcome.how == "failed" else None,
         **({} if kept else figures),
     )  # fmt: skip
-    record_stored(calls, ref, began, outcome)
 
 
-def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome) -> None:
-    """The write that a computation ended with, if it did."""
-    if outcome.kept is not None:
-        tell_stored(calls.core.recorder, calls.core.clocks.monotonic_ns, ref, began, outcome)
+def record_stored(calls: Calls, began: int, outcomes: Mapping[Ref, Outcome]) -> None:
+    """The writes that the call which gave *outcomes* ended with, and their time, which is the cache's own alone."""
+    kept = {ref: outcome for ref, outcome in outcomes.items() if outcome.kept is not None}
+    if kept:
+        writing, ended = began + int(elsewhere_s(outcomes.values()) * 1e9), calls.core.clocks.monotonic_ns()
+        for ref, outcome in kept.items():
+            tell_stored(calls.core.recorder, ref, outcome, writing, ended)

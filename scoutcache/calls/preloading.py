@@ -76,7 +76,7 @@ class _Preload:
             yield from calls.delete_older(ref, start)
             core.world.codec.hold(outcome.value)  # raises for what can't be stored anywhere
             return False
-        record_stored(calls, ref, began, outcome)
+        record_stored(calls, began, {ref: outcome})
         return True
 
 

@@ -20,6 +20,9 @@ __all__ = ["KEYGEN", "count_events", "count_makings", "price_of", "timed_as"]
 KEYGEN: Final = "keygen"
 """The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
 
+_WAITED: Final = frozenset({"joined", "slow"})
+"""Reasons of hits that waited for a computation or another's read, be it in vain: their time is nothing of a tier's."""
+
 _MINUTE_NS = 60_000_000_000
 
 
@@ -81,6 +84,6 @@ def timed_as(tier: str, kind: str, outcome: str, reason: str) -> tuple[str, str]
     """Whose latencies an event of this kind belongs to, and which."""
     if kind not in REQUESTS:
         return tier, kind
-    if reason == "joined":  # the time of another caller's computation or read, nothing of a tier's
-        return "", reason
+    if reason in _WAITED:
+        return "", "joined"
     return tier, "hit" if outcome in HIT_OUTCOMES else "miss"
