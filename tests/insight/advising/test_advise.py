@@ -58,6 +58,18 @@ def test_each_piece_has_its_evidence_and_what_to_expect(busy):
     assert topics >= {"size", "policy", "ttl", "not_worth_caching", "tag", "repeats", "cost"}
 
 
+def test_what_was_spent_is_what_was_computed_and_not_what_hits_saved(recorder, say, directory):
+    for number in range(100):
+        say("compute", "miss", f"p:{number}", reason="cold", factory_s=0.1, cost=0.002, size=100)
+        say("set", "stored", f"p:{number}", size=100, cost=0.002)
+        say("compute", "hit", f"p:{number}", tier="disk", cost=0.002, size=100)
+        say("compute", "hit", f"p:{number}", reason="joined", cost=0.002)
+        say("refresh", "stored", f"p:{number}", factory_s=0.1, cost=0.002, size=100)
+    recorder.close({})
+    (cost,) = of(ask(directory), "cost")
+    assert cost.evidence == "200 computations took 20.0 s of 20.0 s, 0.40 USD"
+
+
 @pytest.mark.parametrize(
     ("ratios", "said", "expected"),
     [((0.660, 0.669), "without losing hits", "100MB to 1MB, hit ratio +0.0 points"),
