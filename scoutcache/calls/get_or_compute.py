@@ -17,7 +17,7 @@ from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import making_us
 from scoutcache.ttl import parse_duration
 
-__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
+__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_anew"]
 
 
 class How(NamedTuple):
@@ -121,11 +121,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
         raise
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
-    # Nobody asked for the value: it is no request, and no miss.
-    calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
-                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
-                 keygen_us=making_us(key))  # fmt: skip
-    record_stored(calls, began, {ref: outcome})
+    record_anew(calls, ref, began, outcome, making_us(key))
     yield from _keep(calls, key, ref, outcome, recipe)
     return outcome.value
 
@@ -277,6 +273,13 @@ def _record(
         error=type(error).__name__ if error is not None and outcome.how == "failed" else None,
         **({} if kept else figures),
     )  # fmt: skip
+
+
+def record_anew(calls: Calls, ref: Ref, began: int, outcome: Outcome, keygen_us: float | None = None) -> None:
+    """A computation that nobody asked for the value of, which is no request, and no miss; and its write."""
+    calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
+                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, keygen_us=keygen_us)  # fmt: skip
+    record_stored(calls, began, {ref: outcome})
 
 
 def record_stored(calls: Calls, began: int, outcomes: Mapping[Ref, Outcome]) -> None:

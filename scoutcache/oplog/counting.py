@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from scoutcache.keys import prefix_of
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, RUNS, Event
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["KEYGEN", "count_events", "count_makings", "price_of", "timed_as"]
@@ -50,8 +50,7 @@ def count_events(tally: Tally, events: Sequence[Event], offset: int, default_cal
 
 
 def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: float | None) -> None:
-    default = default_call_usd if of.kind in REQUESTS else None
-    costs = [usd for event in events if (usd := price_of(event, default)) is not None and math.isfinite(usd)]
+    costs = [usd for event in events if (usd := price_of(event, default_call_usd)) is not None and math.isfinite(usd)]
     seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
     reason = "" if of.kind == "invalidate" else of.reason  # the user's own words are for the log, not for counting
     tally.add(
@@ -74,10 +73,11 @@ def count_makings(tally: Tally, minute: int, events: Iterable[Event]) -> None:
 
 
 def price_of(event: Event, default: float | None) -> float | None:
-    """What the call cost that was made, or needn't be: the entry's own cost, else of a request the *default*."""
-    if event.cost is not None or default is None or event.kind not in REQUESTS:
+    """What the call cost that was made, or needn't be: the entry's own cost, else the *default*."""
+    if event.cost is not None or default is None:
         return event.cost
-    return default if event.factory_s is not None or event.outcome in HIT_OUTCOMES else None
+    saved = event.kind in REQUESTS and event.outcome in HIT_OUTCOMES
+    return default if saved or (event.kind in RUNS and event.factory_s is not None) else None
 
 
 def timed_as(tier: str, kind: str, outcome: str, reason: str) -> tuple[str, str]:
