@@ -151,6 +151,21 @@ def test_of_both_limits_of_memory_the_one_that_binds_is_the_present_one(
     assert "with 10KB" in both[0].evidence
 
 
+def test_memory_that_its_number_of_entries_binds_is_not_said_to_be_too_large(recorder, say, directory):
+    dice = random.Random(1)
+    for _ in range(8000):
+        say("get", "hit", f"p:{min(int(dice.paretovariate(0.9)), 400)}", tier="disk", size=100)
+    recorder.close({})
+    found = ask(directory, max_entries=150)
+    (size,) = of(found, "size")
+    assert "it is the number of entries that binds" in size.advice
+    assert "with 150 entries (max_entries)" in size.evidence
+    assert size.setting == "memory.max_entries"
+    assert isinstance(size.value, int)
+    assert 150 < size.value < 400
+    assert "max_bytes" not in as_profile(found)
+
+
 def test_the_profile_is_a_configuration_that_is_right(busy, tmp_path):
     from scoutcache.settings import load_config
 
