@@ -80,14 +80,15 @@ def tail(
     left out and named on stderr, by file and line; then the exit code is 3.
     """
     from scoutcache.insight.log.ending import Tail
-    from scoutcache.insight.log.operations import Operations
+    from scoutcache.insight.log.operations import Operations, end_of
 
     kinds, ends = _words("--op", ops, KINDS), _words("--outcome", outcomes, OUTCOMES)
     session.look_for_cache()
-    start = begin_of(since, time.time())
+    now = time.time()
+    start = begin_of(since, now)
     if follow and session.form == "json":
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
-    operations = Operations(session.place, start)
+    operations = Operations(session.place, start, until=end_of(start, now))
     with Tail(operations, _wanted(session.namespace, key, kinds, ends)) as found:
         rowed = _told if session.form == "table" else _row
         rows = [rowed(line) for line in found.last(number)]
@@ -100,6 +101,7 @@ def tail(
                 tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
+        operations.until = None  # what comes from here on comes now, whatever its date
         coming = _endless(rows, found, session.out, rowed)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -84,6 +85,18 @@ def test_tail_shows_the_last_operations_the_oldest_first(cli, directory):
         "2023-11-14T22:13:27.000+00:00\tget\tmiss\t-\t-\tdefault\tk:7\t1.5\t-\t-\n"
         "2023-11-14T22:13:28.000+00:00\tget\tmiss\t-\t-\tdefault\tk:8\t1.5\t-\t-\n"
     )
+
+
+def test_a_period_of_tail_ends_now_and_what_is_dated_later_is_told(cli, directory):
+    now = time.time()
+    put(directory, [Line(now - 10, "get", "k:now", "default", outcome="miss")])
+    put(directory, [Line(now + 86400, "get", "k:later", "default", outcome="miss")], "b.jsonl")
+    rows = {}
+    for period in ((), ("--since", "1h")):
+        done = cli("log", "tail", "-n", "1", *period, "--json", "--directory", str(directory))
+        rows[period] = [row["key"] for row in json.loads(done.out)["operations"]]
+        assert ("not counted: what is dated after now" in done.err) == bool(period)
+    assert rows == {(): ["k:later"], ("--since", "1h"): ["k:now"]}
 
 
 def test_tail_filters_by_operation_key_and_outcome(cli, directory):
