@@ -248,13 +248,27 @@ def rotate(
             rows.append({"file": file.path.name, "action": "failed", "why": reason_of(error),
                          "bytes_before": file.size, "bytes_after": file.size})  # fmt: skip
     rows += _trimmed(session, folder, now, dry_run)
-    session.out.rows("files", rows, _ROTATED, dry_run=dry_run)
+    session.out.rows("files", _folded(rows) if session.form == "table" else rows, _ROTATED, dry_run=dry_run)
     if not rows:
         session.note("there is nothing to seal and nothing to remove")
     if not can_parquet() and any(row["action"] == "packed" for row in rows):
         session.note(_NO_PARQUET)
         session.say_hint(_INSTALL)
     return PARTLY if failed else None
+
+
+def _folded(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The *rows*, at the end of which those of files that stay as they are for one reason are one."""
+    kept: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["action"] == "kept":
+            kept.setdefault(row["why"], []).append(row)
+    folded = [
+        {**same[0], "file": counted(len(same), "file"),
+         **{name: sum(row[name] for row in same) for name in ("bytes_before", "bytes_after")}} if same[1:] else same[0]
+        for same in kept.values()
+    ]  # fmt: skip
+    return [*(row for row in rows if row["action"] != "kept"), *folded]
 
 
 def _sealed(path: Path, now: float, dry_run: bool) -> dict[str, Any]:

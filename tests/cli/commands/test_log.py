@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -273,6 +274,19 @@ def test_rotate_seals_what_nobody_writes_and_says_why_the_rest_stays(cli, direct
     assert (rows["small.jsonl"]["action"], rows["small.jsonl"]["why"]) == ("kept", "small")
     assert sorted(path.name for path in (directory / "oplog").iterdir()) == ["a.parquet", "small.jsonl"]
     assert json.loads(cli("log", "tail", "-n", "9999", "--json", "--directory", str(directory)).out)["operations"][-1]
+
+
+def test_files_that_stay_for_one_reason_are_one_line_for_people(cli, directory):
+    big(directory)
+    for number in range(30):
+        put(directory, [line(1)], f"small{number}.jsonl")
+    asked = ("log", "rotate", "--dry-run", "--directory", str(directory))
+    told, all_of_them = cli(*asked), cli(*asked, "--json")
+    rows = [re.split(r"  +|\t", one)[:2] for one in told.out.splitlines()]
+    assert ["a.jsonl", "sealed"] in rows
+    assert ["30 files", "kept"] in rows
+    assert len(rows) < 6
+    assert len(json.loads(all_of_them.out)["files"]) == 31
 
 
 def test_a_dry_run_of_rotate_changes_nothing(cli, directory):
