@@ -5,8 +5,8 @@ Rules:
 1. Five fields (minute, hour, day of month, month, day of week), or six with the second in front.
 2. Something is due when a time of its schedule has passed since it last ran, and at once when it never ran.  Times that
    were missed count once.
-3. A last run that lies more than a day ahead was written by a wrong clock, and counts as none; or nothing would be due
-   until then.
+3. A last run that lies more than a minute ahead was written by a wrong clock, and counts as none; or nothing would be
+   due until then.  The next run takes its place.
 4. A window of the day is written ``01:00-05:00``, in UTC; it ends before its end, and may lie across midnight.
 """
 
@@ -18,11 +18,12 @@ from typing import Final, NamedTuple
 
 from scoutcache.canonical import shown
 
-__all__ = ["Due", "check_schedule", "daily_window", "due_by", "following", "in_window"]
+__all__ = ["Due", "check_schedule", "daily_window", "due_by", "following", "in_window", "is_ahead",
+           "later_run"]  # fmt: skip
 
 _LONGEST: Final = 200
 _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
-_AHEAD: Final = timedelta(days=1)
+_AHEAD: Final = timedelta(minutes=1)
 
 
 class Due(NamedTuple):
@@ -42,10 +43,20 @@ def due_by(schedule: str | None, last_run: datetime | None, now: datetime) -> Du
     """What *schedule* says at *now*; both times are aware."""
     if schedule is None:
         return Due(now=False, next_run=None)
-    if last_run is None or last_run > now + _AHEAD:
+    if last_run is None or is_ahead(last_run, now):
         return Due(now=True, next_run=now)
     coming = following(schedule, last_run)
     return Due(now=coming is not None and coming <= now, next_run=coming)
+
+
+def is_ahead(last_run: datetime, now: datetime) -> bool:
+    """Did a wrong clock write *last_run*?"""
+    return last_run > now + _AHEAD
+
+
+def later_run(known: datetime | None, ran: datetime) -> datetime:
+    """When it last ran, once it *ran*; *known* is what was known before that (Rule 3)."""
+    return ran if known is None or is_ahead(known, ran) else max(known, ran)
 
 
 def following(schedule: str, after: datetime) -> datetime | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from importlib import import_module
 from pathlib import Path
 
@@ -11,11 +10,12 @@ from scoutcache.channels.follower import Channel
 from scoutcache.channels.journal import Journal
 from scoutcache.channels.private import PrivateJournal
 from scoutcache.config import CacheConfig
-from scoutcache.errors import CacheError, ConfigError, TierUnavailable
+from scoutcache.errors import ConfigError, TierUnavailable
 from scoutcache.eviction import make_policy
 from scoutcache.settings import Loaded, unused
 from scoutcache.tiers.base import Tier
 from scoutcache.wire.codec import CodecSettings
+from scoutcache.wording.owners import check_owner
 
 __all__ = ["claim", "codec_settings", "custom_tier", "open_journal", "refuse_encryption", "refuse_unbuilt",
            "warn_of_unused"]  # fmt: skip
@@ -73,11 +73,7 @@ def claim(directory: Path) -> None:
         owner = directory.stat().st_uid
     except OSError:
         return  # whoever needs it says what is wrong
-    if owner != os.geteuid():
-        raise CacheError(
-            f"the cache directory {directory} belongs to user {owner}, not to {os.geteuid()}",
-            hint="name a folder of your own with --directory or `directory` in the configuration",
-        )
+    check_owner(directory, owner)
 
 
 def codec_settings(config: CacheConfig) -> CodecSettings:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.calls.callables import is_coroutine_function
 from scoutcache.calls.calls import Calls, Key, several, source_names, tag_names
-from scoutcache.core.telling import codec_figures, tell_stored
+from scoutcache.core.telling import codec_figures, elsewhere_s, tell_stored
 from scoutcache.engine.effects import Flow
 from scoutcache.engine.recipe import Outcome, Recipe
 from scoutcache.entry import MISSING, NEVER, Live, Ref
@@ -17,7 +17,7 @@ from scoutcache.errors import CacheError, InvalidTTL
 from scoutcache.keys import making_us
 from scoutcache.ttl import parse_duration
 
-__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_stored"]
+__all__ = ["How", "obtain", "obtain_anew", "obtain_many", "options", "recipe_of", "record_anew"]
 
 
 class How(NamedTuple):
@@ -78,6 +78,7 @@ def obtain(
         outcomes = yield from _obtained(calls, [ref], recipe, began)
         yield from calls.renew(_in_memory(outcomes))
     _record(calls, ref, began, outcomes[ref], making_us(key))
+    record_stored(calls, began, outcomes)
     yield from _keep(calls, key, ref, outcomes[ref], recipe)
     return outcomes[ref].value
 
@@ -120,11 +121,7 @@ def obtain_anew(calls: Calls, key: Key, factory: Callable[..., Any], how: How) -
         raise
     if not outcome.stored:  # what was kept before is older; a later writer's stands
         yield from calls.delete_older(ref, start)
-    # Nobody asked for the value: it is no request, and no miss.
-    calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
-                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size,
-                 keygen_us=making_us(key))  # fmt: skip
-    record_stored(calls, ref, began, outcome)
+    record_anew(calls, ref, began, outcome, making_us(key))
     yield from _keep(calls, key, ref, outcome, recipe)
     return outcome.value
 
@@ -148,6 +145,7 @@ def obtain_many(
         yield from calls.renew(_in_memory(outcomes))
     for ref in refs:
         _record(calls, ref, began, outcomes[ref], made.get(ref))
+    record_stored(calls, began, outcomes)
     return {ref.key: outcomes[ref].value for ref in refs if outcomes[ref].value is not MISSING}
 
 
@@ -163,6 +161,7 @@ def _obtained(
     except Exception as error:
         for ref in refs:
             _record(calls, ref, began, outcomes.get(ref) or Outcome(MISSING, "failed", None, "bypassed"), None, error)
+        record_stored(calls, began, outcomes)
         raise
 
 
@@ -274,10 +273,19 @@ def _record(
         error=type(error).__name__ if error is not None and outcome.how == "failed" else None,
         **({} if kept else figures),
     )  # fmt: skip
-    record_stored(calls, ref, began, outcome)
 
 
-def record_stored(calls: Calls, ref: Ref, began: int, outcome: Outcome) -> None:
-    """The write that a computation ended with, if it did."""
-    if outcome.kept is not None:
-        tell_stored(calls.core.recorder, calls.core.clocks.monotonic_ns, ref, began, outcome)
+def record_anew(calls: Calls, ref: Ref, began: int, outcome: Outcome, keygen_us: float | None = None) -> None:
+    """A computation that nobody asked for the value of, which is no request, and no miss; and its write."""
+    calls.recording.done("refresh", ref, began, outcome="stored" if outcome.stored else "refused",
+                 factory_s=outcome.factory_s, cost=outcome.cost, size=outcome.size, keygen_us=keygen_us)  # fmt: skip
+    record_stored(calls, began, {ref: outcome})
+
+
+def record_stored(calls: Calls, began: int, outcomes: Mapping[Ref, Outcome]) -> None:
+    """The writes that the call which gave *outcomes* ended with, and their time, which is the cache's own alone."""
+    kept = {ref: outcome for ref, outcome in outcomes.items() if outcome.kept is not None}
+    if kept:
+        writing, ended = began + int(elsewhere_s(outcomes.values()) * 1e9), calls.core.clocks.monotonic_ns()
+        for ref, outcome in kept.items():
+            tell_stored(calls.core.recorder, ref, outcome, writing, ended)

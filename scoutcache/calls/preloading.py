@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from scoutcache.calls.callables import is_coroutine_function
 from scoutcache.calls.calls import Calls, several
-from scoutcache.calls.get_or_compute import How, options, recipe_of, record_stored
+from scoutcache.calls.get_or_compute import How, options, recipe_of, record_anew
 from scoutcache.engine.effects import Flow
 from scoutcache.entry import Ref
 from scoutcache.errors import CacheError
@@ -72,11 +72,11 @@ class _Preload:
         recipe = recipe_of(calls, ref, partial(self._loader, ref.key), self._how)
         began, start = core.clocks.monotonic_ns(), calls.position().start
         outcome = yield from core.computing.anew(ref, recipe)
+        record_anew(calls, ref, began, outcome)
         if not outcome.stored:  # what was kept before is older; a later writer's stands
             yield from calls.delete_older(ref, start)
             core.world.codec.hold(outcome.value)  # raises for what can't be stored anywhere
             return False
-        record_stored(calls, ref, began, outcome)
         return True
 
 

@@ -110,8 +110,11 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
     option = getattr(error, "option_name", None)
     if option is not None and hasattr(error, "possibilities"):
         parameters = [] if context is None else context.command.params
+        arguments = {one.name: one for one in parameters if one.param_type_name == "argument"}
         known = [name for parameter in parameters for name in parameter.opts]
-        if not option.startswith("--") and any(one.param_type_name == "argument" for one in parameters):
+        if (meant := arguments.get(nearest(option, known) or "")) is not None:
+            return f"no such option for {command}: {option}", f"give it without a name: {command} {_shown(meant)}"
+        if not option.startswith("--") and arguments:
             help_hint = f"what begins with a dash but is no option comes after --: {command} -- -…"
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
     if (number := _number_problem(error)) is not None:
@@ -120,6 +123,10 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
     if (unknown := _UNKNOWN.match(message)) is not None and context is not None:
         return f"no such command: {command} {unknown[2]}", did_you_mean(unknown[2], context.command.commands, help_hint)
     return message[:1].lower() + message[1:], help_hint
+
+
+def _shown(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
 
 
 _NUMBERS: Final = {

@@ -28,10 +28,16 @@ _POLL: Final = 0.05
 
 
 def _open(config: CacheConfig, *, raise_errors: bool, clocks: Clocks | None = None) -> Cache:
-    """The cache.  A directory that can't be used is a store that can't be reached, to whoever reads exit codes."""
-    try:
+    with unusable():
         # A command does what it was asked; what an application does beside its calls is none of its business.
         return Cache(config, raise_errors=raise_errors, clocks=clocks, attended=False)
+
+
+@contextmanager
+def unusable() -> Iterator[None]:
+    """A directory that can't be used is a store that can't be reached, to whoever reads exit codes."""
+    try:
+        yield
     except CacheError as error:
         if type(error) is CacheError:
             raise CommandError(str(error), code=UNREACHABLE, hint=error.hint) from error

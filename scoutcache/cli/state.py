@@ -253,6 +253,17 @@ class Session:
 
         return directory_of(self.config)
 
+    def own_place(self) -> Path:
+        """`place`, for what is written there without the cache.  Raises `CommandError` where it is another user's."""
+        from scoutcache.cli.opening import unusable
+        from scoutcache.wording.owners import check_owner
+
+        place = self.place
+        with unusable():
+            if place.exists():
+                check_owner(place, place.stat().st_uid)
+        return place
+
     @property
     def homeless(self) -> bool:
         """Whether the cache is in the temporary folder because this user has no other."""

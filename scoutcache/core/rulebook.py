@@ -28,6 +28,7 @@ from scoutcache.oplog.files import exclusive, make_folder
 from scoutcache.patterns import Pattern
 from scoutcache.policies import InvalidationRule
 from scoutcache.rules.planning import Ruleset
+from scoutcache.schedules import later_run
 
 __all__ = ["RuleBook"]
 
@@ -125,7 +126,8 @@ class RuleBook:
         """Count a run."""
         with self._lock:
             one = self._ran.setdefault((namespace, rule_id), _Ran(at))
-            one.last_run, one.runs, one.total = max(at, one.last_run), one.runs + 1, one.total + (invalidated or 0)
+            one.last_run, one.runs = later_run(one.last_run, at), one.runs + 1
+            one.total += invalidated or 0
 
     def told(self, namespace: str) -> list[InvalidationRule]:
         """The rules, each with what is known of its runs in *namespace*."""
@@ -168,7 +170,7 @@ def _merged(older: dict[tuple[str, str], _Ran], newer: dict[tuple[str, str], _Ra
     merged = dict(older)
     for name, one in newer.items():
         before = merged.get(name, _Ran(one.last_run))
-        last_run = max(before.last_run, one.last_run)
+        last_run = later_run(before.last_run, one.last_run)
         merged[name] = _Ran(last_run, before.runs + one.runs, before.total + one.total)
     return merged
 
@@ -177,9 +179,9 @@ def _added(state: RunState, counted: Mapping[tuple[str, str], _Ran]) -> RunState
     for (namespace, rule_id), one in counted.items():
         rules = state.setdefault(namespace, {})
         last_run, runs, total = _read(rules.get(rule_id))
-        last_run = one.last_run if last_run is None else max(last_run, one.last_run)
         rules[rule_id] = {
-            "last_run": last_run.isoformat(), "runs": runs + one.runs, "total_invalidations": total + one.total
+            "last_run": later_run(last_run, one.last_run).isoformat(), "runs": runs + one.runs,
+            "total_invalidations": total + one.total,
         }  # fmt: skip
     return _bounded(state)
 
@@ -207,9 +209,9 @@ def _read(kept: Any) -> tuple[datetime | None, int, int]:
 
 def _with_runs(rule: InvalidationRule, kept: Any, fresh: _Ran | None) -> InvalidationRule:
     at, runs, total = _read(kept)
-    times = [time for time in (rule.last_run, at, None if fresh is None else fresh.last_run) if time is not None]
+    known = max((time for time in (rule.last_run, at) if time is not None), default=None)
     return rule.model_copy(update={
-        "last_run": max(times, default=None),
+        "last_run": known if fresh is None else later_run(known, fresh.last_run),
         "runs": rule.runs + runs + (fresh.runs if fresh else 0),
         "total_invalidations": rule.total_invalidations + total + (fresh.total if fresh else 0),
     })  # fmt: skip

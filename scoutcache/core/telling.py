@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from scoutcache import events
@@ -15,8 +15,8 @@ from scoutcache.oplog.recorder import Recorder
 from scoutcache.tiers.base import Tier
 
 __all__ = [
-    "codec_figures", "say_hook_failed", "tell_left", "tell_recorder", "tell_refresh_failed", "tell_refreshed",
-    "tell_stored", "tell_what_writes_removed", "warn_of_trouble",
+    "codec_figures", "elsewhere_s", "say_hook_failed", "tell_left", "tell_recorder", "tell_refresh_failed",
+    "tell_refreshed", "tell_stored", "tell_what_writes_removed", "warn_of_trouble",
 ]  # fmt: skip
 
 _log = logging.getLogger("scoutcache")
@@ -74,12 +74,12 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
 def tell_refreshed(recorder: Recorder, clock: Callable[[], int], ref: Ref, outcome: Outcome) -> None:
     """What was computed beside the calls: the run, and the write that it ended with."""
     now = clock()
-    began = now - int((outcome.factory_s or 0.0) * 1e9)
+    began = now - int(elsewhere_s([outcome]) * 1e9)
     recorder.record(
         "refresh", *ref, tier=None, outcome="stored" if outcome.stored else "refused", factory_s=outcome.factory_s,
         cost=outcome.cost, size=outcome.size, began_ns=began, ended_ns=now,
     )  # fmt: skip
-    tell_stored(recorder, clock, ref, began, outcome)
+    tell_stored(recorder, ref, outcome, now, now)
 
 
 def tell_refresh_failed(recorder: Recorder, clock: Callable[[], int], ref: Ref, error: Exception) -> None:
@@ -89,11 +89,19 @@ def tell_refresh_failed(recorder: Recorder, clock: Callable[[], int], ref: Ref, 
                     error=type(error).__name__)  # fmt: skip
 
 
-def tell_stored(recorder: Recorder, clock: Callable[[], int], ref: Ref, began: int, outcome: Outcome) -> None:
-    """The write that a computation ended with, if it did."""
+def elsewhere_s(outcomes: Iterable[Outcome]) -> float:
+    """How long the one call that gave *outcomes* was not the cache's own: it computed, and waited for others."""
+    computing_s, wait_s = 0.0, 0.0
+    for one in outcomes:
+        computing_s, wait_s = computing_s + (one.factory_s or 0.0), max(wait_s, one.wait_s or 0.0)
+    return computing_s + wait_s
+
+
+def tell_stored(recorder: Recorder, ref: Ref, outcome: Outcome, began: int, ended: int) -> None:
+    """The write that a computation ended with, if it did; it *began* after what took its time `elsewhere_s`."""
     if (kept := outcome.kept) is not None:
         recorder.record(
-            "set", *ref, tier=None, outcome="stored", began_ns=began, ended_ns=clock(), size=outcome.size,
+            "set", *ref, tier=None, outcome="stored", began_ns=min(began, ended), ended_ns=ended, size=outcome.size,
             tags=tuple(kept.tags), cost=outcome.cost, depends_on=tuple(kept.depends_on), ttl=kept.life,
             **codec_figures(outcome.handled),
         )  # fmt: skip

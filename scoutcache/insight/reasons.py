@@ -17,6 +17,8 @@ Rule 4: only the first act after the entry was last known to live, and within it
 Rule 5: several processes may miss by one act, each before what another computed was there.  It ended all of theirs:
         lines are in the order in which things began, so whoever asked before what brought the key back was over, or
         while others still brought it back, is told of that act.
+Rule 6: what is dated after now happened before it, by a clock that was ahead; when, nobody knows.  A miss of a known
+        entry that nothing else explains is put down to the first such act, and what died after that to the next.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from scoutcache.insight.meanings import LEFT
 from scoutcache.oplog.ledger import read_counts
 from scoutcache.oplog.reading import Problems
 from scoutcache.oplog.records import (
+    AHEAD,
     HIT_OUTCOMES,
     REQUESTS,
     Line,
@@ -82,14 +85,20 @@ class Story:
         self._evicted = evicted
         self._felt = -math.inf
         """Until when who asks may miss by that act (Rule 5)."""
+        self._ahead: list[Line] = []
+        """Acts that are dated after now and explain no miss yet, and..."""
+        self._blamed: Line | None = None
+        """... the one that explains the misses since the entry was last known to live (Rule 6)."""
 
     @classmethod
     def of(
-        cls, directory: Path, namespace: str, key: str, problems: Problems | None = None, *, hits: int = 0
-    ) -> Self:
+        cls, directory: Path, namespace: str, key: str, problems: Problems | None = None, *, hits: int = 0,
+        now: float = math.inf,
+    ) -> Self:  # fmt: skip
         """The story that the log tells, with its last *hits* at least.
 
-        Keys that the log holds redacted are found by their hash.  *problems* hears of what could not be read.
+        Keys that the log holds redacted are found by their hash.  *problems* hears of what could not be read.  What is
+        dated after *now* is as in Rule 6.
         """
         lines = _lines(directory, namespace, [key], key, hits, problems)
         behind: list[str] = []
@@ -101,6 +110,7 @@ class Story:
             lines = _lines(directory, namespace, [key, *behind], key, hits)
             found = _named_by(lines)
         story = cls(namespace, key, behind, cache(partial(_last_evicted, directory)))
+        story._ahead = [line for line in lines if line.time > now + AHEAD and _TAKEN.get(line.op) == "invalidated"]
         for line in lines:
             story.add(line)
         return story
@@ -149,7 +159,19 @@ class Story:
                 self._taken = self._taken or _TAKEN[line.op]
                 self._until = line.time if line.op == "expire" else self._until
 
+    def _act_ahead(self) -> Line | None:
+        """What is dated after now and may have ended the entry."""
+        if self._blamed is None and self._known:
+            self._blamed = next((one for one in self._ahead if one.outcome != "absent" and self._concerns(one)), None)
+            self._ahead = [one for one in self._ahead if one is not self._blamed]
+        return self._blamed
+
+    def _concerns(self, act: Line) -> bool:
+        behind = [changes(act) for changes in self._behind.values()] if self._depends_on else []
+        return self._hits(act) or any(behind)
+
     def _lives(self, line: Line, until: float) -> None:
+        self._blamed = None
         self._taken, self._known, self._until, self._doubtful, self.by = None, True, until, False, None
         if line.time > self._act[1] and (self._felt == math.inf or line.time < self._felt):
             over = _over(line)
@@ -175,7 +197,7 @@ class Story:
         elif line.outcome == "miss" and line.tier is None:
             reason = line.reason or "unknown"
             if reason == "cold":
-                reason = self._reason_at(line.time) or reason
+                reason = self._reason_at(line.time) or ("invalidated" if self._act_ahead() else reason)
             elif reason == "expired" and self._taken == "invalidated":
                 reason = "invalidated"
             self._tell(line, reason, self._by(line, reason))
@@ -189,6 +211,8 @@ class Story:
             return act | dict.fromkeys(("user", "pid", "command", "process"))
         if reason != "invalidated":
             return None
+        if self._taken is None and self._blamed is not None:
+            return _act(self._blamed)
         return self.by if self._taken is not None else self._act[0] if line.time < self._felt else None
 
     def _tell(self, line: Line, reason: str, by: dict[str, Any] | None) -> None:

@@ -12,13 +12,16 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from scoutcache.keys import prefix_of
-from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, Event
+from scoutcache.oplog.records import HIT_OUTCOMES, REQUESTS, RUNS, Event
 from scoutcache.oplog.tally import Tally
 
 __all__ = ["KEYGEN", "count_events", "count_makings", "price_of", "timed_as"]
 
 KEYGEN: Final = "keygen"
 """The histogram of how long the process's keys took to make: no namespace's, for a key has none yet."""
+
+_WAITED: Final = frozenset({"joined", "slow"})
+"""Reasons of hits that waited for a computation or another's read, be it in vain: their time is nothing of a tier's."""
 
 _MINUTE_NS = 60_000_000_000
 
@@ -47,8 +50,7 @@ def count_events(tally: Tally, events: Sequence[Event], offset: int, default_cal
 
 
 def _count(tally: Tally, of: _Kind, events: Sequence[Event], default_call_usd: float | None) -> None:
-    default = default_call_usd if of.kind in REQUESTS else None
-    costs = [usd for event in events if (usd := price_of(event, default)) is not None and math.isfinite(usd)]
+    costs = [usd for event in events if (usd := price_of(event, default_call_usd)) is not None and math.isfinite(usd)]
     seconds = [run for event in events if (run := event.factory_s) is not None and math.isfinite(run)]
     reason = "" if of.kind == "invalidate" else of.reason  # the user's own words are for the log, not for counting
     tally.add(
@@ -71,16 +73,17 @@ def count_makings(tally: Tally, minute: int, events: Iterable[Event]) -> None:
 
 
 def price_of(event: Event, default: float | None) -> float | None:
-    """What the call cost that was made, or needn't be: the entry's own cost, else of a request the *default*."""
-    if event.cost is not None or default is None or event.kind not in REQUESTS:
+    """What the call cost that was made, or needn't be: the entry's own cost, else the *default*."""
+    if event.cost is not None or default is None:
         return event.cost
-    return default if event.factory_s is not None or event.outcome in HIT_OUTCOMES else None
+    saved = event.kind in REQUESTS and event.outcome in HIT_OUTCOMES
+    return default if saved or (event.kind in RUNS and event.factory_s is not None) else None
 
 
 def timed_as(tier: str, kind: str, outcome: str, reason: str) -> tuple[str, str]:
     """Whose latencies an event of this kind belongs to, and which."""
     if kind not in REQUESTS:
         return tier, kind
-    if reason == "joined":  # the time of another caller's computation or read, nothing of a tier's
-        return "", reason
+    if reason in _WAITED:
+        return "", "joined"
     return tier, "hit" if outcome in HIT_OUTCOMES else "miss"

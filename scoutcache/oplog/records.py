@@ -36,7 +36,7 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 __all__ = [
-    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "UNREAD",
+    "AHEAD", "FORMAT", "HIT_OUTCOMES", "KINDS", "MISS_REASONS", "NOT_LOOKED", "OUTCOMES", "REQUESTS", "RUNS", "UNREAD",
     "Event", "Line", "dependents_target", "is_redacted", "kept_at", "names_no_key", "place_of", "redacted",
     "tag_of", "tag_target", "tells_tags",
 ]  # fmt: skip
@@ -50,6 +50,8 @@ OUTCOMES: Final = (
 )  # fmt: skip
 HIT_OUTCOMES: Final = frozenset({"hit", "stale"})
 REQUESTS: Final = frozenset({"get", "compute"})
+RUNS: Final = REQUESTS | {"refresh"}
+"""What may have run a factory."""
 NOT_LOOKED: Final = frozenset({"bypassed"})
 """Reasons of misses for which no tier was asked."""
 MISS_REASONS: Final = (

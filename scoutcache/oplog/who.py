@@ -14,6 +14,8 @@ from typing import Final
 
 import msgspec
 
+from scoutcache.wording.owners import user_named
+
 __all__ = ["Who", "begun", "has_gone", "numbered_by", "this_process"]
 
 _LONGEST: Final = 80
@@ -34,17 +36,7 @@ class Who(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def this_process() -> Who:
     """The process that asks."""
-    return Who(os.getpid(), _user(), _command())
-
-
-def _user() -> str:
-    import pwd
-
-    number = os.geteuid()
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:  # containers run as any number
-        return str(number)
+    return Who(os.getpid(), user_named(os.geteuid()), _command())
 
 
 def _command() -> str | None:

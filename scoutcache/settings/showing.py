@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from scoutcache.config.problems import dotted
 from scoutcache.policies import SerializationType
+from scoutcache.settings.folders import directory_of
 from scoutcache.settings.loading import BUILT_IN, ENVIRONMENT, OPTION, PROFILE, Loaded, leaves
 
 __all__ = ["Explained", "explain", "needs_trust", "sources", "template", "unused"]
@@ -27,8 +28,9 @@ class Explained(NamedTuple):
 
 
 def explain(loaded: Loaded) -> list[Explained]:
-    """Every setting, in the order of the sections."""
-    rows = leaves(loaded.config.model_dump(mode="json"))
+    """Every setting, in the order of the sections; the directory that is used where none is set."""
+    found = loaded.config.model_dump(mode="json")
+    rows = leaves(found | {"directory": found["directory"] or str(directory_of(loaded.config))})
     return [Explained(dotted(place), value, loaded.origins.get(dotted(place), BUILT_IN)) for place, value in rows]
 
 

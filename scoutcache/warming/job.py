@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
@@ -197,19 +197,34 @@ class Job:
             return None
         return float(min(self.options.backoff * 2**attempt, _LONGEST_PAUSE))
 
-    def store(self, item: Item, value: Any, since: Any) -> None:
-        """Store the value and count how that went."""
-        before = self.cache._core.world.now()
+    def store(self, item: Item, valued: Valued) -> None:
+        """Store the value and count how that went; what computing it took is on record either way."""
+        before, outcome = self.cache._core.world.now(), "refused"
         try:
-            taken = self.cache.set(item.key, value, since=since, **item.options)
+            if self.cache.set(item.key, valued.value, since=valued.since, **item.options):
+                outcome = "stored"
         except TierUnavailable as problem:
             self._taken_in_part(item, problem, before)
-        else:
-            if not taken:
-                self._count(item, _REFUSED)
-                return
+            outcome = "stored"
+        finally:
+            self._tell_run(item, valued, outcome)
+        if outcome == "refused":
+            self._count(item, _REFUSED)
+            return
         self._untaken = 0
         self.done(item)
+
+    def _tell_run(self, item: Item, valued: Valued, outcome: str) -> None:
+        calls, price = self.cache._calls, self.cache._core.world.price
+        tags, cost = item.options.get("tags") or (), item.options.get("cost")
+        by_model = cost is None and price is not None and price(tags, 1) is not None
+        if valued.ran is None or by_model:  # a model's price goes by the size, which the write says
+            return
+        began, ended = valued.ran
+        with suppress(CacheError):  # of what is no cost the write complains
+            calls.recording.done("refresh", calls.ref(item.key, item.options.get("namespace")), began, ended=ended,
+                                 outcome=outcome, factory_s=(ended - began) / 1e9,
+                                 cost=calls.cost(cost))  # fmt: skip
 
     def store_together(self, items: Sequence[Item]) -> bool:
         """Store values of equal options by one write; whether that can be told of all of them."""
@@ -352,8 +367,7 @@ def _work_on(job: Job, items: Iterator[Drawn]) -> None:
             assert isinstance(item, Item)
             if pause := job.pace.wait():
                 job.options.wait(pause)
-            since, value = _valued(job, item)
-            job.store(item, value, since)
+            job.store(item, _valued(job, item))
 
 
 def _work_on_batch(job: Job, batch: Batch) -> None:
@@ -368,7 +382,7 @@ def _work_on_batch(job: Job, batch: Batch) -> None:
         return
     for item in wanted:
         with _failing(job, item):
-            job.store(item, item.value, job.cache.position())
+            job.store(item, Valued(job.cache.position(), item.value))
 
 
 @contextmanager
@@ -382,13 +396,22 @@ def _failing(job: Job, item: Item | BadLine) -> Iterator[None]:
         job.failed(item, problem)
 
 
-def _valued(job: Job, item: Item) -> tuple[Any, Any]:
-    """The position and the value that was computed from then on."""
-    attempt = 0
+class Valued(NamedTuple):
+    """A value as of the position *since*; *ran* is from when to when the function did, None where it was at hand."""
+
+    since: Any
+    value: Any
+    ran: tuple[int, int] | None = None
+
+
+def _valued(job: Job, item: Item) -> Valued:
+    """The value that was computed from the position on."""
+    attempt, clock = 0, job.cache._core.clocks.monotonic_ns
     while True:
-        since = job.cache.position()
+        since, began = job.cache.position(), clock()
         try:
-            return since, _value(job.function, item)
+            value = _value(job.function, item)
+            return Valued(since, value, None if item.value is not MISSING else (began, clock()))
         except Exception:
             if (pause := job.again(item, attempt)) is None:
                 raise
@@ -450,21 +473,21 @@ async def _work_on_async(job: Job, items: Iterator[Drawn]) -> None:
             assert isinstance(item, Item)
             if pause := job.pace.wait():
                 await _pause(job, pause)
-            since, value = await _valued_async(job, item)
-            await asyncio.to_thread(job.store, item, value, since)
+            valued = await _valued_async(job, item)
+            await asyncio.to_thread(job.store, item, valued)
 
 
-async def _valued_async(job: Job, item: Item) -> tuple[Any, Any]:
+async def _valued_async(job: Job, item: Item) -> Valued:
     assert job.function is not None
-    attempt = 0
+    attempt, clock = 0, job.cache._core.clocks.monotonic_ns
     while True:
-        since = job.cache.position()
+        since, began = job.cache.position(), clock()
         try:
             if item.value is not MISSING:
-                return since, item.value
+                return Valued(since, item.value)
             with asked():
                 value = await job.function(item.key)
-            return since, _checked(value)
+            return Valued(since, _checked(value), (began, clock()))
         except Exception:
             if (pause := job.again(item, attempt)) is None:
                 raise

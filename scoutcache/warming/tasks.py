@@ -27,7 +27,7 @@ from scoutcache.core.run_state import RunState, change_runs, read_runs
 from scoutcache.errors import CacheError, ConfigError, WarmingError
 from scoutcache.models import TaskStatus, WarmingTask
 from scoutcache.oplog.files import is_claimed
-from scoutcache.schedules import due_by
+from scoutcache.schedules import due_by, is_ahead
 from scoutcache.warming.fill import WarmResult, fill, state_folder, warm_from, warm_generated
 from scoutcache.warming.loaders import LATELY, gives_values, items_of, loader_of, web_source
 from scoutcache.warming.records import NoSource, NothingTaken
@@ -95,7 +95,7 @@ def run_tasks(
     with held(state_folder(config) / "lock", lock_timeout, clock=clock, wait=wait):
         # Looked at anew: whoever held the lock may have just done them.
         for task in _chosen(config, names, now()):
-            if unless_since is not None and _began_after(config, task, unless_since):
+            if unless_since is not None and _began_between(config, task, unless_since, now()):
                 continue
             report = None if progress is None else _Named(task.task_id, progress)
             _write_state(config, task.task_id, {"status": TaskStatus.RUNNING, "started_at": now().isoformat()})
@@ -129,9 +129,9 @@ def _chosen(config: CacheConfig, names: Sequence[str] | None, now: datetime) -> 
     return [known[name] for name in dict.fromkeys(names)]
 
 
-def _began_after(config: CacheConfig, task: WarmingTask, moment: datetime) -> bool:
+def _began_between(config: CacheConfig, task: WarmingTask, moment: datetime, now: datetime) -> bool:
     began = _with_state(task, read_runs(_state_file(config)).get(task.task_id, {}), working=True).started_at
-    return began is not None and began > moment
+    return began is not None and began > moment and not is_ahead(began, now)
 
 
 def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:

@@ -103,6 +103,16 @@ def test_an_option_that_is_like_none_is_taken_for_none(cli):
     assert cli("set", "k", "v", "--cost", "3") == (2, "", said)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "how"),
+    [("keys", "--pattern", "PATTERN"), ("invalidate", "--pattern", "PATTERN..."), ("get", "--key", "KEY")],
+)
+def test_an_option_that_is_an_argument_says_how_to_give_it(cli, name, option, how):
+    ran = cli(name, option, "x")
+    assert ran.err.startswith(f"error: no such option for scoutcache {name}: {option}\n")
+    assert ran.err.endswith(f"hint: give it without a name: scoutcache {name} {how}\n")
+
+
 def test_an_unknown_option_before_the_command_names_the_nearest(cli):
     ran = cli("--frmat", "json", "stats")
     assert ran == (2, "", "error: no such option for scoutcache: --frmat\nhint: did you mean --format?\n")

@@ -8,6 +8,7 @@ import shutil
 import pytest
 
 from scoutcache import Cache
+from scoutcache.settings import default_directory
 
 
 def body(ran):
@@ -49,6 +50,10 @@ class TestConfig:
         lines = cli("config", "show", "memory").out.splitlines()
         assert lines[0].split() == ["setting", "value"]
         assert all(line.startswith("memory.") for line in lines[1:])
+
+    def test_the_directory_is_the_one_in_use_where_none_is_set(self, cli):
+        (row,) = body(cli("config", "show", "directory", "--json"))["settings"]
+        assert (row["value"], row["origin"]) == (str(default_directory()), "built-in")
 
     def test_a_section_that_is_not_there(self, cli):
         assert cli("config", "show", "memry").err == "error: no such setting: memry\nhint: did you mean memory?\n"

@@ -12,6 +12,7 @@ from scoutcache.config.sections import AlertsSection
 from scoutcache.core.alarms import LEAST, Alarms
 from scoutcache.core.core import Clocks
 from scoutcache.errors import TierUnavailable
+from scoutcache.oplog.counting import timed_as
 
 
 @pytest.fixture
@@ -99,6 +100,41 @@ def test_what_few_operations_took_says_nothing(make, fake_clock, what):
     call(), call()
     turn(cache)
     assert heard == [("operation", True)]
+
+
+CALLS = {
+    "one": lambda cache, key, make, many: cache.get_or_compute(key, make),
+    "many": lambda cache, key, make, many: cache.get_or_compute_many([key, f"{key}+", f"{key}++"], many),
+    "warm": lambda cache, key, make, many: cache.warm([key], make),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("slow", ["what computes", "the tier"])
+def test_only_the_own_time_of_what_a_computation_stored_counts(make, fake_clock, call, slow):
+    cache, heard = make(tiers=["disk"], alerts={"hit_rate": 0}), []
+    cache.on("alert", lambda record: heard.append((record.alert, record.began)))
+    tier = cache._core.tier("disk")
+    write = tier.write
+
+    def slowly(*args):
+        fake_clock.advance(0.06 if slow == "the tier" else 0)
+        return write(*args)
+
+    def compute(*_):
+        fake_clock.advance(0.2)
+        return 1
+
+    tier.write = slowly
+    for number in range(LEAST):
+        call(cache, f"k:{number}", compute, lambda keys: dict.fromkeys(keys, compute()))
+    turn(cache)
+    assert heard == ([("operation", True)] if slow == "the tier" else [])
+
+
+def test_what_an_answer_waited_for_is_no_time_of_the_tier_that_gave_it():
+    assert timed_as("memory", "compute", "stale", "slow") == timed_as("", "compute", "hit", "joined") == ("", "joined")
+    assert timed_as("memory", "compute", "stale", "refreshing") == ("memory", "hit")
 
 
 def test_hits_in_memory_count_and_tell_nobody(told):

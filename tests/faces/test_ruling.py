@@ -313,6 +313,18 @@ class TestTime:
         assert len(ask(second, "run_due")) == 1
         assert ask(first, "run_due") == []
 
+    @pytest.mark.parametrize("again", ["the same process", "another"])
+    def test_a_run_that_a_clock_ahead_noted_delays_none(self, ruled, ask, fake_clock, again):
+        first = ruled(NIGHTLY)
+        fake_clock.step_wall(86400)
+        ask(first, "run_due")
+        fake_clock.step_wall(-86400)
+        cache = first if again == "the same process" else ruled(NIGHTLY)
+        assert len(ask(cache, "run_due")) == 1
+        assert ask(cache, "run_due") == []
+        (rule,) = ruled(NIGHTLY).rules
+        assert (rule.last_run, rule.runs) == (self.start(cache), 2)
+
     def test_nothing_runs_by_itself(self, ruled, fake_clock):
         cache = ruled(NIGHTLY)
         fill(cache, "llm:a", ttl="never")

@@ -431,3 +431,27 @@ def test_all_that_missed_by_one_act_before_the_key_was_back_are_told_of_it(
     recorder.close({})
     told = [one["by"] and one["by"]["reason"] for one in explain(directory, "default", "llm:1")]
     assert told == [None, "deploy", "deploy", "deploy"]
+
+
+def test_a_miss_is_put_down_to_what_a_clock_that_was_ahead_dates_after_it(directory: Path, fake_clock: Any) -> None:
+    def wrote(*acts: tuple[str, str, str]) -> None:
+        recorder = Recorder(directory, OplogSettings(), wall=fake_clock.wall, monotonic_ns=fake_clock.monotonic_ns,
+                            token=lambda: os.urandom(8).hex())  # fmt: skip
+        for op, outcome, key in acts:
+            began = fake_clock.monotonic_ns()
+            fake_clock.advance(1)
+            recorder.record(op, "default", key, tier=None, outcome=outcome, began_ns=began, ended_ns=began + 1000,
+                            reason="cold" if outcome == "miss" else None,
+                            tags=("t",) if op == "set" else ())  # fmt: skip
+        recorder.close({})
+
+    wrote(("get", "miss", "k"), ("set", "stored", "k"))
+    fake_clock.step_wall(86400)
+    wrote(("invalidate", "invalidated", "other:*"), ("invalidate", "invalidated", "tag:t"), ("delete", "deleted", "k"))
+    fake_clock.step_wall(-86400)
+    wrote(("get", "miss", "k"), ("get", "miss", "k"), ("set", "stored", "k"), ("get", "miss", "k"),
+          ("set", "stored", "k"), ("get", "miss", "k"))  # fmt: skip
+    told = Story.of(directory, "default", "k", now=fake_clock.wall()).last(9)
+    assert [(one["reason"], one["by"] and one["by"]["what"]) for one in reversed(told)] == [
+        ("cold", None), ("invalidated", "tag:t"), ("invalidated", "tag:t"), ("invalidated", "k"), ("cold", None),
+    ]  # fmt: skip

@@ -51,6 +51,14 @@ def test_a_task_is_due_when_it_never_ran_and_then_by_its_schedule(make_config, s
     assert due(config, NOON + timedelta(days=3)) == ["hourly"]
 
 
+def test_a_run_that_a_clock_ahead_noted_delays_none(make_config, source):
+    config = make_config({"task_id": "hourly", "source": source, "schedule": "0 * * * *"})
+    run(config, at=NOON + timedelta(days=1))
+    assert due(config, NOON) == ["hourly"]
+    assert [one.task_id for one in run(config, unless_since=NOON - timedelta(minutes=1))] == ["hourly"]
+    assert due(config, NOON) == []
+
+
 def test_a_task_that_failed_is_due_until_it_succeeds(make_config, tmp_path):
     late = tmp_path / "late.jsonl"
     config = make_config({"task_id": "daily", "source": str(late), "schedule": "0 6 * * *"})

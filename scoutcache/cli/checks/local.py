@@ -29,6 +29,7 @@ from scoutcache.settings.folders import PARTS
 from scoutcache.wire.unknown import Unverified
 from scoutcache.wording.nouns import counted
 from scoutcache.wording.os_errors import is_read_only
+from scoutcache.wording.owners import as_owner
 
 if TYPE_CHECKING:
     from scoutcache.alerts import Alert
@@ -136,7 +137,7 @@ def _directory_there(place: Path, status: os.stat_result) -> Check:
     elsewhere = "mount it to be written to, or name a --directory elsewhere"
     rules: tuple[tuple[bool, Literal["warn", "fail"], str, str], ...] = (
         (not stat.S_ISDIR(status.st_mode), "fail", "is not a directory", "name another --directory"),
-        (status.st_uid != me, "fail", f"belongs to user {status.st_uid}, not to {me}", "name a directory of your own"),
+        (status.st_uid != me, "fail", f"belongs to user {status.st_uid}, not to {me}", as_owner(status.st_uid)),
         (is_read_only(place), "fail", "is on a file system that is read-only", elsewhere),
         (not os.access(place, os.W_OK | os.X_OK), "fail", "is not writable", f"chmod u+wx {place}"),
         (bool(mode & 0o077), "warn", f"is open to others (mode {mode:04o})", f"chmod 700 {place}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -221,7 +222,8 @@ def explain(
 
     session.look_for_cache()
     problems = Problems()
-    story = Story.of(session.place, session.config.namespace, key_text(key), problems, hits=limit if hits else 0)
+    story = Story.of(session.place, session.config.namespace, key_text(key), problems, hits=limit if hits else 0,
+                     now=time.time())  # fmt: skip
     outcomes = story.last(limit, hits=hits)
     if session.form == "json":
         session.out.record({"key": key, "namespace": session.config.namespace, "outcomes": outcomes})

@@ -80,14 +80,15 @@ def tail(
     left out and named on stderr, by file and line; then the exit code is 3.
     """
     from scoutcache.insight.log.ending import Tail
-    from scoutcache.insight.log.operations import Operations
+    from scoutcache.insight.log.operations import Operations, end_of
 
     kinds, ends = _words("--op", ops, KINDS), _words("--outcome", outcomes, OUTCOMES)
     session.look_for_cache()
-    start = begin_of(since, time.time())
+    now = time.time()
+    start = begin_of(since, now)
     if follow and session.form == "json":
         raise Usage("--follow never ends, and JSON is one object", hint="--format jsonl gives one a line")
-    operations = Operations(session.place, start)
+    operations = Operations(session.place, start, until=end_of(start, now))
     with Tail(operations, _wanted(session.namespace, key, kinds, ends)) as found:
         rowed = _told if session.form == "table" else _row
         rows = [rowed(line) for line in found.last(number)]
@@ -100,6 +101,7 @@ def tail(
                 tell_log_off(session)
             return tell_unread(session, operations.problems, named=True)
         tell_unread(session, operations.problems, named=True)
+        operations.until = None  # what comes from here on comes now, whatever its date
         coming = _endless(rows, found, session.out, rowed)
         if not session.out.fancy:
             session.out.listing("operations", coming, columns)
@@ -234,7 +236,7 @@ def rotate(
     from scoutcache.oplog.filing import FOLDER, PARQUET, listed
 
     session.look_for_cache()
-    folder, now = session.place / FOLDER, time.time()
+    folder, now = session.own_place() / FOLDER, time.time()
     rows, failed = [], False
     for file in sorted(listed(folder), key=lambda one: one.changed):
         if file.form == PARQUET:
@@ -246,13 +248,27 @@ def rotate(
             rows.append({"file": file.path.name, "action": "failed", "why": reason_of(error),
                          "bytes_before": file.size, "bytes_after": file.size})  # fmt: skip
     rows += _trimmed(session, folder, now, dry_run)
-    session.out.rows("files", rows, _ROTATED, dry_run=dry_run)
+    session.out.rows("files", _folded(rows) if session.form == "table" else rows, _ROTATED, dry_run=dry_run)
     if not rows:
         session.note("there is nothing to seal and nothing to remove")
     if not can_parquet() and any(row["action"] == "packed" for row in rows):
         session.note(_NO_PARQUET)
         session.say_hint(_INSTALL)
     return PARTLY if failed else None
+
+
+def _folded(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The *rows*, at the end of which those of files that stay as they are for one reason are one."""
+    kept: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        if row["action"] == "kept":
+            kept.setdefault(row["why"], []).append(row)
+    folded = [
+        {**same[0], "file": counted(len(same), "file"),
+         **{name: sum(row[name] for row in same) for name in ("bytes_before", "bytes_after")}} if same[1:] else same[0]
+        for same in kept.values()
+    ]  # fmt: skip
+    return [*(row for row in rows if row["action"] != "kept"), *folded]
 
 
 def _sealed(path: Path, now: float, dry_run: bool) -> dict[str, Any]:

@@ -346,7 +346,7 @@ def prepare(
     model = session.config.semantic.model
     if is_function(model):
         raise Usage(f"{model} is a function: there is nothing to prepare")
-    folder = prepared_in(session.place, model)
+    folder = prepared_in(session.own_place(), model)
     done, difference = is_prepared(folder) and not force, None
     if not done:
         _make_folder(folder.parent)

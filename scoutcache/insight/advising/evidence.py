@@ -126,8 +126,11 @@ class _Gathering:
                 self._tag(tag).invalidations += 1
         elif is_request(line):
             self._asked(line, self._life(line))
-        elif line.op in {"set", "refresh"} and line.tier is None and line.outcome == "stored":
-            self._written(line, self._life(line))
+        elif line.op in {"set", "refresh"} and line.tier is None:
+            if line.op == "refresh":
+                self._computed(line, self._life(line).of)
+            if line.outcome == "stored":
+                self._written(line, self._life(line))
 
     def _tag(self, tag: str) -> OfTag:
         if tag not in self._tags:
@@ -153,12 +156,7 @@ class _Gathering:
         of.requests += 1
         of.repeats += life.asked
         life.asked = True
-        if line.factory_s is not None:
-            of.computed += 1
-            of.computing_s += line.factory_s
-        if line.cost is not None:
-            of.costed += 1
-            of.cost_usd += line.cost
+        self._computed(line, of)
         age = None if life.written_at is None else line.time - life.written_at
         if line.outcome in HIT_OUTCOMES:
             self._hit(line, life, age)
@@ -167,6 +165,14 @@ class _Gathering:
         of.misses[reason] += 1
         if reason == "expired" and age is not None:
             of.expired_at.append(age)
+
+    def _computed(self, line: Line, of: OfPrefix) -> None:
+        """What was spent, if something was: the cost of a hit is what it saved."""
+        if line.factory_s is not None:
+            of.computed += 1
+            of.computing_s += line.factory_s
+            of.costed += line.cost is not None
+            of.cost_usd += line.cost or 0.0
 
     def _hit(self, line: Line, life: _Life, age: float | None) -> None:
         life.of.hits += 1

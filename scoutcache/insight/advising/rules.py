@@ -89,12 +89,11 @@ def _error(sizing: Sizing) -> str:
 
 
 def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advice]:
-    now, best = sizing.now, sizing.best
-    gain = _at_least(sizing).hit_ratio - now.hit_ratio
-    needed = round(requests.distinct / requests.rate * min(best.share, 1.0) * 1.1) + 1
-    if sizing.by_bytes is not None and gain > 0.01:
-        more = needed if needed > max_entries else round(requests.distinct / requests.rate * 1.1) + 1
-        yield _entries(sizing, requests, more, gain)
+    best = sizing.best
+    gain = _at_least(sizing).hit_ratio - sizing.now.hit_ratio
+    needed = _entries_at(best, requests)
+    if sizing.by_bytes is not None and _entries_at(sizing.everything, requests) > max_entries:
+        yield _entries(sizing, requests, max_entries)
         if best.capacity <= sizing.by_bytes.capacity:
             return
         needed = max_entries  # it is said already
@@ -117,9 +116,20 @@ def _replayed(sizing: Sizing, requests: Requests) -> str:
     )
 
 
-def _entries(sizing: Sizing, requests: Requests, more: int, gain: float) -> Advice:
+def _entries_at(point: Point, requests: Requests) -> int:
+    """How many entries memory must allow, with some to spare, to use the room of *point*."""
+    return round(requests.distinct / requests.rate * min(point.share, 1.0) * 1.1) + 1
+
+
+def _entries(sizing: Sizing, requests: Requests, max_entries: int) -> Advice:
     """Memory has room for more bytes, but may not hold more entries."""
+    found = _at_least(sizing)
+    if _entries_at(found, requests) <= max_entries or found.hit_ratio <= sizing.now.hit_ratio:
+        found = sizing.everything
+    more, gain = _entries_at(found, requests), found.hit_ratio - sizing.now.hit_ratio
     text = f"Allow memory {counted(more, 'entry')}: it is their number that binds."
+    if gain <= 0.01:
+        text = f"Memory is nearly large enough: it is the number of entries that binds; {more:,} would lose nothing."
     return Advice("size", "memory", text, _replayed(sizing, requests), f"hit ratio {100 * gain:+.1f} points",
                   "memory.max_entries", more)  # fmt: skip
 

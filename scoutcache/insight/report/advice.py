@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from scoutcache.insight.report.savings import Savings
+from scoutcache.insight.report.savings import Saved, Savings
 from scoutcache.insight.report.sections import COUNTERS, LOG, Section
 from scoutcache.insight.units import duration
 from scoutcache.oplog.totals import Stats
@@ -27,6 +27,10 @@ ENOUGH: Final = 100
 """Requests (or entries) below which a share says little."""
 EACH: Final = 3
 """How often a rule speaks, at most: for the groups that it says most of."""
+FEW: Final = 0.2
+"""The hit rate under which a prefix is hardly used."""
+MUCH: Final = 0.1
+"""The part of all the money saved from which on a prefix pays, however few of its requests are hits."""
 WHOLE: Final = "all"
 Rows = Sequence[Mapping[str, Any]]
 
@@ -75,6 +79,11 @@ class Seen:
         """The prefix of a row, and its namespace where there are several."""
         several = len({namespace for namespace, _ in self.savings.pairs}) > 1
         return f"{_of(row['prefix'])} in {row['namespace']}" if several else _of(row["prefix"])
+
+    def pays(self, namespace: str, prefix: str) -> bool:
+        """Would much be lost without the entries of a prefix: many of its requests, or much of the money?"""
+        saved = self.savings.pairs.get((namespace, prefix), Saved())
+        return _share(saved.hits, saved.requests) >= FEW or (saved.usd or 0.0) > MUCH * (self.savings.usd or 0.0)
 
     def worth(self, calls: int, prefix: str | None = None) -> float | None:
         """What so many calls cost, at the average of the prefix (None: of all); None without a price."""
@@ -175,7 +184,7 @@ def _shares(seen: Seen, reason: str) -> Iterator[tuple[str, int, float]]:
 def _cold(seen: Seen) -> Iterator[Recommendation]:
     for group in seen.prefixes.groups:
         rate, cold = group["hit_rate"], seen.missed(group, "cold")
-        if rate is not None and rate < 0.2 and group["requests"] >= ENOUGH and _share(cold, group["misses"]) > 0.8:
+        if rate is not None and rate < FEW and group["requests"] >= ENOUGH and _share(cold, group["misses"]) > 0.8:
             text = "Hardly any key of this prefix is asked for twice: warm it, widen its keys, or don't cache it."
             yield Recommendation(text, _of(group["prefix"]), "hit rate", rate, "share", cold,
                                  seen.worth(cold, group["prefix"]))  # fmt: skip
@@ -185,6 +194,9 @@ def _wasted(seen: Seen) -> Iterator[Recommendation]:
     for row in seen.rows("wasted"):
         if row["written"] >= ENOUGH and row["share"] > 0.5:
             text = "Most entries of this prefix are never read: shorten its ttl, or don't cache it."
+            if seen.pays(row["namespace"], row["prefix"]):
+                text = "Most entries of this prefix are never read, but the others pay: keep it. A shorter ttl would "
+                text += "give back the room, or tinylfu ([memory] strategy), which keeps what is asked for again."
             yield Recommendation(text, seen.place(row), "share of entries written and never read", row["share"])
 
 

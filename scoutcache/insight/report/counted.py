@@ -240,7 +240,7 @@ def latency(counts: Counts, namespace: str | None) -> Section:
     ]  # fmt: skip
     columns = ("outcome", "tier", "count", "p50_us", "p95_us", "p99_us", "max_us")
     note = "factory is the time computing took; joined is the time spent waiting for another caller's computation; "
-    note += "a miss, and the set after it, include its computing. Percentiles are off by 1.6 % at most."
+    note += "a miss includes its computing. Percentiles are off by 1.6 % at most."
     about = "What callers waited: a hit should cost thousands of times less than computing."
     return Section("latency", "Latency by outcome", columns, rows, note=note, about=about)
 

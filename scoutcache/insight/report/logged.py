@@ -80,7 +80,8 @@ def wasted(log: Log) -> Section:
     found["share"] = found["never_read"] / found["written"]
     found = found.sort_values(["never_read", "namespace", "prefix"], ascending=[False, True, True])
     columns = ("namespace", "prefix", "written", "never_read", "share", "size_bytes")
-    about = "Entries that only took room. Some are normal; where most of a prefix is, don't cache it, or for less time."
+    about = "Entries that only took room. Some are normal; where most of a prefix is and its hits are few, "
+    about += "don't cache it, or for less time."
     note = "Entries written lately may still be read. An answer that callers waited for together counts as never read, "
     note += "if nobody asked for it afterwards."
     return Section("wasted", "Written and never read", columns, plain_rows(columns, _records(found)), LOG, note, about,

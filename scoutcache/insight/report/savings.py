@@ -35,6 +35,7 @@ Pair = tuple[str, str]
 class Saved:
     """What hits of one namespace and prefix saved, and what its misses cost.  Money is USD, None where unknown."""
 
+    requests: int = 0
     hits: int = 0
     stated: int = 0
     """Hits that counted with a cost when they happened, and..."""
@@ -91,6 +92,7 @@ class Savings:
 
     def _add(self, row: Any) -> None:
         saved = self.pairs.setdefault((row.namespace, row.prefix), Saved())
+        saved.requests += row.count if row.kind in REQUESTS else 0
         if row.kind in REQUESTS and row.outcome in HIT_OUTCOMES:
             saved.hits += row.count
             saved.stated += row.costed

@@ -164,9 +164,9 @@ def own_us(log: Log) -> Timed:
     import numpy as np
 
     rows, took = log.known("latency_us")
-    waited, joined = log.at("wait_us", rows), log.joined[rows]
+    waited, joined = log.at("wait_us", rows), (log.joined | log.says("reason", "slow"))[rows]
     own = took - np.nan_to_num(log.at("factory_s", rows)) * 1e6 - np.nan_to_num(waited)
-    computed_set = log.written[rows] & (log.per_entry(log.computed) > 0)[log.entry[rows]]  # as long as its computation
+    computed_set = log.written[rows] & (log.per_entry(log.computed) > 0)[log.entry[rows]]  # one call
     failed = log.missed[rows] & ~log.says("error", "")[rows]  # how long its factory took before that is not said
     timed = ~computed_set & ~(joined & np.isnan(waited)) & ~failed
     rows, own = rows[timed], np.maximum(own[timed], 0.0)

@@ -64,7 +64,8 @@ class _Story:
         self._hit: set[int] = set()
         self._unanswered: dict[int, int] = {}
         self._stored = _Stored()
-        self._refreshed: tuple[int, int] | None = None
+        self._refreshed: dict[int, int] = {}
+        """By key the event of a refresh that is yet to tell its write."""
 
     def add(self, line: Line) -> None:
         """The next line."""
@@ -117,16 +118,18 @@ class _Story:
         answers = self._unanswered.pop(key, None)
         if answers is not None:
             self._ttls[answers] = self._ttl.get(key)
-        elif line.op == "set" and self._refreshed == (key, len(self._keys)):
-            self._ttls[-1] = self._ttl.get(key)  # the write that the refresh ended with
+        elif line.op == "set" and key in self._refreshed:
+            self._ttls[self._refreshed.pop(key)] = self._ttl.get(key)
         else:
             self._event(key, WRITE, line.time)
-        self._refreshed = (key, len(self._keys)) if line.op == "refresh" else None
+            if line.op == "refresh":
+                self._refreshed[key] = len(self._keys) - 1
 
     def _dropped(self, names: Iterable[tuple[str, str]], time: float) -> None:
         for name in names:
             key = self._numbers[name]
             self._unanswered.pop(key, None)
+            self._refreshed.pop(key, None)
             self._event(key, DROP, time)
 
     def _event(self, key: int, act: int, time: float) -> None:

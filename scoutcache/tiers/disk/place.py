@@ -23,6 +23,7 @@ from scoutcache.errors import CacheError, TierUnavailable
 from scoutcache.tiers.disk.lock import LOCK_NAME
 from scoutcache.tiers.disk.safe import DATABASE
 from scoutcache.wording.os_errors import is_read_only
+from scoutcache.wording.owners import check_owner
 
 __all__ = ["foreign_file", "prepare", "remove_tree", "set_aside"]
 
@@ -47,9 +48,7 @@ def prepare(directory: Path) -> bool:
     except OSError as error:
         raise TierUnavailable("disk", f"{directory} can't be made: {error.strerror}",
                               hint="name another folder with --directory") from error  # fmt: skip
-    if status.st_uid != os.geteuid():
-        raise CacheError(f"the cache directory {directory} belongs to user {status.st_uid}, not to {os.geteuid()}",
-                         hint="name a folder of your own with --directory or `directory` in the configuration")
+    check_owner(directory, status.st_uid)
     if status.st_mode & 0o077:
         _close_to_others(directory, stat.S_IMODE(status.st_mode))
     return os.access(directory, os.W_OK | os.X_OK)

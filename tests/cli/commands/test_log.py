@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -44,6 +46,35 @@ def big(directory: Path, name: str = "a.jsonl") -> Path:
     return put(directory, [line(number, f"llm:{number:040}") for number in range(1000)], name)
 
 
+# -- whose it is
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+@pytest.mark.parametrize(
+    "command",
+    ["log rotate", "log rotate --dry-run", "semantic prepare", "set k:1 1", "invalidate k:*", "prune", "clear --yes"],
+)
+def test_nothing_is_written_to_the_cache_of_another_user(cli, directory, command):
+    """Root could; but the files would be root's, and the owner would have lost them."""
+    big(directory)
+    for path in (directory, *directory.rglob("*")):
+        os.chown(path, 12345, 12345)
+    done = cli(*command.split(), "--directory", str(directory))
+    assert done.code == 10
+    assert "belongs to user 12345, not to 0" in done.err
+    assert "hint: run it as user 12345, whose cache it is" in done.err
+    assert sorted(path.name for path in directory.rglob("*")) == ["a.jsonl", "oplog"]
+    assert {path.stat().st_uid for path in directory.rglob("*")} == {12345}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+def test_the_owner_is_named_where_that_one_has_a_name(cli, directory):
+    os.chown(directory, 1, 1)
+    for command in ("prune", "doctor"):
+        done = cli(command, "--directory", str(directory))
+        assert "run it as daemon (uid 1)" in done.out + done.err
+
+
 # -- tail
 
 
@@ -55,6 +86,18 @@ def test_tail_shows_the_last_operations_the_oldest_first(cli, directory):
         "2023-11-14T22:13:27.000+00:00\tget\tmiss\t-\t-\tdefault\tk:7\t1.5\t-\t-\n"
         "2023-11-14T22:13:28.000+00:00\tget\tmiss\t-\t-\tdefault\tk:8\t1.5\t-\t-\n"
     )
+
+
+def test_a_period_of_tail_ends_now_and_what_is_dated_later_is_told(cli, directory):
+    now = time.time()
+    put(directory, [Line(now - 10, "get", "k:now", "default", outcome="miss")])
+    put(directory, [Line(now + 86400, "get", "k:later", "default", outcome="miss")], "b.jsonl")
+    rows = {}
+    for period in ((), ("--since", "1h")):
+        done = cli("log", "tail", "-n", "1", *period, "--json", "--directory", str(directory))
+        rows[period] = [row["key"] for row in json.loads(done.out)["operations"]]
+        assert ("not counted: what is dated after now" in done.err) == bool(period)
+    assert rows == {(): ["k:later"], ("--since", "1h"): ["k:now"]}
 
 
 def test_tail_filters_by_operation_key_and_outcome(cli, directory):
@@ -231,6 +274,19 @@ def test_rotate_seals_what_nobody_writes_and_says_why_the_rest_stays(cli, direct
     assert (rows["small.jsonl"]["action"], rows["small.jsonl"]["why"]) == ("kept", "small")
     assert sorted(path.name for path in (directory / "oplog").iterdir()) == ["a.parquet", "small.jsonl"]
     assert json.loads(cli("log", "tail", "-n", "9999", "--json", "--directory", str(directory)).out)["operations"][-1]
+
+
+def test_files_that_stay_for_one_reason_are_one_line_for_people(cli, directory):
+    big(directory)
+    for number in range(30):
+        put(directory, [line(1)], f"small{number}.jsonl")
+    asked = ("log", "rotate", "--dry-run", "--directory", str(directory))
+    told, all_of_them = cli(*asked), cli(*asked, "--json")
+    rows = [re.split(r"  +|\t", one)[:2] for one in told.out.splitlines()]
+    assert ["a.jsonl", "sealed"] in rows
+    assert ["30 files", "kept"] in rows
+    assert len(rows) < 6
+    assert len(json.loads(all_of_them.out)["files"]) == 31
 
 
 def test_a_dry_run_of_rotate_changes_nothing(cli, directory):

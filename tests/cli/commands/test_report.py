@@ -11,9 +11,11 @@ from dataclasses import replace
 
 import pytest
 
+from scoutcache import Cache
 from scoutcache.cli.printing import report as report_view
 from scoutcache.cli.printing.output import Output
 from scoutcache.insight.report.sections import Report, Section
+from scoutcache.warming.fill import warm_from
 
 EVIL = "\x1b[2J\u202e=cmd|' /C calc'!A0[bold]<script>alert(1)</script>\n"
 START = {"time": 1.0, "op": "start", "process": "me", "user": EVIL, "command": EVIL}
@@ -158,6 +160,26 @@ def hostile(workplace):
     folder.mkdir()
     (folder / "a.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in found))
     return folder
+
+
+async def aload(key: str) -> str:
+    return key
+
+
+@pytest.mark.parametrize("how", ["warm", "source", "async source"])
+@pytest.mark.parametrize("said", [None, 0.5])
+def test_what_was_computed_ahead_of_need_was_spent_as_well(cli, workplace, how, said):
+    keys, options = [f"page:{number}" for number in range(4)], {} if said is None else {"cost": said}
+    with Cache(directory=workplace / "cache", costs={"default_call_usd": 0.25}) as cache:
+        if how == "warm":
+            cache.warm(keys, str, **options)
+        else:
+            lines = [json.dumps({"key": key, **options}) for key in keys]
+            assert warm_from(cache, lines, call=aload if how == "async source" else str).warmed == 4
+        cache.get_or_compute("page:new", lambda: 1, **options)
+    (workplace / "scoutcache.toml").write_text(f'directory = "{workplace}/cache"\n[costs]\ndefault_call_usd = 0.25\n')
+    (summary,) = json.loads(cli("report", "--json").out)["summary"]
+    assert summary["cost_spent_usd"] == 5 * (said or 0.25)
 
 
 class TestLogFromElsewhere:

@@ -58,6 +58,18 @@ def test_each_piece_has_its_evidence_and_what_to_expect(busy):
     assert topics >= {"size", "policy", "ttl", "not_worth_caching", "tag", "repeats", "cost"}
 
 
+def test_what_was_spent_is_what_was_computed_and_not_what_hits_saved(recorder, say, directory):
+    for number in range(100):
+        say("compute", "miss", f"p:{number}", reason="cold", factory_s=0.1, cost=0.002, size=100)
+        say("set", "stored", f"p:{number}", size=100, cost=0.002)
+        say("compute", "hit", f"p:{number}", tier="disk", cost=0.002, size=100)
+        say("compute", "hit", f"p:{number}", reason="joined", cost=0.002)
+        say("refresh", "stored", f"p:{number}", factory_s=0.1, cost=0.002, size=100)
+    recorder.close({})
+    (cost,) = of(ask(directory), "cost")
+    assert cost.evidence == "200 computations took 20.0 s of 20.0 s, 0.40 USD"
+
+
 @pytest.mark.parametrize(
     ("ratios", "said", "expected"),
     [((0.660, 0.669), "without losing hits", "100MB to 1MB, hit ratio +0.0 points"),
@@ -137,6 +149,21 @@ def test_of_both_limits_of_memory_the_one_that_binds_is_the_present_one(
     both = of(ask(directory, max_entries=200, max_bytes=10_000, strategy=strategy), "size")
     assert [one.setting for one in both] == ["memory.max_bytes", "memory.max_entries"]
     assert "with 10KB" in both[0].evidence
+
+
+def test_memory_that_its_number_of_entries_binds_is_not_said_to_be_too_large(recorder, say, directory):
+    dice = random.Random(1)
+    for _ in range(8000):
+        say("get", "hit", f"p:{min(int(dice.paretovariate(0.9)), 400)}", tier="disk", size=100)
+    recorder.close({})
+    found = ask(directory, max_entries=150)
+    (size,) = of(found, "size")
+    assert "it is the number of entries that binds" in size.advice
+    assert "with 150 entries (max_entries)" in size.evidence
+    assert size.setting == "memory.max_entries"
+    assert isinstance(size.value, int)
+    assert 150 < size.value < 400
+    assert "max_bytes" not in as_profile(found)
 
 
 def test_the_profile_is_a_configuration_that_is_right(busy, tmp_path):

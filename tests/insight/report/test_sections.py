@@ -288,3 +288,24 @@ def test_figures_by_step_are_right_however_many_entries_and_steps_there_are(
     found = _per_step(log, log.tags["entry"].to_numpy(), 60)
     assert len(found.groupby(["entry", "at"])) == len(found) == 400
     assert found["requests"].tolist() == [1] * 400
+
+
+@pytest.mark.parametrize(
+    ("hits", "cost", "kept"),
+    [(0, None, False), (20, None, False), (4_000, None, True), (20, 0.001, False), (20, 5.0, True)],
+    ids=["no hits", "few hits", "nearly all requests are hits", "few cheap hits", "few dear hits"],
+)
+def test_a_prefix_whose_hits_pay_is_not_given_up_for_what_nobody_reads(
+    recorder: Recorder, say: Say, directory: Path, fake_clock: Any, hits: int, cost: float | None, kept: bool
+) -> None:
+    for number in range(300):
+        say("compute", "miss", f"faq:{number}", factory_s=0.1)
+        say("set", "stored", f"faq:{number}", size=10)
+    for number in range(hits):
+        say("compute", "hit", f"faq:{number % 10}", tier="memory", cost=cost)
+    for _ in range(2_000):
+        say("compute", "hit", "other:1", tier="memory", cost=0.01)
+    recorder.close({})
+    found = build_report(directory, now=fake_clock.wall())
+    advice = row(found, "recommendations", figure="share of entries written and never read")["advice"]
+    assert ("don't cache it" in advice, "keep it" in advice) == (not kept, kept)
