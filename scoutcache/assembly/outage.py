@@ -180,8 +180,12 @@ class Outage:
             return self._channel.opened and parts_of(found.heard) < parts_of(mine.heard)
         if found.position != mine.position and self._handed_on.age(self._wall()) >= _ANEW:
             return True
-        if found.token != mine.token:
-            return True
+        return found.token != mine.token or self._has_more(found, mine)
+
+    def _has_more(self, found: Knowledge, mine: Knowledge) -> bool:
+        """Is there a name in *mine* that isn't in *found*, and room for it in other processes?"""
+        if sum(map(len, found.versions.values())) >= self._versions.capacity:
+            return False
         return any(names.keys() - found.versions.get(space, {}).keys() for space, names in mine.versions.items())
 
     def _answered(self) -> float:

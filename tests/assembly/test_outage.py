@@ -21,18 +21,20 @@ class Machine:
         self.directory, self.clock, self.said = directory, clock, []
         self.file = HandedOn(directory, "server")
 
-    def process(self, heard=b"1796000000000-0", most=None, *, opened=True, server="server", stream=b"s", **known):
-        return Process(self, heard, most, known, opened, server, stream)
+    def process(
+        self, heard=b"1796000000000-0", most=None, *, opened=True, server="server", stream=b"s", room=100, **known
+    ):
+        return Process(self, heard, most, known, opened, server, stream, room)
 
     def since(self, position):
         return self.said[position:], len(self.said)
 
 
 class Process:
-    def __init__(self, machine, heard, most, known, opened, server, stream):
+    def __init__(self, machine, heard, most, known, opened, server, stream, room):
         self.machine, self.heard, self.dropped = machine, heard, False
         self.seen = position_of(heard)
-        self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0))
+        self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0), room)
         self.versions.take_over({"ns": known}, list)
         journal = SimpleNamespace(since=machine.since)
         channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, name=stream,
@@ -115,6 +117,18 @@ def test_who_never_saw_the_server_takes_nothing_away(machine):
     assert machine.file.read().versions == {"ns": {"T": 7}}
     assert seen.known == {"T": 7}
     assert late.known == {}
+
+
+def test_of_more_than_there_is_room_for_some_is_handed_on_once(machine):
+    a, b = machine.process(room=3, a=1, b=2), machine.process(room=3, c=3, d=4)
+    for one in (a, b):
+        one.outage.go_on()
+    assert (len(a.known), len(b.known)) == (2, 3)
+    state = machine.file.state
+    for one in (a, b) * 2:
+        one.outage.go_on()
+    assert len(a.known) == 3
+    assert machine.file.state == state
 
 
 def test_a_server_is_the_one_with_the_stream_whatever_it_is_called(machine):
