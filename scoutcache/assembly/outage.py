@@ -3,6 +3,9 @@
 Rule 1: what is older than may be served without the server ends, and is not asked for until that is back.
 Rule 2: who starts meanwhile goes by what its neighbours knew when the server went, and for no longer than they may
         (`scoutcache.channels.handed_on`).
+Rule 3: who has heard more of the stream goes by nothing of who has heard less.  Who has heard less may go by what the
+        other knew, but keeps nothing from before: what that heard may have ended it.  What was being computed could
+        else be kept, with a version that came after what ended it, for good.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ class Outage:
         self._wall, self._monotonic = wall, monotonic
         self._since: float | None = None
         """Since when the server has been away, for what is gone by; by the monotonic clock."""
+        self._told = b"", b"0-0"
+        """The name of a stream, and the id in it up to which this process goes by what others heard."""
         self._is_over = False
         self._seen: object = None
         """The state of what is handed on in which it was looked at last."""
@@ -79,6 +84,7 @@ class Outage:
         if self._is_over:
             return
         self._is_over, self._since, self._seen, self._due = True, None, None, float("-inf")
+        self._told = b"", b"0-0"
         self._shut(False)
         self._versions.stand_ins.drop()
         self._handed_on.remove()
@@ -110,48 +116,76 @@ class Outage:
 
     def _take_over(self, found: Knowledge | None) -> None:
         away = 0.0 if found is None else max(0.0, self._wall() - found.answered)
-        if found is None or self._is_too_long(away):
+        if found is None or self._is_too_long(away) or not self._may_use(found):
             return
-        self._versions.take_over(found.versions, lambda: self._news_since(found) if self._may_use(found) else None)
+        self._let_go_for(found)
+        self._versions.take_over(found.versions, lambda: self._news_since(found))
         shared = self._versions.stand_ins.shared
         if shared is None or shared[0] != found.token:
             self._versions.share(found.token, found.renewed, lambda: self._news_since(found))
         since = self._monotonic() - away
         self._since = since if self._since is None else min(since, self._since)
 
+    def _is_of_ours(self, found: Knowledge) -> bool:
+        """Was it heard in this cache's stream?  What only the disk says of that's name may be of another server's."""
+        name, is_named_there = self._channel.name, self._channel.opened and self._channel.name != b""
+        return found.stream == name and (is_named_there or found.server == self._handed_on.server)
+
     def _may_use(self, found: Knowledge) -> bool:
         """Has this process heard no more of the same stream than whoever knew that?"""
-        return self._channel.name == found.stream and parts_of(self._channel.heard()) <= parts_of(found.heard)
+        return self._is_of_ours(found) and parts_of(self._heard()) <= parts_of(found.heard)
+
+    def _heard(self) -> bytes:
+        """The id up to which this process has heard the stream, or goes by what others heard."""
+        own, (stream, told) = self._channel.heard(), self._told
+        return max(own, told, key=parts_of) if stream == self._channel.name else own
+
+    def _let_go_for(self, found: Knowledge) -> None:
+        """Keep nothing from before, if whoever knew what was *found* had heard more (Rule 3)."""
+        if parts_of(self._heard()) < parts_of(found.heard):
+            self._told = found.stream, found.heard
+            self._channel.fall_behind()
+            self._follower.sync()
 
     def _news_since(self, found: Knowledge) -> Sequence[Message] | None:
-        """What neighbours have said since it was written."""
-        return self._channel.beside.journal.since(found.position)[0]
+        """What neighbours have said since it was written; None where it can't be used."""
+        return self._channel.beside.journal.since(found.position)[0] if self._may_use(found) else None
 
     def _knowledge(self) -> Knowledge | None:
         """What this process knows; None where there is something that it has yet to apply."""
+        heard = self._heard()
         self._follower.sync()
-        heard = id_text(self._follower.seen).encode()
         position = self._follower.here()  # before it is looked at what there is: what is later is in that as well
         if position < 0:
             return None
         if self._versions.stand_ins.shared is None:
             self._versions.stand_ins.share(secrets.token_bytes(16))
-        token, renewed = self._versions.stand_ins.shared or (b"", [])
+        known, shared = self._versions.known(), self._versions.stand_ins.shared
+        if shared is None:  # dropped just now
+            return None
         return Knowledge(
-            self._handed_on.server, self._channel.name, heard, position, self._answered(), self._versions.known(),
-            token, renewed,
-        )  # fmt: skip
+            self._handed_on.server, self._channel.name, heard, position, self._answered(), known, *shared
+        )
 
     def _adds(self, found: Knowledge | None, mine: Knowledge) -> bool:
-        """Would others know more by what this process knows?"""
-        if found is None or found.stream != mine.stream:
+        """Would others know more by what this process knows?
+
+        One that has not seen the server takes nothing away from those that have.
+        """
+        if found is None:
             return True
+        if not self._is_of_ours(found):
+            return self._channel.opened and found.answered < mine.answered
         if parts_of(found.heard) != parts_of(mine.heard):
-            return parts_of(found.heard) < parts_of(mine.heard)
+            return self._channel.opened and parts_of(found.heard) < parts_of(mine.heard)
         if found.position != mine.position and self._handed_on.age(self._wall()) >= _ANEW:
             return True
-        if found.token != mine.token:
-            return True
+        return found.token != mine.token or self._has_more(found, mine)
+
+    def _has_more(self, found: Knowledge, mine: Knowledge) -> bool:
+        """Is there a name in *mine* that isn't in *found*, and room for it in other processes?"""
+        if sum(map(len, found.versions.values())) >= self._versions.capacity:
+            return False
         return any(names.keys() - found.versions.get(space, {}).keys() for space, names in mine.versions.items())
 
     def _answered(self) -> float:

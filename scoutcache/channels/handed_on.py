@@ -83,7 +83,7 @@ class HandedOn:
             known = self._decoder.decode(self._path.read_bytes())
         except (OSError, msgspec.DecodeError, UnicodeDecodeError):
             return None
-        return known if known.format == _FORMAT and known.server == self.server else None
+        return known if known.format == _FORMAT else None
 
     def write(self, known: Knowledge) -> None:
         """Put *known* there, in the place of what stands there.  Raises `OSError`."""

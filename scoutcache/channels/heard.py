@@ -260,6 +260,11 @@ class Heard:
         with self._lock:
             self._gap(self._last, self._end + 1)
 
+    def fall_behind(self) -> None:
+        """A neighbour has heard more of the stream, which may have named anything that is held or computed here."""
+        with self._lock:
+            self._gap(self._last, self._end + 1, of_stream=False)
+
     def _hear_neighbours(self) -> None:
         with self._lock:
             while self.beside.is_ahead:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Final, Protocol
 
 from scoutcache.coherence.messages import Message
@@ -115,7 +116,7 @@ class RememberedVersions:
         since: Callable[[int], tuple[Sequence[Message] | None, int]], capacity: int = 100_000,
         carried: Mapping[tuple[str, str], object] | None = None,
     ) -> None:  # fmt: skip
-        self._authority, self._end, self._since, self._capacity = authority, end, since, capacity
+        self._authority, self._end, self._since, self.capacity = authority, end, since, capacity
         self._carried = {} if carried is None else carried
         self._known: dict[tuple[str, str], int] = {}
         self.under_way: Callable[[], Sequence[Message]] = tuple
@@ -192,7 +193,7 @@ class RememberedVersions:
         """Remember the authority's *answer*, unless it may have been renewed since it was asked (Rule 2)."""
         with self._lock:
             if self._is_certain(begun, namespace, names):
-                if len(self._known) > self._capacity:
+                if len(self._known) > self.capacity:
                     self._known.clear()
                 self._known.update({(namespace, name): version for name, version in answer.items()})
                 if DEPENDED_MARK in names and DEPENDED_MARK not in answer:
@@ -221,7 +222,7 @@ class RememberedVersions:
     ) -> None:
         """Remember what another process knew, unless one of the messages *since* then renewed it; None: some are gone.
 
-        They are asked for while none that comes after them is applied.
+        Of more than there is room for only some.  They are asked for while none that comes after them is applied.
         """
         with self._lock:
             messages = since()
@@ -230,7 +231,8 @@ class RememberedVersions:
             taken = {(space, name): version for space, names in known.items() for name, version in names.items()}
             for message in messages:
                 _forget_renewed(taken, message)
-            self._known = {**taken, **self._known}
+            news = ((pair, version) for pair, version in taken.items() if pair not in self._known)
+            self._known = {**dict(islice(news, max(0, self.capacity - len(self._known)))), **self._known}
 
     def names(self, namespace: str, prefix: str) -> list[str]:
         """See `Versions`; asks the authority each time."""

@@ -21,24 +21,26 @@ class Machine:
         self.directory, self.clock, self.said = directory, clock, []
         self.file = HandedOn(directory, "server")
 
-    def process(self, heard=b"1796000000000-0", most=None, **known):
-        return Process(self, heard, most, known)
+    def process(
+        self, heard=b"1796000000000-0", most=None, *, opened=True, server="server", stream=b"s", room=100, **known
+    ):
+        return Process(self, heard, most, known, opened, server, stream, room)
 
     def since(self, position):
         return self.said[position:], len(self.said)
 
 
 class Process:
-    def __init__(self, machine, heard, most, known):
+    def __init__(self, machine, heard, most, known, opened, server, stream, room):
         self.machine, self.heard, self.dropped = machine, heard, False
         self.seen = position_of(heard)
-        self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0))
+        self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0), room)
         self.versions.take_over({"ns": known}, list)
         journal = SimpleNamespace(since=machine.since)
-        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, name=b"s", opened=False,
-                                  heard_at=machine.clock.monotonic())  # fmt: skip
-        disk = SimpleNamespace(drop=lambda: None)
-        self.outage = Outage(channel, self, self.versions, disk, [], HandedOn(machine.directory, "server"), most=most,
+        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, name=stream,
+                                  opened=opened, heard_at=machine.clock.monotonic(), fall_behind=self.drop)  # fmt: skip
+        disk = SimpleNamespace(drop=lambda: None, work=lambda _: None)
+        self.outage = Outage(channel, self, self.versions, disk, [], HandedOn(machine.directory, server), most=most,
                              wall=machine.clock.wall, monotonic=machine.clock.monotonic)  # fmt: skip
 
     def sync(self):
@@ -85,15 +87,72 @@ def test_what_was_said_since_is_heeded(machine):
     assert late.versions.stand_ins.of("ns", "new") is None
 
 
-def test_who_has_heard_more_takes_no_versions_and_writes_its_own(machine):
+def test_who_has_heard_more_takes_nothing_and_writes_its_own(machine):
     before, after = machine.process(T=7, old=1), machine.process(b"1796000000000-1", T=9)
     before.outage.go_on()
     after.outage.go_on()
     assert after.known == {"T": 9}
-    assert after.token == before.token
-    before.outage.go_on()
-    assert before.known == {"T": 7, "old": 1}
+    assert after.token not in (None, before.token)
     assert machine.file.read().versions == {"ns": {"T": 9}}
+
+
+def test_who_has_heard_less_lets_go_of_what_he_has_once(machine, fake_clock):
+    before, after = machine.process(T=7, old=1), machine.process(b"1796000000000-1", T=9)
+    before.outage.go_on()
+    after.outage.go_on()
+    before.outage.go_on()
+    assert (before.known, before.token) == ({"T": 9}, after.token)
+    before.versions.take_over({"ns": {"later": 3}}, list)
+    fake_clock.advance(61)
+    for one in (before, after, before):
+        one.outage.go_on()
+    assert before.known == after.known == {"T": 9, "later": 3}
+
+
+def test_who_never_saw_the_server_takes_nothing_away(machine):
+    seen = machine.process(T=7)
+    late = machine.process(b"1796000000000-1", opened=False)
+    for one in (seen, late, seen):
+        one.outage.go_on()
+    assert machine.file.read().versions == {"ns": {"T": 7}}
+    assert seen.known == {"T": 7}
+    assert late.known == {}
+
+
+def test_of_more_than_there_is_room_for_some_is_handed_on_once(machine):
+    a, b = machine.process(room=3, a=1, b=2), machine.process(room=3, c=3, d=4)
+    for one in (a, b):
+        one.outage.go_on()
+    assert (len(a.known), len(b.known)) == (2, 3)
+    state = machine.file.state
+    for one in (a, b) * 2:
+        one.outage.go_on()
+    assert len(a.known) == 3
+    assert machine.file.state == state
+
+
+def test_a_server_is_the_one_with_the_stream_whatever_it_is_called(machine):
+    machine.process(T=7).outage.go_on()
+    same, unsure, other = (
+        machine.process(server="localhost"), machine.process(server="localhost", opened=False),
+        machine.process(stream=b"another"),
+    )  # fmt: skip
+    for one in (same, unsure, other):
+        one.outage.go_on()
+    assert [one.known for one in (same, unsure, other)] == [{"T": 7}, {}, {}]
+
+
+def test_those_of_two_servers_do_not_replace_each_others_for_ever(machine, fake_clock):
+    one = machine.process(T=7)
+    fake_clock.advance(5)
+    other = machine.process(stream=b"another", U=8)
+    for process in (one, other):
+        process.outage.go_on()
+    assert machine.file.read().stream == b"another"
+    state = machine.file.state
+    for process in (one, other) * 2:
+        process.outage.go_on()
+    assert machine.file.state == state
 
 
 def test_it_is_written_anew_where_the_journal_goes_on(machine, fake_clock):

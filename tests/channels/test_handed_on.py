@@ -11,10 +11,10 @@ from scoutcache.channels.handed_on import HandedOn, Knowledge
 from scoutcache.errors import LockTimeout
 
 
-def knowledge(server="server", **changes):
-    known = {"stream": b"s", "heard": b"1-0", "position": 5, "answered": 9.5, "versions": {"ns": {"T": 7}},
-             "token": b"t", "renewed": [("ns", "U")]}  # fmt: skip
-    return Knowledge(server=server, **known | changes)
+def knowledge(**changes):
+    known = {"server": "server", "stream": b"s", "heard": b"1-0", "position": 5, "answered": 9.5,
+             "versions": {"ns": {"T": 7}}, "token": b"t", "renewed": [("ns", "U")]}  # fmt: skip
+    return Knowledge(**known | changes)
 
 
 @pytest.fixture
@@ -42,9 +42,7 @@ def test_what_is_damaged_is_nothing(handed_on, tmp_path, content):
     assert handed_on.read() is None
 
 
-def test_nor_is_what_another_server_or_version_left(handed_on):
-    handed_on.write(knowledge("other"))
-    assert handed_on.read() is None
+def test_nor_is_what_another_version_left(handed_on):
     handed_on.write(knowledge(format=2))
     assert handed_on.read() is None
 

@@ -1,0 +1,93 @@
+"""Processes of one machine, of which one hears of the server what the other doesn't, hand on what they know."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from scoutcache import Cache
+from scoutcache.assembly import remote
+from tests.servers.proxy import Proxy
+
+TIERS = ["memory", "redis", "disk"]
+
+
+@pytest.fixture
+def server(start_redis):
+    return start_redis()
+
+
+@pytest.fixture
+def reached(server, tmp_path, monkeypatch):
+    """Opens a cache with a way to the server of its own: both."""
+    monkeypatch.setattr(remote, "server_name", lambda _: "one server")
+    ways, caches = [], []
+
+    def open_one(directory=tmp_path):
+        ways.append(Proxy(server.address[1]))
+        caches.append(Cache(tiers=TIERS, directory=directory, redis={"url": ways[-1].url}))
+        return caches[-1], ways[-1]
+
+    yield open_one
+    for cache in caches:
+        cache.close()
+    for way in ways:
+        way.close()
+
+
+def token(cache):
+    shared = cache._core.ports.versions.stand_ins.shared
+    return None if shared is None else shared[0]
+
+
+def share(*caches):
+    tokens = {token(cache) for cache in caches}
+    return len(tokens) == 1 and None not in tokens
+
+
+def test_who_has_heard_more_goes_by_no_stand_ins_of_who_has_not(reached, tmp_path, until):
+    (far, _), (a, to_a), (b, to_b) = reached(tmp_path / "far"), reached(), reached()
+    to_a.cut()
+    to_b.cut()
+    until(lambda: share(a, b), "both have looked")
+    assert b.get_or_compute("k", lambda: "old", ttl="1h", tags=["T"]) == "old"
+    to_a.heal()
+    until(lambda: token(a) is None, "it has noticed")
+    far.invalidate(tags=["T"])
+    until(lambda: a._core.follower._journal.heard() == far._core.follower._journal.heard(), "it has heard")
+    to_a.cut()
+    until(lambda: token(a), "it has looked")
+    assert a.get("k") is None
+    until(lambda: share(a, b), "they agree")
+    assert a.get("k") is None
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_what_was_begun_before_is_not_kept_by_what_somebody_knew_who_has_heard_more(reached, tmp_path, until, known):
+    (far, _), (a, to_a), (b, to_b) = reached(tmp_path / "far"), reached(), reached()
+    to_b.cut()
+    until(lambda: token(b), "it has looked")
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        began.set()
+        assert go_on.wait(20)
+        return "old"
+
+    thread = threading.Thread(target=lambda: b.get_or_compute("k", slow, ttl="1h", tags=["T"]))
+    thread.start()
+    assert began.wait(20)
+    far.invalidate(tags=["T"])
+    if known:
+        a.set("other", 1, tags=["T"])
+    until(lambda: a._core.follower._journal.heard() >= far._core.follower._journal.heard(), "it has heard")
+    to_a.cut()
+    until(lambda: share(a, b), "they agree")
+    go_on.set()
+    thread.join()
+    assert a.get("k") is None
+    to_a.heal()
+    to_b.heal()
+    until(lambda: token(a) is None and token(b) is None, "the server is back")
+    assert (a.get("k"), b.get("k"), far.get("k")) == (None, None, None)
