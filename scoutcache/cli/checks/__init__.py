@@ -5,4 +5,5 @@
     available   what a configuration asks for and can't have
     server      whether it can be reached and used, how far away it is, how it is set up
     semantic    libraries, model, index
+    queues      what write-behind has not delivered
 """

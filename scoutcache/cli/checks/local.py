@@ -82,6 +82,7 @@ def run_checks(session: Session) -> Iterator[Check]:
     if place.exists():
         yield from _damaged(place)  # after the store was opened, which is what sets it aside
         yield from _uncounted(place)
+        yield from _queues(place)
 
 
 def _python() -> Check:
@@ -186,6 +187,13 @@ def _uncounted(place: Path) -> Iterator[Check]:
         detail = f"{counted(len(unread), 'file')} of counters can't be read, so what was counted there is missing"
         yield Check("counters", "warn", f"{detail}; the last is {unread[-1].relative_to(place)}",
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
+
+
+def _queues(place: Path) -> Iterator[Check]:
+    if any(place.glob("queues/*.db")):
+        from scoutcache.cli.checks.queues import queue_checks
+
+        yield from queue_checks(place / "queues")
 
 
 def _server(session: Session) -> Iterator[Check]:

@@ -35,11 +35,12 @@ def doctor(
 
     Of a server: whether it answers and takes writes, how far away it is, its version, clock, persistence, eviction,
     TLS and password; of a cluster all its nodes. Where answers are found by meaning: the libraries, the model and
-    whether it is prepared, whose vectors the index holds, and whether it agrees with the entries. Changes nothing, but
-    that a damaged store is set aside, as by any command, and that a key of the cache's own is written to a server and
-    removed. The entries of a tier are those that take room there, also what is past its time or died by a tag and was
-    not cleaned away yet. Exit code 1 when a check fails; a warning is no failure. Off a terminal: status, name and
-    detail of each check in a line, then what to do.
+    whether it is prepared, whose vectors the index holds, and whether it agrees with the entries. Of write-behind: what
+    waits, whether a process delivers it, and what became a dead letter. Changes nothing, but that a damaged store is
+    set aside, as by any command, and that a key of the cache's own is written to a server and removed. The entries of a
+    tier are those that take room there, also what is past its time or died by a tag and was not cleaned away yet. Exit
+    code 1 when a check fails; a warning is no failure. Off a terminal: status, name and detail of each check in a line,
+    then what to do.
     """
     if acl:
         _acl(session)
