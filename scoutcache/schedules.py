@@ -2,7 +2,8 @@
 
 Rules:
 
-1. Five fields (minute, hour, day of month, month, day of week), or six with the second in front.
+1. Five fields (minute, hour, day of month, month, day of week), or six with the second in front, or one of cron's
+   names for the common ones.
 2. Something is due when a time of its schedule has passed since it last ran, and at once when it never ran.  Times that
    were missed count once.
 3. A last run that lies more than a minute ahead was written by a wrong clock, and counts as none; or nothing would be
@@ -22,6 +23,11 @@ __all__ = ["Due", "check_schedule", "daily_window", "due_by", "following", "in_w
            "later_run"]  # fmt: skip
 
 _LONGEST: Final = 200
+_NAMED: Final = {
+    "@hourly": "0 * * * *", "@daily": "0 0 * * *", "@midnight": "0 0 * * *", "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *", "@yearly": "0 0 1 1 *", "@annually": "0 0 1 1 *",
+}  # fmt: skip
+"""As crontab(5) has them; ``@reboot`` is no time."""
 _WINDOW: Final = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)")
 _AHEAD: Final = timedelta(minutes=1)
 
@@ -66,10 +72,11 @@ def following(schedule: str, after: datetime) -> datetime | None:
     if len(schedule) > _LONGEST:
         raise ValueError(f"{shown(schedule)} is longer than any cron expression")
     try:
-        found: datetime | None = next(CronSim(schedule, after.astimezone(UTC)), None)
+        found: datetime | None = next(CronSim(_NAMED.get(schedule, schedule), after.astimezone(UTC)), None)
     except (CronSimError, AssertionError) as problem:
         raise ValueError(
-            f"{shown(schedule)} is no cron expression ({problem}); expected five fields in UTC, such as '*/15 * * * *'"
+            f"{shown(schedule)} is no cron expression ({problem}); expected five fields in UTC, such as '*/15 * * * *',"
+            " or a name, such as @daily"
         ) from problem
     return found
 

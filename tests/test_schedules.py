@@ -18,13 +18,26 @@ def test_an_expression_is_taken_as_it_is(text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "daily", "* * * *", "61 * * * *", "0 0 31 2 *", "@daily", "1/0 * * * *", "9" * 5000 + " * * * *",
+    ["", "daily", "* * * *", "61 * * * *", "0 0 31 2 *", "@reboot", "1/0 * * * *", "9" * 5000 + " * * * *",
      "1-0 * * * *", "\x1b[2J", "* * * * * * *", "1#2/3 * * * *", "* * * * 5L/2"],
 )  # fmt: skip
 def test_what_is_none_is_refused_with_what_was_expected(text):
     with pytest.raises(ValueError, match=r"expected five fields in UTC|longer than any") as caught:
         check_schedule(text)
     assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "next_run"),
+    [
+        ("@hourly", datetime(2026, 3, 1, 13, tzinfo=UTC)), ("@daily", datetime(2026, 3, 2, tzinfo=UTC)),
+        ("@midnight", datetime(2026, 3, 2, tzinfo=UTC)), ("@weekly", datetime(2026, 3, 8, tzinfo=UTC)),
+        ("@monthly", datetime(2026, 4, 1, tzinfo=UTC)), ("@yearly", datetime(2027, 1, 1, tzinfo=UTC)),
+        ("@annually", datetime(2027, 1, 1, tzinfo=UTC)),
+    ],
+)  # fmt: skip
+def test_the_names_that_crontabs_know(name, next_run):
+    assert following(check_schedule(name), NOON) == next_run
 
 
 def test_times_are_utc_whatever_zone_is_asked_in():
