@@ -31,12 +31,13 @@ __all__ = ["EXACT", "FEW", "Near", "Scope", "Scopes", "load_faiss"]
 FEW: Final = 1_000
 EXACT: Final = 20_000
 
-_LINKS: Final = 16
-_BUILT: Final = 100
+_LINKS: Final = 20
+_BUILT: Final = 120
 _SEARCHED: Final = 128
-"""How many neighbours are looked at when a vector is put in, and when one is asked for.
+"""How many neighbours a vector keeps, and how many are looked at when one is put in, and when one is asked for.
 
-Of 100,000 vectors the nearest is found in 99.6 % (built with FAISS's 40: 96.6 %; searched with 64: 98.4 %).
+Of 3,000 queries of 100,000 vectors the nearest is found in 99.8 % (with 16 links, built with 100: 99.5 %, in the same
+time; searched with 96: 99.7 %).
 """
 
 _MUCH: Final = 0.1
