@@ -26,11 +26,13 @@ from scoutcache.patterns import Pattern
 from scoutcache.settings import directory_of
 from scoutcache.warming.batches import batched, unbatched
 from scoutcache.warming.functions import named_function
-from scoutcache.warming.job import Drawn, Job, Options, Shared, run_job
+from scoutcache.warming.job import Job, Options
 from scoutcache.warming.lines import WAITING, BadLine, Beyond, Item, Waiting, lines_at_hand, read_lines
 from scoutcache.warming.records import NoSource, WarmError, WarmResult
 from scoutcache.warming.resume import Record
+from scoutcache.warming.shared import Drawn, Shared
 from scoutcache.warming.sources import generated, within
+from scoutcache.warming.workers import run_job
 from scoutcache.wording.os_errors import reason_of
 
 if TYPE_CHECKING:

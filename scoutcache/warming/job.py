@@ -1,21 +1,16 @@
-"""The work on one item of a filling, in threads or on an event loop: ask the function, store, count.
+"""The steps of warming one key, which `workers` take: is it wanted, ask once more, store, count.
 
-- Each attempt notes the position first: an invalidation that comes while the function runs wins over its value.
 - Only what the function raises is tried again, after *backoff* seconds, then twice as long; each attempt is a call of
   the budget.
 - What no tier takes because one can't answer ends the filling where nothing was stored before, or where it goes on so:
   what is computed then is computed for nothing.  Whether the authority answers is asked before the first is computed.
-- What ends the whole filling is raised as itself, from tasks as from threads.
 """
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import threading
-from collections.abc import Awaitable, Callable, Generator, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -25,10 +20,8 @@ from xxhash import xxh3_64_intdigest
 from scoutcache.calls.calls import Options as CallOptions
 from scoutcache.calls.listing import tiers_with
 from scoutcache.entry import MISSING, NAMESPACE_MARK, Ref
-from scoutcache.errors import CacheError, ConfigError, TierUnavailable, WarmingError
-from scoutcache.warming.batches import Batch
+from scoutcache.errors import CacheError, ConfigError, TierUnavailable
 from scoutcache.warming.budget import Budget
-from scoutcache.warming.functions import asked
 from scoutcache.warming.lines import BadLine, Beyond, Item
 from scoutcache.warming.pace import Pace
 from scoutcache.warming.records import NothingTaken, WarmError, WarmResult, said
@@ -37,7 +30,7 @@ from scoutcache.warming.resume import Record
 if TYPE_CHECKING:
     from scoutcache.cache import Cache
 
-__all__ = ["Call", "Job", "Options", "Shared", "run_job"]
+__all__ = ["Call", "Job", "Options", "Valued"]
 
 Call = str | Callable[..., Any]
 
@@ -75,55 +68,12 @@ class Options:
             raise ConfigError(f"retries: expected 0 or more, not {self.retries}")
 
 
-Drawn = Item | BadLine | Batch
-"""What is worked on at once."""
+class Valued(NamedTuple):
+    """A value as of the position *since*; *ran* is from when to when the function did, None where it was at hand."""
 
-
-class Shared:
-    """An iterator that several threads draw from; it ends early once *going* says no.
-
-    What depends on other keys is handed out once all that was drawn before it is done: storing the key that an entry
-    depends on ends the entry.  Whoever draws closes its own iterator, whatever becomes of the work.
-    """
-
-    def __init__(self, items: Iterator[Drawn], going: Callable[[], bool] = lambda: True) -> None:
-        self._items, self._going = items, going
-        self._lock = threading.Lock()
-        self._changed = threading.Condition()
-        self._under_way: set[int] = set()
-        self._drawn = 0
-        self.stopped = False
-
-    def __iter__(self) -> Generator[Drawn, None, None]:
-        while True:
-            with self._lock:
-                ended = self.stopped or not self._going()
-                item = None if ended else next(self._items, None)
-                self._drawn += 1
-                number = self._drawn
-                with self._changed:
-                    self._under_way.add(number)
-            try:
-                if item is None or not self._await_turn(item, number):
-                    return
-                yield item
-            finally:
-                with self._changed:
-                    self._under_way.discard(number)
-                    self._changed.notify_all()
-
-    def stop(self) -> None:
-        """Hand out nothing more; who waits for a turn waits no longer."""
-        with self._changed:
-            self.stopped = True
-            self._changed.notify_all()
-
-    def _await_turn(self, item: Drawn, number: int) -> bool:
-        if isinstance(item, Item) and item.options.get("depends_on"):
-            with self._changed:
-                self._changed.wait_for(lambda: self.stopped or min(self._under_way) == number)
-                return not self.stopped
-        return True
+    since: Any
+    value: Any
+    ran: tuple[int, int] | None = None
 
 
 class _Report:
@@ -305,196 +255,3 @@ class Job:
                 result.warmed += 1
             result.part = self._part()
             self._report(result)
-
-
-def run_job(job: Job, items: Shared) -> None:
-    """Work on all *items*, as many at once as the options say."""
-    if job.function is None or not inspect.iscoroutinefunction(job.function):
-        _run_threads(job, items)
-        return
-    try:
-        asyncio.run(_run_tasks(job, items))
-        return
-    except ExceptionGroup as group:
-        problem = _first(group)
-    raise problem  # out here, so that it doesn't drag the group along
-
-
-def _first(group: ExceptionGroup[Exception]) -> Exception:
-    """The error of the workers that speaks for all: one of ours, if there is one."""
-    problems = group.exceptions
-    return next((problem for problem in problems if isinstance(problem, CacheError)), problems[0])
-
-
-def _run_threads(job: Job, items: Shared) -> None:
-    concurrency = job.options.concurrency
-    if concurrency == 1:
-        _work(job, items)
-        return
-    with ThreadPoolExecutor(concurrency, thread_name_prefix="scoutcache-warm") as threads:
-        try:
-            for done in [threads.submit(_work, job, items) for _ in range(concurrency)]:
-                done.result()
-        finally:
-            # An interrupt comes here while the others work: they end after the key they are at.
-            items.stop()
-
-
-def _work(job: Job, items: Shared) -> None:
-    with closing(iter(items)) as drawn, _stopping(items):
-        _work_on(job, drawn)
-
-
-@contextmanager
-def _stopping(items: Shared) -> Iterator[None]:
-    """What ends one worker ends all."""
-    try:
-        yield
-    except BaseException:
-        items.stop()
-        raise
-
-
-def _work_on(job: Job, items: Iterator[Drawn]) -> None:
-    for item in items:
-        if isinstance(item, Batch):
-            _work_on_batch(job, item)
-            continue
-        with _failing(job, item):
-            job.look()
-            if not job.wanted(item):
-                continue
-            assert isinstance(item, Item)
-            if pause := job.pace.wait():
-                job.options.wait(pause)
-            job.store(item, _valued(job, item))
-
-
-def _work_on_batch(job: Job, batch: Batch) -> None:
-    """Values that need no computing: those that are wanted by one write, or one by one, so that each tells its own."""
-    job.look()
-    wanted = []
-    for item in batch.items:
-        with _failing(job, item):
-            if job.wanted(item):
-                wanted.append(item)
-    if len(wanted) > 1 and job.store_together(wanted):
-        return
-    for item in wanted:
-        with _failing(job, item):
-            job.store(item, Valued(job.cache.position(), item.value))
-
-
-@contextmanager
-def _failing(job: Job, item: Item | BadLine) -> Iterator[None]:
-    """What is raised is told of that item, but for what can't be done for any key."""
-    try:
-        yield
-    except (ConfigError, NothingTaken):
-        raise
-    except Exception as problem:  # noqa: BLE001  # the user's function raises what it likes: that key failed
-        job.failed(item, problem)
-
-
-class Valued(NamedTuple):
-    """A value as of the position *since*; *ran* is from when to when the function did, None where it was at hand."""
-
-    since: Any
-    value: Any
-    ran: tuple[int, int] | None = None
-
-
-def _valued(job: Job, item: Item) -> Valued:
-    """The value that was computed from the position on."""
-    attempt, clock = 0, job.cache._core.clocks.monotonic_ns
-    while True:
-        since, began = job.cache.position(), clock()
-        try:
-            value = _value(job.function, item)
-            return Valued(since, value, None if item.value is not MISSING else (began, clock()))
-        except Exception:
-            if (pause := job.again(item, attempt)) is None:
-                raise
-        job.options.wait(pause)
-        attempt += 1
-
-
-def _value(function: Callable[..., Any] | None, item: Item) -> Any:
-    if function is None or item.value is not MISSING:
-        return item.value
-    with asked():
-        value = function(item.key)
-    # A plain function may hand back a coroutine all the same (a partial, a callable object).
-    return _checked(asyncio.run(_awaited(value)) if inspect.isawaitable(value) else value)
-
-
-def _checked(value: Any) -> Any:
-    if inspect.isgenerator(value) or inspect.isasyncgen(value):
-        raise CacheError("the function is a generator: for a key it has to return the value",
-                         hint="a generator of (key, value) is used without --from")  # fmt: skip
-    return value
-
-
-async def _awaited(value: Awaitable[Any]) -> Any:
-    with asked():
-        return await value
-
-
-async def _run_tasks(job: Job, items: Shared) -> None:
-    # Each worker may wait for its turn in one thread while another stores what it computed.
-    threads = ThreadPoolExecutor(2 * job.options.concurrency, thread_name_prefix="scoutcache-warm")
-    asyncio.get_running_loop().set_default_executor(threads)
-    async with asyncio.TaskGroup() as group:
-        workers = [group.create_task(_work_async(job, items)) for _ in range(job.options.concurrency)]
-    if any(worker.cancelled() for worker in workers):  # by none of us: then the group itself would have been
-        raise WarmingError("the function cancelled the task it was called in, so the filling was broken off")
-
-
-async def _work_async(job: Job, items: Shared) -> None:
-    """The same for an ``async`` function.  What may wait (the source, the tiers) is done in threads."""
-    drawn = iter(items)
-    try:
-        with _stopping(items):
-            await _work_on_async(job, drawn)
-    finally:
-        with suppress(ValueError):  # cancelled while a thread draws: it ends by itself, for all is stopped
-            drawn.close()
-
-
-async def _work_on_async(job: Job, items: Iterator[Drawn]) -> None:
-    while (item := await asyncio.to_thread(next, items, None)) is not None:
-        if isinstance(item, Batch):
-            await asyncio.to_thread(_work_on_batch, job, item)
-            continue
-        with _failing(job, item):
-            await asyncio.to_thread(job.look)
-            if not await asyncio.to_thread(job.wanted, item):
-                continue
-            assert isinstance(item, Item)
-            if pause := job.pace.wait():
-                await _pause(job, pause)
-            valued = await _valued_async(job, item)
-            await asyncio.to_thread(job.store, item, valued)
-
-
-async def _valued_async(job: Job, item: Item) -> Valued:
-    assert job.function is not None
-    attempt, clock = 0, job.cache._core.clocks.monotonic_ns
-    while True:
-        since, began = job.cache.position(), clock()
-        try:
-            if item.value is not MISSING:
-                return Valued(since, item.value)
-            with asked():
-                value = await job.function(item.key)
-            return Valued(since, _checked(value), (began, clock()))
-        except Exception:
-            if (pause := job.again(item, attempt)) is None:
-                raise
-        await _pause(job, pause)
-        attempt += 1
-
-
-async def _pause(job: Job, seconds: float) -> None:
-    wait = job.options.wait
-    await (asyncio.sleep(seconds) if wait is sleep else asyncio.to_thread(wait, seconds))
