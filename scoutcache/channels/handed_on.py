@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from scoutcache.channels.heard import Told
 from scoutcache.channels.locking import held
 from scoutcache.oplog.files import replace
 
 __all__ = ["HandedOn", "Knowledge"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 class Knowledge(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +45,8 @@ class Knowledge(msgspec.Struct, frozen=True, array_like=True):
     """What stand-ins for unknown ones follow from (`scoutcache.tiers.stand_ins`)."""
     renewed: list[tuple[str, str]]
     """The namespaces and names that were renewed since it was drawn."""
+    told: list[Told]
+    """What the stream had told last, for who has heard less of it."""
     format: int = _FORMAT
 
 
