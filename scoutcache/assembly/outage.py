@@ -70,6 +70,7 @@ class Outage:
     def go_on(self) -> None:
         """The server is still away; to be called about twice a second."""
         now = self._monotonic()
+        self._channel.beside.ask(self._follower.source)
         if self._since is None:
             self._since = self._channel.heard_at
         if self._is_over:

@@ -37,7 +37,9 @@ class Process:
         self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0), room)
         self.versions.take_over({"ns": known}, list)
         journal = SimpleNamespace(since=machine.since)
-        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: self.heard, name=stream,
+        self.asked, self.source = [], "me"
+        beside = SimpleNamespace(journal=journal, ask=self.asked.append)
+        channel = SimpleNamespace(beside=beside, heard=lambda: self.heard, name=stream,
                                   opened=opened, heard_at=machine.clock.monotonic(), fall_behind=self.drop,
                                   told_lately=lambda: self.told, retell=self.retell)  # fmt: skip
         disk = SimpleNamespace(drop=lambda: None, work=lambda _: None)
@@ -213,6 +215,12 @@ def test_when_the_server_answers_it_is_removed_and_nothing_stands_in(machine):
     assert machine.file.read() is None
     assert a.token is None
     assert a.known == {"T": 7}
+
+
+def test_neighbours_are_asked_to_tell_what_they_write(machine):
+    a = machine.process()
+    a.outage.go_on()
+    assert a.asked == ["me"]
 
 
 def test_of_another_absence_nobody_thinks_anything(machine):

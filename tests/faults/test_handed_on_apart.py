@@ -6,6 +6,8 @@ import threading
 
 import pytest
 
+from scoutcache.entry import Ref
+
 
 def token(cache):
     shared = cache._core.ports.versions.stand_ins.shared
@@ -88,3 +90,15 @@ def test_what_was_begun_before_is_not_kept_by_what_somebody_knew_who_has_heard_m
     to_b.heal()
     until(lambda: token(a) is None and token(b) is None, "the server is back")
     assert (a.get("k"), b.get("k"), far.get("k")) == (None, None, None)
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["cut off before", "cut off just now"])
+def test_who_alone_is_cut_off_hears_what_its_neighbours_write(reached, until, noticed):
+    (a, _), (b, to_b) = reached(), reached()
+    a.set("k", "old")
+    until(lambda: b.get("k") == "old" and b._core.memory.look(Ref("default", "k")), "it has it in memory")
+    to_b.cut()
+    if noticed:
+        until(lambda: token(b), "it has looked")
+    a.set("k", "new")
+    until(lambda: b.get("k") == "new", "it has heard of it")
