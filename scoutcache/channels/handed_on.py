@@ -18,7 +18,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from scoutcache.channels.heard import Told
+from scoutcache.channels.heard import Told, parts_of
 from scoutcache.channels.locking import held
 from scoutcache.oplog.files import replace
 
@@ -84,7 +84,9 @@ class HandedOn:
         """What stands there; None where there is nothing, or nothing that this process could use."""
         try:
             known = self._decoder.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            for identity in (known.heard, *(identity for identity, _, _ in known.told)):
+                parts_of(identity)
+        except (OSError, msgspec.DecodeError, ValueError):  # which one that is no id is
             return None
         return known if known.format == _FORMAT else None
 

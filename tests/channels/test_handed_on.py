@@ -44,6 +44,12 @@ def test_what_is_damaged_is_nothing(handed_on, tmp_path, content):
     assert handed_on.read() is None
 
 
+@pytest.mark.parametrize("damage", [{"heard": b""}, {"told": [(b"1-x", b"", Message("namespace", "", (), 1, ""))]}])
+def test_nor_is_what_is_damaged_in_an_id(handed_on, damage):
+    handed_on.write(knowledge(**damage))
+    assert handed_on.read() is None
+
+
 def test_nor_is_what_another_version_left(handed_on):
     handed_on.write(knowledge(format=1))
     assert handed_on.read() is None
