@@ -4,20 +4,23 @@ Rule 1: what is older than may be served without the server ends, and is not ask
 Rule 2: who starts meanwhile goes by what its neighbours knew when the server went, and for no longer than they may
         (`scoutcache.channels.handed_on`).
 Rule 3: who has heard more of the stream goes by nothing of who has heard less.  Who has heard less may go by what the
-        other knew, but keeps nothing from before: what that heard may have ended it.  What was being computed could
-        else be kept, with a version that came after what ended it, for good.
+        other knew, and hears from him what that was told beyond it, as most have heard some messages less when a server
+        goes.  Where that is gone he keeps nothing from before: it may have been ended, and what was being computed
+        could be kept, with a version that came after what ended it, for good.
 """
 
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from itertools import accumulate
 from typing import Final
 
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.handed_on import HandedOn, Knowledge
-from scoutcache.channels.heard import id_text, parts_of
+from scoutcache.channels.heard import Told, id_text, parts_of
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.doubt import Doubt
@@ -26,6 +29,9 @@ from scoutcache.tiers.disk.holder import Before, DiskHolder
 from scoutcache.tiers.versions import RememberedVersions
 
 __all__ = ["Outage"]
+
+_NAMES: Final = 10_000
+"""In messages that are handed on."""
 
 _ANEW: Final = 60.0
 """Seconds after which what is handed on is written anew, where neighbours go on talking: the journal lets go of what
@@ -64,6 +70,7 @@ class Outage:
     def go_on(self) -> None:
         """The server is still away; to be called about twice a second."""
         now = self._monotonic()
+        self._channel.beside.ask(self._follower.source)
         if self._since is None:
             self._since = self._channel.heard_at
         if self._is_over:
@@ -118,7 +125,7 @@ class Outage:
         away = 0.0 if found is None else max(0.0, self._wall() - found.answered)
         if found is None or self._is_too_long(away) or not self._may_use(found):
             return
-        self._let_go_for(found)
+        self._hear(found)
         self._versions.take_over(found.versions, lambda: self._news_since(found))
         shared = self._versions.stand_ins.shared
         if shared is None or shared[0] != found.token:
@@ -140,11 +147,12 @@ class Outage:
         own, (stream, told) = self._channel.heard(), self._told
         return max(own, told, key=parts_of) if stream == self._channel.name else own
 
-    def _let_go_for(self, found: Knowledge) -> None:
-        """Keep nothing from before, if whoever knew what was *found* had heard more (Rule 3)."""
+    def _hear(self, found: Knowledge) -> None:
+        """Hear what else whoever knew what was *found* had heard; where that is gone, keep nothing from before."""
         if parts_of(self._heard()) < parts_of(found.heard):
-            self._told = found.stream, found.heard
-            self._channel.fall_behind()
+            if not self._channel.retell(found.told, found.heard):
+                self._told = found.stream, found.heard
+                self._channel.fall_behind()
             self._follower.sync()
 
     def _news_since(self, found: Knowledge) -> Sequence[Message] | None:
@@ -164,8 +172,9 @@ class Outage:
         if shared is None:  # dropped just now
             return None
         return Knowledge(
-            self._handed_on.server, self._channel.name, heard, position, self._answered(), known, *shared
-        )
+            self._handed_on.server, self._channel.name, heard, position, self._answered(), known, *shared,
+            _with_few_names(self._channel.told_lately()),
+        )  # fmt: skip
 
     def _adds(self, found: Knowledge | None, mine: Knowledge) -> bool:
         """Would others know more by what this process knows?
@@ -192,3 +201,9 @@ class Outage:
         """When the server did so last; seconds since the epoch."""
         assert self._since is not None
         return self._wall() - (self._monotonic() - self._since)
+
+
+def _with_few_names(told: Sequence[Told]) -> list[Told]:
+    """As many of the last as have no more than `_NAMES`."""
+    names = list(accumulate(len(message.names) for _, _, message in reversed(told)))
+    return list(told[len(told) - bisect_right(names, _NAMES) :])

@@ -224,6 +224,7 @@ class Remote:
             return
         self._outage.end()
         self._heard()
+        self.channel.beside.answer()
         self._end_for_the_dead()
         self._end_late_ones()
         self.counts.turn()

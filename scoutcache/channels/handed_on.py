@@ -18,12 +18,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
+from scoutcache.channels.heard import Told, parts_of
 from scoutcache.channels.locking import held
 from scoutcache.oplog.files import replace
 
 __all__ = ["HandedOn", "Knowledge"]
 
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 
 
 class Knowledge(msgspec.Struct, frozen=True, array_like=True):
@@ -44,6 +45,8 @@ class Knowledge(msgspec.Struct, frozen=True, array_like=True):
     """What stand-ins for unknown ones follow from (`scoutcache.tiers.stand_ins`)."""
     renewed: list[tuple[str, str]]
     """The namespaces and names that were renewed since it was drawn."""
+    told: list[Told]
+    """What the stream had told last, for who has heard less of it."""
     format: int = _FORMAT
 
 
@@ -81,7 +84,9 @@ class HandedOn:
         """What stands there; None where there is nothing, or nothing that this process could use."""
         try:
             known = self._decoder.decode(self._path.read_bytes())
-        except (OSError, msgspec.DecodeError, UnicodeDecodeError):
+            for identity in (known.heard, *(identity for identity, _, _ in known.told)):
+                parts_of(identity)
+        except (OSError, msgspec.DecodeError, ValueError):  # which one that is no id is
             return None
         return known if known.format == _FORMAT else None
 

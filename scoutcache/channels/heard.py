@@ -24,15 +24,16 @@ import re
 import threading
 import time
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from scoutcache.channels.neighbours import Neighbours
-from scoutcache.coherence.messages import Message, decode
+from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.coherence.opened import Opened
 from scoutcache.errors import CorruptEntry
 
-__all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "position_of"]
+__all__ = ["AMONG", "LOST", "Heard", "Told", "field_of", "id_text", "parts_of", "position_of"]
 
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
@@ -45,6 +46,12 @@ AMONG: Final = -1
 
 LOST: Final = b"lost"
 """What a message that continues nothing names as the one before it."""
+
+_TOLD: Final = 1_000
+"""Messages of the stream that are at hand for who has heard less of it."""
+
+Told = tuple[bytes, bytes, Message]
+"""A message of the stream, behind its id and that of the one before it."""
 
 
 def position_of(identity: bytes) -> int:
@@ -90,6 +97,7 @@ class Heard:
         self._base = 0
         self._last = b"0-0"
         """The id that the next message must continue."""
+        self._lately = deque[Told](maxlen=_TOLD)
         if known is not None:
             self._gap(known, position_of(known))
 
@@ -157,6 +165,11 @@ class Heard:
         """The id of the stream's last message that was heard."""
         return self._last
 
+    def told_lately(self) -> list[Told]:
+        """The last messages of the stream that were heard, as far as they could be read."""
+        with self._lock:
+            return list(self._lately)
+
     # -- what it is told
 
     def feed(self, entries: Sequence[tuple[bytes, Any]]) -> bool:
@@ -188,6 +201,7 @@ class Heard:
             self._look_back(payload if before == LOST else before)
             self._gap(identity, position)
             return
+        self._lately.append((identity, before, message))
         self.under_way.apply(message, position)
         if self.beside.has_heard(message):
             self._advance(identity, position, invalidates=False)
@@ -260,6 +274,20 @@ class Heard:
         with self._lock:
             self._gap(self._last, self._end + 1)
 
+    def retell(self, told: Sequence[Told], until: bytes) -> bool:
+        """Hear what the stream *told* a neighbour, up to the id *until*, if it continues what was heard here."""
+        last, left = self._last, list[tuple[bytes, Any]]()
+        for identity, before, message in told:
+            if parts_of(last) < parts_of(identity) <= parts_of(until):
+                if before != last:
+                    return False
+                left.append((identity, {b"p": before, b"m": encode(message)}))
+                last = identity
+        if last != until:
+            return False
+        self.feed(left)
+        return True
+
     def fall_behind(self) -> None:
         """A neighbour has heard more of the stream, which may have named anything that is held or computed here."""
         with self._lock:
@@ -289,6 +317,7 @@ class Heard:
                 at = bisect_right(self._positions, position) - 1
                 is_there = at >= 0 and self._positions[at] == position and self._messages[at] == message
                 return AMONG if is_there else None
+            self._lately.append((identity, before, message))
             self._keep(identity, position, message)
             return end
 

@@ -16,7 +16,7 @@ Rule 4: a journal that can't be written is no reason for anything to fail: the s
 Rule 5: a write is told by the server alone, unless that goes away before a neighbour may have read it: then what was
         written last is told here as well, or the older values would be served until it is back.  So it is told here
         until all of them have noticed that it is back: what they stored meanwhile and depends on it has no version that
-        could be renewed.
+        could be renewed.  Who alone is cut off from the server asks for that, again and again.
 """
 
 from __future__ import annotations
@@ -51,6 +51,9 @@ _COPIES: Final = 10_000
 
 _UNEASY: Final = 5.0
 """Seconds after an outage in which neighbours may have what they stored without versions."""
+
+_NOTICED: Final = 3.0
+"""Seconds within which who is cut off from the server has noticed, and asked."""
 
 _WRITTEN: Final = 1_000
 """Messages of writes of this process that are at hand for Rule 5."""
@@ -87,6 +90,10 @@ class Neighbours:
         self._lock = threading.Lock()
         self._uneasy = float("-inf")
         """Until when writes are told here as well, by the monotonic clock."""
+        self._asked = float("-inf")
+        """When anybody said last that the server could not be told something; by that clock, too."""
+        self._is_asked = False
+        """Does anybody need to hear what was written before he asked?"""
         self._awaits_turn = True
         self._own: list[Message] = []
         """What this process said, and has not read."""
@@ -109,7 +116,7 @@ class Neighbours:
         with self._lock:
             self._own.append(message)
             if message.owed:
-                self.be_uneasy()
+                self._heed_asking()
                 self._heed(message)
         try:
             if message.owed and wait:
@@ -152,7 +159,8 @@ class Neighbours:
             for message in others:
                 self._heed(message)
             if any(message.owed for message in others):
-                self.be_uneasy()
+                self._is_asked = self._is_asked or time.monotonic() >= self._uneasy
+                self._heed_asking()
             return others, position
 
     def written(self, message: Message) -> None:
@@ -171,8 +179,24 @@ class Neighbours:
         """The server is away, for somebody of this machine, or is just back."""
         self._uneasy = time.monotonic() + _UNEASY
 
+    def _heed_asking(self) -> None:
+        self._asked = time.monotonic()
+        self.be_uneasy()
+
+    def ask(self, source: str) -> None:
+        """This process, *source*, hears nothing of the server: let the others tell it what they write (Rule 5)."""
+        if time.monotonic() >= self._asked + _UNEASY / 2:
+            with suppress(BlockingIOError):  # it asks again
+                self.tell(Message("written", "", (), 0, source, owed=True), wait=False)
+
+    def answer(self) -> None:
+        """Tell who has asked since the last time of what was written before."""
+        if self._is_asked:
+            self.say_again(_NOTICED)
+
     def say_again(self, seconds: float) -> None:
-        """The server has gone: tell of what this process wrote there in the last *seconds* (Rule 5)."""
+        """The server has gone, for somebody: tell of what this process wrote there in the last *seconds* (Rule 5)."""
+        self._is_asked = False
         self.be_uneasy()
         since = time.monotonic() - seconds
         lately = [message for at, message in list(self._written) if at > since]

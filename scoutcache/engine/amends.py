@@ -197,13 +197,15 @@ class Amends:
     def _remove(self, level: int, starts: Mapping[Ref, int], began: int) -> Flow[None]:
         """Remove entries of one namespace, owed before *began*, from one tier, and whatever depends on them.
 
-        From a tier that others share only what began no later than what could not be told: a later writer's stays.
+        From a tier that others share only what began no later than what could not be told, by a neighbour perhaps, who
+        goes by what this says: a later writer's stays.
 
         Of another tier what this process's memory has of them is newer and stays; others drop theirs, as after a write.
         """
         refs, tells = list(starts), level == self._world.tells
         namespace, keys = refs[0].namespace, [ref.key for ref in refs]
-        doom = RemoveOlder(level, starts) if tells else Remove(level, refs)
+        since = self._world.doubts[level].since
+        doom = RemoveOlder(level, {ref: max(starts[ref], since(ref)) for ref in refs}) if tells else Remove(level, refs)
         if level == self._world.authority and (yield from self._removing.cascade(namespace, keys, None)).failed:
             return  # before others hear that it is told
         kind: Kind = "key" if tells else "written"

@@ -39,6 +39,7 @@ class Also(Protocol):
 
     def __bool__(self) -> bool: ...
     def covers(self, ref: Ref) -> bool: ...
+    def said_of(self, ref: Ref) -> int: ...
 
 
 class Doubt(Debts[int]):
@@ -151,6 +152,10 @@ class Doubt(Debts[int]):
     def is_told_by(self, header: Header, start: int) -> bool:
         """Is this what could not be told at *start*, or later, and not what that replaces?"""
         return header.start >= start or header.ref in self.inherited
+
+    def since(self, ref: Ref) -> int:
+        """When what could not be told of *ref* began; or what a neighbour could not tell, if that came later."""
+        return max(self.refs.get(ref, 0), 0 if self.also is None else self.also.said_of(ref))
 
     def about_each(self, starts: Mapping[Ref, int]) -> None:
         """`about` entries of which each has its own start."""

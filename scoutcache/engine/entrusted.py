@@ -6,8 +6,8 @@ Rule 1: the server isn't believed about it until it has been said again, later a
 Rule 2: who owed it first makes it good first, else all processes of the machine would do so at once when the server is
         back; where it fails there it tells so again.  Of what hasn't been said at all for `GRACE` seconds, with a
         server there that takes writes, nobody is left to speak: this process makes it its own.
-Rule 3: a write settles it only if a process of this machine made it: those have heard of the debt.  Another machine's
-        may have been computed before.
+Rule 3: of an entry only a process of this machine settles it, by a write or a removal: those have heard of the debt.
+        What another machine wrote may have been computed before, and what that made good itself left what was later.
         Nor does what is marked stale: what is there may be what was to go.
         What this process owes itself is settled so as well: of two that computed a key apart the first that gives its
         own has done it for both.
@@ -122,6 +122,11 @@ class Entrusted(Debts[_Said]):
         """A message was missed: what is owed is owed all the same, and there may be more."""
         self.recall()
 
+    def said_of(self, ref: Ref) -> int:
+        """The stamp of what is owed about an entry; 0 where nothing is."""
+        debt = self.refs.get(ref)
+        return 0 if debt is None else debt.stamp
+
     def turn(self, *, answers: bool) -> None:
         """To be called about twice a second: does the server answer?"""
         was_back, self._is_back = self._is_back, answers
@@ -157,9 +162,7 @@ class Entrusted(Debts[_Said]):
     def _settle(self, message: Message) -> None:
         space, names, stamp = message.namespace, message.names, message.stamp
         match message.kind:
-            case "key":
-                _pay(self.refs, [Ref(space, key) for key in names], stamp)
-            case "written":
+            case "key" | "written":
                 if self._is_here(message):  # Rule 3
                     _pay(self.refs, [Ref(space, key) for key in names], stamp)
             case "mark":

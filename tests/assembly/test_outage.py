@@ -32,13 +32,16 @@ class Machine:
 
 class Process:
     def __init__(self, machine, heard, most, known, opened, server, stream, room):
-        self.machine, self.heard, self.dropped = machine, heard, False
+        self.machine, self.heard, self.told = machine, heard, []
         self.seen = position_of(heard)
         self.versions = RememberedVersions(LocalVersions(lambda: 1), lambda: 0, lambda _: ([], 0), room)
         self.versions.take_over({"ns": known}, list)
         journal = SimpleNamespace(since=machine.since)
-        channel = SimpleNamespace(beside=SimpleNamespace(journal=journal), heard=lambda: heard, name=stream,
-                                  opened=opened, heard_at=machine.clock.monotonic(), fall_behind=self.drop)  # fmt: skip
+        self.asked, self.source = [], "me"
+        beside = SimpleNamespace(journal=journal, ask=self.asked.append)
+        channel = SimpleNamespace(beside=beside, heard=lambda: self.heard, name=stream,
+                                  opened=opened, heard_at=machine.clock.monotonic(), fall_behind=self.drop,
+                                  told_lately=lambda: self.told, retell=self.retell)  # fmt: skip
         disk = SimpleNamespace(drop=lambda: None, work=lambda _: None)
         self.outage = Outage(channel, self, self.versions, disk, [], HandedOn(machine.directory, server), most=most,
                              wall=machine.clock.wall, monotonic=machine.clock.monotonic)  # fmt: skip
@@ -51,6 +54,13 @@ class Process:
 
     def drop(self):
         self.versions.drop()
+
+    def retell(self, told, until):
+        continues = any(before == self.heard for _, before, _ in told)
+        for identity, _, message in told if continues else ():
+            self.heard = identity
+            self.versions.apply(message)
+        return continues
 
     @property
     def known(self):
@@ -107,6 +117,21 @@ def test_who_has_heard_less_lets_go_of_what_he_has_once(machine, fake_clock):
     for one in (before, after, before):
         one.outage.go_on()
     assert before.known == after.known == {"T": 9, "later": 3}
+
+
+def test_what_the_other_has_heard_beyond_that_is_heard_from_him(machine):
+    before, after = machine.process(T=7, old=1), machine.process(b"1796000000000-1", U=9)
+    after.told = [(after.heard, before.heard, Message("mark", "ns", ("T",), 1, "far"))]
+    for one in (before, after, before):
+        one.outage.go_on()
+    assert (before.known, before.token) == ({"old": 1, "U": 9}, after.token)
+
+
+def test_of_messages_with_many_names_only_the_last_are_handed_on(machine):
+    a = machine.process()
+    a.told = [(b"%d-0" % n, b"", Message("key", "ns", ("k",) * 3000, 1, "far")) for n in range(5)]
+    a.outage.go_on()
+    assert [identity for identity, _, _ in machine.file.read().told] == [b"2-0", b"3-0", b"4-0"]
 
 
 def test_who_never_saw_the_server_takes_nothing_away(machine):
@@ -190,6 +215,12 @@ def test_when_the_server_answers_it_is_removed_and_nothing_stands_in(machine):
     assert machine.file.read() is None
     assert a.token is None
     assert a.known == {"T": 7}
+
+
+def test_neighbours_are_asked_to_tell_what_they_write(machine):
+    a = machine.process()
+    a.outage.go_on()
+    assert a.asked == ["me"]
 
 
 def test_of_another_absence_nobody_thinks_anything(machine):

@@ -8,12 +8,14 @@ import stat
 import pytest
 
 from scoutcache.channels.handed_on import HandedOn, Knowledge
+from scoutcache.coherence.messages import Message
 from scoutcache.errors import LockTimeout
 
 
 def knowledge(**changes):
     known = {"server": "server", "stream": b"s", "heard": b"1-0", "position": 5, "answered": 9.5,
-             "versions": {"ns": {"T": 7}}, "token": b"t", "renewed": [("ns", "U")]}  # fmt: skip
+             "versions": {"ns": {"T": 7}}, "token": b"t", "renewed": [("ns", "U")],
+             "told": [(b"1-0", b"0-0", Message("key", "ns", ("k",), 1, "far"))]}  # fmt: skip
     return Knowledge(**known | changes)
 
 
@@ -42,8 +44,14 @@ def test_what_is_damaged_is_nothing(handed_on, tmp_path, content):
     assert handed_on.read() is None
 
 
+@pytest.mark.parametrize("damage", [{"heard": b""}, {"told": [(b"1-x", b"", Message("namespace", "", (), 1, ""))]}])
+def test_nor_is_what_is_damaged_in_an_id(handed_on, damage):
+    handed_on.write(knowledge(**damage))
+    assert handed_on.read() is None
+
+
 def test_nor_is_what_another_version_left(handed_on):
-    handed_on.write(knowledge(format=2))
+    handed_on.write(knowledge(format=1))
     assert handed_on.read() is None
 
 

@@ -334,3 +334,24 @@ def test_who_lost_nothing_older_is_told_nothing(waiting, payload):
     waiting.went_back = told.append
     waiting.feed([(LATER, [b"p", LOST, b"m", payload])])
     assert told == []
+
+
+# -- what a neighbour was told
+
+
+def test_what_a_neighbour_was_told_beyond_is_heard_as_if_the_stream_had_told_it(channel):
+    other = Heard(Neighbours(PrivateJournal()), kept=50_000, known=None)
+    channel.feed([entry(A, b"0-0", said("a"))])
+    other.feed([entry(A, b"0-0", said("a")), entry(B, A, said("b"))])
+    other.told(said("c"), B, C)
+    assert channel.retell(other.told_lately(), C)
+    assert heard(channel, position_of(A)) == ([("b",), ("c",)], position_of(C))
+    assert channel.heard() == C
+
+
+@pytest.mark.parametrize("known", [b"0-0", b"1800000000000-2"], ids=["some are gone", "of another past"])
+def test_what_does_not_continue_what_was_heard_is_not(channel, known):
+    channel.feed([entry(known, b"0-0", said("a"))])
+    assert not channel.retell([(B, A, said("b")), (C, B, said("c"))], C)
+    assert not channel.retell([], C)
+    assert channel.heard() == known

@@ -513,3 +513,23 @@ def test_after_an_outage_writes_are_told_until_all_have_noticed(here, other, sai
     now[0] += 6
     here.written(said("b", kind="written"))
     assert not news(other)
+
+
+def test_who_is_cut_off_alone_is_told_what_was_written_just_before_and_from_then_on(here, other, said):
+    here.written(said("before", kind="written"))
+    here.answer()
+    assert news(other) == []
+    other.ask("other")
+    assert [message.names for message in news(here)] == [()]
+    here.written(said("after", kind="written"))
+    here.answer()
+    here.answer()
+    assert [message.names for message in news(other)] == [("after",), ("before", "after")]
+
+
+def test_one_asks_for_all_and_no_more_often_than_need_be(here, other):
+    here.ask("here")
+    here.ask("here")
+    assert len(news(other)) == 1
+    other.ask("other")
+    assert news(here) == []

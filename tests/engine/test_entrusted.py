@@ -251,14 +251,22 @@ def test_what_its_owner_tells_again_and_again_stays_his(entrusted, world, fake_c
     assert not world.doubts[SERVER]
 
 
-def test_a_write_of_another_machine_settles_nothing(entrusted):
-    """It may have been computed before."""
+@pytest.mark.parametrize("kind", ["written", "key"])
+def test_what_another_machine_says_of_an_entry_settles_nothing(entrusted, kind):
+    """What it wrote may have been computed before, and what it makes good of what it owed leaves what came later."""
     entrusted.apply(owed("key", "k"))
     entrusted.turn(answers=True)
-    entrusted.apply(replace(said("written", "k", stamp=9), source="far.other"))
+    entrusted.apply(replace(said(kind, "k", stamp=9), source="far.other"))
     assert entrusted
-    entrusted.apply(said("written", "k", stamp=9))
+    entrusted.apply(said(kind, "k", stamp=9))
     assert not entrusted
+
+
+def test_it_knows_when_what_is_owed_was_said_last(entrusted):
+    assert entrusted.said_of(K) == 0
+    entrusted.apply(owed("key", "k", stamp=5))
+    entrusted.apply(owed("written", "k", stamp=7))
+    assert entrusted.said_of(K) == 7
 
 
 def elsewhere(*names, stamp):

@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
+from scoutcache import Cache
+from scoutcache.assembly import remote
 from scoutcache.entry import NEVER, Header, Ref, Row
 from scoutcache.wire.codec import Codec
+from tests.servers.proxy import Proxy
 
 CODEC = Codec()
 
@@ -54,3 +57,21 @@ def small_disk() -> Iterator[Path]:
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
     folder.rmdir()
+
+
+@pytest.fixture
+def reached(start_redis: Callable[[], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Opens a cache with a way to the server of its own: both."""
+    monkeypatch.setattr(remote, "server_name", lambda _: "one server")
+    server, ways, caches = start_redis(), list[Proxy](), list[Cache]()
+
+    def open_one(directory: Path = tmp_path) -> tuple[Cache, Proxy]:
+        ways.append(Proxy(server.address[1]))
+        caches.append(Cache(tiers=["memory", "redis", "disk"], directory=directory, redis={"url": ways[-1].url}))
+        return caches[-1], ways[-1]
+
+    yield open_one
+    for cache in caches:
+        cache.close()
+    for way in ways:
+        way.close()

@@ -6,34 +6,7 @@ import threading
 
 import pytest
 
-from scoutcache import Cache
-from scoutcache.assembly import remote
-from tests.servers.proxy import Proxy
-
-TIERS = ["memory", "redis", "disk"]
-
-
-@pytest.fixture
-def server(start_redis):
-    return start_redis()
-
-
-@pytest.fixture
-def reached(server, tmp_path, monkeypatch):
-    """Opens a cache with a way to the server of its own: both."""
-    monkeypatch.setattr(remote, "server_name", lambda _: "one server")
-    ways, caches = [], []
-
-    def open_one(directory=tmp_path):
-        ways.append(Proxy(server.address[1]))
-        caches.append(Cache(tiers=TIERS, directory=directory, redis={"url": ways[-1].url}))
-        return caches[-1], ways[-1]
-
-    yield open_one
-    for cache in caches:
-        cache.close()
-    for way in ways:
-        way.close()
+from scoutcache.entry import Ref
 
 
 def token(cache):
@@ -61,6 +34,32 @@ def test_who_has_heard_more_goes_by_no_stand_ins_of_who_has_not(reached, tmp_pat
     assert a.get("k") is None
     until(lambda: share(a, b), "they agree")
     assert a.get("k") is None
+
+
+def test_who_has_heard_a_little_less_hears_the_rest_and_keeps_what_it_has(reached, tmp_path, until):
+    (far, _), (a, to_a), (b, to_b) = reached(tmp_path / "far"), reached(), reached()
+    b.set("gone", 1)
+    to_b.cut()
+    until(lambda: token(b), "it has looked")
+    began, go_on = threading.Event(), threading.Event()
+
+    def slow():
+        began.set()
+        assert go_on.wait(20)
+        return "costly"
+
+    thread = threading.Thread(target=lambda: b.get_or_compute("k", slow, ttl="1h", tags=["T"]))
+    thread.start()
+    assert began.wait(20)
+    far.set("theirs", 1)
+    far.delete("gone")
+    until(lambda: a._core.follower._journal.heard() >= far._core.follower._journal.heard(), "it has heard")
+    to_a.cut()
+    until(lambda: share(a, b), "they agree")
+    go_on.set()
+    thread.join()
+    assert (b.get("k"), b.get("gone")) == ("costly", None)
+    until(lambda: a.get("k") == "costly", "it has heard which version of the namespace the other goes by")
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -91,3 +90,15 @@ def test_what_was_begun_before_is_not_kept_by_what_somebody_knew_who_has_heard_m
     to_b.heal()
     until(lambda: token(a) is None and token(b) is None, "the server is back")
     assert (a.get("k"), b.get("k"), far.get("k")) == (None, None, None)
+
+
+@pytest.mark.parametrize("noticed", [True, False], ids=["cut off before", "cut off just now"])
+def test_who_alone_is_cut_off_hears_what_its_neighbours_write(reached, until, noticed):
+    (a, _), (b, to_b) = reached(), reached()
+    a.set("k", "old")
+    until(lambda: b.get("k") == "old" and b._core.memory.look(Ref("default", "k")), "it has it in memory")
+    to_b.cut()
+    if noticed:
+        until(lambda: token(b), "it has looked")
+    a.set("k", "new")
+    until(lambda: b.get("k") == "new", "it has heard of it")

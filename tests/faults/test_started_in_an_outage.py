@@ -90,12 +90,13 @@ def test_so_is_an_event_loops(opened, gone, server, tmp_path):
 
 @pytest.mark.parametrize("handed_on_first", [True, False])
 @pytest.mark.parametrize("way", ["delete", "pattern", "tag", "clear", "written"])
-def test_it_is_not_served_what_was_changed_meanwhile(opened, gone, way, handed_on_first):
+def test_it_is_not_served_what_was_changed_meanwhile(opened, gone, until, way, handed_on_first):
     a, b = opened(), opened()
     a.set("k", "old", tags=["T"])
     assert b.get("k") == "old"
     gone()
     if handed_on_first:
+        until(lambda: share(a, b), "both have looked")
         assert opened().get("k") == "old"
     {
         "delete": lambda: a.delete("k"),

@@ -104,6 +104,10 @@ class DiskHolder:
         """Is the removal of *ref* noted, and perhaps not done?"""
         return bool(self._drops) or self._named.covers(ref)
 
+    def said_of(self, ref: Ref) -> int:  # noqa: ARG002
+        """When what is to be removed was told; no matter here."""
+        return 0
+
     def apply(self, message: Message) -> None:
         """Note what *message* names."""
         if message.source.startswith(self._own) or message.kind == "mark":
