@@ -26,6 +26,7 @@ from scoutcache.engine.moments import Here
 from scoutcache.entry import Row
 from scoutcache.errors import CacheError
 from scoutcache.oplog.presence import Presence
+from scoutcache.server import ending
 from scoutcache.tiers.memory import MemoryTier
 
 __all__ = ["Background", "looks_every"]
@@ -265,7 +266,12 @@ def _close_all() -> None:
         background.close()
 
 
-atexit.register(_close_all)
+def _end_all() -> None:
+    _close_all()
+    ending.end()  # after what is said to the server in closing
+
+
+atexit.register(_end_all)
 
 _with_child: list[int] = []
 """The processes, this one and those it was forked from, that `_close_with_child` has arranged things in."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 PROGRAM: Final = "scoutcache"
 _COMPLETION: Final = "_SCOUTCACHE_COMPLETE"
 _terminations: Final[list[int]] = []
-"""The SIGTERMs that came; a list, for a signal may come while one is being dealt with, and locks would stop it."""
+"""The signals that end us; a list, for a signal may come while one is being dealt with, and locks would stop it."""
 _ROOT_EXAMPLES: Final = """
 scoutcache demo                       see what caching saves, on real requests
 scoutcache stats                      hits, misses, sizes, latencies
@@ -41,6 +41,8 @@ def run(*, interruptible: bool = False) -> int:
     prepare_streams()
     _terminations.clear()
     signal.signal(signal.SIGTERM, _terminate)
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:  # and not under nohup
+        signal.signal(signal.SIGHUP, _terminate)
     session = Session()
     try:
         if interruptible:

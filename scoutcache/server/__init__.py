@@ -3,6 +3,7 @@
     commands     what is sent: commands, scripts, and plans that yield them and are told the replies
     layout       under which names a cache's things lie on a server, and how an entry's bytes are framed
     connecting   the client library's connections, with every option set
+    ending       keeps threads out of TLS when the process ends
     direct       performs plans for threads, one connection each
     room         how many connections there are at a time
     coalescing   performs plans on an event loop: one batch in flight, the rest buffers

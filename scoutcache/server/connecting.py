@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from scoutcache.config.sections import RedisSection
 from scoutcache.config.types import URL_IGNORES, mask_url
 from scoutcache.errors import ConfigError
+from scoutcache.server.ending import waited_for
 
 if TYPE_CHECKING:
     from redis.asyncio.cluster import RedisCluster as AsyncRedisCluster
@@ -133,7 +134,7 @@ class Source:
             options = {name: value for name, value in options.items()
                        if not name.startswith("ssl_") and name not in _TCP_ONLY}  # fmt: skip
         elif self.encrypts:
-            kind = kinds.SSLConnection
+            kind = kinds.SSLConnection if asynchronous else waited_for(kinds.SSLConnection)
         return kind, {**given, **options}
 
     @property
@@ -158,7 +159,8 @@ class Source:
         pool = make.SentinelConnectionPool(section.sentinel_service, sentinel, is_master=not replica,
                                            ssl=self.encrypts, **options)  # fmt: skip
         self._pools.append(pool)
-        return pool.connection_class, dict(pool.connection_kwargs)
+        kind = pool.connection_class if asynchronous or not self.encrypts else waited_for(pool.connection_class)
+        return kind, dict(pool.connection_kwargs)
 
     # -- a cluster
 
@@ -166,7 +168,7 @@ class Source:
         """A connection for threads to one node of the cluster."""
         from redis.connection import Connection, SSLConnection
 
-        kind = SSLConnection if self.encrypts else Connection
+        kind = waited_for(SSLConnection) if self.encrypts else Connection
         return kind(host=node.host, port=node.port, **self.options(timeout, **more))
 
     def cluster(self, timeout: float) -> RedisCluster:

@@ -59,7 +59,7 @@ def warm_from(
     - *call*, a function or its name as ``module:function``, gives the value of a key; it may be ``async``.  What it
       raises is tried again *retries* times (0), after *backoff* seconds (1), then twice as long, up to a minute.
     - *only_missing* leaves alone what is there and fresh; *budget* (`Budget`) limits the calls of the function.
-    - *concurrency* (4) is how many keys are worked on at once, *rate* how many begin each second.
+    - *concurrency* (4; 1 to 1024) is how many keys are worked on at once, *rate* how many begin each second.
     - *resume* True leaves out what an earlier filling from the same source with the same function had done before it
       was broken off, or before some keys failed; False keeps a record for that; None keeps none.
     - *progress* is called with the counts so far, now and then; *going* says no to end it after the keys under way.

@@ -35,6 +35,8 @@ __all__ = ["Call", "Job", "Options", "Valued"]
 Call = str | Callable[..., Any]
 
 _REFUSED: Final = "no tier took it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
+MOST_AT_ONCE: Final = 1024
+"""Keys at once: each takes a thread, or two."""
 _EVERY: Final = 0.1
 """Seconds between two reports of progress."""
 _LONGEST_PAUSE: Final = 60.0
@@ -62,8 +64,8 @@ class Options:
     wait: Callable[[float], object] = sleep
 
     def __post_init__(self) -> None:
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency: expected 1 or more, not {self.concurrency}")
+        if not 1 <= self.concurrency <= MOST_AT_ONCE:
+            raise ConfigError(f"concurrency: expected 1 to {MOST_AT_ONCE}, not {self.concurrency}")
         if self.retries < 0:
             raise ConfigError(f"retries: expected 0 or more, not {self.retries}")
 

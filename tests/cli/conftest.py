@@ -41,7 +41,7 @@ def cli(
     """Run the command line in this process, off a terminal, with what it reads on stdin."""
     from scoutcache.cli.main import run
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
     hook = sys.excepthook
 
     def call(*arguments: str, stdin: str | bytes = "") -> Ran:
@@ -53,7 +53,8 @@ def cli(
         return Ran(code, *capsys.readouterr())
 
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     sys.excepthook = hook
 
 

@@ -352,6 +352,7 @@ class TestWarm:
             (("--task", "nihgtly"), "nihgtly"),
             (("--task", "nightly", "--from", "-"), "exclude each other"),
             (("--from", "-", "--concurrency", "0"), "--concurrency"),
+            (("--from", "-", "--concurrency", "1025"), "--concurrency: expected 1 to 1024"),
             (("--from", "-", "--lock-timeout", "long"), "long"),
         ],
     )

@@ -72,6 +72,10 @@ class TestKeys:
     def test_nothing_found_is_no_failure(self, directory, cli):
         assert body(cli("keys", "none:*", "--json"))["keys"] == []
 
+    def test_an_empty_tag_is_refused(self, directory, cli):
+        """As by what invalidates: a variable that a script forgot to set."""
+        assert cli("keys", "--tag", "")[:2] == (2, "")
+
     def test_a_bad_pattern_is_refused(self, directory, cli):
         ran = cli("keys", "a[b")
         assert (ran.code, ran.out) == (2, "")

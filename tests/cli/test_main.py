@@ -265,7 +265,7 @@ class TestInterrupted:
 
     @pytest.mark.parametrize("source", ["-", "slow"])
     @pytest.mark.parametrize("how", [("--concurrency", "1"), (), ("--call", "asked:load")])
-    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
     def test_a_signal_ends_it_with_its_code_and_the_lock_is_let_go(
         self, sent, code, how, source, directory, child, spawn, workplace
     ):
@@ -367,7 +367,7 @@ class TestTerminatedInTasks:
         assert cli() == (143, "", "")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)])
 def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
     process = subprocess.Popen(
         [sys.executable, "-m", "scoutcache", "bench", "--async", "--clients", "4", "--keys", "50", "--duration", "60",
@@ -381,6 +381,13 @@ def test_a_benchmark_with_tasks_ends_quietly(sent, code, workplace):
     process.send_signal(sent)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (code, "", "")
+    assert not list(workplace.glob("scoutcache-bench-*"))
+
+
+def test_a_command_under_nohup_outlives_its_terminal(cli, directory):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    assert cli("keys").code == 0
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.mark.parametrize("module", ["scoutcache.cli.collecting", "scoutcache.cli.main", "scoutcache.cli.errors"])

@@ -134,6 +134,13 @@ class TestOtherTiersAnswer:
         assert ran.code == 3, ran.err
         assert "unreachable" in json.loads(ran.out)["failed"]["redis"]
         assert ran.err.count("unreachable") == 1
+        assert command == ("verify",) or "hint: scoutcache doctor says what is wrong with it\n" in ran.err
+
+    def test_what_can_not_be_warmed_for_a_debt_says_where_to_look(self, away):
+        assert away("clear", "--yes").code == 3
+        ran = away("warm", "--from", "-", stdin='{"key": "a", "value": 1}\n')
+        assert (ran.code, ran.out) == (10, "")
+        assert "hint: scoutcache doctor says what keeps it from that" in ran.err
 
     def test_a_removal_that_waits_is_a_part_as_well(self, away):
         ran = away("invalidate", "a*", "--wait", "1", "--json")

@@ -16,6 +16,7 @@ from scoutcache.cli.options import command
 from scoutcache.cli.printing.unread import read_uses, tell_log_off, tell_unread
 from scoutcache.cli.resuming import UNPACED, Cursor, Everywhere, HeldBy, Interval, Matching, check_same, ended, walking
 from scoutcache.cli.state import Session
+from scoutcache.keys import check_tag
 from scoutcache.patterns import Pattern
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ def keys(
     """
     check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
+    if tag is not None:
+        check_tag(tag)
     if null and session.form != "table":
         raise Usage(f"--null does not go with --format {session.form}", hint="leave one of them out")
     for text in chosen or ():

@@ -44,6 +44,7 @@ def warn_of(session: Session, tier: str, reason: str, *, what: str = "", again: 
     helps = remedy(reason)
     if helps is None:
         session.warn(f"{what}the {tier} tier could not be asked: {reason}{again}")
+        session.say_hint("scoutcache doctor says what is wrong with it")
         return
     session.warn(f"{what}the {tier} tier refused it: {reason}")
     session.say_hint(f"{helps}; then run this again")

@@ -52,7 +52,7 @@ DryRun = Annotated[
 ]
 OffPeak = Annotated[bool, typer.Option("--off-peak", help="Do nothing outside of the times of warming.off_peak.")]
 OnlyMissing = Annotated[bool, typer.Option("--only-missing", help="Leave alone what is there and fresh.")]
-Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, help="Keys at once.")]
+Concurrency = Annotated[int, typer.Option("--concurrency", metavar="N", min=1, max=1024, help="Keys at once.")]
 Rate = Annotated[
     float | None, typer.Option("--rate", metavar="R", help="Keys a second at most. Default: no limit.")
 ]

@@ -81,7 +81,8 @@ def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmRes
     elif asked.pattern is not None:
         session.note(f"{name} holds no {what} that match the pattern {asked.matching}")
     else:
-        session.note(f"{name} holds no {what}")
+        where = f" in namespace {session.config.namespace}" if asked.from_cache is not None else ""
+        session.note(f"{name} holds no {what}{where}")
 
 
 def _lines(session: Session, source: str) -> AbstractContextManager[Any]:

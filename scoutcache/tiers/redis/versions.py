@@ -66,7 +66,9 @@ class RedisVersions:
         if not names:
             return {}
         if self.owed(namespace, names):
-            raise TierUnavailable("redis", "what was invalidated while it was away is yet to be made good")
+            raise TierUnavailable("redis", "what was invalidated while it was away is yet to be made good",
+                                  hint="scoutcache doctor says what keeps it from that; it is done by whatever may "
+                                       "write once the server takes writes")  # fmt: skip
         where, wanted = self._layout.versions(namespace), list(dict.fromkeys(names))
         (answer,) = yield from replies(("HMGET", where, *wanted))
         found = _found(wanted, answer)

@@ -534,6 +534,8 @@ class TestSources:
             other.set("a:1", "x")
         ran = cli("warm", "--from-cache", "other", "--pattern", "b:*")
         assert ran.err == "other holds no entries that match the pattern b:*\n"
+        ran = cli("warm", "--from-cache", "other", "--namespace", "elsewhere")
+        assert ran.err == "other holds no entries in namespace elsewhere\n"
         ran = cli("warm", "--frequent", "3", "--pattern", "b:*", "--call", "warm_jobs:load")
         assert ran.err == "the log names no key to warm that matches the pattern b:*\n"
 
