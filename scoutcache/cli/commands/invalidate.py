@@ -46,34 +46,34 @@ PIECE: Final = 1000
 
 _Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="Entries with this tag; repeatable.")]
 _DependsOn = Annotated[
-    list[str] | None, typer.Option("--depends-on", metavar="K", help="What depends on this key; repeatable.")
+    list[str] | None, typer.Option("--depends-on", metavar="K", help="Entries that depend on this key; repeatable.")
 ]
 _KeysFrom = Annotated[
-    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Whole keys, one a line or ended by NUL.")
+    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Exact keys, one per line or separated by NUL.")
 ]
 _Action = Annotated[
     str,
     choices(
         ("delete", "refresh", "mark-stale"),
         "--action",
-        help="What becomes of them. Default: delete.",
+        help="What to do with the entries. Default: delete.",
         show_default=False,
     ),
 ]
 _Match = Annotated[
     str,
-    choices(("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.", show_default=False),
+    choices(("any", "all"), "--match", help="Entries that match any target, or all. Default: any.", show_default=False),
 ]
 _Max = Annotated[
     int | None,
-    typer.Option("--max", metavar="N", min=0, help="Count first; do nothing and exit 1 when more keys match."),
+    typer.Option("--max", metavar="N", min=0, help="Count first; if more keys match, do nothing and exit 1."),
 ]
 _Wait = Annotated[
     str | None,
     typer.Option(
         "--wait",
         metavar="SECONDS",
-        help="Until every live process has applied it; exit 3 if one has not, or nobody can tell.",
+        help="Wait until every live process has applied it; exit 3 if one has not, or if that is unknown.",
     ),
 ]
 
@@ -92,19 +92,23 @@ _Wait = Annotated[
 )
 def invalidate(
     session: Session,
-    patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any.")] = None,
+    patterns: Annotated[
+        list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any of these.")
+    ] = None,
     tag: _Tag = None,
-    event: Annotated[str | None, typer.Option("--event", metavar="E", help="What the rules say of this event.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", metavar="E", help="Invalidate what the rules for event E name.")
+    ] = None,
     depends_on: _DependsOn = None,
     keys_from: _KeysFrom = None,
     action: _Action = "delete",
     match: _Match = "any",
-    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Spare what depends on the keys.")] = False,
-    count: Annotated[bool, typer.Option("--count", help="Count what tags covered, which takes a scan.")] = False,
+    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Keep entries that depend on the keys.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Also count what tags covered, which takes a scan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Goes into the log.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Recorded in the log.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything in the namespace.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     most: _Max = None,
     wait: _Wait = None,
     cursor: Cursor = None,
@@ -112,13 +116,14 @@ def invalidate(
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
-    After it has returned nobody reads what was there before. What is named is united; --match all takes only what
-    fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
-    while it is computed anew, until its time is over; refresh also tells the processes that can compute it.
-    An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
-    as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
-    may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody
-    told; it exits with 130 and says how to go on.
+    Once it has returned, no process of this machine reads the old entries; --wait waits for other machines too. An
+    entry is invalidated if any of the targets names it, with --match all only if every target does. Patterns match
+    whole keys inside one namespace; the ends of a range may stand in any order. With mark-stale an entry may still be
+    served while it is recomputed, until its time is over; refresh also tells the processes that can compute it. An
+    event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts the entries
+    in the tiers, including those that had already expired or been invalidated. Ctrl-C during a removal by pattern ends
+    it after the current batch, with all processes told; the command prints the --cursor to continue from and exits with
+    130.
     """  # fmt: skip
     named = list(patterns or (["*"] if everything else ()))
     _check_sweep(named, everything=everything, wants_yes=not (yes or dry_run or session.can_ask))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The exact key.")]
 
 
 @command(
@@ -41,14 +41,14 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it wa
 def get(
     session: Session,
     key: Key,
-    raw: Annotated[bool, typer.Option("--raw", help="The value's own bytes: nothing added, nothing escaped.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The value's own bytes, nothing added or escaped.")] = False,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, whole or not at all.")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, completely or not at all.")
     ] = None,
 ) -> None:
     """Print the value of a key: text as it is, anything else as JSON.
 
-    It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
+    This counts as a request; inspect looks without counting. Exit code 4 when there is no such key.
     """
     if raw and output in {None, "-"} and session.form != "table":
         raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
@@ -58,8 +58,10 @@ def get(
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
         if value is MISSING and unread:
-            raise CommandError(f"{key} is there, but can't be read here: {unread[0].problem}",
-                               hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest")
+            raise CommandError(
+                f"{key} is there, but can't be read here: {unread[0].problem}",
+                hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest",
+            )
         if value is MISSING:
             check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
@@ -117,21 +119,24 @@ def _bytes(session: Session, value: Any) -> bytes:
 def set_(
     session: Session,
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE|-", help="The value; a dash reads it from stdin.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE|-", help="The value; - reads it from standard input.")],
     kind: Annotated[
-        str, choices(("text", "json", "bytes"), "--value", help="What the value is. Default: text.", show_default=False)
+        str, choices(("text", "json", "bytes"), "--value", help="Type of the value. Default: text.", show_default=False)
     ] = "text",
     ttl: Annotated[
-        str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never; over 1000 years is never.")
+        str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never; more than 1000 years is never.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; repeatable.")] = None,
     depends_on: Annotated[
-        list[str] | None, typer.Option("--depends-on", metavar="K", help="A key that takes this one along; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--depends-on", metavar="K", help="Drop this entry when key K changes or is invalidated; repeatable."
+        ),
     ] = None,
 ) -> int | None:
-    """Store a value under a key in every tier the configuration allows.
+    """Store a value under a key in every tier that the configuration allows.
 
-    Exit code 3 when one of them failed and another took it.
+    Exit code 3 when one tier failed and another took the value.
     """
     seconds = ttl_of(session, ttl)
     content = content_of(value, kind)
@@ -241,11 +246,11 @@ def content_of(value: str, kind: str) -> Any:
 )
 def delete(
     session: Session,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Whole keys; for patterns see invalidate.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Exact keys; for patterns use invalidate.")],
 ) -> int | None:
-    """Delete keys by name, and what depends on them, in every tier and every process.
+    """Delete keys by name, and the entries that depend on them, in every tier and every process.
 
-    Exit code 4 when none of them was there, 3 when some tier could not be asked, 10 when none could.
+    Exit code 4 when none of the keys existed, 3 when a tier could not be asked, 10 when none could.
     """
     with session.cache(raising=False) as cache, failures(cache._core) as away:
         there = {key: cache.delete(key) for key in dict.fromkeys(keys)}
