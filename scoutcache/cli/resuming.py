@@ -85,5 +85,5 @@ def ended(session: Session, walk: Walk, command: str, *words: str, **options: An
     options = {name: given for name, given in options.items() if (name, given) != ("interval", UNPACED)}
     form = None if session.form == "table" else session.form
     line = session.again(command, *words, **options, format=form, quiet=session.quiet, cursor=walk.place.text())
-    session.say_hint(f"broken off; this goes on: {line}")
+    session.say_hint(f"interrupted; to continue: {line}")
     return INTERRUPTED

@@ -23,9 +23,9 @@ __all__ = ["QUIET", "WITHOUT_IT", "Breaker"]
 
 _REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
 
-_NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
+_NO_WRITES, _NOT_ALL = "refuses writes", "refuses some commands"
 
-WITHOUT_IT: Final = "going on without it"
+WITHOUT_IT: Final = "continuing without it"
 """Ends what is said of a server that can't be used."""
 
 PATIENCE = 1.0
@@ -134,7 +134,7 @@ class Breaker:
         refusal.latest, refusal.done = self.now(), False
         if refusal is new:
             says = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
-            self._say(f"{self.server} {says} ({fault.reason}): going on without")
+            self._say(f"{self.server} {says} ({fault.reason}): continuing without them")
 
     def did(self, what: Collection[object], kind: Kind) -> None:
         """The server did *what*, which may be what met a refusal of that *kind*."""
@@ -146,7 +146,8 @@ class Breaker:
         now = self.now()
         for kind, refusal in list(self.refused.items()):
             if refusal.is_over(now) and self.refused.pop(kind, None) is not None:
-                self._say(f"{self.server} {'does what it refused' if kind is Kind.NOPERM else 'takes writes'} again")
+                what = "these commands" if kind is Kind.NOPERM else "writes"
+                self._say(f"{self.server} accepts {what} again")
 
     def restart(self) -> None:
         """In a forked child: no thread that held the lock exists here."""

@@ -41,7 +41,7 @@ __all__ = ["Call", "Job", "Options", "Shared", "run_job"]
 
 Call = str | Callable[..., Any]
 
-_REFUSED: Final = "no tier took it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
+_REFUSED: Final = "no tier stored it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
 _EVERY: Final = 0.1
 """Seconds between two reports of progress."""
 _LONGEST_PAUSE: Final = 60.0
@@ -300,7 +300,8 @@ class Job:
                 if skipped:
                     setattr(result, skipped, getattr(result, skipped) + 1)
                 if skipped == "duplicates" and result.first_duplicate is None:
-                    result.first_duplicate = WarmError(item.line, item.key, "stands further up too: that line counts")
+                    earlier = "an earlier line has this key too; it counts"
+                    result.first_duplicate = WarmError(item.line, item.key, earlier)
             else:
                 result.warmed += 1
             result.part = self._part()
@@ -447,7 +448,7 @@ async def _run_tasks(job: Job, items: Shared) -> None:
     async with asyncio.TaskGroup() as group:
         workers = [group.create_task(_work_async(job, items)) for _ in range(job.options.concurrency)]
     if any(worker.cancelled() for worker in workers):  # by none of us: then the group itself would have been
-        raise WarmingError("the function cancelled the task it was called in, so the filling was broken off")
+        raise WarmingError("the function cancelled the task it was called in, so the run ended early")
 
 
 async def _work_async(job: Job, items: Shared) -> None:

@@ -138,7 +138,7 @@ class TestOtherTiersAnswer:
     def test_a_removal_that_waits_is_a_part_as_well(self, away):
         ran = away("invalidate", "a*", "--wait", "1", "--json")
         assert (ran.code, json.loads(ran.out)["by_tier"]["disk"]) == (3, 1)
-        assert ran.err.count("can't be waited for") == 1
+        assert ran.err.count("can't wait for the other processes") == 1
 
     def test_what_the_others_had_is_deleted(self, away):
         ran = away("delete", "a", "nothing", "--json")

@@ -79,7 +79,7 @@ def init(
         return
     path = Path(file).expanduser()
     if path.suffix in set(ENDINGS) - {".toml"}:
-        raise Usage(f"{path}: what is written is TOML, and a file of that name would be read as something else",
+        raise Usage(f"{path}: the file would be TOML, and one of that name is read as another format",
                     hint=f"write {path.with_suffix('.toml')}")  # fmt: skip
     if path.exists() and not force:
         raise CommandError(f"{path} is there already; nothing was written", hint="--force replaces it")

@@ -22,7 +22,7 @@ _COLUMNS: Final = ("status", "name", "detail", "fix")
     examples="""
     scoutcache doctor
     scoutcache doctor --json | jq '.checks[] | select(.status != "ok")'
-    scoutcache doctor --acl                   the least that a server's user must be allowed
+    scoutcache doctor --acl                   the rights that a server's user needs
     """,
 )
 def doctor(
@@ -61,7 +61,7 @@ def _acl(session: Session) -> None:
     section = session.config.redis
     if session.form == "table":
         session.out.write(f"{acl_line(section)}\n")
-        session.note("put a password in its place; CONFIG REWRITE or ACL SAVE keeps the user")
+        session.note("replace <password>; CONFIG REWRITE or ACL SAVE keeps the user")
     else:
         session.out.record({"acl": acl_line(section), "rights": rights_for(section), "key_prefix": section.key_prefix})
 

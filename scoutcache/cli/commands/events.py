@@ -25,7 +25,7 @@ app = group(
     short="Run the rules for an event.",
     examples="""
     scoutcache events emit db.users.updated id=7
-    scoutcache events emit db.users.updated id=7 --dry-run     see what it would hit
+    scoutcache events emit db.users.updated id=7 --dry-run     see what it would invalidate
     scoutcache events emit deploy.finished --reason 'release 4.2'
     """,
 )

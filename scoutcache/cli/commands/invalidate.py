@@ -83,8 +83,8 @@ _Wait = Annotated[
     "invalidate",
     examples="""
     scoutcache invalidate 'llm:*'                      by pattern
-    scoutcache invalidate --tag model:gpt-4 --count    by tag, and count what that was
-    scoutcache invalidate 'user:7:*' --dry-run         see what it would be
+    scoutcache invalidate --tag model:gpt-4 --count    by tag, and count the entries
+    scoutcache invalidate 'user:7:*' --dry-run         show what would be invalidated
     scoutcache invalidate --event deploy.finished --reason 'release 4.2'
     scoutcache invalidate --tag prices --action mark-stale --wait 5
     scoutcache keys --filter 'age>30d' -0 | scoutcache invalidate --keys-from -
@@ -162,7 +162,7 @@ def _resumes(wanted: Wanted, cursor: str | None, *, counts: bool) -> bool:
     """Can it be interrupted and go on?  Raises `Usage` for a cursor where it can't."""
     resumes = wanted.can_resume and not counts
     if cursor is not None and not resumes:
-        raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
+        raise Usage("--cursor works only when deleting by pattern, without --count, --max and --dry-run")
     return resumes
 
 
@@ -196,10 +196,10 @@ def _check_sweep(patterns: Sequence[str], *, everything: bool, wants_yes: bool) 
         # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
         sweeps = not pattern.replace("[^]", "?").strip("*?")
         if sweeps and not everything:
-            what = "is everything in the namespace" if whole else "is wildcards alone and may be everything"
-            raise Usage(f"{pattern} {what}", hint=f"pass --all{' --yes' if wants_yes else ''} if that is meant")
+            what = "matches everything in the namespace" if whole else "has only wildcards and may match everything"
+            raise Usage(f"{pattern} {what}", hint=f"pass --all{' --yes' if wants_yes else ''} if you mean that")
         if everything and not sweeps:
-            raise Usage(f"--all is everything in the namespace, and {pattern} is less", hint="name one of them")
+            raise Usage(f"--all matches everything in the namespace, and {pattern} is less", hint="use one of them")
 
 
 def _keys(source: str | None) -> list[str]:
@@ -242,9 +242,9 @@ class Wanted:
         from scoutcache.keys import check_tag, key_text
 
         if self._event is not None and self._every:
-            raise Usage("--event does not go with --match all", hint="an event names rules and no entries")
+            raise Usage("--event can't be used with --match all", hint="an event names rules, not entries")
         if dry_run and wait is not None:
-            raise Usage("--wait does not go with --dry-run", hint="nothing is changed that could be applied")
+            raise Usage("--wait can't be used with --dry-run", hint="a dry run changes nothing that could be applied")
         for key in [*self._keys, *self._depends_on]:
             key_text(key)
         for tag in self._tags:
@@ -352,7 +352,7 @@ def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None
         return
     found = _performed(session, cache, wanted, dry_run=True, count=False)
     if found.failed:
-        raise CommandError(f"what matches can't be found: {'; '.join(found.failed.values())}", code=UNREACHABLE)
+        raise CommandError(f"matching keys can't be counted: {'; '.join(found.failed.values())}", code=UNREACHABLE)
     if found.matched is None or found.matched > most:
         told = f"{counted(found.matched or 0, 'matching key')}, more than --max {most}; nothing was invalidated"
         raise CommandError(told, code=FAILED)
@@ -392,7 +392,7 @@ def _told(session: Session, result: InvalidationResult, waited: Waited | None, *
     from scoutcache.cli.waiting import named
 
     if waited.unknown is not None:
-        session.warn(f"the other processes can't be waited for: {waited.unknown}")
+        session.warn(f"can't wait for the other processes: {waited.unknown}")
 
     for member in waited.behind:
         session.warn(f"{named(member)} has not applied it after {waited.seconds:.1f} s")
@@ -403,8 +403,8 @@ def _broken_off(waited: Waited) -> str:
     """It was done all the same; who has not applied it, as far as that is known."""
     from scoutcache.cli.waiting import named
 
-    told = f"it was invalidated; the waiting was broken off after {waited.seconds:.1f} s"
+    told = f"it was invalidated; the wait was interrupted after {waited.seconds:.1f} s"
     if waited.unknown is not None:
-        return f"{told}, before it was known who has yet to apply it"
+        return f"{told}, before it was known which processes have not applied it"
     names = ", ".join(named(member) for member in waited.behind)
     return f"{told}, and {names} {'has' if len(waited.behind) == 1 else 'have'} not applied it" if names else told

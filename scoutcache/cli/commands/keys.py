@@ -68,13 +68,13 @@ def keys(
     check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
     if null and session.form != "table":
-        raise Usage(f"--null does not go with --format {session.form}", hint="leave one of them out")
+        raise Usage(f"--null can't be used with --format {session.form}", hint="leave one of them out")
     for text in chosen or ():
         filters.parse_filter(text)
     if sort is not None:
         filters.parse_sort(sort)
         if cursor is not None:
-            raise Usage("--cursor does not go with --sort", hint="what is sorted is read whole before it is printed")
+            raise Usage("--cursor can't be used with --sort", hint="sorting reads all keys before it prints the first")
     with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
@@ -106,7 +106,7 @@ def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) 
 def check_namespaces(session: Session, *, all_namespaces: bool) -> None:
     """Refuse to look at one namespace and at all of them."""
     if all_namespaces and session.namespace is not None:
-        raise Usage("--all-namespaces does not go with --namespace", hint="leave one of them out")
+        raise Usage("--all-namespaces can't be used with --namespace", hint="leave one of them out")
 
 
 def check_tier(core: Core, tier: str | None) -> None:
@@ -165,11 +165,11 @@ def inspect(
         check_tier(core, tier)
         found = look_at(core, ref, tier)
         if not any(one["present"] for one in found["tiers"]):
-            check_absence(f"{key} is in no tier that can answer", {} if tier == "memory" else away)
+            check_absence(f"no tier that can answer has {key}", {} if tier == "memory" else away)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     lower = [one for one in found["tiers"] if one["name"] != "memory"]
     if not any(one["present"] for one in lower) and tier != "memory":
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} says why")
     found["hits"] = read_uses(session, core, ref.key).times(ref)
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]
@@ -189,7 +189,7 @@ _ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "fact
     "explain",
     examples="""
     scoutcache explain llm:greeting
-    scoutcache explain llm:greeting --hits           what was answered, from where, and after what wait
+    scoutcache explain llm:greeting --hits           answers too: from which tier, and how long they took
     scoutcache explain llm:greeting --limit 100 --json
     """,
 )
@@ -235,5 +235,5 @@ def explain(
     tell_log_off(session)
     tell_unread(session, problems, named=False)
     if not outcomes and not hits:
-        ended = "" if story.by is None else f"; it was taken away at {story.by['at']}: {act(story.by)}"
-        session.note(f"the log knows of no miss of {key}{ended}")
+        ended = "" if story.by is None else f"; it was removed at {story.by['at']}: {act(story.by)}"
+        session.note(f"the log holds no miss of {key}{ended}")

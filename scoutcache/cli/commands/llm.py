@@ -60,7 +60,7 @@ def stats(
     sums leave those out and say how many calls and hits are missing. JSON holds all groupings.
     """
     if not 0 < hours < float("inf"):
-        raise Usage("--hours is a number of more than 0")
+        raise Usage("--hours must be more than 0")
     from scoutcache.llm.base import LONGEST
 
     if hours > LONGEST:
@@ -76,7 +76,7 @@ def stats(
         rows = [{name: row[name] for name in (by, *_SHOWN)} for row in _rows(metrics, by)]
         session.out.record({**_picked(shown), noun: rows}, main=noun, columns=(by, *_SHOWN))
     if not metrics.requests and not metrics.calls:
-        session.note(f"no model was asked in the last {hours:g} h, as far as cache.llm knows")
+        session.note(f"cache.llm knows of no request to a model in the last {hours:g} h")
     elif metrics.hits and metrics.cost_saved_usd is None:
         session.note("money is unknown without prices in [costs.models]")
     elif metrics.unpriced_calls or metrics.unpriced_hits:
@@ -97,14 +97,14 @@ def _missing(metrics: LlmMetrics, costs: CostsSection) -> Iterator[str]:
     named = {name: one for name, one in metrics.by_model.items() if one.unpriced_calls or one.unpriced_hits}
     priced = [name for name in named if price_of(costs, name) is not None]
     if unpriced := [name for name in named if name not in priced]:
-        yield f"no price is known of {_some(unpriced)}"
+        yield f"no price is known for {_some(unpriced)}"
     if priced:  # by today's prices: which there were then nobody wrote down
         yield f"no token counts, or no price yet, with answers of {_some(priced)}"
     calls = metrics.unpriced_calls - sum(one.unpriced_calls for one in named.values())
     hits = metrics.unpriced_hits - sum(one.unpriced_hits for one in named.values())
     if calls or hits:
         told = [counted(number, noun) for number, noun in ((calls, "call"), (hits, "hit")) if number]
-        yield f"no model was named with {' and '.join(told)}"
+        yield f"{' and '.join(told)} named no model"
 
 
 def _some(models: Sequence[str]) -> str:

@@ -196,7 +196,7 @@ def convert(
     from scoutcache.insight.log.operations import Operations, files_of
 
     if Path(out).suffix not in TARGETS:
-        raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
+        raise Usage(f"the name {out!r} doesn't end in a known format", hint=f"end it in one of {', '.join(TARGETS)}")
     if session.namespace is not None:
         raise Usage("log convert writes every namespace as it is", hint="leave --namespace out: it has a column")
     start = begin_of(since, time.time())

@@ -81,8 +81,8 @@ def _prefix(text: str) -> str:
     """The prefix meant: ``llm:`` is ``llm``.  Raises `Usage` for what no key's prefix can be."""
     prefix = text.removesuffix(":")
     if not prefix or ":" in prefix:
-        raise Usage(f"{text!r} is no prefix: that is what stands before a key's first colon",
-                    hint="scoutcache invalidate 'a:b:*' goes by any beginning")  # fmt: skip
+        raise Usage(f"{text!r} is no prefix: a prefix is the part before a key's first colon",
+                    hint="scoutcache invalidate 'a:b:*' matches any beginning")  # fmt: skip
     return prefix
 
 
@@ -127,7 +127,7 @@ def _literally(text: str) -> str:
     app,
     "prune",
     examples="""
-    scoutcache prune                        what is expired, dead, orphaned or forbidden
+    scoutcache prune                        expired, dead, orphaned and forbidden entries
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
     scoutcache prune --apply-limit          after disk.max_bytes was changed
@@ -205,7 +205,7 @@ def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
     "verify",
     examples="""
     scoutcache verify              read and check every entry
-    scoutcache verify --repair     and remove what is damaged
+    scoutcache verify --repair     and remove damaged ones
     """,
 )
 def verify(

@@ -23,7 +23,7 @@ app = group(
     examples="""
     scoutcache rules list
     scoutcache rules run --due                              the time rules that are due, for cron
-    scoutcache rules test db.users.updated id=7             see what an event would hit
+    scoutcache rules test db.users.updated id=7             see what an event would invalidate
     """,
 )
 
@@ -32,7 +32,7 @@ _LISTED: Final = (
     "total_invalidations",
 )  # fmt: skip
 _RAN: Final = ("rule_id", "action", "target", "matched", "invalidated")
-_NONE: Final = "no rules are configured: they stand under [[rules]] in scoutcache.toml, as scoutcache config init shows"
+_NONE: Final = "no rules are configured: add [[rules]] to scoutcache.toml, as scoutcache config init shows"
 
 EventName = Annotated[str, typer.Argument(metavar="EVENT", help="The event, such as db.users.updated.")]
 Fields = Annotated[
@@ -72,7 +72,7 @@ def list_(session: Session) -> None:
     examples="""
     scoutcache rules run --due              the time rules that are due, for cron
     scoutcache rules run nightly            this one, due or not
-    scoutcache rules run nightly --dry-run  see what it would hit
+    scoutcache rules run nightly --dry-run  see what it would invalidate
     """,
 )
 def run(
@@ -93,7 +93,7 @@ def run(
     from scoutcache.ttl import parse_duration
 
     if due and names:
-        raise Usage("--due and rules by their id exclude each other")
+        raise Usage("--due and rules by their id can't be used together")
     _check_names(session, names or ())
     wait, results = read("--lock-timeout", parse_duration, lock_timeout), []
     chosen = names or [rule.rule_id for rule, at in _standing(session) if at.now]
@@ -117,7 +117,7 @@ def _check_names(session: Session, names: Sequence[str]) -> None:
     known = [name for rule in session.config.rules for name in (rule.rule_id, rule.name)]
     for name in names:
         if name not in known:
-            rules = f"there are: {', '.join(rule.rule_id for rule in session.config.rules)}"
+            rules = f"the rules are {', '.join(rule.rule_id for rule in session.config.rules)}"
             raise Usage(f"there is no rule {name!r:.200}", hint=did_you_mean(name, known, rules if known else _NONE))
 
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 app = group(
     "semantic",
     examples="""
-    scoutcache semantic prepare                                  once: the model, made ready for a fast start
+    scoutcache semantic prepare                                  once: prepare the model for a fast start
     scoutcache semantic query 'How do I reset it?' --model gpt-4o
     scoutcache semantic calibrate pairs.csv --precision 0.99     find a threshold on your own pairs
     """,
@@ -88,7 +88,7 @@ def query(
         check_absence("no answer can be looked up now", away if hit is None else {})
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
-                           hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
+                           hint="scoutcache semantic explain, with the same arguments, says why")  # fmt: skip
     fields = {"response": hit.response, "similarity": hit.similarity, "exact": hit.exact, "key": hit.key,
               "query": hit.query, "hit_id": hit.hit_id}  # fmt: skip
     if session.form == "table":
@@ -131,7 +131,7 @@ def add(
             key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
-        raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
+        raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch prevents it")
     session.done(f"stored {key}", {"key": key, "namespace": namespace, "stored": True})
 
 
@@ -215,8 +215,8 @@ def _gates(closed: list[dict[str, str]]) -> str:
     "calibrate",
     short="Find thresholds from labelled pairs.",
     examples="""
-    scoutcache semantic calibrate pairs.csv                      what the configured preset does to them
-    scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold that is so precise
+    scoutcache semantic calibrate pairs.csv                      measure the configured preset
+    scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold with this precision
     scoutcache semantic calibrate pairs.csv --without-gate slots   what a gate is worth
     scoutcache semantic calibrate pairs.csv --json | jq '{threshold, precision, recall, false_hit_rate}'
     """,
@@ -327,7 +327,7 @@ def feedback(
 @command(
     app,
     "prepare",
-    short="Make the model ready for a fast start.",
+    short="Prepare the model for a fast start.",
     examples="""
     scoutcache semantic prepare
     scoutcache semantic prepare --force

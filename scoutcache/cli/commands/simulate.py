@@ -133,7 +133,7 @@ def _policies(given: list[str] | None) -> list[str]:
 def _split(given: list[str] | None) -> list[str]:
     words = [word.strip() for text in given or () for word in text.split(",") if word.strip()]
     if given and not words:
-        raise Usage("a policy or a size to simulate can't be empty", hint="leave the option out for the usual ones")
+        raise Usage("a policy or a size to simulate can't be empty", hint="leave the option out for the defaults")
     return words
 
 

@@ -99,13 +99,13 @@ def stats(
 def _asked(period: str | None, by: str | None, tier: str | None, *, check: bool) -> Asked:
     seconds = length_of("--period", period)
     if tier is not None and by not in {None, "tier"}:
-        raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
+        raise WrongUsage(f"--tier can't be used with --by {by}", hint="tiers have rows of their own: --by tier")
     return Asked(seconds, by, tier, check)
 
 
 def _check_textfile(session: Session, file: str, asked: Asked, *, watch: bool) -> None:
     if watch:
-        raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
+        raise WrongUsage("--prom-textfile can't be used with --watch", hint="let cron or a timer write it")
     if {asked.by, asked.tier, session.namespace} != {None} or (asked.period is not None and not asked.check):
         raise WrongUsage("--prom-textfile writes all that was counted: no --by, --tier, --namespace or --period",
                          hint="Prometheus does the choosing; --period goes with --check")  # fmt: skip

@@ -51,7 +51,7 @@ def get(
     This counts as a request; inspect looks without counting. Exit code 4 when there is no such key.
     """
     if raw and output in {None, "-"} and session.form != "table":
-        raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
+        raise Usage(f"--raw can't be used with --format {session.form}", hint="leave one out, or name a file: -o FILE")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         unread: list[Unreadable] = []
         cache.on("unreadable", unread.append)
@@ -59,15 +59,15 @@ def get(
         namespace = cache.config.namespace
         if value is MISSING and unread:
             raise CommandError(
-                f"{key} is there, but can't be read here: {unread[0].problem}",
+                f"{key} is stored, but can't be read here: {unread[0].problem}",
                 hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest",
             )
         if value is MISSING:
             check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
-        hint = "the cache is switched off (enabled = false), so that every read misses"
+        hint = "the cache is switched off (enabled = false), so every read misses"
         if session.config.enabled:
-            hint = f"{session.again('explain', key)} tells why"
+            hint = f"{session.again('explain', key)} says why"
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=hint)
     if output is not None and output != "-":
         write_whole(Path(output), content := _bytes(session, value))
@@ -154,7 +154,7 @@ def set_(
         if taken:
             kept = _check_kept(cache, key, before, None if failed is None else failed.tier)
     if not taken:
-        why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
+        why = "a newer value, a policy or a limit prevents it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if seconds == 0 else why}")
     _tell_stored(session, {"key": key, "namespace": namespace, "stored": True, **kept}, failed)
     return None if failed is None else PARTLY
@@ -166,7 +166,7 @@ def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailab
         return
     session.done(f"stored {stored['key']} in {', '.join(stored['tiers'])} only",
                  {**stored, "failed": {failed.tier: failed.reason}})  # fmt: skip
-    session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
+    session.warn(f"the {failed.tier} tier did not store it: {failed.reason}")
     if failed.hint:
         session.say_hint(failed.hint)
 
@@ -175,7 +175,7 @@ def check_lasting(cache: Cache) -> None:
     """Refuse to store where only the memory of this command would keep it."""
     if all(tier is cache._core.memory for tier in cache._core.tiers):
         raise CommandError(
-            "nothing would last: memory is the only tier, and this command's memory ends with it",
+            "nothing would be kept: memory is the only tier, and a command's memory ends with it",
             hint="add the disk tier (tiers, SCOUTCACHE_TIERS), or choose another --profile",
         )
 
@@ -197,11 +197,11 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
     said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
     if said is not None and not lower:
         raise CommandError(
-            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
+            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and a command's"
             " memory ends with it",
             hint="set it in the application itself, or name another tier in allowed_backends",
         )
-    limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
+    limits = [f"{tier.name} stores at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
     raise CommandError(
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
         hint="store a smaller value, or raise the limit (max_bytes of the tier's section)",

@@ -80,7 +80,7 @@ def warm(
     )  # fmt: skip
     asked.check(session)
     if prom_textfile == STDOUT:
-        raise Usage("--prom-textfile takes a file: how it went is printed as it is", hint="name one, such as warm.prom")
+        raise Usage("--prom-textfile needs a file: the outcome is printed anyway", hint="name one, such as warm.prom")
     return _warm(session, asked, prom_textfile)
 
 

@@ -66,7 +66,7 @@ class RedisVersions:
         if not names:
             return {}
         if self.owed(namespace, names):
-            raise TierUnavailable("redis", "what was invalidated while it was away is yet to be made good")
+            raise TierUnavailable("redis", "invalidations made while it was away have not been sent to it yet")
         where, wanted = self._layout.versions(namespace), list(dict.fromkeys(names))
         (answer,) = yield from replies(("HMGET", where, *wanted))
         found = _found(wanted, answer)
