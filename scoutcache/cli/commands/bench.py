@@ -161,7 +161,7 @@ def compression(
         bool, typer.Option("--train-dictionary", help="Also zstd with a dictionary trained on the values.")
     ] = False,
 ) -> None:
-    """Measure how small and how fast the codecs are, on files, on live entries, or on shipped samples."""
+    """Measure how small the codecs make values, and how fast: on files, live entries or shipped samples."""
     from scoutcache.bench.compression import bench_compression
 
     samples = _samples(session, files, pattern)

@@ -55,8 +55,8 @@ def stats(
     """Show requests to models through the cache: hits, calls, tokens and money, of all processes.
 
     Counts have a resolution of ten minutes and are kept for llm.metrics_ttl. While the server is away, only this
-    machine's counts are shown, with exit code 3. Requests that went past the cache are bypassed and here neither hits
-    nor misses; scoutcache stats counts them as misses. Money is unknown for models without a price in costs.models;
+    machine's counts are shown, with exit code 3. Bypassed requests, which went past the cache, are neither hits nor
+    misses here; scoutcache stats counts them as misses. Money is unknown for models without a price in costs.models;
     sums leave those out and say how many calls and hits are missing. JSON holds all groupings.
     """
     if not 0 < hours < float("inf"):

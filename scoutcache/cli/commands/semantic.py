@@ -145,7 +145,7 @@ def add(
 )
 def remove(
     session: Session,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys printed by semantic add and query.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys printed by add and by query --json.")],
 ) -> int | None:
     """Remove answers, in every tier and every process. Exit code 4 when none of them existed."""
     with session.cache() as cache:

@@ -51,7 +51,7 @@ def stats(
     watch: Annotated[bool, typer.Option("--watch", help="Refresh at each interval, until Ctrl-C.")] = False,
     interval: Annotated[
         str | None,
-        typer.Option("--interval", metavar="S", help=f"With --watch: seconds between refreshes. Default: {EVERY}."),
+        typer.Option("--interval", metavar="S", help=f"With --watch: time between refreshes. Default: {EVERY}."),
     ] = None,
     prom_textfile: Annotated[
         str | None,

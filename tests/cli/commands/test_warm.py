@@ -199,7 +199,7 @@ class TestWithoutEffect:
         (workplace / "c.toml").write_text(self.TASKS)
         (workplace / "a.jsonl").write_text("")
         ran = cli("warm", "--task", task, option, "3", "--config", "c.toml")
-        assert (ran.code == 2, "has no effect" in ran.err) == (refused, refused), ran.err
+        assert (ran.code == 2, "works only with" in ran.err) == (refused, refused), ran.err
 
     @pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
     def test_a_rate_that_is_none(self, rate, directory, cli):
