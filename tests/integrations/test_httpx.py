@@ -548,7 +548,7 @@ def test_each_transport_wants_its_own_kind_of_cache(tmp_path):
     with Cache(directory=tmp_path) as cache:
         with pytest.raises(CacheError, match="not in a Cache"):
             AsyncCachingTransport(cache)
-        with pytest.raises(CacheError, match="keep names"):
+        with pytest.raises(CacheError, match="keep takes kinds"):
             CachingTransport(cache, keep="all")
         for name in ("tags", "paths"):
             with pytest.raises(InvalidKey, match=f"{name} is a list of them, not '/v1' alone"):
