@@ -74,10 +74,10 @@ def test_what_the_log_lacks_is_told_with_its_causes_and_what_helps_against_each(
     (full,) = alerts(Figures(left_out={"unwritable": 129}), LEVELS)
     assert "129 records (could not be written)" in full.detail
     assert "max_records_per_s" not in full.remedy
-    assert "can be written to and has room" in full.remedy
+    assert "is writable and has space" in full.remedy
     (both,) = alerts(Figures(left_out={"overflow": 1, "unwritable": 1290}), LEVELS)
-    assert "1,291 records (1 came faster than they could be taken down, 1,290 could not be written)" in both.detail
-    assert both.remedy.startswith("see that the cache's directory")
+    assert "1,291 records (1 came faster than they could be recorded, 1,290 could not be written)" in both.detail
+    assert both.remedy.startswith("make sure that the cache's directory")
 
 
 def test_no_error_is_none_whatever_the_level():

@@ -76,8 +76,8 @@ def _row(at: int, pair: Any, scope: Mapping[str, Any]) -> tuple[Asked, Asked, bo
                          hint="expected two texts, and True or False for whether one answer serves both")  # fmt: skip
     for text in pair[:2]:
         if isinstance(text, str) and len(text) > LONGEST:
-            raise CacheError(f"pair {at + 1} holds a query of more than {LONGEST:,} characters: it is compared with "
-                             "nothing", hint="leave it out")  # fmt: skip
+            raise CacheError(f"pair {at + 1} holds a query of more than {LONGEST:,} characters: it can't be "
+                             "compared", hint="leave it out")  # fmt: skip
     return asked(pair[0], scope), asked(pair[1], scope), pair[2]
 
 

@@ -56,11 +56,11 @@ def _reason(query: str, judged: list[Judged], serving: Judged | None, *, exact: 
     if not enabled:
         return "the cache is switched off"
     if exact:
-        return "this very query was answered"
+        return "this exact query was answered"
     if serving is not None:
         return serving.verdict.reason
     if len(query) > LONGEST:
-        return f"a query of more than {LONGEST:,} characters is answered by itself alone"
+        return f"a query of more than {LONGEST:,} characters is answered only by itself"
     if not judged:
         return "nothing was answered in this scope yet"
     return f"the nearest can't serve: {judged[0].verdict.reason}"

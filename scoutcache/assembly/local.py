@@ -60,9 +60,9 @@ def open_journal(directory: Path, *, beside_server: bool) -> Channel:
         return Journal(directory / "journal")
     except (OSError, TierUnavailable) as error:
         problem = str(error)
-    told = "other processes are heard and told through the server alone" if beside_server else (
-        "no other process is heard or told")  # fmt: skip
-    _log.warning("nothing can be written below %s, so %s: %s", directory, told, problem)
+    told = "this process hears and announces invalidations through the server only" if beside_server else (
+        "this process neither hears nor announces invalidations")  # fmt: skip
+    _log.warning("nothing can be written in %s, so %s: %s", directory, told, problem)
     return PrivateJournal()
 
 

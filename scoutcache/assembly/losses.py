@@ -34,11 +34,11 @@ class Losses:
         """The server has *lost* what it had done; None where nobody knows what."""
         if lost is not None and _are_few(lost):
             self._entrusted.lost(lost)
-            follows = "what was changed since is invalidated"
+            follows = "invalidating again what was changed since"
         else:
             self._doubt.shut = self._is_outdated = True
-            follows = "all of it ends, for nobody knows what was invalidated since"
-        _log.warning("%s came back with less than it had taken: %s", self._server, follows)
+            follows = "invalidating all entries, because nobody knows what was invalidated since"
+        _log.warning("%s came back with less than it had: %s", self._server, follows)
 
     def make_good(self) -> None:
         """End everything, where that has yet to be done.  Raises `TierUnavailable`."""

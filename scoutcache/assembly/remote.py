@@ -75,8 +75,8 @@ class Remote:
     ) -> None:
         section, self._directory = config.redis, directory
         if section.tracking and section.nodes:
-            raise ConfigError("redis.tracking: of a cluster each server tells of its own keys only",
-                              hint="set it to false; what scoutcache itself changes is heard all the same")  # fmt: skip
+            raise ConfigError("redis.tracking: on a cluster each node announces only its own keys",
+                              hint="set it to false; scoutcache's own changes are heard without it")  # fmt: skip
         self.machine = machine_of(directory)
         # What lies on the disk has heard the stream up to there.
         self._heard_before = heard_before(directory) if "disk" in config.tiers else None

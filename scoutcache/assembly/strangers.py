@@ -41,8 +41,8 @@ def tell_strangers(directory: Path, place: tuple[str, ...], server: Meeting | No
         others = [one for one in others if one not in unsure]
     if others:
         told = ", ".join(f"{one.who or one.name} {_with(one.place)}" for one in others)
-        _log.warning("%s is used by %s, and by this process %s: neither hears what the other changes; give all of them"
-                     " the same [redis], or directories of their own", directory, told, _with(place))  # fmt: skip
+        _log.warning("%s is used by %s, and by this process %s: they don't hear each other's changes; give all of them"
+                     " the same [redis], or separate directories", directory, told, _with(place))  # fmt: skip
     return [str(one.who or one.name) for one in others]
 
 

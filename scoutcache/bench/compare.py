@@ -115,7 +115,7 @@ def _warnings(before: BenchResult, after: BenchResult) -> Iterator[str]:
         if was != now:
             yield f"the workloads differ: {name.replace('_', ' ')} was {was}, is {now}"
     if min(before.options.get("runs", 1), after.options.get("runs", 1)) < 2:
-        yield "one of them has a single run: there is no telling noise from change"
+        yield "one of them has a single run, so noise can't be told from change"
 
 
 def _option(result: BenchResult, name: str) -> Any:

@@ -320,13 +320,13 @@ def _notes(rows: Sequence[BenchRow], options: BenchOptions, machine: dict[str, A
     yield from filter(None, (_unstable(row) for row in rows if row.operation != "all"))
     for row in rows:
         if row.errors:
-            yield f"{row.tier} {row.operation}: {counted(row.errors, 'operation')} failed, and not counted in the times"
+            yield f"{row.tier} {row.operation}: {counted(row.errors, 'operation')} failed; the times don't include them"
     if options.rate is not None:
         # The last row of a tier is the one over all its operations.
         done = {row.tier: row.ops_per_s or 0.0 for row in rows}
         late = {tier: per_second for tier, per_second in done.items() if per_second < 0.95 * options.rate}
         yield from (f"{tier}: {per_second:.0f} of {options.rate:.0f} operations per second were done; the latencies "
-                    "hold the time they waited for their turn" for tier, per_second in late.items())  # fmt: skip
+                    "include the time spent waiting for their turn" for tier, per_second in late.items())  # fmt: skip
     if (load := machine["load_1m"]) is not None and load > (machine["cores"] or 1) / 2:
         yield f"other programs were running (load {load:.1f} on {machine['cores']} cores): the figures may be too slow"
     if options.runs == 1:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["preload", "preload_async"]
 
-_NOT_KEPT: Final = "not kept: invalidated meanwhile, a ttl of 0, or no tier could take it"
+_NOT_KEPT: Final = "not stored: invalidated meanwhile, a ttl of 0, or no tier could store it"
 
 
 class _Preload:

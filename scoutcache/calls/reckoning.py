@@ -70,7 +70,7 @@ def health_of(core: Core) -> dict[str, Any]:
         except TierUnavailable as error:
             tiers[tier.name] = {"ok": False, "error": error.reason}
         else:
-            doubted = "it could not be written lately: older entries in it aren't believed"
+            doubted = "a recent write failed: its older entries aren't trusted"
             problem = _refused(tier) or (doubted if core.world.doubts[level] else None)
             tiers[tier.name] = {"ok": problem is None, "error": problem, **usage._asdict()}
     return {"healthy": all(tier["ok"] for tier in tiers.values()), "enabled": core.config.enabled, "tiers": tiers}
@@ -80,7 +80,7 @@ def _refused(tier: Tier) -> str | None:
     """What a server that answers does not do, by the word that operators know it by; None where there is no such."""
     breaker = breaker_of(tier)
     kind = None if breaker is None else breaker.refusing
-    return None if kind is None else f"{kind.value}: it answers, but refuses what it is asked"
+    return None if kind is None else f"{kind.value}: it answers, but refuses commands"
 
 
 def statistics_of(core: Core, period: object, namespace: str | None = None) -> CacheStatistics:

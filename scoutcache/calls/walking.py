@@ -42,7 +42,7 @@ class Place(NamedTuple):
         except (ValueError, NotBase64, RecursionError):
             parts = None
         if not isinstance(parts, list) or len(parts) != len(cls._fields) or not all(isinstance(p, str) for p in parts):
-            raise CacheError(f"{text!r:.80} is no cursor", hint="take it as it was printed, or begin anew without one")
+            raise CacheError(f"{text!r:.80} is not a cursor", hint="copy it as printed, or start again without one")
         return cls(*parts)
 
 
@@ -92,8 +92,8 @@ class Walk:
             return 0, ""
         self.begin = None
         if begin.node not in nodes:
-            raise CacheError("the server was restarted, or another one took its place: its cursor means nothing now",
-                             hint="begin anew, without --cursor")  # fmt: skip
+            raise CacheError("the server was restarted or replaced, so the cursor is no longer valid",
+                             hint="start again without --cursor")  # fmt: skip
         return list(nodes).index(begin.node), begin.at
 
     def goes_on(self, tier: str, what: str, node: str, at: str) -> bool:

@@ -293,7 +293,7 @@ class Foreign:
             now = time.monotonic()
             if self._said_at is None or now - self._said_at >= SAY_EVERY:
                 self._said_at = now
-                _log.warning("a message on %s is ignored, the %d. of them: %a", CHANNEL, self.ignored, str(error)[:200])
+                _log.warning("a message on %s is ignored (%d so far): %a", CHANNEL, self.ignored, str(error)[:200])
             return None
 
     def _do(self, work: Callable[[], object]) -> None:

@@ -87,7 +87,7 @@ class Keeper:
                 try:
                     thread.start()
                 except RuntimeError as error:
-                    raise TierUnavailable("redis", f"nobody can renew a lease: {error}") from error
+                    raise TierUnavailable("redis", f"leases can't be renewed: {error}") from error
                 self._thread = thread
 
     def free(self, name: bytes, token: bytes, *, unsure: bool) -> None:

@@ -312,7 +312,7 @@ class Leases:
         if not self._warned:
             self._warned = True
             _log.warning(
-                "no lease can be had in %s (%s), so each process computes for itself", self._directory, error.strerror
+                "leases don't work in %s (%s), so each process computes for itself", self._directory, error.strerror
             )
 
 

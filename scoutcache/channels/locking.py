@@ -38,7 +38,7 @@ def held(path: Path, timeout: float = 0.0, *, clock: Callable[[], float] = monot
             if (left := end - clock()) <= 0:
                 still = f" still, after {timeout:g} s" if timeout else ""
                 raise LockTimeout(f"another run is at work{still}: {_holder(handle)} has the lock {path}",
-                                  hint="--lock-timeout 60 waits so many seconds for it")  # fmt: skip
+                                  hint="--lock-timeout 60 waits up to 60 seconds for it")  # fmt: skip
             wait(min(_POLL, left))
         with suppress(OSError):  # a full disk: then nobody is told who holds it, and it is held all the same
             os.ftruncate(handle, 0)

@@ -235,7 +235,7 @@ def _mapping(value: Mapping[Any, object], where: Path, depth: int, reading: _Rea
     found: dict[str, Any] = {}
     for key, item in value.items():
         if not isinstance(key, str):
-            raise InvalidKey(f"{_words(where)} has the key {shown(key)}, which is no text, as JSON wants it")
+            raise InvalidKey(f"{_words(where)} has the key {shown(key)}, which is not text, as JSON requires")
         if is_left_out(item):
             continue
         name = _name(key, where, reading)

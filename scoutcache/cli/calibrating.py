@@ -62,13 +62,13 @@ def calibrated(
     from scoutcache.semantic.models import load_embedder
 
     if threshold is not None and precision is not None:
-        raise Usage("--threshold and --precision exclude each other")
+        raise Usage("--threshold and --precision can't be used together")
     check_asked(threshold, without)
     rows, bad = read_pairs(file)
     if bad:
         raise CommandError(f"{'; '.join(bad[:_NAMED])}{f' (and {len(bad) - _NAMED} more)' if bad[_NAMED:] else ''}",
-                           hint="nothing is measured without these lines, for rates of a part would mislead: "
-                                "mend them, or take them out")  # fmt: skip
+                           hint="nothing was measured, because rates of a part would mislead: "
+                                "correct these lines, or remove them")  # fmt: skip
     encoding = Encoding(lambda: load_embedder(session.config.semantic.model, session.place))
     with embedding(session):
         name = encoding.name

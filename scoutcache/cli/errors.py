@@ -113,9 +113,9 @@ def usage_problem(error: Any) -> tuple[str, str | None]:
         arguments = {one.name: one for one in parameters if one.param_type_name == "argument"}
         known = [name for parameter in parameters for name in parameter.opts]
         if (meant := arguments.get(nearest(option, known) or "")) is not None:
-            return f"no such option for {command}: {option}", f"give it without a name: {command} {_shown(meant)}"
+            return f"no such option for {command}: {option}", f"it is an argument: {command} {_shown(meant)}"
         if not option.startswith("--") and arguments:
-            help_hint = f"what begins with a dash but is no option comes after --: {command} -- -…"
+            help_hint = f"write -- before an argument that begins with a dash: {command} -- -…"
         return f"no such option for {command}: {option}", did_you_mean(option, known, help_hint)
     if (number := _number_problem(error)) is not None:
         return number, help_hint

@@ -88,10 +88,10 @@ def _note(core: Core, period: float | None, by: str | None) -> str | None:
     if core.others is None:
         return None
     if by == "tag":
-        return "tags are known from logs, and these are those of this machine"
+        return "tags are known from the log of this machine only"
     from scoutcache.channels.counts import KEPT
 
-    kept = f"of other machines the last {KEPT / 3600:g} hours at most"
+    kept = f"other machines: the last {KEPT / 3600:g} hours at most"
     return None if period is not None and period <= KEPT else kept
 
 

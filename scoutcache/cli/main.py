@@ -29,7 +29,7 @@ _terminations: Final[list[int]] = []
 """The signals that end us; a list, for a signal may come while one is being dealt with, and locks would stop it."""
 _ROOT_EXAMPLES: Final = """
 scoutcache demo                       see what caching saves, on real requests
-scoutcache stats                      hits, misses, sizes, latencies
+scoutcache stats                      hits, misses, sizes, latencies, savings
 scoutcache keys 'llm:*' --sort size:desc --limit 10
 scoutcache invalidate 'llm:*'         by pattern; --tag, --event, --depends-on too
 scoutcache doctor                     when something looks wrong

@@ -98,7 +98,7 @@ def unasked(core: Core, key: str) -> dict[str, str]:
     """The tiers that are not asked for *key*, for what was changed while they were away is not known to them yet."""
     ref = Ref(core.config.namespace, key)
     levels = [level for level, doubt in enumerate(core.world.doubts) if doubt and doubt.may_have(ref)]
-    return {core.world.names[level]: "what was changed while it was away is yet to be made good" for level in levels}
+    return {core.world.names[level]: "changes made while it was away have not been sent to it yet" for level in levels}
 
 
 def part(away: Mapping[str, str]) -> int | None:
@@ -117,7 +117,7 @@ def check_absence(what: str, away: Mapping[str, str], why: str = "") -> None:
                            hint=f"{why}scoutcache doctor says what is wrong")  # fmt: skip
 
 
-UNCHECKED: Final = "what can't be checked for invalidations isn't given out; "
+UNCHECKED: Final = "a value that can't be checked for invalidations isn't returned; "
 
 
 def answered(core: Core, away: Mapping[str, str], tier: str | None = None) -> int | None:

@@ -25,7 +25,7 @@ from scoutcache.cli.table import COMMANDS
 Function = TypeVar("Function", bound=Callable[..., Any])
 _PANEL: Final = "Global options"
 _FORMAT_HELP: Final = (
-    "How to print data. Default: table. In csv a text that begins with = + - @ or ' has one ' more before it, "
+    "Format of the data. Default: table. In csv a text that begins with = + - @ or ' gets a ' before it, "
     "so that no spreadsheet runs it."
 )
 
@@ -58,22 +58,22 @@ def _option(*names: str, help: str, **more: Any) -> Any:
 
 
 def _globals(
-    config: Annotated[str | None, _option("--config", metavar="FILE", help="Read this configuration file.")] = None,
+    config: Annotated[str | None, _option("--config", metavar="FILE", help="Use this configuration file.")] = None,
     profile: Annotated[str | None, _option("--profile", metavar="NAME", help="Start from this profile.")] = None,
-    namespace: Annotated[str | None, _option("--namespace", metavar="N", help="Work in this namespace.")] = None,
-    directory: Annotated[str | None, _option("--directory", metavar="DIR", help="Where the disk tier lives.")] = None,
+    namespace: Annotated[str | None, _option("--namespace", metavar="N", help="Use this namespace.")] = None,
+    directory: Annotated[str | None, _option("--directory", metavar="DIR", help="The cache's directory.")] = None,
     redis_url: Annotated[
-        str | None, _option("--redis-url", metavar="URL", help="The server; a password belongs in the environment.")
+        str | None, _option("--redis-url", metavar="URL", help="The server. Put its password in the environment.")
     ] = None,
     form: Annotated[
         str | None,
         choices(FORMATS, "--format", help=_FORMAT_HELP, rich_help_panel=_PANEL),
     ] = None,
     json: Annotated[bool, _option("--json", help="The same as --format json.")] = False,
-    quiet: Annotated[bool, _option("--quiet", "-q", help="No messages besides warnings and errors.")] = False,
-    verbose: Annotated[bool, _option("--verbose", "-v", help="More messages; tracebacks of errors.")] = False,
+    quiet: Annotated[bool, _option("--quiet", "-q", help="No messages except warnings and errors.")] = False,
+    verbose: Annotated[bool, _option("--verbose", "-v", help="More messages, and tracebacks of errors.")] = False,
     no_color: Annotated[bool, _option("--no-color", help="No colours; NO_COLOR does the same.")] = False,
-    no_input: Annotated[bool, _option("--no-input", help="Never ask.")] = False,
+    no_input: Annotated[bool, _option("--no-input", help="Never ask for input.")] = False,
     version: Annotated[
         bool, _option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
     ] = False,

@@ -11,7 +11,7 @@ from scoutcache.cli.printing.streams import file_named
 from scoutcache.cli.printing.unread import tell_log_off
 from scoutcache.cli.state import Session
 from scoutcache.wording.nouns import counted
-from scoutcache.wording.omitted import omitted, remedy_of
+from scoutcache.wording.omitted import cause_of, omitted, remedy_of
 
 __all__ = ["assumed_rate", "counted_in", "log_at", "tell_left_out"]
 
@@ -61,4 +61,4 @@ def tell_left_out(session: Session, left_out: Mapping[str, int]) -> None:
     for reason, count in omitted(left_out).items():
         remedy = remedy_of(reason)
         more = "" if remedy is None else f": {remedy} for better figures"
-        session.note(f"the log lacks {counted(count, 'record')} ({reason}){more}")
+        session.note(f"the log lacks {counted(count, 'record')} ({cause_of({reason: count})}){more}")

@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from scoutcache.core.core import Core
 
 Cursor = Annotated[
-    str | None, typer.Option("--cursor", metavar="C", help="Go on where an interrupted one said it was.")
+    str | None, typer.Option("--cursor", metavar="C", help="Continue an interrupted run from the cursor it printed.")
 ]
 Interval = Annotated[
-    str, typer.Option("--interval", metavar="S", help="Wait so long between two batches of a server's keys.")
+    str, typer.Option("--interval", metavar="S", help="Pause between two batches of a server's keys.")
 ]
 UNPACED: Final = "0"
 Matching = Annotated[
     str, typer.Argument(metavar="PATTERN", help="* any text, ? one character, sets in brackets.", show_default=False)
 ]
-HeldBy = Annotated[str | None, typer.Option("--tier", metavar="T", help="Only what this tier holds.")]
-Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="Not just one namespace.")]
+HeldBy = Annotated[str | None, typer.Option("--tier", metavar="T", help="Only keys that this tier holds.")]
+Everywhere = Annotated[bool, typer.Option("--all-namespaces", help="All namespaces instead of one.")]
 
 
 def pace(core: Core, walk: Walk) -> None:
@@ -85,5 +85,5 @@ def ended(session: Session, walk: Walk, command: str, *words: str, **options: An
     options = {name: given for name, given in options.items() if (name, given) != ("interval", UNPACED)}
     form = None if session.form == "table" else session.form
     line = session.again(command, *words, **options, format=form, quiet=session.quiet, cursor=walk.place.text())
-    session.say_hint(f"broken off; this goes on: {line}")
+    session.say_hint(f"interrupted; to continue: {line}")
     return INTERRUPTED

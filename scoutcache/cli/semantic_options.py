@@ -17,19 +17,19 @@ if TYPE_CHECKING:
     from scoutcache.cli.state import Session
 
 Model = Annotated[
-    str, typer.Option("--model", "-m", metavar="M", help="The model whose answers these are; part of the scope.")
+    str, typer.Option("--model", "-m", metavar="M", help="The model that gave the answers; part of the scope.")
 ]
 Scope = Annotated[
     list[str] | None,
     typer.Option("--scope", "-s", metavar="NAME=VALUE", help="What else must match; JSON values are read. Repeatable."),
 ]
-Query = Annotated[str, typer.Argument(metavar="QUERY", help="What is asked.")]
+Query = Annotated[str, typer.Argument(metavar="QUERY", help="The query.")]
 Threshold = Annotated[
-    float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, over the preset's.")
+    float | None, typer.Option("--threshold", metavar="T", help="Cosine similarity, 0 to 1, instead of the preset's.")
 ]
 WithoutGate = Annotated[
     list[str] | None,
-    typer.Option("--without-gate", metavar="NAME", help="A gate that doesn't decide this time. Repeatable."),
+    typer.Option("--without-gate", metavar="NAME", help="Switch this gate off for this call. Repeatable."),
 ]
 Pairs = Annotated[
     Path, typer.Argument(metavar="PAIRS.csv|-", help="CSV with the columns query,other,same (1 or 0); gzip accepted.")

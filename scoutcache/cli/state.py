@@ -33,7 +33,7 @@ def silence() -> None:
 WORKING_EVERY = 0.5
 """Seconds between two lines of `Session.working`."""
 
-NO_HOME: Final = "there is no home folder to write to, and a temporary one may be emptied at any time"
+NO_HOME: Final = "there is no writable home folder, and a temporary folder may be emptied at any time"
 
 
 class Session:
@@ -71,7 +71,7 @@ class Session:
                 setattr(self, name, given[name])
         if given.get("json"):
             if given.get("form") not in {None, "json"}:
-                raise Usage(f"--json and --format {given['form']} exclude each other")
+                raise Usage(f"--json and --format {given['form']} can't be used together")
             self.form = "json"
         self.quiet = self.quiet or bool(given.get("quiet"))
         self.verbose = self.verbose or bool(given.get("verbose"))
@@ -170,7 +170,7 @@ class Session:
         if yes:
             return
         if not self.can_ask:
-            raise Usage(f"{question}: nobody can be asked here", hint="pass --yes to go ahead")
+            raise Usage(f"{question}: not confirmed, and there is no terminal to ask on", hint="pass --yes to confirm")
         sys.stderr.write(f"{text.visible(question)}? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:

@@ -36,10 +36,10 @@ def check_trust(session: Session, loaded: Loaded) -> None:
     if marks <= _recorded(record):
         return
     if not session.can_ask:
-        raise Usage(f"{', '.join(files)} was found, not named, and runs code: {'; '.join(running)}",
-                    hint=f"if you trust it: --config {files[0]}")  # fmt: skip
+        raise Usage(f"{', '.join(files)} was found by searching and would run code: {'; '.join(running)}",
+                    hint=f"if you trust it, name it: --config {files[0]}")  # fmt: skip
     for line in running:
-        session.warn(f"this configuration runs code: {line}")
+        session.warn(f"this configuration would run code: {line}")
     session.confirm(f"trust {', '.join(files)} as it is now", yes=False)
     if record is not None:
         record.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -88,7 +88,7 @@ def wait_for_all(
         return Waited(clock() - began, unknown=str(error))
     except (KeyboardInterrupt, Terminated):
         if found is None:
-            return Waited(clock() - began, unknown="it was broken off", broken_off=True)
+            return Waited(clock() - began, unknown="it was interrupted", broken_off=True)
         return Waited(clock() - began, len(found), behind, broken_off=True)
     return Waited(clock() - began, len(found), behind)
 

@@ -53,7 +53,7 @@ def _tier_names(value: object) -> object:
         return ()
     names = split_list(value)
     if isinstance(names, list | tuple) and not names:
-        raise ValueError("a cache needs at least one tier; leave tiers out for the usual ones")
+        raise ValueError("a cache needs at least one tier; leave tiers out for the defaults")
     return names
 
 
@@ -136,7 +136,7 @@ class CacheConfig(Section):
     @classmethod
     def _directory_named(cls, directory: object) -> object:
         if directory == "":  # an unset variable of a shell's, and pathlib would take it for the working directory
-            raise ValueError("an empty name is no folder; leave it out for the usual one, or write . for this one")
+            raise ValueError("an empty name is no folder; leave it out for the default, or write . for the current one")
         return directory
 
     @field_validator("tiers")
@@ -148,9 +148,9 @@ class CacheConfig(Section):
                 raise ValueError(f"{shown(tier)} is no tier; expected 'memory', 'redis', 'disk' or 'module:Class'"
                                  + (f"; did you mean {meant!r}?" if meant else ""))  # fmt: skip
         if len(set(tiers)) < len(tiers):
-            raise ValueError("a tier stands there twice")
+            raise ValueError("a tier is named twice")
         if "memory" in tiers[1:]:
-            raise ValueError("memory comes first, if at all")
+            raise ValueError("memory must come first")
         return tiers
 
     @model_validator(mode="after")
@@ -178,7 +178,7 @@ class CacheConfig(Section):
             ("rules", [rule.rule_id for rule in self.rules]),
             ("tasks", [task.task_id for task in self.tasks]),
         ):
-            wrong += [f"{section}: two are called {twice!r}" for twice in sorted({i for i in ids if ids.count(i) > 1})]
+            wrong += [f"{section}: {twice!r} is named twice" for twice in sorted({i for i in ids if ids.count(i) > 1})]
         if self.policies:
             from scoutcache.policies.checks import policy_problems  # most commands start without one
 

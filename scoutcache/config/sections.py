@@ -119,7 +119,7 @@ class RedisSection(Section):
     def _one_way_in(self) -> Self:
         for names in EXCLUSIVE:
             if sum(getattr(self, name) not in (None, ()) for name in names) > 1:
-                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} exclude each other")
+                raise ValueError(f"{', '.join(names[:-1])} and {names[-1]} can't be used together")
         return self
 
     @property

@@ -68,7 +68,7 @@ def _check_path_and_query(url: str) -> None:
     parts = urlsplit(url)
     place = parts.path.strip("/")
     if parts.scheme != "unix" and place and not place.isdecimal():
-        raise ValueError("behind the / stands the number of a database, such as /0")
+        raise ValueError("after the / comes the number of a database, such as /0")
     names = [name for name, _ in parse_qsl(parts.query, keep_blank_values=True)]
     known = {"db", "username", "password", *URL_IGNORES}
     unknown = [name for name in names if name not in known and not name.startswith(("ssl_", "socket_"))]

@@ -119,7 +119,7 @@ class Core:
     """What has something to deliver before the cache is closed."""
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a cache can't be copied or pickled, for it has files, locks and threads of its own: "
+        raise TypeError("a cache can't be copied or pickled, because it has files, locks and threads of its own: "
                         "open one in each process, in the same directory")  # fmt: skip
 
     @property

@@ -92,7 +92,7 @@ def check_protection(config: CacheConfig) -> None:
     if plain := unprotected(config.policies, "encrypt_at_rest", lasting):
         raise Unprotected(
             f"the policy {plain[0]!r} requires encryption at rest, which is not available in this version; "
-            f"its entries could come to stand in plain in {' and '.join(lasting)}",
+            f"its entries could be stored unencrypted in {' and '.join(lasting)}",
             hint='set allowed_backends = ["memory"] in it',
         )
     server = ["redis"] if "redis" in config.tiers else []

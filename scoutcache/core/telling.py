@@ -50,10 +50,10 @@ def tell_recorder(hooks: Hooks, recorder: Recorder, clock: Callable[[], int]) ->
 
     def unstorable(record: events.Unstorable) -> None:
         recorder.error(None, SerializationError(record.problem), namespace=record.namespace, key=record.key)
-        warn(record, "it is computed anew each time")
+        warn(record, "it isn't stored, so each call computes it")
 
     def unreadable(record: events.Unreadable) -> None:  # no tier failed: it is a miss of its own reason, and no error
-        warn(record, "it is a miss here, and stays for who can read it")
+        warn(record, "it is a miss here, and stays for processes that can read it")
 
     def refused(record: events.Refused) -> None:
         now = clock()
@@ -121,7 +121,7 @@ def warn_of_trouble(hooks: Hooks, warned: set[str]) -> None:
     def warn(record: events.TierDown) -> None:
         if record.tier not in warned and down.get(record.tier) != record.problem:
             down[record.tier] = record.problem
-            _log.warning("%s; it counts as a miss until it answers again", record.problem)
+            _log.warning("%s; what only it holds is a miss until it answers again", record.problem)
 
     hooks.add("tier_down", warn)
 

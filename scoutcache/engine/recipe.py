@@ -141,8 +141,8 @@ class Recipe:
     def timeout(self, ref: Ref) -> FactoryTimeout:
         """What is raised then."""
         if self.hard_timeout is None or self.until <= self.deadline:
-            return FactoryTimeout(f"another's computation of {ref.key!r} takes longer than the caller waits",
-                                  hint="it goes on: ask again, or wait longer")  # fmt: skip
+            return FactoryTimeout(f"another caller's computation of {ref.key!r} takes longer than this one waits",
+                                  hint="the computation continues: call again, or wait longer")  # fmt: skip
         return FactoryTimeout(
             f"computing {ref.key!r} takes longer than {self.hard_timeout:g} s",
             hint="its result will be stored when it comes; raise hard_timeout to wait for it",

@@ -33,7 +33,7 @@ def get_checked(
     """The cached value if *validate* accepts it, else what *factory* computes, or *default* without one."""
     _check_callable("validate", validate)
     if is_coroutine_function(validate):
-        raise CacheError("validate is called with the value and answers at once: it can't be a coroutine function")
+        raise CacheError("validate has to answer at once, so it can't be a coroutine function")
     if factory is not None:
         return (yield from obtain(calls, key, factory, options("get_with_validation", {**how, "validate": validate})))
     if how.keys() - {"namespace"}:

@@ -138,7 +138,7 @@ def _field(name: object) -> str:
 def _mapping(value: Any, ref: Ref) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise CacheError(f"{ref.key!r} holds a {type(value).__name__}, which has no fields",
-                         hint="set a dict there, or delete it and begin anew")  # fmt: skip
+                         hint="set a dict there, or delete it first")  # fmt: skip
     return dict(value)
 
 

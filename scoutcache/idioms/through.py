@@ -74,7 +74,7 @@ class _Writes:
 
     def set(self, key: Key, value: Any) -> Flow[bool]:
         """Hand *value* to the writer, then to the cache; True if the cache took it."""
-        writer = self._needed("writer", "cache.set keeps a value in the cache alone")
+        writer = self._needed("writer", "cache.set stores a value in the cache only")
         ref = self._calls.ref(key, self._source.namespace)
         self._calls.core.world.codec.hold(value)  # what can't be stored is refused before the source is asked
 
@@ -89,7 +89,7 @@ class _Writes:
 
     def delete(self, key: Key) -> Flow[bool]:
         """Hand *key* to the deleter, then remove it from the cache; True if the cache had it."""
-        deleter = self._needed("deleter", "cache.delete removes the copy in the cache alone")
+        deleter = self._needed("deleter", "cache.delete removes the copy in the cache only")
         ref = self._calls.ref(key, self._source.namespace)
 
         def remove(flight: Flight) -> Flow[bool]:

@@ -7,23 +7,23 @@ from typing import Final
 __all__ = ["LEFT", "MEANINGS"]
 
 MEANINGS: Final = {
-    "cold": "whoever asked knew nothing of it: never stored, or ended before that process began. What is new may be "
-            "warmed; scoutcache explain KEY knows more from the log",
-    "expired": "stored once, but its ttl was over: a longer ttl or a stale_ttl would have answered",
+    "cold": "the requesting process knew nothing of it: never stored, or removed before that process began. New keys "
+            "can be warmed; scoutcache explain KEY knows more, from the log",
+    "expired": "stored once, but its ttl had ended: a longer ttl or a stale_ttl would have answered",
     "evicted": "stored once, but there was no room to keep it: more room would have answered",
-    "invalidated": "stored once, but declared outdated",
+    "invalidated": "stored once, but invalidated since",
     "refused": "what was stored did not pass a check (validate, exists), and was removed",
     "corrupt": "stored bytes were damaged, or the database they may have been in: run scoutcache verify",
-    "unknown_type": "stored by a process that knows a type which this one doesn't: register_type",
+    "unknown_type": "stored with a type that this process doesn't know: register_type",
     "unverified": "signed with a key that this process wasn't given, or unsigned where one is configured: [security] "
                   "signing_keys",
     "unavailable": "a tier that may have it could not be asked: see scoutcache doctor",
-    "failed": "another call's computation had failed, under way or kept (error_ttl): nothing was computed",
-    "bypassed": "a condition said no, or the cache was switched off",
+    "failed": "the call got the error of another one's computation, or one kept by error_ttl: nothing was computed",
+    "bypassed": "a condition was false, or the cache was switched off",
 }
 LEFT: Final = {
-    "entries": "the tier held as many entries as it may (max_entries)",
-    "bytes": "the tier held as many bytes as it may (max_bytes)",
+    "entries": "the tier had reached its number of entries (max_entries)",
+    "bytes": "the tier had reached its number of bytes (max_bytes)",
     "oversize": "the tier was over its size limit (max_bytes), or that of scoutcache prune --max-size",
     "older": "removed on request, by scoutcache prune --older-than",
     "orphaned": "remains of entries that nothing refers to any more",

@@ -45,7 +45,7 @@ class Details:
                                  hint="give the number of tokens of one request")  # fmt: skip
         for fault in self.kept:
             if fault not in FAULTS:
-                raise CacheError(f"keep names what is kept all the same: {', '.join(FAULTS)}; not {fault!r:.80}")
+                raise CacheError(f"keep takes kinds of answers to keep: {', '.join(FAULTS)}; not {fault!r:.80}")
         for name in ("provider", "request_id"):
             if (said := getattr(self, name)) is not None and not isinstance(said, str):
                 raise CacheError(f"{name} is text, not {type(said).__name__}")

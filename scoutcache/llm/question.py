@@ -125,7 +125,7 @@ def bound(call: Callable[..., Any], question: Question) -> Callable[[], Any]:
         return partial(call, question.whole)
     lacking = ", ".join(one.name for one in needed if one.name not in named)
     raise CacheError(f"call needs {lacking}, which the request doesn't have",
-                     hint="call takes nothing, the request or whole text, or its fields by name")  # fmt: skip
+                     hint="call takes no arguments, the whole request or text, or its fields by name")  # fmt: skip
 
 
 _FILLED: Final = (

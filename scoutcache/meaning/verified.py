@@ -154,9 +154,9 @@ def may_serve(one: Figures, model: Model | None) -> str | None:
     if model is None:
         return "nothing was learned yet"
     if one.wrong:
-        return "its answer was wrong for a query as near"
+        return "its answer was wrong for a query of the same or lower similarity"
     if not one.right:
-        return "its answer was never seen right for another query as far away"
+        return "its answer was never right for another query of the same or lower similarity"
     score = model.score(one)
     return None if score >= model.cut else f"its score {score:.2f} is below the cut {model.cut:.2f}"
 

@@ -30,7 +30,7 @@ PROBLEMS_KEPT: Final = 100
 UNPACKED_AT_ONCE: Final = 1 << 10
 """Bytes of a packed file, which may be 32,000 times as many unpacked."""
 NO_RECORD: Final = "no record of the log"
-TORN: Final = "torn: whoever wrote it was interrupted, or is writing it"
+TORN: Final = "torn: its writer was interrupted, or is still writing it"
 
 
 class Problem(NamedTuple):

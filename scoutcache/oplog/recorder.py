@@ -305,7 +305,7 @@ class Recorder:
             except OSError as error:
                 problems.append(error)
         if problems and not self._broken:
-            _log.warning("the operation log in %s can't be written, counters go on in memory: %s",
+            _log.warning("the operation log in %s can't be written, counters continue in memory: %s",
                          self._directory, problems[0])  # fmt: skip
         elif self._broken and not problems:
             _log.warning("the operation log in %s is written again", self._directory)

@@ -99,7 +99,7 @@ def _text(field: str, values: Mapping[str, Any]) -> str:
     value = values[field]
     if isinstance(value, bool) or not isinstance(value, str | int | UUID):
         raise InvalidKey(f"the field {shown(field)} is {type(value).__name__}; expected text, a whole number or a UUID",
-                           hint="give it as the text that stands in the keys")  # fmt: skip
+                           hint="give it as the text that the keys contain")  # fmt: skip
     # Not `str` alone, which gives an enumeration's member by its name instead of its value.
     text = (
         format(value, "d") if isinstance(value, int) else str.__str__(value) if isinstance(value, str) else str(value)

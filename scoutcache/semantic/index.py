@@ -116,8 +116,8 @@ class Index:
             )
             raise CacheError(
                 f"the semantic index was made by the embedder {about.model}, and the one in use is "
-                f"{other}: their vectors have nothing to say to each other",
-                hint="scoutcache semantic rebuild embeds the stored queries anew; or name the old model again",
+                f"{other}: their vectors can't be compared",
+                hint="scoutcache semantic rebuild embeds the stored queries again; or configure the old model",
             )
         self._checked = about.generation
 

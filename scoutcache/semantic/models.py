@@ -143,7 +143,7 @@ def _check_within_reach(model: str) -> None:
 
 
 def _lost(model: str, why: str) -> CacheError:
-    return CacheError(f"the model {model} can't be had: {why}", hint=WAYS_OUT)
+    return CacheError(f"the model {model} can't be loaded: {why}", hint=WAYS_OUT)
 
 
 def _without_library(model: str, why: object) -> CacheError:

@@ -69,7 +69,7 @@ class PreparedModel:
             self.known = {PROBE: np.array(about["probe"], np.float32)} if "probe" in about else {}
         except Exception as error:  # a damaged file raises what the libraries like
             raise CacheError(f"the prepared model in {folder} can't be used: {error}",
-                             hint="scoutcache semantic prepare --force makes it anew") from error  # fmt: skip
+                             hint="scoutcache semantic prepare --force makes it again") from error  # fmt: skip
         self._tokenizer.enable_truncation(max_length=about["max_tokens"])
         self._tokenizer.enable_padding(pad_id=about["pad_id"], pad_token=about["pad_token"])
         self._inputs = [one.name for one in self._session.get_inputs()]

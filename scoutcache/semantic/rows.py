@@ -278,5 +278,5 @@ def _read_header(data: bytes, file: Path) -> About:
         sound = False
     if not sound:
         raise CacheError(f"the semantic index {file} can't be read: its header is none of this version",
-                         hint="scoutcache semantic rebuild makes it anew from the entries")  # fmt: skip
+                         hint="scoutcache semantic rebuild makes it again from the entries")  # fmt: skip
     return about

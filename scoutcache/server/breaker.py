@@ -21,11 +21,11 @@ from scoutcache.server.faults import Fault, Kind, unavailable
 
 __all__ = ["QUIET", "WITHOUT_IT", "Breaker"]
 
-_REFUSALS = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF, Kind.NOPERM, Kind.CLUSTER})
+_WRITES = frozenset({Kind.OOM, Kind.READONLY, Kind.MISCONF})
+"""The refusals of writes alone."""
+_REFUSALS = _WRITES | {Kind.NOPERM, Kind.CLUSTER}
 
-_NO_WRITES, _NOT_ALL = "takes no writes", "doesn't do all that it is asked for"
-
-WITHOUT_IT: Final = "going on without it"
+WITHOUT_IT: Final = "continuing without it"
 """Ends what is said of a server that can't be used."""
 
 PATIENCE = 1.0
@@ -133,8 +133,8 @@ class Breaker:
         refusal.what.add(what)
         refusal.latest, refusal.done = self.now(), False
         if refusal is new:
-            says = _NOT_ALL if fault.kind is Kind.NOPERM else _NO_WRITES
-            self._say(f"{self.server} {says} ({fault.reason}): going on without")
+            commands = "writes" if fault.kind in _WRITES else "some commands"
+            self._say(f"{self.server} refuses {commands} ({fault.reason}): continuing without them")
 
     def did(self, what: Collection[object], kind: Kind) -> None:
         """The server did *what*, which may be what met a refusal of that *kind*."""
@@ -146,7 +146,8 @@ class Breaker:
         now = self.now()
         for kind, refusal in list(self.refused.items()):
             if refusal.is_over(now) and self.refused.pop(kind, None) is not None:
-                self._say(f"{self.server} {'does what it refused' if kind is Kind.NOPERM else 'takes writes'} again")
+                commands = "writes" if kind in _WRITES else "these commands"
+                self._say(f"{self.server} accepts {commands} again")
 
     def restart(self) -> None:
         """In a forked child: no thread that held the lock exists here."""

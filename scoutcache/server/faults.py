@@ -57,72 +57,72 @@ _AWAY = {
 
 _REFUSALS = (Kind.NOPERM, Kind.OOM, Kind.READONLY, Kind.MISCONF)
 
-DOCTOR_ACL: Final = "scoutcache doctor --acl prints the rights that are needed"
-LOOK_CLOSER: Final = "scoutcache doctor looks closer"
+DOCTOR_ACL: Final = "scoutcache doctor --acl prints the rights needed"
+LOOK_CLOSER: Final = "scoutcache doctor shows more"
 
 _HINTS = {
-    Kind.UNREACHABLE: f"is the server running, and its address right? {LOOK_CLOSER}",
-    Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout says how long to wait",
+    Kind.UNREACHABLE: f"is the server running, and is its address right? {LOOK_CLOSER}",
+    Kind.TIMEOUT: "is the server busy or frozen? [redis] timeout sets how long a call waits",
     Kind.TLS: "check [redis] tls_ca_file, tls_cert_file, and the name in the server's certificate",
     Kind.POOL: "raise [redis] max_connections",
-    Kind.CROWDED: "the server takes no more connections: CLIENT LIST names who holds them, CONFIG SET maxclients "
+    Kind.CROWDED: "the server accepts no more connections: CLIENT LIST shows who holds them, CONFIG SET maxclients "
     "allows more",
-    Kind.LOADING: "the server reads its data; it will be there when that is done",
+    Kind.LOADING: "the server is loading its data; it answers once that is done",
     Kind.NOAUTH: "check [redis] username and password (SCOUTCACHE_REDIS__PASSWORD, password_file)",
     Kind.NOPERM: DOCTOR_ACL,
     Kind.OOM: "give the server more maxmemory or a maxmemory-policy that evicts (CONFIG SET maxmemory-policy "
     "allkeys-lru), or bound the cache by [redis] max_bytes",
-    Kind.READONLY: "this is a replica, or a primary without enough of them: name the primary in [redis] url, or let "
+    Kind.READONLY: "this is a replica, or a primary with too few of them: name the primary in [redis] url, or let "
     "[redis] sentinel find it",
-    Kind.WRONGTYPE: "another program wrote below [redis] key_prefix: scoutcache verify names the key, and "
+    Kind.WRONGTYPE: "another program wrote under [redis] key_prefix: scoutcache verify names the key, and "
     "verify --repair removes it",
-    Kind.MISCONF: "the server can't save to its disk: see its log, and its disk's space; where a cache is all it "
-    "holds it need not save, nor refuse writes for that (CONFIG SET save '', or stop-writes-on-bgsave-error no)",
+    Kind.MISCONF: "the server can't save to its disk: check its log and disk space; if it holds nothing but a cache, "
+    "it need not save (CONFIG SET save '') nor refuse writes for that (stop-writes-on-bgsave-error no)",
     Kind.MASTERDOWN: "the replica has lost its primary",
-    Kind.CLUSTERDOWN: "the cluster has slots that nobody serves",
-    Kind.BUSY: "somebody's script runs too long; SCRIPT KILL ends it",
-    Kind.CLUSTER: "name nodes of it in [redis] nodes (SCOUTCACHE_REDIS__NODES=host:port,host:port) instead of a url",
-    Kind.DATABASE: "the number behind the last / of [redis] url names a database that the server doesn't have",
+    Kind.CLUSTERDOWN: "the cluster has slots that no node serves",
+    Kind.BUSY: "a script has been running for too long; SCRIPT KILL ends it",
+    Kind.CLUSTER: "name its nodes in [redis] nodes (SCOUTCACHE_REDIS__NODES=host:port,host:port) instead of a url",
+    Kind.DATABASE: "the number after the last / of [redis] url is a database that the server doesn't have",
 }
 
 
 _AUTHORITY: Final = "set [redis] tls_ca_file to the certificate of the authority that signed the server's"
 _CLIENT: Final = (
-    "the server asks who connects: set [redis] tls_cert_file to a certificate that it trusts, tls_key_file to its key"
+    "the server wants a client certificate: set [redis] tls_cert_file to one that it trusts, tls_key_file to its key"
 )
 _NAME: Final = (
-    "call the server in [redis] url, nodes or sentinel by a name in its certificate, or have one made for this name"
+    "name the server in [redis] url, nodes or sentinel as its certificate does, or get a certificate for this name"
 )
 _PAIR: Final = (
-    "one of [redis] tls_cert_file and tls_key_file doesn't hold what it should, in PEM form: a certificate, and its key"
+    "[redis] tls_cert_file must hold a certificate and tls_key_file its key, both in PEM form; one of them doesn't"
 )
 _TLS_HINTS: Final = (
     ("certificate has expired", "renew the server's certificate; if it was renewed, compare the clocks"),
-    ("not yet valid", "compare the clocks of both machines: the server's certificate begins later"),
+    ("not yet valid", "compare the clocks of both machines: the server's certificate isn't valid yet"),
     ("certificate is not valid for", _NAME),
     ("self-signed certificate", _AUTHORITY), ("self signed certificate", _AUTHORITY),
     ("unable to get local issuer", _AUTHORITY), ("unable to verify the first", _AUTHORITY),
-    ("alert", _CLIENT), ("EOF occurred", _CLIENT), ("as it was greeted", _CLIENT),
+    ("alert", _CLIENT), ("EOF occurred", _CLIENT), ("reset after the handshake", _CLIENT),
     ("no certificate or crl found", "[redis] tls_ca_file holds no certificate in PEM form"),
     ("key values mismatch", "[redis] tls_key_file is not the key of tls_cert_file"),
     ("PEM lib", _PAIR),
-    ("wrong version number", "what answers there speaks no TLS: name the server's TLS port, or use redis://"),
+    ("wrong version number", "this port doesn't speak TLS: name the server's TLS port, or use redis://"),
 )  # fmt: skip
 """By what OpenSSL says of it."""
 _MISTAKEN: Final = (
     (re.compile("Cluster mode is not enabled"),
-     "the server there is no cluster: name it by [redis] url (SCOUTCACHE_REDIS__URL) and not in nodes"),
+     "this server is not a cluster: name it in [redis] url (SCOUTCACHE_REDIS__URL), not in nodes"),
     (re.compile("Cluster cannot be connected.*(Authentication required|invalid username-password)", re.DOTALL),
      _HINTS[Kind.NOAUTH]),
     (re.compile("unknown command .sentinel", re.IGNORECASE),
-     "what answers there is no sentinel: a plain server is named by [redis] url (SCOUTCACHE_REDIS__URL)"),
+     "this server is not a sentinel: name a plain server in [redis] url (SCOUTCACHE_REDIS__URL)"),
     (re.compile("No master found .*auth:"),
-     "what answers there wants a password, which sentinels are not given: is it a server, that [redis] url names?"),
+     "it wants a password, which sentinels are not sent: is it a plain server, to be named in [redis] url?"),
     (re.compile("No master found for '[^']*'$"),
-     "the sentinels know no such service, or nobody who serves it: [redis] sentinel_service is its name"),
+     "the sentinels know no such service, or no server for it: check [redis] sentinel_service"),
 )  # fmt: skip
 """What is said by one who isn't what the configuration takes him for."""
-_NO_SERVER: Final = "what answers there isn't Redis: is it the port of another program, or one that wants TLS?"
+_NO_SERVER: Final = "this is not a Redis server: is it the port of another program, or one that needs TLS?"
 
 
 def fault_of(error: BaseException) -> Fault:
@@ -159,7 +159,7 @@ def as_greeted(error: Exception) -> Exception:
     """
     if "reset by peer" not in str(error).lower():
         return error
-    return ConnectionResetError(f"reset as it was greeted: is a client's certificate asked for? ({error})")
+    return ConnectionResetError(f"reset after the handshake: does the server want a client certificate? ({error})")
 
 
 def _kind(error: BaseException) -> Kind:
@@ -219,8 +219,8 @@ def _is_tls(error: BaseException) -> bool:
 
 
 _IN_SCRIPT: Final = {
-    "The user executing the script can't run this command or subcommand": "the user may not do all that a script of "
-    "the cache's does",
+    "The user executing the script can't run this command or subcommand": "the user lacks a right that a script "
+    "of the cache needs",
 }
 """What Redis up to 7.0 says of a script, which names no right; `doctor` does."""
 _OBJECT: Final = re.compile(r" ?: <redis\..*>(?= - )", re.DOTALL)
@@ -236,8 +236,8 @@ def _reason(kind: Kind, error: BaseException) -> str:
         text = noise.sub("", text)
     text = _IN_SCRIPT.get(text, text).removesuffix(".") or type(error).__name__
     plain = {Kind.TIMEOUT: "no answer in time", Kind.LOADING: "it is loading its data",
-             Kind.CLUSTER: "cluster: it is a node of a cluster, and others of it have these keys",
-             Kind.WRONGTYPE: "wrongtype: what lies under a name of the cache's is of another type"}  # fmt: skip
+             Kind.CLUSTER: "cluster: it is a node of a cluster, and other nodes have these keys",
+             Kind.WRONGTYPE: "wrongtype: a key with one of the cache's names has another type"}  # fmt: skip
     return plain.get(kind, f"{kind.value}: {text}" if kind is not Kind.OTHER else text)
 
 

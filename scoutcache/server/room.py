@@ -77,7 +77,7 @@ class Room:
         if not has_room and self._withdrawn(turn):
             reason = f"all {self._size} connections are in use"
             if self._size < self._most:
-                reason += ", and the server takes no more"
+                reason += ", and the server accepts no more"
             raise unavailable(Fault(Kind.POOL, reason, None, away=False))
 
     def _withdrawn(self, turn: threading.Lock) -> bool:

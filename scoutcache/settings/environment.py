@@ -49,7 +49,7 @@ def settings_from(variables: Mapping[str, str]) -> tuple[list[Setting], list[str
         try:
             settings.append((path, name, _value(text)))
         except ValueError:
-            problems.append(f"{name}: begins like JSON, but is none")
+            problems.append(f"{name}: begins like JSON, but is not valid")
     return settings, problems
 
 
@@ -84,4 +84,4 @@ def _value(text: str) -> Any:
 def _unknown(name: str, known: set[tuple[str, ...]]) -> str:
     # Without what all of them begin with, by which every name is like every other.
     meant = nearest(name.removeprefix(PREFIX), ["__".join(path).upper() for path in sorted(known)])
-    return f"{name}: no setting is called so" + (f"; did you mean {PREFIX}{meant}?" if meant else "")
+    return f"{name}: no such setting" + (f"; did you mean {PREFIX}{meant}?" if meant else "")

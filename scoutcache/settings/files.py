@@ -172,7 +172,7 @@ def check_owner(path: Path) -> None:
     for owner in (path.lstat().st_uid, path.stat().st_uid):
         if owner not in trusted:
             raise ConfigError(f"{path} belongs to another user (uid {owner}) and is not used",
-                              hint="take it away, or if you trust it, name it with --config")  # fmt: skip
+                              hint="remove it, or if you trust it, name it with --config")  # fmt: skip
 
 
 def _toml(text: str, path: Path) -> Any:
@@ -194,7 +194,7 @@ def _json(text: str, path: Path) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        hint = "names and text need double quotes; no comma after the last one"
+        hint = "names and text need double quotes; no comma after the last item"
         raise _broken(f"{path}:{error.lineno}:{error.colno}", "JSON", error.msg, hint) from None
 
 

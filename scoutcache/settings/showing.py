@@ -47,7 +47,7 @@ def sources(loaded: Loaded) -> str:
 def unused(loaded: Loaded) -> list[str]:
     """Sentences on configuration files that are passed over for another one in their folder."""
     return [
-        f"{path} is used, and not {' or '.join(other.name for other in others)} beside it"
+        f"{path} is used, not {' or '.join(other.name for other in others)} beside it"
         for path, others in loaded.unused.items()
     ]
 

@@ -135,7 +135,7 @@ class Attendant:
         core.hooks.emit(events.Trouble("warming", problem))
         if problem not in self._told:
             self._told.add(problem)
-            _log.warning("warming beside the calls: %s", problem)
+            _log.warning("background warming: %s", problem)
 
     def _going(self) -> bool:
         return not self._stop.is_set()

@@ -88,7 +88,7 @@ def warm_generated(cache: Cache, function: Callable[..., Any], *, pattern: str =
     """
     budget = options.get("budget")
     if budget is not None and options.get("resume"):
-        raise ConfigError("a generator makes again what was done, so with a budget it gets no further by resuming",
+        raise ConfigError("a generator starts from its beginning, so with a budget --resume gets no further",
                           hint="leave out --resume or --budget, or name keys for a function")  # fmt: skip
     matching = Matching(within(budget, generated(function)), Pattern.parse(pattern))
     result = fill(cache, unbatched(matching.items()), **options)

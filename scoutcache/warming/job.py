@@ -34,7 +34,7 @@ __all__ = ["Call", "Job", "Options", "Valued"]
 
 Call = str | Callable[..., Any]
 
-_REFUSED: Final = "no tier took it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
+_REFUSED: Final = "no tier stored it (invalidated meanwhile, a ttl of 0, or no tier can answer)"
 MOST_AT_ONCE: Final = 1024
 """Keys at once: each takes a thread, or two."""
 _EVERY: Final = 0.1
@@ -252,7 +252,8 @@ class Job:
                 if skipped:
                     setattr(result, skipped, getattr(result, skipped) + 1)
                 if skipped == "duplicates" and result.first_duplicate is None:
-                    result.first_duplicate = WarmError(item.line, item.key, "stands further up too: that line counts")
+                    earlier = "an earlier line has this key too; it counts"
+                    result.first_duplicate = WarmError(item.line, item.key, earlier)
             else:
                 result.warmed += 1
             result.part = self._part()

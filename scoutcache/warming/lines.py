@@ -160,7 +160,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the field {twice!r:.80} stands there twice: which one is meant?")
+        raise ValueError(f"the field {twice!r:.80} appears twice: which one is meant?")
     return found
 
 

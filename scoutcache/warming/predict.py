@@ -103,10 +103,10 @@ def _chance(
 def popular(
     history: History, now: float, horizon: float, most: int, *, life: Callable[[Name], Life] = lambda _: Life()
 ) -> list[Predicted]:
-    """What popularity alone would warm: the *most* keys asked for most often of late that the cache will not have."""
+    """What popularity alone would warm: the *most* keys requested most often lately that the cache will not have."""
     ranked = sorted(((one.weight_at(now), name) for name, one in history.keys.items()), reverse=True)
     wanted = ((weight, name) for weight, name in ranked if life(name).fresh_until < now + horizon)
     return [
-        Predicted(name.key, name.namespace, min(weight, 1.0), "popular", "asked for most often of late")
+        Predicted(name.key, name.namespace, min(weight, 1.0), "popular", "requested most often lately")
         for weight, name in islice(wanted, most)
     ]

@@ -96,7 +96,7 @@ def by_rhythm(one: KeyHistory, now: float, begin: float, end: float, otherwise: 
         chance += part
     trust = rhythm.trust * 0.5**missed
     probability = trust * _KEPT * min(chance, 1.0) + (1 - trust) * otherwise
-    return Chance(probability, "periodic", f"asked for every {_duration(period)}", at)
+    return Chance(probability, "periodic", f"requested every {_duration(period)}", at)
 
 
 def _rhythm(visits: Sequence[float]) -> Rhythm:
@@ -158,7 +158,7 @@ def _on_days(
     if hits < _FEWEST_DAYS - 1:
         return None
     weekday = f"{datetime.fromtimestamp(begin, UTC):%A}"
-    because = "asked for " + told.format(hits=hits, days=days, weekday=weekday)
+    because = "requested " + told.format(hits=hits, days=days, weekday=weekday)
     trust = _believed(hits, days, by_chance)
     return Chance(trust * _KEPT + (1 - trust) * by_chance, reason, because)
 
@@ -196,7 +196,7 @@ def by_popularity(rate: float, begin: float, end: float) -> Chance:
     often = rate * 3600
     shown = f"{often:,.0f}" if often >= 10 else f"{often:.2g}"
     told = "once" if shown == "1" else f"{shown} times"
-    return Chance(-math.expm1(-rate * (end - begin)), "popular", f"asked for {told} an hour lately")
+    return Chance(-math.expm1(-rate * (end - begin)), "popular", f"requested {told} an hour lately")
 
 
 def _normal(deviations: float) -> float:

@@ -21,7 +21,7 @@ class NothingTaken(TierUnavailable):
     """No tier takes what is to be stored, because one can't answer: to go on would be to compute for nothing."""
 
     def __init__(self, problem: TierUnavailable, warmed: int) -> None:
-        before = f"{counted(warmed, 'key')} had been warmed: --resume goes on from there" if warmed else None
+        before = f"{counted(warmed, 'key')} had been warmed: --resume continues from there" if warmed else None
         super().__init__(problem.tier, problem.reason, hint="; ".join(filter(None, [problem.hint, before])) or None)
 
 

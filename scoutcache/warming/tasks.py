@@ -146,7 +146,7 @@ def _run(cache: Cache, task: WarmingTask, **options: Any) -> TaskRun:
                 return _run_of(task, result, f"{source} gives {no_key}")
             items = items_of(cache, task, unread)
             result = fill(cache, iter(items), call=call, name=[*name, source], **options)
-            return _run_of(task, result, f"{no_key} is stored, or was asked for within {LATELY / 3600:g} h by the log")
+            return _run_of(task, result, f"{no_key} is stored, or was requested in the last {LATELY / 3600:g} h")
         lines = web_source(source, cache.config).lines() if task.file is None else task.file
         result = warm_from(cache, lines, pattern=task.pattern, name=name, **options)
         return _run_of(task, result, f"{source} holds {no_key}")
@@ -175,7 +175,7 @@ def _info(task: WarmingTask, now: datetime) -> TaskInfo:
 def _with_state(task: WarmingTask, kept: Mapping[str, Any], *, working: bool) -> WarmingTask:
     fields = {name: kept[name] for name in _KEPT if name in kept}
     if fields.get("status") == TaskStatus.RUNNING and not working:
-        fields.update(status=TaskStatus.FAILED, errors=("it was ended before it was done",))
+        fields.update(status=TaskStatus.FAILED, errors=("it ended before it was done",))
     try:
         return WarmingTask.model_validate({**task.model_dump(), **fields})
     except ValueError:

@@ -35,7 +35,7 @@ def write_textfile(path: Path, figures: Mapping[str, float], now: float, *, succ
         lines += _gauge(f"scoutcache_warm_{name}", meaning, figures[name])
     lines += _gauge("scoutcache_warm_last_run_timestamp_seconds", "When the last run ended.", now)
     if last is not None:
-        lines += _gauge(_SUCCESS, "When a run last ended with nothing failed.", last)
+        lines += _gauge(_SUCCESS, "When a run last ended without failures.", last)
     try:
         put(path, "\n".join([*lines, ""]).encode(), mode=0o644)
     except OSError as problem:

@@ -88,7 +88,7 @@ class WebSource:
             try:
                 return json.loads(content)
             except ValueError as problem:
-                raise WarmingError(f"{self._named}: what it sent as JSON isn't: {problem}") from problem
+                raise WarmingError(f"{self._named} sent invalid JSON: {problem}") from problem
         return content.decode("utf-8", "replace") if kind.startswith("text/") else content
 
     def path_of(self, key: str) -> str:
@@ -101,7 +101,7 @@ class WebSource:
 
     def _fetch(self, path: str) -> tuple[bytes, str]:
         end = self._clock() + self._timeout
-        late = f"{self._named}: no whole answer within {self._timeout:g} s"
+        late = f"{self._named}: no complete answer within {self._timeout:g} s"
         broken_off = threading.Event()
         try:
             with self._connected(end, broken_off) as sock:
@@ -138,7 +138,7 @@ class WebSource:
             raise OSError("the host has no address")
         for address in addresses:
             if not self._allows(address):
-                raise WarmingError(f"{self._named} leads to {address}, which is no public address: it is not asked")
+                raise WarmingError(f"{self._named} resolves to {address}, which is not a public address")
         return addresses
 
     def _reached(self, addresses: Sequence[str], end: float) -> socket.socket:
@@ -172,11 +172,11 @@ class WebSource:
     def _check(self, response: http.client.HTTPResponse) -> None:
         if 300 <= response.status < 400:
             raise WarmingError(f"{self._named} answered {response.status}, a redirect to "
-                               f"{response.getheader('Location', 'nowhere')!r:.200}: none is followed")  # fmt: skip
+                               f"{response.getheader('Location', 'nowhere')!r:.200}: it is not followed")  # fmt: skip
         if response.status != 200:
             raise WarmingError(f"{self._named} answered {response.status} {response.reason}"[:200])
         if (response.getheader("Content-Encoding") or "identity") != "identity":
-            raise WarmingError(f"{self._named} sent what is encoded, though it was asked not to")
+            raise WarmingError(f"{self._named} sent an encoded answer, which was not asked for")
 
     def _left(self, end: float) -> float:
         left = end - self._clock()
@@ -212,5 +212,5 @@ def _check_host(host: str, port: int | None, allow_hosts: Sequence[str]) -> None
     allowed = {one.strip().lower().rstrip(".") for one in allow_hosts}
     name = host.lower().rstrip(".")
     if name not in allowed and f"{name}:{port}" not in allowed:
-        raise ConfigError(f"{host} is not among the hosts that may be asked",
-                          hint=f'name it in the configuration: [warming] allow_hosts = ["{host}"]')  # fmt: skip
+        raise ConfigError(f"{host} is not an allowed host",
+                          hint=f'add it to the configuration: [warming] allow_hosts = ["{host}"]')  # fmt: skip

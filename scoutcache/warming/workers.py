@@ -158,7 +158,7 @@ async def _run_tasks(job: Job, items: Shared) -> None:
     async with asyncio.TaskGroup() as group:
         workers = [group.create_task(_work_async(job, items)) for _ in range(job.options.concurrency)]
     if any(worker.cancelled() for worker in workers):  # by none of us: then the group itself would have been
-        raise WarmingError("the function cancelled the task it was called in, so the filling was broken off")
+        raise WarmingError("the function cancelled the task it was called in, so the run ended early")
 
 
 async def _work_async(job: Job, items: Shared) -> None:

@@ -139,7 +139,7 @@ class Codec:
         self._keyring = Keyring(settings.signing_keys, settings.active_key)
         self._signed, self._covered = self._keyring.flag, slice(-self._keyring.size)
         if settings.allow_pickle and not self._keyring.flag:
-            raise ConfigError("allow_pickle needs signing_keys: whoever can write to the store could run code here")
+            raise ConfigError("allow_pickle needs signing_keys: anyone who can write to the store could run code here")
         self._serializers = Serializers(settings.serializer, pickle=settings.allow_pickle)
         self._decoders = self._serializers.decoders
         own = () if settings.dictionary is None else (settings.dictionary,)

@@ -50,6 +50,6 @@ class Unverified(UnknownType):
 
     reason = "unverified"
     remedy = (
-        "give this process the key by [security] signing_keys; what is unsigned while a key is configured is written"
-        " anew when it is next computed or set, or ends with scoutcache invalidate"
+        "give this process the key in [security] signing_keys; an unsigned entry is replaced when its key is next"
+        " computed or set, or removed by scoutcache invalidate"
     )

@@ -19,10 +19,10 @@ class _Reason(NamedTuple):
 
 
 _REASONS: Final[Mapping[str, _Reason]] = {
-    "unwritable": _Reason("could not be written", "see that the cache's directory can be written to and has room"),
+    "unwritable": _Reason("could not be written", "make sure that the cache's directory is writable and has space"),
     "rate": _Reason("came faster than [oplog] max_records_per_s", "raise [oplog] max_records_per_s"),
     # No setting changes how many may wait (`recorder.HITS_LIMIT`), which is so many in each process.
-    "overflow": _Reason("came faster than they could be taken down", "share the load among more processes"),
+    "overflow": _Reason("came faster than they could be recorded", "share the load among more processes"),
 }
 
 

@@ -46,7 +46,7 @@ def test_who_has_another_place_is_told_and_named(opened, start_redis, caplog, ot
     }[other]()
     assert len(late._core.strangers) == 1
     assert f"{server.url} and the prefix scoutcache:, and by this process" in caplog.text
-    assert "neither hears what the other changes" in caplog.text
+    assert "they don't hear each other's changes" in caplog.text
 
 
 def test_who_came_first_without_a_server_is_one(opened, start_redis, caplog):

@@ -392,7 +392,7 @@ class TestHostileBytes:
         one = machine(alone)
         one.miss()
         one.recorder.close({})
-        with pytest.raises(TierUnavailable, match="of another type"):
+        with pytest.raises(TierUnavailable, match="has another type"):
             read(alone)
 
     def test_what_is_too_large_is_not_published(self):

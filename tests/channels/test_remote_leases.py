@@ -582,7 +582,7 @@ class TestWithoutTheServer:
         monkeypatch.setattr(threading.Thread, "start", none)
         assert one.leases.try_take(A).held
         assert one.leases._held == {}
-        with pytest.raises(TierUnavailable, match="nobody can renew"):
+        with pytest.raises(TierUnavailable, match="leases can't be renewed"):
             one.leases._keeper.begin()
 
 

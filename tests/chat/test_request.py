@@ -338,7 +338,7 @@ HOSTILE = {
     "decimal": (Decimal(1), "of type Decimal"),
     "nan": ([{"weight": math.nan}], "is nan"),
     "infinity": (-math.inf, "is -inf"),
-    "key": ([{1: 2}], "has the key 1, which is no text"),
+    "key": ([{1: 2}], "has the key 1, which is not text"),
     "surrogate": ([{"content": "a\ud800b"}], r"lone surrogate U\+D800 at character 2"),
     "surrogate in a key": ([{"\udfff": 1}], r"lone surrogate"),
     "two forms": ([{"e\u0301": 1, "\u00e9": 2}], "twice"),

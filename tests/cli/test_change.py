@@ -163,7 +163,7 @@ class TestClear:
     def test_off_a_terminal_it_needs_yes(self, directory, cli):
         ran = cli("clear")
         assert (ran.code, ran.out) == (2, "")
-        assert ran.err.endswith("hint: pass --yes to go ahead\n")
+        assert ran.err.endswith("hint: pass --yes to confirm\n")
         assert len(left(cli)) == 4
 
     def test_the_namespace_goes_and_no_other(self, directory, cli):
@@ -350,7 +350,7 @@ class TestWarm:
             (("--from", "-", "--call", "json:nothing"), "nothing"),
             (("--from", "-", "--call", "json:__doc__"), "not a function"),
             (("--task", "nihgtly"), "nihgtly"),
-            (("--task", "nightly", "--from", "-"), "exclude each other"),
+            (("--task", "nightly", "--from", "-"), "can't be used together"),
             (("--from", "-", "--concurrency", "0"), "--concurrency"),
             (("--from", "-", "--concurrency", "1025"), "--concurrency: expected 1 to 1024"),
             (("--from", "-", "--lock-timeout", "long"), "long"),

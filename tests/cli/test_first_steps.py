@@ -16,7 +16,7 @@ class TestSetKeepsItsWord:
         monkeypatch.setenv("SCOUTCACHE_TIERS", '["memory"]')
         ran = cli("set", "k", "v")
         assert (ran.code, ran.out) == (1, "")
-        assert "this command's memory ends with it" in ran.err
+        assert "a command's memory ends with it" in ran.err
         assert "hint: " in ran.err
 
     def test_the_profile_for_tests_is_such_a_place(self, cli):
@@ -27,7 +27,7 @@ class TestSetKeepsItsWord:
         monkeypatch.setenv("SCOUTCACHE_DIRECTORY", str(workplace / "small"))
         ran = cli("set", "k", "-", "--value", "bytes", stdin=os.urandom(5_000_000))
         assert (ran.code, ran.out) == (1, "")
-        assert "no tier kept it; disk takes at most 1.0 MB" in ran.err
+        assert "no tier kept it; disk stores at most 1.0 MB" in ran.err
         assert cli("get", "k").code == 4
 
     def test_what_a_policy_keeps_in_memory_would_not_last(self, cli, workplace):
@@ -35,7 +35,7 @@ class TestSetKeepsItsWord:
         (workplace / "scoutcache.toml").write_text(rule)
         ran = cli("set", "m:1", "v")
         assert (ran.code, ran.out) == (1, "")
-        assert ran.err.startswith("error: not stored: m:1: the policy 'near' keeps it in memory, and this command's")
+        assert ran.err.startswith("error: not stored: m:1: the policy 'near' keeps it in memory, and a command's")
         assert cli("set", "k", "v").code == 0
 
     def test_a_value_that_expires_at_once_was_stored_all_the_same(self, cli, directory):
@@ -94,10 +94,10 @@ class TestHints:
     @pytest.mark.parametrize("command", ["get", "inspect"])
     def test_a_hint_keeps_the_options_that_say_which_cache(self, command, cli, directory):
         ran = cli(command, "no such", "--directory", str(directory), "--namespace", "tenant")
-        assert f"hint: scoutcache explain --directory {directory} --namespace tenant 'no such' tells why" in ran.err
+        assert f"hint: scoutcache explain --directory {directory} --namespace tenant 'no such' says why" in ran.err
 
     def test_a_hint_for_a_key_like_an_option_can_be_typed(self, cli, directory):
-        assert "hint: scoutcache explain -- -k tells why" in cli("get", "--", "-k").err
+        assert "hint: scoutcache explain -- -k says why" in cli("get", "--", "-k").err
 
 
 class TestSweeps:

@@ -55,7 +55,7 @@ def test_doctor_names_it_and_prune_removes_it(run):
 
     [check] = told()
     assert (check["status"], check["fix"]) == ("warn", "scoutcache prune removes them")
-    assert "2 entries that a policy keeps out of here, such as secret:" in check["detail"]
+    assert "2 entries that a policy now excludes from this tier, such as secret:" in check["detail"]
     for more in ("--dry-run", "--tier=disk"):
         pruned = body(run("prune", more, "--json"))
         assert (pruned["forbidden"], pruned["pruned"]) == (2, 2)

@@ -163,7 +163,7 @@ class TestGet:
     def test_an_unknown_key_ends_with_4(self, directory, cli):
         ran = cli("get", "nope")
         assert (ran.code, ran.out) == (4, "")
-        assert ran.err == "error: no such key: nope\nhint: scoutcache explain nope tells why\n"
+        assert ran.err == "error: no such key: nope\nhint: scoutcache explain nope says why\n"
 
     @pytest.mark.parametrize("key", ["", "a\x1b[2J"])
     def test_a_key_that_cannot_be_one_is_refused(self, key, directory, cli):
@@ -266,7 +266,7 @@ class TestInspect:
         cli("get", "x:1")
         (why,) = json.loads(cli("inspect", "x:1", "--json").out)["why"]
         assert (why["cause"], why["name"], why["stale"], why["by"]["reason"]) == ("key", named, True, "release")
-        assert why["told"].startswith(f"it was marked stale as {named} ")
+        assert why["told"].startswith(f"it was marked stale by {named} ")
         (missed,) = json.loads(cli("explain", "x:1", "--json").out)["outcomes"]
         assert (missed["reason"], missed["by"]["what"], missed["by"]["reason"]) == ("invalidated", named, "release")
 
@@ -410,7 +410,7 @@ class TestExplain:
         cli("invalidate", "llm:*", "--reason", "release 4.2")
         ran = cli("explain", "llm:a")
         assert (ran.code, ran.out) == (0, "")
-        told = r"the log knows of no miss of llm:a; it was taken away at \S+: invalidate llm:\* by .+: release 4.2\n"
+        told = r"the log holds no miss of llm:a; it was removed at \S+: invalidate llm:\* by .+: release 4.2\n"
         assert re.fullmatch(told, ran.err)
 
     def test_on_a_terminal_it_is_a_table_that_cannot_act(self, directory, terminal, cli):

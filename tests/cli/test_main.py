@@ -110,7 +110,7 @@ def test_an_option_that_is_like_none_is_taken_for_none(cli):
 def test_an_option_that_is_an_argument_says_how_to_give_it(cli, name, option, how):
     ran = cli(name, option, "x")
     assert ran.err.startswith(f"error: no such option for scoutcache {name}: {option}\n")
-    assert ran.err.endswith(f"hint: give it without a name: scoutcache {name} {how}\n")
+    assert ran.err.endswith(f"hint: it is an argument: scoutcache {name} {how}\n")
 
 
 def test_an_unknown_option_before_the_command_names_the_nearest(cli):
@@ -285,7 +285,7 @@ class TestInterrupted:
         producer.close()
         assert (process.returncode, out) == (code, "")
         named = "standard input" if source == "-" else source
-        assert err.startswith(f"warning: broken off: {named}: 1 warmed")
+        assert err.startswith(f"warning: interrupted: {named}: 1 warmed")
         assert err.count("\n") == 1
         assert child("warm", "--from", "-", stdin='{"key": "second", "value": 2}\n').code == 0
 
@@ -304,7 +304,7 @@ def test_a_store_that_cannot_be_reached_ends_with_10(cli):
 def test_a_key_that_begins_with_a_dash_is_told_how_to_name_it(cli, directory):
     ran = cli("get", "-dash")
     assert (ran.code, ran.out) == (2, "")
-    assert "hint: what begins with a dash but is no option comes after --: scoutcache get -- -" in ran.err
+    assert "hint: write -- before an argument that begins with a dash: scoutcache get -- -" in ran.err
     assert "see scoutcache doctor --help" in cli("doctor", "-dash").err
     assert "no such key: -dash" in cli("get", "--", "-dash").err
 

@@ -194,11 +194,11 @@ class TestOtherTypes:
         assert redis_server.cli("EXISTS", "scoutcache:else:e:1")
 
     def test_who_meets_one_names_it(self, mistyped, tiers):
-        said = f"wrongtype: what lies under {self.NAMES[0]} is no entry"
+        said = f"wrongtype: {self.NAMES[0]} is not an entry"
         ran = mistyped("set", "llm:a", "new")
         assert ran.code == (3 if "disk" in tiers else 10), "3: the disk took it"
         assert said in ran.err
-        assert "hint: another program wrote below [redis] key_prefix: scoutcache verify names the key" in ran.err
+        assert "hint: another program wrote under [redis] key_prefix: scoutcache verify names the key" in ran.err
         ran = mistyped("inspect", "llm:a", "--json")
         if "disk" in tiers:
             assert ran.code == 3
@@ -221,7 +221,7 @@ def test_a_set_that_one_tier_took_and_another_did_not_is_a_part(cli, redis_url, 
     monkeypatch.setattr(DiskTier, "write", full)
     ran = cli("set", "a", "new")
     assert (ran.code, ran.out) == (3, "")
-    assert ran.err == ("stored a in redis only\nwarning: the disk tier did not take it: the disk is full: /d\n"
+    assert ran.err == ("stored a in redis only\nwarning: the disk tier did not store it: the disk is full: /d\n"
                        "hint: free some space there\n")  # fmt: skip
     ran = cli("set", "a", "new", "--json")
     found = json.loads(ran.out)

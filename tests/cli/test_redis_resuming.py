@@ -42,7 +42,7 @@ def interrupted(*command, begun=lambda: True):
     process.send_signal(signal.SIGINT)
     with process:
         out, err = first + process.stdout.read(), process.stderr.read()
-    line = err.partition("this goes on: ")[2].strip()
+    line = err.partition("to continue: ")[2].strip()
     return process.returncode, out, shlex.split(line)[1:]
 
 
@@ -120,7 +120,7 @@ class TestWalk:
 
     @pytest.mark.parametrize("text", ["", "x", "W10", "\N{SNOWMAN}", "WyJhIl0"])
     def test_what_is_no_cursor_is_refused(self, text):
-        with pytest.raises(CacheError, match="is no cursor"):
+        with pytest.raises(CacheError, match="is not a cursor"):
             Place.read(text)
 
 

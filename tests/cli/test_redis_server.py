@@ -120,7 +120,7 @@ class TestDoctor:
         server.cli("ACL", "SETUSER", "scoutcache", taken)
         found = checks(section)["redis rights"]
         assert found.status == "fail"
-        assert found.detail.startswith(f"the user may not: {taken[1:]} (")
+        assert found.detail.startswith(f"the user lacks rights: {taken[1:]} (")
         assert found.fix is not None
         assert "doctor --acl" in found.fix
         server.cli("ACL", "SETUSER", "scoutcache", "resetkeys", "~other:*", "resetchannels")
@@ -160,7 +160,7 @@ class TestDoctor:
         assert (ran.code, failed, ran.err) == (1, ["redis rights"], "")
         ran = cli("keys", *environment)
         assert ran.code == 3
-        assert "doesn't do all that it is asked for (noperm: " in ran.err
+        assert "refuses some commands (noperm: " in ran.err
 
     def test_what_fails_on_a_server_silences_no_warning_of_another_thing(self, cli, redis_url, directory, monkeypatch):
         monkeypatch.setattr("scoutcache.cli.checks.server.OLDEST", (99, 0))
@@ -220,11 +220,11 @@ class TestDoctor:
         ("no authority", "self-signed certificate", "set [redis] tls_ca_file"),
         ("rogue authority", "self-signed certificate", "set [redis] tls_ca_file"),
         ("expired", "certificate has expired", "renew the server's certificate"),
-        ("wrong host", "not valid for 'localhost'", "have one made for this name"),
-        ("no certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
-        ("rogue certificate", "", "set [redis] tls_cert_file to a certificate that it trusts"),
+        ("wrong host", "not valid for 'localhost'", "get a certificate for this name"),
+        ("no certificate", "", "set [redis] tls_cert_file to one that it trusts"),
+        ("rogue certificate", "", "set [redis] tls_cert_file to one that it trusts"),
         ("no PEM", "no certificate or crl", "tls_ca_file holds no certificate"),
-        ("no key", "PEM lib", "a certificate, and its key"),
+        ("no key", "PEM lib", "both in PEM form; one of them doesn't"),
         ("another's key", "key values mismatch", "is not the key of tls_cert_file"),
     ])  # fmt: skip
     def test_tls_that_is_wrong_is_called_so_with_what_to_do(self, case, says, fix, redis_tls, tmp_path):
@@ -259,7 +259,7 @@ class TestDoctor:
 
     def test_who_speaks_tls_to_one_that_does_not_is_asked_whether_it_does(self, redis_tls, redis_url):
         found = checks({"url": redis_tls.url.replace("rediss", "redis"), "timeout": 5})["redis connection"]
-        assert "use rediss://" in (found.fix or "")
+        assert "Use rediss://" in (found.fix or "")
         found = checks({"url": redis_url.replace("redis:", "rediss:"), "tls_ca_file": redis_tls.ca_file})
         assert "does the server speak TLS" in (found["redis connection"].fix or "")
 

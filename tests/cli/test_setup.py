@@ -39,7 +39,7 @@ class TestConfig:
     def test_of_several_files_one_is_used_and_that_is_said_once(self, cli, workplace, caplog):
         (workplace / "scoutcache.toml").write_text('namespace = "mine"\n')
         (workplace / "scoutcache.yaml").write_text("namespace: other\n")
-        said = f"{workplace}/scoutcache.toml is used, and not scoutcache.yaml beside it"
+        said = f"{workplace}/scoutcache.toml is used, not scoutcache.yaml beside it"
         ran = cli("set", "k", "v", "--quiet")
         assert (ran.code, ran.err) == (0, f"warning: {said}\n")
         for _ in range(2):
@@ -217,9 +217,9 @@ class TestDoctor:
         monkeypatch.setattr("scoutcache.cli.checks.local.is_read_only", lambda place: place == directory)
         directory.chmod(0o755)
         lines = cli("doctor").out.splitlines()
-        told = f"{directory} is on a file system that is read-only"
+        told = f"{directory} is on a read-only file system"
         [place] = [number for number, line in enumerate(lines) if line.startswith("fail") and line.endswith(told)]
-        assert lines[place + 1] == "      fix: mount it to be written to, or name a --directory elsewhere"
+        assert lines[place + 1] == "      fix: remount it writable, or name a --directory elsewhere"
 
     @pytest.mark.parametrize("content", [b"", b"not a database" * 100])
     def test_a_store_that_was_set_aside_is_told_at_once(self, content, directory, cli):
@@ -239,8 +239,8 @@ class TestDoctor:
         checks = {check["name"]: check for check in json.loads(child("doctor", "--json", env=env).out)["checks"]}
         assert checks["directory"]["status"] == "warn"
         assert str(temporary) in checks["directory"]["detail"]
-        assert child("keys", env=env).err.count("no home folder") == 0
-        assert child("keys", "--verbose", env=env).err.count("no home folder") == 1
+        assert child("keys", env=env).err.count("no writable home folder") == 0
+        assert child("keys", "--verbose", env=env).err.count("no writable home folder") == 1
 
     def test_a_directory_that_is_a_file_is_a_failed_check(self, cli, workplace):
         (workplace / "file").write_text("")
@@ -276,10 +276,10 @@ class TestTrust:
     def test_a_task_is_named_with_the_remedy_whatever_the_command(self, cli, workplace):
         place = workplace / "scoutcache.toml"
         place.write_text('[[tasks]]\ntask_id = "morning"\npattern = "page:*"\nsource = "pages:load"\n')
-        told = f"error: {place} was found, not named, and runs code: tasks: pages:load ({place})\n"
+        told = f"error: {place} was found by searching and would run code: tasks: pages:load ({place})\n"
         for command in (("get", "page:a"), ("keys", "-q"), ("set", "page:a", "1"), ("invalidate", "page:*", "--quiet")):
             ran = cli(*command)
-            assert (ran.code, ran.err) == (2, f"{told}hint: if you trust it: --config {place}\n")
+            assert (ran.code, ran.err) == (2, f"{told}hint: if you trust it, name it: --config {place}\n")
 
     def test_what_is_to_be_trusted_is_said_with_the_question(self, workplace, terminal):
         (workplace / "scoutcache.toml").write_text(self.CONFIG)
@@ -295,7 +295,7 @@ class TestTrust:
         assert "trust" in terminal("stats", keys="y\n").out
         assert "runs code" not in cli("stats").err
         (workplace / "scoutcache.toml").write_text(self.CONFIG + "# changed\n")
-        assert "runs code" in cli("stats").err
+        assert "would run code" in cli("stats").err
 
     def test_it_is_asked_for_before_what_the_command_would_do(self, workplace, terminal):
         (workplace / "scoutcache.toml").write_text(self.CONFIG)

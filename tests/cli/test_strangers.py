@@ -34,7 +34,7 @@ def directory(workplace, start_redis):
 def test_what_is_changed_is_a_part(cli, directory, command):
     result = cli("--directory", str(directory), *command)
     assert result.code == 3
-    assert "neither hears what the other changes" in result.err
+    assert "they don't hear each other's changes" in result.err
 
 
 def test_who_does_not_hear_is_behind(cli, directory):
@@ -48,7 +48,7 @@ def test_who_does_not_hear_is_behind(cli, directory):
 def test_who_only_looks_is_told_too(cli, directory):
     result = cli("--directory", str(directory), "keys")
     assert result.code == 0
-    assert "neither hears what the other changes" in result.err
+    assert "they don't hear each other's changes" in result.err
 
 
 def test_doctor_names_the_process_and_what_to_do(cli, directory):

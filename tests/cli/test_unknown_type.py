@@ -47,9 +47,9 @@ def run(cli, application):
 def test_get_says_that_it_is_there_and_counts_nothing(run):
     got = run("get", "p:1")
     assert (got.code, got.out) == (1, "")
-    assert "p:1 is there, but can't be read here: an_application.Point isn't known in this process" in got.err
+    assert "p:1 is stored, but can't be read here: an_application.Point isn't known in this process" in got.err
     assert "hint: read it in Python" in got.err
-    assert "computed anew" not in got.err
+    assert "each call computes it" not in got.err
     figures = json.loads(run("stats", "--json").out)
     assert (figures["requests"], figures["misses"], figures["errors"]) == (0, 0, 0)
 

@@ -41,7 +41,7 @@ def test_it_is_a_miss_of_its_own_and_stays_for_who_has_the_key(opened, way, capl
         assert {miss.reason for miss in missed} == {"unverified"}
         assert writer.get_many(["a", "b", "c"]) == {"a": 1, "b": "x" * 3_000_000, "c": 3}
     assert problem in caplog.text
-    assert "stays for who can read it" in caplog.text
+    assert "stays for processes that can read it" in caplog.text
 
 
 def test_what_is_computed_instead_replaces_it(opened, way):
@@ -80,8 +80,8 @@ def run(cli, workplace, monkeypatch):
 def test_commands_say_that_it_is_there_and_what_to_do(run):
     got = run("get", "a", keys={})
     assert (got.code, got.out) == (1, "")
-    assert "a is there, but can't be read here: it is signed, and no signing key is configured" in got.err
-    assert "hint: give this process the key by [security] signing_keys" in got.err
+    assert "a is stored, but can't be read here: it is signed, and no signing key is configured" in got.err
+    assert "hint: give this process the key in [security] signing_keys" in got.err
     inspected = run("inspect", "a", "--json", keys={})
     shown = json.loads(inspected.out)
     assert (shown["tags"], shown["valid"]) == (["t"], True)

@@ -116,7 +116,7 @@ def test_tiers_are_those_named_or_those_possible(settings, tiers):
 @pytest.mark.parametrize(
     ("tiers", "said"),
     [
-        (["disk", "memory"], "memory comes first"),
+        (["disk", "memory"], "memory must come first"),
         (["memory", "memory"], "twice"),
         (["memroy"], "did you mean 'memory'"),
         ([], "at least one"),
@@ -204,8 +204,8 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "exclude each other"),
-        ({"redis": {"password": "p", "password_file": "f"}}, "exclude each other"),
+        ({"redis": {"url": "redis://h", "nodes": ["h:1"]}}, "can't be used together"),
+        ({"redis": {"password": "p", "password_file": "f"}}, "can't be used together"),
         ({"redis": {"nodes": ["u:p@h:1"]}}, "host:port"),
         ({"redis": {"nodes": ["h"]}}, "redis.nodes[0]: expected 'host:port' with a port from 1 to 65535"),
         ({"redis": {"sentinel": ["h:0"]}}, "redis.sentinel[0]: expected 'host:port'"),
@@ -216,7 +216,7 @@ def test_what_only_misses_a_wrong_setting_is_no_problem_of_its_own():
         ({"security": {"encryption": "aes-256-gcm"}}, "needs a key"),
         ({"security": {"signing_keys": {"a": "x" * 16, "b": "y" * 16}}}, "active_key must name"),
         ({"compression": {"dictionary": "auto"}}, "zstd"),
-        ({"policies": [{"policy_id": "a"}, {"policy_id": "a"}]}, "called 'a'"),
+        ({"policies": [{"policy_id": "a"}, {"policy_id": "a"}]}, "'a' is named twice"),
         ({"namespace": ""}, "can't be empty"),
         ({"llm": {"text_tiers": [5, 3]}}, "rising"),
         ({"memory": {"max_entries": 0}}, "at least 1"),

@@ -86,5 +86,5 @@ def test_authentication_is_a_password_or_a_certificate(redis, protected):
 
 def test_encryption_is_refused_unless_memory_is_all_there_is():
     check_protection(config({"encrypt_at_rest": True}, tiers=["memory"]))
-    with pytest.raises(PolicyError, match="in plain in redis and disk"):
+    with pytest.raises(PolicyError, match="stored unencrypted in redis and disk"):
         check_protection(config({"encrypt_at_rest": True}, redis={"url": "redis://server"}))

@@ -167,7 +167,7 @@ def test_who_has_waited_long_enough_is_told_whose_computation_it_was(world, wait
     next(leader)
     join = next(follower)
     world.now += waited
-    with pytest.raises(FactoryTimeout, match="another's computation of 'k' takes longer than the caller waits"):
+    with pytest.raises(FactoryTimeout, match="another caller's computation of 'k' takes longer than this one waits"):
         world.finish(follower, join)
     assert world.drive(leader).value == 1
 

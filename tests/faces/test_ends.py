@@ -510,7 +510,7 @@ def test_who_waits_longer_for_another_process_is_not_given_the_end_of_who_waits_
         short = pool.submit(ask, 0.3, hard_timeout=hard)
         until(lambda: len(core.world.flights), "the first one waits")
         long = pool.submit(ask, PATIENCE, hard_timeout=PATIENCE)
-        with pytest.raises(FactoryTimeout, match="another's"):
+        with pytest.raises(FactoryTimeout, match="another caller's"):
             short.result(PATIENCE)
         with suppress(TimeoutError):
             assert long.exception(0.05) is None

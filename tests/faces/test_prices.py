@@ -90,7 +90,7 @@ def test_a_stated_cost_comes_before_a_models_price(open_cache, tiers):
     assert cache.get("llm:k") == VALUE
     figures, row = savings(cache)
     assert figures == [2.0] * 4
-    assert (row["based_on"], row["estimated"]) == ("costs said with the entries", False)
+    assert (row["based_on"], row["estimated"]) == ("costs given with the entries", False)
 
 
 def test_the_default_is_for_what_has_neither(open_cache, tiers):

@@ -260,7 +260,7 @@ def test_a_disk_that_is_full_at_the_first_use_is_named(small_disk, codec, warned
     tier = DiskTier(small_disk / "cache", codec, max_bytes=64 << 20, timeout=0.3, warn=warned.append)
     with pytest.raises(TierUnavailable, match=f"the disk is full: {small_disk / 'cache'}") as caught:
         tier.read(Ref("default", "k"), 2.0)
-    assert "name another directory" in caught.value.hint
+    assert "use another directory" in caught.value.hint
     assert str(small_disk / "cache") in warned[0]
     tier.close()
 

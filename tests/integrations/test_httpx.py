@@ -377,7 +377,7 @@ def test_who_waits_for_anothers_call_waits_as_long_as_its_own_client_reads(conne
     first, other = both(sent, slow, "http://models" + CHAT, body, ends=True, timeout=patience)
     assert (first.status_code, slow.asked) == (200, 1)
     assert isinstance(other, http.ReadTimeout)
-    assert "takes longer than the caller waits" in str(other)
+    assert "takes longer than this one waits" in str(other)
     assert other.request.url.host == "models"
     assert sent.post("http://models" + CHAT, body, timeout=patience).headers["x-scoutcache"] == "hit"
 
@@ -548,7 +548,7 @@ def test_each_transport_wants_its_own_kind_of_cache(tmp_path):
     with Cache(directory=tmp_path) as cache:
         with pytest.raises(CacheError, match="not in a Cache"):
             AsyncCachingTransport(cache)
-        with pytest.raises(CacheError, match="keep names"):
+        with pytest.raises(CacheError, match="keep takes kinds"):
             CachingTransport(cache, keep="all")
         for name in ("tags", "paths"):
             with pytest.raises(InvalidKey, match=f"{name} is a list of them, not '/v1' alone"):

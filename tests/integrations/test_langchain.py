@@ -132,7 +132,7 @@ def test_the_wrong_kind_of_cache_is_refused(awaited):
 
 @pytest.mark.parametrize(
     ("wrong", "told"),
-    [({"tags": "daily"}, "tags is a list"), ({"ttl": "soon"}, "no time to live"), ({"keep": "all"}, "keep names")],
+    [({"tags": "daily"}, "tags is a list"), ({"ttl": "soon"}, "no time to live"), ({"keep": "all"}, "keep takes")],
 )
 def test_what_can_not_be_meant_is_refused_where_it_is_given(tmp_path, wrong, told):
     with Cache(directory=tmp_path) as cache, pytest.raises(CacheError, match=told):

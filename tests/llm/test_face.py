@@ -305,7 +305,7 @@ WRONG = {
     "condition": (lambda llm: llm.get_or_call(ASK, Model(), condition=5), CacheError, "condition is a function"),
     "operations": (lambda llm: llm.get(text="x", operation=3), InvalidKey, "operation is a name, not int"),
     "source": (lambda llm: llm.set(ASK, "x", source="a\x00"), InvalidKey, "control codes"),
-    "keep": (lambda llm: llm.set(ASK, "x", keep="all"), CacheError, "keep names"),
+    "keep": (lambda llm: llm.set(ASK, "x", keep="all"), CacheError, "keep takes kinds"),
     "tokens": (lambda llm: llm.set(ASK, "x", input_tokens=-1), CacheError, "input_tokens is a whole number"),
     "cost": (lambda llm: llm.set(ASK, "x", cost=-1), CacheError, "cost is"),
     "provider": (lambda llm: llm.set(ASK, "x", provider=3), CacheError, "provider is text"),

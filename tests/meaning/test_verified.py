@@ -65,7 +65,7 @@ def test_an_answer_seen_wrong_for_a_query_as_near_never_serves():
 def test_an_answer_that_nobody_confirmed_serves_nobody_else():
     model = learn(labels(2000, lambda *_: True), 0.05)
     for words in (0.1, 0.9, 1.0):
-        assert "never seen right" in may_serve(Figures(1.0, words, 0.0, 0.0, 0.0), model)
+        assert "never right for another query" in may_serve(Figures(1.0, words, 0.0, 0.0, 0.0), model)
         assert may_serve(Figures(1.0, words, 0.0, 1.0, 0.0), model) is None
 
 

@@ -114,7 +114,7 @@ def test_presets_on_traps(encoding):
 
 def test_a_model_that_is_not_there_is_one_error_with_three_ways_out(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CacheError, match="can't be had") as raised:
+    with pytest.raises(CacheError, match="can't be loaded") as raised:
         load_torch(str(tmp_path / "no-model"))
     assert all(way in raised.value.hint for way in ("folder", "prepare", "module:function"))
 
@@ -160,7 +160,7 @@ def test_without_a_network_a_model_that_is_not_here_costs_one_knock(hub, monkeyp
 
     library = _Library(())
     monkeypatch.setattr(sentence_transformers, "SentenceTransformer", library)
-    with pytest.raises(CacheError, match=r"all-MiniLM-L6-v2 can't be had: it is not .*; https://.*no such host"):
+    with pytest.raises(CacheError, match=r"all-MiniLM-L6-v2 can't be loaded: it is not .*; https://.*no such host"):
         load_torch("all-MiniLM-L6-v2")
     assert (library.asked, hub.knocked) == ([], 1)
 

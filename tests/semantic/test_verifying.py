@@ -101,7 +101,7 @@ def test_an_answer_that_nobody_confirmed_is_not_served_though_it_shares_its_word
     for turn in range(50):
         assert cache.semantic.get(f"{victim} now{turn}", model="m") is None
     candidate = cache.semantic.explain(f"{victim} now0", model="m")["candidates"][0]
-    assert "never seen right" in candidate["reason"]
+    assert "never right for another query" in candidate["reason"]
     assert cache.semantic.get(victim, model="m").response == "send money"
 
 
@@ -115,7 +115,7 @@ def test_praise_for_ones_own_answer_confirms_it_for_nobody_else(cache):
         assert cache.semantic.get(f"{victim} it{turn % 2 * ' the'}{turn // 2 * ' of'}", model="m") is None
     near = cache.semantic.explain(victim + " it", model="m")["candidates"][0]
     assert near["similarity"] > 0.98
-    assert "never seen right" in near["reason"]
+    assert "never right for another query" in near["reason"]
 
 
 def test_what_was_reported_wrong_once_is_not_served_to_queries_as_near(cache):

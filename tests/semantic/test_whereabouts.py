@@ -70,7 +70,7 @@ def test_what_cant_be_had_is_said_before_anything_heavy_is_loaded(place, monkeyp
             "print({'torch', 'sentence_transformers', 'transformers', 'numpy'} & set(sys.modules))")  # fmt: skip
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     said, loaded = ran.stdout.splitlines()
-    assert said.startswith(f"the model {model} can't be had: ")
+    assert said.startswith(f"the model {model} can't be loaded: ")
     assert loaded == "set()"
 
 

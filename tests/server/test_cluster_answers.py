@@ -20,4 +20,4 @@ def test_an_answer_that_sends_elsewhere_says_nothing_of_the_node():
     breakers.answered(Node, commands, [*elsewhere, b"value"])
     assert said == []
     breakers.answered(Node, commands, [*elsewhere, OutOfMemoryError("full")])
-    assert [line.split(" (")[0] for line in said] == ["a node takes no writes"]
+    assert [line.split(" (")[0] for line in said] == ["a node refuses writes"]

@@ -146,7 +146,7 @@ def test_what_a_real_server_says_is_understood(start_redis_with_acl, start_redis
 def test_what_speaks_another_protocol_is_no_server_that_is_down():
     fault = fault_of(told.InvalidResponse('Protocol error, got "H" as reply type byte'))
     assert fault.kind is Kind.UNREACHABLE
-    assert "isn't Redis" in (fault.hint or "")
+    assert "is not a Redis server" in (fault.hint or "")
 
 
 def test_a_server_that_takes_no_more_connections_runs_and_is_where_it_was_said(start_redis):
@@ -163,8 +163,8 @@ def test_a_server_that_takes_no_more_connections_runs_and_is_where_it_was_said(s
 
 
 @pytest.mark.parametrize(("given", "server", "remedy"), [
-    ("nodes", (), "by [redis] url"), ("nodes", ("--requirepass", "x"), "password"),
-    ("sentinel", (), "no sentinel: a plain server is named by [redis] url"),
+    ("nodes", (), "in [redis] url"), ("nodes", ("--requirepass", "x"), "password"),
+    ("sentinel", (), "not a sentinel: name a plain server in [redis] url"),
     ("sentinel", ("--requirepass", "x"), "wants a password"),
 ])  # fmt: skip
 def test_a_plain_server_in_the_place_of_another_is_told_by_what_it_is(given, server, remedy, start_redis, cache_of):

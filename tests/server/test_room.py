@@ -32,7 +32,7 @@ def test_there_is_room_for_so_many_and_then_a_wait(room):
 def test_a_server_that_takes_no_more_leaves_room_for_those_there_are(room):
     entered(room, 3)
     assert room.narrow(idle=0)
-    with pytest.raises(TierUnavailable, match="all 2 connections are in use, and the server takes no more"):
+    with pytest.raises(TierUnavailable, match="all 2 connections are in use, and the server accepts no more"):
         room.enter()
     room.leave()
     room.enter()

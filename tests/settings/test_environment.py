@@ -40,11 +40,12 @@ def test_empty_and_foreign_variables_are_nothing_to_us():
     ],
 )
 def test_an_unknown_variable_is_told_with_the_nearest(name, meant):
-    assert settings_from({name: "1"}) == ([], [f"{name}: no setting is called so; did you mean {meant}?"])
+    assert settings_from({name: "1"}) == ([], [f"{name}: no such setting; did you mean {meant}?"])
 
 
 def test_broken_json_is_told_without_its_text():
-    assert settings_from({"SCOUTCACHE_TIERS": "[secret"}) == ([], ["SCOUTCACHE_TIERS: begins like JSON, but is none"])
+    told = "SCOUTCACHE_TIERS: begins like JSON, but is not valid"
+    assert settings_from({"SCOUTCACHE_TIERS": "[secret"}) == ([], [told])
 
 
 def test_values_become_what_the_setting_is(load):
@@ -117,4 +118,4 @@ def test_a_deployments_name_may_stand_in_a_variable(load):
 
 
 def test_a_variable_that_is_like_no_setting_is_not_said_to_be_like_one(problems):
-    assert problems(env={"SCOUTCACHE_FOO": "1"}) == ("environment SCOUTCACHE_FOO: no setting is called so",)
+    assert problems(env={"SCOUTCACHE_FOO": "1"}) == ("environment SCOUTCACHE_FOO: no such setting",)

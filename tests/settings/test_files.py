@@ -167,8 +167,8 @@ def test_of_several_files_in_a_folder_the_first_is_used_and_the_others_are_told(
     (project.parent / "scoutcache.toml").write_text("")
     others = "scoutcache.json or scoutcache.yaml or pyproject.toml"
     assert unused(load()) == [
-        f"{user_dir / 'config.toml'} is used, and not scoutcache.toml beside it",
-        f"{project / 'scoutcache.toml'} is used, and not {others} beside it",
+        f"{user_dir / 'config.toml'} is used, not scoutcache.toml beside it",
+        f"{project / 'scoutcache.toml'} is used, not {others} beside it",
     ]
 
 

@@ -135,7 +135,7 @@ def test_mistakes_of_all_sources_are_told_at_once_with_their_places(problems, pr
         f"{project}/scoutcache.toml: disk.max_bytes: 'big' is no size",
         f"{project}/scoutcache.toml: rules[0].schedul: unknown setting; did you mean 'schedule'?",
         f"{project}/.env SCOUTCACHE_OPLOG__SAMPLE_RATE: oplog.sample_rate: expected at most 1",
-        "environment SCOUTCACHE_REDIS_URL: no setting is called so; did you mean SCOUTCACHE_REDIS__URL?",
+        "environment SCOUTCACHE_REDIS_URL: no such setting; did you mean SCOUTCACHE_REDIS__URL?",
         "environment SCOUTCACHE_REDIS__TIMEOUT: redis.timeout: 'soon' is no duration",
         "profile: there is no profile 'testin'; there are: development, llm, ",
         "option: default_ttl: -1 is no time to live",
@@ -207,9 +207,9 @@ class TestExclusive:
 
     def test_both_in_one_source_are_refused(self, load, problems, project):
         variables = {"SCOUTCACHE_REDIS__PASSWORD": "p", "SCOUTCACHE_REDIS__PASSWORD_FILE": "f"}
-        assert "exclude each other" in "".join(problems(env=variables))
+        assert "can't be used together" in "".join(problems(env=variables))
         (project / "scoutcache.toml").write_text('[redis]\nurl = "redis://h"\nnodes = ["h:1"]\n')
-        assert "exclude each other" in "".join(problems())
+        assert "can't be used together" in "".join(problems())
 
     def test_a_password_in_a_url_goes_before_a_weaker_sources(self, load):
         weaker = {"SCOUTCACHE_REDIS__PASSWORD": "weak", "SCOUTCACHE_REDIS__URL": "redis://h"}

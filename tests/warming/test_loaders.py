@@ -35,7 +35,7 @@ def test_the_first_task_that_matches_knows_how_and_files_never_do():
 def test_what_is_named_must_be_there_and_allowed():
     with pytest.raises(WarmingError, match="no module"):
         loader_of(WarmingTask(name="t", source="no_such_module_here:f"), CacheConfig())
-    with pytest.raises(ConfigError, match="not among the hosts"):
+    with pytest.raises(ConfigError, match="is not an allowed host"):
         loader_of(WarmingTask(name="t", source="https://example.com/{key}"), CacheConfig())
 
 

@@ -41,7 +41,7 @@ def test_a_key_that_comes_every_two_hours_is_foreseen_when_its_time_is_near_and_
     found = foreseen(made, 22 * HOUR - 5 * MINUTE)["job"]
     assert found.reason == "periodic"
     assert found.probability > 0.7
-    assert found.because == "asked for every 2 h"
+    assert found.because == "requested every 2 h"
     assert abs(found.expected_at - (MONDAY + 22 * HOUR)) < 3 * MINUTE
 
 
@@ -51,7 +51,7 @@ def test_what_was_asked_for_once_or_for_seconds_only_has_no_rate_yet():
     found = foreseen(made, 4.0, horizon=HOUR)
     assert list(found) == ["twice"]
     assert 0.8 < found["twice"].probability < 0.9
-    assert found["twice"].because == "asked for 2.1 times an hour lately"
+    assert found["twice"].because == "requested 2.1 times an hour lately"
 
 
 def test_a_key_that_has_died_is_left_alone():
@@ -64,12 +64,12 @@ def test_a_key_that_has_died_is_left_alone():
 
 def test_one_visit_missed_is_no_other_rhythm():
     made = history(*(one for n, one in enumerate(every("job", 2 * HOUR, 40 * HOUR)) if n != 7))
-    assert foreseen(made, 42 * HOUR - MINUTE)["job"].because == "asked for every 2 h"
+    assert foreseen(made, 42 * HOUR - MINUTE)["job"].because == "requested every 2 h"
 
 
 def test_a_burst_is_one_visit():
     made = history(*((at + n, "job") for at, _ in every("", 2 * HOUR, 20 * HOUR) for n in range(5)))
-    assert foreseen(made, 22 * HOUR - MINUTE)["job"].because == "asked for every 2 h"
+    assert foreseen(made, 22 * HOUR - MINUTE)["job"].because == "requested every 2 h"
 
 
 def test_what_a_clock_starts_is_foreseen_by_the_clock_and_not_by_when_it_came_last():
@@ -93,7 +93,7 @@ def test_times_of_the_day_that_are_irregular_otherwise_are_found_by_the_clock():
     visits = [(day * DAY + hour * HOUR, "a") for day in range(9) for hour in ((9, 17) if day % 3 else (9, 11, 13))]
     made = history(*visits, (0.0, "first"))
     found = foreseen(made, 9 * DAY + 9 * HOUR - 5 * MINUTE)["a"]
-    assert (found.reason, found.because) == ("daily", "asked for about this time on 9 of 9 days")
+    assert (found.reason, found.because) == ("daily", "requested about this time on 9 of 9 days")
 
 
 def test_a_weekday_is_told_from_the_others():
@@ -101,7 +101,7 @@ def test_a_weekday_is_told_from_the_others():
     more = [(7 * week * DAY + hour * HOUR, "weekly") for week in range(4) for hour in (30, 61, 63)]
     made = history(*visits, *more)
     found = foreseen(made, 28 * DAY + 8 * HOUR - 5 * MINUTE)["weekly"]
-    assert found.because == "asked for about this time on 4 of 4 Mondays"
+    assert found.because == "requested about this time on 4 of 4 Mondays"
     assert "weekly" not in foreseen(made, 29 * DAY + 8 * HOUR - 5 * MINUTE)
 
 

@@ -85,7 +85,7 @@ def _tasks(loaded: Loaded) -> Iterator[_Problem]:
     for task in loaded.config.tasks:
         if task.file is not None and not task.file.exists():
             told = f"{loaded.origins['tasks']}: tasks: {task.task_id}: source: there is no file {task.file}"
-            yield told, "a relative path is below the folder of the file that names it"
+            yield told, "a relative path starts at the folder of the file that names it"
 
 
 def _placed(loaded: Loaded, error: ConfigError) -> _Problem:

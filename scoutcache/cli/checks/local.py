@@ -103,7 +103,7 @@ def _configuration(session: Session) -> Check:
 
     running = needs_trust(session.loaded)
     if running:
-        return Check("configuration", "warn", f"it runs code: {'; '.join(running)}", "see that you trust these files")
+        return Check("configuration", "warn", f"it runs code: {'; '.join(running)}", "check that you trust these files")
     return Check("configuration", "ok", sources(session.loaded))
 
 
@@ -119,7 +119,7 @@ def _directory(place: Path) -> Check:
     if not place.exists():
         above = next(folder for folder in place.absolute().parents if folder.exists())
         if _takes_folders(above):
-            return Check("directory", "ok", f"{place} will be made at the first write")
+            return Check("directory", "ok", f"{place} will be created at the first write")
         return Check("directory", "fail", f"{place} can't be made: {above} is not writable", "name another --directory")
     return _directory_there(place, place.stat())
 
@@ -135,11 +135,11 @@ def _takes_folders(place: Path) -> bool:
 
 def _directory_there(place: Path, status: os.stat_result) -> Check:
     mode, me = stat.S_IMODE(status.st_mode), os.geteuid()
-    elsewhere = "mount it to be written to, or name a --directory elsewhere"
+    elsewhere = "remount it writable, or name a --directory elsewhere"
     rules: tuple[tuple[bool, Literal["warn", "fail"], str, str], ...] = (
         (not stat.S_ISDIR(status.st_mode), "fail", "is not a directory", "name another --directory"),
         (status.st_uid != me, "fail", f"belongs to user {status.st_uid}, not to {me}", as_owner(status.st_uid)),
-        (is_read_only(place), "fail", "is on a file system that is read-only", elsewhere),
+        (is_read_only(place), "fail", "is on a read-only file system", elsewhere),
         (not os.access(place, os.W_OK | os.X_OK), "fail", "is not writable", f"chmod u+wx {place}"),
         (bool(mode & 0o077), "warn", f"is open to others (mode {mode:04o})", f"chmod 700 {place}"),
     )
@@ -154,7 +154,7 @@ def _parts(place: Path) -> Iterator[Check]:
     for part in (place / name for name in PARTS):
         name = f"directory {part.name}"
         if part.exists() and not part.is_dir():
-            yield Check(name, "fail", f"{part} is not a directory, so nothing is kept there", f"remove {part}")
+            yield Check(name, "fail", f"{part} is not a directory, so nothing is stored there", f"remove {part}")
         elif part.is_dir() and not os.access(part, os.W_OK | os.X_OK):
             yield Check(name, "fail", f"{part} is not writable", f"chmod u+wx {part}")
 
@@ -184,7 +184,7 @@ def _uncounted(place: Path) -> Iterator[Check]:
 
     unread = [*read_counts(place, since=None, now=time.time()).unread, *set_aside(place / PROCS)]
     if unread:
-        detail = f"{counted(len(unread), 'file')} of counters can't be read, so what was counted there is missing"
+        detail = f"{counted(len(unread), 'file')} of counters can't be read; what was counted there is missing"
         yield Check("counters", "warn", f"{detail}; the last is {unread[-1].relative_to(place)}",
                     "delete them once you have looked at them; check the disk if they come again")  # fmt: skip
 
@@ -221,13 +221,13 @@ def _store(session: Session, *, away: bool, lacking: bool) -> Iterator[Check]:
                 if not (away and tier.name == "redis"):
                     yield from _tier(cache._core, tier, lacking=lacking)
             if cache._core.strangers:
-                detail = f"{', '.join(cache._core.strangers)}: with another server or prefix than this command, or none"
-                fix = "name the application's --redis-url or --config: what one changes the other doesn't hear"
+                detail = f"{', '.join(cache._core.strangers)}: another server or prefix than this command uses, or none"
+                fix = "use the application's --redis-url or --config: they don't hear each other's changes"
                 yield Check("processes", "fail", detail, fix)
             if cache._core.owing():
-                detail = "what was changed while the server was away is yet to be made good there"
+                detail = "changes made while the server was away have not been sent to it yet"
                 yield Check("redis debts", "warn", detail,
-                            "once it takes writes, run anything that may write, scoutcache prune for one")  # fmt: skip
+                            "when it accepts writes again, run a command that may write, such as scoutcache prune")
     except CacheError as error:
         yield Check("store", "fail", str(error), error.hint)
 
@@ -253,7 +253,8 @@ def _alerts(session: Session) -> Iterator[Check]:
     hour = collect_stats(session.place, now=time.time(), period_s=HOUR)
     found = alerts(figures_of(hour, hour, away={}, least=LEAST), session.config.alerts)
     for alert in found:
-        fix = f"the other checks say what is wrong now, {_shows(alert)} what was" if alert.for_doctor else alert.remedy
+        now = f"the other checks show what is wrong now, {_shows(alert)} what was before"
+        fix = now if alert.for_doctor else alert.remedy
         yield Check("alerts", "warn" if alert.level > Level.INFO else "ok", alert.detail, fix)
     if not found:
         yield Check("alerts", "ok", "no level was passed in the last hour")
@@ -290,8 +291,8 @@ def _tier(core: Core, tier: Tier, *, lacking: bool) -> Iterator[Check]:
 def _forbidden(core: Core, tier: Tier) -> Iterator[Check]:
     found = list(forbidden(core, tier))
     if found:
-        what = f"{counted(len(found), 'entry')} that a policy keeps out of here, such as {found[0].key}"
-        yield Check(f"{tier.name} policies", "warn", f"from before: {what}", "scoutcache prune removes them")
+        what = f"{counted(len(found), 'entry')} that a policy now excludes from this tier, such as {found[0].key}"
+        yield Check(f"{tier.name} policies", "warn", f"stored before: {what}", "scoutcache prune removes them")
 
 
 def _lacks_right(error: TierUnavailable) -> bool:
@@ -303,12 +304,12 @@ def _lacks_right(error: TierUnavailable) -> bool:
 def _integrity(tier: Any, entries: int | None) -> Check:
     name = f"{tier.name} integrity"
     if (entries or 0) > MOST_VERIFIED:
-        return Check(name, "ok", f"not checked, for it holds {counted(entries or 0, 'entry')}",
-                     "scoutcache verify reads them all")  # fmt: skip
+        return Check(name, "ok", f"not checked, because it holds {counted(entries or 0, 'entry')}",
+                     "scoutcache verify checks them all")  # fmt: skip
     found = tier.verify()
     damaged = len(found["corrupt"])
     if found["integrity"] != "ok":
-        return Check(name, "fail", found["integrity"], "the store is set aside and begun anew when it is next used")
+        return Check(name, "fail", found["integrity"], "the next use sets the store aside and begins a new one")
     if damaged:
         what = f"damaged: {damaged:,} of {counted(entries or 0, 'entry')}"
         return Check(name, "fail", what, "scoutcache verify --repair")

@@ -12,8 +12,8 @@ from scoutcache.queues.backlog import Backlog, backlogs
 from scoutcache.wording.nouns import counted
 
 _START = "start the application that opens this queue with cache.behind()"
-_MEND = "mend what it writes to: it is tried again by itself"
-_DEAD = "when the source takes them, .retry_dead() on the queue in the application, or .discard_dead()"
+_MEND = "repair what it writes to: writes are retried automatically"
+_DEAD = "once the source accepts them, call .retry_dead() on the queue in the application, or .discard_dead()"
 
 
 def queue_checks(folder: Path) -> Iterator[Check]:
@@ -23,7 +23,7 @@ def queue_checks(folder: Path) -> Iterator[Check]:
             yield _check(one, time.time())
     except OSError as error:
         yield Check("write-behind", "fail", f"{error.filename} can't be read: {error.strerror}",
-                    "move it away once you have looked at it: what it acknowledged is in it alone")  # fmt: skip
+                    "move it away after a look: the writes that it acknowledged are only in it")  # fmt: skip
 
 
 def _check(one: Backlog, now: float) -> Check:
@@ -34,7 +34,7 @@ def _check(one: Backlog, now: float) -> Check:
         dead = f"{counted(one.dead, 'dead letter')}, the last: {one.error}"
         return Check(name, "warn", f"{dead}; {detail}", _DEAD)
     if one.waiting and not one.is_delivered:
-        return Check(name, "warn", f"{detail}, and no process delivers", _START)
+        return Check(name, "warn", f"{detail}, but no process delivers", _START)
     if one.tried:
         return Check(name, "warn", f"{detail}; {one.tried} of them failed before", _MEND)
     return Check(name, "ok", detail)

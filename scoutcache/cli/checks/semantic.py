@@ -61,7 +61,7 @@ def _prepared(model: str, folder: Path) -> Check:
                      f"{_PREPARE} --force")  # fmt: skip
     was, now = about.get("source"), source_digest(model)
     if was is not None and now is not None and was != now:
-        return Check("semantic model", "warn", f"the files of {model} are others than those it was prepared from",
+        return Check("semantic model", "warn", f"the files of {model} changed after it was prepared",
                      f"{_PREPARE} --force, then {_REBUILD}")  # fmt: skip
     return Check("semantic model", "ok", f"{model}, prepared in {folder}")
 
@@ -78,7 +78,7 @@ def _model(model: str) -> Check:
     if where is Whereabouts.OFFLINE:
         return Check("semantic model", "fail", f"{model} is not on this machine, which is offline",
                      "name a folder that holds it in [semantic] model")  # fmt: skip
-    return Check("semantic model", "warn", f"{model} is not on this machine: it will be fetched at its first use",
+    return Check("semantic model", "warn", f"{model} is not on this machine: it will be downloaded at its first use",
                  _PREPARE)  # fmt: skip
 
 
@@ -106,7 +106,7 @@ def _indexes(session: Session, prepared: Path | None) -> Iterator[Check]:
 
 def _told(rows: Rows, name: str) -> str:
     dead = rows.count - len(rows.alive())
-    return f"{counted(rows.count - dead, 'answer')} in {name}, {counted(dead, 'row')} to be taken out"
+    return f"{counted(rows.count - dead, 'answer')} in {name}, {counted(dead, 'row')} to be removed"
 
 
 def _of_another(model: str, rows: Rows, prepared: Path | None) -> Check | None:
@@ -118,8 +118,8 @@ def _of_another(model: str, rows: Rows, prepared: Path | None) -> Check | None:
     about = rows.about
     assert about is not None
     if about.model != identity(model):
-        return Check("semantic index", "fail", f"it was made by the embedder {about.model}, and {model} is configured",
-                     f"{_REBUILD}, or name the old model again")  # fmt: skip
+        return Check("semantic index", "fail", f"it was made by the embedder {about.model}, but {model} is configured",
+                     f"{_REBUILD}, or configure the old model again")  # fmt: skip
     probe: Any = None if prepared is None else (about_prepared(prepared) or {}).get("probe")
     if isinstance(probe, list) and not is_same(*(identity_of(about.model, one) for one in (probe, about.probe))):
         return Check("semantic index", "fail", f"it was made by {about.model} with other weights", _REBUILD)
@@ -131,7 +131,7 @@ def _agreement(session: Session, rows: Rows) -> Check:
     name = session.config.namespace
     if len(alive) > MOST_VERIFIED:
         return Check("semantic index", "ok", f"{_told(rows, name)}; not compared with the entries",
-                     "scoutcache semantic stats compares them, and makes them agree")  # fmt: skip
+                     "scoutcache semantic stats compares and repairs it")  # fmt: skip
     try:
         with session.cache(reading=True, told=False) as cache:
             there = _places(cache._core, name)
@@ -143,7 +143,7 @@ def _agreement(session: Session, rows: Rows) -> Check:
     ghosts, missing = len(indexed - there), len(there - indexed - pending)
     if ghosts or missing:
         apart = f"{counted(missing, 'answer')} not in it, {counted(ghosts, 'row')} of it without an answer"
-        return Check("semantic index", "warn", apart, "scoutcache semantic stats makes them agree")
+        return Check("semantic index", "warn", apart, "scoutcache semantic stats repairs it")
     return Check("semantic index", "ok", f"{_told(rows, name)}; it agrees with the entries")
 
 

@@ -113,9 +113,9 @@ def _closer(fault: Fault, source: Source) -> Fault:
     answer or is hung up on.
     """
     if source.encrypts and fault.kind is Kind.TIMEOUT:
-        return fault._replace(hint="does the server speak TLS on this port? else it is busy or frozen")
+        return fault._replace(hint="does the server speak TLS on this port? If so, it is busy or frozen")
     if not source.encrypts and fault.kind is Kind.UNREACHABLE and _HUNG_UP.search(fault.reason):
-        return fault._replace(hint="does the server want TLS there? use rediss:// or redis.tls = true")
+        return fault._replace(hint="does the server want TLS on this port? Use rediss:// or redis.tls = true")
     return fault
 
 
@@ -130,13 +130,13 @@ def _security(source: Source) -> Check:
     secured = f"{'TLS' if source.encrypts else 'no TLS'}, {'a password' if source.authenticates else 'no password'}"
     name = "redis security"
     if source.encrypts and not section.tls_verify:
-        return Check(name, "warn", f"{secured}, and nobody looks whose certificate it is: tls_verify is false",
-                     "set redis.tls_ca_file, and leave tls_verify on")  # fmt: skip
+        return Check(name, "warn", f"{secured}, but the server's certificate isn't verified: tls_verify is false",
+                     "set redis.tls_ca_file and tls_verify = true")  # fmt: skip
     if far and source.authenticates and not source.encrypts:
-        return Check(name, "warn", "the password and all values go over the network in plain",
+        return Check(name, "warn", "the password and all values go over the network unencrypted",
                      "use rediss:// or redis.tls = true")  # fmt: skip
     if far and not source.authenticates and section.tls_cert_file is None:
-        return Check(name, "warn", f"{secured}: whoever reaches the server can read and change the cache",
+        return Check(name, "warn", f"{secured}: anyone who reaches the server can read and change the cache",
                      "scoutcache doctor --acl prints a user for it; set redis.password_file")  # fmt: skip
     return Check(name, "ok", secured if far else f"{secured}; the server is on this machine")
 
@@ -152,7 +152,7 @@ def _is_far(section: RedisSection) -> bool:
 def _prefix(section: RedisSection) -> Check:
     prefix = section.key_prefix
     if section.nodes and ("{" in prefix or "}" in prefix):
-        return Check("redis key_prefix", "fail", f"{prefix!r} has braces, so that all keys would lie in one slot",
+        return Check("redis key_prefix", "fail", f"{prefix!r} has braces, so all keys would be in one slot",
                      "choose a redis.key_prefix without braces")  # fmt: skip
     return Check("redis key_prefix", "ok", f"keys begin with {prefix!r}, and no others are touched")
 
@@ -171,14 +171,14 @@ def _one(contact: Contact, section: RedisSection, wall: Callable[[], float]) -> 
     yield _clock(contact, named, wall)
     answer = contact.ask("INFO", "everything")
     if isinstance(answer, Exception):
-        yield Check(f"redis information{named}", "warn", f"it may not be asked ({fault_of(answer).kind.value})",
+        yield Check(f"redis information{named}", "warn", f"it could not be read ({fault_of(answer).kind.value})",
                     DOCTOR_ACL)  # fmt: skip
         return
     found = read_info(answer)
     yield _version(found, named)
     if not section.nodes and "cluster" in {found.get("redis_mode"), found.get("server_mode")}:
-        yield Check("redis cluster", "fail", "cluster: it is a node of a cluster, and is named as if it were alone",
-                    "name nodes of it in redis.nodes instead of redis.url")  # fmt: skip
+        yield Check("redis cluster", "fail", "cluster: it is a node of a cluster, but configured as a single server",
+                    "name its nodes in redis.nodes instead of redis.url")  # fmt: skip
     yield _persistence(found, named)
     yield _eviction(found, named)
     yield _rights(contact, named, section)
@@ -194,9 +194,9 @@ def _latency(contact: Contact, named: str, timeout: float) -> Check:
     detail = f"{middle * 1000:.2f} ms for a round trip (median of {PINGS})"
     if middle > timeout:
         return Check(f"redis latency{named}", "fail", f"{detail}, longer than redis.timeout ({timeout:g} s)",
-                     "use a server that is nearer, or raise redis.timeout")  # fmt: skip
+                     "use a nearer server, or raise redis.timeout")  # fmt: skip
     if middle > SLOW:
-        return Check(f"redis latency{named}", "warn", detail, "use a server that is nearer; SLOWLOG tells what it does")
+        return Check(f"redis latency{named}", "warn", detail, "use a nearer server; SLOWLOG shows its slow commands")
     return Check(f"redis latency{named}", "ok", detail)
 
 
@@ -205,7 +205,7 @@ def _clock(contact: Contact, named: str, wall: Callable[[], float]) -> Check:
     answer = contact.ask("TIME")
     ended = wall()
     if isinstance(answer, Exception):
-        return Check(f"redis clock{named}", "warn", f"it may not be asked ({fault_of(answer).kind.value})",
+        return Check(f"redis clock{named}", "warn", f"it could not be read ({fault_of(answer).kind.value})",
                      DOCTOR_ACL)  # fmt: skip
     apart = int(answer[0]) + int(answer[1]) / 1e6 - (began + ended) / 2
     detail = f"{abs(apart):.3f} s {'ahead of' if apart > 0 else 'behind'} this machine's"
@@ -221,7 +221,7 @@ def _version(found: Mapping[str, str], named: str) -> Check:
     shown = f"Valkey {own}" if own else f"Redis {text or 'of unknown version'}"
     numbers = tuple(int(part) for part in text.split(".")[:2] if part.isdecimal())
     if numbers and numbers < OLDEST:
-        return Check(f"redis version{named}", "fail", f"{shown}; 6.2 is the oldest that works", "upgrade the server")
+        return Check(f"redis version{named}", "fail", f"{shown}; 6.2 or later is needed", "upgrade the server")
     return Check(f"redis version{named}", "ok", f"{shown}, {found.get('role', 'role unknown')}")
 
 
@@ -235,8 +235,8 @@ def _persistence(found: Mapping[str, str], named: str) -> Check:
     failed = [what for field, what in _SAVES.items() if found.get(field) == "err"]
     if failed:
         return Check(f"redis persistence{named}", "warn", f"{', '.join(failed)} failed; it may refuse writes (misconf)",
-                     "see the server's log, and its disk's space")  # fmt: skip
-    kept = "it keeps a log" if found.get("aof_enabled") == "1" else "it keeps no log, which a cache doesn't need"
+                     "check the server's log and disk space")  # fmt: skip
+    kept = "append-only file on" if found.get("aof_enabled") == "1" else "append-only file off; a cache needs none"
     return Check(f"redis persistence{named}", "ok", kept)
 
 
@@ -244,16 +244,16 @@ def _eviction(found: Mapping[str, str], named: str) -> Check:
     name, policy = f"redis eviction{named}", found.get("maxmemory_policy", "unknown")
     limit, used = int(found.get("maxmemory", "0") or 0), int(found.get("used_memory", "0") or 0)
     if not limit:
-        return Check(name, "ok", f"no maxmemory: it takes what is written ({size(used)} now), up to redis.max_bytes")
+        return Check(name, "ok", f"no maxmemory: it grows as needed ({size(used)} now), up to redis.max_bytes")
     detail = f"{policy}, {size(used)} of {size(limit)}"
     if policy == "noeviction":
-        return Check(name, "warn", f"{detail}: when it is full it refuses writes (oom)",
+        return Check(name, "warn", f"{detail}: it refuses writes when it is full (oom)",
                      "set the server's maxmemory-policy to allkeys-lru, or redis.max_bytes")  # fmt: skip
     if policy.startswith("volatile"):
-        return Check(name, "ok", f"{detail}: only what has a time to live is evicted, so entries that never expire "
-                     "may fill it, and then it refuses writes")  # fmt: skip
-    return Check(name, "ok", f"{detail}: the position and versions of tags may be evicted too, which is noticed: "
-                 "what depended on them is computed anew")  # fmt: skip
+        return Check(name, "ok", f"{detail}: only entries with a time to live are evicted; if those that never expire "
+                     "fill it, it refuses writes")  # fmt: skip
+    return Check(name, "ok", f"{detail}: the position and versions of tags may be evicted too; that is noticed, and "
+                 "what depended on them is recomputed")  # fmt: skip
 
 
 def _rights(contact: Contact, named: str, section: RedisSection) -> Check:
@@ -262,14 +262,14 @@ def _rights(contact: Contact, named: str, section: RedisSection) -> Check:
     asked = [json.dumps(command_of(right, section)) for right in rights]
     missing = contact.ask("EVAL", _MAY, 0, *asked)
     if isinstance(missing, Exception):
-        return Check(name, "fail", f"it may not be asked ({fault_of(missing).kind.value})", DOCTOR_ACL)
+        return Check(name, "fail", f"they could not be checked ({fault_of(missing).kind.value})", DOCTOR_ACL)
     if missing == [b"unknown"]:
-        return Check(name, "ok", "not looked at, for that takes Redis 7")
+        return Check(name, "ok", "not checked: that needs Redis 7")
     if not missing:
-        return Check(name, "ok", f"the user may do all of the {len(rights)} things that these settings need")
+        return Check(name, "ok", f"the user has all {len(rights)} rights that these settings need")
     lacking = [rights[int(at) - 1] for at in missing]
     told = ", ".join(f"{right} ({why_of(right)})" for right in lacking)
-    return Check(name, "fail", f"the user may not: {told}", DOCTOR_ACL)
+    return Check(name, "fail", f"the user lacks rights: {told}", DOCTOR_ACL)
 
 
 _MAY: Final = """
@@ -290,9 +290,9 @@ def _writes(ask: Callable[..., Any], section: RedisSection) -> Iterator[Check]:
     answer = ask("SET", key, "1", "PX", 1000)
     if not isinstance(answer, Exception):
         ask("UNLINK", key)
-        yield Check("redis writes", "ok", "it takes them")
+        yield Check("redis writes", "ok", "accepted")
     elif not (fault := fault_of(answer)).away:
-        yield _failed("redis writes", fault, "it refuses them")
+        yield _failed("redis writes", fault, "refused")
 
 
 # -- a cluster
@@ -331,8 +331,8 @@ def _state(states: list[Mapping[str, str]], nodes: int, primaries: int) -> Check
     detail = f"{primaries} primaries of {nodes} nodes, {slots} of 16384 slots served"
     status: Literal["ok", "warn", "fail"] = "fail" if bad or (states and slots < 16384) else "ok"
     if status == "fail":
-        return Check("redis cluster", status, f"clusterdown: {detail}", "give the slots that nobody serves to a node")
+        return Check("redis cluster", status, f"clusterdown: {detail}", "assign the slots that no node serves")
     if nodes == primaries:
-        return Check("redis cluster", "warn", f"{detail}, and no replicas: a node that dies takes its entries along",
+        return Check("redis cluster", "warn", f"{detail}, and no replicas: if a node dies, its entries are lost",
                      "add a replica to each primary")  # fmt: skip
     return Check("redis cluster", status, detail)

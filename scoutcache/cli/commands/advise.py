@@ -39,19 +39,19 @@ def advise(
         typer.Argument(metavar="LOG|-", help="A cache's directory, a file or folder of its log. Default: this cache."),
     ] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", metavar="SIZE", help="The most memory there is, such as 2GB.")
+        str | None, typer.Option("--budget", metavar="SIZE", help="The memory that is available, such as 2GB.")
     ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
     write: Annotated[
-        str | None, typer.Option("--write", metavar="FILE", help="Write the settings that follow, as TOML.")
+        str | None, typer.Option("--write", metavar="FILE", help="Write the recommended settings, as TOML.")
     ] = None,
 ) -> int | None:
-    """Say how big memory should be, which strategy and times to live suit, what isn't worth caching, and why.
+    """Recommend a size of memory, a strategy, times to live and what not to cache, each with the reason.
 
-    Each piece of advice has the figures it rests on and the change to expect. Sizes and strategies are replayed from
-    the log of this machine, as simulate does, with all its processes taken for one cache, and held against the limit of
-    memory that binds, of bytes or of entries; beyond 500,000 operations keys are sampled, and
-    the errors said. The log holds keys and no texts: how much nearly repeats is known only where keys are readable.
+    Each piece of advice has its evidence and the expected effect. Sizes and strategies are replayed from this machine's
+    log, as simulate does, with all processes as one cache, and compared with the memory limit that binds, bytes or
+    entries. Beyond 500,000 operations keys are sampled, and the errors are shown. The log holds keys and no texts, so
+    near repeats are known only where keys are readable.
     """
     from scoutcache.insight.advising.advise import advise as ask
     from scoutcache.insight.advising.advise import as_profile

@@ -31,32 +31,35 @@ def _bench(
     workload: Annotated[
         str, typer.Option("--workload", metavar="W", help="zipf:1.0, uniform or trace:FILE|- (CSV, gzip).")
     ] = "zipf:1.0",
-    keys: Annotated[int, typer.Option("--keys", metavar="N", help="How many keys a drawn workload has.")] = 10_000,
-    value_size: Annotated[str, typer.Option("--value-size", metavar="B", help="Size of the values.")] = "1024",
+    keys: Annotated[int, typer.Option("--keys", metavar="N", help="How many keys zipf and uniform have.")] = 10_000,
+    value_size: Annotated[str, typer.Option("--value-size", metavar="B", help="Size of each value.")] = "1024",
     values: Annotated[
         str | None,
-        typer.Option("--values", metavar="FILE|-", help="Values of your own; .jsonl and stdin hold one a line."),
+        typer.Option("--values", metavar="FILE|-", help="Your own values; .jsonl and stdin hold one per line."),
     ] = None,
-    ratio: Annotated[str, typer.Option("--ratio", metavar="R:W", help="Reads to writes.")] = "9:1",
+    ratio: Annotated[str, typer.Option("--ratio", metavar="R:W", help="Ratio of reads to writes.")] = "9:1",
     clients: Annotated[int, typer.Option("--clients", metavar="N", help="Threads, or tasks with --async.")] = 1,
-    use_async: Annotated[bool, typer.Option("--async", help="Through AsyncCache.")] = False,
-    duration: Annotated[str, typer.Option("--duration", metavar="S", help="Of each run of each tier.")] = "2",
-    warmup: Annotated[str, typer.Option("--warmup", metavar="S", help="Before it, thrown away.")] = "0.5",
-    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Figures are medians over them.")] = 3,
+    use_async: Annotated[bool, typer.Option("--async", help="Measure AsyncCache.")] = False,
+    duration: Annotated[str, typer.Option("--duration", metavar="S", help="Length of each run of each tier.")] = "2",
+    warmup: Annotated[
+        str, typer.Option("--warmup", metavar="S", help="Warm-up before each run, not measured.")
+    ] = "0.5",
+    runs: Annotated[int, typer.Option("--runs", metavar="N", help="Runs per tier; figures are their medians.")] = 3,
     rate: Annotated[
-        float | None, typer.Option("--rate", metavar="R", help="Operations a second (open loop). Default: closed loop.")
+        float | None,
+        typer.Option("--rate", metavar="R", help="Operations per second (open loop). Default: closed loop."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed, the same operations.")] = 1,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same operations.")] = 1,
     save: Annotated[
         str | None, typer.Option("--save", metavar="NAME", help="Keep the result for bench compare.")
     ] = None,
 ) -> None:
     """Measure latency and throughput of the tiers on this machine, in a cache of its own.
 
-    A server is measured under a key prefix of the benchmark's own, which is cleared when it ends or is interrupted.
+    A server is measured under a key prefix of the benchmark's own, which is cleared at the end, also after Ctrl-C.
 
-    Runs are warmed up, interleaved and repeated. With --rate the time counts from when a request was due, so that a
-    stall is charged to every request that had to wait for it.
+    Runs are warmed up, interleaved and repeated. With --rate the latency of an operation counts from when it was due,
+    so a stall counts for every operation that had to wait for it.
     """
     from scoutcache.bench.records import BenchOptions
     from scoutcache.bench.run import run_bench
@@ -143,20 +146,22 @@ app = group(
 def compression(
     session: Session,
     files: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE|-...", help="Values; a .jsonl and stdin hold one a line.")
+        list[str] | None, typer.Argument(metavar="FILE|-...", help="Values; a .jsonl and stdin hold one per line.")
     ] = None,
     codec: Annotated[
-        list[str] | None, choices(("none", "lz4", "zstd", "gzip"), "--codec", help="Only these; repeatable.")
+        list[str] | None, choices(("none", "lz4", "zstd", "gzip"), "--codec", help="Only this codec; repeatable.")
     ] = None,
-    level: Annotated[list[int] | None, typer.Option("--level", metavar="N", help="Only these levels.")] = None,
+    level: Annotated[
+        list[int] | None, typer.Option("--level", metavar="N", help="Only this level; repeatable.")
+    ] = None,
     pattern: Annotated[
-        str | None, typer.Option("--pattern", metavar="P", help="Live entries of the cache that match.")
+        str | None, typer.Option("--pattern", metavar="P", help="Measure live entries of the cache that match.")
     ] = None,
     train: Annotated[
-        bool, typer.Option("--train-dictionary", help="Also zstd with a dictionary trained on them.")
+        bool, typer.Option("--train-dictionary", help="Also zstd with a dictionary trained on the values.")
     ] = False,
 ) -> None:
-    """Measure how small the codecs make values, and how fast: on files, on live entries, or on shipped samples."""
+    """Measure how small the codecs make values, and how fast: on files, live entries or shipped samples."""
     from scoutcache.bench.compression import bench_compression
 
     samples = _samples(session, files, pattern)
@@ -200,13 +205,13 @@ def _samples(session: Session, files: list[str] | None, pattern: str | None) -> 
 def compare(
     session: Session,
     before: Annotated[str, typer.Argument(metavar="A", help="A saved name, a .json file, or - for stdin.")],
-    after: Annotated[str, typer.Argument(metavar="B", help="The one that may be worse.")],
+    after: Annotated[str, typer.Argument(metavar="B", help="The one to judge against A.")],
     fail: Annotated[
         list[str] | None,
-        typer.Option("--fail", metavar="METRIC:PERCENT", help="How much worse is too much; repeatable."),
+        typer.Option("--fail", metavar="METRIC:PERCENT", help="How much worse METRIC may get; repeatable."),
     ] = None,
 ) -> int | None:
-    """Compare two saved benchmarks, and fail with 99 when a figure is worse than allowed.
+    """Compare two saved benchmarks; exit with 99 when a figure is worse than allowed.
 
     A change within the spread of the runs is noise and never fails.
     """

@@ -27,7 +27,7 @@ FILE_NAME = "scoutcache.toml"
 @command(
     app,
     "show",
-    short="Show every setting, and where it came from.",
+    short="Show every setting, and where it comes from.",
     examples="""
     scoutcache config show
     scoutcache config show redis --origin
@@ -39,7 +39,7 @@ def show(
     part: Annotated[str | None, typer.Argument(metavar="SECTION", help="Only this section or setting.")] = None,
     origin: Annotated[bool, typer.Option("--origin", help="Say which file, variable or option set it.")] = False,
 ) -> None:
-    """Show the configuration in force, from all sources in their order. Secrets are masked."""
+    """Show the configuration in force, from all sources in order of precedence. Secrets are masked."""
     from scoutcache.settings import explain
 
     rows = [found._asdict() for found in explain(session.loaded)]
@@ -67,10 +67,10 @@ def show(
 )
 def init(
     session: Session,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="What to write; a dash prints it.")] = FILE_NAME,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it is there.")] = False,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write; - prints it.")] = FILE_NAME,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
 ) -> None:
-    """Write a configuration file that holds every setting, commented out, with its default and its meaning."""
+    """Write a configuration file with every setting, commented out, with its default and its meaning."""
     from scoutcache.settings import template
     from scoutcache.settings.files import ENDINGS
 
@@ -79,7 +79,7 @@ def init(
         return
     path = Path(file).expanduser()
     if path.suffix in set(ENDINGS) - {".toml"}:
-        raise Usage(f"{path}: what is written is TOML, and a file of that name would be read as something else",
+        raise Usage(f"{path}: the file would be TOML, and one of that name is read as another format",
                     hint=f"write {path.with_suffix('.toml')}")  # fmt: skip
     if path.exists() and not force:
         raise CommandError(f"{path} is there already; nothing was written", hint="--force replaces it")
@@ -91,7 +91,7 @@ def init(
 @command(
     app,
     "validate",
-    short="Check the configuration; list everything wrong.",
+    short="Check the configuration; list everything that is wrong.",
     examples="""
     scoutcache config validate
     scoutcache config validate --config staging.toml --profile production
@@ -100,7 +100,7 @@ def init(
 def validate(session: Session) -> None:
     """Check the configuration from all sources; exit code 2 with every wrong setting, its place and the right name.
 
-    Policies that contradict each other are listed as conflicts; they are not wrong, for the first one wins.
+    Policies that contradict each other are listed as conflicts. They are no errors: the first one wins.
     """
     from scoutcache.cli.checks.available import check_available
     from scoutcache.policies.checks import conflicts

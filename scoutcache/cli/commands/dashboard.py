@@ -32,13 +32,13 @@ app = group(
 )
 def export(
     session: Session,
-    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write it there.")] = None,
+    output: Annotated[str | None, typer.Option("-o", "--output", metavar="FILE", help="Write it to this file.")] = None,
 ) -> None:
     """Print a Grafana dashboard as JSON: hit rate, latencies, misses by reason, tiers, money saved, alerts.
 
-    Its data source is a variable, so it can be provisioned from a file or imported as it is. The metrics come from
+    Its data source is a variable, so it can be provisioned from a file or imported unchanged. The metrics come from
     applications that register the collector of scoutcache.integrations.prometheus, or from stats --prom-textfile.
-    With --format jsonl it stands on one line; with --json it says schema_version too, which Grafana doesn't mind.
+    --format jsonl prints it on one line; --json adds schema_version, which Grafana ignores.
     """
     from scoutcache.insight.live.dashboard import dashboard
 

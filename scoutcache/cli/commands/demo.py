@@ -21,16 +21,16 @@ app = typer.Typer()
     app,
     "demo",
     examples="""
-    scoutcache demo                           see it; nothing is left behind
+    scoutcache demo                           nothing is left behind
     scoutcache demo --keep                    keep the cache, to look around in it
     scoutcache demo --directory ./playground  keep it there
     """,
 )
 def demo(
     session: Session,
-    keep: Annotated[bool, typer.Option("--keep", help="Keep the cache and say where it is.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the cache and print where it is.")] = False,
 ) -> None:
-    """Replay a slice of a real LLM request trace through memory and disk, twice, with a model's list price.
+    """Replay part of a real trace of LLM requests through memory and disk, twice, with a model's list price.
 
     The requests, the cache and its figures are real. The model's answers are made up and cost nothing; the money is
     what the calls would have cost. Nothing is sent anywhere, and your own cache is not touched.

@@ -22,25 +22,24 @@ _COLUMNS: Final = ("status", "name", "detail", "fix")
     examples="""
     scoutcache doctor
     scoutcache doctor --json | jq '.checks[] | select(.status != "ok")'
-    scoutcache doctor --acl                   the least that a server's user must be allowed
+    scoutcache doctor --acl                   the rights that a server's user needs
     """,
 )
 def doctor(
     session: Session,
     acl: Annotated[
-        bool, typer.Option("--acl", help="Print the server's command that makes a user with the rights needed.")
+        bool, typer.Option("--acl", help="Print the ACL command that creates a server's user with the rights needed.")
     ] = False,
 ) -> int | None:
-    """Check the interpreter, the configuration, the directory, the store, the space and the log.
+    """Check the interpreter, the configuration, the directory, the store, the disk space and the log.
 
-    Of a server: whether it answers and takes writes, how far away it is, its version, clock, persistence, eviction,
-    TLS and password; of a cluster all its nodes. Where answers are found by meaning: the libraries, the model and
-    whether it is prepared, whose vectors the index holds, and whether it agrees with the entries. Of write-behind: what
-    waits, whether a process delivers it, and what became a dead letter. Changes nothing, but that a damaged store is
-    set aside, as by any command, and that a key of the cache's own is written to a server and removed. The entries of a
-    tier are those that take room there, also what is past its time or died by a tag and was not cleaned away yet. Exit
-    code 1 when a check fails; a warning is no failure. Off a terminal: status, name and detail of each check in a line,
-    then what to do.
+    Of a server: whether it answers and accepts writes, its latency, version, clock, persistence, eviction, TLS and
+    password; in a cluster, of all nodes. Of answers by meaning: the libraries, the model, whether it is prepared, which
+    model the index belongs to, and whether the index agrees with the entries. Of write-behind: waiting writes, whether
+    a process delivers them, and dead letters. It changes nothing, except that a damaged store is set aside, as by any
+    command, and that a key of the cache's own is written to the server and removed. A tier's entries are those that
+    take room, including expired and invalidated ones that are not yet cleaned up. Exit code 1 when a check fails; a
+    warning is no failure. Off a terminal each check is a line with status, name and detail, followed by the fix.
     """
     if acl:
         _acl(session)
@@ -62,7 +61,7 @@ def _acl(session: Session) -> None:
     section = session.config.redis
     if session.form == "table":
         session.out.write(f"{acl_line(section)}\n")
-        session.note("put a password in its place; CONFIG REWRITE or ACL SAVE keeps the user")
+        session.note("replace <password>; CONFIG REWRITE or ACL SAVE keeps the user")
     else:
         session.out.record({"acl": acl_line(section), "rights": rights_for(section), "key_prefix": section.key_prefix})
 

@@ -22,25 +22,25 @@ app = group(
 @command(
     app,
     "emit",
-    short="Run the rules that an event sets off.",
+    short="Run the rules for an event.",
     examples="""
     scoutcache events emit db.users.updated id=7
-    scoutcache events emit db.users.updated id=7 --dry-run     see what it would hit
+    scoutcache events emit db.users.updated id=7 --dry-run     see what it would invalidate
     scoutcache events emit deploy.finished --reason 'release 4.2'
     """,
 )
 def emit(
     session: Session,
-    event: Annotated[str, typer.Argument(metavar="NAME", help="What happened, such as db.users.updated.")],
+    event: Annotated[str, typer.Argument(metavar="NAME", help="The event, such as db.users.updated.")],
     fields: Fields = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
     count: Count = False,
     reason: Reason = None,
 ) -> int | None:
-    """Run the rules of the configuration that an event sets off, in every tier and for every process.
+    """Run the configured rules for an event, in every tier and every process.
 
-    Fields are filled into the rules' targets as they are, never as wildcards. A rule that needs a field which is not
-    given is named, and nothing is run. An event that no rule listens to is no error.
+    Fields are inserted into the rules' targets literally, never as wildcards. If a rule needs a field that is missing,
+    the rule is named and nothing is run. An event without rules is no error.
     """
     with session.cache(reading=dry_run, raising=False) as cache:
         result = cache.rules.emit(event, fields_of(fields or ()), reason=reason, dry_run=dry_run, count=count)

@@ -46,34 +46,34 @@ PIECE: Final = 1000
 
 _Tag = Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="Entries with this tag; repeatable.")]
 _DependsOn = Annotated[
-    list[str] | None, typer.Option("--depends-on", metavar="K", help="What depends on this key; repeatable.")
+    list[str] | None, typer.Option("--depends-on", metavar="K", help="Entries that depend on this key; repeatable.")
 ]
 _KeysFrom = Annotated[
-    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Whole keys, one a line or ended by NUL.")
+    str | None, typer.Option("--keys-from", metavar="FILE|-", help="Exact keys, one per line or separated by NUL.")
 ]
 _Action = Annotated[
     str,
     choices(
         ("delete", "refresh", "mark-stale"),
         "--action",
-        help="What becomes of them. Default: delete.",
+        help="What to do with the entries. Default: delete.",
         show_default=False,
     ),
 ]
 _Match = Annotated[
     str,
-    choices(("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.", show_default=False),
+    choices(("any", "all"), "--match", help="Entries that match any target, or all. Default: any.", show_default=False),
 ]
 _Max = Annotated[
     int | None,
-    typer.Option("--max", metavar="N", min=0, help="Count first; do nothing and exit 1 when more keys match."),
+    typer.Option("--max", metavar="N", min=0, help="Count first; if more keys match, do nothing and exit 1."),
 ]
 _Wait = Annotated[
     str | None,
     typer.Option(
         "--wait",
         metavar="SECONDS",
-        help="Until every live process has applied it; exit 3 if one has not, or nobody can tell.",
+        help="Wait until every live process has applied it; exit 3 if one has not, or if that is unknown.",
     ),
 ]
 
@@ -83,8 +83,8 @@ _Wait = Annotated[
     "invalidate",
     examples="""
     scoutcache invalidate 'llm:*'                      by pattern
-    scoutcache invalidate --tag model:gpt-4 --count    by tag, and count what that was
-    scoutcache invalidate 'user:7:*' --dry-run         see what it would be
+    scoutcache invalidate --tag model:gpt-4 --count    by tag, and count the entries
+    scoutcache invalidate 'user:7:*' --dry-run         show what would be invalidated
     scoutcache invalidate --event deploy.finished --reason 'release 4.2'
     scoutcache invalidate --tag prices --action mark-stale --wait 5
     scoutcache keys --filter 'age>30d' -0 | scoutcache invalidate --keys-from -
@@ -92,19 +92,23 @@ _Wait = Annotated[
 )
 def invalidate(
     session: Session,
-    patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any.")] = None,
+    patterns: Annotated[
+        list[str] | None, typer.Argument(metavar="PATTERN...", help="Keys that match any of these.")
+    ] = None,
     tag: _Tag = None,
-    event: Annotated[str | None, typer.Option("--event", metavar="E", help="What the rules say of this event.")] = None,
+    event: Annotated[
+        str | None, typer.Option("--event", metavar="E", help="Invalidate what the rules for event E name.")
+    ] = None,
     depends_on: _DependsOn = None,
     keys_from: _KeysFrom = None,
     action: _Action = "delete",
     match: _Match = "any",
-    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Spare what depends on the keys.")] = False,
-    count: Annotated[bool, typer.Option("--count", help="Count what tags covered, which takes a scan.")] = False,
+    no_cascade: Annotated[bool, typer.Option("--no-cascade", help="Keep entries that depend on the keys.")] = False,
+    count: Annotated[bool, typer.Option("--count", help="Also count what tags covered, which takes a scan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Goes into the log.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Recorded in the log.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Everything in the namespace.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")] = False,
     most: _Max = None,
     wait: _Wait = None,
     cursor: Cursor = None,
@@ -112,13 +116,14 @@ def invalidate(
 ) -> int | None:
     """Invalidate by pattern, tag, key, dependency or event, in every tier and every process.
 
-    After it has returned nobody reads what was there before. What is named is united; --match all takes only what
-    fits everything named. Patterns match whole keys inside one namespace. With mark-stale an entry may still be served
-    while it is computed anew, until its time is over; refresh also tells the processes that can compute it.
-    An event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts entries
-    as they lie in the tiers, those that had expired or ended before included. The ends of a range in a pattern
-    may stand in any order. Interrupted while it removes by pattern, it ends after the batch at hand, with everybody
-    told; it exits with 130 and says how to go on.
+    Once it has returned, no process of this machine reads the old entries; --wait waits for other machines too. An
+    entry is invalidated if any of the targets names it, with --match all only if every target does. Patterns match
+    whole keys inside one namespace; the ends of a range may stand in any order. With mark-stale an entry may still be
+    served while it is recomputed, until its time is over; refresh also tells the processes that can compute it. An
+    event has the actions of its rules; events emit gives it fields. For patterns and keys, matched counts the entries
+    in the tiers, including those that had already expired or been invalidated. Ctrl-C during a removal by pattern ends
+    it after the current batch, with all processes told; the command prints the --cursor to continue from and exits with
+    130.
     """  # fmt: skip
     named = list(patterns or (["*"] if everything else ()))
     _check_sweep(named, everything=everything, wants_yes=not (yes or dry_run or session.can_ask))
@@ -157,7 +162,7 @@ def _resumes(wanted: Wanted, cursor: str | None, *, counts: bool) -> bool:
     """Can it be interrupted and go on?  Raises `Usage` for a cursor where it can't."""
     resumes = wanted.can_resume and not counts
     if cursor is not None and not resumes:
-        raise Usage("--cursor goes with patterns that are deleted, and not with --count, --max or --dry-run")
+        raise Usage("--cursor works only when deleting by pattern, without --count, --max and --dry-run")
     return resumes
 
 
@@ -191,10 +196,10 @@ def _check_sweep(patterns: Sequence[str], *, everything: bool, wants_yes: bool) 
         # What is made of wildcards alone names nothing: it is a sweep too, though it may spare the shortest keys.
         sweeps = not pattern.replace("[^]", "?").strip("*?")
         if sweeps and not everything:
-            what = "is everything in the namespace" if whole else "is wildcards alone and may be everything"
-            raise Usage(f"{pattern} {what}", hint=f"pass --all{' --yes' if wants_yes else ''} if that is meant")
+            what = "matches everything in the namespace" if whole else "has only wildcards and may match everything"
+            raise Usage(f"{pattern} {what}", hint=f"pass --all{' --yes' if wants_yes else ''} if you mean that")
         if everything and not sweeps:
-            raise Usage(f"--all is everything in the namespace, and {pattern} is less", hint="name one of them")
+            raise Usage(f"--all matches everything in the namespace, and {pattern} is less", hint="use one of them")
 
 
 def _keys(source: str | None) -> list[str]:
@@ -237,9 +242,9 @@ class Wanted:
         from scoutcache.keys import check_tag, key_text
 
         if self._event is not None and self._every:
-            raise Usage("--event does not go with --match all", hint="an event names rules and no entries")
+            raise Usage("--event can't be used with --match all", hint="an event names rules, not entries")
         if dry_run and wait is not None:
-            raise Usage("--wait does not go with --dry-run", hint="nothing is changed that could be applied")
+            raise Usage("--wait can't be used with --dry-run", hint="a dry run changes nothing that could be applied")
         for key in [*self._keys, *self._depends_on]:
             key_text(key)
         for tag in self._tags:
@@ -347,7 +352,7 @@ def _check_most(session: Session, cache: Cache, wanted: Wanted, most: int | None
         return
     found = _performed(session, cache, wanted, dry_run=True, count=False)
     if found.failed:
-        raise CommandError(f"what matches can't be found: {'; '.join(found.failed.values())}", code=UNREACHABLE)
+        raise CommandError(f"matching keys can't be counted: {'; '.join(found.failed.values())}", code=UNREACHABLE)
     if found.matched is None or found.matched > most:
         told = f"{counted(found.matched or 0, 'matching key')}, more than --max {most}; nothing was invalidated"
         raise CommandError(told, code=FAILED)
@@ -387,7 +392,7 @@ def _told(session: Session, result: InvalidationResult, waited: Waited | None, *
     from scoutcache.cli.waiting import named
 
     if waited.unknown is not None:
-        session.warn(f"the other processes can't be waited for: {waited.unknown}")
+        session.warn(f"can't wait for the other processes: {waited.unknown}")
 
     for member in waited.behind:
         session.warn(f"{named(member)} has not applied it after {waited.seconds:.1f} s")
@@ -398,8 +403,8 @@ def _broken_off(waited: Waited) -> str:
     """It was done all the same; who has not applied it, as far as that is known."""
     from scoutcache.cli.waiting import named
 
-    told = f"it was invalidated; the waiting was broken off after {waited.seconds:.1f} s"
+    told = f"it was invalidated; the wait was interrupted after {waited.seconds:.1f} s"
     if waited.unknown is not None:
-        return f"{told}, before it was known who has yet to apply it"
+        return f"{told}, before it was known which processes have not applied it"
     names = ", ".join(named(member) for member in waited.behind)
     return f"{told}, and {names} {'has' if len(waited.behind) == 1 else 'have'} not applied it" if names else told

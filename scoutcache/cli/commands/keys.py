@@ -42,41 +42,42 @@ COLUMNS: Final = ("key", "tier", "size_bytes", "ttl_s", "tags", "namespace")
 def keys(
     session: Session,
     pattern: Matching = "*",
-    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only those with this tag.")] = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="T", help="Only keys with this tag.")] = None,
     tier: HeldBy = None,
     chosen: Annotated[
-        list[str] | None, typer.Option("--filter", metavar="F", help="ttl, age, size or hits, such as 'ttl<60s'.")
+        list[str] | None,
+        typer.Option("--filter", metavar="F", help="By ttl, age, size or hits, such as 'ttl<60s'. Repeatable."),
     ] = None,
     sort: Annotated[
         str | None,
         typer.Option("--sort", metavar="FIELD:asc|desc", help="By key, size, ttl, age, hits, tier, namespace."),
     ] = None,
-    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="No more than this many.")] = None,
-    null: Annotated[bool, typer.Option("-0", "--null", help="Keys only, each ended by a NUL.")] = False,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", min=0, help="At most this many.")] = None,
+    null: Annotated[bool, typer.Option("-0", "--null", help="Print keys only, each followed by a NUL.")] = False,
     all_namespaces: Everywhere = False,
     cursor: Cursor = None,
     interval: Interval = UNPACED,
 ) -> int | None:
     """List keys that can still be read, each once, from the highest tier that has it.
 
-    Keys are printed as they are found; only --sort makes them wait.  Off a terminal: key, tier, bytes, seconds to
-    live, tags and namespace, with tabs between; with --quiet the keys alone. Interrupted, it ends after the batch at
-    hand, exits with 130 and says how to go on. A tier that can't answer is left out, with a warning and exit code 3.
-    Hits are those that this machine's log tells of; a key that it doesn't know passes no filter on them, and is sorted
-    last.
+    Keys are printed as they are found, except with --sort. Off a terminal a line holds key, tier, bytes, seconds to
+    live, tags and namespace, separated by tabs; with --quiet only the key. Ctrl-C ends the command after the current
+    batch: it prints the --cursor to continue from and exits with 130. A tier that can't answer is left out, with a
+    warning and exit code 3. Hits come from this machine's log; a key that the log doesn't know passes no filter on hits
+    and is sorted last.
     """
     check_namespaces(session, all_namespaces=all_namespaces)
     wanted = Pattern.parse(pattern)
     if tag is not None:
         check_tag(tag)
     if null and session.form != "table":
-        raise Usage(f"--null does not go with --format {session.form}", hint="leave one of them out")
+        raise Usage(f"--null can't be used with --format {session.form}", hint="leave one of them out")
     for text in chosen or ():
         filters.parse_filter(text)
     if sort is not None:
         filters.parse_sort(sort)
         if cursor is not None:
-            raise Usage("--cursor does not go with --sort", hint="what is sorted is read whole before it is printed")
+            raise Usage("--cursor can't be used with --sort", hint="sorting reads all keys before it prints the first")
     with session.core(raising=False) as core, failures(core) as away, walking(cursor, interval) as walk:
         check_tier(core, tier)
         namespace = None if all_namespaces else core.config.namespace
@@ -108,7 +109,7 @@ def _print(session: Session, found: Iterable[Mapping[str, Any]], *, null: bool) 
 def check_namespaces(session: Session, *, all_namespaces: bool) -> None:
     """Refuse to look at one namespace and at all of them."""
     if all_namespaces and session.namespace is not None:
-        raise Usage("--all-namespaces does not go with --namespace", hint="leave one of them out")
+        raise Usage("--all-namespaces can't be used with --namespace", hint="leave one of them out")
 
 
 def check_tier(core: Core, tier: str | None) -> None:
@@ -149,14 +150,14 @@ def _rows(
 )
 def inspect(
     session: Session,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
-    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Look only there.")] = None,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The exact key.")],
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Look only in this tier.")] = None,
 ) -> int | None:
     """Show where a key is, how long it lives, what it depends on, whether it is valid, and if not, why.
 
-    Why names the tag, dependency or clearing that ended it and, as far as the log knows, when and by whom. Stale is
-    what get does not give any more and get_or_compute may. Hits are those that this machine's log tells of. Exit code 4
-    when no tier has it, 3 when some tier could not be asked.
+    The reason names the tag, dependency or clear that ended the entry and, if the log knows, when and by whom. get no
+    longer returns a stale entry; get_or_compute may. Hits come from this machine's log. Exit code 4 when no tier has
+    the key, 3 when a tier could not be asked.
     """
     from scoutcache.cli.looking import look_at
     from scoutcache.entry import Ref
@@ -167,11 +168,11 @@ def inspect(
         check_tier(core, tier)
         found = look_at(core, ref, tier)
         if not any(one["present"] for one in found["tiers"]):
-            check_absence(f"{key} is in no tier that can answer", {} if tier == "memory" else away)
+            check_absence(f"no tier that can answer has {key}", {} if tier == "memory" else away)
     # The memory of other processes can't be seen: asked about that alone, there is no saying that it isn't there.
     lower = [one for one in found["tiers"] if one["name"] != "memory"]
     if not any(one["present"] for one in lower) and tier != "memory":
-        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} tells why")
+        raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=f"{session.again('explain', key)} says why")
     found["hits"] = read_uses(session, core, ref.key).times(ref)
     if session.form != "json":
         found["why"] = [one["told"] for one in found["why"]]
@@ -191,32 +192,33 @@ _ANSWERED: Final = ("at", "reason", "op", "tier", "latency_us", "wait_us", "fact
     "explain",
     examples="""
     scoutcache explain llm:greeting
-    scoutcache explain llm:greeting --hits           what was answered, from where, and after what wait
+    scoutcache explain llm:greeting --hits           answers too: from which tier, and how long they took
     scoutcache explain llm:greeting --limit 100 --json
     """,
 )
 def explain(
     session: Session,
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")],
-    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, the last first.")] = 20,
-    hits: Annotated[bool, typer.Option("--hits", help="The requests that were answered too.")] = False,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="The exact key.")],
+    limit: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many, the latest first.")] = 20,
+    hits: Annotated[bool, typer.Option("--hits", help="Also show requests that were answered.")] = False,
 ) -> None:
-    """Tell from the operation log of this machine why the last misses of a key were misses.
+    """Say why the last misses of a key were misses, from the operation log of this machine.
 
-    A miss whose computation failed names the type of the error.
+    A miss whose computation failed names the type of the error. These are the reasons that stats counts. For a miss
+    counted as cold, explain may find a better reason in the log: expiry, an invalidation, or evictions since the entry
+    was stored.
 
-    Reasons: cold (never stored, or nobody knows what became of it), expired, evicted (or pruned on request),
-    invalidated (and by whom, where the log knows; marked stale, replaced by what is not kept and cleared from a tier
-    are that as well), refused (by a check such as validate), corrupt (or in a database that was set aside as damaged),
-    unknown_type (of a class that this process doesn't know), unverified (signed with a key that it wasn't given, or
-    unsigned where it has one), unavailable (a tier that may have it could not be asked),
-    failed (it got the error of another call's computation, one it waited for or one that is kept by error_ttl),
-    bypassed (a condition said no, or the cache was switched off). They are those that stats counts, but that what was
-    counted as cold may be explained by the log: by its time, an invalidation, or evictions since it was stored. With
-    --hits also fresh, stale (served past its time, while it was refreshed or because that failed) and joined (it waited
-    for another caller's computation), each with the tier that answered, how long it took and how much of that was
-    waiting. The log is sampled where the configuration says so; then it knows only what was sampled, but of
-    invalidations all.
+    cold: never stored, or the log doesn't know what became of it. expired. evicted: also pruned on request.
+    invalidated: by whom, if the log knows; also marked stale, replaced by a value that is not kept, or cleared from a
+    tier. refused: by a check such as validate. corrupt: damaged, or in a database that was set aside as damaged.
+    unknown_type: of a class that this process doesn't know. unverified: signed with a key that this process wasn't
+    given, or unsigned where it has one. unavailable: a tier that may have it could not be asked. failed: the call got
+    the error of a computation it waited for, or of one that error_ttl keeps. bypassed: a condition was false, or the
+    cache was switched off.
+
+    --hits also shows fresh, stale (expired, but served while a refresh ran or because it failed) and joined (waited for
+    another caller's computation), each with the tier that answered, the latency, and how much of it was waiting. If the
+    log is sampled, it knows sampled requests only, but all invalidations.
     """
     from scoutcache.cli.printing.telling import act
     from scoutcache.insight.reasons import Story
@@ -236,5 +238,5 @@ def explain(
     tell_log_off(session)
     tell_unread(session, problems, named=False)
     if not outcomes and not hits:
-        ended = "" if story.by is None else f"; it was taken away at {story.by['at']}: {act(story.by)}"
-        session.note(f"the log knows of no miss of {key}{ended}")
+        ended = "" if story.by is None else f"; it was removed at {story.by['at']}: {act(story.by)}"
+        session.note(f"the log holds no miss of {key}{ended}")

@@ -42,11 +42,11 @@ _TITLES: Final = {"size_bytes": "sizes", "ttl_s": "time left", "age_s": "age", "
 def keystats(
     session: Session,
     pattern: Matching = "*",
-    top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 10,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=0, help="Length of each list.")] = 10,
     tier: HeldBy = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", "--limit", metavar="N", min=1, help="End after the batch in which so many were met."),
+        typer.Option("--samples", "--limit", metavar="N", min=1, help="Stop after the batch that reaches N keys."),
     ] = None,
     all_namespaces: Everywhere = False,
     cursor: Cursor = None,
@@ -54,11 +54,11 @@ def keystats(
 ) -> int | None:
     """Show how sizes, times left, ages and idle times of keys are spread in each tier, and the largest and most used.
 
-    Keys stream by and none is held. Interrupted, it shows what it has seen after the batch at hand, exits with 130 and
-    says how to go on with the rest. What is past its time or dead takes room and is counted apart. Idle is how long
-    nobody asked for a key: a server says it, and looking ends it; elsewhere it is known from this machine's log, as are
-    the most used. A disk is read in the order of keys, a server in none, so samples of a disk are its first keys. Exit
-    code 3 when some tier could not be asked.
+    Memory use doesn't grow with the number of keys. Ctrl-C ends the command after the current batch: it shows what it
+    has seen, prints the --cursor for the rest and exits with 130. Expired and invalidated entries take room and are
+    counted separately. Idle is the time since a key was last requested. A server reports it, and this command resets
+    it; elsewhere it comes from this machine's log, as do the most used keys. A disk is read in the order of keys, a
+    server in none, so --samples of a disk are its first keys. Exit code 3 when a tier could not be asked.
     """
     from scoutcache.insight.keystats import KeyStats, collect
 

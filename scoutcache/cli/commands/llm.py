@@ -49,18 +49,18 @@ Names = list[str] | None
 )
 def stats(
     session: Session,
-    hours: Annotated[float, typer.Option("--hours", metavar="N", help="Of the last N hours.")] = 24.0,
-    by: Annotated[str, choices(tuple(_BY), "--by", help="What to tell apart.")] = "model",
+    hours: Annotated[float, typer.Option("--hours", metavar="N", help="The last N hours.")] = 24.0,
+    by: Annotated[str, choices(tuple(_BY), "--by", help="How to group the figures.")] = "model",
 ) -> int | None:
-    """Show what models were asked by way of the cache: requests, hits, calls, tokens and money, of all processes.
+    """Show requests to models through the cache: hits, calls, tokens and money, of all processes.
 
-    To ten minutes, and for as long as llm.metrics_ttl keeps counts; while a server is away, of what this machine has,
-    with exit code 3. Requests that went past the cache are bypassed, and here neither hits nor misses, as they are
-    misses in scoutcache stats. Money is unknown for models without a price in
-    costs.models; sums leave those out, and say of how many calls and hits. JSON holds all groupings.
+    Counts have a resolution of ten minutes and are kept for llm.metrics_ttl. While the server is away, only this
+    machine's counts are shown, with exit code 3. Bypassed requests, which went past the cache, are neither hits nor
+    misses here; scoutcache stats counts them as misses. Money is unknown for models without a price in costs.models;
+    sums leave those out and say how many calls and hits are missing. JSON holds all groupings.
     """
     if not 0 < hours < float("inf"):
-        raise Usage("--hours is a number of more than 0")
+        raise Usage("--hours must be more than 0")
     from scoutcache.llm.base import LONGEST
 
     if hours > LONGEST:
@@ -76,7 +76,7 @@ def stats(
         rows = [{name: row[name] for name in (by, *_SHOWN)} for row in _rows(metrics, by)]
         session.out.record({**_picked(shown), noun: rows}, main=noun, columns=(by, *_SHOWN))
     if not metrics.requests and not metrics.calls:
-        session.note(f"no model was asked in the last {hours:g} h, as far as cache.llm knows")
+        session.note(f"cache.llm knows of no request to a model in the last {hours:g} h")
     elif metrics.hits and metrics.cost_saved_usd is None:
         session.note("money is unknown without prices in [costs.models]")
     elif metrics.unpriced_calls or metrics.unpriced_hits:
@@ -97,14 +97,14 @@ def _missing(metrics: LlmMetrics, costs: CostsSection) -> Iterator[str]:
     named = {name: one for name, one in metrics.by_model.items() if one.unpriced_calls or one.unpriced_hits}
     priced = [name for name in named if price_of(costs, name) is not None]
     if unpriced := [name for name in named if name not in priced]:
-        yield f"no price is known of {_some(unpriced)}"
+        yield f"no price is known for {_some(unpriced)}"
     if priced:  # by today's prices: which there were then nobody wrote down
         yield f"no token counts, or no price yet, with answers of {_some(priced)}"
     calls = metrics.unpriced_calls - sum(one.unpriced_calls for one in named.values())
     hits = metrics.unpriced_hits - sum(one.unpriced_hits for one in named.values())
     if calls or hits:
         told = [counted(number, noun) for number, noun in ((calls, "call"), (hits, "hit")) if number]
-        yield f"no model was named with {' and '.join(told)}"
+        yield f"{' and '.join(told)} named no model"
 
 
 def _some(models: Sequence[str]) -> str:
@@ -127,7 +127,7 @@ def _rows(metrics: LlmMetrics, by: str) -> list[dict[str, Any]]:
 @command(
     app,
     "invalidate",
-    short="Remove the answers of a model, an operation or a source.",
+    short="Remove answers by model, operation, source or provider.",
     examples="""
     scoutcache llm invalidate --model gpt-4o
     scoutcache llm invalidate --operation summarize --reason 'new prompt'
@@ -137,21 +137,21 @@ def _rows(metrics: LlmMetrics, by: str) -> list[dict[str, Any]]:
 def invalidate(
     session: Session,
     operation: Annotated[Names, typer.Option("--operation", metavar="O", help="Its answers; repeatable.")] = None,
-    model: Annotated[Names, typer.Option("--model", metavar="M", help="Asked or answering; repeatable.")] = None,
+    model: Annotated[Names, typer.Option("--model", metavar="M", help="Requested or answering; repeatable.")] = None,
     source: Annotated[Names, typer.Option("--source", metavar="S", help="Answers made from it; repeatable.")] = None,
     provider: Annotated[Names, typer.Option("--provider", metavar="P", help="Its answers; repeatable.")] = None,
     match: Annotated[
-        str, choices(("any", "all"), "--match", help="Any of what is named, or all at once. Default: any.",
+        str, choices(("any", "all"), "--match", help="Answers that match any option, or all. Default: any.",
                      show_default=False),
     ] = "any",
     count: Annotated[bool, typer.Option("--count", help="Count them, which takes a scan.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
-    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Goes into the log.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Recorded in the log.")] = None,
 ) -> int | None:  # fmt: skip
-    """Remove answers by what they were made by and from, in every tier and every process.
+    """Remove answers by model, operation, source or provider, in every tier and every process.
 
-    After it has returned nobody is given them any more. They carry the tags operation:O, model:M, provider:P and
-    source:S, which scoutcache invalidate --tag takes as well. A model's name is the one that was asked for or the one
+    Once it has returned, no process of this machine serves them. Answers carry the tags operation:O, model:M,
+    provider:P and source:S, so scoutcache invalidate --tag works too. A model's name is the requested one or the one
     that answered, such as gpt-4o-2024-08-06.
     """
     named: dict[str, Sequence[str]] = {"operation": operation or (), "model": model or (), "source": source or (),

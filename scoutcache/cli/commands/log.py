@@ -52,7 +52,7 @@ _INSTALL: Final = "pip install 'scoutcache[parquet]' seals them into Parquet, wh
 @command(
     app,
     "tail",
-    short="Show the last operations, and go on with --follow.",
+    short="Show the last operations; --follow shows new ones.",
     examples="""
     scoutcache log tail -n 50
     scoutcache log tail --follow --op invalidate            watch who invalidates what
@@ -61,23 +61,23 @@ _INSTALL: Final = "pip install 'scoutcache[parquet]' seals them into Parquet, wh
 )
 def tail(
     session: Session,
-    number: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many, the last ones.")] = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until ^C.")] = False,
+    number: Annotated[int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many; the latest ones.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Also print new operations, until Ctrl-C.")] = False,
     ops: Annotated[
         list[str] | None,
-        typer.Option("--op", metavar="OP", help=f"Only these; several with commas: {', '.join(KINDS)}."),
+        typer.Option("--op", metavar="OP", help=f"Only these, separated by commas: {', '.join(KINDS)}."),
     ] = None,
     key: Annotated[str | None, typer.Option("--key", metavar="PATTERN", help="Only keys that match.")] = None,
     outcomes: Annotated[
         list[str] | None,
-        typer.Option("--outcome", metavar="O", help=f"Only these; several with commas: {', '.join(OUTCOMES)}."),
+        typer.Option("--outcome", metavar="O", help=f"Only these, separated by commas: {', '.join(OUTCOMES)}."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
 ) -> int | None:
-    """Show the last operations of all processes, the oldest first: what, how it ended, and how long it took.
+    """Show the last operations of all processes, oldest first: what was done, the outcome, and the latency.
 
-    The log holds what its configuration lets it: it may be sampled, capped and redacted. Lines that are no records are
-    left out and named on stderr, by file and line; then the exit code is 3.
+    The configuration may sample, cap and redact the log. Lines that are no records are left out and named on standard
+    error, by file and line; the exit code is then 3.
     """
     from scoutcache.insight.log.ending import Tail
     from scoutcache.insight.log.operations import Operations, end_of
@@ -171,7 +171,7 @@ def _told(line: Line) -> dict[str, Any]:
 @command(
     app,
     "convert",
-    short="Write a log, or files of one, as Parquet, JSON Lines or CSV.",
+    short="Write log files as one Parquet, JSON Lines or CSV file.",
     examples="""
     scoutcache log convert ~/.cache/scoutcache -o log.parquet
     scoutcache log convert oplog/*.jsonl -o log.csv
@@ -180,21 +180,23 @@ def _told(line: Line) -> dict[str, Any]:
 )
 def convert(
     session: Session,
-    sources: Annotated[list[str], typer.Argument(metavar="SRC|-...", help="Files of a log, or cache directories.")],
-    out: Annotated[str, typer.Option("--out", "-o", metavar="OUT", help="Ends in .parquet, .jsonl or .csv.")],
+    sources: Annotated[list[str], typer.Argument(metavar="SRC|-...", help="Log files, or cache directories.")],
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="OUT", help="The file to write: .parquet, .jsonl or .csv.")
+    ],
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
 ) -> int | None:
-    """Write what files of the log hold as one file: one row for each operation, in the order of the files.
+    """Write log files as one file: one row for each operation, in the order of the files.
 
-    Parquet has plain columns, which pandas, DuckDB and Polars read as they are; it needs the parquet extra. What can't
-    be read is named on stderr and left out; then the exit code is 3.
+    Parquet has plain columns, which pandas, DuckDB and Polars can read; it needs the parquet extra. Unreadable parts
+    are left out and named on standard error; the exit code is then 3.
     """
     from scoutcache.insight.log.converting import TARGETS
     from scoutcache.insight.log.converting import convert as write
     from scoutcache.insight.log.operations import Operations, files_of
 
     if Path(out).suffix not in TARGETS:
-        raise Usage(f"{out!r} doesn't say in its name what to write", hint=f"end it in one of {', '.join(TARGETS)}")
+        raise Usage(f"the name {out!r} doesn't end in a known format", hint=f"end it in one of {', '.join(TARGETS)}")
     if session.namespace is not None:
         raise Usage("log convert writes every namespace as it is", hint="leave --namespace out: it has a column")
     start = begin_of(since, time.time())
@@ -224,13 +226,13 @@ def convert(
 )
 def rotate(
     session: Session,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
 ) -> int | None:
-    """Seal the files that no process writes any more into Parquet, and remove what is older or more than may be kept.
+    """Seal log files that no process writes any more into Parquet, and remove what exceeds the limits.
 
-    Files under 64 KiB stay lines: Parquet would make them larger. Sealed files count for the limits (max_age and
-    max_bytes in the configuration's oplog section) as any other. Without the parquet extra files are packed instead.
-    A run that is killed loses nothing: the next one finishes what it began.
+    Files under 64 KiB stay lines: Parquet would make them larger. Sealed files count towards the limits (max_age and
+    max_bytes in the configuration's oplog section). Without the parquet extra, files are packed instead. A killed run
+    loses nothing: the next one finishes what it began.
     """
     from scoutcache.oplog.columns import can_parquet
     from scoutcache.oplog.filing import FOLDER, PARQUET, listed

@@ -22,14 +22,14 @@ app = group(
 @command(
     app,
     "list",
-    short="List the profiles there are.",
+    short="List the profiles.",
     examples="""
     scoutcache profiles list
     scoutcache profiles list --json
     """,
 )
 def list_(session: Session) -> None:
-    """List the profiles: those that are shipped, and your own, which go before them."""
+    """List the profiles: the shipped ones, and your own, which take precedence."""
     from scoutcache.settings import list_profiles, user_folder
 
     rows = [{"name": name, "file": str(path)} for name, path in list_profiles(user_folder()).items()]
@@ -47,9 +47,9 @@ def list_(session: Session) -> None:
 )
 def show(
     session: Session,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Which one.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The profile.")],
 ) -> None:
-    """Show what a profile sets: its file as it stands, or its settings in another format."""
+    """Show what a profile sets: its file as it is, or its settings in another format."""
     from scoutcache.settings import read_profile, user_folder
 
     settings, path = read_profile(name, user_folder())

@@ -34,7 +34,7 @@ app = typer.Typer()
 
 _COUNTED: Final = ("dead", "forbidden", "expired", "older", "oversize", "orphaned")
 """What ``prune`` counts, of however few tiers."""
-_YES: Final = typer.Option("--yes", help="Don't ask.")
+_YES: Final = typer.Option("--yes", help="Don't ask for confirmation.")
 
 
 @command(
@@ -50,12 +50,13 @@ _YES: Final = typer.Option("--yes", help="Don't ask.")
 def clear(
     session: Session,
     prefix: Annotated[str | None, typer.Option("--prefix", metavar="P", help="Only keys that begin with P:.")] = None,
-    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only from this tier.")] = None,
+    tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     yes: Annotated[bool, _YES] = False,
 ) -> int | None:
     """Remove everything from a namespace, from a prefix of it, or from one tier.
 
-    Asks at a terminal; elsewhere it needs --yes. Other programs' keys on the same server are never touched.
+    Asks for confirmation at a terminal; elsewhere it needs --yes. Other programs' keys on the same server are never
+    touched.
     """
     prefix = None if prefix is None else _prefix(prefix)
     _check_clearable(session, tier)
@@ -80,8 +81,8 @@ def _prefix(text: str) -> str:
     """The prefix meant: ``llm:`` is ``llm``.  Raises `Usage` for what no key's prefix can be."""
     prefix = text.removesuffix(":")
     if not prefix or ":" in prefix:
-        raise Usage(f"{text!r} is no prefix: that is what stands before a key's first colon",
-                    hint="scoutcache invalidate 'a:b:*' goes by any beginning")  # fmt: skip
+        raise Usage(f"{text!r} is no prefix: a prefix is the part before a key's first colon",
+                    hint="scoutcache invalidate 'a:b:*' matches any beginning")  # fmt: skip
     return prefix
 
 
@@ -126,7 +127,7 @@ def _literally(text: str) -> str:
     app,
     "prune",
     examples="""
-    scoutcache prune                        what is expired, dead, orphaned or forbidden
+    scoutcache prune                        expired, dead, orphaned and forbidden entries
     scoutcache prune --older-than 30d --dry-run
     scoutcache prune --max-size 500MB
     scoutcache prune --apply-limit          after disk.max_bytes was changed
@@ -137,25 +138,27 @@ def prune(
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="D", help="Also what was stored longer ago: 12h, 30d; 30 alone is seconds."
+            "--older-than", metavar="D", help="Also entries stored longer ago: 12h, 30d; 30 alone is seconds."
         ),
     ] = None,
     max_size: Annotated[
-        str | None, typer.Option("--max-size", metavar="S", help="Also the least needed beyond this size: 500MB, 2GB.")
+        str | None,
+        typer.Option("--max-size", metavar="S", help="Also the least needed entries beyond this size: 500MB, 2GB."),
     ] = None,
     apply_limit: Annotated[
         bool,
-        typer.Option("--apply-limit", help="Make the configured disk.max_bytes the store's own, and keep to it."),
+        typer.Option("--apply-limit", help="Set the store's limit to the configured disk.max_bytes, and shrink to it."),
     ] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count; remove nothing.")] = False,
 ) -> int | None:
-    """Remove what is expired, dead, orphaned or forbidden, tier by tier, and give its space back.
+    """Remove expired, dead, orphaned and forbidden entries, tier by tier, and give back their space.
 
-    Forbidden is what lies in a tier that a policy (allowed_backends) keeps it out of, since before that policy.
-    A store records its limit when it is made, and that one applies whatever is configured later, until --apply-limit
-    changes it for every process. A server removes what expires by itself. Exit code 3 when some tier could not be
-    asked, or did a part of it only (one that is full can't be told which tags are forgotten), 10 when none could.
+    Dead entries were invalidated by a tag, a dependency or a clear. Forbidden entries were stored before a policy
+    (allowed_backends) excluded them from that tier. A store keeps the size limit it was made with, whatever is
+    configured later, until --apply-limit changes it for every process. A server removes expired entries itself. Exit
+    code 3 when a tier could not be asked or did only a part (a full one can't record which tags are forgotten), 10 when
+    none could be asked.
     """
     age = None if older_than is None else read("--older-than", parse_duration, older_than)
     limit = None if max_size is None else read("--max-size", parse_size, max_size)
@@ -202,18 +205,18 @@ def _pruned(core: Core, tier: Tier, **how: Any) -> dict[str, int] | None:
     "verify",
     examples="""
     scoutcache verify              read and check every entry
-    scoutcache verify --repair     and remove what is damaged
+    scoutcache verify --repair     and remove damaged ones
     """,
 )
 def verify(
     session: Session,
-    repair: Annotated[bool, typer.Option("--repair", help="Remove what is damaged.")] = False,
+    repair: Annotated[bool, typer.Option("--repair", help="Remove damaged entries.")] = False,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier.")] = None,
 ) -> int | None:
-    """Read every stored entry of every namespace and check that it is whole and its own.
+    """Read every stored entry of every namespace and check that it is intact and belongs to its key.
 
-    What is signed with a key that isn't configured here, or unsigned where one is, can't be checked: it is told, and
-    stays. Exit code 1 when something is damaged and was left, 3 when some tier could not be asked, 10 when none could.
+    Entries that are signed with a key that isn't configured here, or unsigned where one is, can't be checked: they are
+    counted and stay. Exit code 1 when damaged entries were left, 3 when a tier could not be asked, 10 when none could.
     """
     rows: list[dict[str, Any]] = []
     with session.core(reading=not repair, raising=False) as core, failures(core) as away:

@@ -42,33 +42,33 @@ def report(
     session: Session,
     logs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[LOG|-]...", help="Log files, or folders of them, in place of this cache's own."),
+        typer.Argument(metavar="[LOG|-]...", help="Log files, or folders of them, instead of this cache's own."),
     ] = None,
     since: Annotated[str | None, typer.Option("--since", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
         str,
-        choices(("namespace", "prefix", "tier", "tag"), "--by", help="Which groups stand first.", show_default=False),
+        choices(("namespace", "prefix", "tier", "tag"), "--by", help="Which groups come first.", show_default=False),
     ] = "namespace",
     compare_to: Annotated[
         str | None,
         choices(
             ("previous", "halves"), "--compare-to", show_default=False,
-            help="Compare with the same time before (the default with --since), or the second half with the first.",
+            help="Compare with the preceding period (the default with --since), or the second half with the first.",
         ),
     ] = None,
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network; - prints it.")
+        str | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page; - prints it.")
     ] = None,
-    csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="A CSV file for each section.")] = None,
+    csv: Annotated[str | None, typer.Option("--csv", metavar="DIR", help="Write a CSV file for each section.")] = None,
 ) -> int | None:
-    """Report from the counters and the operation log: savings, advice, trends, misses, keys, latencies, trouble.
+    """Report savings, advice, trends, misses, keys, latencies and trouble, from the counters and the operation log.
 
-    Where machines share a server it is of this one alone, and says so; scoutcache stats counts all of them. Nothing
-    recorded gives an empty report. Money is unknown until a price is configured (costs section) or said with
-    an entry, and what was estimated says so. --html and --csv write files instead of printing; with --json the report
-    is printed as well, and names them. A log from elsewhere has no counters beside it, so every figure rests on what it
-    holds; a folder that holds none is refused. What of a log can't be read is left out and named on stderr; where logs
-    were given the exit code is 3 then.
+    The report covers this machine only, and says so where machines share a server; scoutcache stats counts all of them.
+    If nothing was recorded, the report is empty. Money is unknown until a price is configured (costs section) or given
+    with an entry, and estimates are marked. --html and --csv write files instead of printing; with --json the report is
+    printed as well and names them. A log from elsewhere has no counters, so every figure comes from the log; a folder
+    without log files is refused. Unreadable parts of a log are left out and named on standard error; if logs were
+    given, the exit code is then 3.
     """
     if compare_to == "previous" and since is None:
         raise Usage("--compare-to previous needs a period", hint="name one with --since, or use --compare-to halves")

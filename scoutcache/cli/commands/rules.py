@@ -23,7 +23,7 @@ app = group(
     examples="""
     scoutcache rules list
     scoutcache rules run --due                              the time rules that are due, for cron
-    scoutcache rules test db.users.updated id=7             see what an event would hit
+    scoutcache rules test db.users.updated id=7             see what an event would invalidate
     """,
 )
 
@@ -32,30 +32,29 @@ _LISTED: Final = (
     "total_invalidations",
 )  # fmt: skip
 _RAN: Final = ("rule_id", "action", "target", "matched", "invalidated")
-_NONE: Final = "no rules are configured: they stand under [[rules]] in scoutcache.toml, as scoutcache config init shows"
+_NONE: Final = "no rules are configured: add [[rules]] to scoutcache.toml, as scoutcache config init shows"
 
-EventName = Annotated[str, typer.Argument(metavar="EVENT", help="What happened, such as db.users.updated.")]
+EventName = Annotated[str, typer.Argument(metavar="EVENT", help="The event, such as db.users.updated.")]
 Fields = Annotated[
     list[str] | None, typer.Argument(metavar="FIELD=VALUE...", help="The event's fields, which rules may need.")
 ]
-Count = Annotated[bool, typer.Option("--count", help="Count what tags covered, which takes a scan.")]
-Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Goes into the log.")]
+Count = Annotated[bool, typer.Option("--count", help="Also count what tags covered, which takes a scan.")]
+Reason = Annotated[str | None, typer.Option("--reason", metavar="TEXT", help="Recorded in the log.")]
 
 
 @command(
     app,
     "list",
-    short="List the rules, what sets them off, and how often they ran.",
+    short="List the rules, what triggers them, and how often they ran.",
     examples="""
     scoutcache rules list
     scoutcache rules list --json | jq '.rules[] | select(.due)'
     """,
 )
 def list_(session: Session) -> None:
-    """List the rules of the configuration: what sets them off, what they hit, and how often they have.
+    """List the rules of the configuration: what triggers them, what they invalidate, and how often they ran.
 
-    Statistics are of all processes, in this namespace. Time rules are run by scoutcache rules run; nothing runs by
-    itself.
+    Statistics are of all processes, in this namespace. Time rules run only when scoutcache rules run is called.
     """
     rows = []
     for rule, due in _standing(session):
@@ -73,28 +72,28 @@ def list_(session: Session) -> None:
     examples="""
     scoutcache rules run --due              the time rules that are due, for cron
     scoutcache rules run nightly            this one, due or not
-    scoutcache rules run nightly --dry-run  see what it would hit
+    scoutcache rules run nightly --dry-run  see what it would invalidate
     """,
 )
 def run(
     session: Session,
-    names: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="These rules, due or not.")] = None,
-    due: Annotated[bool, typer.Option("--due", help="The time rules that are due; so does run alone.")] = False,
+    names: Annotated[list[str] | None, typer.Argument(metavar="ID...", help="Run these rules, due or not.")] = None,
+    due: Annotated[bool, typer.Option("--due", help="Run the time rules that are due, as run alone does.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count and show; change nothing.")] = False,
     reason: Reason = None,
     lock_timeout: Annotated[
-        str, typer.Option("--lock-timeout", metavar="S", help="Wait so long for another run to end.")
+        str, typer.Option("--lock-timeout", metavar="S", help="How long to wait for another run to end.")
     ] = "0",
 ) -> int | None:
-    """Run the time rules that are due, each once however many of its times were missed, or the rules that are named.
+    """Run the time rules that are due, or the rules that are named.
 
-    One run at a time in a cache's directory; when another one has the lock, exit code 11. Off a terminal it says
-    nothing of due rules when all is well.
+    A due rule runs once, however many of its times were missed. One run works at a time in a cache's directory; exit
+    code 11 when another run has the lock. Off a terminal a run of due rules without problems prints nothing.
     """
     from scoutcache.ttl import parse_duration
 
     if due and names:
-        raise Usage("--due and rules by their id exclude each other")
+        raise Usage("--due and rules by their id can't be used together")
     _check_names(session, names or ())
     wait, results = read("--lock-timeout", parse_duration, lock_timeout), []
     chosen = names or [rule.rule_id for rule, at in _standing(session) if at.now]
@@ -118,22 +117,22 @@ def _check_names(session: Session, names: Sequence[str]) -> None:
     known = [name for rule in session.config.rules for name in (rule.rule_id, rule.name)]
     for name in names:
         if name not in known:
-            rules = f"there are: {', '.join(rule.rule_id for rule in session.config.rules)}"
+            rules = f"the rules are {', '.join(rule.rule_id for rule in session.config.rules)}"
             raise Usage(f"there is no rule {name!r:.200}", hint=did_you_mean(name, known, rules if known else _NONE))
 
 
 @command(
     app,
     "test",
-    short="Show what an event would hit.",
+    short="Show what an event would invalidate.",
     examples="""
     scoutcache rules test db.users.updated id=7
     """,
 )
 def try_(session: Session, event: EventName, fields: Fields = None) -> int | None:
-    """Show which rules an event sets off and what they would hit; nothing is changed.
+    """Show which rules an event triggers and what they would invalidate; change nothing.
 
-    What tags and patterns cover is counted, which takes a scan. Rules that need a field which is not given are named.
+    Entries that tags and patterns cover are counted, which takes a scan. Rules that need a missing field are named.
     """
     with session.cache(reading=True) as cache:
         result = cache.rules.emit(event, fields_of(fields or ()), dry_run=True)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 app = group(
     "semantic",
     examples="""
-    scoutcache semantic prepare                                  once: the model, made ready for a fast start
+    scoutcache semantic prepare                                  once: prepare the model for a fast start
     scoutcache semantic query 'How do I reset it?' --model gpt-4o
     scoutcache semantic calibrate pairs.csv --precision 0.99     find a threshold on your own pairs
     """,
@@ -42,17 +42,17 @@ app = group(
 @command(
     app,
     "stats",
-    short="Show how many answers there are, by what model and rules.",
+    short="Show the answers, and what decides about hits.",
     examples="""
     scoutcache semantic stats
     scoutcache semantic stats --json | jq .entries
     """,
 )
 def stats(session: Session) -> int | None:
-    """Show answers, scopes and what decides of hits in this namespace.
+    """Show the answers, the scopes, and what decides about hits in this namespace.
 
-    Index and entries are compared for it: rows without an entry are taken out, entries without a row put in. While a
-    server is away nothing is compared, and what is shown is what this machine has, with exit code 3.
+    This compares the index with the entries: rows without an entry are removed, entries without a row are added. While
+    the server is away nothing is compared, and the figures are this machine's, with exit code 3.
     """
     with session.cache(reading=True, raising=False) as cache, failures(cache._core) as away:
         session.out.record(cache.semantic.stats())
@@ -72,9 +72,9 @@ def query(
     session: Session, query: Query, model: Model, scope: Scope = None, threshold: Threshold = None,
     without_gate: WithoutGate = None,
 ) -> int | None:  # fmt: skip
-    """Print the answer that serves a query, by its meaning; exit code 4 when there is none.
+    """Print the stored answer to a query that means the same; exit code 4 when there is none.
 
-    It counts as a request. Why there is none is told by scoutcache semantic explain.
+    This counts as a request. scoutcache semantic explain says why there is none.
     """
     from scoutcache.cli.commands.values import show_value
 
@@ -88,7 +88,7 @@ def query(
         check_absence("no answer can be looked up now", away if hit is None else {})
     if hit is None:
         raise CommandError("no answer serves this query", code=NOT_FOUND,
-                           hint="scoutcache semantic explain, with the same arguments, tells why")  # fmt: skip
+                           hint="scoutcache semantic explain, with the same arguments, says why")  # fmt: skip
     fields = {"response": hit.response, "similarity": hit.similarity, "exact": hit.exact, "key": hit.key,
               "query": hit.query, "hit_id": hit.hit_id}  # fmt: skip
     if session.form == "table":
@@ -111,16 +111,16 @@ def query(
 def add(
     session: Session,
     query: Query,
-    response: Annotated[str, typer.Argument(metavar="RESPONSE|-", help="The answer; a dash reads it from stdin.")],
+    response: Annotated[str, typer.Argument(metavar="RESPONSE|-", help="The answer; - reads it from standard input.")],
     model: Model,
     scope: Scope = None,
     kind: Annotated[
-        str, choices(("text", "json"), "--value", help="What the answer is. Default: text.", show_default=False)
+        str, choices(("text", "json"), "--value", help="Type of the answer. Default: text.", show_default=False)
     ] = "text",
     ttl: Annotated[str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never.")] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; repeatable.")] = None,
 ) -> None:
-    """Store the answer to a query under the prefix semantic, as an ordinary entry."""
+    """Store the answer to a query as an ordinary entry, under the prefix semantic."""
     from scoutcache.cli.commands.values import check_lasting, content_of, ttl_of
 
     seconds = ttl_of(session, ttl)
@@ -131,7 +131,7 @@ def add(
             key = cache.semantic.add(query, content, ttl=seconds, tags=tag or (), **wanted)
         namespace = cache.config.namespace
     if key is None:
-        raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch forbids it")
+        raise CommandError("not stored: a newer answer, a policy, a limit, a ttl of 0 or the off switch prevents it")
     session.done(f"stored {key}", {"key": key, "namespace": namespace, "stored": True})
 
 
@@ -145,9 +145,9 @@ def add(
 )
 def remove(
     session: Session,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys that add and query told.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Keys printed by add and by query --json.")],
 ) -> int | None:
-    """Remove answers, in every tier and every process. Exit code 4 when none of them was there."""
+    """Remove answers, in every tier and every process. Exit code 4 when none of them existed."""
     with session.cache() as cache:
         there = {key: _removed(session, cache, key) for key in dict.fromkeys(keys)}
     absent = [key for key, was in there.items() if not was]
@@ -170,7 +170,7 @@ def _removed(session: Session, cache: Cache, key: str) -> bool:
 @command(
     app,
     "explain",
-    short="Tell why a query hits or misses.",
+    short="Say why a query hits or misses.",
     examples="""
     scoutcache semantic explain 'Should I sell gold?' --model gpt-4o
     scoutcache semantic explain 'Should I sell gold?' -m gpt-4o --json | jq '.candidates[0].closed'
@@ -184,12 +184,12 @@ def explain(
     scope: Scope = None,
     threshold: Threshold = None,
     without_gate: WithoutGate = None,
-    count: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="Neighbours to show.")] = 5,
+    count: Annotated[int, typer.Option("--limit", metavar="N", min=1, help="How many neighbours to show.")] = 5,
 ) -> None:
-    """Show the nearest answered queries of the scope, and for each what was decided, by which gate or rule.
+    """Show the nearest answered queries of the scope, each with the decision and the gate or rule that made it.
 
-    Closed gates say what they saw, also those that are switched off and decide nothing. It counts as no request and
-    changes nothing.
+    Closed gates say what they saw; so do those that are switched off, which decide nothing. This counts as no request
+    and changes nothing.
     """
     check_asked(threshold, without_gate)
     wanted = scope_of("explain", model, scope)
@@ -215,8 +215,8 @@ def _gates(closed: list[dict[str, str]]) -> str:
     "calibrate",
     short="Find thresholds from labelled pairs.",
     examples="""
-    scoutcache semantic calibrate pairs.csv                      what the configured preset does to them
-    scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold that is so precise
+    scoutcache semantic calibrate pairs.csv                      measure the configured preset
+    scoutcache semantic calibrate pairs.csv --precision 0.99     the lowest threshold with this precision
     scoutcache semantic calibrate pairs.csv --without-gate slots   what a gate is worth
     scoutcache semantic calibrate pairs.csv --json | jq '{threshold, precision, recall, false_hit_rate}'
     """,
@@ -226,10 +226,13 @@ def calibrate(
     pairs: Pairs,
     precision: Annotated[
         float | None,
-        typer.Option("--precision", metavar="P", min=0.0, max=1.0, help="Find the lowest threshold that reaches it."),
+        typer.Option(
+            "--precision", metavar="P", min=0.0, max=1.0, help="Find the lowest threshold that reaches this precision."
+        ),
     ] = None,
     preset: Annotated[
-        str | None, choices(("strict", "balanced", "recall"), "--preset", help="Its gates, not the configured ones.")
+        str | None,
+        choices(("strict", "balanced", "recall"), "--preset", help="Use this preset's gates, not the configured ones."),
     ] = None,
     threshold: Threshold = None,
     gates: Annotated[bool, typer.Option("--gates/--no-gates", help="Let gates decide too.")] = True,
@@ -237,8 +240,8 @@ def calibrate(
 ) -> int | None:
     """Measure precision, recall and false hits among negatives by threshold, with 95 % intervals.
 
-    Pairs labelled 0 should be the hard ones of your own traffic: near in words, different in answer. A precision that
-    no threshold reaches ends with exit code 99. A file with a line that is no pair isn't measured: exit code 1.
+    Pairs labelled 0 should be the hard ones of your own traffic: similar in words, different in answer. If no threshold
+    reaches the precision, the exit code is 99. A file with a line that is no pair isn't measured: exit code 1.
     """
     from scoutcache.cli.calibrating import calibrated, chart
 
@@ -268,12 +271,12 @@ def calibrate(
     """,
 )
 def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> int | None:
-    """Take pairs of queries, labelled with whether one answer serves both, as evidence in a scope.
+    """Store labelled pairs of queries, which say whether one answer serves both, as evidence in a scope.
 
-    Where one of two that are the same was answered, the other is from now on answered by it. An answer that is wrong
-    for the other isn't served to queries as far away or farther. The policy verified learns from all pairs, as if they
-    were requests: give them as they come in your traffic. The same pairs again change nothing. Lines that are no pairs
-    are named, and the rest is taken: exit code 3.
+    If two queries are the same and one was answered, that answer serves the other from now on. An answer that is wrong
+    for the other isn't served to queries of the same or lower similarity. The policy verified learns from all pairs as
+    if they were requests, so give them in the proportions of your traffic. Giving the same pairs again changes nothing.
+    Lines that are no pairs are named and the rest is taken, with exit code 3.
     """
     from scoutcache.cli.calibrating import read_pairs
 
@@ -303,10 +306,10 @@ def label(session: Session, pairs: Pairs, model: Model, scope: Scope = None) -> 
 )
 def feedback(
     session: Session,
-    hit_id: Annotated[str, typer.Argument(metavar="HIT_ID", help="What query --json told.")],
-    verdict: Annotated[str, typer.Argument(metavar="right|wrong", help="What the answer was.")],
+    hit_id: Annotated[str, typer.Argument(metavar="HIT_ID", help="The hit_id printed by semantic query --json.")],
+    verdict: Annotated[str, typer.Argument(metavar="right|wrong", help="Whether the answer was right.")],
 ) -> int | None:
-    """Say whether the answer to a hit was right. One that was wrong isn't served again to queries as far away.
+    """Say whether a hit was right. A wrong answer isn't served again to queries of the same or lower similarity.
 
     Exit code 4 when the answer is gone, or belongs to another namespace.
     """
@@ -324,7 +327,7 @@ def feedback(
 @command(
     app,
     "prepare",
-    short="Make the model ready for a fast start.",
+    short="Prepare the model for a fast start.",
     examples="""
     scoutcache semantic prepare
     scoutcache semantic prepare --force
@@ -332,12 +335,12 @@ def feedback(
 )
 def prepare(
     session: Session,
-    force: Annotated[bool, typer.Option("--force", help="Do it again though it was done.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Prepare it again.")] = False,
 ) -> None:
     """Export the configured model to ONNX in the cache's directory, and compare its vectors with the original's.
 
-    From then on it is used of itself: the same vectors, and the first within a fraction of a second. Needs torch once;
-    where the model is a function there is nothing to prepare.
+    From then on it is used automatically: the same vectors, the first within a fraction of a second. This needs torch
+    once. If the model is a function, there is nothing to prepare.
     """
     from scoutcache.semantic.models import identity, is_function, prepared_in
     from scoutcache.semantic.prepared import is_prepared
@@ -373,13 +376,13 @@ def _make_folder(folder: Path) -> None:
 @command(
     app,
     "rebuild",
-    short="Make the index anew from the entries.",
+    short="Rebuild the index from the entries.",
     examples="""
     scoutcache semantic rebuild             after the model was changed, or entries were restored
     """,
 )
 def rebuild(session: Session) -> None:
-    """Make the index of this namespace anew from its entries, with vectors of the configured model."""
+    """Rebuild the index of this namespace from its entries, with vectors of the configured model."""
     with session.cache() as cache:
         with session.working("rebuilding the index"):
             entries = cache.semantic.rebuild()

@@ -47,34 +47,33 @@ def simulate(
     ] = None,
     policy: Annotated[
         list[str] | None,
-        typer.Option("--policy", metavar="P", help="Policies, several with commas; all for every one."),
+        typer.Option("--policy", metavar="P", help="Policies, separated by commas, or all."),
     ] = None,
     size: Annotated[
         list[str] | None,
         typer.Option("--size", metavar="S", help="1% of everything, 1000 entries, or 64MB; several with commas."),
     ] = None,
     by: Annotated[
-        str, choices(("entries", "bytes"), "--by", help="What percentages are of.", show_default=False)
+        str, choices(("entries", "bytes"), "--by", help="What percentages refer to.", show_default=False)
     ] = "entries",
     since: Annotated[
         str | None, typer.Option("--since", metavar="D", help="Of a log, only the last 24h, 7d, …")
     ] = None,
     sample_above: Annotated[
-        int, typer.Option("--sample-above", metavar="N", min=1, help="Requests of a trace that are not sampled.")
+        int, typer.Option("--sample-above", metavar="N", min=1, help="Sample a trace that has more requests.")
     ] = 5_000_000,
     jobs: Annotated[
-        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes. Default: one for each core.")
+        int | None, typer.Option("--jobs", metavar="N", min=1, help="Processes to use. Default: one for each core.")
     ] = None,
     html: Annotated[
-        str | None, typer.Option("--html", metavar="FILE", help="One page that needs no network; - prints it.")
+        str | None, typer.Option("--html", metavar="FILE", help="Write one self-contained page; - prints it.")
     ] = None,
 ) -> int | None:
-    """Replay requests through other policies and sizes: the hit ratio each would have had.
+    """Replay requests with other policies and sizes, and show the hit ratio that each would have had.
 
-    Figures are exact. From a log, which is this machine's, entries expire and are invalidated as they were, and all
-    processes are taken for one cache. A trace is a CSV with the header timestamp,key,size; of one with more requests
-    than --sample-above, keys are sampled, and each ratio has its error. opt knows the future: no policy can do better
-    with entries of one size.
+    Figures are exact. From this machine's log, entries expire and are invalidated as they were, and all processes count
+    as one cache. A trace is a CSV with the header timestamp,key,size; if it has more requests than --sample-above, keys
+    are sampled, and each ratio has its error. opt knows the future: no policy can do better with entries of one size.
     """
     from scoutcache.insight.simulation.curves import DEFAULT_SIZES, as_rows, check_sizes, curves, parse_sizes
 
@@ -134,7 +133,7 @@ def _policies(given: list[str] | None) -> list[str]:
 def _split(given: list[str] | None) -> list[str]:
     words = [word.strip() for text in given or () for word in text.split(",") if word.strip()]
     if given and not words:
-        raise Usage("a policy or a size to simulate can't be empty", hint="leave the option out for the usual ones")
+        raise Usage("a policy or a size to simulate can't be empty", hint="leave the option out for the defaults")
     return words
 
 

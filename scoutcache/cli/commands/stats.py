@@ -35,7 +35,7 @@ app = typer.Typer()
     examples="""
     scoutcache stats                          since the log began
     scoutcache stats --period 24h --by prefix
-    scoutcache stats --watch --interval 5     again and again, until interrupted
+    scoutcache stats --watch --interval 5     refresh until Ctrl-C
     scoutcache stats --json | jq .hit_rate
     scoutcache stats --check --period 1h      exit 99 when an alert level is passed
     """,
@@ -45,45 +45,45 @@ def stats(
     period: Annotated[str | None, typer.Option("--period", metavar="D", help="Only the last 24h, 7d, …")] = None,
     by: Annotated[
         str | None,
-        choices(
-            ("tier", "namespace", "prefix", "tag"), "--by", help="One row for each of them; tags of this machine only."
-        ),
+        choices(("tier", "namespace", "prefix", "tag"), "--by", help="One row for each; tags of this machine only."),
     ] = None,
     tier: Annotated[str | None, typer.Option("--tier", metavar="T", help="Only this tier's row.")] = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every interval, until interrupted.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Refresh at each interval, until Ctrl-C.")] = False,
     interval: Annotated[
-        str | None, typer.Option("--interval", metavar="S", help=f"With --watch: how often. Default: {EVERY}.")
+        str | None,
+        typer.Option("--interval", metavar="S", help=f"With --watch: time between refreshes. Default: {EVERY}."),
     ] = None,
     prom_textfile: Annotated[
-        str | None, typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus there.")
+        str | None,
+        typer.Option("--prom-textfile", metavar="FILE", help="Write the metrics for Prometheus to this file."),
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Exit 99 when a level of the alerts section is passed.")
     ] = False,
 ) -> int | None:
-    """Show requests, hits, misses, evictions, sizes, latencies and what was saved, over all processes.
+    """Show requests, hits, misses, evictions, sizes, latencies and savings of all processes.
 
-    Rates are shares of 0 to 1 in JSON; money is null until a price is configured. What nobody knows is - and never 0.
-    Machines that share a server are summed, of others the last 25 hours at most; tags are known from this one's log
-    only. A Redis tier counts the cache's own entries; what the server says of itself, which others may share, is under
-    server, its replicas' lag and the nodes of a cluster included. While it can't be asked the figures are this
-    machine's, with exit code 3.
+    In JSON, rates are fractions from 0 to 1, and money is null until a price is configured. An unknown figure is shown
+    as -, never as 0. Machines that share a server are summed (of other machines the last 25 hours at most); tags are
+    known from this machine's log only. A Redis tier counts the cache's own entries; the server's own figures, which may
+    include other programs, are under server, with the lag of replicas and the nodes of a cluster. While the server
+    can't be asked, the figures are this machine's, with exit code 3.
 
-    A miss is counted with what whoever asked knew: cold says that nothing is known of the entry there, that it was
-    never stored, or was removed before that process began; explain KEY and report know more, from the log. Requests
-    that went past the cache are misses, as bypassed. The entries and bytes of a tier are those that take room: what is
-    past its time, or died by a tag, is among them until it is cleaned away, and is not in keys.
+    Each miss has the reason that the requesting process knew. cold: it knew nothing of the entry, which was never
+    stored or was removed before that process began. explain KEY and report know more, from the log. Requests that went
+    past the cache are misses with the reason bypassed. A tier's entries and bytes are those that take room: expired
+    entries, and those that a tag invalidated, count until they are cleaned up; the command keys doesn't list them.
 
-    By tag, figures are what this machine's log holds: a request counts for every tag that its key was last written with
-    in the period, so tags overlap, and their sums are no totals; a hit saved what is said of it or of its key's calls,
-    else the default price.
+    By tag, figures come from this machine's log. A request counts for every tag that its key was last written with in
+    the period, so tags overlap, and their sums are no totals. A hit saved what its record says, else the mean cost of
+    calls for its key, else the default price.
 
-    --check names each level that is passed, and what to do about it, on standard error; invalidations and errors are
-    those of the last hour, the rest is of the period. With --watch it ends the watching. Off a terminal --watch prints
-    a line, an object or a row for each interval; on a line, a name or a value with blanks, quotes, = or a backslash in
-    it is a JSON string. A period ends now: what is dated later, because a clock was ahead, is left out, and that is
-    said. --prom-textfile writes what all processes of this machine counted, for the textfile collector of Prometheus'
-    node exporter, and prints nothing.
+    --check names each alert level that is passed, with the remedy, on standard error. Invalidations and errors are
+    those of the last hour, everything else is of the period. With --watch, a passed level ends the command. Off a
+    terminal, --watch prints a line, an object or a row per interval; in a line, a name or value with blanks, quotes, =
+    or a backslash is a JSON string. A period ends now: records dated later, because a clock was ahead, are left out,
+    with a note. --prom-textfile writes the counts of all processes of this machine for the textfile collector of
+    Prometheus' node exporter, and prints nothing.
     """
     if interval is not None and not watch:
         raise WrongUsage("--interval is for --watch", hint="add --watch, or leave --interval out")
@@ -99,13 +99,13 @@ def stats(
 def _asked(period: str | None, by: str | None, tier: str | None, *, check: bool) -> Asked:
     seconds = length_of("--period", period)
     if tier is not None and by not in {None, "tier"}:
-        raise WrongUsage(f"--tier does not go with --by {by}", hint="tiers have rows of their own: --by tier")
+        raise WrongUsage(f"--tier can't be used with --by {by}", hint="tiers have rows of their own: --by tier")
     return Asked(seconds, by, tier, check)
 
 
 def _check_textfile(session: Session, file: str, asked: Asked, *, watch: bool) -> None:
     if watch:
-        raise WrongUsage("--prom-textfile does not go with --watch", hint="let cron or a timer write it")
+        raise WrongUsage("--prom-textfile can't be used with --watch", hint="let cron or a timer write it")
     if {asked.by, asked.tier, session.namespace} != {None} or (asked.period is not None and not asked.check):
         raise WrongUsage("--prom-textfile writes all that was counted: no --by, --tier, --namespace or --period",
                          hint="Prometheus does the choosing; --period goes with --check")  # fmt: skip

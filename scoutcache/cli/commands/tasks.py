@@ -23,17 +23,17 @@ _COLUMNS: Final = ("task", "due", "next_run", "status", "keys_warmed", "started_
 @command(
     app,
     "list",
-    short="List the tasks, when they run, and how they went.",
+    short="List the tasks, when they are due, and how they ended.",
     examples="""
     scoutcache tasks list
     scoutcache tasks list --json | jq '.tasks[] | select(.status == "failed")'
     """,
 )
 def list_(session: Session) -> None:
-    """List the tasks of the configuration: what they warm, when they are due, and what became of the last run.
+    """List the tasks of the configuration: what they warm, when they are due, and how the last run ended.
 
-    They are run by scoutcache warm, from cron, and at the start of an application where the task says so. The error
-    is the first of the last run; --json has more.
+    scoutcache warm runs them, from cron; an application runs them at its start if the task says so. The error shown is
+    the first of the last run; --json has more.
     """
     from scoutcache.warming.tasks import list_tasks
 

@@ -46,14 +46,15 @@ OTHERS_EVERY: Final = 5.0
 def top(
     session: Session,
     interval: Every = EVERY,
-    once: Annotated[bool, typer.Option("--once", help="Measure for one interval, print it, and end.")] = False,
-    most: Annotated[int, typer.Option("--top", metavar="N", min=0, help="How many a list names.")] = 5,
+    once: Annotated[bool, typer.Option("--once", help="Measure one interval, print it, and end.")] = False,
+    most: Annotated[int, typer.Option("--top", metavar="N", min=0, help="Length of each list.")] = 5,
 ) -> int | None:
-    """Show requests a second, hit rate, latencies, the fill of tiers, hot prefixes and keys, and alerts, as they go.
+    """Show requests per second, hit rate, latencies, fill of tiers, hot prefixes and keys, and alerts, live.
 
-    Of all processes that use this cache, each with its share, and of other machines that share a server; those publish
-    every five seconds, so rates are then over no less. Hot keys are those of this machine's log in the last minute.
-    Off a terminal each interval is a line, an object or a row; the first comes after one interval. Ctrl-C ends it.
+    Covers all processes that use this cache, each with its share, and other machines that share a server; those publish
+    every five seconds, so rates are then averages over at least that. Hot keys are those of this machine's log in the
+    last minute. Off a terminal each interval is a line, an object or a row, the first one after one interval. Ctrl-C
+    ends it.
     """
     every = interval_of(interval)
     away: dict[str, str] = {}

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it was written.")]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The exact key.")]
 
 
 @command(
@@ -41,31 +41,33 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="The whole key, as it wa
 def get(
     session: Session,
     key: Key,
-    raw: Annotated[bool, typer.Option("--raw", help="The value's own bytes: nothing added, nothing escaped.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="The value's own bytes, nothing added or escaped.")] = False,
     output: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, whole or not at all.")
+        str | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file, completely or not at all.")
     ] = None,
 ) -> None:
     """Print the value of a key: text as it is, anything else as JSON.
 
-    It counts as a request; to look without counting there is `inspect`.  Exit code 4 when there is no such key.
+    This counts as a request; inspect looks without counting. Exit code 4 when there is no such key.
     """
     if raw and output in {None, "-"} and session.form != "table":
-        raise Usage(f"--raw does not go with --format {session.form}", hint="leave one of them out, or name a file: -o")
+        raise Usage(f"--raw can't be used with --format {session.form}", hint="leave one out, or name a file: -o FILE")
     with session.cache(reading=True, counting=True, raising=False) as cache, failures(cache._core) as away:
         unread: list[Unreadable] = []
         cache.on("unreadable", unread.append)
         value = cache.get(key, MISSING)
         namespace = cache.config.namespace
         if value is MISSING and unread:
-            raise CommandError(f"{key} is there, but can't be read here: {unread[0].problem}",
-                               hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest")
+            raise CommandError(
+                f"{key} is stored, but can't be read here: {unread[0].problem}",
+                hint=f"{unread[0].remedy}; {session.again('inspect', key)} shows the rest",
+            )
         if value is MISSING:
             check_absence(f"{key} can't be read now", away or unasked(cache._core, key), UNCHECKED)
     if value is MISSING:
-        hint = "the cache is switched off (enabled = false), so that every read misses"
+        hint = "the cache is switched off (enabled = false), so every read misses"
         if session.config.enabled:
-            hint = f"{session.again('explain', key)} tells why"
+            hint = f"{session.again('explain', key)} says why"
         raise CommandError(f"no such key: {key}", code=NOT_FOUND, hint=hint)
     if output is not None and output != "-":
         write_whole(Path(output), content := _bytes(session, value))
@@ -117,21 +119,24 @@ def _bytes(session: Session, value: Any) -> bytes:
 def set_(
     session: Session,
     key: Key,
-    value: Annotated[str, typer.Argument(metavar="VALUE|-", help="The value; a dash reads it from stdin.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE|-", help="The value; - reads it from standard input.")],
     kind: Annotated[
-        str, choices(("text", "json", "bytes"), "--value", help="What the value is. Default: text.", show_default=False)
+        str, choices(("text", "json", "bytes"), "--value", help="Type of the value. Default: text.", show_default=False)
     ] = "text",
     ttl: Annotated[
-        str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never; over 1000 years is never.")
+        str | None, typer.Option("--ttl", metavar="D", help="90s, 2h, 7d, never; more than 1000 years is never.")
     ] = None,
-    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; may be repeated.")] = None,
+    tag: Annotated[list[str] | None, typer.Option("--tag", metavar="T", help="A tag; repeatable.")] = None,
     depends_on: Annotated[
-        list[str] | None, typer.Option("--depends-on", metavar="K", help="A key that takes this one along; repeatable.")
+        list[str] | None,
+        typer.Option(
+            "--depends-on", metavar="K", help="Drop this entry when key K changes or is invalidated; repeatable."
+        ),
     ] = None,
 ) -> int | None:
-    """Store a value under a key in every tier the configuration allows.
+    """Store a value under a key in every tier that the configuration allows.
 
-    Exit code 3 when one of them failed and another took it.
+    Exit code 3 when one tier failed and another took the value.
     """
     seconds = ttl_of(session, ttl)
     content = content_of(value, kind)
@@ -149,7 +154,7 @@ def set_(
         if taken:
             kept = _check_kept(cache, key, before, None if failed is None else failed.tier)
     if not taken:
-        why = "a newer value, a policy or a limit forbids it" if enabled else "the cache is switched off"
+        why = "a newer value, a policy or a limit prevents it" if enabled else "the cache is switched off"
         raise CommandError(f"not stored: {key}: {'the ttl is 0' if seconds == 0 else why}")
     _tell_stored(session, {"key": key, "namespace": namespace, "stored": True, **kept}, failed)
     return None if failed is None else PARTLY
@@ -161,7 +166,7 @@ def _tell_stored(session: Session, stored: dict[str, Any], failed: TierUnavailab
         return
     session.done(f"stored {stored['key']} in {', '.join(stored['tiers'])} only",
                  {**stored, "failed": {failed.tier: failed.reason}})  # fmt: skip
-    session.warn(f"the {failed.tier} tier did not take it: {failed.reason}")
+    session.warn(f"the {failed.tier} tier did not store it: {failed.reason}")
     if failed.hint:
         session.say_hint(failed.hint)
 
@@ -170,7 +175,7 @@ def check_lasting(cache: Cache) -> None:
     """Refuse to store where only the memory of this command would keep it."""
     if all(tier is cache._core.memory for tier in cache._core.tiers):
         raise CommandError(
-            "nothing would last: memory is the only tier, and this command's memory ends with it",
+            "nothing would be kept: memory is the only tier, and a command's memory ends with it",
             hint="add the disk tier (tiers, SCOUTCACHE_TIERS), or choose another --profile",
         )
 
@@ -192,11 +197,11 @@ def _check_kept(cache: Cache, key: str, now: float, without: str | None = None) 
     said = None if cache._core.world.policy is None else cache._core.world.policy(ref)
     if said is not None and not lower:
         raise CommandError(
-            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and this command's"
+            f"not stored: {key}: the policy {said.sources['allowed_backends']!r} keeps it in memory, and a command's"
             " memory ends with it",
             hint="set it in the application itself, or name another tier in allowed_backends",
         )
-    limits = [f"{tier.name} takes at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
+    limits = [f"{tier.name} stores at most {text.size(most)}" for tier in lower if (most := tier.usage().max_bytes)]
     raise CommandError(
         f"not stored: {key}: no tier kept it; {', '.join(limits) or 'each of them refused it'}",
         hint="store a smaller value, or raise the limit (max_bytes of the tier's section)",
@@ -241,11 +246,11 @@ def content_of(value: str, kind: str) -> Any:
 )
 def delete(
     session: Session,
-    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Whole keys; for patterns see invalidate.")],
+    keys: Annotated[list[str], typer.Argument(metavar="KEY...", help="Exact keys; for patterns use invalidate.")],
 ) -> int | None:
-    """Delete keys by name, and what depends on them, in every tier and every process.
+    """Delete keys by name, and the entries that depend on them, in every tier and every process.
 
-    Exit code 4 when none of them was there, 3 when some tier could not be asked, 10 when none could.
+    Exit code 4 when none of the keys existed, 3 when a tier could not be asked, 10 when none could.
     """
     with session.cache(raising=False) as cache, failures(cache._core) as away:
         there = {key: cache.delete(key) for key in dict.fromkeys(keys)}

@@ -61,14 +61,14 @@ def warm(
     lock_timeout: take.LockTimeout = "0",
     prom_textfile: take.PromTextfile = None,
 ) -> int | None:
-    """Fill the cache from lines, another cache, the log, through a function, or by the tasks of the configuration.
+    """Fill the cache from lines, another cache, the log, the web, a function, or the tasks of the configuration.
 
-    Keys without a value come from --call or --http, or for keys of the log from the first task whose pattern matches.
-    A predicted key is printed with its reason where nothing gives its value.
+    Keys without a value get it from --call or --http; keys from the log also from the first task whose pattern matches.
+    A predicted key whose value nothing can give is printed with its reason.
 
-    One filling of a directory runs at a time; when another one has the lock, exit code 11. Exit code 3 when some keys
-    or tasks failed, 1 when all did, 2 when nothing was done because the file, the function or the task that is named is
-    not there: here or, of a task, in the configuration. Off a terminal it says nothing when all is well.
+    One run works at a time in a directory; exit code 11 when another run has the lock. Exit code 3 when some keys or
+    tasks failed, 1 when all did, 2 when nothing was done because a file, function or task doesn't exist that the
+    command line or a task names. Off a terminal a run without problems prints nothing.
     """
     from scoutcache.cli.warming.asked import Asked
 
@@ -80,7 +80,7 @@ def warm(
     )  # fmt: skip
     asked.check(session)
     if prom_textfile == STDOUT:
-        raise Usage("--prom-textfile takes a file: how it went is printed as it is", hint="name one, such as warm.prom")
+        raise Usage("--prom-textfile needs a file: the outcome is printed anyway", hint="name one, such as warm.prom")
     return _warm(session, asked, prom_textfile)
 
 

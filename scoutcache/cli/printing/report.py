@@ -53,12 +53,12 @@ def _head(report: Report) -> str:
     since = "the beginning" if report.since is None else text.human("at", _iso(report.since))
     until = text.human("at", _iso(report.until))
     line = f"scoutcache report, {since} to {until}; {counted(report.records, 'log record')}"
-    line += "; of this machine alone" if report.one_machine else ""
+    line += "; of this machine only" if report.one_machine else ""
     return f"{line}; skipped {report.skipped}" if report.skipped else line
 
 
 def _nothing(titles: Sequence[str]) -> str:
-    return f"Nothing to tell: {', '.join(titles)}"
+    return f"Nothing to report: {', '.join(titles)}"
 
 
 def _iso(seconds: float) -> str:

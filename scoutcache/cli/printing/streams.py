@@ -124,7 +124,7 @@ def stdin_bytes(what: str) -> BinaryIO:
         before = next(iter(_spooled.values()))
         raise Usage(f"{what}: standard input was read already, for {before}", hint="name a file in one of the places")
     if "stdin" in _closed or sys.stdin.closed:
-        raise Usage(f"{what}: standard input is closed", hint="pipe something into it, or name what is meant")
+        raise Usage(f"{what}: standard input is closed", hint="pipe something into it, or name a file")
     return sys.stdin.buffer
 
 

@@ -54,7 +54,7 @@ def reasons(core: Core, header: Header, now: float) -> list[dict[str, Any]]:
 def _lapsed(header: Header, now: float) -> Iterator[dict[str, Any]]:
     until, stale = (header.expires, False) if header.expires <= now else (header.fresh_until, True)
     if until <= now:
-        told = f"its time was over {text.duration(now - until)} ago{'; it may be served stale' if stale else ''}"
+        told = f"its time to live ended {text.duration(now - until)} ago{'; it may be served stale' if stale else ''}"
         yield {"cause": "expired", "name": None, "stale": stale, "by": None, "told": told}
 
 
@@ -72,7 +72,7 @@ def _marked(core: Core, header: Header, now: float) -> dict[str, Any] | None:
     at = datetime.fromisoformat(by["at"]).timestamp()
     if not header.created <= at <= header.fresh_until <= at + PATIENCE:
         return None
-    told = f"it was marked stale as {by['what']} {_ago(by['at'], now)}{_signature(by)}; it may be served stale"
+    told = f"it was marked stale by {by['what']} {_ago(by['at'], now)}{_signature(by)}; it may be served stale"
     return {"cause": "key", "name": by["what"], "stale": True, "by": by, "told": told}
 
 

@@ -72,7 +72,7 @@ def tell_ahead(session: Session, ahead: float | None) -> None:
         return
     session.said.add("ahead")
     latest = f"{datetime.fromtimestamp(ahead, UTC):%Y-%m-%d %H:%M:%SZ}"
-    session.note(f"not counted: what is dated after now, up to {latest}; a clock was ahead, or has been set back")
+    session.note(f"not counted: records dated in the future, up to {latest}; a clock was ahead, or has been set back")
 
 
 def _warn_once(session: Session, message: str) -> None:

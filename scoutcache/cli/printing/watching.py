@@ -37,7 +37,7 @@ LONGEST: Final = 86_400.0
 EVERY: Final = "2"
 """Seconds, where nobody says."""
 
-Every = Annotated[str, typer.Option("--interval", metavar="S", help="How often: 2, 500ms, 1m.")]
+Every = Annotated[str, typer.Option("--interval", metavar="S", help="Time between refreshes: 2, 500ms, 1m.")]
 
 
 class View(Protocol):

@@ -33,8 +33,8 @@ def write_whole(path: Path, content: bytes) -> None:
 def check_named(option: str, file: str | None) -> None:
     """Raise `Usage` where *file*, the value of *option*, is the next option: its own name was forgotten."""
     if file is not None and file.startswith("-") and file != STDOUT:
-        raise Usage(f"{option} wants a name, and {file} is an option",
-                    hint=f"{option} NAME; a file that is called so is ./{file}")  # fmt: skip
+        raise Usage(f"{option} needs a file name, and {file} is an option",
+                    hint=f"write ./{file} for a file of that name")  # fmt: skip
 
 
 def is_stdout(session: Session, option: str, file: str | None) -> bool:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 _DAY: Final = 86400.0
 _FROM_LOG: Final = "--predict, --frequent or --expiring"
 _COMPUTED: Final = "values that are computed: --call, --http, or a task's function"
-_NO_TASKS: Final = "no tasks are configured: [[tasks]] in scoutcache.toml, as scoutcache config init shows"
-_ASKED: Final = "values that a function or --http gives key by key, which a file or a generator doesn't"
+_NO_TASKS: Final = "no tasks are configured: add [[tasks]] to scoutcache.toml, as scoutcache config init shows"
+_ASKED: Final = "values that a function or --http gives key by key, not with a file or a generator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,14 +99,14 @@ class Asked:
         self._check_effects()
         self._check_work(session)
         if self.off_peak and session.config.warming.off_peak == "always":
-            raise Usage("--off-peak is for times in warming.off_peak, which is \"always\": without it has no effect",
-                        hint='[warming] off_peak = "01:00-05:00" (UTC), or "auto"')  # fmt: skip
+            raise Usage("--off-peak has no effect: warming.off_peak is \"always\"",
+                        hint='set [warming] off_peak = "01:00-05:00" (UTC), or "auto"')  # fmt: skip
         named_file = self.source is not None and self.source != "-" and "://" not in self.source
         if named_file and not Path(str(self.source)).exists():
             raise Usage(f"--from: there is no file {self.source}")
         if named_file and Path(str(self.source)).is_dir():
             raise Usage(f"--from: {self.source} is a directory",
-                        hint="name a file of lines; the entries of another cache come by --from-cache")  # fmt: skip
+                        hint="name a file of lines; --from-cache copies the entries of another cache")  # fmt: skip
         if self.source == "-":
             stdin_bytes("--from -")
         _check_tasks(session, self.tasks)
@@ -119,11 +119,11 @@ class Asked:
         }  # fmt: skip
         named = [name for name, there in given.items() if there]
         if len(named) > 1:
-            raise Usage(f"{' and '.join(named)} exclude each other")
+            raise Usage(f"{' and '.join(named)} can't be used together")
         if self.evaluate and not self.predict:
-            raise Usage("--evaluate is for --predict")
+            raise Usage("--evaluate needs --predict")
         if self.dry_run and not self.from_log:
-            raise Usage("--dry-run is for --predict, --frequent and --expiring")
+            raise Usage("--dry-run needs --predict, --frequent or --expiring")
         if self.ahead <= 0:
             raise Usage("--horizon: expected more than 0 seconds")
         rate = self.work["rate"]
@@ -133,10 +133,10 @@ class Asked:
 
     def _check_values(self) -> None:
         if self.call is not None and self.http is not None:
-            raise Usage("--call and --http exclude each other")
+            raise Usage("--call and --http can't be used together")
         for name, given in (("--call", self.call), ("--http", self.http)):
             if given is not None and (self.tasks or self.due or self.from_cache is not None):
-                raise Usage(f"{name} is for --from and keys of the log: tasks and other caches have their own values")
+                raise Usage(f"{name} needs --from or keys of the log: tasks and other caches have their own values")
         if self.http is not None and self.source is None and not self.from_log:
             raise Usage("--http needs keys", hint="name them with --from FILE, --from - or --frequent N")
 
@@ -155,7 +155,7 @@ class Asked:
         ):
             if given is not None and not heeded:
                 hint = "a task has a pattern of its own in the configuration" if name == "--pattern" else None
-                raise Usage(f"{name} is for {needed}: without that it has no effect", hint=hint)
+                raise Usage(f"{name} works only with {needed}", hint=hint)
         if self.evaluate:
             self._check_evaluation()
 
@@ -203,7 +203,7 @@ class Asked:
 
     def _check_heeded(self, name: str, given: object, *, heeded: bool) -> None:
         if given and not heeded:
-            raise Usage(f"{name} is for {_ASKED if name == '--retries' else _COMPUTED}: without that it has no effect")
+            raise Usage(f"{name} works only with {_ASKED if name == '--retries' else _COMPUTED}")
 
     def limits(self) -> tuple[int | None, float | None]:
         """The calls or the USD of ``--budget``."""
@@ -227,7 +227,7 @@ class Asked:
         function = _function(self.call)
         if is_generator(function):
             if self.source is not None or self.from_log:
-                raise Usage(f"--call: {self.call} is a generator: it gives keys and values itself, without --from")
+                raise Usage(f"--call: {self.call} is a generator: it yields keys and values itself, without --from")
             self._check_heeded("--retries", self.work["retries"], heeded=False)
         elif self.source is None and not self.from_log:
             raise Usage("--call needs keys", hint="name them with --from FILE or --from -, or name a generator")

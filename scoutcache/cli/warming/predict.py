@@ -100,4 +100,4 @@ def tell_evaluation(session: Session, asked: Asked) -> None:
             ("requests", "misses", "steps", "horizon", "budget", "ratio", "ratio_same_calls")}  # fmt: skip
     session.out.rows("strategies", rows, () if session.form == "json" else _STRATEGIES, **also)
     if not found.steps:
-        session.note("the log is too short to learn from one half of it and play the other")
+        session.note("the log is too short to learn from one half of it and replay the other")

@@ -47,12 +47,12 @@ class Teller:
                 session.progress_done()
                 # As it is by now, and not as of the last report: what was under way has come to its end since.
                 account = "; ".join(f"{name}: {_counts(result)}" for name, result in seen.values()) or "none warmed"
-                session.warn(f"broken off: {account}; --resume goes on from there")
+                session.warn(f"interrupted: {account}; --resume continues from there")
             if isinstance(error, SystemExit):  # whatever code that names, keys are undone
                 from scoutcache.errors import WarmingError
                 from scoutcache.warming.records import said
 
-                raise WarmingError(f"what gives the values ended the process: {said(error)}") from error
+                raise WarmingError(f"the function that computes values exited the process: {said(error)}") from error
             raise
 
     def told(self, runs: Sequence[TaskRun], chosen: Sequence[dict[str, Any]] | None = None) -> int | None:
@@ -100,7 +100,7 @@ class Teller:
         session = self._session
         for run in runs:
             for tier, (times, reason) in run.result.partly.items():
-                session.warn(f"the {tier} tier did not take {counted(times, 'key')}: {reason}")
+                session.warn(f"the {tier} tier did not store {counted(times, 'key')}: {reason}")
         for run in runs:
             if run.nothing is not None and run.error is None:
                 session.warn(f"{run.task_id}: {run.nothing}")
@@ -113,7 +113,7 @@ class Teller:
             session.warn(f"{place}{first.key}: {first.error} ({counted(total['duplicates'], 'such line')})")
         if total["over_budget"]:
             ended = any(run.result.ended_early for run in runs)
-            left = "the generator was ended there" if ended else f"left: {counted(total['over_budget'], 'key')}"
+            left = "the generator was stopped there" if ended else f"left: {counted(total['over_budget'], 'key')}"
             session.note(f"the budget was spent after {counted(total['calls'], 'call')}; {left}")
 
 

@@ -77,7 +77,7 @@ def _say_nothing_done(session: Session, asked: Asked, name: str, result: WarmRes
     if result.requested:
         return
     if result.unmatched:
-        session.note(f"of {counted(result.unmatched, 'key')} of {name} none matches the pattern {asked.matching}")
+        session.note(f"none of {counted(result.unmatched, 'key')} in {name} matches the pattern {asked.matching}")
     elif asked.pattern is not None:
         session.note(f"{name} holds no {what} that match the pattern {asked.matching}")
     else:
@@ -117,7 +117,7 @@ def _other(session: Session, place: str) -> Iterator[Cache]:
         if not (Path(place) / "disk").is_dir():
             raise Usage(f"--from-cache: there is no cache in {place}")
         if Path(place).resolve() == session.place.resolve():
-            raise Usage("--from-cache: that is the cache that is to be filled")
+            raise Usage("--from-cache: that is the cache to be filled")
         changes = {"directory": place, "tiers": ["disk"], "redis": {}}
     config = session.config.replace(policies=[], tasks=[], **changes)
     with observed(config, verbose=session.verbose, raising=True, said=session.said) as other:
@@ -132,21 +132,21 @@ def _from_log(
     keys = [row["key"] for row in chosen]
     if not keys:
         matching = "" if asked.pattern is None else f" that matches the pattern {asked.pattern}"
-        session.note(f"nothing{matching} is likely enough to be asked for" if asked.predict else
-                     f"the log names no key to warm{matching}")  # fmt: skip
+        session.note(f"no key{matching} is likely enough to be requested" if asked.predict else
+                     f"the log has no key to warm{matching}")  # fmt: skip
     loaders, unknown = ({}, keys) if call is None else ({call: keys}, [])
     if call is None:
         known, unknown = by_task(session.config, keys)
         loaders = {loader_of(task, session.config): those for task, those in known}
     if asked.dry_run or not loaders:
         if keys and not asked.dry_run and not asked.predict:
-            raise Usage("nothing gives the values of these keys", hint="--call module:function, --http, or a task "
+            raise Usage("nothing computes the values of these keys", hint="--call module:function, --http, or a task "
                         "whose pattern matches them; --dry-run prints them")  # fmt: skip
         if keys and not asked.dry_run:
-            session.note("nothing gives the values of these keys, so none was warmed: name --call, --http, or a task")
+            session.note("nothing computes the values of these keys, so none was warmed: use --call, --http, or a task")
         return [], chosen
     if unknown:
-        session.note(f"no task gives the values of {counted(len(unknown), 'key')}, such as {unknown[0]}")
+        session.note(f"no task computes the values of {counted(len(unknown), 'key')}, such as {unknown[0]}")
     return _filled(cache, loaders, progress, options), chosen
 
 

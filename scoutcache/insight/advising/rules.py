@@ -99,7 +99,7 @@ def _size(sizing: Sizing, requests: Requests, max_entries: int) -> Iterator[Advi
         needed = max_entries  # it is said already
     yield _bytes(sizing, requests, gain)
     if needed > max_entries:
-        text = f"Allow memory {counted(needed, 'entry')}: their number would bind before their bytes do."
+        text = f"Allow memory {counted(needed, 'entry')}: their number would limit it before their bytes do."
         average = requests.distinct_bytes // max(requests.distinct, 1)
         evidence = f"{counted(requests.distinct, 'key')} of {counted(average, 'byte')} on average"
         yield Advice("size", "memory", text, evidence, "the size above can be used", "memory.max_entries", needed)
@@ -127,9 +127,9 @@ def _entries(sizing: Sizing, requests: Requests, max_entries: int) -> Advice:
     if _entries_at(found, requests) <= max_entries or found.hit_ratio <= sizing.now.hit_ratio:
         found = sizing.everything
     more, gain = _entries_at(found, requests), found.hit_ratio - sizing.now.hit_ratio
-    text = f"Allow memory {counted(more, 'entry')}: it is their number that binds."
+    text = f"Allow memory {counted(more, 'entry')}: their number is what limits it."
     if gain <= 0.01:
-        text = f"Memory is nearly large enough: it is the number of entries that binds; {more:,} would lose nothing."
+        text = f"Memory is nearly large enough: the number of entries limits it; {more:,} would lose nothing."
     return Advice("size", "memory", text, _replayed(sizing, requests), f"hit ratio {100 * gain:+.1f} points",
                   "memory.max_entries", more)  # fmt: skip
 
@@ -191,7 +191,7 @@ def _ttl(prefix: OfPrefix, seconds: float) -> Iterator[Advice]:
         yield Advice(
             "ttl", about, f"{duration_text(wanted)} would do.",
             f"95 % of {len(ages)} uses are within {duration_text(wanted)} of the write, ttl {duration_text(ttl)}",
-            f"{counted(lost, 'fewer hit')} of {requests}, and the room of what nobody asks for any more",
+            f"{counted(lost, 'fewer hit')} of {requests}, and the space of entries that nobody requests any more",
             setting, duration_text(wanted),
         )  # fmt: skip
 

@@ -59,24 +59,24 @@ class Spread:
 
 _LISTED: Final = (
     Family("cache_gets", "counter", "Requests; result: hit, stale, miss.", ("namespace", "prefix", "tier", "result")),
-    Family("cache_misses", "counter", "Requests that nobody answered.", ("namespace", "reason")),
+    Family("cache_misses", "counter", "Requests that were misses.", ("namespace", "reason")),
     Family("cache_puts", "counter", "Writes; result is stored or refused.", ("namespace", "prefix", "result")),
     Family("cache_removals", "counter", "Removals by key.", ("namespace", "prefix")),
     Family("cache_invalidations", "counter", "Invalidations, by pattern, tag, event or whole.", ("namespace",)),
-    Family("cache_evictions", "counter", "Entries that left a tier for want of room.", ("tier", "reason")),
-    Family("cache_expirations", "counter", "Entries that left a tier because their time was over.", ("tier",)),
+    Family("cache_evictions", "counter", "Entries that left a tier for lack of room.", ("tier", "reason")),
+    Family("cache_expirations", "counter", "Entries that left a tier because they expired.", ("tier",)),
     Family("cache_promotions", "counter", "Entries that were copied into a tier.", ("tier",)),
     Family("cache_demotions", "counter", "Entries that were moved down into a tier.", ("tier",)),
     Family("cache_errors", "counter", "Failures of a tier that callers saw as a miss.", ("tier", "reason")),
-    Family("cache_saved_calls", "counter", "Calls that needn't be made.", ("namespace",)),
-    Family("cache_saved_usd", "counter", "Money that needn't be spent, where a price is known.", ("namespace",)),
+    Family("cache_saved_calls", "counter", "Calls that were not needed.", ("namespace",)),
+    Family("cache_saved_usd", "counter", "Money that was not spent, where a price is known.", ("namespace",)),
     Family("cache_log_left_out", "counter", "Records that the operation log left out.", ("reason",)),
     Family("cache_get_duration_seconds", "histogram", "How long requests took.", ("tier", "result")),
     Family("cache_operation_duration_seconds", "histogram", "How long other operations took.", ("operation",)),
     Family("cache_entries", "gauge", "Entries in a tier.", ("tier",)),
     Family("cache_size_bytes", "gauge", "Bytes in a tier.", ("tier",)),
     Family("cache_max_bytes", "gauge", "Bytes that a tier may take.", ("tier",)),
-    Family("cache_alert", "gauge", "1 for each alert that stands.", ("alert", "level")),
+    Family("cache_alert", "gauge", "1 for each active alert.", ("alert", "level")),
 )
 FAMILIES: Final[dict[str, Family]] = {family.name: family for family in _LISTED}
 """Every metric there is, by its name."""

@@ -102,7 +102,7 @@ def recommendations(seen: Seen) -> Section:
     found = [one for rule in _RULES for one in islice(rule(seen), EACH)]
     found.sort(key=lambda one: (-(one.worth_usd or 0.0), -(one.calls or 0)))
     rows = [one._asdict() for one in [*wrong, *found, *(one for rule in _LAST for one in rule(seen))]]
-    about = "What to change, what may be wrong first and then what is worth most; each with the number it rests on."
+    about = "What to change: possible faults first, then what is worth most, each with the number it rests on."
     note = "Calls are those of this period that it concerns; worth is what they cost at the average price of a call."
     return Section("recommendations", "Recommendations", Recommendation._fields, rows, f"{COUNTERS} and {LOG}", note,
                    about, ("advice", "about", "figure", "value", "worth_usd"))  # fmt: skip

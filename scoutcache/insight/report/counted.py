@@ -89,8 +89,8 @@ def over_time(counts: Counts, namespace: str | None, steps: Steps, price: float 
         for at, group in found.items()
     ]  # fmt: skip
     columns = ("at", "requests", "hits", "misses", "hit_rate", "calls_saved", "cost_saved_usd")
-    note = f"One row for each {_span(steps.width)} in which something was asked for; times are UTC."
-    about = "How much of what was asked for the cache had. A fall is a deployment, a changed key, or a mass expiry."
+    note = f"One row for each {_span(steps.width)} with requests; times are UTC."
+    about = "The share of requests that were hits. A fall is a deployment, a changed key, or a mass expiry."
     return Section("over_time", "Hit rate over time", columns, rows, note=note, about=about)
 
 
@@ -137,7 +137,7 @@ def group_section(by: str, rows: list[dict[str, Any]]) -> Section:
     """The section of the groups by *by*."""
     about = {
         "namespace": "Which tenant or application gains from the cache, and which does not yet.",
-        "prefix": "The kinds of keys, told apart by what stands before the first colon.",
+        "prefix": "The kinds of keys, by the part before the first colon.",
         "tag": "The same by tag: a request counts for every tag that its key was last written with in this time.",
     }[by]
     brief = (by, "requests", "hit_rate", SERIES, "calls_saved", "cost_saved_usd")
@@ -156,7 +156,7 @@ def tiers(stats: Stats, counts: Counts, namespace: str | None, steps: Steps) -> 
     for tier in stats.tiers:
         shown = {**tier.as_dict(), SERIES: steps.series(series[tier.name])}
         rows.append({name: shown[name] for name in columns})
-    about = "What each tier answered of what reached it, from the top down; a lower tier sees only what is left."
+    about = "What each tier answered, from the top down; a lower tier sees only the requests that those above missed."
     brief = ("name", "lookups", "hits", "hit_rate", SERIES, "hit_p50_us", "hit_p95_us")
     return Section("by_tier", "By tier", columns, rows, about=about, brief=brief)
 
@@ -195,8 +195,8 @@ def miss_reasons(counts: Counts, namespace: str | None, ended: int) -> Section:
             "meaning": MEANINGS.get(reason, ""),
         })  # fmt: skip
     columns = ("reason", "count", "share", "mostly_prefix", "mostly_share", "meaning")
-    about = "What a miss was for. Only cold misses are news; the others were computed before, and paid for again."
-    note = f"Of {ended} that were cold to whoever asked the log says that the entry had been invalidated." * bool(ended)
+    about = "Why requests missed. Only cold misses are new; the others were computed before, and paid for again."
+    note = f"The log says that the entry had been invalidated in {ended} of the cold ones." * bool(ended)
     return Section("miss_reasons", "Why requests missed", columns, rows, note=note, about=about)
 
 

@@ -105,9 +105,9 @@ def failures(log: Log) -> Section:
     found = found.reset_index().sort_values("failures", ascending=False, kind="stable").head(TOP)
     found["last_at"] = [moment(at) for at in found["at"]]
     columns = ("namespace", "prefix", "error", "failures", "calls", "keys", "last_at")
-    about = "What the functions raised that compute: the calls got the error, or a stale value while a refresh failed. "
-    about += "Calls that got the error of another's computation, or a kept one (error_ttl), count as calls alone; so "
-    about += "do those whose hard_timeout was over: a FactoryTimeout ends the waiting, and the computation goes on."
+    about = "What computing functions raised: the calls got the error, or a stale value while a refresh failed. "
+    about += "Calls that got the error of another's computation, or a kept one (error_ttl), count as calls only; so "
+    about += "do those whose hard_timeout was over: a FactoryTimeout ends the wait, and the computation goes on."
     return Section("failures", "Computations that failed", columns, plain_rows(columns, _records(found)), LOG,
                    about=about)  # fmt: skip
 

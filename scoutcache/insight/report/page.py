@@ -107,7 +107,7 @@ def report_html(report: Report) -> str:
 def _page(report: Report, rows: int) -> str:
     begins = "the beginning" if report.since is None else _when(report.since)
     told = f"{begins} to {_when(report.until)} UTC. {counted(report.records, 'record')} of the operation log"
-    told += ", of this machine alone" if report.one_machine else ""
+    told += ", of this machine only" if report.one_machine else ""
     told += f"; skipped {report.skipped}" if report.skipped else ""
     filled = [section for section in report.sections if section.rows]
     if report.empty:
@@ -129,7 +129,7 @@ def _when(seconds: float) -> str:
 
 def _footer(report: Report) -> str:
     empty = [section.title for section in report.sections if not section.rows]
-    told = f"Nothing to tell: {', '.join(empty)}. " if empty else ""
+    told = f"Nothing to report: {', '.join(empty)}. " if empty else ""
     return f"<footer>{as_html(told, 600)}Rates are of the requests; money is US dollars; times are UTC.</footer>"
 
 
@@ -174,7 +174,7 @@ def _money_note(row: Mapping[str, Any]) -> str:
     if row["cost_saved_usd"] is None:
         return "unknown: no price is configured"
     if not row["cost_estimated_usd"]:
-        return "at prices said with the entries"
+        return "at prices given with the entries"
     return f"{figure('_usd', row['cost_estimated_usd'])} of it estimated"
 
 

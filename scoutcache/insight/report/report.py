@@ -244,8 +244,8 @@ def _summary(found: _Read) -> Section:
         "log_left_out": sum(omitted(stats.left_out).values()),
         "log_share": found.log_share,
     }  # fmt: skip
-    note = "Seconds saved are an estimate; of the money saved, cost estimated says how much rests on estimates, and "
-    note += "cost spent is what computing cost all the same, at least. Log share is how much of what happened the log "
+    note = "Seconds saved are an estimate. Of the money saved, cost estimated says how much rests on estimates; "
+    note += "cost spent is what computing still cost, at least. Log share is the share of all events that the log "
     note += "holds; sections from the log rest on that."
     return Section("summary", "Summary", tuple(row), [row], note=note,
                    about="What the cache did in this time, and what that was worth.")  # fmt: skip

@@ -174,7 +174,7 @@ def _bases(kinds: frozenset[str], *, default: bool) -> list[str]:
     return found + ([_DEFAULT] if "default" in kinds or (default and "unknown" in kinds) else [])
 
 
-_STATED: Final = "costs said with the entries"
+_STATED: Final = "costs given with the entries"
 _MODELS: Final = "prices of models, at least"
 _DEFAULT: Final = "default_call_usd"
 
@@ -240,7 +240,7 @@ def savings(found: Savings) -> Section:
                "based_on")  # fmt: skip
     note = "Time saved is always an estimate: each hit saved what computing took on average for its prefix. "
     note += "A model's price counts the answer only, a token for every 4 bytes."
-    about = "Where the money is: what each kind of key saved, what was paid for it all the same, and by which prices."
+    about = "Where the money is: what each kind of key saved, what was still paid for it, and by which prices."
     return Section("savings", "What it saved", columns, rows[:ROWS], "exact counters, priced with the operation log",
                    note, about, ("prefix", "namespace", "calls_saved", "cost_saved_usd", "cost_spent_usd",
                                  "based_on", "seconds_saved"))  # fmt: skip

@@ -153,7 +153,7 @@ def stampedes(log: Log) -> Section:
     columns = ("namespace", "prefix", "prevented", "keys", "most_at_once", "p50_us", "p95_us", "max_us", "waited_s",
                "cost_saved_usd")  # fmt: skip
     about = "Calls not made because the same one was under way. Where waits are long, a stale_ttl answers at once."
-    note = "Prevented calls count as hits. Most at once are callers whose waiting for one key ended in the same second."
+    note = "Prevented calls count as hits. Most at once are callers whose wait for one key ended in the same second."
     return Section("stampedes", "Stampedes prevented", columns, plain_rows(columns, found.to_dict("records")), LOG,
                    note, about, ("prefix", "namespace", "prevented", "keys", "p95_us", "cost_saved_usd", "p50_us",
                                  "most_at_once"))

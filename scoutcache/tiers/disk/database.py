@@ -59,7 +59,7 @@ class Database:
         except (TierUnavailable, sqlite3.Error, OSError) as error:
             # A disk that is full or locked now may not be so in a second: only what never heals raises here.
             self._stay_down(error)
-            self.warn(f"{self._down}; going on without it until it can be opened")
+            self.warn(f"{self._down}; continuing without it until it can be opened")
 
     # -- connections
 

@@ -25,10 +25,10 @@ class Fault(Enum):
 
 
 HINTS: Final = {
-    Fault.LOCKED: "see who writes with `fuser`, or give `[disk] timeout` more seconds",
-    Fault.FULL: "free some space there, or name another directory; the tier goes on by itself then",
-    Fault.READ_ONLY: "make the directory writable for this user (a read-only file system: mount it to be written to), "
-    "or name another one; entries there are still read",
+    Fault.LOCKED: "find the writer with `fuser`, or raise `[disk] timeout`",
+    Fault.FULL: "free some space there, or use another directory; the tier then resumes by itself",
+    Fault.READ_ONLY: "make the directory writable for this user (remount a read-only file system), "
+    "or use another one; entries there are still read",
     Fault.DAMAGED: "nothing to do: the file is set aside, and the next call opens a new one",
     Fault.GONE: "check that the directory exists, that it is yours, and that files can be opened (`ulimit -n`)",
 }

@@ -84,9 +84,9 @@ def foreign_file(directory: Path) -> str | None:
         if not stat.S_ISREG(status.st_mode):
             return f"{name} is not a plain file"
         if status.st_uid != os.geteuid() or status.st_nlink != 1:
-            return f"{name} belongs to somebody else or has a second name"
+            return f"{name} belongs to another user or has a second hard link"
         if name.endswith("-journal"):
-            return f"{name} is not ours"
+            return f"{name} was not written by scoutcache"
         if status.st_mode & 0o077:
             path.chmod(0o600)
     return None

@@ -140,7 +140,7 @@ def _unfit(con: sqlite3.Connection, immutable: bool) -> str | None:
     if con.execute("PRAGMA encoding").fetchone() != ("UTF-8",):
         return "its texts are not UTF-8"
     (last,) = con.execute("SELECT max(rowid) FROM Cache").fetchone()
-    return "its rows are numbered to the end" if last is not None and last >= 1 << 62 else None
+    return "its row numbers are used up" if last is not None and last >= 1 << 62 else None
 
 
 def recorded(con: sqlite3.Connection) -> dict[str, int]:

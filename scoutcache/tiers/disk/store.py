@@ -113,7 +113,7 @@ class Store:
         self.differences = []
         if limit != self._asked:
             self.differences.append(f"max_bytes: the store in {self.directory} was made with {limit}, the configuration"
-                                    f" says {self._asked}; the store's applies")  # fmt: skip
+                                    f" says {self._asked}; the store's limit applies")  # fmt: skip
         return None
 
     def _open_under_lock(self, failed: Failed) -> SafeCache:
@@ -128,7 +128,7 @@ class Store:
                 if reason is None:
                     return self._attach(access, failed)
                 self._put_aside(reason)
-        raise TierUnavailable("disk", f"{self.path} is damaged as soon as it is made", hint="check the disk itself")
+        raise TierUnavailable("disk", f"{self.path} was damaged when it was created", hint="check the disk itself")
 
     def _open_read_only(self, failed: Failed) -> SafeCache:
         """Where nothing can be written, not even a lock: with SQLite's locks if it can have them, else without."""

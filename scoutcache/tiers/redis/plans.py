@@ -211,7 +211,7 @@ class RedisPlans:
 def checked_of(name: str, answers: list[Any]) -> list[Any]:
     """`checked`, of one entry: where something of another type lies under its *name*, that is named."""
     if answers and isinstance(answers[0], Exception) and (fault := fault_of(answers[0])).kind is Kind.WRONGTYPE:
-        raise unavailable(fault._replace(reason=f"wrongtype: what lies under {name} is no entry, but of another type"))
+        raise unavailable(fault._replace(reason=f"wrongtype: {name} is not an entry but has another type"))
     return checked(answers)
 
 

@@ -66,9 +66,9 @@ class RedisVersions:
         if not names:
             return {}
         if self.owed(namespace, names):
-            raise TierUnavailable("redis", "what was invalidated while it was away is yet to be made good",
-                                  hint="scoutcache doctor says what keeps it from that; it is done by whatever may "
-                                       "write once the server takes writes")  # fmt: skip
+            raise TierUnavailable("redis", "invalidations made while it was away have not been sent to it yet",
+                                  hint="scoutcache doctor says why; once the server takes writes, a command that may "
+                                       "write sends them, such as scoutcache prune")  # fmt: skip
         where, wanted = self._layout.versions(namespace), list(dict.fromkeys(names))
         (answer,) = yield from replies(("HMGET", where, *wanted))
         found = _found(wanted, answer)

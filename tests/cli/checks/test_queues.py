@@ -58,7 +58,7 @@ def test_what_waits_and_nobody_delivers(directory, said):
     (one,) = said()
     assert one["status"] == "warn"
     assert one["detail"].startswith("1 write waiting, the oldest for ")
-    assert one["detail"].endswith(", and no process delivers")
+    assert one["detail"].endswith(", but no process delivers")
     assert "cache.behind()" in one["fix"]
 
 
@@ -68,7 +68,7 @@ def test_what_waits_and_failed_while_a_process_delivers(directory, said, until):
         clicks.set("a", 1)
         until(lambda: said()[0]["detail"].endswith("; 1 of them failed before"), "it was tried")
         (one,) = said()
-    assert (one["status"], one["fix"]) == ("warn", "mend what it writes to: it is tried again by itself")
+    assert (one["status"], one["fix"]) == ("warn", "repair what it writes to: writes are retried automatically")
 
 
 def test_what_can_not_be_read_is_named(directory, said, cli):

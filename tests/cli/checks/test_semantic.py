@@ -60,7 +60,7 @@ def test_a_sound_index_is_said_to_be(said, index):
     found = said()
     assert found["semantic model"]["detail"] == "words:embed, a function"
     assert found["semantic index"]["status"] == "ok"
-    told = "2 answers in default, 0 rows to be taken out; it agrees with the entries"
+    told = "2 answers in default, 0 rows to be removed; it agrees with the entries"
     assert found["semantic index"]["detail"] == told
 
 
@@ -69,7 +69,7 @@ def test_what_disagrees_is_counted_and_not_mended(said, index, place):
         cache.delete(next(iter(cache.keys("semantic:*"))))
     for _ in range(2):
         found = said()["semantic index"]
-        assert (found["status"], found["fix"]) == ("warn", "scoutcache semantic stats makes them agree")
+        assert (found["status"], found["fix"]) == ("warn", "scoutcache semantic stats repairs it")
         assert "0 answers not in it, 1 row of it without an answer" in found["detail"]
 
 
@@ -77,14 +77,14 @@ def test_an_index_of_another_embedder_or_none_at_all_is_a_fault(said, index, mon
     monkeypatch.setenv("SCOUTCACHE_SEMANTIC__MODEL", "words:other")
     found = said()["semantic index"]
     assert (found["status"], "rebuild" in found["fix"]) == ("fail", True)
-    assert "made by the embedder words:embed, and words:other is configured" in found["detail"]
+    assert "made by the embedder words:embed, but words:other is configured" in found["detail"]
     (index / "rows").write_bytes(b"nonsense")
     assert "can't be read" in said()["semantic index"]["detail"]
 
 
 def test_models_that_are_not_there_are_told_apart(said, place, monkeypatch):
     monkeypatch.setenv("SCOUTCACHE_SEMANTIC__ENABLED", "true")
-    assert "will be fetched at its first use" in said()["semantic model"]["detail"]
+    assert "will be downloaded at its first use" in said()["semantic model"]["detail"]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert said()["semantic model"]["status"] == "fail"
     cached = place.parent / "hub" / "models--sentence-transformers--all-MiniLM-L6-v2" / "snapshots" / "abc"
@@ -116,7 +116,7 @@ def test_a_prepared_model_is_compared_with_its_files_and_with_the_index(said, pl
     assert found["semantic model"]["detail"] == f"{model}, prepared in {prepared}"
     assert found["semantic index"]["status"] == "ok"
     (model / "weights").write_text("2")
-    assert "are others than those it was prepared from" in said()["semantic model"]["detail"]
+    assert "changed after it was prepared" in said()["semantic model"]["detail"]
     about["probe"] = [-one for one in probe]
     (prepared / ABOUT).write_text(json.dumps(about))
     assert "with other weights" in said()["semantic index"]["detail"]

@@ -300,7 +300,7 @@ class TestBrokenOff:
         found = json.loads(out)
         assert (ended, found["processes"], [one["pid"] for one in found["behind"]]) == (code, 1, [stopped.pid])
         who = rf"process {stopped.pid} \(\S+\)"
-        told = r"warning: it was invalidated; the waiting was broken off after \d+\.\d s, and "
+        told = r"warning: it was invalidated; the wait was interrupted after \d+\.\d s, and "
         assert re.fullmatch(rf"{told}{who} has not applied it\n", err)
         assert "llm:a" not in left(cli)
 
@@ -336,8 +336,8 @@ class TestBrokenOff:
 
         monkeypatch.setattr(waiting, "members", interrupted)
         ran = cli("invalidate", "llm:*", "--wait", "60", "--json")
-        assert (ran.code, json.loads(ran.out)["not_waited_for"]) == (130, "it was broken off")
-        assert ran.err.endswith("before it was known who has yet to apply it\n")
+        assert (ran.code, json.loads(ran.out)["not_waited_for"]) == (130, "it was interrupted")
+        assert ran.err.endswith("before it was known which processes have not applied it\n")
 
 
 def test_a_long_scan_says_on_a_terminal_how_long_it_takes(directory, terminal, monkeypatch, capsys):

@@ -79,7 +79,7 @@ def test_samples_end_it_and_the_rest_follows(directory, cli):
     first = cli("keystats", "n:*", "--samples", "10", "--json")
     found = body(first)
     assert (found["entries"], found["complete"]) == (500, False)
-    again = shlex.split(first.err.partition("this goes on: ")[2])[1:]
+    again = shlex.split(first.err.partition("to continue: ")[2])[1:]
     assert again[again.index("--cursor") + 1] == found["cursor"]
     again[again.index("--samples") + 1] = "100000"
     rest = body(cli(*again))

@@ -66,7 +66,7 @@ class TestStats:
 
     def test_where_nothing_was_asked_that_is_said(self, workplace, cli):
         ran = cli("llm", "stats", "--directory", "nowhere")
-        assert (ran.code, "no model was asked" in ran.err) == (0, True)
+        assert (ran.code, "cache.llm knows of no request to a model" in ran.err) == (0, True)
         assert body(cli("llm", "stats", "--json", "--directory", "nowhere"))["models"] == []
         assert not (workplace / "nowhere").exists()
 
@@ -83,7 +83,7 @@ class TestStats:
         told = body(ran)
         assert (told["unpriced_calls"], told["unpriced_hits"]) == (2, 0)
         left_out = "money is at least that much: it leaves out 2 of 3 calls and 0 of 4 hits "
-        assert left_out + "(no price is known of llama3; no model was named with 1 call)" in ran.err
+        assert left_out + "(no price is known for llama3; 1 call named no model)" in ran.err
         assert {row["model"]: row["unpriced_calls"] for row in told["models"]} == {"gpt-4o": 0, "llama3": 1}
 
     def test_of_a_model_that_has_a_price_token_counts_are_missing(self, asked, cli, workplace, monkeypatch):
@@ -92,8 +92,8 @@ class TestStats:
             untold = {**ASK, "messages": []}
             cache.llm.get_or_call(untold, lambda: {**answer(), "usage": None})
             cache.llm.get_or_call(untold, answer)
-        missing = ("no price is known of llama3; no token counts, or no price yet, with answers of gpt-4o; "
-                   "no model was named with 1 call")  # fmt: skip
+        missing = ("no price is known for llama3; no token counts, or no price yet, with answers of gpt-4o; "
+                   "1 call named no model")  # fmt: skip
         assert f"it leaves out 3 of 4 calls and 1 of 5 hits ({missing})" in cli("llm", "stats").err
 
     @pytest.mark.parametrize("arguments", [("--hours", "0"), ("--hours", "nan"), ("--hours", "soon"), ("--by", "day")])

@@ -109,7 +109,7 @@ class TestTables:
         assert shown.startswith(PLAIN)
         assert "llm" in shown
         assert "▅_█" in shown
-        assert shown.endswith("\nNothing to tell: Invalidation storms\n")
+        assert shown.endswith("\nNothing to report: Invalidation storms\n")
         assert not re.search(r"[─│┃━]|\x1b\[1", shown)
 
     def test_where_blocks_cannot_be_written_digits_are(self):
@@ -127,7 +127,7 @@ class TestTables:
         expected = lines(FANCY)
         assert shown[: len(expected)] == expected
         assert any(re.search(r"llm +3,000 +75\.0 % +▅ █ +\$12\.50", line) for line in shown)
-        assert shown[-1] == "Nothing to tell: Invalidation storms"
+        assert shown[-1] == "Nothing to report: Invalidation storms"
 
     def test_no_text_acts_on_a_terminal_or_is_markup(self, screen):
         report_view.show(Output(stream=screen, color=False), SMALL)
@@ -280,6 +280,6 @@ def test_where_a_server_is_named_it_says_that_it_is_of_one_machine(cli, start_re
     monkeypatch.setenv("SCOUTCACHE_REDIS__URL", start_redis().url)
     shared = [cli("report"), cli("report", "--json"), cli("report", "--html", "-")]
     of_files = cli("report", str(workplace / "cache" / "oplog"), "--json")
-    assert ["of this machine alone" in ran.out for ran in (*alone, *shared)] == [False] * 3 + [True, False, True]
+    assert ["of this machine only" in ran.out for ran in (*alone, *shared)] == [False] * 3 + [True, False, True]
     told = [json.loads(ran.out)["this_machine_only"] for ran in (alone[1], shared[1], of_files)]
     assert told == [False, True, False]

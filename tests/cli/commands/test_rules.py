@@ -124,7 +124,7 @@ class TestRun:
         [
             (["jbs"], 2, "there is no rule 'jbs'"),
             (["users"], 2, "rule 'users': the field 'id' is missing"),
-            (["jobs", "--due"], 2, "exclude each other"),
+            (["jobs", "--due"], 2, "can't be used together"),
             (["jobs", "--lock-timeout", "soon"], 2, "soon"),
         ],
     )
@@ -138,7 +138,7 @@ class TestRun:
     def test_where_no_rules_are_configured_that_is_said(self, cli, workplace):
         ran = cli("rules", "run", "nosuch")
         assert (ran.code, ran.out) == (2, "")
-        assert "hint: no rules are configured: they stand under [[rules]]" in ran.err
+        assert "hint: no rules are configured: add [[rules]]" in ran.err
 
     def test_a_configuration_without_time_rules_has_nothing_to_do(self, cli, workplace):
         ran = cli("rules", "run", "--due", "--directory", "nowhere")

@@ -185,12 +185,14 @@ def test_what_a_log_lacks_is_said(cli, used, workplace):
         log.write('{"time": 1e9, "op": "left_out", "reason": "rate", "count": 7}\n')
     ran = cli("--directory", used, "simulate", "--policy", "lru", "--size", "50%", "--json")
     assert json.loads(ran.out)["sample_rate"] == 1
-    assert "the log lacks 7 records (rate)" in ran.err
-    assert "the log lacks 7 records (rate): raise [oplog] max_records" in cli("--directory", used, "advise").err
+    told = "the log lacks 7 records (came faster than [oplog] max_records_per_s)"
+    assert told in ran.err
+    assert f"{told}: raise [oplog] max_records_per_s" in cli("--directory", used, "advise").err
     with file.open("a") as log:
         log.write('{"time": 1e9, "op": "left_out", "reason": "unwritable", "count": 8}\n')
-    (unwritten,) = [line for line in cli("--directory", used, "advise").err.splitlines() if "unwritable" in line]
-    assert "has room" in unwritten
+    lines = cli("--directory", used, "advise").err.splitlines()
+    (unwritten,) = [line for line in lines if "could not be written" in line]
+    assert "has space" in unwritten
     assert "max_records_per_s" not in unwritten
 
 

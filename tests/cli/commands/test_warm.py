@@ -157,7 +157,7 @@ class TestGenerators:
         found = body(ran := cli(*self.CALL, "--budget", budget))
         assert (*counts(found), found["over_budget"], found["calls"]) == (4, 3, 1, 0, 1, 3)
         assert found["cost_usd"] == 3.0
-        assert ran.err == "the budget was spent after 3 calls; the generator was ended there\n"
+        assert ran.err == "the budget was spent after 3 calls; the generator was stopped there\n"
         assert (workplace / "made-3").exists()
 
     def test_a_task_s_is_ended_there_too(self, directory, jobs, cli, workplace):
@@ -173,7 +173,7 @@ class TestGenerators:
     def test_what_a_budget_left_is_done_by_resuming_without_one(self, directory, jobs, cli):
         assert body(cli(*self.CALL, "--budget", "3"))["warmed"] == 3
         ran = cli(*self.CALL, "--budget", "3", "--resume")
-        assert (ran.code, "gets no further by resuming" in ran.err) == (2, True)
+        assert (ran.code, "so with a budget --resume gets no further" in ran.err) == (2, True)
         found = body(cli(*self.CALL, "--resume"))
         assert (found["warmed"], found["resumed"]) == (7, 3)
 
@@ -189,7 +189,7 @@ class TestWithoutEffect:
     def test_retries_of_a_generator(self, directory, jobs, cli):
         ran = cli("warm", "--call", "warm_jobs:priced", "--retries", "2")
         assert ran.code == 2
-        assert "--retries is for values that a function or --http gives key by key" in ran.err
+        assert "--retries works only with values that a function or --http gives key by key" in ran.err
 
     @pytest.mark.parametrize(("task", "option", "refused"), [
         ("gen", "--retries", True), ("file", "--retries", True), ("load", "--retries", False),
@@ -199,7 +199,7 @@ class TestWithoutEffect:
         (workplace / "c.toml").write_text(self.TASKS)
         (workplace / "a.jsonl").write_text("")
         ran = cli("warm", "--task", task, option, "3", "--config", "c.toml")
-        assert (ran.code == 2, "has no effect" in ran.err) == (refused, refused), ran.err
+        assert (ran.code == 2, "works only with" in ran.err) == (refused, refused), ran.err
 
     @pytest.mark.parametrize("rate", ["nan", "inf", "0", "-1"])
     def test_a_rate_that_is_none(self, rate, directory, cli):
@@ -215,7 +215,7 @@ class TestWithoutEffect:
     def test_off_peak_without_times(self, directory, cli):
         ran = cli("warm", "--from", "-", "--off-peak", stdin="a\n")
         assert ran.code == 2
-        assert 'warming.off_peak, which is "always"' in ran.err
+        assert '--off-peak has no effect: warming.off_peak is "always"' in ran.err
 
 
 class TestPlaces:
@@ -307,7 +307,7 @@ class TestNothingTaken:
         given = ("warm", "--from", "-", "--call", "warm_jobs:slow", "--concurrency", "1")
         ran = cli(*given, stdin=keys)
         assert (ran.code, len((workplace / "begun").read_text().split())) == (10, 6)
-        assert ran.err.endswith("hint: 3 keys had been warmed: --resume goes on from there\n")
+        assert ran.err.endswith("hint: 3 keys had been warmed: --resume continues from there\n")
         refusing(100)
         found = body(cli(*given, "--resume", "--json", stdin=keys))
         assert (found["warmed"], found["resumed"]) == (17, 3)
@@ -339,7 +339,7 @@ class TestKeysOfATask:
         ran = load()
         assert (ran.code, ran.out) == (0, "")
         assert ran.err == ("warning: load: nothing to warm: no key that matches the pattern u:* is stored, or was "
-                           "asked for within 24 h by the log\n")  # fmt: skip
+                           "requested in the last 24 h\n")  # fmt: skip
         (workplace / "empty.jsonl").write_text("")
         (workplace / "c.toml").write_text('[[tasks]]\ntask_id = "load"\nsource = "empty.jsonl"\n')
         assert load().err == "warning: load: nothing to warm: empty.jsonl holds no key\n"
@@ -349,7 +349,7 @@ def test_what_a_signal_broke_off_is_counted_to_the_last_key(directory, jobs, cli
     keys = "".join(f"k:{n}\n" for n in range(20))
     ran = cli("warm", "--from", "-", "--call", "warm_jobs:broken_off", "--concurrency", "1", stdin=keys)
     assert ran.code == 130
-    assert "broken off: standard input: 8 warmed, 0 skipped, 0 failed; --resume goes on from there" in ran.err
+    assert "interrupted: standard input: 8 warmed, 0 skipped, 0 failed; --resume continues from there" in ran.err
 
 
 class TestSources:
@@ -365,7 +365,7 @@ class TestSources:
     def test_a_key_that_stands_there_twice_is_told_and_no_failure(self, directory, jobs, cli):
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:load", "--concurrency", "1", stdin="a\nb\na\n")
         assert (ran.code, ran.out) == (0, "")
-        assert ran.err == "warning: line 3: a: stands further up too: that line counts (1 such line)\n"
+        assert ran.err == "warning: line 3: a: an earlier line has this key too; it counts (1 such line)\n"
 
     @pytest.mark.parametrize("function", ["ending", "aending"])
     @pytest.mark.parametrize("end", ["exit", "cancel"])
@@ -379,7 +379,7 @@ class TestSources:
     def test_an_exit_that_cannot_be_held_up_is_a_failure_too(self, directory, jobs, cli):
         ran = cli("warm", "--from", "-", "--call", "warm_jobs:task_ending", stdin="b:exit\n")
         assert ran.code == 1
-        assert "ended the process: SystemExit: 0" in ran.err
+        assert "the function that computes values exited the process: SystemExit: 0" in ran.err
 
     def test_an_empty_source_is_told(self, directory, cli, workplace):
         (workplace / "empty.jsonl").write_text("\n\n")
@@ -443,22 +443,22 @@ class TestSources:
         (workplace / "own.toml").write_text('[[tasks]]\nname = "t"\nsource = "warm_jobs:load"\npattern = "llm:*"\n')
         ran = cli("warm", "--frequent", "9", "--since", "3d", "--config", "own.toml")
         assert (ran.code, ran.out) == (0, "")
-        assert "no task gives the values of 1 key, such as" in ran.err
+        assert "no task computes the values of 1 key, such as" in ran.err
         assert cli("get", "llm:hot").out == "LLM:HOT\n"
 
     @pytest.mark.parametrize(
         ("arguments", "named"),
         [
-            (("--from", "-", "--predict"), "--from and --predict exclude each other"),
-            (("--evaluate",), "--evaluate is for --predict"), (("--dry-run",), "--dry-run is for"),
+            (("--from", "-", "--predict"), "--from and --predict can't be used together"),
+            (("--evaluate",), "--evaluate needs --predict"), (("--dry-run",), "--dry-run needs"),
             (("--http", "https://h/{key}"), "--http needs keys"),
-            (("--http", "https://h/{key}", "--frequent", "1"), "not among the hosts"),
-            (("--http", "https://h/{key}", "--call", "a:b", "--from", "-"), "exclude each other"),
+            (("--http", "https://h/{key}", "--frequent", "1"), "is not an allowed host"),
+            (("--http", "https://h/{key}", "--call", "a:b", "--from", "-"), "can't be used together"),
             (("--call", "warm_jobs:load"), "--call needs keys"),
             (("--call", "warm_jobs:pairs", "--from", "-"), "is a generator"),
             (("--from-cache", "nowhere"), "there is no cache in nowhere"), (("--from-cache", "cache"), "to be filled"),
             (("--from", "-", "--budget", "lots"), "expected a number of calls"),
-            (("--frequent", "1"), "nothing gives the values"), (("--predict", "--horizon", "0"), "--horizon"),
+            (("--frequent", "1"), "nothing computes the values"), (("--predict", "--horizon", "0"), "--horizon"),
             (("--predict", "--evaluate", "--budget", "$5"), "budget in calls"),
             (("--from", "-", "--retries", "-1"), "--retries"), (("--expiring", "soon"), "soon"),
         ],
@@ -472,16 +472,19 @@ class TestSources:
     @pytest.mark.parametrize(
         ("arguments", "named"),
         [
-            (("--horizon", "5m"), "--horizon is for --predict"),
-            (("--horizon", "5m", "--frequent", "3"), "--horizon is for --predict"),
-            (("--likely", "0.5"), "--likely is for --predict"),
-            (("--since", "1d"), "--since is for --predict, --frequent or --expiring"),
-            (("--since", "1d", "--from", "-"), "--since is for"), (("--pattern", "a*"), "--pattern is for"),
-            (("--pattern", "a*", "--task", "t"), "--pattern is for"),
+            (("--horizon", "5m"), "--horizon works only with --predict"),
+            (("--horizon", "5m", "--frequent", "3"), "--horizon works only with --predict"),
+            (("--likely", "0.5"), "--likely works only with --predict"),
+            (("--since", "1d"), "--since works only with --predict, --frequent or --expiring"),
+            (("--since", "1d", "--from", "-"), "--since works only with"),
+            (("--pattern", "a*"), "--pattern works only with"),
+            (("--pattern", "a*", "--task", "t"), "--pattern works only with"),
             (("--only-missing",), "--only-missing needs something to warm"),
             (("--resume",), "--resume needs something to warm"), (("--rate", "3"), "--rate needs something to warm"),
-            (("--resume", "--predict"), "--resume is for"), (("--retries", "3", "--from", "-"), "--retries is for"),
-            (("--budget", "3", "--from-cache", "x"), "--budget is for"), (("--from", "cache"), "is a directory"),
+            (("--resume", "--predict"), "--resume works only with"),
+            (("--retries", "3", "--from", "-"), "--retries works only with"),
+            (("--budget", "3", "--from-cache", "x"), "--budget works only with"),
+            (("--from", "cache"), "is a directory"),
             (("--predict", "--evaluate", "--call", "a:b"), "--call has no effect"),
             (("--predict", "--evaluate", "--only-missing"), "--only-missing has no effect"),
         ],
@@ -509,7 +512,7 @@ class TestSources:
 
     @pytest.mark.parametrize(
         ("source", "said"), [("gone.jsonl", "can't be read"), ("no_such_module:f", "there is no module"),
-                             ("warm_jobs:nothing", "has no 'nothing'"), ("https://h/{key}", "not among the hosts")]
+                             ("warm_jobs:nothing", "has no 'nothing'"), ("https://h/{key}", "is not an allowed host")]
     )  # fmt: skip
     @pytest.mark.parametrize("how", [("--task", "t"), ()])
     def test_a_task_whose_source_is_not_there_is_a_wrong_name(self, source, said, how, directory, jobs, cli, workplace):
@@ -525,7 +528,7 @@ class TestSources:
 
     def test_a_pattern_that_matches_nothing_is_what_is_told(self, directory, jobs, cli, workplace):
         (workplace / "a.jsonl").write_text('{"key": "a:1", "value": 1}\n{"key": "a:2", "value": 1}\n')
-        said = "of 2 keys of {} none matches the pattern b:*\n"
+        said = "none of 2 keys in {} matches the pattern b:*\n"
         assert cli("warm", "--from", "a.jsonl", "--pattern", "b:*") == (0, "", said.format("a.jsonl"))
         ran = cli("warm", "--call", "warm_jobs:pairs", "--pattern", "b:*")
         assert ran == (0, "", said.format("warm_jobs:pairs"))
@@ -537,7 +540,7 @@ class TestSources:
         ran = cli("warm", "--from-cache", "other", "--namespace", "elsewhere")
         assert ran.err == "other holds no entries in namespace elsewhere\n"
         ran = cli("warm", "--frequent", "3", "--pattern", "b:*", "--call", "warm_jobs:load")
-        assert ran.err == "the log names no key to warm that matches the pattern b:*\n"
+        assert ran.err == "the log has no key to warm that matches the pattern b:*\n"
 
     @pytest.mark.parametrize("how", [("--predict",), ("--frequent", "3"), ("--expiring", "1h", "--dry-run"),
                                      ("--predict", "--evaluate")])  # fmt: skip
@@ -557,7 +560,7 @@ class TestSources:
         (workplace / "one.jsonl").write_text('{"key": "k", "value": 1}\n')
         ran = cli("warm", "--from", "one.jsonl", "--profile", "testing")
         assert (ran.code, ran.out) == (1, "")
-        assert ran.err.startswith("error: nothing would last: memory is the only tier")
+        assert ran.err.startswith("error: nothing would be kept: memory is the only tier")
         assert cli("warm", "--profile", "testing").code == 0, "there is nothing to do"
 
 
@@ -619,11 +622,11 @@ class TestPredict:
         rows = {row["key"]: row for row in found["keys"]}
         assert set(rows) == {"report:daily", "llm:hot"}
         assert rows["report:daily"]["reason"] == "periodic"
-        assert rows["report:daily"]["because"] == "asked for every 2 h"
+        assert rows["report:daily"]["because"] == "requested every 2 h"
         assert 0.5 < rows["report:daily"]["probability"] <= 1
         ran = cli("warm", "--predict")
         assert ran.out.splitlines()[0].split() == ["key", "probability", "reason", "because", "expected_at"]
-        assert "nothing gives the values" in ran.err
+        assert "nothing computes the values" in ran.err
 
     def test_they_are_warmed_within_the_budget_and_then_no_more(self, logged, jobs, cli):
         given = ("warm", "--predict", "--horizon", "10m", "--call", "warm_jobs:load", "--json")
@@ -631,7 +634,7 @@ class TestPredict:
         assert counts(body(cli(*given))) == (1, 1, 0, 0)
         ran = cli(*given)
         assert counts(body(ran)) == (0, 0, 0, 0)
-        assert "nothing is likely enough" in ran.err
+        assert "no key is likely enough" in ran.err
 
     def test_it_can_be_judged_by_the_log(self, logged, cli):
         found = body(cli("warm", "--predict", "--evaluate", "--horizon", "10m", "--json"))

@@ -231,6 +231,6 @@ def test_piped_columns_and_lines_hold_nothing_that_a_terminal_would_obey():
 
 def test_two_formats_exclude_each_other_and_the_nearer_place_wins(cli, directory):
     ran = cli("stats", "--json", "--format", "csv")
-    assert (ran.code, ran.err) == (2, "error: --json and --format csv exclude each other\n")
+    assert (ran.code, ran.err) == (2, "error: --json and --format csv can't be used together\n")
     assert cli("stats", "--json", "--format", "json").code == 0
     assert cli("--format", "csv", "stats", "--json").out.startswith("{")

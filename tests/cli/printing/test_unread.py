@@ -115,7 +115,7 @@ def test_what_is_dated_after_now_is_in_no_period_that_ends_now(cli, directory, c
     ran = cli(*command, "--json")
     assert ran.code == 0, ran.err
     latest = datetime.fromtimestamp(now + 9e5, UTC)
-    assert ran.err.count(f"not counted: what is dated after now, up to {latest:%Y-%m-%d %H:%M:%SZ}") == 1
+    assert ran.err.count(f"not counted: records dated in the future, up to {latest:%Y-%m-%d %H:%M:%SZ}") == 1
     assert "later" not in ran.out
     if command[0] in {"report", "warm"} and "--predict" not in command:
         assert '"then"' in ran.out

@@ -266,7 +266,7 @@ class TestStatsCheck:
             for number in range(LEAST):
                 cache.set("k", number)
         (found,) = [one for one in json.loads(cli("doctor", "--json").out)["checks"] if one["name"] == "alerts"]
-        assert found["fix"] == f"the other checks say what is wrong now, {shows} what was"
+        assert found["fix"] == f"the other checks show what is wrong now, {shows} what was before"
 
 
 def test_a_process_that_nobody_asks_of_alerts_tells_none(directory):

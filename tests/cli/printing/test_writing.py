@@ -62,9 +62,9 @@ class TestOptionsWithoutEffect:
             (("stats", "--prom-textfile", "x", "--period", "1h"), "--prom-textfile"),
             (("stats", "--prom-textfile", "x", "--namespace", "default"), "--prom-textfile"),
             (("log", "convert", "cache", "-o", "x.csv", "--namespace", "default"), "leave --namespace out"),
-            (("keys", "--all-namespaces", "--namespace", "x"), "--all-namespaces does not go with --namespace"),
-            (("keys", "--null", "--json"), "--null does not go with --format json"),
-            (("--namespace", "x", "keystats", "--all-namespaces"), "--all-namespaces does not go with --namespace"),
+            (("keys", "--all-namespaces", "--namespace", "x"), "--all-namespaces can't be used with --namespace"),
+            (("keys", "--null", "--json"), "--null can't be used with --format json"),
+            (("--namespace", "x", "keystats", "--all-namespaces"), "--all-namespaces can't be used with --namespace"),
         ],
     )
     def test_they_are_refused(self, directory, cli, command, named):
@@ -80,5 +80,5 @@ class TestOptionsWithoutEffect:
 def test_an_option_is_not_taken_for_a_file_s_name(directory, cli, workplace, command, option):
     ran = cli(command, option, "--quiet")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith(f"error: {option} wants a name, and --quiet is an option\nhint: {option} NAME;")
+    assert ran.err.startswith(f"error: {option} needs a file name, and --quiet is an option\nhint: write ./--quiet for")
     assert not (workplace / "--quiet").exists()

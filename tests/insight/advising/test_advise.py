@@ -158,7 +158,7 @@ def test_memory_that_its_number_of_entries_binds_is_not_said_to_be_too_large(rec
     recorder.close({})
     found = ask(directory, max_entries=150)
     (size,) = of(found, "size")
-    assert "it is the number of entries that binds" in size.advice
+    assert "the number of entries limits it" in size.advice
     assert "with 150 entries (max_entries)" in size.evidence
     assert size.setting == "memory.max_entries"
     assert isinstance(size.value, int)

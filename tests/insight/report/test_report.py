@@ -223,7 +223,7 @@ def test_what_the_log_says_was_invalidated_is_not_to_be_warmed(
     ended = what != "job:*" and outcome != "absent"
     assert ("warm it" in advice) is not ended
     assert ("Invalidate this prefix more narrowly" in advice) is ended
-    assert ("Of 120 that were cold" in found.section("miss_reasons").note) is ended
+    assert ("invalidated in 120 of the cold ones" in found.section("miss_reasons").note) is ended
 
 
 def test_the_log_begins_where_the_counters_do(recorder: Recorder, say: Say, directory: Path, fake_clock: Any) -> None:
