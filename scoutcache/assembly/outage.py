@@ -12,15 +12,13 @@ Rule 3: who has heard more of the stream goes by nothing of who has heard less. 
 from __future__ import annotations
 
 import secrets
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import accumulate
 from typing import Final
 
 from scoutcache.channels.follower import Follower
 from scoutcache.channels.handed_on import HandedOn, Knowledge
-from scoutcache.channels.heard import Told, id_text, parts_of
+from scoutcache.channels.heard import id_text, parts_of
 from scoutcache.channels.stream import StreamChannel
 from scoutcache.coherence.messages import Message
 from scoutcache.engine.doubt import Doubt
@@ -29,9 +27,6 @@ from scoutcache.tiers.disk.holder import Before, DiskHolder
 from scoutcache.tiers.versions import RememberedVersions
 
 __all__ = ["Outage"]
-
-_NAMES: Final = 10_000
-"""In messages that are handed on."""
 
 _ANEW: Final = 60.0
 """Seconds after which what is handed on is written anew, where neighbours go on talking: the journal lets go of what
@@ -173,7 +168,7 @@ class Outage:
             return None
         return Knowledge(
             self._handed_on.server, self._channel.name, heard, position, self._answered(), known, *shared,
-            _with_few_names(self._channel.told_lately()),
+            self._channel.told_lately(),
         )  # fmt: skip
 
     def _adds(self, found: Knowledge | None, mine: Knowledge) -> bool:
@@ -201,9 +196,3 @@ class Outage:
         """When the server did so last; seconds since the epoch."""
         assert self._since is not None
         return self._wall() - (self._monotonic() - self._since)
-
-
-def _with_few_names(told: Sequence[Told]) -> list[Told]:
-    """As many of the last as have no more than `_NAMES`."""
-    names = list(accumulate(len(message.names) for _, _, message in reversed(told)))
-    return list(told[len(told) - bisect_right(names, _NAMES) :])

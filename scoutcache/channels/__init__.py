@@ -11,6 +11,7 @@
     stream         the channel of a server
     stream_scripts what must happen at once there
     heard          what was heard of it
+    lately         the last of that, for who has heard less
     neighbours     the processes of one machine beside their server
     handed_on      what they know of it, for those that start while it is away
     listener       the thread that hears the stream

@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from scoutcache.channels.heard import Told, parts_of
+from scoutcache.channels.heard import parts_of
+from scoutcache.channels.lately import Told
 from scoutcache.channels.locking import held
 from scoutcache.oplog.files import replace
 

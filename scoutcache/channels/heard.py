@@ -24,16 +24,16 @@ import re
 import threading
 import time
 from bisect import bisect_right
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from scoutcache.channels.lately import Lately, Told
 from scoutcache.channels.neighbours import Neighbours
 from scoutcache.coherence.messages import Message, decode, encode
 from scoutcache.coherence.opened import Opened
 from scoutcache.errors import CorruptEntry
 
-__all__ = ["AMONG", "LOST", "Heard", "Told", "field_of", "id_text", "parts_of", "position_of"]
+__all__ = ["AMONG", "LOST", "Heard", "field_of", "id_text", "parts_of", "position_of"]
 
 _SINCE: Final = 1_577_836_800_000
 """The beginning of 2020 in milliseconds: 40 bits of them last till 2054."""
@@ -46,12 +46,6 @@ AMONG: Final = -1
 
 LOST: Final = b"lost"
 """What a message that continues nothing names as the one before it."""
-
-_TOLD: Final = 1_000
-"""Messages of the stream that are at hand for who has heard less of it."""
-
-Told = tuple[bytes, bytes, Message]
-"""A message of the stream, behind its id and that of the one before it."""
 
 
 def position_of(identity: bytes) -> int:
@@ -97,7 +91,7 @@ class Heard:
         self._base = 0
         self._last = b"0-0"
         """The id that the next message must continue."""
-        self._lately = deque[Told](maxlen=_TOLD)
+        self._lately = Lately()
         if known is not None:
             self._gap(known, position_of(known))
 
@@ -168,7 +162,7 @@ class Heard:
     def told_lately(self) -> list[Told]:
         """The last messages of the stream that were heard, as far as they could be read."""
         with self._lock:
-            return list(self._lately)
+            return self._lately.all()
 
     # -- what it is told
 
@@ -201,7 +195,7 @@ class Heard:
             self._look_back(payload if before == LOST else before)
             self._gap(identity, position)
             return
-        self._lately.append((identity, before, message))
+        self._lately.add(identity, before, message)
         self.under_way.apply(message, position)
         if self.beside.has_heard(message):
             self._advance(identity, position, invalidates=False)
@@ -317,7 +311,7 @@ class Heard:
                 at = bisect_right(self._positions, position) - 1
                 is_there = at >= 0 and self._positions[at] == position and self._messages[at] == message
                 return AMONG if is_there else None
-            self._lately.append((identity, before, message))
+            self._lately.add(identity, before, message)
             self._keep(identity, position, message)
             return end
 

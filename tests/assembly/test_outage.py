@@ -127,13 +127,6 @@ def test_what_the_other_has_heard_beyond_that_is_heard_from_him(machine):
     assert (before.known, before.token) == ({"old": 1, "U": 9}, after.token)
 
 
-def test_of_messages_with_many_names_only_the_last_are_handed_on(machine):
-    a = machine.process()
-    a.told = [(b"%d-0" % n, b"", Message("key", "ns", ("k",) * 3000, 1, "far")) for n in range(5)]
-    a.outage.go_on()
-    assert [identity for identity, _, _ in machine.file.read().told] == [b"2-0", b"3-0", b"4-0"]
-
-
 def test_who_never_saw_the_server_takes_nothing_away(machine):
     seen = machine.process(T=7)
     late = machine.process(b"1796000000000-1", opened=False)
