@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
+
+from scoutcache.oplog.files import is_claimed
 
 __all__ = ["Backlog", "backlogs"]
 
@@ -28,7 +28,7 @@ class Backlog(NamedTuple):
     tried: int
     """How many of them failed before."""
     is_delivered: bool
-    """Is there a process that takes from it?"""
+    """Is there a process that takes from it?  One that would in the moment of this look tries again soon."""
     dead: int
     """Writes that failed too often and were not superseded."""
     error: str | None
@@ -53,19 +53,4 @@ def _look(path: Path, con: sqlite3.Connection) -> Backlog:
     last = con.execute("SELECT error FROM Dead WHERE superseded = 0 ORDER BY died DESC LIMIT 1").fetchone()
     named, _, _ = path.stem.rpartition(".")  # what follows is a digest
     return Backlog(unquote(named, errors="replace"), waiting, None if place is None else place / 1e9, tried,
-                   _is_claimed(path.with_suffix(".lock")), dead, None if last is None else last[0])  # fmt: skip
-
-
-def _is_claimed(lock: Path) -> bool:
-    """Does a process hold *lock*?  Whoever would take it in the same moment tries again soon."""
-    try:
-        fd = os.open(lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(fd)
-    return False
+                   is_claimed(path.with_suffix(".lock")), dead, None if last is None else last[0])  # fmt: skip
